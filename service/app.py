@@ -1,0 +1,175 @@
+"""The HTTP face: routes that hand over to `Ranker` and `SQLStore`. Built, never a global."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from service import __version__
+from service.batch import rank_all
+from service.body import read_json, validated
+from service.errors import (
+    Draining,
+    InvalidRequest,
+    JudgeError,
+    MethodNotAllowed,
+    NotFound,
+    PodiumError,
+)
+from service.metrics import Metrics
+from service.middleware import RequestContext, RequireKey, problem_response
+from service.openapi import described, json_body, problem_answers
+from service.ranking import Ranker
+from service.schemas import (
+    MAX_BATCH_BODY_BYTES,
+    MAX_BODY_BYTES,
+    BatchRequest,
+    Ranking,
+    RankRequest,
+)
+from service.store import SQLStore
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class Service:
+    """What the routes need. `draining` turns readiness off before the server goes."""
+
+    def __init__(self, ranker: Ranker, store: SQLStore, metrics: Metrics) -> None:
+        self.ranker = ranker
+        self.store = store
+        self.metrics = metrics
+        self.draining = False
+
+
+def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
+    """Build the app. Without `api_keys` everybody who reaches it may use it."""
+    app = FastAPI(title="Podium", version=__version__, docs_url=None, redoc_url=None)
+    app.include_router(_probes(service))
+    app.include_router(_rankings(service))
+    app.openapi = lambda: described(app)  # type: ignore[method-assign]
+    app.add_exception_handler(PodiumError, _answer_podium_error)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    if api_keys:
+        app.add_middleware(RequireKey, keys=api_keys)
+    app.add_middleware(RequestContext, metrics=service.metrics)
+    return app
+
+
+def _probes(service: Service) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/livez")
+    async def livez() -> dict[str, str]:
+        """The process runs."""
+        return {"status": "live"}
+
+    @router.get("/readyz", responses=problem_answers(503))
+    async def readyz() -> dict[str, str]:
+        """Requests may be sent: the store answers, and the server is not about to go."""
+        if service.draining:
+            raise Draining("the server is about to stop: send requests to another one")
+        await service.store.ping()
+        return {"status": "ready"}
+
+    @router.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Prometheus series."""
+        return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+    return router
+
+
+def _rankings(service: Service) -> APIRouter:
+    router = APIRouter(responses=problem_answers(401))
+    refusals = problem_answers(400, 413, 415, 422)
+
+    @router.post(
+        "/rank",
+        response_model=Ranking,
+        openapi_extra=json_body(RankRequest),
+        responses=refusals | problem_answers(502, 503, 504),
+    )
+    async def rank(request: Request) -> Response:
+        """Rank one group: rewards in the order of its trajectories, or one typed problem."""
+        group = validated(RankRequest, await read_json(request, MAX_BODY_BYTES))
+        ranking = await _unless_gone(request, service.ranker.rank(group))
+        return Response(ranking.model_dump_json(), media_type="application/json")
+
+    @router.post(
+        "/rank/batch",
+        response_class=StreamingResponse,
+        openapi_extra=json_body(BatchRequest),
+        responses=refusals | {200: {"content": {"application/x-ndjson": {"schema": _LINE}}}},
+    )
+    async def rank_batch(request: Request) -> StreamingResponse:
+        """Rank many groups: one line each, as it finishes. A bad group fails its own line only."""
+        batch = validated(BatchRequest, await read_json(request, MAX_BATCH_BODY_BYTES))
+        lines = rank_all(service.ranker, batch, request.state.request_id)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    @router.get("/rankings/{ranking_id}", responses=problem_answers(404, 503))
+    async def ranking(ranking_id: str) -> Ranking:
+        """A past ranking, as its first caller got it."""
+        if len(ranking_id) > 64 or "\0" in ranking_id:
+            raise InvalidRequest("ranking_id: at most 64 characters, no NUL")
+        found = await service.store.ranking(ranking_id)
+        if found is None:
+            raise NotFound(f"no ranking {ranking_id!r}: it was never made, or pruned")
+        return Ranking.model_validate(found["answer"])
+
+    @router.get("/judges")
+    async def judges() -> dict[str, Any]:
+        """The judges configured, without secrets, and whether each one answers now."""
+        return {"judges": await service.ranker.judges.report()}
+
+    return router
+
+
+_LINE = {"$ref": "#/components/schemas/BatchLine"}
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work, but cancel it when the caller hangs up."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(request.receive())  # the body is read: next is the disconnect
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            log.info("caller_gone")
+            task.cancel()
+        return await task
+    finally:
+        gone.cancel()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await gone
+
+
+def _request_id(request: Request) -> str | None:
+    return getattr(request.state, "request_id", None)
+
+
+async def _answer_podium_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PodiumError)
+    # A judge's failure quotes the judge, who may quote a trajectory: the store has it, logs do not.
+    detail = None if isinstance(error, JudgeError) else error.detail
+    log.info("problem", code=error.code, detail=detail)
+    return problem_response(error, _request_id(request))
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path, method = request.url.path[:128], request.method[:16]
+    if error.status_code == 405:
+        answer: PodiumError = MethodNotAllowed(f"{method} {path}: see /openapi.json")
+    else:
+        answer = NotFound(f"{method} {path}: see /openapi.json")
+    return problem_response(answer, _request_id(request))

@@ -1,0 +1,59 @@
+"""Many groups -> one line each, as it finishes. What befalls a group fails its own line only."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from service import middleware
+from service.body import validated
+from service.errors import PodiumError
+from service.ranking import Ranker
+from service.schemas import BatchLine, BatchRequest, Problem, RankRequest
+
+
+async def rank_all(ranker: Ranker, batch: BatchRequest, request_id: str) -> AsyncIterator[bytes]:
+    """NDJSON lines, in the order of finishing; what is left is cancelled with the caller."""
+    tasks = [
+        asyncio.create_task(rank_line(ranker, index, group, batch.deadline_s, request_id))
+        for index, group in enumerate(batch.groups)
+    ]
+    try:
+        for finished in asyncio.as_completed(tasks):
+            line = await finished
+            yield line.to_json().encode() + b"\n"
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def rank_line(
+    ranker: Ranker,
+    index: int,
+    group: Any,
+    deadline_s: float | None = None,
+    request_id: str | None = None,
+) -> BatchLine:
+    """Rank the group with this index; `deadline_s` holds if the group has none of its own."""
+    try:
+        request = validated(RankRequest, group)
+        if deadline_s is not None and "deadline_s" not in request.model_fields_set:
+            request.deadline_s = deadline_s
+        ranking = await ranker.rank(request)
+    except PodiumError as error:
+        return failed_line(index, group, error, request_id)
+    except Exception as error:  # noqa: BLE001 - a bug, too, fails its own line only
+        return failed_line(index, group, middleware.bug(error), request_id)
+    return BatchLine(index=index, group_id=request.group_id, status="ranked", ranking=ranking)
+
+
+def failed_line(
+    index: int, group: Any, error: PodiumError, request_id: str | None = None
+) -> BatchLine:
+    """The line of a group that could not be ranked; `group` is as it came, valid or not."""
+    group_id = group.get("group_id") if isinstance(group, dict) else None
+    return BatchLine(
+        index=index,
+        group_id=group_id if isinstance(group_id, str) else None,
+        status="failed",
+        problem=Problem.model_validate(error.problem(request_id)),
+    )

@@ -1,0 +1,104 @@
+"""The door for bodies: bytes -> a validated model, or a RequestError that names field and rule.
+
+Refused before they are read, as far as a header tells; never echoed.
+"""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from service.errors import BodyTooLarge, InvalidRequest, MalformedJSON, UnsupportedMediaType
+
+MAX_DEPTH = 64
+MAX_ERRORS = 10
+# What pydantic calls the members of our unions; no caller knows them by these names.
+_UNION_MEMBERS = {"str", "list[TextPart]", "dict[str,any]"}
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_json(request: Request, max_bytes: int) -> Any:
+    """The body as plain JSON values, at most `max_bytes` long and `MAX_DEPTH` deep.
+
+    Raises:
+        UnsupportedMediaType: If it is not declared as JSON. A web page cannot declare it so without
+            asking first, and that protects a service without keys on loopback.
+        BodyTooLarge: If it is over the cap; known from Content-Length before anything is read.
+        MalformedJSON: If it is not strict JSON (no NaN, no lone surrogates, UTF-8).
+        InvalidRequest: If it is nested too deep.
+    """
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType(
+            f"content-type is {media_type[:64] or 'missing'!r}: send application/json"
+        )
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("content-encoding must be identity: send the body uncompressed")
+    body = await _read(request, max_bytes)
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise MalformedJSON(f"body: {error.msg.split(':')[0]} at {place}") from error
+    if _deeper_than(MAX_DEPTH, value):
+        raise InvalidRequest(
+            f"body: nested deeper than {MAX_DEPTH} levels",
+            fields=[{"field": "body", "rule": f"at most {MAX_DEPTH} levels deep"}],
+        )
+    return value
+
+
+def validated(model: type[Model], value: Any) -> Model:
+    """`value` as a `model`.
+
+    Raises:
+        InvalidRequest: With the first `MAX_ERRORS` fields at fault and the rules they break.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _invalid(error) from None  # the cause would carry the input into logs
+
+
+def _invalid(error: ValidationError) -> InvalidRequest:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    fields = [
+        {"field": _path(entry["loc"]), "rule": entry["msg"].removeprefix("Value error, ")}
+        for entry in found[:MAX_ERRORS]
+    ]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return InvalidRequest(f"{fields[0]['field']}: {fields[0]['rule']}{more}", fields=fields)
+
+
+def _path(loc: Iterable[int | str]) -> str:
+    return ".".join(str(part)[:64] for part in loc if part not in _UNION_MEMBERS) or "body"
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > max_bytes:
+        raise BodyTooLarge(f"content-length is {declared[:20]}: at most {max_bytes} bytes are read")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise BodyTooLarge(f"the body goes on: at most {max_bytes} bytes are read")
+    return bytes(body)
+
+
+def _deeper_than(limit: int, value: Any) -> bool:
+    level = [value]
+    for _ in range(limit):
+        below: list[Any] = []
+        for item in level:
+            if type(item) is dict:
+                below += item.values()
+            elif type(item) is list:
+                below += item
+        if not below:
+            return False
+        level = below
+    return any(type(item) in (dict, list) for item in level)

@@ -1,0 +1,233 @@
+"""Deterministic criteria: (trajectory, reference) -> pass or fail. The judge that needs no LLM.
+
+To add a check: subclass `Check` with a `check: Literal["its_name"]` and the fields it needs, write
+`holds`, and add the class to `AnyCheck`. Config and the checks judge find it there.
+"""
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import jsonschema
+import jsonschema.exceptions
+import jsonschema.validators
+import regex
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+
+from service.errors import CheckFailed, ReferenceRequired
+from service.schemas import Message, Trajectory
+
+REGEX_TIMEOUT_S = 0.2
+_NUMBER = regex.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_FENCED = regex.compile(r"^```\w*\n(.*)\n```$", regex.DOTALL)
+_TOOL_ERROR = regex.compile(r"\s*(?:error\b|traceback \(most recent call last\))", regex.IGNORECASE)
+
+
+class Check(BaseModel):
+    """One criterion. `weight` is its share of the score; a `gate` floors the reward instead."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    check: str
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    gate: bool = False
+    needs_reference: ClassVar[bool] = False
+
+    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
+        """Whether the trajectory meets this criterion.
+
+        Raises:
+            CheckFailed: If that cannot be computed (a regex that runs away).
+        """
+        raise NotImplementedError
+
+
+class MatchesReference(Check):
+    """The final answer equals the reference; see `how` for what counts as equal."""
+
+    check: Literal["matches_reference"]
+    how: Literal["exact", "contains", "number"] = Field(
+        default="exact",
+        description="exact: same text, spaces and case aside; contains: the reference occurs in "
+        "the answer; number: the last number of the answer equals the last of the reference",
+    )
+    needs_reference: ClassVar[bool] = True
+
+    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
+        if reference is None:
+            raise ReferenceRequired("reference is null, but matches_reference compares with it")
+        answer = final_answer(trajectory)
+        if self.how == "number":
+            number = _last_number(reference)
+            return number is not None and _last_number(answer) == number
+        answer, reference = _normalised(answer), _normalised(reference)
+        return answer == reference if self.how == "exact" else reference in answer
+
+
+class Contains(Check):
+    """The final answer contains `text`."""
+
+    check: Literal["contains"]
+    text: Annotated[str, Field(min_length=1)]
+    case_sensitive: bool = False
+
+    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
+        answer = final_answer(trajectory)
+        if self.case_sensitive:
+            return self.text in answer
+        return self.text.casefold() in answer.casefold()
+
+
+class Regex(Check):
+    """`pattern` matches somewhere in the final answer."""
+
+    check: Literal["regex"]
+    pattern: Annotated[str, Field(min_length=1)]
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            regex.compile(pattern)
+        except regex.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+        return pattern
+
+    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
+        answer = final_answer(trajectory)
+        try:
+            return regex.search(self.pattern, answer, timeout=REGEX_TIMEOUT_S) is not None
+        except TimeoutError as error:
+            raise CheckFailed(
+                f"regex {self.pattern!r} ran over {REGEX_TIMEOUT_S} s on one answer: "
+                "rewrite it without nested repetition"
+            ) from error
+
+
+class JSONSchema(Check):
+    """The final answer is JSON that meets `json_schema`; one code fence around it is allowed."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    check: Literal["json_schema"]
+    json_schema: Annotated[dict[str, Any], Field(alias="schema")]
+    _validator: Any = PrivateAttr(default=None)
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_a_schema(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        try:
+            jsonschema.validators.validator_for(schema).check_schema(schema)
+        except jsonschema.exceptions.SchemaError as error:
+            raise ValueError(f"not a JSON schema: {error.message}") from error
+        return schema
+
+    def model_post_init(self, _: Any) -> None:
+        self._validator = jsonschema.validators.validator_for(self.json_schema)(self.json_schema)
+
+    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
+        answer = final_answer(trajectory).strip()
+        fenced = _FENCED.match(answer)
+        try:
+            return bool(self._validator.is_valid(json.loads(fenced[1] if fenced else answer)))
+        except (ValueError, RecursionError):
+            return False
+
+
+class MaxWords(Check):
+    """The final answer has at most `words` words."""
+
+    check: Literal["max_words"]
+    words: Annotated[int, Field(ge=0)]
+
+    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
+        return len(final_answer(trajectory).split()) <= self.words
+
+
+class MaxTurns(Check):
+    """The agent took at most `turns` turns (assistant messages)."""
+
+    check: Literal["max_turns"]
+    turns: Annotated[int, Field(ge=1)]
+
+    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
+        return sum(message.role == "assistant" for message in trajectory.messages) <= self.turns
+
+
+class CallsTool(Check):
+    """The agent called the tool `name` at least once."""
+
+    check: Literal["calls_tool"]
+    name: Annotated[str, Field(min_length=1)]
+
+    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
+        calls = (call for message in trajectory.messages for call in message.tool_calls or ())
+        return any(call.function.name == self.name for call in calls)
+
+
+class NoToolErrors(Check):
+    """No tool result reports an error: text that starts with "error" or a traceback, or a JSON
+    object with a truthy `error`."""
+
+    check: Literal["no_tool_errors"]
+
+    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
+        return not any(m.role == "tool" and _is_error(m) for m in trajectory.messages)
+
+
+AnyCheck = Annotated[
+    MatchesReference
+    | Contains
+    | Regex
+    | JSONSchema
+    | MaxWords
+    | MaxTurns
+    | CallsTool
+    | NoToolErrors,
+    Field(discriminator="check"),
+]
+
+
+def final_answer(trajectory: Trajectory) -> str:
+    """The text of the last assistant message; empty if there is none."""
+    for message in reversed(trajectory.messages):
+        if message.role == "assistant":
+            return message.text
+    return ""
+
+
+def failed_checks(
+    criteria: Sequence[Check], trajectory: Trajectory, reference: str | None
+) -> list[Check]:
+    """The criteria that the trajectory does not meet, in their order."""
+    return [check for check in criteria if not check.holds(trajectory, reference)]
+
+
+def check_score(criteria: Sequence[Check], failed: Sequence[Check]) -> float:
+    """The weighted share of the criteria met, gates aside; 1 where all are gates."""
+    total = sum(check.weight for check in criteria if not check.gate)
+    lost = sum(check.weight for check in failed if not check.gate)
+    return 1.0 - lost / total if total else 1.0
+
+
+def _normalised(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _last_number(text: str) -> float | None:
+    numbers = _NUMBER.findall(text)
+    return float(numbers[-1].replace(",", "")) if numbers else None
+
+
+def _is_error(message: Message) -> bool:
+    text = message.text
+    if _TOOL_ERROR.match(text):
+        return True
+    if not text.lstrip().startswith("{"):
+        return False
+    try:
+        result = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(result, dict) and bool(result.get("error"))

@@ -1,0 +1,138 @@
+"""Rankings as a person reads them: rich tables."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from service.schemas import BatchLine, Ranking
+
+_MANY = 8
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def ranking_table(ranking: Ranking) -> Table:
+    """One group: its trajectories, best first."""
+    table = Table(
+        title=_text(ranking.group_id or ranking.id), caption=_caption(ranking), title_justify="left",
+        caption_justify="left",
+    )  # fmt: skip
+    for name in ("rank", "trajectory", "reward", "score", "stderr"):
+        table.add_column(name, justify="left" if name == "trajectory" else "right", no_wrap=True)
+    table.add_column("the judge's words")
+    for result in sorted(ranking.results, key=lambda each: each.rank):
+        table.add_row(
+            f"{result.rank:g}",
+            _text(result.id),
+            Text(f"{result.reward:.3f}", style="bold"),
+            _number(result.score),
+            _number(result.stderr),
+            _text(result.explanation),
+        )
+    return table
+
+
+def lines_view(lines: Sequence[BatchLine]) -> RenderableType:
+    """A table for each of a few groups; one row for each of many."""
+    if len(lines) > _MANY:
+        return _overview(lines)
+    views: list[RenderableType] = []
+    for line in lines:
+        if line.ranking:
+            views.append(ranking_table(line.ranking))
+        elif line.problem:
+            name = line.group_id or f"group {line.index}"
+            failed = _text(f"{line.problem.code}: {line.problem.detail}", style="red")
+            views.append(Panel(failed, title=_text(name), title_align="left", style="red"))
+    return Group(*views)
+
+
+def judges_table(judges: Sequence[dict[str, Any]]) -> Table:
+    """What is configured, and whether it answers."""
+    table = Table(title="judges", title_justify="left")
+    for name in ("judge", "kind", "model or criteria", "method", "fallback", "answers"):
+        table.add_column(name)
+    for judge in judges:
+        criteria = ", ".join(check["check"] for check in judge.get("criteria", []))
+        method = f"{judge['method']} x {judge['passes']}" if "method" in judge else ""
+        name = f"{judge['name']} (default)" if judge["default"] else judge["name"]
+        table.add_row(
+            Text(name), judge["kind"], Text(judge.get("model", criteria)), method,
+            Text(", ".join(judge["fallback"])), _answers(judge),
+        )  # fmt: skip
+    return table
+
+
+def print_replay(
+    console: Console, ranking: dict[str, Any], calls: Sequence[dict[str, Any]]
+) -> None:
+    """A past ranking, then every prompt and reply behind it, word for word and unwrapped."""
+    console.print(ranking_table(Ranking.model_validate(ranking["answer"])))
+    for call in calls:
+        outcome = f"no verdict: {call['fault']}" if call["fault"] else "verdict"
+        heading = (
+            f"pass {call['pass_index'] + 1} · judge {call['judge']} · {call['model']} · "
+            f"{call['latency_s']:.2f} s · {outcome}"
+        )
+        console.print(Text(f"\n━━ {heading}", style="bold"))
+        for message in call["messages"]:
+            console.print(Text(f"── {message['role']}", style="cyan"))
+            console.print(_text(message["content"]), soft_wrap=True)
+        console.print(Text("── reply", style="green"))
+        console.print(_text(call["reply"]), soft_wrap=True)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Text from outside: what a terminal would obey is made visible instead."""
+    return Text(_CONTROL.sub("\ufffd", text), style=style)
+
+
+def _caption(ranking: Ranking) -> str:
+    reliability = "unknown" if ranking.reliability is None else f"{ranking.reliability:.2f}"
+    usage = ranking.usage
+    spent = "from the store" if ranking.cached else f"{usage.calls} judge calls"
+    cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd is not None else ""
+    answered = f"{ranking.judge}" + (f" ({ranking.model})" if ranking.model else "")
+    instead = f" instead of {ranking.fallback_from}" if ranking.fallback_from else ""
+    return f"{ranking.id} · {answered}{instead} · reliability {reliability} · {spent}{cost}"
+
+
+def _overview(lines: Sequence[BatchLine]) -> Table:
+    table = Table(title=f"{len(lines)} groups", title_justify="left")
+    for name in ("group", "best", "reward", "worst", "reliability", "calls", "ranking"):
+        table.add_column(name)
+    for line in lines:
+        group = _text(line.group_id or str(line.index))
+        if line.ranking:
+            table.add_row(group, *_overview_cells(line.ranking))
+        elif line.problem:
+            table.add_row(group, _text(f"{line.problem.code}: {line.problem.detail}", style="red"))
+    return table
+
+
+def _overview_cells(ranking: Ranking) -> list[str | Text]:
+    best = min(ranking.results, key=lambda each: each.rank)
+    worst = max(ranking.results, key=lambda each: each.rank)
+    return [
+        _text(best.id if best.reward > worst.reward else "all tie"),
+        f"{best.reward:.3f}",
+        f"{worst.reward:.3f}",
+        _number(ranking.reliability),
+        "stored" if ranking.cached else str(ranking.usage.calls),
+        ranking.id,
+    ]
+
+
+def _answers(judge: dict[str, Any]) -> Text:
+    if judge["answers"]:
+        return Text("yes", style="green")
+    said = (endpoint.get("detail", "") for endpoint in judge["endpoints"])
+    return Text(f"no: {'; '.join(said)}", style="red")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

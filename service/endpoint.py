@@ -1,0 +1,197 @@
+"""One base URL of a judge: a chat-completions call -> a `Reply`, or an error that says what to do.
+
+The openai client does the HTTP, without retries of its own: there is one loop, in `judge.py`. Every
+error of the client is mapped here and nowhere else.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import Any
+
+import httpx2
+import openai
+import orjson
+
+from service.errors import (
+    JudgeError,
+    JudgeQuotaExhausted,
+    JudgeRateLimited,
+    JudgeRejected,
+    JudgeUnavailable,
+)
+
+PROBE_TIMEOUT_S = 5.0
+_OVERFLOW = ("context length", "context_length", "context window", "maximum context")
+_QUOTA = ("insufficient_quota", "quota", "billing")
+
+
+class ParameterRejected(Exception):
+    """A 400 that may name a parameter; `judge.py` drops the parameter or lets it stand."""
+
+
+class ContextOverflow(Exception):
+    """The endpoint counted more tokens than our estimate did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What the endpoint says it counted; `cached` is a part of `prompt`."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One chat completion, as far as a judge needs it."""
+
+    text: str
+    finish_reason: str | None
+    refusal: str | None
+    tokens: Tokens
+    model: str
+
+
+class Endpoint:
+    """One base URL. `rest_until` is shared by all calls: a 429 for one is a 429 for all."""
+
+    def __init__(self, base_url: str, api_key: str | None) -> None:
+        self.base_url = base_url
+        self._api_key = api_key
+        self.in_flight = 0
+        self.rest_until = 0.0
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key=api_key or "none",
+            max_retries=0,
+            timeout=None,  # the caller's deadline is the only clock
+            http_client=httpx2.AsyncClient(
+                trust_env=False,
+                follow_redirects=False,
+                timeout=None,
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=256),
+            ),
+        )
+
+    def rest(self, seconds: float) -> None:
+        """Let no new call start here for a while."""
+        self.rest_until = max(self.rest_until, asyncio.get_running_loop().time() + seconds)
+
+    def rest_s(self) -> float:
+        """How long a new call must still wait, in seconds."""
+        return max(0.0, self.rest_until - asyncio.get_running_loop().time())
+
+    async def complete(self, parameters: dict[str, Any], timeout_s: float) -> Reply:
+        """One chat completion.
+
+        Raises:
+            ParameterRejected: On a 400 or 422.
+            ContextOverflow: On a 400 that is about the context's length.
+            JudgeRateLimited: On a 429; `retry_after_s` is the server's floor, if it gave one.
+            JudgeQuotaExhausted: On a 429 that means "no credit".
+            JudgeRejected: On any other 4xx or a redirect.
+            JudgeUnavailable: On a 5xx, a lost connection, a timeout, or an answer that is no JSON.
+        """
+        self.in_flight += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                raw = await self._client.chat.completions.with_raw_response.create(**parameters)
+            return _reply(raw.content)
+        except TimeoutError as error:
+            raise JudgeUnavailable(
+                f"{self.base_url} gave no answer in {timeout_s:.3g} s"
+            ) from error
+        except openai.APIError as error:
+            raise self._mapped(error) from error
+        finally:
+            self.in_flight -= 1
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The entries of `/models`; raises as `complete` does."""
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                raw = await self._client.models.with_raw_response.list()
+            data = orjson.loads(raw.content)["data"]
+            return [entry for entry in data if isinstance(entry, dict)]
+        except TimeoutError as error:
+            raise JudgeUnavailable(f"no answer in {PROBE_TIMEOUT_S:.3g} s") from error
+        except openai.APIError as error:
+            raise self._mapped(error) from error
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise JudgeUnavailable(f"{self.base_url}/models does not list models") from error
+
+    async def aclose(self) -> None:
+        await self._client.close()
+
+    def _mapped(self, error: openai.APIError) -> Exception:
+        if not isinstance(error, openai.APIStatusError):
+            cause = error.__cause__ or error
+            return JudgeUnavailable(f"{self.base_url}: {type(cause).__name__}: {cause}")
+        status, said = error.status_code, _said(error)
+        if self._api_key:
+            said = said.replace(self._api_key, "***")
+        detail = f"{self.base_url} answered {status}: {said}"
+        low = said.lower()
+        if status in (400, 413, 422) and any(word in low for word in _OVERFLOW):
+            return ContextOverflow(detail)
+        if status in (400, 422):
+            return ParameterRejected(detail)
+        if status == 429:
+            if any(word in low for word in _QUOTA):
+                return JudgeQuotaExhausted(detail)
+            return JudgeRateLimited(detail, retry_after_s=retry_after_s(error.response.headers))
+        return _unexpected(status)(detail)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """The floor that a `Retry-After` header sets, in seconds; None without a readable one."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except ValueError:
+        return None
+
+
+def _unexpected(status: int) -> type[JudgeError]:
+    return JudgeUnavailable if status >= 500 or status in (408, 409, 425) else JudgeRejected
+
+
+def _said(error: openai.APIStatusError) -> str:
+    """The server's own words and code, on one line, short enough for a log."""
+    body = error.body if isinstance(error.body, dict) else {}
+    words = str(body.get("message") or error.message)
+    return " ".join(f"{words} ({error.code})".split() if error.code else words.split())[:500]
+
+
+def _reply(content: bytes) -> Reply:
+    try:
+        body = orjson.loads(content)
+        choice = body["choices"][0]
+        message = choice["message"]
+        usage = body.get("usage") or {}
+        details = usage.get("prompt_tokens_details") or {}
+        thoughts = message.get("reasoning_content") or message.get("reasoning")
+        return Reply(
+            text=str(message.get("content") or thoughts or ""),
+            finish_reason=choice.get("finish_reason"),
+            refusal=message.get("refusal"),
+            tokens=Tokens(
+                prompt=int(usage.get("prompt_tokens") or 0),
+                cached=int(details.get("cached_tokens") or 0),
+                completion=int(usage.get("completion_tokens") or 0),
+            ),
+            model=str(body.get("model") or ""),
+        )
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        shown = content[:100].decode(errors="replace")
+        raise JudgeUnavailable(f"not a chat completion: {shown!r}") from error

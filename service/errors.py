@@ -1,0 +1,185 @@
+"""Everything that can go wrong, as one tree. A leaf fixes `code`, HTTP `status` and `retryable`.
+
+PodiumError
+├── ConfigError                    at start or reload; never on the wire
+├── RequestError                   the caller must change the request
+│   ├── MalformedJSON              400
+│   ├── Unauthorized               401
+│   ├── NotFound                   404
+│   ├── MethodNotAllowed           405
+│   ├── BodyTooLarge               413
+│   ├── UnsupportedMediaType       415
+│   ├── InvalidRequest             422
+│   ├── UnknownJudge               422
+│   ├── ReferenceRequired          422
+│   ├── ContextExceeded            422  not even trimmed does the group fit the judge's context
+│   └── CheckFailed                422  a check could not be computed (never a score of 0)
+├── JudgeError                     the judge did not give a usable verdict; the next judge is asked
+│   ├── VerdictInvalid             502  wrong ids, scores out of range, no JSON; twice
+│   ├── VerdictTruncated           502  the reply hit the token cap; twice
+│   ├── JudgeRefused               502  refusal or content filter
+│   ├── JudgeRejected              502  the endpoint refuses our call (key, model, parameter)
+│   ├── JudgeQuotaExhausted        502  no credit left
+│   ├── JudgeUnavailable           503  unreachable, 5xx, timeouts
+│   └── JudgeRateLimited           503  429 to the end of our patience
+├── DeadlineExceeded               504
+├── StoreUnavailable               503
+├── Draining                       503
+└── InternalError                  500  a bug of ours
+
+To add an error: subclass a branch, set the three class attributes, and run `make readme`, which
+rewrites the README's table from this module.
+"""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+
+class PodiumError(Exception):
+    """Base of all errors; `str(error)` is one line: the offending value, the rule, what to do."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    retryable: ClassVar[bool] = False
+    title: ClassVar[str]
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        fields: list[dict[str, str]] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.fields = fields or []
+        self.retry_after_s = retry_after_s
+
+    def problem(self, request_id: str | None = None) -> dict[str, Any]:
+        """The RFC 9457 body of this error."""
+        body: dict[str, Any] = {
+            "type": f"urn:podium:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "retryable": self.retryable,
+            "request_id": request_id,
+        }
+        if self.fields:
+            body["errors"] = self.fields
+        return body
+
+
+class ConfigError(PodiumError):
+    code, status, title = "config_invalid", 500, "The configuration is not usable"
+
+
+class RequestError(PodiumError):
+    """The request must change before it can succeed."""
+
+
+class MalformedJSON(RequestError):
+    code, status, title = "malformed_json", 400, "The body is not JSON"
+
+
+class Unauthorized(RequestError):
+    code, status, title = "unauthorized", 401, "An API key is needed"
+
+
+class NotFound(RequestError):
+    code, status, title = "not_found", 404, "There is nothing here"
+
+
+class MethodNotAllowed(RequestError):
+    code, status, title = "method_not_allowed", 405, "This path takes another method"
+
+
+class BodyTooLarge(RequestError):
+    code, status, title = "body_too_large", 413, "The body is over the cap"
+
+
+class UnsupportedMediaType(RequestError):
+    code, status, title = "unsupported_media_type", 415, "The body must be application/json"
+
+
+class InvalidRequest(RequestError):
+    code, status, title = "invalid_request", 422, "The request breaks a rule"
+
+
+class UnknownJudge(RequestError):
+    code, status, title = "unknown_judge", 422, "No judge has this name"
+
+
+class ReferenceRequired(RequestError):
+    code, status, title = "reference_required", 422, "This judge compares with a reference"
+
+
+class ContextExceeded(RequestError):
+    code, status, title = "context_exceeded", 422, "The group does not fit the judge's context"
+
+
+class CheckFailed(RequestError):
+    code, status, title = "check_failed", 422, "A check could not be computed"
+
+
+class JudgeError(PodiumError):
+    """The judge gave no usable verdict. The group goes to the next judge, never to a number."""
+
+
+class VerdictInvalid(JudgeError):
+    code, status, title = "verdict_invalid", 502, "The judge's reply is not a verdict"
+
+
+class VerdictTruncated(JudgeError):
+    code, status, title = "verdict_truncated", 502, "The judge's reply was cut off"
+
+
+class JudgeRefused(JudgeError):
+    code, status, title = "judge_refused", 502, "The judge refused to rank"
+
+
+class JudgeRejected(JudgeError):
+    code, status, title = "judge_rejected", 502, "The judge's endpoint refuses our call"
+
+
+class JudgeQuotaExhausted(JudgeError):
+    code, status, title = "judge_quota_exhausted", 502, "The judge's quota is spent"
+
+
+class JudgeUnavailable(JudgeError):
+    code, status, title = "judge_unavailable", 503, "The judge does not answer"
+    retryable = True
+
+
+class JudgeRateLimited(JudgeError):
+    code, status, title = "judge_rate_limited", 503, "The judge is rate limited"
+    retryable = True
+
+
+class DeadlineExceeded(PodiumError):
+    code, status, title = "deadline_exceeded", 504, "The deadline passed"
+    retryable = True
+
+
+class StoreUnavailable(PodiumError):
+    code, status, title = "store_unavailable", 503, "The store does not answer"
+    retryable = True
+
+
+class Draining(PodiumError):
+    code, status, title = "draining", 503, "The service is shutting down"
+    retryable = True
+
+
+class InternalError(PodiumError):
+    code, status, title = "internal", 500, "A bug in the service"
+
+
+def leaves(branch: type[PodiumError] = PodiumError) -> Iterator[type[PodiumError]]:
+    """Every concrete error below `branch`, in the order of the tree."""
+    for child in branch.__subclasses__():
+        if child.__subclasses__():
+            yield from leaves(child)
+        else:
+            yield child

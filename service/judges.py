@@ -1,0 +1,148 @@
+"""The judges at work: the config file's, rebuilt when it changes, without dropping a request."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import structlog
+
+from service import config
+from service.config import ChecksJudge, Config, LLMJudge
+from service.endpoint import ContextOverflow, Endpoint, ParameterRejected
+from service.errors import ConfigError, JudgeError, UnknownJudge
+from service.judge import EndpointJudge, Judge
+from service.metrics import Metrics
+
+RELOAD_POLL_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Roster:
+    """One reading of the file. A request keeps its roster to the end, whatever is read meanwhile.
+
+    `llms` holds the judges that are more than their config, by name.
+    """
+
+    config: Config
+    llms: dict[str, Judge]
+
+    def chain(self, name: str | None) -> list[str]:
+        """The judges to ask in turn for a request that names `name`.
+
+        Raises:
+            UnknownJudge: If the file has none of that name.
+        """
+        name = name or self.config.default_judge
+        if name not in self.config.judges:
+            known = ", ".join(self.config.judges)
+            raise UnknownJudge(
+                f"judge {name[:64]!r} is not configured: use one of {known}",
+                fields=[{"field": "judge", "rule": f"one of {known}"}],
+            )
+        return self.config.chain(name)
+
+
+class Judges:
+    """Holds the current roster and replaces it when the file changes.
+
+    Raises:
+        ConfigError: From the constructor, if the file is not usable.
+    """
+
+    def __init__(self, path: Path | None, metrics: Metrics) -> None:
+        self._path = path
+        self._metrics = metrics
+        self._retired: list[EndpointJudge] = []
+        self._stamp = _stamp(path)
+        self._live: dict[str, EndpointJudge] = {}
+        self.roster = self._build(config.load(path))
+
+    def reload(self) -> None:
+        """Read the file again; a bad one is refused with a log line and the old roster stays."""
+        try:
+            loaded = config.load(self._path)
+        except ConfigError as error:
+            log.error("config_refused", detail=str(error))
+            return
+        self.roster = self._build(loaded)
+        log.info("config_loaded", judges=list(loaded.judges))
+
+    async def watch(self) -> None:
+        """Reload whenever the file changes, for ever."""
+        while True:
+            await asyncio.sleep(RELOAD_POLL_S)
+            stamp = _stamp(self._path)
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self.reload()
+
+    async def aclose(self) -> None:
+        judges = [*self._live.values(), *self._retired]
+        await asyncio.gather(*(judge.aclose() for judge in judges))
+
+    async def report(self) -> list[dict[str, Any]]:
+        """What is configured, without secrets, and whether each judge answers now."""
+        roster = self.roster
+        configured = roster.config.judges.items()
+        described = (self._describe(roster, name, judge) for name, judge in configured)
+        return list(await asyncio.gather(*described))
+
+    def _build(self, loaded: Config) -> Roster:
+        """Judges whose settings did not change go on with what they have learnt."""
+        old, self._live = self._live, {}
+        for name, judge in loaded.judges.items():
+            if isinstance(judge, LLMJudge):
+                kept = old.get(name)
+                same = kept is not None and kept.config == judge
+                self._live[name] = (
+                    kept if kept and same else EndpointJudge(name, judge, self._metrics)
+                )
+        live = self._live.values()
+        self._retired += [judge for judge in old.values() if judge not in live]
+        return Roster(loaded, dict(self._live))
+
+    async def _describe(
+        self, roster: Roster, name: str, judge: LLMJudge | ChecksJudge
+    ) -> dict[str, Any]:
+        settings = judge.model_dump(mode="json", exclude_none=True, by_alias=True)
+        described = {"name": name, "default": name == roster.config.default_judge, **settings}
+        if isinstance(judge, ChecksJudge):
+            return {**described, "answers": True, "endpoints": []}
+        endpoints = await _probe_all(self._live[name].endpoints if name in self._live else [])
+        return {
+            **described,
+            "answers": any(endpoint["answers"] for endpoint in endpoints),
+            "endpoints": endpoints,
+        }
+
+
+async def _probe_all(endpoints: Sequence[Endpoint]) -> list[dict[str, Any]]:
+    return list(await asyncio.gather(*(_probe(endpoint) for endpoint in endpoints)))
+
+
+async def _probe(endpoint: Endpoint) -> dict[str, Any]:
+    started = perf_counter()
+    try:
+        listed = await endpoint.models()
+    except (JudgeError, ParameterRejected, ContextOverflow) as error:
+        return {"base_url": endpoint.base_url, "answers": False, "detail": str(error)}
+    return {
+        "base_url": endpoint.base_url,
+        "answers": True,
+        "latency_ms": round(1000 * (perf_counter() - started), 1),
+        "models": [str(entry.get("id")) for entry in listed][:20],
+    }
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    """Changes when the file does; None while there is none."""
+    try:
+        stat = path.stat() if path else None
+    except OSError:
+        return None
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else None

@@ -1,0 +1,95 @@
+"""Prometheus series of one service; built, never global, so that two apps do not share counts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from service.errors import PodiumError
+from service.schemas import Ranking, Usage
+
+_SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """All series; methods are named after what happened."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "podium_requests", "HTTP requests", ["route", "status"], registry=registry
+        )
+        self._request_s = Histogram(
+            "podium_request_seconds", "Time to answer", ["route"], registry=registry,
+            buckets=_SECONDS,
+        )  # fmt: skip
+        self._rankings = Counter(
+            "podium_rankings", "Groups by outcome: ranked, cached, or an error's code",
+            ["judge", "outcome"], registry=registry,
+        )  # fmt: skip
+        self._reliability = Histogram(
+            "podium_ranking_reliability", "Share of score variance that is signal", ["judge"],
+            registry=registry, buckets=[i / 10 for i in range(11)],
+        )  # fmt: skip
+        self._calls = Counter(
+            "podium_judge_calls", "Judge calls by outcome: ok, or an error's code",
+            ["judge", "outcome"], registry=registry,
+        )  # fmt: skip
+        self._faults = Counter(
+            "podium_judge_faults", "Replies that were no verdict", ["judge"], registry=registry
+        )
+        self._call_s = Histogram(
+            "podium_judge_call_seconds", "Time of a judge call", ["judge"], registry=registry,
+            buckets=_SECONDS,
+        )  # fmt: skip
+        self._in_flight = Gauge(
+            "podium_judge_in_flight", "Judge calls in flight", ["judge"], registry=registry
+        )
+        self._tokens = Counter(
+            "podium_judge_tokens", "Tokens by kind", ["judge", "kind"], registry=registry
+        )
+        self._cost = Counter(
+            "podium_judge_cost_usd", "US dollars spent", ["judge"], registry=registry
+        )
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(route, status).inc()
+        self._request_s.labels(route).observe(seconds)
+
+    def ranked(self, ranking: Ranking) -> None:
+        self._rankings.labels(ranking.judge, "cached" if ranking.cached else "ranked").inc()
+        if ranking.reliability is not None and not ranking.cached:
+            self._reliability.labels(ranking.judge).observe(ranking.reliability)
+
+    def failed(self, judge: str, error: PodiumError) -> None:
+        self._rankings.labels(judge, error.code).inc()
+
+    def fault(self, judge: str) -> None:
+        self._faults.labels(judge).inc()
+
+    def spent(self, judge: str, usage: Usage) -> None:
+        self._tokens.labels(judge, "prompt").inc(usage.prompt_tokens)
+        self._tokens.labels(judge, "cached").inc(usage.cached_tokens)
+        self._tokens.labels(judge, "completion").inc(usage.completion_tokens)
+        self._cost.labels(judge).inc(usage.cost_usd or 0.0)
+
+    @contextmanager
+    def judge_call(self, judge: str) -> Iterator[None]:
+        """Count one call: in flight, its time, and how it ended."""
+        outcome, started = "failed", perf_counter()
+        in_flight = self._in_flight.labels(judge)
+        in_flight.inc()
+        try:
+            yield
+            outcome = "ok"
+        except PodiumError as error:
+            outcome = error.code
+            raise
+        finally:
+            in_flight.dec()
+            self._calls.labels(judge, outcome).inc()
+            self._call_s.labels(judge).observe(perf_counter() - started)
+
+    def exposition(self) -> bytes:
+        return generate_latest(self.registry)

@@ -1,0 +1,73 @@
+"""What a judge's endpoint accepts: the ladders that newer and older servers make necessary.
+
+response_format: json_schema -> json_object -> nothing but the prompt.
+token cap: max_completion_tokens -> max_tokens.
+Any other configured parameter that a 400 names is dropped. What is learnt is remembered for the
+life of the process, so the first call is the probe.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from service.config import LLMJudge
+from service.prompts import Prompt, verdict_schema
+
+_FORMATS = ("json_schema", "json_object", "text")
+_ABOUT_FORMAT = ("response_format", "json_schema", "json_object", "guided", "structured output")
+
+
+class Parameters:
+    """Builds the parameters of a call, and learns from refusals."""
+
+    def __init__(self, config: LLMJudge) -> None:
+        fixed = config.response_format
+        self.formats: Sequence[str] = _FORMATS if fixed == "auto" else (fixed,)
+        self.token_parameter = "max_completion_tokens"
+        optional = {
+            "temperature": config.temperature,
+            "seed": config.seed,
+            "reasoning_effort": config.reasoning_effort,
+        }
+        self._optional = {name: value for name, value in optional.items() if value is not None}
+        self._extra_body = dict(config.extra_body)
+        self._model = config.model
+
+    def build(self, prompt: Prompt, max_tokens: int) -> dict[str, Any]:
+        """Keyword arguments for `chat.completions.create`."""
+        parameters: dict[str, Any] = {
+            "model": self._model,
+            "messages": prompt.chat(),
+            self.token_parameter: max_tokens,
+            **self._optional,
+        }
+        if self._extra_body:
+            parameters["extra_body"] = self._extra_body
+        if self.formats[0] == "json_object":
+            parameters["response_format"] = {"type": "json_object"}
+        elif self.formats[0] == "json_schema":
+            # Not strict: hosted endpoints compile a strict schema anew for each call's ids. Servers
+            # with guided decoding enforce it all the same, and verdicts are validated anyway.
+            schema = {"name": "verdict", "strict": False, "schema": verdict_schema(prompt.ids)}
+            parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return parameters
+
+    def learn(self, sent: dict[str, Any], refusal: str) -> bool:
+        """Give up what a refused call sent and the refusal names; whether the next may differ."""
+        low = refusal.lower()
+        if "max_completion_tokens" in sent and "max_completion_tokens" in low:
+            self.token_parameter = "max_tokens"
+            return True
+        for name in [*self._optional, *self._extra_body]:
+            if name.lower() in low:
+                self._optional.pop(name, None)
+                self._extra_body.pop(name, None)
+                return True
+        return self._step_down(sent, low)
+
+    def _step_down(self, sent: dict[str, Any], low: str) -> bool:
+        sent_format = sent.get("response_format", {}).get("type")
+        if not sent_format or not any(word in low for word in _ABOUT_FORMAT):
+            return False
+        if self.formats[0] == sent_format:  # else a call beside this one has stepped down already
+            self.formats = self.formats[1:]
+        return bool(self.formats)

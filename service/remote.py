@@ -1,0 +1,65 @@
+"""`podium rank --service`: groups as a file holds them -> batch lines, by the reward client."""
+
+from collections.abc import Callable
+from typing import Any
+
+from service.batch import failed_line
+from service.body import validated
+from service.errors import PodiumError
+from service.schemas import BatchLine, Problem, Ranking, RankRequest
+from trainer_client.errors import RankError
+from trainer_client.reward_client import RankClient
+from trainer_client.types import GroupReward, Trajectory, TrajectoryGroup
+
+GROUPS_AT_ONCE = 64
+
+
+def rank_remotely(
+    url: str, api_key: str | None, groups: list[Any], deadline_s: float, advance: Callable[[], None]
+) -> list[BatchLine]:
+    """One line per group, in their order; `advance` is called as each is done.
+
+    Raises:
+        RankError: If the service refuses the caller, or cannot be reached at all.
+    """
+    lines: list[BatchLine] = []
+    valid: list[tuple[int, TrajectoryGroup]] = []
+    for index, group in enumerate(groups):
+        try:
+            validated(RankRequest, group)
+            valid.append((index, _client_group(group)))
+        except PodiumError as error:
+            lines.append(failed_line(index, group, error))
+            advance()
+    with RankClient(url, api_key=api_key, deadline_s=deadline_s) as client:
+        for first in range(0, len(valid), GROUPS_AT_ONCE):
+            some = valid[first : first + GROUPS_AT_ONCE]
+            answers = client.rank_many([g for _, g in some], on_progress=lambda *_: advance())
+            lines += [_line(i, g, a) for (i, g), a in zip(some, answers, strict=True)]
+    return sorted(lines, key=lambda line: line.index)
+
+
+def _client_group(group: dict[str, Any]) -> TrajectoryGroup:
+    fields = {name: value for name, value in group.items() if name != "deadline_s"}
+    fields["trajectories"] = [Trajectory(**each) for each in group["trajectories"]]
+    return TrajectoryGroup(**fields)
+
+
+def _line(index: int, group: TrajectoryGroup, answer: GroupReward) -> BatchLine:
+    if answer.ranking:
+        ranking = Ranking.model_validate(answer.ranking.model_dump())
+        return BatchLine(index=index, group_id=group.group_id, status="ranked", ranking=ranking)
+    problem = _problem(answer.error) if answer.error else None
+    return BatchLine(index=index, group_id=group.group_id, status="failed", problem=problem)
+
+
+def _problem(error: RankError) -> Problem:
+    return Problem(
+        type=f"urn:podium:{error.code}",
+        title=error.code,
+        status=error.status or 0,
+        detail=error.detail,
+        code=error.code,
+        retryable=error.retryable,
+        request_id=error.request_id,
+    )

@@ -1,0 +1,186 @@
+"""The wire: what `POST /rank` takes and gives. The only place where a request is validated."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+
+MAX_TRAJECTORIES = 64
+MAX_BATCH_GROUPS = 4096
+MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_BATCH_BODY_BYTES = 64 * 1024 * 1024
+DEFAULT_DEADLINE_S = 120.0
+
+Id = Annotated[str, Field(min_length=1, max_length=256)]
+Deadline = Annotated[FiniteFloat, Field(gt=0, le=3600, description="seconds for the whole request")]
+Tool = dict[str, Any]
+
+
+class TextPart(BaseModel):
+    type: Literal["text"] = Field(description="only text parts can be judged so far")
+    text: str
+
+
+class FunctionCall(BaseModel):
+    name: str
+    arguments: str | dict[str, Any] = ""
+
+
+class ToolCall(BaseModel):
+    id: Id
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class Message(BaseModel):
+    """One OpenAI chat message. Extra keys are allowed, neither shown to a judge nor hashed."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+
+    @model_validator(mode="after")
+    def _shape_follows_role(self) -> "Message":
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("only an assistant message may carry tool_calls")
+        if self.role == "tool" and self.tool_call_id is None:
+            raise ValueError("a tool message needs the tool_call_id of the call it answers")
+        if self.content is None and not self.tool_calls:
+            raise ValueError("content may be left out only by an assistant message with tool_calls")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The message's text, parts joined; empty where there is none."""
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class Trajectory(BaseModel):
+    """One attempt at the task: prompt, completions and tool results as chat messages."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Id
+    messages: Annotated[list[Message], Field(min_length=1)]
+    tools: list[Tool] | None = None
+    finish_reason: Annotated[str, Field(max_length=64)] | None = None
+    verified_reward: FiniteFloat | None = Field(
+        default=None,
+        description="a reward the caller checked itself; kept with the ranking, never shown to a "
+        "judge; judges do not mix it into the reward yet",
+    )
+
+    @field_validator("messages")
+    @classmethod
+    def _tool_messages_answer_calls(cls, messages: list[Message]) -> list[Message]:
+        called: set[str] = set()
+        for index, message in enumerate(messages):
+            if message.role == "tool" and message.tool_call_id not in called:
+                raise ValueError(f"messages.{index} is a tool message that answers no earlier call")
+            called.update(call.id for call in message.tool_calls or ())
+        return messages
+
+
+class RankRequest(BaseModel):
+    """One group: the trajectories of one prompt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    group_id: Id | None = None
+    judge: Id | None = Field(default=None, description="a judge's name; the default judge if null")
+    task: str | None = Field(default=None, description="what was to be done; shown to the judge")
+    reference: str | None = Field(default=None, description="a known good answer; shown, too")
+    rubric: str | None = Field(default=None, description="replaces the judge's rubric")
+    tools: list[Tool] | None = None
+    trajectories: Annotated[list[Trajectory], Field(min_length=2, max_length=MAX_TRAJECTORIES)]
+    deadline_s: Deadline = DEFAULT_DEADLINE_S
+    metadata: dict[str, Any] | None = None
+
+    @field_validator("trajectories")
+    @classmethod
+    def _ids_are_unique(cls, trajectories: list[Trajectory]) -> list[Trajectory]:
+        first: dict[str, int] = {}
+        for index, trajectory in enumerate(trajectories):
+            if trajectory.id in first:
+                where = first[trajectory.id]
+                raise ValueError(f"ids must be unique: {index} has the same id as {where}")
+            first[trajectory.id] = index
+        return trajectories
+
+
+class BatchRequest(BaseModel):
+    """Many groups; each is validated on its own, so that a bad one fails its own line only."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    groups: Annotated[list[Any], Field(max_length=MAX_BATCH_GROUPS)] = Field(
+        description="objects as `POST /rank` takes them"
+    )
+    deadline_s: Deadline | None = Field(
+        default=None, description="for the groups that name none; starts on arrival"
+    )
+
+
+class Usage(BaseModel):
+    """What this request spent; all zero when the answer came from the store."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = Field(default=None, description="null if the judge has no price")
+
+
+class TrajectoryResult(BaseModel):
+    id: str
+    rank: float = Field(description="1 is best; ties share the mean rank")
+    reward: float = Field(ge=0, le=1)
+    score: float | None = Field(description="in [0, 1]; null if no judge was asked")
+    stderr: float | None = Field(description="of the score; null if it cannot be known")
+    explanation: str = ""
+    flags: list[str] = []
+
+
+class Ranking(BaseModel):
+    """The answer: one result per trajectory, in the order of the request."""
+
+    id: str
+    group_id: str | None
+    judge: str = Field(description="the judge that answered")
+    fallback_from: str | None = Field(default=None, description="the judge that was asked first")
+    model: str | None
+    method: str
+    passes: int
+    results: list[TrajectoryResult]
+    reliability: float | None = Field(description="share of the score variance that is signal")
+    cached: bool
+    usage: Usage
+
+
+class Problem(BaseModel):
+    """RFC 9457, with three members of ours."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    request_id: str | None
+    errors: list[dict[str, str]] = []
+
+
+class BatchLine(BaseModel):
+    """One NDJSON line of `POST /rank/batch`."""
+
+    index: int
+    group_id: str | None
+    status: Literal["ranked", "failed"]
+    ranking: Ranking | None = None
+    problem: Problem | None = None
+
+    def to_json(self) -> str:
+        """One line, with the one of `ranking` and `problem` that there is."""
+        return self.model_dump_json(exclude={"problem" if self.ranking else "ranking"})

@@ -1,0 +1,111 @@
+"""Running the service: everything opened in order, drained and closed in the reverse."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from service.app import Service, create_app
+from service.errors import ConfigError
+from service.judges import Judges
+from service.metrics import Metrics
+from service.ranking import Ranker
+from service.store import open_store
+
+GRACE_S = 130  # a little more than the longest default deadline
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def open_service(config: Path | None, store_url: str) -> AsyncIterator[Service]:
+    """Judges, store and ranker, ready to rank; in process or behind `serve`.
+
+    Raises:
+        ConfigError: If the judges file or the store is not usable.
+    """
+    metrics = Metrics()
+    judges = Judges(config, metrics)
+    try:
+        async with open_store(store_url) as store:
+            yield Service(Ranker(judges, store, metrics), store, metrics)
+    finally:
+        await judges.aclose()
+
+
+def require_key_beyond_loopback(host: str, api_key: str | None) -> None:
+    """Refuse to listen where others can reach us without asking them for a key.
+
+    Raises:
+        ConfigError: If `host` is not loopback and there is no key.
+    """
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback and not api_key:
+        raise ConfigError(
+            f"host {host} can be reached by others, and no key guards it: set PODIUM_API_KEY "
+            "(clients read it, too), or listen on 127.0.0.1"
+        )
+
+
+class DrainingServer(uvicorn.Server):
+    """On SIGTERM readiness goes off first, and the server stops `drain_s` later; in-flight requests
+    are finished. A second signal stops at once."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, drain_s: float) -> None:
+        super().__init__(config)
+        self._service = service
+        self._drain_s = drain_s
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig != signal.SIGTERM or self._service.draining:
+            super().handle_exit(sig, frame)
+            return
+        self._service.draining = True
+        loop = asyncio.get_running_loop()
+        stop = super().handle_exit
+        loop.call_soon_threadsafe(loop.call_later, self._drain_s, stop, sig, frame)
+
+
+async def serve(
+    *,
+    host: str,
+    port: int,
+    config: Path | None,
+    store_url: str,
+    api_key: str | None,
+    drain_s: float,
+) -> None:
+    """Serve until a signal comes.
+
+    Raises:
+        ConfigError: If the judges file, the store or the address is not usable.
+    """
+    require_key_beyond_loopback(host, api_key)
+    async with open_service(config, store_url) as service:
+        app = create_app(service, api_keys=[api_key] if api_key else [])
+        settings = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        judges = service.ranker.judges
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, judges.reload)
+        watcher = asyncio.create_task(judges.watch())
+        try:
+            await DrainingServer(settings, service, drain_s).serve()
+        finally:
+            watcher.cancel()

@@ -1,0 +1,47 @@
+"""The store's tables. JSON columns are bytes, so that any text survives (PostgreSQL's text cannot
+hold a NUL) and nothing is re-encoded on the way."""
+
+import sqlalchemy as sa
+
+METADATA = sa.MetaData()
+
+# What judges were asked and answered. `prompt` is [[role, [part, ...]], ...]; a part is text, or
+# {"blob": hash} for one that recurs. `verdict` is null where the reply was none; `fault` says why.
+CALLS = sa.Table(
+    "calls", METADATA,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("key", sa.String(64), nullable=False, index=True),
+    sa.Column("pass_index", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False, index=True),
+    sa.Column("judge", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("prompt", sa.LargeBinary, nullable=False),
+    sa.Column("reply", sa.LargeBinary, nullable=False),
+    sa.Column("finish_reason", sa.Text),
+    sa.Column("verdict", sa.LargeBinary),
+    sa.Column("fault", sa.LargeBinary),
+    sa.Column("usage", sa.LargeBinary, nullable=False),
+    sa.Column("latency_s", sa.Float, nullable=False),
+)  # fmt: skip
+
+# Texts by the sha256 of their UTF-8 bytes, and which calls show them.
+BLOBS = sa.Table(
+    "blobs", METADATA,
+    sa.Column("hash", sa.LargeBinary(32), primary_key=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+)  # fmt: skip
+CALL_BLOBS = sa.Table(
+    "call_blobs", METADATA,
+    sa.Column("call_id", sa.String(32), primary_key=True),
+    sa.Column("hash", sa.LargeBinary(32), primary_key=True, index=True),
+)  # fmt: skip
+
+# What callers were told. `key` leads to the calls behind it; `answer` is what its first caller got.
+RANKINGS = sa.Table(
+    "rankings", METADATA,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(64), nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False, index=True),
+    sa.Column("answer", sa.LargeBinary, nullable=False),
+    sa.Column("request", sa.LargeBinary, nullable=False),
+)  # fmt: skip

@@ -1,0 +1,65 @@
+"""Fitting a transcript into a judge's context: count first, then cut the longest in the middle."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from service.errors import ContextExceeded
+from service.transcript import Transcript
+
+MIN_TOKENS = 64
+_DIGITS = "0123456789"
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens of `text`, without a tokenizer, on the safe side.
+
+    A third of a token per UTF-8 byte, and a whole one per digit: vocabularies that split numbers
+    into digits are the worst case in practice.
+    """
+    num_bytes = len(text) if text.isascii() else len(text.encode())
+    digits = sum(map(text.count, _DIGITS))
+    return (num_bytes + 2 * digits) // 3 + 1
+
+
+def fit(transcript: Transcript, budget: int) -> Transcript:
+    """Cut the longest parts down to one common length, so that all fit in `budget` tokens.
+
+    The shared context counts as one part. What is cut leaves a `<trimmed .../>` mark.
+
+    Raises:
+        ContextExceeded: If that would leave less than `MIN_TOKENS` tokens of each part.
+    """
+    parts = [transcript.context, *transcript.bodies]
+    tokens = [estimate_tokens(part) for part in parts]
+    if sum(tokens) <= budget:
+        return transcript
+    cap = _common_cap(tokens, budget)
+    if cap < MIN_TOKENS:
+        raise ContextExceeded(
+            f"{len(parts) - 1} trajectories of {sum(tokens)} tokens (estimated) do not fit "
+            f"{budget} tokens even when trimmed: send fewer, or name a judge with more context"
+        )
+    context, *bodies = [
+        cut_middle(part, cap / count) if count > cap else part
+        for part, count in zip(parts, tokens, strict=True)
+    ]
+    return replace(transcript, context=context, bodies=bodies)
+
+
+def cut_middle(text: str, share: float) -> str:
+    """Keep about `share` (in [0, 1]) of the text, its head and its tail, with a mark between."""
+    keep = max(0, int(len(text) * share) - 48)
+    head, tail = keep - keep // 2, keep // 2
+    cut = len(text) - head - tail
+    return f'{text[:head]}\n<trimmed characters="{cut}"/>\n{text[len(text) - tail :]}'
+
+
+def _common_cap(tokens: Sequence[int], budget: int) -> int:
+    """The largest c with sum(min(t, c)) <= budget."""
+    left = budget
+    for done, count in enumerate(sorted(tokens)):
+        cap = left // (len(tokens) - done)
+        if count > cap:
+            return cap
+        left -= count
+    return max(tokens)
