@@ -17,10 +17,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def ranking_table(ranking: Ranking) -> Table:
     """One group: its trajectories, best first."""
-    table = Table(
-        title=_text(ranking.group_id or ranking.id), caption=_caption(ranking), title_justify="left",
-        caption_justify="left",
-    )  # fmt: skip
+    title = _text(ranking.group_id or ranking.id)
+    table = Table(title=title, title_justify="left")
+    table.caption, table.caption_justify = _caption(ranking), "left"
     for name in ("rank", "trajectory", "reward", "score", "stderr"):
         table.add_column(name, justify="left" if name == "trajectory" else "right", no_wrap=True)
     table.add_column("the judge's words")

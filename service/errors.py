@@ -55,6 +55,9 @@ class PodiumError(Exception):
         self.fields = fields or []
         self.retry_after_s = retry_after_s
 
+    def __str__(self) -> str:
+        return self.detail
+
     def problem(self, request_id: str | None = None) -> dict[str, Any]:
         """The RFC 9457 body of this error."""
         body: dict[str, Any] = {

@@ -57,6 +57,7 @@ class SQLStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._queue: asyncio.Queue[_Write | None] = asyncio.Queue()
+        self._closed = False
         dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
         self._insert = {
             table: dialect.insert(table).on_conflict_do_nothing()
@@ -164,12 +165,15 @@ class SQLStore:
     async def run_writer(self) -> None:
         """Commit queued writes, all that are waiting in one transaction, until `None` comes."""
         closing = False
-        while not closing:
-            writes = [await self._queue.get()]
-            while not self._queue.empty():
-                writes.append(self._queue.get_nowait())
-            closing = None in writes
-            await self._commit([write for write in writes if write])
+        try:
+            while not closing:
+                writes = [await self._queue.get()]
+                while not self._queue.empty():
+                    writes.append(self._queue.get_nowait())
+                closing = None in writes
+                await self._commit([write for write in writes if write])
+        finally:
+            self._closed = True
 
     def stop_writer(self) -> None:
         self._queue.put_nowait(None)
@@ -177,6 +181,8 @@ class SQLStore:
     def _put(self, *rows: tuple[sa.Table, list[dict[str, Any]]]) -> _Write:
         write = _Write([entry for entry in rows if entry[1]])
         write.done.add_done_callback(_retrieved)
+        if self._closed:
+            write.done.set_exception(StoreUnavailable("the store is closed: restart the service"))
         self._queue.put_nowait(write)
         return write
 
@@ -230,15 +236,15 @@ async def open_store(url: str) -> AsyncIterator[SQLStore]:
         shown = engine.url.render_as_string(hide_password=True)
         raise ConfigError(f"the store {shown} cannot be opened: {_one_line(error)}") from error
     store = SQLStore(engine)
+    writer = asyncio.create_task(store.run_writer())
     try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(store.run_writer())
-            try:
-                yield store
-            finally:
-                store.stop_writer()
+        yield store
     finally:
-        await engine.dispose()
+        store.stop_writer()
+        try:
+            await writer
+        finally:
+            await engine.dispose()
 
 
 def _engine(url: str) -> AsyncEngine:

@@ -1,0 +1,203 @@
+"""Fakes, all of them. The judge is a real server over TCP that plays a script."""
+
+import asyncio
+import json
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+_TRAJECTORY = re.compile(r'<trajectory-(\w+) id="(\w+)">\n(.*?)\n</trajectory-\1>', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call as the judge saw it."""
+
+    body: dict[str, Any]
+    headers: dict[str, str]
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """id -> text of the trajectories, in the order shown."""
+        user = next(m for m in self.body["messages"] if m["role"] == "user")
+        return {found[2]: found[3] for found in _TRAJECTORY.finditer(user["content"])}
+
+    @property
+    def text(self) -> str:
+        return "\n".join(message["content"] for message in self.body["messages"])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer; `body=None` drops the connection, `delay_s` waits first."""
+
+    body: dict[str, Any] | str | None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
+
+
+Step = Callable[[Asked], Answer]
+
+
+def says(text: str | None, finish_reason: str = "stop", **message: Any) -> Step:
+    """A chat completion with this text."""
+    choice = {
+        "index": 0,
+        "finish_reason": finish_reason,
+        "message": {"role": "assistant", "content": text, **message},
+    }
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 10,
+        "total_tokens": 110,
+        "prompt_tokens_details": {"cached_tokens": 40},
+    }
+    body = {"id": "c", "object": "chat.completion", "model": "m-1", "choices": [choice]}
+    return lambda asked: Answer({**body, "usage": usage})
+
+
+def scores(score: Callable[[str], float], delay_s: float = 0.0) -> Step:
+    """A faithful verdict: `score` of each trajectory's text."""
+
+    def step(asked: Asked) -> Answer:
+        verdict = {
+            shown_id: {"explanation": f"{shown_id} is what it is", "score": score(text)}
+            for shown_id, text in asked.shown.items()
+        }
+        answer = says(json.dumps(verdict))(asked)
+        return Answer(answer.body, delay_s=delay_s)
+
+    return step
+
+
+def fails(status: int, message: str = "no", code: str | None = None, **headers: str) -> Step:
+    """An error in OpenAI's form."""
+    body = {"error": {"message": message, "type": "e", "param": None, "code": code}}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda asked: Answer(body, status, named)
+
+
+def drops(asked: Asked) -> Answer:
+    """The connection breaks."""
+    return Answer(None)
+
+
+def hangs(asked: Asked) -> Answer:
+    """No answer comes for an hour."""
+    return Answer({}, delay_s=3600.0)
+
+
+def by_length(text: str) -> float:
+    """A score that anyone can check: longer is better."""
+    return min(1.0, len(text) / 1000)
+
+
+class ScriptedJudge:
+    """Plays `script`, a step a call; then `always`. Running out of both fails the test.
+
+    With `hold`, no call is answered before that many have come.
+    """
+
+    def __init__(
+        self,
+        script: Sequence[Step] = (),
+        *,
+        always: Step | None = None,
+        max_model_len: int | None = None,
+        hold: int = 0,
+    ) -> None:
+        self.script = deque(script)
+        self.always = always
+        self.asked: list[Asked] = []
+        self.dry = 0
+        self.hold = hold
+        self.in_flight = 0
+        self.max_in_flight = 0
+        self.models = {"data": [{"id": "m", "object": "model", "max_model_len": max_model_len}]}
+        self.url = ""
+
+    @property
+    def calls(self) -> int:
+        return len(self.asked)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["ScriptedJudge"]:
+        """Listen on a random loopback port; end what is still open at the exit."""
+        connections: set[asyncio.Task[None]] = set()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._converse(reader, writer))
+            connections.add(task)
+            task.add_done_callback(connections.discard)
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in list(connections):
+                task.cancel()
+            await asyncio.gather(*connections, return_exceptions=True)
+            assert not self.dry, f"the script ran dry {self.dry} times"
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while answer := await self._answer(reader):
+                if answer.body is None:
+                    break
+                writer.write(_http(answer))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> Answer:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        pairs = (line.split(":", 1) for line in head[1:] if ":" in line)
+        headers = {name.lower(): value.strip() for name, value in pairs}
+        content = await reader.readexactly(int(headers.get("content-length", 0)))
+        if head[0].startswith("GET"):
+            return Answer(self.models)
+        asked = Asked(json.loads(content), headers)
+        self.asked.append(asked)
+        answer = self._next_step()(asked)
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        try:
+            await until(lambda: self.calls >= self.hold)
+            await asyncio.sleep(answer.delay_s)
+        finally:
+            self.in_flight -= 1
+        return answer
+
+    def _next_step(self) -> Step:
+        if self.script:
+            return self.script.popleft()
+        if self.always is None:
+            self.dry += 1
+            return fails(500, "the script is dry")
+        return self.always
+
+
+def _http(answer: Answer) -> bytes:
+    body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+    content = body.encode()
+    headers = {"content-type": "application/json", "content-length": str(len(content))}
+    lines = [f"{name}: {value}" for name, value in {**headers, **answer.headers}.items()]
+    return "\r\n".join([f"HTTP/1.1 {answer.status} X", *lines, "", ""]).encode() + content
+
+
+async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
+    """Wait for a condition, at most ten seconds."""
+    async with asyncio.timeout(10):
+        while True:
+            holds = condition()
+            if await holds if isinstance(holds, Awaitable) else holds:
+                return
+            await asyncio.sleep(0.01)

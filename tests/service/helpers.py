@@ -1,0 +1,64 @@
+"""Short ways to build what the service's tests need: groups, judges, a whole service."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from service.app import Service, create_app
+from service.config import LLMJudge
+from service.judge import EndpointJudge
+from service.metrics import Metrics
+from service.schemas import RankRequest
+from service.server import open_service
+
+
+def chat(answer: str, question: str = "What is 2 + 3?") -> list[dict[str, Any]]:
+    """A single-turn conversation."""
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def group(*answers: str, **fields: Any) -> dict[str, Any]:
+    """A group in wire form, its trajectories called t0, t1, ..."""
+    trajectories = [
+        {"id": f"t{index}", "messages": chat(answer)} for index, answer in enumerate(answers)
+    ]
+    return {"trajectories": trajectories, **fields}
+
+
+def request(*answers: str, **fields: Any) -> RankRequest:
+    return RankRequest.model_validate(group(*answers, **fields))
+
+
+def llm(url: str, **settings: Any) -> dict[str, Any]:
+    """A judge's settings, quick to give up so that tests are fast."""
+    return {"model": "m", "base_urls": [url], "attempts": 2, "context_tokens": 32768, **settings}
+
+
+def endpoint_judge(url: str, **settings: Any) -> EndpointJudge:
+    return EndpointJudge("main", LLMJudge.model_validate(llm(url, **settings)), Metrics())
+
+
+def judges_file(path: Path, **judges: dict[str, Any]) -> Path:
+    """Write a judges file whose first judge is the default."""
+    path.write_text(yaml.safe_dump({"default_judge": next(iter(judges)), "judges": judges}))
+    return path
+
+
+@asynccontextmanager
+async def service(tmp_path: Path, **judges: dict[str, Any]) -> AsyncIterator[Service]:
+    """A whole service in process, its store in `tmp_path`; the embedded default without judges."""
+    config = judges_file(tmp_path / "judges.yaml", **judges) if judges else None
+    async with open_service(config, str(tmp_path / "podium.db")) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def client(opened: Service, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client that talks to the service's app."""
+    transport = httpx.ASGITransport(create_app(opened, **settings))
+    async with httpx.AsyncClient(transport=transport, base_url="http://podium") as opened_client:
+        yield opened_client
