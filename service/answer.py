@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.aggregate import Estimate
+from service.checks import Check
 from service.rewards import mean_ranks, rewards
 from service.schemas import RankRequest, TrajectoryResult
 from service.transcript import Transcript
@@ -31,7 +32,7 @@ class Outcome:
 
 
 def results(
-    request: RankRequest, outcome: Outcome, gated: dict[int, list[str]], reward: str
+    request: RankRequest, outcome: Outcome, gated: dict[int, list[Check]], reward: str
 ) -> list[TrajectoryResult]:
     """Spread the outcome over the request's trajectories.
 
@@ -63,10 +64,15 @@ def results(
             reward=0.0,
             score=None,
             stderr=None,
-            explanation=f"fails {', '.join(failed)}",
-            flags=[f"gate:{name}" for name in failed],
+            explanation=failing(failed),
+            flags=[f"gate:{check.check}" for check in failed],
         )
     return [found[index] for index in range(len(request.trajectories))]
+
+
+def failing(failed: Sequence[Check]) -> str:
+    """The explanation of a trajectory that does not meet some criteria."""
+    return f"fails {', '.join(check.label for check in failed)}"
 
 
 def _explanations(request: RankRequest, outcome: Outcome) -> list[str]:

@@ -34,6 +34,12 @@ class Check(BaseModel):
     gate: bool = False
     needs_reference: ClassVar[bool] = False
 
+    @property
+    def label(self) -> str:
+        """The check and its settings, as an explanation names it: `max_words(120)`."""
+        settings = self.model_dump(exclude={"check", "weight", "gate"}, exclude_defaults=True)
+        return f"{self.check}({', '.join(map(str, settings.values()))})" if settings else self.check
+
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         """Whether the trajectory meets this criterion.
 

@@ -100,7 +100,7 @@ class LLMJudge(_Model):
     @field_validator("base_urls")
     @classmethod
     def _no_credentials(cls, urls: list[HttpUrl]) -> list[HttpUrl]:
-        if any(url.username or url.password for url in urls):
+        if any(url.username or url.password or url.query for url in urls):
             raise ValueError("keys are only ever given by api_key_env, not inside a URL")
         return urls
 

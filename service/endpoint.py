@@ -5,6 +5,7 @@ error of the client is mapped here and nowhere else.
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -24,6 +25,8 @@ from service.errors import (
 )
 
 PROBE_TIMEOUT_S = 5.0
+MAX_RETRY_AFTER_S = 3600.0
+_DECIMAL = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 _OVERFLOW = ("context length", "context_length", "context window", "maximum context")
 _QUOTA = ("insufficient_quota", "quota", "billing")
 
@@ -149,17 +152,14 @@ class Endpoint:
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """The floor that a `Retry-After` header sets, in seconds; None without a readable one."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
+    value = headers.get("retry-after", "")
+    if _DECIMAL.fullmatch(value):
+        return min(MAX_RETRY_AFTER_S, float(value))
     try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except ValueError:
+        seconds = parsedate_to_datetime(value).timestamp() - time()
+    except (ValueError, OverflowError):
         return None
+    return min(MAX_RETRY_AFTER_S, max(0.0, seconds))
 
 
 def _unexpected(status: int) -> type[JudgeError]:

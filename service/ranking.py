@@ -11,7 +11,7 @@ import orjson
 
 from service import prompts
 from service.aggregate import certain, estimate, unasked
-from service.answer import Outcome, results
+from service.answer import Outcome, failing, results
 from service.checks import Check, check_score, failed_checks
 from service.config import ChecksJudge, LLMJudge
 from service.deadline import Deadline
@@ -190,13 +190,13 @@ def _combined(chain: Sequence[str], failures: Sequence[PodiumError]) -> PodiumEr
     return chosen
 
 
-def _gated(gates: Sequence[Check], request: RankRequest) -> dict[int, list[str]]:
-    """The trajectories that fail a gate, by index, with the names of the checks they fail."""
+def _gated(gates: Sequence[Check], request: RankRequest) -> dict[int, list[Check]]:
+    """The trajectories that fail a gate, by index, with the gates they fail."""
     gated = {}
     for index, trajectory in enumerate(request.trajectories):
         failed = failed_checks(gates, trajectory, request.reference)
         if failed:
-            gated[index] = [check.check for check in failed]
+            gated[index] = failed
     return gated
 
 
@@ -215,8 +215,7 @@ def _checked(judge: ChecksJudge, transcript: Transcript, request: RankRequest) -
     for members in transcript.members:
         failed = failed_checks(judge.criteria, request.trajectories[members[0]], request.reference)
         scores.append(check_score(judge.criteria, failed))
-        names = ", ".join(check.check for check in failed)
-        words.append(f"fails {names}" if failed else "meets all criteria")
+        words.append(failing(failed) if failed else "meets all criteria")
     return Outcome(transcript, certain(scores), [], 1, words)
 
 
@@ -240,11 +239,15 @@ def _checks_key(judge: ChecksJudge, transcript: Transcript, request: RankRequest
     return _hash([criteria, request.reference, transcript.context, transcript.digests])
 
 
-def _ranking_id(key: str, reward: str, outcome: Outcome, gated: dict[int, list[str]]) -> str:
+def _ranking_id(key: str, reward: str, outcome: Outcome, gated: dict[int, list[Check]]) -> str:
     """Names the answer: the content, how often each trajectory stands in it, and the reward."""
     counts = [len(members) for members in outcome.transcript.members]
     estimated = outcome.estimate
-    return "rk_" + _hash([key, reward, estimated.stderr, counts, sorted(gated.values())])[:32]
+    return "rk_" + _hash([key, reward, estimated.stderr, counts, _names(gated)])[:32]
+
+
+def _names(gated: dict[int, list[Check]]) -> list[str]:
+    return sorted(",".join(check.label for check in failed) for failed in gated.values())
 
 
 def _hash(value: Any) -> str:

@@ -6,7 +6,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 _TRAJECTORY = re.compile(r'<trajectory-(\w+) id="(\w+)">\n(.*?)\n</trajectory-\1>', re.DOTALL)
@@ -79,6 +79,11 @@ def fails(status: int, message: str = "no", code: str | None = None, **headers: 
     body = {"error": {"message": message, "type": "e", "param": None, "code": code}}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda asked: Answer(body, status, named)
+
+
+def later(step: Step, delay_s: float) -> Step:
+    """The same answer, after a while."""
+    return lambda asked: replace(step(asked), delay_s=delay_s)
 
 
 def drops(asked: Asked) -> Answer:

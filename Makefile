@@ -1,0 +1,54 @@
+# One-word commands. Each makes the virtual environment it needs and installs what is missing.
+
+PYTHON ?= python3.11
+VENV := .venv
+VLLM_VENV := .venv-vllm
+SMOLLM2 := .models/smollm2-135m-instruct
+PIP := -m pip install --quiet --disable-pip-version-check
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test test-integration readme openapi clean
+
+demo: $(VENV)/service.ok  ## Start the service, rank a group that ships with it, stop.
+	@$(VENV)/bin/python -m service.demo
+
+test: $(VENV)/dev.ok  ## ruff, mypy strict and the fast suite.
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -m "not vllm and not install"
+
+test-integration: $(VENV)/dev.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json  ## vLLM on the CPU, a fresh install.
+	PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \
+		$(VENV)/bin/python -m pytest -m "vllm or install"
+
+readme: $(VENV)/dev.ok  ## Rewrite the README's table of errors from service/errors.py.
+	$(VENV)/bin/python docs/errors_table.py README.md
+
+openapi: $(VENV)/dev.ok  ## Rewrite the published form of the wire.
+	$(VENV)/bin/python -m tests.contract.openapi > tests/contract/openapi.json
+
+clean:  ## Remove environments, models and caches.
+	rm -rf $(VENV) $(VLLM_VENV) .models .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/service.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[service]'
+	@touch $@
+
+$(VENV)/dev.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[service,dev]'
+	@touch $@ $(VENV)/service.ok
+
+# vLLM pins libraries of its own. Its CPU build does not match the torchvision, torchaudio and
+# torchcodec that it pulls in, and they break the import of transformers.
+$(VLLM_VENV)/vllm.ok: tests/integration/vllm-requirements.txt
+	$(PYTHON) -m venv --clear $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python $(PIP) -r tests/integration/vllm-requirements.txt
+	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+$(SMOLLM2)/config.json: tests/integration/smollm2.py | $(VLLM_VENV)/vllm.ok
+	$(VLLM_VENV)/bin/python tests/integration/smollm2.py $(SMOLLM2)

@@ -1,0 +1,78 @@
+"""The published wire, and the real client against the real app."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.app import create_app
+from tests.contract.openapi import PUBLISHED, document
+from tests.fakes import ScriptedJudge, by_length, fails, scores
+from tests.service.helpers import chat, llm, service
+from trainer_client.errors import JudgeFailed, RequestRefused, Unauthorized
+from trainer_client.reward_client import AsyncRankClient
+from trainer_client.types import Trajectory, TrajectoryGroup
+
+pytestmark = pytest.mark.anyio
+
+
+def trained(*answers: str, group_id: str | None = None) -> TrajectoryGroup:
+    trajectories = [Trajectory(f"t{i}", chat(answer)) for i, answer in enumerate(answers)]
+    return TrajectoryGroup(trajectories, group_id=group_id)
+
+
+async def test_the_app_serves_what_is_published() -> None:
+    assert PUBLISHED.read_text() == await document(), "the wire changed: run make openapi"
+
+
+async def test_the_client_gets_rewards_in_the_order_of_its_request(tmp_path: Path) -> None:
+    async with (
+        ScriptedJudge(always=scores(by_length)).serving() as judge,
+        service(tmp_path, main=llm(judge.url)) as opened,
+        AsyncRankClient("http://podium", transport=httpx.ASGITransport(create_app(opened))) as ask,
+    ):
+        reward = await ask.rank(trained("longest of all", "5", "five"))
+    assert reward.rewards == [1, 0, 0.5]
+    assert reward.mask
+    assert reward.ranking is not None
+    assert reward.ranking.usage is not None
+    assert reward.ranking.usage.calls == 4
+
+
+async def test_groups_that_could_not_be_ranked_are_masked_not_scored(tmp_path: Path) -> None:
+    async with (
+        ScriptedJudge(always=scores(by_length)).serving() as judge,
+        service(tmp_path, main=llm(judge.url)) as opened,
+        AsyncRankClient("http://podium", transport=httpx.ASGITransport(create_app(opened))) as ask,
+    ):
+        good, bad, good_too = await ask.rank_many(
+            [trained("5", "five"), trained("alone"), trained("6", "sixth")]
+        )
+    assert [good.mask, bad.mask, good_too.mask] == [True, False, True]
+    assert bad.rewards is None
+    assert isinstance(bad.error, RequestRefused)
+    assert good.rewards == good_too.rewards == [0, 1]
+
+
+async def test_a_judge_that_fails_is_a_typed_error_for_the_client(tmp_path: Path) -> None:
+    async with (
+        ScriptedJudge(always=fails(401, "bad key")).serving() as judge,
+        service(tmp_path, main=llm(judge.url)) as opened,
+        AsyncRankClient("http://podium", transport=httpx.ASGITransport(create_app(opened))) as ask,
+    ):
+        with pytest.raises(JudgeFailed) as caught:
+            await ask.rank(trained("5", "five"))
+    assert caught.value.code == "judge_rejected"
+    assert not caught.value.retryable
+
+
+async def test_the_client_sends_its_key(tmp_path: Path) -> None:
+    async with service(tmp_path) as opened:
+        transport = httpx.ASGITransport(create_app(opened, api_keys=["pk-1"]))
+        group = trained("5", "five")
+        async with AsyncRankClient("http://podium", api_key="no", transport=transport) as ask:
+            with pytest.raises(Unauthorized):
+                await ask.rank(group)
+        async with AsyncRankClient("http://podium", api_key="pk-1", transport=transport) as ask:
+            with pytest.raises(RequestRefused, match="reference"):
+                await ask.rank(group)
