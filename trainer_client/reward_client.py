@@ -15,8 +15,8 @@ import math
 import os
 import random
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import Self, TypeVar
 
@@ -24,27 +24,22 @@ import anyio
 import httpx
 from anyio.from_thread import start_blocking_portal
 
+from trainer_client.batch import Board, Progress, chunks, refuses_all
 from trainer_client.errors import (
-    ProtocolError,
     RankError,
-    RequestRefused,
     ServiceUnavailable,
-    Unauthorized,
     deadline_exceeded,
     from_response,
     transport_errors,
 )
-from trainer_client.types import GroupReward, TrajectoryGroup, read_answer, read_line
+from trainer_client.types import GroupReward, TrajectoryGroup, read_answer
 
 DEFAULT_DEADLINE_S = 120.0
 MAX_CONNECTIONS = 64  # httpx 0.28.1 falls from 290 to 60 calls/s between 64 and 128
-MAX_BATCH_BYTES = 60 * 2**20  # the service takes 64 MiB
-MAX_BATCH_GROUPS = 256  # what one broken connection can interrupt
 MARGIN_S = 1.0  # how long the service's own answer about a passed deadline may travel
 CONNECT_S = 5.0
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 8.0
 
-Progress = Callable[[int, int], None]
 _T = TypeVar("_T")
 _jitter = random.Random()  # not the global generator: its state is part of a training run
 
@@ -137,10 +132,10 @@ class AsyncRankClient:
             Unauthorized: If the service does not take the key.
         """
         ends_at = anyio.current_time() + self._deadline_s
-        board = _Board(groups, on_progress)
+        board = Board(groups, on_progress)
         try:
             async with anyio.create_task_group() as tasks:
-                for chunk in _chunks(board.encode()):
+                for chunk in chunks(board.encode()):
                     tasks.start_soon(self._rank_chunk, board, chunk, _Patience(ends_at))
         except ExceptionGroup as failures:  # the first stands for all
             raise failures.exceptions[0] from None
@@ -155,7 +150,7 @@ class AsyncRankClient:
         return read_answer(group, answer)
 
     async def _rank_chunk(
-        self, board: "_Board", chunk: dict[int, bytes], patience: "_Patience"
+        self, board: "Board", chunk: dict[int, bytes], patience: "_Patience"
     ) -> None:
         while chunk:
             failures = await self._rank_chunk_once(board, chunk, patience)
@@ -167,7 +162,7 @@ class AsyncRankClient:
             chunk = {index: chunk[index] for index in failures}
 
     async def _rank_chunk_once(
-        self, board: "_Board", chunk: dict[int, bytes], patience: "_Patience"
+        self, board: "Board", chunk: dict[int, bytes], patience: "_Patience"
     ) -> dict[int, RankError]:
         """Send one batch request and settle what it answers; return what may be asked again."""
         heard: dict[int, GroupReward] = {}
@@ -179,7 +174,7 @@ class AsyncRankClient:
             async with self._post("/rank/batch", members, patience) as response:
                 await board.listen(response, list(chunk), heard)
         except RankError as error:
-            if _refuses_all(error, chunk):
+            if refuses_all(error, chunk):
                 raise
             broken = error
         failures: dict[int, RankError] = {}
@@ -305,86 +300,6 @@ class _Patience:
         self.backoff_s = min(2 * self.backoff_s, LAST_BACKOFF_S)
         await anyio.sleep(wait_s)
         return True
-
-
-class _Board:
-    """The groups of one `rank_many`, and what has become of each so far."""
-
-    def __init__(self, groups: Sequence[TrajectoryGroup], on_progress: Progress | None) -> None:
-        self.groups = groups
-        self.on_progress = on_progress
-        self.done: dict[int, GroupReward] = {}
-
-    def settle(self, index: int, answer: GroupReward) -> None:
-        """Keep a group's last word and tell whoever watches."""
-        self.done[index] = answer
-        if self.on_progress is not None:
-            self.on_progress(len(self.done), len(self.groups))
-
-    def encode(self) -> dict[int, bytes]:
-        """Every group's JSON by index; a group that has none is settled."""
-        texts: dict[int, bytes] = {}
-        for index, group in enumerate(self.groups):
-            try:
-                texts[index] = group.to_json()
-            except RequestRefused as error:
-                self.settle(index, GroupReward.failed(error))
-        return texts
-
-    async def listen(
-        self, response: httpx.Response, chunk: Sequence[int], heard: dict[int, GroupReward]
-    ) -> None:
-        """Fill `heard` line by line; settle each group whose line is final.
-
-        Raises:
-            ProtocolError: If a line cannot be understood.
-            ServiceUnavailable, DeadlineExceeded: If the stream breaks.
-        """
-        asked = [self.groups[index] for index in chunk]
-        async with aclosing(_lines(response)) as lines:
-            async for line in lines:
-                place, answer = read_line(asked, line)
-                index = chunk[place]
-                if index in heard:
-                    detail = f"a second line for index {place}"
-                    answer = GroupReward.failed(ProtocolError.about("repeated_line", detail))
-                heard[index] = answer
-                if answer.error is None or not answer.error.retryable:
-                    self.settle(index, answer)
-
-
-async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The whole lines of the answer as they come; one that lacks its newline was cut off.
-
-    httpx's own `aiter_lines` also splits at U+2028 and the like, which JSON strings may hold.
-    """
-    rest = b""
-    with transport_errors():
-        async for piece in response.aiter_bytes():
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in filter(bytes.strip, lines):
-                yield line
-
-
-def _chunks(texts: dict[int, bytes]) -> Iterator[dict[int, bytes]]:
-    """Split into requests under both caps; a text over the cap gets a request of its own."""
-    chunk: dict[int, bytes] = {}
-    size = 0
-    for index, text in texts.items():
-        if chunk and (size + len(text) > MAX_BATCH_BYTES or len(chunk) == MAX_BATCH_GROUPS):
-            yield chunk
-            chunk, size = {}, 0
-        chunk[index] = text
-        size += len(text) + 1
-    if chunk:
-        yield chunk
-
-
-def _refuses_all(error: RankError, chunk: dict[int, bytes]) -> bool:
-    """Whether every other request would be refused, too: not if one large group is at fault."""
-    if error.status == 413 and len(chunk) == 1:
-        return False
-    return isinstance(error, RequestRefused | Unauthorized) and not error.retryable
 
 
 def _checked_url(url: str) -> httpx.URL:
