@@ -62,7 +62,7 @@ class Reply:
 class Endpoint:
     """One base URL. `rest_until` is shared by all calls: a 429 for one is a 429 for all."""
 
-    def __init__(self, base_url: str, api_key: str | None) -> None:
+    def __init__(self, base_url: str, api_key: str | None, max_connections: int) -> None:
         self.base_url = base_url
         self._api_key = api_key
         self.in_flight = 0
@@ -72,11 +72,11 @@ class Endpoint:
             api_key=api_key or "none",
             max_retries=0,
             timeout=None,  # the caller's deadline is the only clock
-            http_client=httpx2.AsyncClient(
-                trust_env=False,
+            http_client=openai.DefaultAioHttpClient(
+                trust_env=False,  # no proxies from the environment
                 follow_redirects=False,
                 timeout=None,
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=256),
+                limits=httpx2.Limits(max_connections=max_connections, keepalive_expiry=4.0),
             ),
         )
 
@@ -91,6 +91,9 @@ class Endpoint:
     async def complete(self, parameters: dict[str, Any], timeout_s: float) -> Reply:
         """One chat completion.
 
+        The client's `post` instead of its `chat.completions.create`: the same client, keys and
+        errors, without building typed objects that nobody reads. That halves the CPU of a call.
+
         Raises:
             ParameterRejected: On a 400 or 422.
             ContextOverflow: On a 400 that is about the context's length.
@@ -102,8 +105,12 @@ class Endpoint:
         self.in_flight += 1
         try:
             async with asyncio.timeout(timeout_s):
-                raw = await self._client.chat.completions.with_raw_response.create(**parameters)
-            return _reply(raw.content)
+                response = await self._client.post(
+                    "/chat/completions",
+                    content=orjson.dumps(parameters),
+                    cast_to=httpx2.Response,
+                )
+            return _reply(response.content)
         except TimeoutError as error:
             raise JudgeUnavailable(
                 f"{self.base_url} gave no answer in {timeout_s:.3g} s"
@@ -117,8 +124,8 @@ class Endpoint:
         """The entries of `/models`; raises as `complete` does."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                raw = await self._client.models.with_raw_response.list()
-            data = orjson.loads(raw.content)["data"]
+                response = await self._client.get("/models", cast_to=httpx2.Response)
+            data = orjson.loads(response.content)["data"]
             return [entry for entry in data if isinstance(entry, dict)]
         except TimeoutError as error:
             raise JudgeUnavailable(f"no answer in {PROBE_TIMEOUT_S:.3g} s") from error
@@ -132,7 +139,7 @@ class Endpoint:
 
     def _mapped(self, error: openai.APIError) -> Exception:
         if not isinstance(error, openai.APIStatusError):
-            cause = error.__cause__ or error
+            cause = _deepest(error)
             return JudgeUnavailable(f"{self.base_url}: {type(cause).__name__}: {cause}")
         status, said = error.status_code, _said(error)
         if self._api_key:
@@ -160,6 +167,13 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     except (ValueError, OverflowError):
         return None
     return min(MAX_RETRY_AFTER_S, max(0.0, seconds))
+
+
+def _deepest(error: BaseException) -> BaseException:
+    """What really happened: the client wraps a refused connection twice, as a timeout."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _unexpected(status: int) -> type[JudgeError]:

@@ -73,7 +73,9 @@ class EndpointJudge:
     def __init__(self, name: str, config: LLMJudge, metrics: Metrics) -> None:
         self.name = name
         self.config = config
-        self.endpoints = [Endpoint(str(url), config.api_key) for url in config.base_urls]
+        self.endpoints = [
+            Endpoint(str(url), config.api_key, config.concurrency) for url in config.base_urls
+        ]
         self._metrics = metrics
         self._parameters = Parameters(config)
         self._places = asyncio.Semaphore(config.concurrency)

@@ -33,15 +33,14 @@ class Parameters:
         self._model = config.model
 
     def build(self, prompt: Prompt, max_tokens: int) -> dict[str, Any]:
-        """Keyword arguments for `chat.completions.create`."""
+        """The body of a chat-completions call."""
         parameters: dict[str, Any] = {
             "model": self._model,
             "messages": prompt.chat(),
             self.token_parameter: max_tokens,
             **self._optional,
+            **self._extra_body,
         }
-        if self._extra_body:
-            parameters["extra_body"] = self._extra_body
         if self.formats[0] == "json_object":
             parameters["response_format"] = {"type": "json_object"}
         elif self.formats[0] == "json_schema":

@@ -21,6 +21,11 @@ def estimate_tokens(text: str) -> int:
     return (num_bytes + 2 * digits) // 3 + 1
 
 
+def _most_tokens(text: str) -> int:
+    """No less than `estimate_tokens`, at once: UTF-8 has at most four bytes per character."""
+    return (len(text) if text.isascii() else 4 * len(text)) + 1
+
+
 def fit(transcript: Transcript, budget: int) -> Transcript:
     """Cut the longest parts down to one common length, so that all fit in `budget` tokens.
 
@@ -30,6 +35,8 @@ def fit(transcript: Transcript, budget: int) -> Transcript:
         ContextExceeded: If that would leave less than `MIN_TOKENS` tokens of each part.
     """
     parts = [transcript.context, *transcript.bodies]
+    if sum(map(_most_tokens, parts)) <= budget:  # without counting
+        return transcript
     tokens = [estimate_tokens(part) for part in parts]
     if sum(tokens) <= budget:
         return transcript

@@ -11,8 +11,8 @@ import yaml
 
 from service import config
 from service.cli import app
+from service.database import open_engine
 from service.schemas import DEFAULT_DEADLINE_S
-from service.store import _engine
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "docker/service.Dockerfile").read_text()
@@ -86,9 +86,9 @@ def test_the_judge_that_compose_starts_is_the_one_configured() -> None:
 
 def test_the_store_url_reaches_the_postgres_that_compose_starts() -> None:
     url = COMPOSE["services"]["service"]["environment"]["PODIUM_STORE"]
-    engine = _engine(re.sub(r"\$\{.*?\}", "secret", url))
+    engine = open_engine(re.sub(r"\$\{.*?\}", "secret", url))
     postgres = COMPOSE["services"]["postgres"]["environment"]
-    assert engine.url.drivername == "postgresql+asyncpg"
+    assert engine.url.drivername == "postgresql+psycopg"
     assert (engine.url.host, engine.url.database) == ("postgres", postgres["POSTGRES_DB"])
     assert engine.url.username == postgres["POSTGRES_USER"]
 

@@ -1,0 +1,336 @@
+"""Groups in Podium's wire form for benchmarks: made up, or converted from recorded trajectories.
+
+    python -m benchmarks.groups taubench FILE.jsonl > groups.jsonl
+    python -m benchmarks.groups synthetic --num 100 --group-bytes 30000 > groups.jsonl
+
+A source row is `{source, task, query | instruction, candidates: [{id, label, ...}]}`. Groups come
+out in the order of the rows and keep the candidates' ids, which is how to join them to the labels
+again; no label, reward or gold action is ever in a group.
+
+To add a source: write a generator from path to groups that ends in `_group(...)`; add it to
+`CONVERTERS`; run the command above on its file.
+"""
+
+import itertools
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+Message = dict[str, Any]
+Group = dict[str, Any]
+
+ROLES = {"system", "user", "assistant", "tool"}
+AIRPORTS = ("JFK", "SEA", "ATL", "ORD", "DFW", "LAX", "SFO", "BOS", "DEN", "MIA", "PHX", "CLT")
+STATUSES = ("available", "delayed", "cancelled", "landed", "on time", "boarding")
+TOOLS = ("search_direct_flight", "search_onestop_flight", "get_reservation_details", "list_fares")
+THOUGHTS = (
+    "The traveller asked for {} or later, so I look at what leaves {} after that.",
+    "That left out the refundable fares; I ask again for {} and compare with {}.",
+    "Two results conflict with the policy on {}; before I offer {} I check the details.",
+    "I have what I need for {}; one more look at {} tells me whether the price still holds.",
+)
+CLOSINGS = (
+    "I recommend {}: it keeps your dates, costs ${}.40 in total and leaves one checked bag free.",
+    "The best match is {} for ${}.15; the earlier departure would break the rule you gave me.",
+    "I could not confirm {} under your budget of ${}.00, so I left the reservation as it was.",
+    "Done: {} is booked for ${}.85, the certificate is used first and the card pays the rest.",
+)
+
+
+def problems(group: Group) -> list[str]:
+    """What a group breaks of the wire's rules for ids and messages; empty when nothing."""
+    found = []
+    ids = [trajectory["id"] for trajectory in group["trajectories"]]
+    if len(set(ids)) < len(ids):
+        found.append(f"repeated trajectory ids in {ids}")
+    for trajectory in group["trajectories"]:
+        where = f"trajectory {trajectory['id']!r}"
+        if not trajectory["messages"]:
+            found.append(f"{where}: no messages")
+        found += [f"{where}, {problem}" for problem in _message_problems(trajectory["messages"])]
+    return found
+
+
+def _message_problems(messages: Sequence[Message]) -> Iterator[str]:
+    calls: set[str] = set()
+    for index, message in enumerate(messages):
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES:
+            yield f"message {index}: role {role!r}"
+        if content is None:
+            if role != "assistant" or not message.get("tool_calls"):
+                yield f"message {index}: no content and no tool calls"
+        elif not isinstance(content, str):
+            yield f"message {index}: content is a {type(content).__name__}"
+        if role == "tool" and message.get("tool_call_id") not in calls:
+            yield f"message {index}: tool_call_id {message.get('tool_call_id')!r} answers no call"
+        calls.update(call["id"] for call in message.get("tool_calls") or ())
+
+
+def _group(group_id: str, task: str | None, trajectories: list[dict[str, Any]]) -> Group:
+    group: Group = {"group_id": group_id, "task": task, "trajectories": trajectories}
+    if found := problems(group):
+        raise ValueError(f"group {group_id!r} breaks the wire's rules: {'; '.join(found[:5])}")
+    return group
+
+
+def _call(call_id: str, name: str, **arguments: object) -> dict[str, Any]:
+    function = {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}
+    return {"id": call_id, "type": "function", "function": function}
+
+
+def _turn(content: str | None, call: dict[str, Any], result: str) -> list[Message]:
+    """An assistant turn that calls one tool, and the tool's answer."""
+    name = call["function"]["name"]
+    return [
+        {"role": "assistant", "content": content, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call["id"], "name": name, "content": result},
+    ]
+
+
+# Made-up groups
+
+
+def synthetic_groups(
+    num: int,
+    *,
+    trajectories: int = 8,
+    messages: int = 10,
+    group_bytes: int = 95_000,
+    seed: int = 0,
+) -> Iterator[Group]:
+    """Make up groups of tool-using agents that differ from each other from the first turn on.
+
+    Args:
+        num: How many groups.
+        trajectories: Trajectories a group; they share the first user message and nothing else.
+        messages: Messages a trajectory, at least 4: user, tool calls with their results, a final
+            answer, and a thank-you from the user if the number is odd.
+        group_bytes: Size of one group as compact JSON, met to within one tool record (0.3 kB).
+        seed: Same seed and index, same group.
+
+    Raises:
+        ValueError: If messages is below 4 or group_bytes is too small for that many messages.
+    """
+    if messages < 4:
+        raise ValueError(f"messages must be 4 or more, is {messages}")
+    for index in range(num):
+        rng = random.Random(f"{seed}/{index}")
+        task = _synthetic_task(rng)
+        members = [
+            {
+                "id": f"rollout-{n}",
+                "messages": _skeleton(rng, task, messages),
+                "finish_reason": "stop",
+            }
+            for n in range(trajectories)
+        ]
+        group = _group(f"synthetic-{seed}/{index}", None, members)
+        _fill(rng, group, group_bytes)
+        yield group
+
+
+def _synthetic_task(rng: random.Random) -> str:
+    origin, destination = rng.sample(AIRPORTS, 2)
+    return (
+        f"Booking {rng.getrandbits(32):08X}: move my trip from {origin} to {destination} to May "
+        f"{rng.randint(1, 31)}, not before {rng.randint(6, 18)}:00, for at most "
+        f"${rng.randint(90, 900)} more, and tell me what happens to my bags and my certificate."
+    )
+
+
+def _skeleton(rng: random.Random, task: str, messages: int) -> list[Message]:
+    """A trajectory whose tool results are still empty."""
+    turns: list[Message] = [{"role": "user", "content": task}]
+    for step in range((messages - 2) // 2):
+        origin, destination = rng.sample(AIRPORTS, 2)
+        call = _call(
+            f"call_{rng.getrandbits(96):024x}",
+            rng.choice(TOOLS),
+            origin=origin,
+            destination=destination,
+            date=f"2024-05-{rng.randint(1, 31):02d}",
+            session=f"{rng.getrandbits(40):010x}",
+        )
+        thought = rng.choice(THOUGHTS).format(_flight(rng), _flight(rng))
+        # Every second turn is a bare tool call, as agents' often are.
+        turns += _turn(thought if step % 2 == 0 else None, call, "")
+    final = " ".join(
+        closing.format(_flight(rng), rng.randint(60, 900))
+        for closing in rng.sample(CLOSINGS, len(CLOSINGS))
+    )
+    turns.append({"role": "assistant", "content": final})
+    if messages % 2:
+        turns.append({"role": "user", "content": f"Thank you, {_flight(rng)} it is."})
+    return turns
+
+
+def _flight(rng: random.Random) -> str:
+    return f"flight HAT{rng.randint(100, 999)} on May {rng.randint(1, 31)}"
+
+
+def _record(rng: random.Random) -> str:
+    bits = rng.getrandbits(60)
+    return (
+        f'{{"flight_number": "HAT{bits % 1000:03d}", "origin": "{rng.choice(AIRPORTS)}", '
+        f'"destination": "{rng.choice(AIRPORTS)}", "status": "{rng.choice(STATUSES)}", '
+        f'"scheduled_departure_time_est": "{bits % 24:02d}:{bits // 24 % 60:02d}:00", '
+        f'"available_seats": {{"economy": {bits // 1440 % 30}, "business": {bits // 50000 % 12}}}, '
+        f'"price_usd": {60 + (bits >> 20) % 900}, "fare_key": "{bits:015x}"}}'
+    )
+
+
+def _fill(rng: random.Random, group: Group, group_bytes: int) -> None:
+    """Give the group's tool results records until its JSON has the wanted size."""
+    results = [m for t in group["trajectories"] for m in t["messages"] if m["role"] == "tool"]
+    frame = '{"results": []}'
+    room = group_bytes - len(orjson.dumps(group)) - len(results) * _escaped_size(frame)
+    if room < 0:
+        raise ValueError(f"group_bytes {group_bytes} is too small: needs {group_bytes - room}")
+    used = 0
+    for number, message in enumerate(results, start=1):
+        records: list[str] = []
+        while used < room * number // len(results):
+            records.append(_record(rng))
+            used += _escaped_size(records[-1]) + (2 if len(records) > 1 else 0)
+        message["content"] = f'{{"results": [{", ".join(records)}]}}'
+
+
+def _escaped_size(text: str) -> int:
+    """Bytes of plain ASCII text inside a JSON string, without the string's own quotes."""
+    return len(text) + text.count('"')
+
+
+# Recorded groups
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines):
+            yield number, orjson.loads(line)
+
+
+def taubench_groups(path: Path) -> Iterator[Group]:
+    """Tool-using airline agents; the task shown is the simulated user's hidden instruction."""
+    for _, row in _rows(path):
+        yield _group(
+            f"taubench-airline/{row['task']}",
+            row["instruction"],
+            [{"id": c["id"], "messages": c["messages"]} for c in row["candidates"]],
+        )
+
+
+def intercode_sql_groups(path: Path) -> Iterator[Group]:
+    """One SQL query each, as a call of a `sql` tool answered by the database."""
+    for _, row in _rows(path):
+        yield _group(
+            f"intercode-sql/{row['task']}",
+            row["query"],
+            [
+                {
+                    "id": c["id"],
+                    "messages": _shell(row["query"], "sql", [(c["text"], c["observation"])]),
+                }
+                for c in row["candidates"]
+            ],
+        )
+
+
+def intercode_bash_groups(path: Path) -> Iterator[Group]:
+    """Shell agents of several turns, as calls of a `bash` tool.
+
+    A row's task names only the file system the agents worked on, so its number names the group.
+    """
+    for number, row in _rows(path):
+        yield _group(
+            f"intercode-bash/{number}",
+            row["query"],
+            [
+                {
+                    "id": c["id"],
+                    "messages": _shell(
+                        row["query"],
+                        "bash",
+                        [(step["action"], step["observation"]) for step in c["steps"]],
+                    ),
+                }
+                for c in row["candidates"]
+            ],
+        )
+
+
+def _shell(query: str, tool: str, steps: Sequence[tuple[str, str]]) -> list[Message]:
+    argument = {"sql": "query", "bash": "command"}[tool]
+    turns = (
+        _turn(None, _call(f"call_{number}", tool, **{argument: action}), observation)
+        for number, (action, observation) in enumerate(steps)
+    )
+    return [{"role": "user", "content": query}, *itertools.chain.from_iterable(turns)]
+
+
+def gsm8k_groups(path: Path, *, reference: bool = False) -> Iterator[Group]:
+    """Written solutions of word problems.
+
+    With `reference`, the gold solution goes into the group's `reference`, which judges are shown
+    and checks compare with; without it a judge has to know better by itself.
+    """
+    for _, row in _rows(path):
+        group = _group(
+            f"gsm8k/{row['task']}",
+            row["query"],
+            [
+                {
+                    "id": c["id"],
+                    "messages": [
+                        {"role": "user", "content": row["query"]},
+                        {"role": "assistant", "content": c["text"]},
+                    ],
+                }
+                for c in row["candidates"]
+            ],
+        )
+        yield group | {"reference": row["reference"]} if reference else group
+
+
+CONVERTERS: dict[str, Callable[[Path], Iterator[Group]]] = {
+    "taubench": taubench_groups,
+    "intercode-sql": intercode_sql_groups,
+    "intercode-bash": intercode_bash_groups,
+    "gsm8k": gsm8k_groups,
+}
+
+
+def main(
+    kind: Annotated[str, typer.Argument(help=f"synthetic, {', '.join(CONVERTERS)}.")],
+    path: Annotated[
+        Path | None, typer.Argument(help="The recorded data; none for synthetic.")
+    ] = None,
+    num: Annotated[int, typer.Option(help="Synthetic groups.")] = 100,
+    trajectories: Annotated[int, typer.Option(help="Synthetic trajectories a group.")] = 8,
+    messages: Annotated[int, typer.Option(help="Synthetic messages a trajectory.")] = 10,
+    group_bytes: Annotated[int, typer.Option(help="Synthetic bytes a group.")] = 95_000,
+    seed: Annotated[int, typer.Option(help="Of the synthetic groups.")] = 0,
+) -> None:
+    """Write groups in Podium's wire form to standard output, one JSON object a line."""
+    if kind == "synthetic":
+        groups = synthetic_groups(
+            num, trajectories=trajectories, messages=messages, group_bytes=group_bytes, seed=seed
+        )
+    elif kind not in CONVERTERS:
+        raise typer.BadParameter(f"{kind!r} is none of synthetic, {', '.join(CONVERTERS)}")
+    elif path is None:
+        raise typer.BadParameter(f"{kind} needs the path of its data")
+    else:
+        groups = CONVERTERS[kind](path)
+    for group in groups:
+        sys.stdout.buffer.write(orjson.dumps(group) + b"\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,128 @@
+"""The store's statements, synchronous: rows in, rows out, in SQLite or PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.errors import ConfigError
+from service.tables import BLOBS, CALL_BLOBS, CALLS, METADATA, RANKINGS
+
+_SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000")
+_DRIVERS = {
+    "postgres:": "postgresql+psycopg:",
+    "postgresql:": "postgresql+psycopg:",
+}
+
+Row = dict[str, Any]
+
+
+class Database:
+    """One database, its tables made.
+
+    Raises:
+        ConfigError: From the constructor, if the URL is none or the database cannot be opened.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        try:
+            METADATA.create_all(self._engine)
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            self.close()
+            shown = self._engine.url.render_as_string(hide_password=True)
+            raise ConfigError(f"the store {shown} cannot be opened: {one_line(error)}") from error
+        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        self._insert = {
+            table: dialect.insert(table).on_conflict_do_nothing()
+            for table in METADATA.sorted_tables
+        }
+        self._verdicts = sa.select(CALLS.c.pass_index, CALLS.c.verdict).where(
+            CALLS.c.key == sa.bindparam("key"), CALLS.c.verdict.is_not(None)
+        )
+
+    def insert(self, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
+        """Insert all in one transaction; rows whose key is there already are left as they are."""
+        with self._engine.begin() as connection:
+            for table, some in rows.items():
+                connection.execute(self._insert[table], some)
+
+    def verdicts(self, key: str) -> dict[int, bytes]:
+        """Verdicts by pass."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(self._verdicts, {"key": key}).all()
+        return {row.pass_index: row.verdict for row in rows}
+
+    def ranking(self, ranking_id: str) -> sa.Row[Any] | None:
+        with self._engine.connect() as connection:
+            query = sa.select(RANKINGS).where(RANKINGS.c.id == ranking_id)
+            return connection.execute(query).one_or_none()
+
+    def calls(self, key: str) -> tuple[Sequence[sa.Row[Any]], dict[bytes, bytes]]:
+        """The calls for a content key, oldest first, and the blobs that they show, by hash."""
+        with self._engine.connect() as connection:
+            query = sa.select(CALLS).where(CALLS.c.key == key).order_by(CALLS.c.created_at)
+            rows = connection.execute(query).all()
+            shown = sa.select(CALL_BLOBS.c.hash).where(
+                CALL_BLOBS.c.call_id.in_([row.id for row in rows])
+            )
+            blobs = sa.select(BLOBS.c.hash, BLOBS.c.content).where(BLOBS.c.hash.in_(shown))
+            return rows, {row.hash: row.content for row in connection.execute(blobs)}
+
+    def prune(self, before: float) -> dict[str, int]:
+        """Delete what was made before a moment (seconds since the epoch), and blobs left over."""
+        doomed = {
+            RANKINGS: RANKINGS.c.created_at < before,
+            CALLS: CALLS.c.created_at < before,
+            CALL_BLOBS: CALL_BLOBS.c.call_id.not_in(sa.select(CALLS.c.id)),
+            BLOBS: BLOBS.c.hash.not_in(sa.select(CALL_BLOBS.c.hash)),
+        }
+        with self._engine.begin() as connection:
+            return {
+                table.name: connection.execute(sa.delete(table).where(rule)).rowcount
+                for table, rule in doomed.items()
+            }
+
+    def ping(self) -> None:
+        with self._engine.connect() as connection:
+            connection.execute(sa.select(1))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine for a file's path, `sqlite://` or `postgresql://`; nothing is connected yet.
+
+    Raises:
+        ConfigError: If `url` is none of these.
+    """
+    if "://" not in url:
+        url = f"sqlite:///{url}"
+    for plain, driver in _DRIVERS.items():
+        if url.startswith(plain):
+            url = driver + url.removeprefix(plain)
+    try:
+        engine = sa.create_engine(url, pool_size=16)
+    except (sa.exc.SQLAlchemyError, ImportError, ValueError, TypeError) as error:
+        raise ConfigError(
+            "the store's URL must be a file's path, sqlite:///FILE or postgresql://HOST/NAME: "
+            f"{one_line(error)}"
+        ) from error
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _set_pragmas)
+    return engine
+
+
+def one_line(error: Exception) -> str:
+    """What the driver said, without the statement and its values."""
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:300]
+
+
+def _set_pragmas(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in _SQLITE_PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
