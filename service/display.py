@@ -102,11 +102,12 @@ def _caption(ranking: Ranking) -> str:
 
 def _overview(lines: Sequence[BatchLine]) -> Table:
     table = Table(title=f"{len(lines)} groups", title_justify="left")
-    for name in ("group", "best", "reward", "worst", "reliability", "calls", "ranking"):
-        table.add_column(name)
+    for name in ("group and ranking", "best", "rewards", "reliability", "calls"):
+        table.add_column(name, overflow="fold")
     for line in lines:
         group = _text(line.group_id or str(line.index))
         if line.ranking:
+            group.append(f"\n{line.ranking.id}", style="dim")
             table.add_row(group, *_overview_cells(line.ranking))
         elif line.problem:
             table.add_row(group, _text(f"{line.problem.code}: {line.problem.detail}", style="red"))
@@ -118,11 +119,9 @@ def _overview_cells(ranking: Ranking) -> list[str | Text]:
     worst = max(ranking.results, key=lambda each: each.rank)
     return [
         _text(best.id if best.reward > worst.reward else "all tie"),
-        f"{best.reward:.3f}",
-        f"{worst.reward:.3f}",
+        f"{worst.reward:.2f} to {best.reward:.2f}",
         _number(ranking.reliability),
         "stored" if ranking.cached else str(ranking.usage.calls),
-        ranking.id,
     ]
 
 

@@ -243,7 +243,7 @@ def _ranking_id(key: str, reward: str, outcome: Outcome, gated: dict[int, list[C
     """Names the answer: the content, how often each trajectory stands in it, and the reward."""
     counts = [len(members) for members in outcome.transcript.members]
     estimated = outcome.estimate
-    return "rk_" + _hash([key, reward, estimated.stderr, counts, _names(gated)])[:32]
+    return "rk_" + _hash([key, reward, estimated.stderr, counts, _names(gated)])[:20]
 
 
 def _names(gated: dict[int, list[Check]]) -> list[str]:

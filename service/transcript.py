@@ -79,12 +79,11 @@ def clean(text: str) -> str:
 
 def _blocks(trajectory: Trajectory) -> list[str]:
     """One text per message; the last one, never shared, says how the trajectory ended."""
-    names = {
-        call.id: call.function.name for message in trajectory.messages
-        for call in message.tool_calls or ()
-    }  # fmt: skip
     blocks = [_tools(trajectory.tools)] if trajectory.tools else []
-    blocks += [_message(message, names) for message in trajectory.messages]
+    names: dict[str, str] = {}  # of the tools called so far; agents do reuse call ids
+    for message in trajectory.messages:
+        blocks.append(_message(message, names))
+        names.update((call.id, call.function.name) for call in message.tool_calls or ())
     reason = trajectory.finish_reason
     blocks.append(
         f"<finish_reason>{_CUT_OFF.get(reason, clean(reason))}</finish_reason>" if reason else ""
