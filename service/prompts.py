@@ -44,7 +44,9 @@ once; each value has a short "explanation" (one sentence) and then a "score" fro
 
 # Without vowels no word can arise; without 0/O, 1/I/L no two ids look alike.
 _ID_ALPHABET = "BCDFGHJKMNPQRSTVWXZ23456789"
-_EXPLANATION_CHARS = 300
+# Guided decoding enforces it. At worst a model spends a token on each character, and even then the
+# reply fits `judge.TOKENS_PER_TRAJECTORY`.
+_EXPLANATION_CHARS = 120
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,17 @@ class RankRequest(BaseModel):
     deadline_s: Deadline = DEFAULT_DEADLINE_S
     metadata: dict[str, Any] | None = None
 
+    @field_validator("trajectories", mode="before")
+    @classmethod
+    def _are_enough_and_not_too_many(cls, value: Any) -> Any:
+        if isinstance(value, list) and len(value) < 2:
+            raise ValueError(f"a group needs two trajectories or more, not {len(value)}")
+        if isinstance(value, list) and len(value) > MAX_TRAJECTORIES:
+            raise ValueError(
+                f"a group has at most {MAX_TRAJECTORIES} trajectories, not {len(value)}"
+            )
+        return value
+
     @field_validator("trajectories")
     @classmethod
     def _ids_are_unique(cls, trajectories: list[Trajectory]) -> list[Trajectory]:

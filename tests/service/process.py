@@ -1,0 +1,164 @@
+"""`podium` in processes of its own: real sockets, signals and exit codes.
+
+Importing the service takes seconds. One process does it once; those of the tests are forked from
+it and go through the same `service.__main__.main` as `python -m service` does.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.fakes import until
+
+START_S = 60.0
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["service.cli"])
+_NAMES = count()
+
+
+class Podium:
+    """One `podium ARGUMENTS`, its output in files: nothing blocks where nobody reads."""
+
+    def __init__(self, arguments: tuple[str, ...], cwd: Path, environment: dict[str, str]) -> None:
+        self.cwd = cwd
+        self._stem = cwd / f"podium-{next(_NAMES)}"
+        self._process = _FORKS.Process(
+            target=_be_podium, args=(arguments, cwd, environment, self._stem), daemon=True
+        )
+        self._process.start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for the number of a signal; None while it runs."""
+        return self._process.exitcode
+
+    @property
+    def out(self) -> str:
+        return _read(self._stem.with_suffix(".out"))
+
+    @property
+    def err(self) -> str:
+        return _read(self._stem.with_suffix(".err"))
+
+    @property
+    def logs(self) -> list[dict[str, Any]]:
+        """The whole lines of its log, parsed."""
+        whole, _, _ = self.err.rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
+
+    @property
+    def url(self) -> str | None:
+        """Where it serves, as its log says."""
+        for line in self.err.splitlines():
+            if "running on" in line:
+                return str(json.loads(line)["event"]).split("running on ")[1].split()[0]
+        return None
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.logs if line["event"] == event]
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """`kill -9`, and wait until it is gone."""
+        self._process.kill()
+        self._process.join()
+
+    async def ended(self) -> int:
+        """Wait for its end, at most ten seconds."""
+        await until(lambda: self.exit_code is not None)
+        assert self.exit_code is not None
+        return self.exit_code
+
+    @asynccontextmanager
+    async def client(self, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
+        assert self.url
+        async with httpx.AsyncClient(
+            base_url=self.url, headers=headers, trust_env=False, timeout=20
+        ) as client:
+            yield client
+
+
+@dataclass(frozen=True)
+class Finished:
+    code: int
+    out: str
+    err: str
+
+
+@contextmanager
+def running(*arguments: str, cwd: Path, **environment: str) -> Iterator[Podium]:
+    """`podium serve --port 0 ARGUMENTS`, ready; killed at the exit if it is still there."""
+    process = Podium(("serve", "--port", "0", *arguments), cwd, environment)
+    try:
+        _wait(lambda: process.url is not None or process.exit_code is not None)
+        assert process.url, f"podium serve did not start: {process.err}"
+        yield process
+    finally:
+        process.kill()
+
+
+async def podium(*arguments: str, cwd: Path, stdin: str = "", **environment: str) -> Finished:
+    """Run `podium ARGUMENTS` to its end."""
+    (cwd / "stdin").write_text(stdin)
+    process = Podium(arguments, cwd, environment)
+    try:
+        code = await process.ended()
+        return Finished(code, process.out, process.err)
+    finally:
+        process.kill()
+
+
+def _be_podium(
+    arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], stem: Path
+) -> None:
+    """In the forked process: what `python -m service ARGUMENTS` does."""
+    os.chdir(cwd)
+    for name in [name for name in os.environ if name.startswith("PODIUM_")]:
+        del os.environ[name]
+    os.environ.update({"COLUMNS": "200", "TERM": "dumb"} | environment)
+    stdin = cwd / "stdin"
+    sys.stdin = _redirect(0, stdin if stdin.exists() else Path(os.devnull), "r")
+    sys.stdout = _redirect(1, stem.with_suffix(".out"), "w")
+    sys.stderr = _redirect(2, stem.with_suffix(".err"), "w")
+    sys.argv = ["podium", *arguments]
+    from service.__main__ import main  # only here: the tests' own process need not pay for it
+
+    main()
+
+
+def _redirect(descriptor: int, path: Path, mode: str) -> Any:
+    with path.open(mode) as opened:
+        os.dup2(opened.fileno(), descriptor)
+    return os.fdopen(descriptor, mode, buffering=1, encoding="utf-8", closefd=False)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    """As `until`, for code without an event loop."""
+    ends_at = time.monotonic() + START_S
+    while not condition():
+        assert time.monotonic() < ends_at, "it took too long"
+        time.sleep(0.01)
+
+
+async def in_flight(client: httpx.AsyncClient) -> float:
+    """Judge calls in flight, as the service's metrics say."""
+    lines = (await client.get("/metrics")).text.splitlines()
+    return sum(float(x.split()[-1]) for x in lines if x.startswith("podium_judge_in_flight{"))
