@@ -6,6 +6,7 @@ from typing import Any
 
 from service import middleware
 from service.body import validated
+from service.deadline import Deadline
 from service.errors import PodiumError
 from service.ranking import Ranker
 from service.schemas import BatchLine, BatchRequest, Problem, RankRequest
@@ -13,8 +14,11 @@ from service.schemas import BatchLine, BatchRequest, Problem, RankRequest
 
 async def rank_all(ranker: Ranker, batch: BatchRequest, request_id: str) -> AsyncIterator[bytes]:
     """NDJSON lines, in the order of finishing; what is left is cancelled with the caller."""
+    arrived = asyncio.get_running_loop().time()
     tasks = [
-        asyncio.create_task(rank_line(ranker, index, group, batch.deadline_s, request_id))
+        asyncio.create_task(
+            rank_line(ranker, index, group, batch.deadline_s, request_id, arrived=arrived)
+        )
         for index, group in enumerate(batch.groups)
     ]
     try:
@@ -32,13 +36,23 @@ async def rank_line(
     group: Any,
     deadline_s: float | None = None,
     request_id: str | None = None,
+    *,
+    arrived: float | None = None,
 ) -> BatchLine:
-    """Rank the group with this index; `deadline_s` holds if the group has none of its own."""
+    """Rank the group with this index.
+
+    Args:
+        deadline_s: holds if the group has none of its own.
+        arrived: when the deadline began, on the event loop's clock; now by default.
+    """
     try:
         request = validated(RankRequest, group)
         if deadline_s is not None and "deadline_s" not in request.model_fields_set:
             request.deadline_s = deadline_s
-        ranking = await ranker.rank(request)
+        start = asyncio.get_running_loop().time() if arrived is None else arrived
+        ranking = await ranker.rank(
+            request, Deadline(start + request.deadline_s, request.deadline_s)
+        )
     except PodiumError as error:
         return failed_line(index, group, error, request_id)
     except Exception as error:  # noqa: BLE001 - a bug, too, fails its own line only

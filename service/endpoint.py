@@ -27,7 +27,7 @@ from service.errors import (
 PROBE_TIMEOUT_S = 5.0
 MAX_RETRY_AFTER_S = 3600.0
 _DECIMAL = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
-_OVERFLOW = ("context length", "context_length", "context window", "maximum context")
+_OVERFLOW = ("context length", "context_length", "context window", "max_model_len")
 _QUOTA = ("insufficient_quota", "quota", "billing")
 
 

@@ -141,6 +141,8 @@ class EndpointJudge:
             if reply.finish_reason == "length":
                 if extended:
                     raise VerdictTruncated(f"{self.config.model}: {fault}, twice the cap included")
+                if 0 < reply.tokens.completion < max_tokens:  # not our cap: the context is full
+                    raise ContextOverflow(f"{self.config.model}: {fault}, below the cap")
                 extended, max_tokens, conversation = True, 2 * max_tokens, prompt
             elif corrected:
                 raise VerdictInvalid(f"{self.config.model}: {fault}, after one correction")

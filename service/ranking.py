@@ -49,15 +49,19 @@ class Ranker:
         self._metrics = metrics
         self._flights: Flights[Verdicts] = Flights()
 
-    async def rank(self, request: RankRequest) -> Ranking:
+    async def rank(self, request: RankRequest, deadline: Deadline | None = None) -> Ranking:
         """Rank one group, by the judge it names or else that judge's fallbacks.
+
+        Args:
+            request: the group.
+            deadline: if it has started already; by default the request's, starting now.
 
         Raises:
             PodiumError: A leaf that says what went wrong and whether asking again may help.
         """
         roster = self.judges.roster
         chain = roster.chain(request.judge)
-        deadline = Deadline.after(request.deadline_s)
+        deadline = deadline or Deadline.after(request.deadline_s)
         usage = Usage()
         failures: list[PodiumError] = []
         for position, name in enumerate(chain):

@@ -99,6 +99,7 @@ async def serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_S,
         )
         judges = service.ranker.judges

@@ -71,7 +71,8 @@ class _Pairs(list[tuple[str, Any]]):
 
 def _find_object(text: str, ids: Sequence[str]) -> _Pairs:
     """The last outermost JSON object that names an id; else the last one at all."""
-    decoder = json.JSONDecoder(object_pairs_hook=_Pairs)
+    # Not strict: guided decoding lets raw tabs and other control characters into strings.
+    decoder = json.JSONDecoder(object_pairs_hook=_Pairs, strict=False)
     found: _Pairs | None = None
     start = text.find("{")
     for _ in range(_MAX_STARTS):

@@ -43,8 +43,8 @@ class Answer:
 Step = Callable[[Asked], Answer]
 
 
-def says(text: str | None, finish_reason: str = "stop", **message: Any) -> Step:
-    """A chat completion with this text."""
+def says(text: str | None, finish_reason: str = "stop", tokens: int = 10, **message: Any) -> Step:
+    """A chat completion with this text, of so many completion tokens."""
     choice = {
         "index": 0,
         "finish_reason": finish_reason,
@@ -52,8 +52,8 @@ def says(text: str | None, finish_reason: str = "stop", **message: Any) -> Step:
     }
     usage = {
         "prompt_tokens": 100,
-        "completion_tokens": 10,
-        "total_tokens": 110,
+        "completion_tokens": tokens,
+        "total_tokens": 100 + tokens,
         "prompt_tokens_details": {"cached_tokens": 40},
     }
     body = {"id": "c", "object": "chat.completion", "model": "m-1", "choices": [choice]}

@@ -51,7 +51,7 @@ FAILURES: dict[str, Step] = {
     "no JSON": says("the first is best"),
     "one id missing": partial,
     "refusal": says(None, refusal="no"),
-    "cut off": says("{", finish_reason="length"),
+    "cut off": says("{", finish_reason="length", tokens=100_000),
     "server error": fails(500),
     "rate limit": fails(429, retry_after="900"),
     "bad key": fails(401),

@@ -111,11 +111,17 @@ async def test_two_faulty_replies_are_a_typed_failure() -> None:
 
 
 async def test_a_reply_that_is_cut_off_is_asked_for_again_with_twice_the_tokens() -> None:
-    async with judging(says('{"', finish_reason="length"), GOOD) as (judge, scripted):
+    async with judging(says('{"', finish_reason="length", tokens=500), GOOD) as (judge, scripted):
         await ask(judge)
     caps = [asked.body["max_completion_tokens"] for asked in scripted.asked]
     assert caps == [500, 1000]
     assert scripted.asked[1].body["messages"] == scripted.asked[0].body["messages"]
+
+
+async def test_a_reply_cut_off_below_its_cap_means_that_the_context_is_full() -> None:
+    async with judging(says("{", finish_reason="length")) as (judge, _):
+        with pytest.raises(ContextOverflow, match="below the cap"):
+            await ask(judge)
 
 
 async def test_a_complete_verdict_counts_even_at_the_token_cap() -> None:
@@ -131,9 +137,9 @@ async def test_a_complete_verdict_counts_even_at_the_token_cap() -> None:
 
 
 async def test_cut_off_twice_is_a_typed_failure() -> None:
-    cut = says("{", finish_reason="length")
+    cut = says("{", finish_reason="length", tokens=500)
     async with judging(cut, cut) as (judge, _):
-        with pytest.raises(VerdictTruncated, match="cut off after 10 tokens"):
+        with pytest.raises(VerdictTruncated, match="cut off after 500 tokens"):
             await ask(judge)
 
 
