@@ -3,10 +3,10 @@
     python -m benchmarks.service [--quick] [--ruler-python PYTHON] [--json FILE]
 
 Three processes on loopback: a scripted judge, `podium serve` with its store on, and this one, which
-sends groups of 8 trajectories x 10 messages (about 95 kB) over raw sockets. `passes: 1`. CPU is that
-of the service's process, all threads. `--ruler-python` names an environment with `openpipe-art` and
-`litellm`; the same groups then go through its `ruler_score_group` against the same judge server, in
-turn with ours.
+sends groups of 8 trajectories x 10 messages (about 95 kB) over raw sockets. `passes: 1`. CPU is
+that of the service's process, all threads. `--ruler-python` names an environment with
+`openpipe-art` and `litellm`; the same groups then go through its `ruler_score_group` against the
+same judge server, in turn with ours.
 """
 
 import asyncio
@@ -218,7 +218,7 @@ def service(judge_url: str) -> Iterator[tuple[int, psutil.Process]]:
 def listening_port(log: Path, patience_s: float = 60.0) -> int:
     give_up = time.monotonic() + patience_s
     while time.monotonic() < give_up:
-        found = re.search(r"running on http://127\.0\.0\.1:(\d+)", log.read_text())
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text())
         if found:
             return int(found[1])
         time.sleep(0.05)

@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service import __version__
 from service.batch import rank_all
 from service.body import read_json, validated
 from service.errors import (
+    ContextExceeded,
     Draining,
     InvalidRequest,
     JudgeError,
@@ -57,6 +58,7 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
     app.openapi = lambda: described(app)  # type: ignore[method-assign]
     app.add_exception_handler(PodiumError, _answer_podium_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
     if api_keys:
         app.add_middleware(RequireKey, keys=api_keys)
     app.add_middleware(RequestContext, metrics=service.metrics)
@@ -137,20 +139,22 @@ _LINE = {"$ref": "#/components/schemas/BatchLine"}
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work, but cancel it when the caller hangs up."""
+    """Do the work, but cancel it when the caller hangs up.
+
+    Raises:
+        ClientDisconnect: If the caller did.
+    """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(request.receive())  # the body is read: next is the disconnect
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            log.info("caller_gone")
-            task.cancel()
-        return await task
+            raise ClientDisconnect
+        return task.result()
     finally:
-        gone.cancel()
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await gone
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
 
 
 def _request_id(request: Request) -> str | None:
@@ -160,7 +164,7 @@ def _request_id(request: Request) -> str | None:
 async def _answer_podium_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PodiumError)
     # A judge's failure quotes the judge, who may quote a trajectory: the store has it, logs do not.
-    detail = None if isinstance(error, JudgeError) else error.detail
+    detail = None if isinstance(error, JudgeError | ContextExceeded) else error.detail
     log.info("problem", code=error.code, detail=detail)
     return problem_response(error, _request_id(request))
 
@@ -172,4 +176,11 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
         answer: PodiumError = MethodNotAllowed(f"{method} {path}: see /openapi.json")
     else:
         answer = NotFound(f"{method} {path}: see /openapi.json")
-    return problem_response(answer, _request_id(request))
+    response = problem_response(answer, _request_id(request))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    """The caller hung up; 499 is for the log."""
+    return Response(status_code=499)

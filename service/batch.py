@@ -9,7 +9,7 @@ from service.body import validated
 from service.deadline import Deadline
 from service.errors import PodiumError
 from service.ranking import Ranker
-from service.schemas import BatchLine, BatchRequest, Problem, RankRequest
+from service.schemas import MAX_ID_CHARS, BatchLine, BatchRequest, Problem, RankRequest
 
 
 async def rank_all(ranker: Ranker, batch: BatchRequest, request_id: str) -> AsyncIterator[bytes]:
@@ -65,9 +65,10 @@ def failed_line(
 ) -> BatchLine:
     """The line of a group that could not be ranked; `group` is as it came, valid or not."""
     group_id = group.get("group_id") if isinstance(group, dict) else None
+    usable = isinstance(group_id, str) and len(group_id) <= MAX_ID_CHARS
     return BatchLine(
         index=index,
-        group_id=group_id if isinstance(group_id, str) else None,
+        group_id=group_id if usable else None,
         status="failed",
         problem=Problem.model_validate(error.problem(request_id)),
     )

@@ -4,22 +4,29 @@ To add a check: subclass `Check` with a `check: Literal["its_name"]` and the fie
 `holds`, and add the class to `AnyCheck`. Config and the checks judge find it there.
 """
 
-import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
 
-import jsonschema
 import jsonschema.exceptions
 import jsonschema.validators
+import orjson
 import regex
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import EMPTY_REGISTRY
 
 from service.errors import CheckFailed, ReferenceRequired
 from service.schemas import Message, Trajectory
 
 REGEX_TIMEOUT_S = 0.2
-_NUMBER = regex.compile(r"-?\d[\d,]*(?:\.\d+)?")
+# Commas only between thousands; a minus only where it is no hyphen.
+_NUMBER = regex.compile(
+    r"(?:(?<!\w)-)?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+    r"(?:e[+-]?[0-9]{1,4}(?![0-9]))?",
+    regex.IGNORECASE,
+)
 _FENCED = regex.compile(r"^```\w*\n(.*)\n```$", regex.DOTALL)
 _TOOL_ERROR = regex.compile(r"\s*(?:error\b|traceback \(most recent call last\))", regex.IGNORECASE)
 
@@ -101,14 +108,7 @@ class Regex(Check):
         return pattern
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
-        answer = final_answer(trajectory)
-        try:
-            return regex.search(self.pattern, answer, timeout=REGEX_TIMEOUT_S) is not None
-        except TimeoutError as error:
-            raise CheckFailed(
-                f"regex {self.pattern!r} ran over {REGEX_TIMEOUT_S} s on one answer: "
-                "rewrite it without nested repetition"
-            ) from error
+        return _search(self.pattern, final_answer(trajectory))
 
 
 class JSONSchema(Check):
@@ -130,15 +130,24 @@ class JSONSchema(Check):
         return schema
 
     def model_post_init(self, _: Any) -> None:
-        self._validator = jsonschema.validators.validator_for(self.json_schema)(self.json_schema)
+        dialect = jsonschema.validators.validator_for(self.json_schema)
+        extended = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+            dialect, {"pattern": _pattern}
+        )
+        # The registry: nothing is ever fetched for a `$ref`.
+        self._validator = extended(self.json_schema, registry=EMPTY_REGISTRY)
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         answer = final_answer(trajectory).strip()
         fenced = _FENCED.match(answer)
         try:
-            return bool(self._validator.is_valid(json.loads(fenced[1] if fenced else answer)))
-        except (ValueError, RecursionError):
+            value = orjson.loads(fenced[1] if fenced else answer)
+        except orjson.JSONDecodeError:
             return False
+        try:
+            return bool(self._validator.is_valid(value))
+        except (Unresolvable, ArithmeticError, RecursionError) as error:
+            raise CheckFailed(f"json_schema cannot be applied: {error}") from error
 
 
 class MaxWords(Check):
@@ -221,9 +230,33 @@ def _normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _last_number(text: str) -> float | None:
-    numbers = _NUMBER.findall(text)
-    return float(numbers[-1].replace(",", "")) if numbers else None
+def _last_number(text: str) -> Decimal | None:
+    """Exact; a typeset minus (U+2212) counts as one."""
+    numbers = _NUMBER.findall(text.replace("\u2212", "-"))
+    return Decimal(numbers[-1].replace(",", "")) if numbers else None
+
+
+def _search(pattern: str, text: str) -> bool:
+    """Whether the pattern occurs.
+
+    Raises:
+        CheckFailed: If that takes too long.
+    """
+    try:
+        return regex.search(pattern, text, timeout=REGEX_TIMEOUT_S) is not None
+    except TimeoutError as error:
+        raise CheckFailed(
+            f"regex {pattern!r} ran over {REGEX_TIMEOUT_S} s on one answer: "
+            "rewrite it without nested repetition"
+        ) from error
+
+
+def _pattern(
+    _validator: Any, pattern: str, value: Any, _schema: Any
+) -> Iterator[jsonschema.exceptions.ValidationError]:
+    """JSON schema's `pattern`, under the time limit."""
+    if isinstance(value, str) and not _search(pattern, value):
+        yield jsonschema.exceptions.ValidationError(f"does not match {pattern!r}")
 
 
 def _is_error(message: Message) -> bool:
@@ -233,7 +266,7 @@ def _is_error(message: Message) -> bool:
     if not text.lstrip().startswith("{"):
         return False
     try:
-        result = json.loads(text)
-    except (ValueError, RecursionError):
+        result = orjson.loads(text)
+    except orjson.JSONDecodeError:
         return False
     return isinstance(result, dict) and bool(result.get("error"))

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import httpx
 import orjson
 import typer
 from rich.console import Console, RenderableType
@@ -16,12 +15,12 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from service import __version__, display, logs
 from service.batch import rank_line
-from service.errors import NotFound, PodiumError
+from service.errors import ConfigError, NotFound, PodiumError
 from service.groups_file import read_groups
 from service.judges import Judges
 from service.metrics import Metrics
-from service.remote import rank_remotely
-from service.schemas import BatchLine
+from service.remote import judges_remotely, rank_remotely
+from service.schemas import MAX_DEADLINE_S, BatchLine
 from service.server import open_service, serve
 from service.store import open_store
 from trainer_client.errors import RankError
@@ -67,9 +66,7 @@ def run() -> None:
     try:
         app()
     except (PodiumError, RankError) as error:
-        _fail(error.detail)
-    except httpx.HTTPError as error:
-        _fail(f"{type(error).__name__}: {error}")
+        _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -117,10 +114,9 @@ def rank_command(
 ) -> None:
     """Rank the groups of FILE, in process or by --service. Exit status 1 if one could not be."""
     logs.configure(log_level)
-    groups = [
-        {"judge": judge, **group} if judge and isinstance(group, dict) else group
-        for group in read_groups(file)
-    ]
+    if not 0 < deadline_s <= MAX_DEADLINE_S:
+        raise ConfigError(f"--deadline-s {deadline_s:g}: a deadline is over 0, at most 3600 s")
+    groups = [_for_judge(group, judge) for group in read_groups(file)]
     with _progress(len(groups)) as advance:
         if service:
             lines = rank_remotely(service, api_key, groups, deadline_s, advance)
@@ -144,13 +140,7 @@ def judges_command(
 ) -> None:
     """Show the judges configured, and whether each one answers. Exit status 1 if one does not."""
     logs.configure("error")
-    if service:
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        answer = httpx.get(f"{service.rstrip('/')}/judges", headers=headers, timeout=30)
-        answer.raise_for_status()
-        judges = answer.json()["judges"]
-    else:
-        judges = asyncio.run(_judges_here(config))
+    judges = judges_remotely(service, api_key) if service else asyncio.run(_judges_here(config))
     _show(judges, display.judges_table(judges), as_json)
     if not all(judge["answers"] for judge in judges):
         raise typer.Exit(1)
@@ -190,10 +180,17 @@ def parse_age(text: str) -> float:
     Raises:
         typer.BadParameter: If it is none.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhdw])", text.strip())
     if not match:
         raise typer.BadParameter(f"{text!r} is no age: write a number and s, m, h, d or w")
     return float(match[1]) * _UNITS_S[match[2]]
+
+
+def _for_judge(group: Any, judge: str | None) -> Any:
+    """The group as it came, but for `judge` if it names none itself."""
+    if judge and isinstance(group, dict) and group.get("judge") is None:
+        return group | {"judge": judge}
+    return group
 
 
 async def _rank_here(

@@ -17,6 +17,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from service.checks import AnyCheck
 from service.errors import ConfigError
@@ -107,13 +108,21 @@ class LLMJudge(_Model):
     @field_validator("api_key_env")
     @classmethod
     def _key_is_set(cls, name: str | None) -> str | None:
-        if name and not os.environ.get(name):
+        key = _key(name)
+        if name and not key:
             raise ValueError(f"the environment variable {name} is not set")
+        if key and not (key.isascii() and key.isprintable()):
+            raise ValueError(f"the key in {name} holds characters that a header cannot carry")
         return name
 
     @property
     def api_key(self) -> str | None:
-        return os.environ.get(self.api_key_env) if self.api_key_env else None
+        return _key(self.api_key_env)
+
+
+def _key(name: str | None) -> str | None:
+    """The key in an environment variable; files that keys are read from end in a newline."""
+    return os.environ.get(name, "").strip() or None if name else None
 
 
 def _kind(value: Any) -> str:
@@ -128,6 +137,7 @@ JudgeConfig = Annotated[
         _kind,
         custom_error_type="kind",
         custom_error_message="kind must be llm (the default) or checks",
+        custom_error_context={"loc": ("kind",)},
     ),
 ]
 
@@ -142,11 +152,11 @@ class Config(_Model):
     def _names_exist(self) -> Self:
         known = ", ".join(self.judges)
         if self.default_judge not in self.judges:
-            raise ValueError(f"default_judge {self.default_judge!r} is not among: {known}")
+            raise _unknown(self.default_judge, known, "default_judge")
         for name, judge in self.judges.items():
             for other in judge.fallback:
                 if other not in self.judges:
-                    raise ValueError(f"judges.{name}.fallback {other!r} is not among: {known}")
+                    raise _unknown(other, known, "judges", name, "fallback")
         return self
 
     def chain(self, name: str) -> list[str]:
@@ -159,6 +169,14 @@ class Config(_Model):
                 names.append(current)
                 stack.extend(reversed(self.judges[current].fallback))
         return names
+
+
+def _unknown(name: str, known: str, *loc: str) -> PydanticCustomError:
+    return PydanticCustomError(
+        "unknown_judge",
+        "{name} is not among: {known}",
+        {"name": repr(name), "known": known, "loc": loc},
+    )
 
 
 DEFAULT = Config.model_validate(
@@ -188,17 +206,23 @@ def parse(text: str, name: str) -> Config:
     """`load` for text; `name` is what errors call it."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_repeated_keys(root, name)
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{name}{line}: not YAML: {getattr(error, 'problem', error)}") from error
-    _refuse_repeated_keys(root, name)
+        problem = getattr(error, "problem", None) or error
+        raise ConfigError(f"{name}{line}: not YAML: {' '.join(str(problem).split())}") from error
+    except ValueError as error:  # what looks like a date or a number, and is none
+        raise ConfigError(f"{name}: not YAML: {error}: put it in quotes") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}: nested too deep, or contains itself") from error
     try:
         return Config.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        where, at_line = _locate(root, first["loc"])
+        below = first.get("ctx", {}).get("loc", ())
+        where, at_line = _locate(root, (*first["loc"], *below))
         what = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{name}:{at_line}: {where}: {what}") from error
 

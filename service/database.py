@@ -80,7 +80,7 @@ class Database:
         }
         with self._engine.begin() as connection:
             return {
-                table.name: connection.execute(sa.delete(table).where(rule)).rowcount
+                str(table.name): connection.execute(sa.delete(table).where(rule)).rowcount
                 for table, rule in doomed.items()
             }
 

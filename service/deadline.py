@@ -24,6 +24,8 @@ class Deadline:
 
     def share(self, parts: int) -> "Deadline":
         """A deadline one `parts`-th of the remaining time away."""
+        if parts == 1:
+            return self
         return Deadline.after(max(0.0, self.remaining_s()) / parts)
 
     @asynccontextmanager

@@ -80,14 +80,23 @@ def print_replay(
         console.print(Text(f"\n━━ {heading}", style="bold"))
         for message in call["messages"]:
             console.print(Text(f"── {message['role']}", style="cyan"))
-            console.print(_text(message["content"]), soft_wrap=True)
+            _write(console, message["content"])
         console.print(Text("── reply", style="green"))
-        console.print(_text(call["reply"]), soft_wrap=True)
+        _write(console, call["reply"])
 
 
 def _text(text: str, style: str = "") -> Text:
+    return Text(_visible(text), style=style)
+
+
+def _write(console: Console, text: str) -> None:
+    """As it is: rich would wrap lines and expand tabs."""
+    console.file.write(_visible(text) + "\n")
+
+
+def _visible(text: str) -> str:
     """Text from outside: what a terminal would obey is made visible instead."""
-    return Text(_CONTROL.sub("\ufffd", text), style=style)
+    return _CONTROL.sub("\ufffd", text)
 
 
 def _caption(ranking: Ranking) -> str:

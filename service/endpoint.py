@@ -110,7 +110,7 @@ class Endpoint:
                     content=orjson.dumps(parameters),
                     cast_to=httpx2.Response,
                 )
-            return _reply(response.content)
+            return self._reply(response.content)
         except TimeoutError as error:
             raise JudgeUnavailable(
                 f"{self.base_url} gave no answer in {timeout_s:.3g} s"
@@ -137,13 +137,23 @@ class Endpoint:
     async def aclose(self) -> None:
         await self._client.close()
 
+    def _reply(self, content: bytes) -> Reply:
+        try:
+            return _reply(content)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            said = self._without_key(content[:1000].decode(errors="replace"))[:100]
+            raise JudgeUnavailable(
+                f"{self.base_url} answered no chat completion: {said!r}"
+            ) from error
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._api_key, "***") if self._api_key else text
+
     def _mapped(self, error: openai.APIError) -> Exception:
         if not isinstance(error, openai.APIStatusError):
             cause = _deepest(error)
             return JudgeUnavailable(f"{self.base_url}: {type(cause).__name__}: {cause}")
-        status, said = error.status_code, _said(error)
-        if self._api_key:
-            said = said.replace(self._api_key, "***")
+        status, said = error.status_code, self._without_key(_said(error))
         detail = f"{self.base_url} answered {status}: {said}"
         low = said.lower()
         if status in (400, 413, 422) and any(word in low for word in _OVERFLOW):
@@ -187,25 +197,27 @@ def _said(error: openai.APIStatusError) -> str:
     return " ".join(f"{words} ({error.code})".split() if error.code else words.split())[:500]
 
 
+def _count(value: Any) -> int:
+    """Tokens, as servers give them: missing, null or nonsense counts as none."""
+    return max(0, int(value or 0))
+
+
 def _reply(content: bytes) -> Reply:
-    try:
-        body = orjson.loads(content)
-        choice = body["choices"][0]
-        message = choice["message"]
-        usage = body.get("usage") or {}
-        details = usage.get("prompt_tokens_details") or {}
-        thoughts = message.get("reasoning_content") or message.get("reasoning")
-        return Reply(
-            text=str(message.get("content") or thoughts or ""),
-            finish_reason=choice.get("finish_reason"),
-            refusal=message.get("refusal"),
-            tokens=Tokens(
-                prompt=int(usage.get("prompt_tokens") or 0),
-                cached=int(details.get("cached_tokens") or 0),
-                completion=int(usage.get("completion_tokens") or 0),
-            ),
-            model=str(body.get("model") or ""),
-        )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        shown = content[:100].decode(errors="replace")
-        raise JudgeUnavailable(f"not a chat completion: {shown!r}") from error
+    body = orjson.loads(content)
+    choice = body["choices"][0]
+    message = choice["message"]
+    usage = body.get("usage") or {}
+    details = usage.get("prompt_tokens_details") or {}
+    thoughts = message.get("reasoning_content") or message.get("reasoning")
+    prompt_tokens = _count(usage.get("prompt_tokens"))
+    return Reply(
+        text=str(message.get("content") or thoughts or ""),
+        finish_reason=choice.get("finish_reason"),
+        refusal=str(message["refusal"]) if message.get("refusal") else None,
+        tokens=Tokens(
+            prompt=prompt_tokens,
+            cached=min(prompt_tokens, _count(details.get("cached_tokens"))),
+            completion=_count(usage.get("completion_tokens")),
+        ),
+        model=str(body.get("model") or ""),
+    )

@@ -21,13 +21,24 @@ def read_groups(path: Path) -> list[Any]:
         raise MalformedJSON(f"{path}: cannot be read: {error.strerror}") from error
     try:
         whole = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return [_line(path, number, line) for number, line in _lines(text)]
+    except orjson.JSONDecodeError as error:
+        lines = _lines(text)
+        if len(lines) > 1 and not _is_json(lines[0][1]):  # one value over many lines, then
+            raise MalformedJSON(f"{path}:{error.lineno}: not JSON: {error}") from error
+        return [_line(path, number, line) for number, line in lines]
     return whole if isinstance(whole, list) else [whole]
 
 
 def _lines(text: bytes) -> list[tuple[int, bytes]]:
     return [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _line(path: Path, number: int, line: bytes) -> Any:

@@ -95,7 +95,7 @@ class EndpointJudge:
         try:
             listed = await self.endpoints[0].models()
         except JudgeUnavailable as error:
-            log.warning("judge_context_unknown", judge=self.name, detail=str(error))
+            log.warning("judge_context_unknown", judge=self.name, code=error.code)
             return None
         except (JudgeError, ParameterRejected, ContextOverflow):
             listed = []
@@ -167,12 +167,18 @@ class EndpointJudge:
                     with self._metrics.judge_call(self.name):
                         return await endpoint.complete(parameters, self.config.timeout_s)
             except ParameterRejected as error:
-                if not self._parameters.learn(parameters, str(error)):
+                given_up = self._parameters.learn(parameters, str(error))
+                if not given_up:
                     raise JudgeRejected(str(error)) from error
-                log.info("judge_parameter_dropped", judge=self.name, detail=str(error))
+                log.info("judge_parameter_dropped", judge=self.name, parameter=given_up)
             except (JudgeRateLimited, JudgeUnavailable) as error:
                 failed += 1
-                log.warning("judge_attempt_failed", judge=self.name, detail=str(error))
+                log.warning(
+                    "judge_attempt_failed",
+                    judge=self.name,
+                    base_url=endpoint.base_url,
+                    code=error.code,
+                )
                 if failed >= self.config.attempts:
                     raise
                 await self._back_off(endpoint, error, _backoff_s(failed))

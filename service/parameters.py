@@ -50,23 +50,23 @@ class Parameters:
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
         return parameters
 
-    def learn(self, sent: dict[str, Any], refusal: str) -> bool:
-        """Give up what a refused call sent and the refusal names; whether the next may differ."""
+    def learn(self, sent: dict[str, Any], refusal: str) -> str | None:
+        """Give up what a refused call sent and the refusal names; None if it names nothing."""
         low = refusal.lower()
         if "max_completion_tokens" in sent and "max_completion_tokens" in low:
             self.token_parameter = "max_tokens"
-            return True
+            return "max_completion_tokens"
         for name in [*self._optional, *self._extra_body]:
             if name.lower() in low:
                 self._optional.pop(name, None)
                 self._extra_body.pop(name, None)
-                return True
+                return name
         return self._step_down(sent, low)
 
-    def _step_down(self, sent: dict[str, Any], low: str) -> bool:
+    def _step_down(self, sent: dict[str, Any], low: str) -> str | None:
         sent_format = sent.get("response_format", {}).get("type")
         if not sent_format or not any(word in low for word in _ABOUT_FORMAT):
-            return False
+            return None
         if self.formats[0] == sent_format:  # else a call beside this one has stepped down already
             self.formats = self.formats[1:]
-        return bool(self.formats)
+        return f"response_format {sent_format}" if self.formats else None

@@ -1,17 +1,21 @@
 """`podium rank --service`: groups as a file holds them -> batch lines, by the reward client."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import httpx
 
 from service.batch import failed_line
 from service.body import validated
-from service.errors import PodiumError
+from service.errors import ConfigError, PodiumError
 from service.schemas import BatchLine, Problem, Ranking, RankRequest
-from trainer_client.errors import RankError
-from trainer_client.reward_client import RankClient
+from trainer_client.errors import ProtocolError, RankError, from_response, transport_errors
+from trainer_client.reward_client import RankClient, checked_key, checked_url
 from trainer_client.types import GroupReward, Trajectory, TrajectoryGroup
 
 GROUPS_AT_ONCE = 64
+JUDGES_TIMEOUT_S = 30.0
 
 
 def rank_remotely(
@@ -31,12 +35,44 @@ def rank_remotely(
         except PodiumError as error:
             lines.append(failed_line(index, group, error))
             advance()
-    with RankClient(url, api_key=api_key, deadline_s=deadline_s) as client:
+    with _usable():
+        client = RankClient(url, api_key=api_key, deadline_s=deadline_s)
+    with client:
         for first in range(0, len(valid), GROUPS_AT_ONCE):
             some = valid[first : first + GROUPS_AT_ONCE]
             answers = client.rank_many([g for _, g in some], on_progress=lambda *_: advance())
             lines += [_line(i, g, a) for (i, g), a in zip(some, answers, strict=True)]
     return sorted(lines, key=lambda line: line.index)
+
+
+def judges_remotely(url: str, api_key: str | None) -> list[dict[str, Any]]:
+    """What `GET /judges` says.
+
+    Raises:
+        RankError: If the service refuses the caller, cannot be reached, or is no Podium.
+    """
+    with _usable():
+        asked = f"{str(checked_url(url)).rstrip('/')}/judges"
+        key = checked_key(api_key)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with transport_errors():
+        answer = httpx.get(asked, headers=headers, timeout=JUDGES_TIMEOUT_S, trust_env=False)
+    if not answer.is_success:
+        raise from_response(answer)
+    try:
+        judges = answer.json()["judges"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProtocolError.about("not_podium", f"{asked} does not list judges") from error
+    return list(judges)
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """What the client says of a URL or a key that it cannot use, as an error of this command."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _client_group(group: dict[str, Any]) -> TrajectoryGroup:

@@ -3,16 +3,37 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+MAX_ID_CHARS = 256
 MAX_TRAJECTORIES = 64
 MAX_BATCH_GROUPS = 4096
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_BATCH_BODY_BYTES = 64 * 1024 * 1024
 DEFAULT_DEADLINE_S = 120.0
+MAX_DEADLINE_S = 3600.0
 
-Id = Annotated[str, Field(min_length=1, max_length=256)]
-Deadline = Annotated[FiniteFloat, Field(gt=0, le=3600, description="seconds for the whole request")]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
+Deadline = Annotated[
+    FiniteFloat, Field(gt=0, le=MAX_DEADLINE_S, description="seconds for the whole request")
+]
 Tool = dict[str, Any]
+
+
+class _Strict(BaseModel):
+    """Refuses fields it does not know by the first of them: a list of thousands costs memory."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_all_fields(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            unknown = next((name for name in value if name not in cls.model_fields), None)
+            if unknown is not None:
+                rule = "no such field: extra fields are not permitted"
+                raise PydanticCustomError("unknown_field", rule, {"loc": (unknown,)})
+        return value
 
 
 class TextPart(BaseModel):
@@ -57,10 +78,8 @@ class Message(BaseModel):
         return self.content or ""
 
 
-class Trajectory(BaseModel):
+class Trajectory(_Strict):
     """One attempt at the task: prompt, completions and tool results as chat messages."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id: Id
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -83,10 +102,8 @@ class Trajectory(BaseModel):
         return messages
 
 
-class RankRequest(BaseModel):
+class RankRequest(_Strict):
     """One group: the trajectories of one prompt."""
-
-    model_config = ConfigDict(extra="forbid")
 
     group_id: Id | None = None
     judge: Id | None = Field(default=None, description="a judge's name; the default judge if null")
@@ -121,10 +138,8 @@ class RankRequest(BaseModel):
         return trajectories
 
 
-class BatchRequest(BaseModel):
+class BatchRequest(_Strict):
     """Many groups; each is validated on its own, so that a bad one fails its own line only."""
-
-    model_config = ConfigDict(extra="forbid")
 
     groups: Annotated[list[Any], Field(max_length=MAX_BATCH_GROUPS)] = Field(
         description="objects as `POST /rank` takes them"

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -66,13 +67,29 @@ class DrainingServer(uvicorn.Server):
         self._drain_s = drain_s
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if sig != signal.SIGTERM or self._service.draining:
-            super().handle_exit(sig, frame)
-            return
-        self._service.draining = True
-        loop = asyncio.get_running_loop()
-        stop = super().handle_exit
-        loop.call_soon_threadsafe(loop.call_later, self._drain_s, stop, sig, frame)
+        """Unlike uvicorn's, forget the signal: raised again after the stop, it would turn a clean
+        end into exit status -15."""
+        if sig == signal.SIGTERM and not self._service.draining:
+            self._service.draining = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon_threadsafe(loop.call_later, self._drain_s, self._stop)
+        else:
+            self.force_exit = self.should_exit
+            self.should_exit = True
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, or a ConfigError that names the address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error}: choose another --port"
+        ) from error
 
 
 async def serve(
@@ -89,13 +106,12 @@ async def serve(
     Raises:
         ConfigError: If the judges file, the store or the address is not usable.
     """
+    api_key = (api_key or "").strip() or None
     require_key_beyond_loopback(host, api_key)
     async with open_service(config, store_url) as service:
         app = create_app(service, api_keys=[api_key] if api_key else [])
         settings = uvicorn.Config(
             app,
-            host=host,
-            port=port,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -107,6 +123,9 @@ async def serve(
         loop.add_signal_handler(signal.SIGHUP, judges.reload)
         watcher = asyncio.create_task(judges.watch())
         try:
-            await DrainingServer(settings, service, drain_s).serve()
+            with listen(host, port) as listener:
+                bound = listener.getsockname()[1]
+                log.info("listening", url=f"http://{f'[{host}]' if ':' in host else host}:{bound}")
+                await DrainingServer(settings, service, drain_s).serve(sockets=[listener])
         finally:
             watcher.cancel()

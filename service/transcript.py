@@ -80,10 +80,11 @@ def clean(text: str) -> str:
 def _blocks(trajectory: Trajectory) -> list[str]:
     """One text per message; the last one, never shared, says how the trajectory ended."""
     blocks = [_tools(trajectory.tools)] if trajectory.tools else []
-    names: dict[str, str] = {}  # of the tools called so far; agents do reuse call ids
+    answered: dict[str, str] = {}  # the calls so far, by id; agents do reuse ids
     for message in trajectory.messages:
-        blocks.append(_message(message, names))
-        names.update((call.id, call.function.name) for call in message.tool_calls or ())
+        blocks.append(_message(message, answered))
+        for call, number in _numbered(message.tool_calls or ()):
+            answered[call.id] = f'name="{_attribute(call.function.name)}"{number}'
     reason = trajectory.finish_reason
     blocks.append(
         f"<finish_reason>{_CUT_OFF.get(reason, clean(reason))}</finish_reason>" if reason else ""
@@ -91,31 +92,35 @@ def _blocks(trajectory: Trajectory) -> list[str]:
     return blocks
 
 
-def _message(message: Message, names: dict[str, str]) -> str:
+def _message(message: Message, answered: dict[str, str]) -> str:
     if message.role == "tool":
-        name = _attribute(names.get(message.tool_call_id or "", ""))
-        return f'<tool_result name="{name}">\n{clean(message.text)}\n</tool_result>'
+        call = answered[message.tool_call_id or ""]
+        return f"<tool_result {call}>\n{clean(message.text)}\n</tool_result>"
     parts = [clean(message.text)] if message.text else []
-    parts += [_call(call) for call in message.tool_calls or ()]
+    parts += [_call(call, number) for call, number in _numbered(message.tool_calls or ())]
     inner = "\n".join(parts)
     return f'<message role="{message.role}">\n{inner}\n</message>'
 
 
-def _call(call: ToolCall) -> str:
-    """`name(key=value, ...)` with JSON values; the raw text where the arguments are no object."""
-    arguments = call.function.arguments
-    if isinstance(arguments, str):
-        try:
-            parsed = orjson.loads(arguments)
-        except orjson.JSONDecodeError:
-            parsed = None
-    else:
-        parsed = arguments
-    if isinstance(parsed, dict):
-        inner = ", ".join(f"{key}={_json(value)}" for key, value in parsed.items())
-    else:
-        inner = str(arguments)
-    return f"<tool_call>{clean(f'{call.function.name}({inner})')}</tool_call>"
+def _numbered(calls: Sequence[ToolCall]) -> list[tuple[ToolCall, str]]:
+    """Each call with an attribute that tells parallel ones apart, as their ids (never shown) do."""
+    if len(calls) == 1:
+        return [(calls[0], "")]
+    return [(call, f' number="{number}"') for number, call in enumerate(calls, start=1)]
+
+
+def _call(call: ToolCall, number: str) -> str:
+    shown = clean(f"{call.function.name}({_arguments(call.function.arguments)})")
+    return f"<tool_call{number}>{shown}</tool_call>"
+
+
+def _arguments(arguments: str | dict[str, Any]) -> str:
+    """`key=value, ...` with JSON values; the raw text where they are no object, or too deep."""
+    try:
+        parsed = orjson.loads(arguments) if isinstance(arguments, str) else arguments
+        return ", ".join(f"{key}={_json(value)}" for key, value in parsed.items())
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, AttributeError):
+        return str(arguments)
 
 
 def _context(request: RankRequest, shared: list[str]) -> str:

@@ -1,5 +1,6 @@
 """Fitting a transcript into a judge's context: count first, then cut the longest in the middle."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -47,18 +48,23 @@ def fit(transcript: Transcript, budget: int) -> Transcript:
             f"{budget} tokens even when trimmed: send fewer, or name a judge with more context"
         )
     context, *bodies = [
-        cut_middle(part, cap / count) if count > cap else part
+        cut_middle(part, cap) if count > cap else part
         for part, count in zip(parts, tokens, strict=True)
     ]
     return replace(transcript, context=context, bodies=bodies)
 
 
-def cut_middle(text: str, share: float) -> str:
-    """Keep about `share` (in [0, 1]) of the text, its head and its tail, with a mark between."""
-    keep = max(0, int(len(text) * share) - 48)
-    head, tail = keep - keep // 2, keep // 2
-    cut = len(text) - head - tail
-    return f'{text[:head]}\n<trimmed characters="{cut}"/>\n{text[len(text) - tail :]}'
+def cut_middle(text: str, max_tokens: int) -> str:
+    """As much of the head and the tail as `max_tokens` (estimated) hold, with a mark between."""
+
+    def keeping(num_characters: int) -> str:
+        tail = num_characters // 2
+        head = num_characters - tail
+        mark = f'<trimmed characters="{len(text) - num_characters}"/>'
+        return f"{text[:head]}\n{mark}\n{text[len(text) - tail :]}"
+
+    fits = bisect_right(range(len(text)), max_tokens, key=lambda n: estimate_tokens(keeping(n)))
+    return keeping(max(0, fits - 1))
 
 
 def _common_cap(tokens: Sequence[int], budget: int) -> int:

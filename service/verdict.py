@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+# Blocks that begin before any JSON does: an explanation may speak of <think>.
+_THINKING = re.compile(
+    r"\A(?:[^{]*?<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z))+", re.DOTALL | re.IGNORECASE
+)
 _MAX_STARTS = 256
 MAX_EXPLANATION_CHARS = 2000
 
@@ -93,18 +96,24 @@ def _find_object(text: str, ids: Sequence[str]) -> _Pairs:
 
 
 def _entry(shown_id: str, value: Any) -> tuple[float, str]:
-    fields = dict(value) if isinstance(value, _Pairs) else {}
-    if "score" not in fields:
+    pairs = value if isinstance(value, _Pairs) else _Pairs()
+    scores = [each for key, each in pairs if key == "score"]
+    if not scores:
         raise Fault(f'{shown_id} has no "score"')
-    score = fields["score"]
+    if len(scores) > 1:
+        raise Fault(f"{shown_id} has two scores")
+    score = scores[0]
     if isinstance(score, bool) or not isinstance(score, int | float):
         raise Fault(f"the score of {shown_id} is {_short(score)}, not a number")
     if not (0 <= score <= 1) or math.isnan(score):
         raise Fault(f"the score of {shown_id} is {_short(score)}, outside 0 to 1")
-    explanation = fields.get("explanation", "")
+    explanation = dict(pairs).get("explanation", "")
     text = explanation if isinstance(explanation, str) else ""
-    return float(score), text[:MAX_EXPLANATION_CHARS]
+    whole = text.encode(errors="replace").decode()  # an escape may stand for half a character
+    return float(score), whole[:MAX_EXPLANATION_CHARS]
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list):  # perhaps too deep for `repr`
+        return "an object" if isinstance(value, _Pairs) else "a list"
     return repr(value)[:40]

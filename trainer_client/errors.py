@@ -191,7 +191,7 @@ def _branch(status: int) -> type[RankError]:
 
 
 def _describe(exc: httpx.RequestError) -> str:
-    return f"{exc.request.url.path}: {type(exc).__name__}: {exc}".removesuffix(": ")
+    return f"{exc.request.url}: {type(exc).__name__}: {exc}".removesuffix(": ")
 
 
 def _retry_after_s(headers: httpx.Headers) -> float:

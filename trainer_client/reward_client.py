@@ -68,13 +68,13 @@ class AsyncRankClient:
     ) -> None:
         if not (deadline_s > 0 and math.isfinite(deadline_s)):
             raise ValueError(f"deadline_s must be a positive number of seconds, not {deadline_s!r}")
-        key = _checked_key(api_key if api_key is not None else os.environ.get("PODIUM_API_KEY"))
+        key = checked_key(api_key if api_key is not None else os.environ.get("PODIUM_API_KEY"))
         url = base_url or os.environ.get("PODIUM_URL") or "http://127.0.0.1:8000"
         headers = {"Content-Type": "application/json"}
         self._deadline_s = deadline_s
         self._slots = anyio.Semaphore(MAX_CONNECTIONS)
         self._http = httpx.AsyncClient(
-            base_url=_checked_url(url),
+            base_url=checked_url(url),
             headers=headers | {"Authorization": f"Bearer {key}"} if key else headers,
             limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
             transport=transport,
@@ -302,7 +302,8 @@ class _Patience:
         return True
 
 
-def _checked_url(url: str) -> httpx.URL:
+def checked_url(url: str) -> httpx.URL:
+    """A base URL that can be used, or a ValueError that says why not."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as exc:
@@ -314,7 +315,7 @@ def _checked_url(url: str) -> httpx.URL:
     return parsed
 
 
-def _checked_key(key: str | None) -> str | None:
+def checked_key(key: str | None) -> str | None:
     """The key without surrounding white space; a bad one is not shown."""
     key = (key or "").strip()
     if not (key.isascii() and key.isprintable()):

@@ -61,8 +61,8 @@ class Podium:
     def url(self) -> str | None:
         """Where it serves, as its log says."""
         for line in self.err.splitlines():
-            if "running on" in line:
-                return str(json.loads(line)["event"]).split("running on ")[1].split()[0]
+            if '"listening"' in line:
+                return str(json.loads(line)["url"])
         return None
 
     def logged(self, event: str) -> list[dict[str, Any]]:

@@ -181,6 +181,7 @@ def by_numpy(scores: list[list[float]]) -> tuple[float, float, float]:
 
 
 @given(verdicts(GRID))
+@settings(max_examples=50)
 def test_the_textbook_gives_the_same_numbers(scores: list[list[float]]) -> None:
     ms_items, ms_error, p = by_numpy(scores)
     assume(abs(p - SIGNAL_LEVEL) > 1e-6)
@@ -194,6 +195,7 @@ def test_the_textbook_gives_the_same_numbers(scores: list[list[float]]) -> None:
 
 
 @given(verdicts(GRID | st.floats(0, 1)), st.randoms(use_true_random=False), st.sampled_from([1, 9]))
+@settings(max_examples=50)
 def test_permuting_trajectories_permutes_the_estimate_bit_for_bit(
     scores: list[list[float]], random: Any, passes: int
 ) -> None:
@@ -207,12 +209,13 @@ def test_permuting_trajectories_permutes_the_estimate_bit_for_bit(
 
 
 @given(verdicts(GRID | st.floats(0, 1)), st.randoms(use_true_random=False))
+@settings(max_examples=50)
 def test_the_order_of_the_passes_means_nothing(scores: list[list[float]], random: Any) -> None:
     assert estimate(random.sample(scores, len(scores))) == estimate(scores)
 
 
 @given(verdicts(DYADIC), st.lists(DYADIC, min_size=5, max_size=5))
-@settings(max_examples=60)
+@settings(max_examples=50)
 def test_adding_a_constant_to_a_pass_changes_nothing(
     scores: list[list[float]], moods: list[float]
 ) -> None:
@@ -229,6 +232,7 @@ def test_adding_a_constant_to_a_pass_changes_nothing(
 
 
 @given(verdicts(GRID | st.floats(0, 1)), st.none() | st.floats(0.01, 1), st.sampled_from([1, 9]))
+@settings(max_examples=50)
 def test_scores_stay_between_the_lowest_and_the_highest_mean(
     scores: list[list[float]], noise_sd: float | None, passes: int
 ) -> None:

@@ -147,8 +147,8 @@ BODIES = [
 ]  # fmt: skip
 GROUPS = [
     Bad("an empty object", {}, "trajectories", "required"),
-    Bad("no trajectory", many(0), "trajectories", "at least 2"),
-    Bad("one trajectory", many(1), "trajectories", "at least 2"),
+    Bad("no trajectory", many(0), "trajectories", "two trajectories or more"),
+    Bad("one trajectory", many(1), "trajectories", "two trajectories or more"),
     Bad("65 trajectories", many(65), "trajectories", "at most 64"),
     Bad("10,000 trajectories", many(10_000), "trajectories", "at most 64"),
     Bad("trajectories null", but("trajectories", None), "trajectories", "list"),

@@ -145,12 +145,18 @@ def test_an_unknown_fallback_is_shown_with_those_there_are() -> None:
 
 def test_an_unknown_default_is_refused_on_its_own_line() -> None:
     text = "# first\n\njudges:\n" + HEAD.split("judges:\n")[1] + "default_judge: nope\n"
-    assert refused(text).startswith("judges.yaml:6: ")
-    assert "default_judge 'nope' is not among: main" in refused(text)
+    assert refused(text).startswith("judges.yaml:7: ")
+    assert refused(text).endswith("default_judge: 'nope' is not among: main")
 
 
 @pytest.mark.parametrize(
-    "url", ["http://user:secret@judge/v1", "http://secret@judge/v1", "http://judge/v1?key=secret"]
+    "url",
+    [
+        "http://user:secret@judge/v1",
+        "http://secret@judge/v1",
+        "http://:secret@judge/v1",
+        "http://judge/v1?key=secret",
+    ],
 )
 def test_a_url_with_credentials_is_refused_and_not_repeated(url: str) -> None:
     said = refused(HEAD.replace("http://judge/v1", f'"{url}"'))

@@ -2,11 +2,12 @@
 
 from itertools import pairwise
 from math import sqrt
+from random import Random
 from statistics import NormalDist, mean
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from service.aggregate import Estimate, certain, estimate, unasked
@@ -114,6 +115,7 @@ SCORES = st.lists(st.integers(0, 4).map(lambda step: step / 4), min_size=1, max_
 
 @given(SCORES.flatmap(lambda s: st.tuples(st.just(s), st.lists(
     st.integers(1, 4), min_size=len(s), max_size=len(s)))))  # fmt: skip
+@settings(max_examples=50)
 def test_ranks_sum_to_what_ranks_sum_to(case: tuple[list[float], list[int]]) -> None:
     scores, weights = case
     num = sum(weights)
@@ -137,6 +139,7 @@ NOISE = st.none() | st.floats(0.01, 0.5)
 
 
 @given(VERDICTS, NOISE, st.sampled_from(KINDS), st.randoms(use_true_random=False))
+@settings(max_examples=50)
 def test_permuting_trajectories_permutes_rewards_bit_for_bit(
     verdicts: list[list[float]], noise_sd: float | None, kind: str, random: Any
 ) -> None:
@@ -146,7 +149,18 @@ def test_permuting_trajectories_permutes_rewards_bit_for_bit(
     assert rewards(estimate(permuted, noise_sd), kind) == [earned[index] for index in order]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_sums_over_many_others_do_not_depend_on_their_order(seed: int) -> None:
+    random = Random(seed)
+    means = [random.random() for _ in range(16)]
+    earned = rewards(signal(means, stderr=0.2), "win_probability")
+    order = random.sample(range(16), 16)
+    permuted = signal([means[index] for index in order], stderr=0.2)
+    assert rewards(permuted, "win_probability") == [earned[index] for index in order]
+
+
 @given(VERDICTS, NOISE, st.sampled_from(KINDS))
+@settings(max_examples=50)
 def test_rewards_lie_between_0_and_1_and_follow_the_means(
     verdicts: list[list[float]], noise_sd: float | None, kind: str
 ) -> None:
@@ -158,6 +172,7 @@ def test_rewards_lie_between_0_and_1_and_follow_the_means(
 
 
 @given(VERDICTS, NOISE)
+@settings(max_examples=50)
 def test_equal_means_earn_equal_rewards_and_win_probabilities_average_to_half(
     verdicts: list[list[float]], noise_sd: float | None
 ) -> None:
@@ -168,6 +183,7 @@ def test_equal_means_earn_equal_rewards_and_win_probabilities_average_to_half(
 
 
 @given(VERDICTS, NOISE, st.sampled_from(KINDS))
+@settings(max_examples=50)
 def test_a_mood_of_the_judge_earns_nobody_anything(
     verdicts: list[list[float]], noise_sd: float | None, kind: str
 ) -> None:

@@ -392,13 +392,13 @@ async def test_no_line_of_the_log_holds_a_key_or_the_text_of_a_trajectory(tmp_pa
                 await http.post("/rank/batch", json={"groups": [group(MARKER), MARKER]})
                 await http.get("/judges")
                 await http.get("/judges", headers={"Authorization": "Bearer podium-secret-not"})
+            await until(lambda: len(process.logged("request")) == len(judges) + 6)
             logs = process.logs  # every line is JSON
     secrets = (MARKER, "sk-judge-secret", "podium-secret")
     leaks = [line for line in logs if any(secret in json.dumps(line) for secret in secrets)]
     assert leaks == []
     assert "sk-judge-secret" not in told
     requests = [line for line in logs if line["event"] == "request"]
-    assert len(requests) == len(judges) + 6
     assert len({line["request_id"] for line in requests}) == len(requests)
 
 
@@ -409,6 +409,7 @@ async def test_a_request_id_is_on_every_line_of_its_request(tmp_path: Path) -> N
             async with process.client() as http:
                 asked = group("5", "five")
                 await http.post("/rank", json=asked, headers={"X-Request-ID": "step-12"})
+                await until(lambda: bool(process.logged("request")))
             for event in ("judge_attempt_failed", "request"):
                 assert [line["request_id"] for line in process.logged(event)] == ["step-12"]
             [request] = process.logged("request")

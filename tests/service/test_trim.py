@@ -75,6 +75,13 @@ def test_the_longest_are_cut_in_the_middle_to_one_cap_and_the_short_ones_left_al
         assert len(head) + int(cut) + len(tail) == len(before)
 
 
+def test_a_part_as_long_as_the_cap_is_left_alone() -> None:
+    # 1 token for the empty context and 101 for the shorter one; a cap of 101 uses up the budget.
+    fitted = fit(transcript("a" * 300, "b" * 3000), 1 + 101 + 101)
+    assert fitted.bodies[0] == "a" * 300
+    assert fitted.bodies[1] != "b" * 3000
+
+
 def test_a_long_shared_context_is_cut_like_any_other_part() -> None:
     fitted = fit(transcript("a" * 30, "b" * 30, context="c" * 9000), 500)
     assert fitted.bodies == ["a" * 30, "b" * 30]

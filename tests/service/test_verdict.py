@@ -134,8 +134,8 @@ def test_what_is_no_verdict_is_a_fault_that_says_why(reply: str, said: str) -> N
         ("true", "True, not a number"),
         ("false", "False, not a number"),
         ("null", "None, not a number"),
-        ("[0.5]", "[0.5], not a number"),
-        ('{"value": 0.5}', "[('value', 0.5)], not a number"),
+        ("[0.5]", "a list, not a number"),
+        ('{"value": 0.5}', "an object, not a number"),
     ],
 )
 def test_a_score_that_is_no_number_from_0_to_1_is_a_fault_that_shows_it(
