@@ -82,14 +82,21 @@ class DrainingServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, or a ConfigError that names the address."""
+    """A listening socket.
+
+    Raises:
+        ConfigError: If the address is taken, or none of ours.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         raise ConfigError(
             f"cannot listen on {host}:{port}: {error}: choose another --port"
         ) from error
+    # Connections inherit it. Without it an answer in two parts waits 40 ms for an acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 async def serve(
