@@ -119,7 +119,7 @@ def _rankings(service: Service) -> APIRouter:
 
     @router.get("/rankings/{ranking_id}", responses=problem_answers(404, 503))
     async def ranking(ranking_id: str) -> Ranking:
-        """A past ranking, as its first caller got it."""
+        """A past ranking, as its first caller got it: same content, same id, that caller's ids."""
         if len(ranking_id) > 64 or "\0" in ranking_id:
             raise InvalidRequest("ranking_id: at most 64 characters, no NUL")
         found = await service.store.ranking(ranking_id)

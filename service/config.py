@@ -206,7 +206,7 @@ def parse(text: str, name: str) -> Config:
     """`load` for text; `name` is what errors call it."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        _refuse_repeated_keys(root, name)
+        _refuse_odd_nodes(root, name)
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -256,7 +256,8 @@ def _child(
     return None, None
 
 
-def _refuse_repeated_keys(node: yaml.Node | None, name: str) -> None:
+def _refuse_odd_nodes(node: yaml.Node | None, name: str) -> None:
+    """Repeated keys, of which YAML keeps the last, and text that cannot be sent."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -264,7 +265,14 @@ def _refuse_repeated_keys(node: yaml.Node | None, name: str) -> None:
                 line = key.start_mark.line + 1
                 raise ConfigError(f"{name}:{line}: {key.value} stands twice in one mapping")
             seen.add(str(key.value))
-            _refuse_repeated_keys(value, name)
+            _refuse_odd_nodes(key, name)
+            _refuse_odd_nodes(value, name)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_repeated_keys(item, name)
+            _refuse_odd_nodes(item, name)
+    elif isinstance(node, yaml.ScalarNode):
+        try:
+            node.value.encode()
+        except UnicodeEncodeError as error:
+            line = node.start_mark.line + 1
+            raise ConfigError(f"{name}:{line}: holds half a character (a surrogate)") from error

@@ -38,9 +38,11 @@ class Database:
             table: dialect.insert(table).on_conflict_do_nothing()
             for table in METADATA.sorted_tables
         }
-        self._verdicts = sa.select(CALLS.c.pass_index, CALLS.c.verdict).where(
-            CALLS.c.key == sa.bindparam("key"), CALLS.c.verdict.is_not(None)
-        )
+        self._verdicts = (
+            sa.select(CALLS.c.pass_index, CALLS.c.verdict)
+            .where(CALLS.c.key == sa.bindparam("key"), CALLS.c.verdict.is_not(None))
+            .order_by(CALLS.c.created_at.desc(), CALLS.c.id)
+        )  # the first of a pass overwrites later ones
 
     def insert(self, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
         """Insert all in one transaction; rows whose key is there already are left as they are."""
@@ -72,8 +74,10 @@ class Database:
 
     def prune(self, before: float) -> dict[str, int]:
         """Delete what was made before a moment (seconds since the epoch), and blobs left over."""
+        old_keys = sa.select(CALLS.c.key).where(CALLS.c.created_at < before)
         doomed = {
-            RANKINGS: RANKINGS.c.created_at < before,
+            # Those without their calls, too: the same content is judged anew under the same id.
+            RANKINGS: sa.or_(RANKINGS.c.created_at < before, RANKINGS.c.key.in_(old_keys)),
             CALLS: CALLS.c.created_at < before,
             CALL_BLOBS: CALL_BLOBS.c.call_id.not_in(sa.select(CALLS.c.id)),
             BLOBS: BLOBS.c.hash.not_in(sa.select(CALL_BLOBS.c.hash)),

@@ -28,11 +28,18 @@ PROBE_TIMEOUT_S = 5.0
 MAX_RETRY_AFTER_S = 3600.0
 _DECIMAL = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 _OVERFLOW = ("context length", "context_length", "context window", "max_model_len")
-_QUOTA = ("insufficient_quota", "quota", "billing")
+_NO_CREDIT_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+_NO_CREDIT_WORDS = ("quota", "billing")
+_RATE_WORDS = ("per minute", "per second", "rate limit", "ratelimit")
 
 
 class ParameterRejected(Exception):
-    """A 400 that may name a parameter; `judge.py` drops the parameter or lets it stand."""
+    """A 400 that may name a parameter in what the server `said`; `judge.py` drops the parameter or
+    lets it stand."""
+
+    def __init__(self, detail: str, said: str) -> None:
+        super().__init__(detail)
+        self.said = said
 
 
 class ContextOverflow(Exception):
@@ -67,6 +74,7 @@ class Endpoint:
         self._api_key = api_key
         self.in_flight = 0
         self.rest_until = 0.0
+        self.spent: JudgeQuotaExhausted | None = None  # rests because its credit is gone
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=api_key or "none",
@@ -159,11 +167,12 @@ class Endpoint:
         if status in (400, 413, 422) and any(word in low for word in _OVERFLOW):
             return ContextOverflow(detail)
         if status in (400, 422):
-            return ParameterRejected(detail)
+            return ParameterRejected(detail, said)
         if status == 429:
-            if any(word in low for word in _QUOTA):
+            wait_s = retry_after_s(error.response.headers)
+            if _no_credit(error.code, low, wait_s):
                 return JudgeQuotaExhausted(detail)
-            return JudgeRateLimited(detail, retry_after_s=retry_after_s(error.response.headers))
+            return JudgeRateLimited(detail, retry_after_s=wait_s)
         return _unexpected(status)(detail)
 
 
@@ -177,6 +186,14 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     except (ValueError, OverflowError):
         return None
     return min(MAX_RETRY_AFTER_S, max(0.0, seconds))
+
+
+def _no_credit(code: str | None, low: str, wait_s: float | None) -> bool:
+    """Whether a 429 means that the money is gone. Some say "quota" of a limit per minute."""
+    if code in _NO_CREDIT_CODES:
+        return True
+    about_rate = wait_s is not None or any(word in low for word in _RATE_WORDS)
+    return not about_rate and any(word in low for word in _NO_CREDIT_WORDS)
 
 
 def _deepest(error: BaseException) -> BaseException:

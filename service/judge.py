@@ -20,6 +20,7 @@ from service.config import LLMJudge
 from service.endpoint import ContextOverflow, Endpoint, ParameterRejected, Reply
 from service.errors import (
     JudgeError,
+    JudgeQuotaExhausted,
     JudgeRateLimited,
     JudgeRefused,
     JudgeRejected,
@@ -35,6 +36,7 @@ from service.verdict import Fault, Verdict, parse_verdict
 DEFAULT_CONTEXT_TOKENS = 32_768
 TOKENS_PER_TRAJECTORY = 160
 TOKENS_FOR_REASONING = 4_096
+QUOTA_REST_S = 60.0
 _BACKOFF_S, _MAX_BACKOFF_S = 0.25, 8.0
 _CORRECTED_REPLY_CHARS = 2_000
 
@@ -161,27 +163,34 @@ class EndpointJudge:
         failed = 0
         while True:
             parameters = self._parameters.build(prompt, max_tokens)
-            try:
-                async with self._places:
-                    endpoint = await self._rested_endpoint()
+            async with self._places:
+                endpoint = await self._rested_endpoint()
+                try:
                     with self._metrics.judge_call(self.name):
                         return await endpoint.complete(parameters, self.config.timeout_s)
-            except ParameterRejected as error:
-                given_up = self._parameters.learn(parameters, str(error))
-                if not given_up:
-                    raise JudgeRejected(str(error)) from error
-                log.info("judge_parameter_dropped", judge=self.name, parameter=given_up)
-            except (JudgeRateLimited, JudgeUnavailable) as error:
-                failed += 1
-                log.warning(
-                    "judge_attempt_failed",
-                    judge=self.name,
-                    base_url=endpoint.base_url,
-                    code=error.code,
-                )
-                if failed >= self.config.attempts:
-                    raise
-                await self._back_off(endpoint, error, _backoff_s(failed))
+                except ParameterRejected as error:
+                    given_up = self._parameters.learn(parameters, error.said)
+                    if not given_up:
+                        raise JudgeRejected(str(error)) from error
+                    log.info("judge_parameter_dropped", judge=self.name, parameter=given_up)
+                    continue
+                except JudgeQuotaExhausted as error:
+                    self._log_failure(endpoint, error)
+                    endpoint.spent = error
+                    endpoint.rest(QUOTA_REST_S)
+                    continue  # elsewhere, if there is an elsewhere
+                except (JudgeRateLimited, JudgeUnavailable) as error:
+                    self._log_failure(endpoint, error)
+                    failed += 1
+                    if failed >= self.config.attempts:
+                        raise
+                    failure = error
+            await self._back_off(endpoint, failure, _backoff_s(failed))
+
+    def _log_failure(self, endpoint: Endpoint, error: JudgeError) -> None:
+        """Without its words: they may quote a trajectory."""
+        about = {"base_url": endpoint.base_url, "code": error.code}
+        log.warning("judge_attempt_failed", judge=self.name, **about)
 
     async def _back_off(self, endpoint: Endpoint, error: JudgeError, seconds: float) -> None:
         """A rate limit holds for all callers of an endpoint; a failure sends this one elsewhere,
@@ -198,12 +207,23 @@ class EndpointJudge:
 
         Raises:
             JudgeRateLimited: If the endpoints ask for more patience than one attempt is given.
+            JudgeQuotaExhausted: If no endpoint has credit left; it is not called for a while.
         """
         while True:
-            endpoint = min(self.endpoints, key=lambda each: (each.rest_s(), each.in_flight))
+            endpoint = min(
+                self.endpoints,
+                key=lambda each: (
+                    bool(each.spent and each.rest_s()),
+                    each.rest_s(),
+                    each.in_flight,
+                ),
+            )
             rest_s = endpoint.rest_s()
             if rest_s <= 0:
+                endpoint.spent = None
                 return endpoint
+            if endpoint.spent:
+                raise JudgeQuotaExhausted(endpoint.spent.detail)
             if rest_s > self.config.timeout_s:
                 raise JudgeRateLimited(
                     f"{endpoint.base_url} asks to wait {rest_s:.0f} s", retry_after_s=rest_s

@@ -46,6 +46,10 @@ class Roster:
             )
         return self.config.chain(name)
 
+    def num_slow(self, names: Sequence[str]) -> int:
+        """How many of these judges need a share of the deadline: the LLMs; at least 1."""
+        return max(1, sum(name in self.llms for name in names))
+
 
 class Judges:
     """Holds the current roster and replaces it when the file changes.

@@ -6,6 +6,7 @@ Any other configured parameter that a 400 names is dropped. What is learnt is re
 life of the process, so the first call is the probe.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from service.config import LLMJudge
 from service.prompts import Prompt, verdict_schema
 
 _FORMATS = ("json_schema", "json_object", "text")
+_ABOUT_VALUE = ("too large", "at most", "maximum")
 _ABOUT_FORMAT = ("response_format", "json_schema", "json_object", "guided", "structured output")
 
 
@@ -53,11 +55,12 @@ class Parameters:
     def learn(self, sent: dict[str, Any], refusal: str) -> str | None:
         """Give up what a refused call sent and the refusal names; None if it names nothing."""
         low = refusal.lower()
-        if "max_completion_tokens" in sent and "max_completion_tokens" in low:
+        about_value = any(words in low for words in _ABOUT_VALUE)
+        if "max_completion_tokens" in sent and "max_completion_tokens" in low and not about_value:
             self.token_parameter = "max_tokens"
             return "max_completion_tokens"
         for name in [*self._optional, *self._extra_body]:
-            if name.lower() in low:
+            if re.search(rf"(?<![a-z0-9_]){re.escape(name.lower())}(?![a-z0-9_])", low):
                 self._optional.pop(name, None)
                 self._extra_body.pop(name, None)
                 return name

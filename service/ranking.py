@@ -17,6 +17,7 @@ from service.config import ChecksJudge, LLMJudge
 from service.deadline import Deadline
 from service.endpoint import ContextOverflow, Tokens
 from service.errors import (
+    CheckFailed,
     ContextExceeded,
     DeadlineExceeded,
     JudgeError,
@@ -36,6 +37,9 @@ from service.verdict import Verdict
 
 _TOKENS_PER_FENCE = 64
 _SHRINK = (1.0, 0.75, 0.5)
+
+# What one judge cannot do, the next one may.
+_NEXT_JUDGE = (JudgeError, ContextExceeded, DeadlineExceeded, ReferenceRequired, CheckFailed)
 
 Verdicts = dict[int, Verdict]
 
@@ -65,11 +69,11 @@ class Ranker:
         usage = Usage()
         failures: list[PodiumError] = []
         for position, name in enumerate(chain):
-            share = deadline.share(len(chain) - position)
+            share = deadline.share(roster.num_slow(chain[position:]))
             try:
                 async with share.enforced(f"judge {name}"):
                     ranking = await self._rank_by(roster, name, request, usage)
-            except (JudgeError, ContextExceeded, DeadlineExceeded) as error:
+            except _NEXT_JUDGE as error:
                 self._metrics.failed(name, error)
                 failures.append(error)
             else:
@@ -188,10 +192,12 @@ async def _all_or_cancel(coroutines: Sequence[Any]) -> None:
 def _combined(chain: Sequence[str], failures: Sequence[PodiumError]) -> PodiumError:
     """One error for a chain of judges: one worth a retry if any is, with every judge's words."""
     chosen = next((error for error in failures if error.retryable), failures[0])
-    if len(failures) > 1:
-        said = zip(chain, failures, strict=True)
-        chosen.detail = "; ".join(f"{name}: {error.detail}" for name, error in said)
-    return chosen
+    if len(failures) == 1:
+        return chosen
+    said = zip(chain, failures, strict=True)
+    detail = "; ".join(f"{name}: {error.detail}" for name, error in said)
+    # A new one: callers who share a flight share its error, too.
+    return type(chosen)(detail, fields=chosen.fields, retry_after_s=chosen.retry_after_s)
 
 
 def _gated(gates: Sequence[Check], request: RankRequest) -> dict[int, list[Check]]:

@@ -27,21 +27,23 @@ def rank_remotely(
         RankError: If the service refuses the caller, or cannot be reached at all.
     """
     lines: list[BatchLine] = []
-    valid: list[tuple[int, TrajectoryGroup]] = []
+    valid: dict[float, list[tuple[int, TrajectoryGroup]]] = {}  # by deadline
     for index, group in enumerate(groups):
         try:
             validated(RankRequest, group)
-            valid.append((index, _client_group(group)))
+            own_s = group.get("deadline_s", deadline_s)
+            valid.setdefault(own_s, []).append((index, _client_group(group)))
         except PodiumError as error:
             lines.append(failed_line(index, group, error))
             advance()
-    with _usable():
-        client = RankClient(url, api_key=api_key, deadline_s=deadline_s)
-    with client:
-        for first in range(0, len(valid), GROUPS_AT_ONCE):
-            some = valid[first : first + GROUPS_AT_ONCE]
-            answers = client.rank_many([g for _, g in some], on_progress=lambda *_: advance())
-            lines += [_line(i, g, a) for (i, g), a in zip(some, answers, strict=True)]
+    for each_s, groups_of_it in valid.items():
+        with _usable():
+            client = RankClient(url, api_key=api_key, deadline_s=each_s)
+        with client:
+            for first in range(0, len(groups_of_it), GROUPS_AT_ONCE):
+                some = groups_of_it[first : first + GROUPS_AT_ONCE]
+                answers = client.rank_many([g for _, g in some], on_progress=lambda *_: advance())
+                lines += [_line(i, g, a) for (i, g), a in zip(some, answers, strict=True)]
     return sorted(lines, key=lambda line: line.index)
 
 

@@ -87,8 +87,10 @@ class Trajectory(_Strict):
     finish_reason: Annotated[str, Field(max_length=64)] | None = None
     verified_reward: FiniteFloat | None = Field(
         default=None,
-        description="a reward the caller checked itself; kept with the ranking, never shown to a "
-        "judge; judges do not mix it into the reward yet",
+        ge=0,
+        le=1,
+        description="a reward the caller checked itself; kept with the ranking's first request, "
+        "never shown to a judge, and not mixed into the reward yet",
     )
 
     @field_validator("messages")
@@ -113,7 +115,9 @@ class RankRequest(_Strict):
     tools: list[Tool] | None = None
     trajectories: Annotated[list[Trajectory], Field(min_length=2, max_length=MAX_TRAJECTORIES)]
     deadline_s: Deadline = DEFAULT_DEADLINE_S
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = Field(
+        default=None, description="kept with the ranking's first request; not shown, not hashed"
+    )
 
     @field_validator("trajectories", mode="before")
     @classmethod

@@ -134,7 +134,9 @@ class SQLStore:
         return await self._in_thread(lambda: self._database.prune(before))
 
     async def ping(self) -> None:
-        """Raises StoreUnavailable unless the database answers."""
+        """Raises StoreUnavailable unless the database answers and writes are taken."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed: restart the service")
         await self._in_thread(self._database.ping)
 
     async def run_writer(self) -> None:
@@ -167,8 +169,11 @@ class SQLStore:
         try:
             await self._in_thread(lambda: self._database.insert(rows))
         except StoreUnavailable as error:
-            log.error("store_write_failed", writes=len(writes), detail=str(error))
             failure = error
+        except Exception as error:  # noqa: BLE001 - the writer must outlive any one write
+            failure = StoreUnavailable(f"the store cannot write ({one_line(error)})")
+        if failure:
+            log.error("store_write_failed", writes=len(writes), detail=str(failure))
         for write in writes:
             if write.done.done():  # its waiter was cancelled
                 continue

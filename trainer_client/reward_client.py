@@ -36,6 +36,7 @@ from trainer_client.types import GroupReward, TrajectoryGroup, read_answer
 
 DEFAULT_DEADLINE_S = 120.0
 MAX_CONNECTIONS = 64  # httpx 0.28.1 falls from 290 to 60 calls/s between 64 and 128
+SERVICE_DEADLINE_S = 3600.0  # the longest that a service takes
 MARGIN_S = 1.0  # how long the service's own answer about a passed deadline may travel
 CONNECT_S = 5.0
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 8.0
@@ -221,7 +222,7 @@ class AsyncRankClient:
         return self._http.build_request(
             "POST",
             path,
-            content=b'{"deadline_s":%.3f,' % left_s + members,
+            content=b'{"deadline_s":%.3f,' % min(left_s, SERVICE_DEADLINE_S) + members,
             timeout=httpx.Timeout(patient_s, connect=min(CONNECT_S, patient_s)),
         )
 

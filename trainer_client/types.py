@@ -33,7 +33,8 @@ class Trajectory:
         messages: OpenAI chat messages, prompt first; extra keys are allowed.
         tools: OpenAI tool definitions, if they differ from the group's.
         finish_reason: the sampler's, such as "stop" or "length".
-        verified_reward: a reward that the caller checked itself, in [0, 1]; judges never see it.
+        verified_reward: a reward that the caller checked itself, in [0, 1]; kept by the service,
+            never shown to a judge, and not mixed into the reward yet.
     """
 
     id: str
@@ -59,7 +60,7 @@ class TrajectoryGroup:
         reference: a known good answer; shown to the judge, too.
         rubric: replaces the judge's rubric.
         tools: OpenAI tool definitions that all trajectories had.
-        metadata: kept with the request, never shown to a judge.
+        metadata: kept with the first request of this content, never shown to a judge.
     """
 
     trajectories: Sequence[Trajectory]

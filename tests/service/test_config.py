@@ -229,6 +229,7 @@ def test_what_is_no_judges_file_is_refused_by_line(text: str, said: str) -> None
     [
         HEAD + "    rubric: 2024-13-45\n",  # looks like a date to YAML, and is none
         HEAD + "    seed: !!int x\n",
+        HEAD + '    rubric: "half \\ud83d"\n',
         "judges: &all\n  main: *all\n",  # contains itself
         "&all [*all]\n",
     ],

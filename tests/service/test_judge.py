@@ -371,3 +371,46 @@ def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
 
 def test_prompts_for_the_judge_are_json_that_any_server_takes() -> None:
     assert json.dumps(prompt().chat())
+
+
+async def test_an_endpoint_without_credit_is_left_alone_for_a_while() -> None:
+    step = fails(429, "You exceeded your current quota", code="insufficient_quota")
+    async with judging(always=step) as (judge, scripted):
+        for _ in range(3):
+            with pytest.raises(JudgeQuotaExhausted, match="exceeded your current quota"):
+                await ask(judge)
+    assert scripted.calls == 1
+
+
+async def test_without_credit_at_one_base_url_the_other_is_asked() -> None:
+    spent = fails(429, "no", code="insufficient_quota")
+    async with (
+        ScriptedJudge(always=GOOD).serving() as other,
+        ScriptedJudge(always=spent).serving() as first,
+    ):
+        judge = endpoint_judge(first.url, base_urls=[first.url, other.url])
+        await ask(judge)
+        await ask(judge)
+        await judge.aclose()
+    assert (first.calls, other.calls) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        fails(429, "quota exceeded for requests", Retry_After="0"),
+        fails(429, "quota of requests per minute"),
+    ],
+)
+async def test_a_quota_per_minute_is_a_rate_limit(step: Step) -> None:
+    async with judging(step, GOOD) as (judge, scripted):
+        await ask(judge)
+    assert scripted.calls == 2
+
+
+async def test_a_refusal_that_does_not_name_a_parameter_drops_none() -> None:
+    refusal = fails(400, "nothing about it: max_completion_tokens is too large")
+    async with judging(always=refusal, extra_body={"n": 1}) as (judge, scripted):
+        with pytest.raises(JudgeRejected):
+            await ask(judge)
+    assert scripted.calls == 1

@@ -250,3 +250,64 @@ async def test_a_verdict_that_stays_wrong_is_an_error_not_a_reward(tmp_path: Pat
             await opened.ranker.rank(request("5", "five"))
     correction = judge.asked[1].body["messages"][-1]["content"]
     assert "'ZZZZZ' is not one of the ids shown" in correction
+
+
+async def test_a_rate_limit_beyond_patience_sends_every_group_to_the_fallback(
+    tmp_path: Path,
+) -> None:
+    wait = fails(429, "slow down", Retry_After="100")
+    async with (
+        ScriptedJudge(always=wait).serving() as busy,
+        ScriptedJudge(always=scores(by_length)).serving() as free,
+        service(
+            tmp_path,
+            main=llm(busy.url, passes=1, fallback=["other"]),
+            other=llm(free.url, passes=1),
+        ) as opened,
+    ):
+        for answer in ("five", "it is five"):
+            ranking = await opened.ranker.rank(request("5", answer))
+            assert (ranking.judge, ranking.fallback_from) == ("other", "main")
+    assert busy.calls == 1  # a floor for all callers
+
+
+async def test_a_fallback_that_cannot_judge_hides_no_outage(tmp_path: Path) -> None:
+    exact = {"kind": "checks", "criteria": [{"check": "matches_reference"}]}
+    async with (
+        ScriptedJudge(always=fails(500)).serving() as down,
+        service(
+            tmp_path, main=llm(down.url, attempts=1, fallback=["exact"]), exact=exact
+        ) as opened,
+    ):
+        with pytest.raises(JudgeUnavailable, match=r"main: .*exact: "):
+            await opened.ranker.rank(request("5", "five"))
+
+
+async def test_a_check_that_cannot_be_computed_goes_to_the_fallback(tmp_path: Path) -> None:
+    runaway = {"check": "regex", "pattern": "^(a|aa)+$"}
+    checks = {"kind": "checks", "criteria": [runaway], "fallback": ["other"]}
+    async with (
+        ScriptedJudge(always=scores(by_length)).serving() as judge,
+        service(tmp_path, main=checks, other=llm(judge.url, passes=1)) as opened,
+    ):
+        ranking = await opened.ranker.rank(request("a" * 60 + "b", "five"))
+    assert ranking.judge == "other"
+
+
+async def test_callers_who_share_a_failure_each_get_their_own_words(tmp_path: Path) -> None:
+    async with (
+        ScriptedJudge(always=fails(401, "no"), hold=1).serving() as main,
+        ScriptedJudge(always=fails(401, "neither")).serving() as other,
+        service(
+            tmp_path,
+            main=llm(main.url, passes=1, fallback=["other"]),
+            other=llm(other.url, passes=1),
+        ) as opened,
+    ):
+        group = request("5", "five")
+        failures = await asyncio.gather(
+            *(opened.ranker.rank(group) for _ in range(4)), return_exceptions=True
+        )
+    for failure in failures:
+        assert isinstance(failure, JudgeRejected)
+        assert failure.detail.count("main: ") == failure.detail.count("other: ") == 1
