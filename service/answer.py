@@ -1,11 +1,11 @@
 """An outcome -> one result per trajectory of the request, in its order and under its ids."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.aggregate import Estimate
 from service.checks import Check
+from service.prompts import SHOWN_ID
 from service.rewards import mean_ranks, rewards
 from service.schemas import RankRequest, TrajectoryResult
 from service.transcript import Transcript
@@ -91,9 +91,8 @@ def _explanations(request: RankRequest, outcome: Outcome) -> list[str]:
 def _by_body(verdict: Verdict, ids: Sequence[str]) -> list[tuple[float, str]]:
     """(score, explanation) per body; ids of that one call give way to the caller's."""
     names = {shown: ids[body] for shown, body in zip(verdict.ids, verdict.order, strict=True)}
-    shown_id = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b")
     entries = {
-        body: (score, shown_id.sub(lambda match: names[match[0]], text))
+        body: (score, SHOWN_ID.sub(lambda match: names.get(match[0], match[0]), text))
         for body, score, text in zip(
             verdict.order, verdict.scores, verdict.explanations, strict=True
         )

@@ -21,7 +21,7 @@ from service.judges import Judges
 from service.metrics import Metrics
 from service.remote import judges_remotely, rank_remotely
 from service.schemas import MAX_DEADLINE_S, BatchLine
-from service.server import open_service, serve
+from service.server import event_loop_factory, open_service, serve
 from service.store import open_store
 from trainer_client.errors import RankError
 
@@ -93,11 +93,11 @@ def serve_command(
 ) -> None:
     """Serve POST /rank. Beyond loopback it wants PODIUM_API_KEY."""
     logs.configure(log_level)
-    asyncio.run(
-        serve(
-            host=host, port=port, config=config, store_url=store, api_key=api_key, drain_s=drain_s
-        )
+    serving = serve(
+        host=host, port=port, config=config, store_url=store, api_key=api_key, drain_s=drain_s
     )
+    with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+        runner.run(serving)
 
 
 @app.command("rank")

@@ -4,6 +4,7 @@ Rubric and instructions come first and are byte-stable, then what all trajectori
 fence code and the order vary per call and come last.
 """
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ once; each value has a short "explanation" (one sentence) and then a "score" fro
 {{"<id>": {{"explanation": "<why>", "score": <number>}}, ...}}"""
 
 # Without vowels no word can arise; without 0/O, 1/I/L no two ids look alike.
-_ID_ALPHABET = "BCDFGHJKMNPQRSTVWXZ23456789"
+_ID_ALPHABET, _ID_CHARS = "BCDFGHJKMNPQRSTVWXZ23456789", 5
+SHOWN_ID = re.compile(rf"\b[{_ID_ALPHABET}]{{{_ID_CHARS}}}\b")
 # Guided decoding enforces it. At worst a model spends a token on each character, and even then the
 # reply fits `judge.TOKENS_PER_TRAJECTORY`.
 _EXPLANATION_CHARS = 120
@@ -94,7 +96,7 @@ def random_ids(count: int) -> list[str]:
     """`count` distinct ids that no trajectory can know."""
     ids: dict[str, None] = {}
     while len(ids) < count:
-        ids["".join(secrets.choice(_ID_ALPHABET) for _ in range(5))] = None
+        ids["".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_CHARS))] = None
     return list(ids)
 
 
