@@ -22,10 +22,12 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from service.body import validated
+from service.schemas import RankRequest
+
 Message = dict[str, Any]
 Group = dict[str, Any]
 
-ROLES = {"system", "user", "assistant", "tool"}
 AIRPORTS = ("JFK", "SEA", "ATL", "ORD", "DFW", "LAX", "SFO", "BOS", "DEN", "MIA", "PHX", "CLT")
 STATUSES = ("available", "delayed", "cancelled", "landed", "on time", "boarding")
 TOOLS = ("search_direct_flight", "search_onestop_flight", "get_reservation_details", "list_fares")
@@ -43,40 +45,10 @@ CLOSINGS = (
 )
 
 
-def problems(group: Group) -> list[str]:
-    """What a group breaks of the wire's rules for ids and messages; empty when nothing."""
-    found = []
-    ids = [trajectory["id"] for trajectory in group["trajectories"]]
-    if len(set(ids)) < len(ids):
-        found.append(f"repeated trajectory ids in {ids}")
-    for trajectory in group["trajectories"]:
-        where = f"trajectory {trajectory['id']!r}"
-        if not trajectory["messages"]:
-            found.append(f"{where}: no messages")
-        found += [f"{where}, {problem}" for problem in _message_problems(trajectory["messages"])]
-    return found
-
-
-def _message_problems(messages: Sequence[Message]) -> Iterator[str]:
-    calls: set[str] = set()
-    for index, message in enumerate(messages):
-        role, content = message.get("role"), message.get("content")
-        if role not in ROLES:
-            yield f"message {index}: role {role!r}"
-        if content is None:
-            if role != "assistant" or not message.get("tool_calls"):
-                yield f"message {index}: no content and no tool calls"
-        elif not isinstance(content, str):
-            yield f"message {index}: content is a {type(content).__name__}"
-        if role == "tool" and message.get("tool_call_id") not in calls:
-            yield f"message {index}: tool_call_id {message.get('tool_call_id')!r} answers no call"
-        calls.update(call["id"] for call in message.get("tool_calls") or ())
-
-
 def _group(group_id: str, task: str | None, trajectories: list[dict[str, Any]]) -> Group:
+    """A group that the service takes; InvalidRequest says what is wrong with another."""
     group: Group = {"group_id": group_id, "task": task, "trajectories": trajectories}
-    if found := problems(group):
-        raise ValueError(f"group {group_id!r} breaks the wire's rules: {'; '.join(found[:5])}")
+    validated(RankRequest, group)
     return group
 
 

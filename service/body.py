@@ -67,14 +67,14 @@ def validated(model: type[Model], value: Any) -> Model:
 def _invalid(error: ValidationError) -> InvalidRequest:
     found = error.errors(include_url=False, include_input=False)
     fields = [
-        {"field": _path(loc_of(entry)), "rule": entry["msg"].removeprefix("Value error, ")}
+        {"field": _path(_loc(entry)), "rule": entry["msg"].removeprefix("Value error, ")}
         for entry in found[:MAX_ERRORS]
     ]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return InvalidRequest(f"{fields[0]['field']}: {fields[0]['rule']}{more}", fields=fields)
 
 
-def loc_of(error: ErrorDetails) -> tuple[int | str, ...]:
+def _loc(error: ErrorDetails) -> tuple[int | str, ...]:
     """Where an error is. A rule about a whole names the part at fault as `loc` in its context."""
     return (*error["loc"], *error.get("ctx", {}).get("loc", ()))
 

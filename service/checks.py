@@ -5,6 +5,7 @@ To add a check: subclass `Check` with a `check: Literal["its_name"]` and the fie
 """
 
 import unicodedata
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
@@ -47,13 +48,13 @@ class Check(BaseModel):
         settings = self.model_dump(exclude={"check", "weight", "gate"}, exclude_defaults=True)
         return f"{self.check}({', '.join(map(str, settings.values()))})" if settings else self.check
 
+    @abstractmethod
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         """Whether the trajectory meets this criterion.
 
         Raises:
             CheckFailed: If that cannot be computed (a regex that runs away).
         """
-        raise NotImplementedError
 
 
 class MatchesReference(Check):

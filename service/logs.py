@@ -32,6 +32,6 @@ def configure(level: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     # These log request URLs and bodies; what matters of them is in our own lines.
-    for chatty in ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "aiosqlite"):
+    for chatty in ("httpx", "httpx2", "httpcore", "httpcore2", "openai"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").disabled = True

@@ -186,7 +186,9 @@ async def test_an_attempt_that_hangs_ends_at_its_timeout() -> None:
 
 
 async def test_an_answer_that_is_no_chat_completion_is_an_endpoint_that_errs() -> None:
-    html: Step = lambda asked: Answer("<html>gateway</html>")  # noqa: E731
+    def html(asked: Asked) -> Answer:
+        return Answer("<html>gateway</html>")
+
     async with judging(html, GOOD) as (judge, scripted):
         await ask(judge)
     assert scripted.calls == 2
