@@ -46,11 +46,13 @@ class Store(Protocol):
     async def add_ranking(self, key: str, ranking: Ranking, request: dict[str, Any]) -> None: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Write:
-    """Rows that must be committed together."""
+    """Rows that must be committed together: a call's, of one pass, or a ranking's (None)."""
 
     rows: Rows
+    key: str
+    pass_index: int | None
     done: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -64,10 +66,12 @@ class SQLStore:
         self._threads = threads
         self._queue: asyncio.Queue[_Write | None] = asyncio.Queue()
         self._closed = False
+        self._lost: set[tuple[str, int]] = set()  # passes by key, whose calls could not be written
 
     async def verdicts(self, key: str) -> dict[int, Verdict]:
         """The verdicts at hand for a content key, by pass."""
         found = await self._in_thread(lambda: self._database.verdicts(key))
+        self._lost.difference_update([(key, index) for index in found])
         return {index: Verdict(**orjson.loads(verdict)) for index, verdict in found.items()}
 
     def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None:
@@ -94,13 +98,13 @@ class SQLStore:
         }
         shown = [{"call_id": row["id"], "hash": hash_} for hash_ in blobs]
         contents = [{"hash": hash_, "content": content} for hash_, content in blobs.items()]
-        self._put({BLOBS: contents, CALLS: [row], CALL_BLOBS: shown})
+        self._put(_Write({BLOBS: contents, CALLS: [row], CALL_BLOBS: shown}, key, pass_index))
 
     async def add_ranking(self, key: str, ranking: Ranking, request: dict[str, Any]) -> None:
         """Keep an answer, and return once it and all earlier writes are durable.
 
         Raises:
-            StoreUnavailable: If the database does not take it.
+            StoreUnavailable: If the database does not take it, or did not take the calls behind it.
         """
         row = {
             "id": ranking.id,
@@ -109,7 +113,9 @@ class SQLStore:
             "answer": ranking.model_dump_json().encode(),
             "request": orjson.dumps(request),
         }
-        await self._put({RANKINGS: [row]}).done
+        write = _Write({RANKINGS: [row]}, key, None)
+        self._put(write)
+        await write.done
 
     async def ranking(self, ranking_id: str) -> dict[str, Any] | None:
         """A past answer, what was asked (without texts), and its content key."""
@@ -155,32 +161,31 @@ class SQLStore:
     def stop_writer(self) -> None:
         self._queue.put_nowait(None)
 
-    def _put(self, rows: Rows) -> _Write:
-        write = _Write(rows)
+    def _put(self, write: _Write) -> None:
         write.done.add_done_callback(_retrieved)
         if self._closed:
             write.done.set_exception(StoreUnavailable("the store is closed: restart the service"))
         self._queue.put_nowait(write)
-        return write
 
     async def _commit(self, writes: Sequence[_Write]) -> None:
-        rows = _together(writes)
+        """Commit all writes, but for rankings whose calls were lost in an earlier commit."""
+        calls = {(write.key, write.pass_index) for write in writes if write.pass_index is not None}
+        lost_keys = {key for key, _ in self._lost - calls}
+        orphans = [each for each in writes if each.pass_index is None and each.key in lost_keys]
+        kept = [write for write in writes if write not in orphans]
         failure: StoreUnavailable | None = None
         try:
-            await self._in_thread(lambda: self._database.insert(rows))
+            await self._in_thread(lambda: self._database.insert(_together(kept)))
+            self._lost -= calls
         except StoreUnavailable as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - the writer must outlive any one write
             failure = StoreUnavailable(f"the store cannot write ({one_line(error)})")
         if failure:
+            self._lost |= calls
             log.error("store_write_failed", writes=len(writes), detail=str(failure))
-        for write in writes:
-            if write.done.done():  # its waiter was cancelled
-                continue
-            if failure:
-                write.done.set_exception(failure)
-            else:
-                write.done.set_result(None)
+        _settle(kept, failure)
+        _settle(orphans, StoreUnavailable("verdicts could not be written: ask again"))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
@@ -210,6 +215,16 @@ async def open_store(url: str) -> AsyncIterator[SQLStore]:
                 await writer
             finally:
                 database.close()
+
+
+def _settle(writes: Sequence[_Write], failure: StoreUnavailable | None) -> None:
+    for write in writes:
+        if write.done.done():  # its waiter was cancelled
+            continue
+        if failure:
+            write.done.set_exception(failure)
+        else:
+            write.done.set_result(None)
 
 
 def _together(writes: Sequence[_Write]) -> Rows:

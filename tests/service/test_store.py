@@ -176,6 +176,25 @@ async def test_a_write_that_fails_fails_its_ranking_and_the_store_goes_on(tmp_pa
         assert await store.ranking("rk_1")
 
 
+async def test_a_ranking_whose_calls_were_lost_is_no_success(tmp_path: Path) -> None:
+    path = tmp_path / "podium.db"
+    async with open_store(str(path)) as store:
+        database = sqlite3.connect(path)
+        database.execute("ALTER TABLE calls RENAME TO hidden")
+        store.add_call(KEY, 0, "main", call(), Usage(calls=1))
+        store.add_call("b" * 64, 0, "main", call(), Usage(calls=1))
+        with pytest.raises(StoreUnavailable):  # another group's, once the call's commit is over
+            await store.add_ranking("b" * 64, ranking("rk_2"), {})
+        database.execute("ALTER TABLE hidden RENAME TO calls")
+        database.close()
+        with pytest.raises(StoreUnavailable, match="verdicts could not be written"):
+            await store.add_ranking(KEY, ranking(), {})
+        assert await store.ranking("rk_1") is None
+        store.add_call(KEY, 0, "main", call(), Usage(calls=1))  # asked again
+        await store.add_ranking(KEY, ranking(), {})
+        assert await store.verdicts(KEY) == {0: VERDICT}
+
+
 async def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:
     async with open_store(str(tmp_path / "podium.db")) as store:
         opened: SQLStore = store
