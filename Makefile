@@ -39,7 +39,7 @@ $(VENV)/service.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/dev.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[service,dev]'
+	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[service,trainer,dev]'
 	@touch $@ $(VENV)/service.ok
 
 # vLLM pins libraries of its own. Its CPU build does not match the torchvision, torchaudio and

@@ -5,12 +5,11 @@ from importlib.util import find_spec
 
 
 def main() -> None:
-    if find_spec("torch") is None:
-        sys.exit("podium-train: torch is not installed: run pip install 'podium[trainer]'")
-    sys.exit(
-        "podium-train: this version of podium has no trainer yet: "
-        "call trainer_client.reward_client from yours"
-    )
+    if missing := [name for name in ("torch", "transformers", "yaml") if find_spec(name) is None]:
+        sys.exit(f"podium-train: {missing[0]} is missing: run pip install 'podium[trainer]'")
+    from trainer_client.cli import run
+
+    sys.exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

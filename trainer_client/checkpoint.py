@@ -1,0 +1,150 @@
+"""A run's state on disk. A kill at any moment leaves the last whole checkpoint.
+
+checkpoints/step-000020/
+  weights/        what transformers, peft and vLLM load: the model, or its adapter
+  optimizer.pt    AdamW's state
+  rng.pt          Python, NumPy, torch and GPU generators
+  state.json      step, prompts taken, policy version
+"""
+
+import json
+import os
+import random
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainer_client.policy import Policy
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be used; one line that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What a run is besides its weights.
+
+    Attributes:
+        step: steps done.
+        prompts_taken: the task cursor.
+        policy_version: the version that the sampler had.
+        idle_steps: steps in a row without any group to train on.
+    """
+
+    step: int = 0
+    prompts_taken: int = 0
+    policy_version: int = 0
+    idle_steps: int = 0
+
+
+def save_checkpoint(
+    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, state: RunState, keep: int
+) -> Path:
+    """Write a checkpoint beside the others, then drop all but the newest `keep`.
+
+    Raises:
+        CheckpointError: If it cannot be written, as on a full disk; the others are untouched.
+    """
+    final = folder / f"step-{state.step:06d}"
+    growing = folder / f".{final.name}"
+    try:
+        shutil.rmtree(growing, ignore_errors=True)
+        growing.mkdir(parents=True)
+        policy.save(growing / "weights")
+        torch.save(optimizer.state_dict(), growing / "optimizer.pt")
+        torch.save(rng_state(), growing / "rng.pt")
+        (growing / "state.json").write_text(json.dumps(asdict(state)))
+        flush(growing)
+        shutil.rmtree(final, ignore_errors=True)
+        growing.rename(final)
+        flush_folder(folder)
+    except (OSError, RuntimeError) as error:
+        shutil.rmtree(growing, ignore_errors=True)
+        raise CheckpointError(f"cannot write {final}: {error}") from error
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All whole checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())
+
+
+def latest_checkpoint(folder: Path) -> Path:
+    """The newest whole checkpoint.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    found = checkpoints(folder)
+    if not found:
+        raise CheckpointError(f"{folder} holds no checkpoint: start without --resume")
+    return found[-1]
+
+
+def read_state(checkpoint: Path) -> RunState:
+    """The part that is needed before the weights."""
+    try:
+        return RunState(**json.loads((checkpoint / "state.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{checkpoint}/state.json cannot be read: {error}") from error
+
+
+def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Put optimizer and generators back; the weights were loaded with the policy.
+
+    Raises:
+        CheckpointError: If a file is missing or belongs to another model.
+    """
+    try:
+        optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
+        restore_rng(torch.load(checkpoint / "rng.pt", weights_only=True))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint} cannot be resumed from: {error}") from error
+
+
+def rng_state() -> dict[str, Any]:
+    """Every process-wide generator. The run's own draws are seeded by step and need none."""
+    name, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)
+    version, internal, next_gauss = random.getstate()
+    return {
+        "python": [version, list(internal), next_gauss],
+        "numpy": [name, torch.from_numpy(np.array(keys, dtype=np.int64)), place, has_gauss, gauss],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all(),
+    }
+
+
+def restore_rng(state: dict[str, Any]) -> None:
+    version, internal, next_gauss = state["python"]
+    random.setstate((version, tuple(internal), next_gauss))
+    name, keys, place, has_gauss, gauss = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), place, has_gauss, gauss))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def flush(folder: Path) -> None:
+    """Have the disk keep every file below a folder, and the names."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            flush_folder(path)
+    flush_folder(folder)
+
+
+def flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,265 @@
+"""Prompts → groups of attempts: sample, run tools, append, until everyone is done.
+
+All open attempts of a call go through their turns side by side. A tool's result becomes tokens
+after the sampled ones; nothing that was sampled is ever tokenised again.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer_client.chat import Chat
+from trainer_client.samplers import Sampler
+from trainer_client.samples import Attempt, Completion, FinishReason, Request, Sample
+from trainer_client.tasks.task import Message, Prompt, Task
+from trainer_client.tool_calls import BadToolCall, ToolCall
+from trainer_client.tool_runner import ToolRunner
+
+MAX_THREADS = 64
+
+
+class PromptTooLong(ValueError):
+    """A prompt leaves no room for a completion."""
+
+
+@dataclass
+class _Conversation:
+    """One attempt while it goes on.
+
+    Attributes:
+        messages: as the judge will read them, tool calls parsed.
+        raw_messages: as the template renders them, completions verbatim.
+        stream: the tokens of the sample that is growing.
+        done: samples that a rewritten prompt closed.
+    """
+
+    prompt: Prompt
+    messages: list[Message]
+    raw_messages: list[Message]
+    stream: Sample
+    done: list[Sample] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    num_turns: int = 0
+    is_open: bool = True
+
+    def attempt(self) -> Attempt:
+        assert self.finish_reason is not None
+        samples = [*self.done, self.stream]
+        return Attempt(self.messages, samples, self.finish_reason, self.num_turns)
+
+
+class Rollout:
+    """Plays a task with a sampler.
+
+    Args:
+        task: prompts' tools and turns.
+        chat: the policy's tokenizer and template.
+        sampler: where completions come from.
+        tools: runs the tools' functions.
+        max_tokens: the most tokens of one completion.
+        context: the most tokens of a whole conversation.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        chat: Chat,
+        sampler: Sampler,
+        tools: ToolRunner,
+        *,
+        max_tokens: int,
+        context: int,
+    ) -> None:
+        self.task = task
+        self.chat = chat
+        self.sampler = sampler
+        self.tools = tools
+        self.max_tokens = max_tokens
+        self.context = context
+        self.definitions = [tool.definition() for tool in task.tools]
+
+    def play(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        *,
+        seed: str,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[list[Attempt]]:
+        """`group_size` attempts at each prompt.
+
+        Args:
+            seed: decides the draws, together with the turn.
+            on_progress: called with (groups done, groups in all).
+
+        Raises:
+            SamplerError: If the sampler fails for good.
+            PromptTooLong: If a prompt leaves no room for a completion.
+        """
+        if self.sampler.in_lockstep:
+            groups = self._play_together(prompts, group_size, seed)
+            on_progress(len(groups), len(groups))
+            return groups
+        done = 0
+
+        def play_one(prompt: Prompt) -> list[Attempt]:
+            nonlocal done
+            [group] = self._play_together([prompt], group_size, f"{seed}/{prompt.id}")
+            done += 1
+            on_progress(done, len(prompts))
+            return group
+
+        with ThreadPoolExecutor(min(MAX_THREADS, len(prompts))) as threads:
+            return list(threads.map(play_one, prompts))
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """A prompt's tokens.
+
+        Raises:
+            PromptTooLong: If they leave no room for a completion.
+        """
+        ids = self.chat.encode(self.chat.render(prompt.messages, self.definitions or None))
+        if len(ids) + self.max_tokens > self.context:
+            raise PromptTooLong(
+                f"prompt {prompt.id!r} has {len(ids)} tokens, which with sampler.max_tokens"
+                f" {self.max_tokens} exceeds the context of {self.context}: shorten it or lower"
+                " sampler.max_tokens"
+            )
+        return ids
+
+    def _play_together(
+        self, prompts: Sequence[Prompt], group_size: int, seed: str
+    ) -> list[list[Attempt]]:
+        requests = [Request(self.prompt_ids(p), group_size, self.max_tokens) for p in prompts]
+        groups = []
+        drawn = self.sampler.sample(requests, seed=seed_number(f"{seed}/0"))
+        for prompt, request, completions in zip(prompts, requests, drawn, strict=True):
+            group = [open_conversation(prompt, request.prompt_ids) for _ in completions]
+            for conversation, completion in zip(group, completions, strict=True):
+                self._hear(conversation, completion)
+            groups.append(group)
+        turn = 1
+        while talking := [c for group in groups for c in group if c.is_open]:
+            self._answer_calls(talking)
+            talking = [c for c in talking if c.is_open]
+            requests = [Request(c.stream.token_ids, 1, self.max_tokens) for c in talking]
+            if requests:
+                drawn = self.sampler.sample(requests, seed=seed_number(f"{seed}/{turn}"))
+                for conversation, [completion] in zip(talking, drawn, strict=True):
+                    self._hear(conversation, completion)
+            turn += 1
+        return [[conversation.attempt() for conversation in group] for group in groups]
+
+    def _hear(self, conversation: _Conversation, completion: Completion) -> None:
+        """Take a completion in: tokens, messages, and whether the attempt goes on."""
+        conversation.stream = with_completion(conversation.stream, completion)
+        conversation.finish_reason = completion.finish_reason
+        conversation.num_turns += 1
+        text = self.chat.completion_text(completion.token_ids)
+        conversation.raw_messages.append({"role": "assistant", "content": text})
+        calls: list[ToolCall] = []
+        problem: str | None = None
+        if self.task.tools:
+            try:
+                calls = self.chat.tool_format.parse(text)
+            except BadToolCall as error:
+                problem = str(error)
+        conversation.messages.append(assistant_message(text, calls, conversation.num_turns))
+        conversation.is_open = (
+            bool(calls or problem)
+            and completion.finish_reason == "stop"
+            and conversation.num_turns < self.task.max_turns
+        )
+        if conversation.is_open and problem:
+            self._tell(conversation, [(None, f"error: {problem}")])
+
+    def _answer_calls(self, talking: Sequence[_Conversation]) -> None:
+        """Run every open call, then lead each conversation to its next prompt."""
+        waiting = [c for c in talking if c.messages[-1]["role"] == "assistant"]
+        calls = [call for c in waiting for call in c.messages[-1]["tool_calls"]]
+        results = iter(self.tools.run_all([call_of(call) for call in calls]))
+        for conversation in waiting:
+            ids = [call["id"] for call in conversation.messages[-1]["tool_calls"]]
+            self._tell(conversation, [(id, next(results)) for id in ids])
+        for conversation in talking:
+            self._lead_on(conversation)
+
+    def _tell(self, conversation: _Conversation, results: list[tuple[str | None, str]]) -> None:
+        for call_id, text in results:
+            message = {"role": "tool", "content": text}
+            conversation.raw_messages.append(message)
+            named = message if call_id is None else message | {"tool_call_id": call_id}
+            conversation.messages.append(named)
+
+    def _lead_on(self, conversation: _Conversation) -> None:
+        """Extend the stream to the next prompt; a rewritten history starts a new sample."""
+        rendered = self.chat.render(conversation.raw_messages, self.definitions or None)
+        added = self.chat.continuation(conversation.stream.token_ids, rendered)
+        if added is None:
+            conversation.done.append(conversation.stream)
+            conversation.stream = prompt_sample(self.chat.encode(rendered))
+        else:
+            conversation.stream = with_prompt(conversation.stream, added)
+        room = self.context - len(conversation.stream.token_ids)
+        conversation.is_open = room >= self.max_tokens
+
+
+def open_conversation(prompt: Prompt, prompt_ids: Sequence[int]) -> _Conversation:
+    messages = list(prompt.messages)
+    return _Conversation(prompt, messages, list(messages), prompt_sample(prompt_ids))
+
+
+def prompt_sample(token_ids: Sequence[int]) -> Sample:
+    """A stream with nothing sampled yet."""
+    return with_prompt(Sample([], [], [], [], []), token_ids)
+
+
+def with_prompt(sample: Sample, token_ids: Sequence[int]) -> Sample:
+    """The stream with tokens that the policy did not sample."""
+    count = len(token_ids)
+    return Sample(
+        [*sample.token_ids, *token_ids],
+        [*sample.loss_mask, *[False] * count],
+        [*sample.behavior_logprobs, *[0.0] * count],
+        [*sample.advantages, *[0.0] * count],
+        [*sample.policy_versions, *[-1] * count],
+    )
+
+
+def with_completion(sample: Sample, completion: Completion) -> Sample:
+    """The stream with a sampled turn."""
+    count = len(completion.token_ids)
+    return Sample(
+        [*sample.token_ids, *completion.token_ids],
+        [*sample.loss_mask, *[True] * count],
+        [*sample.behavior_logprobs, *completion.logprobs],
+        [*sample.advantages, *[0.0] * count],
+        [*sample.policy_versions, *completion.policy_versions],
+    )
+
+
+def assistant_message(text: str, calls: Sequence[ToolCall], turn: int) -> Mapping[str, Any]:
+    """A completion as an OpenAI chat message."""
+    if not calls:
+        return {"role": "assistant", "content": text}
+    tool_calls = [
+        {
+            "id": f"call_{turn}_{number}",
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments_json()},
+        }
+        for number, call in enumerate(calls)
+    ]
+    return {"role": "assistant", "content": text, "tool_calls": tool_calls}
+
+
+def call_of(tool_call: Mapping[str, Any]) -> ToolCall:
+    """The call behind an OpenAI tool call."""
+    return ToolCall.from_json(tool_call["function"]["name"], tool_call["function"]["arguments"])
+
+
+def seed_number(text: str) -> int:
+    """A seed from words, the same in every process."""
+    return zlib.crc32(text.encode())

@@ -1,0 +1,108 @@
+"""Tool calls as models write them: text → calls, by format.
+
+To add a format: write `parse` (text → calls, or a `BadToolCall` that the model is told), write
+`tell` (tool definitions → words for a template that does not show tools), put both in FORMATS.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class BadToolCall(ValueError):
+    """The text begins a tool call that cannot be read; the message is for the model."""
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One call that the model wrote."""
+
+    name: str
+    arguments: dict[str, Any]
+
+    def arguments_json(self) -> str:
+        """As OpenAI messages carry them."""
+        return json.dumps(self.arguments, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, name: str, arguments: str) -> "ToolCall":
+        """Undo `arguments_json`."""
+        return cls(name, json.loads(arguments))
+
+
+@dataclass(frozen=True)
+class ToolFormat:
+    """How one family of models writes tool calls.
+
+    Attributes:
+        parse: the calls in a completion's text, in order; an empty list if there are none. Raises
+            `BadToolCall`.
+        tell: tool definitions as words for the system message.
+    """
+
+    parse: Callable[[str], list[ToolCall]]
+    tell: Callable[[Sequence[Mapping[str, Any]]], str]
+
+
+def read_call(text: str, arguments_key: str) -> ToolCall:
+    """One call from its JSON object.
+
+    Raises:
+        BadToolCall: If it is not an object with a name and an object of arguments.
+    """
+    try:
+        call = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadToolCall(f"the tool call is not JSON: {error}") from error
+    if not (isinstance(call, dict) and isinstance(call.get("name"), str)):
+        raise BadToolCall('a tool call is a JSON object with a "name"')
+    arguments = call.get(arguments_key, {})
+    if not isinstance(arguments, dict):
+        raise BadToolCall(f'"{arguments_key}" must be a JSON object')
+    return ToolCall(call["name"], arguments)
+
+
+HERMES_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
+HERMES_WORDS = """\
+You may call one or more functions. Here are their signatures:
+<tools>
+{tools}
+</tools>
+To call one, answer with its name and arguments as JSON within tags:
+<tool_call>
+{{"name": <name>, "arguments": <arguments>}}
+</tool_call>"""
+
+
+def parse_hermes(text: str) -> list[ToolCall]:
+    """`<tool_call>{"name": ..., "arguments": {...}}</tool_call>`: Hermes, Qwen, SmolLM."""
+    return [read_call(match, "arguments") for match in HERMES_CALL.findall(text)]
+
+
+def tell_hermes(tools: Sequence[Mapping[str, Any]]) -> str:
+    return HERMES_WORDS.format(tools="\n".join(json.dumps(tool) for tool in tools))
+
+
+LLAMA_WORDS = """\
+You have access to these functions. To call one, answer only with JSON of the form
+{{"name": function name, "parameters": dictionary of argument name and its value}}.
+
+{tools}"""
+
+
+def parse_llama3_json(text: str) -> list[ToolCall]:
+    """`{"name": ..., "parameters": {...}}` as the whole completion: Llama 3.1 and later."""
+    text = text.strip().removeprefix("<|python_tag|>").strip()
+    return [read_call(text, "parameters")] if text.startswith("{") else []
+
+
+def tell_llama3_json(tools: Sequence[Mapping[str, Any]]) -> str:
+    return LLAMA_WORDS.format(tools="\n\n".join(json.dumps(tool, indent=2) for tool in tools))
+
+
+FORMATS = {
+    "hermes": ToolFormat(parse_hermes, tell_hermes),
+    "llama3_json": ToolFormat(parse_llama3_json, tell_llama3_json),
+}
