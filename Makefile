@@ -7,9 +7,12 @@ SMOLLM2 := .models/smollm2-135m-instruct
 PIP := -m pip install --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-integration readme openapi clean
+.PHONY: demo demo-rank test test-integration readme openapi clean
 
-demo: $(VENV)/service.ok  ## Start the service, rank a group that ships with it, stop.
+demo: $(VENV)/train.ok  ## Fetch a small model, start the service, train on addition, show the curve.
+	@$(VENV)/bin/python -m trainer_client.demo
+
+demo-rank: $(VENV)/service.ok  ## Start the service, rank a group that ships with it, stop.
 	@$(VENV)/bin/python -m service.demo
 
 test: $(VENV)/dev.ok  ## ruff, mypy strict and the fast suite.
@@ -38,9 +41,13 @@ $(VENV)/service.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[service]'
 	@touch $@
 
+$(VENV)/train.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[service,trainer]'
+	@touch $@ $(VENV)/service.ok
+
 $(VENV)/dev.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[service,trainer,dev]'
-	@touch $@ $(VENV)/service.ok
+	@touch $@ $(VENV)/service.ok $(VENV)/train.ok
 
 # vLLM pins libraries of its own. Its CPU build does not match the torchvision, torchaudio and
 # torchcodec that it pulls in, and they break the import of transformers.
@@ -50,5 +57,5 @@ $(VLLM_VENV)/vllm.ok: tests/integration/vllm-requirements.txt
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
-$(SMOLLM2)/config.json: tests/integration/smollm2.py | $(VLLM_VENV)/vllm.ok
-	$(VLLM_VENV)/bin/python tests/integration/smollm2.py $(SMOLLM2)
+$(SMOLLM2)/config.json: trainer_client/smollm2.py | $(VENV)/train.ok
+	$(VENV)/bin/python -m trainer_client.smollm2 $(SMOLLM2)

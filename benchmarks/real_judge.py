@@ -33,7 +33,7 @@ judges:
 def main(
     file: Path,
     vllm_python: Annotated[Path, typer.Option()],
-    model: Annotated[Path, typer.Option(help="Made by tests/integration/smollm2.py.")],
+    model: Annotated[Path, typer.Option(help="Made by python -m trainer_client.smollm2.")],
     num: int = 20,
     passes: int = 1,
     max_model_len: int = 8192,

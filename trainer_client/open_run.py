@@ -23,6 +23,7 @@ from trainer_client.reward_client import RankClient
 from trainer_client.rollout import PromptTooLong, Rollout
 from trainer_client.samplers import Sampler, SamplerError
 from trainer_client.samplers.local import LocalSampler
+from trainer_client.service_check import ServiceCheckFailed, check_service
 from trainer_client.tasks import open_task
 from trainer_client.tasks.task import TaskError
 from trainer_client.tool_runner import ToolRunner
@@ -40,6 +41,7 @@ KNOWN_ERRORS = (
     PromptTooLong,
     RankError,
     SamplerError,
+    ServiceCheckFailed,
     StartError,
     TaskError,
     TrainingStopped,
@@ -53,6 +55,7 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
         task = open_task(config.task.name, config.task.options)
         checkpoint = find_checkpoint(config.out, resume)
         state = read_state(checkpoint) if checkpoint else RunState()
+        check_service(config.service)
         client = stack.enter_context(
             RankClient(config.service.url, deadline_s=config.service.deadline_s)
         )

