@@ -70,7 +70,9 @@ def ppo_clip(inputs: LossInputs) -> LossOutputs:
         Shao et al. 2024, arXiv:2402.03300, eq. 3; bounds of their own: Yu et al. 2025,
         arXiv:2503.14476.
     """
-    return _clipped_surrogate(inputs, inputs.ratio_N.clamp(max=inputs.ratio_cap))
+    outputs = _clipped_surrogate(inputs, inputs.ratio_N.clamp(max=inputs.ratio_cap))
+    is_over_N = (inputs.ratio_N > inputs.ratio_cap) & (inputs.advantages_N != 0)
+    return LossOutputs(outputs.loss_N, outputs.clipped_N | is_over_N)
 
 
 def sequence_ratio(inputs: LossInputs) -> LossOutputs:
