@@ -18,17 +18,21 @@ from trainer_client.checkpoint import (
 from trainer_client.config import TrainConfig
 from trainer_client.errors import RankError
 from trainer_client.metrics import JsonlFile, drop_rows_after
+from trainer_client.parity import ParityError, check_parity
 from trainer_client.policy import Policy, PolicyError, load_policy
 from trainer_client.reward_client import RankClient
 from trainer_client.rollout import PromptTooLong, Rollout
 from trainer_client.samplers import Sampler, SamplerError
 from trainer_client.samplers.local import LocalSampler
+from trainer_client.samplers.vllm import VllmSampler
 from trainer_client.service_check import ServiceCheckFailed, check_service
 from trainer_client.tasks import open_task
 from trainer_client.tasks.task import TaskError
 from trainer_client.tool_runner import ToolRunner
 from trainer_client.train import Trainer, TrainingStopped, Watcher
-from trainer_client.weight_sync import SharedWeights, WeightSync
+from trainer_client.vllm_check import open_servers
+from trainer_client.vllm_servers import VllmServers
+from trainer_client.weight_sync import FullReload, LoraSwap, SharedWeights, WeightSync
 
 
 class StartError(Exception):
@@ -37,6 +41,7 @@ class StartError(Exception):
 
 KNOWN_ERRORS = (
     CheckpointError,
+    ParityError,
     PolicyError,
     PromptTooLong,
     RankError,
@@ -59,6 +64,10 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
         client = stack.enter_context(
             RankClient(config.service.url, deadline_s=config.service.deadline_s)
         )
+        servers = None
+        if config.sampler.kind == "vllm":
+            watcher.phase("asking the sampler's servers")
+            servers = stack.enter_context(open_servers(config.sampler))
         torch.manual_seed(config.seed)
         random.seed(config.seed)
         watcher.phase("loading the model")
@@ -77,7 +86,7 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
         )
         if checkpoint:
             load_optimizer(checkpoint, optimizer)
-        sampler, sync = open_sampler(config, policy)
+        sampler, sync = open_sampler(config, policy, servers)
         stack.callback(sampler.close)
         tools = stack.enter_context(ToolRunner(task.tools, timeout_s=config.task.tool_timeout_s))
         rollout = Rollout(
@@ -86,11 +95,19 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
             sampler,
             tools,
             max_tokens=config.sampler.max_tokens,
-            context=policy.context,
+            context=min(policy.context, servers.max_model_len) if servers else policy.context,
         )
-        for prompt in (*task.train, *task.held_out):
-            rollout.prompt_ids(prompt)
+        prompts = [rollout.prompt_ids(prompt) for prompt in (*task.train, *task.held_out)]
         sync.push(state.policy_version)
+        if servers is not None:
+            watcher.phase("comparing sampler and policy")
+            check_parity(
+                policy,
+                sampler,
+                prompts,
+                bound=config.sampler.parity_bound,
+                max_tokens=config.sampler.max_tokens,
+            )
         prepare_folder(config, state)
         metrics = [JsonlFile(config.out / "metrics.jsonl")]
         timings = JsonlFile(config.out / "timings.jsonl")
@@ -110,11 +127,23 @@ def find_checkpoint(out: Path, resume: bool) -> Path | None:
     return None
 
 
-def open_sampler(config: TrainConfig, policy: Policy) -> tuple[Sampler, WeightSync]:
-    sampler = LocalSampler(
-        policy, temperature=config.sampler.temperature, max_rows=config.sampler.max_rows
+def open_sampler(
+    config: TrainConfig, policy: Policy, servers: VllmServers | None
+) -> tuple[Sampler, WeightSync]:
+    settings = config.sampler
+    if servers is None:
+        local = LocalSampler(policy, temperature=settings.temperature, max_rows=settings.max_rows)
+        return local, SharedWeights(local)
+    sampler = VllmSampler(
+        servers,
+        stop_ids=sorted(policy.chat.stop_ids),
+        temperature=settings.temperature,
+        timeout_s=settings.timeout_s,
     )
-    return sampler, SharedWeights(sampler)
+    base = settings.weights_dir
+    folder = base / config.out.name if base else config.out / "weights"
+    sync = LoraSwap if policy.is_lora else FullReload
+    return sampler, sync(policy, sampler, folder, timeout_s=settings.admin_timeout_s)
 
 
 def prepare_folder(config: TrainConfig, state: RunState) -> None:

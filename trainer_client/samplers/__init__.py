@@ -1,7 +1,7 @@
 """Where completions come from: `local` (in this process) or `vllm` (servers over HTTP).
 
 To add one: write a class with the methods of `Sampler`, say in `in_lockstep` whether it wants all
-open requests in one call, and give it a branch in `train.open_sampler`.
+open requests in one call, and give it a branch in `open_run.open_sampler`.
 """
 
 from collections.abc import Sequence
