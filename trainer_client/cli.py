@@ -1,5 +1,6 @@
 """The `podium-train` command: read settings, train, say in one line what went wrong."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -15,18 +16,34 @@ def run(arguments: Sequence[str]) -> int:
     from trainer_client.open_run import KNOWN_ERRORS, open_trainer  # torch takes two seconds
     from trainer_client.watch import open_watcher
 
-    with open_watcher(config) as watcher:
-        try:
-            with open_trainer(config, watcher, resume=resume) as trainer:
-                trainer.run()
-        except KNOWN_ERRORS as error:
-            return fail(str(error), 1)
-        except KeyboardInterrupt:
-            return fail("stopped; --resume goes on from the last checkpoint", 130)
+    silence_libraries()
+    try:
+        with (
+            open_watcher(config) as watcher,
+            open_trainer(config, watcher, resume=resume) as trainer,
+        ):
+            watcher.begin()
+            trainer.run()
+    except KNOWN_ERRORS as error:
+        return fail(str(error), 1)
+    except KeyboardInterrupt:
+        return fail("stopped; --resume goes on from the last checkpoint", 130)
     return 0
 
 
+def silence_libraries() -> None:
+    """No progress bars of theirs within ours, save for downloads, which come before it."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a warning per forked process
+    from huggingface_hub.utils.tqdm import enable_progress_bars
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    enable_progress_bars()
+
+
 def fail(message: str, status: int) -> int:
+    from trainer_client.text import visible
+
     for line in message.splitlines():
-        sys.stderr.write(f"podium-train: {line}\n")
+        sys.stderr.write(f"podium-train: {visible(line)}\n")
     return status

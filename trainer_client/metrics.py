@@ -4,7 +4,7 @@
 resumed. `timings.jsonl` holds what it took: seconds, tokens a second, the judge's usage.
 
 To add a listener (a dashboard, a tracker): write a class with `log` and `close` and give it a
-branch in `open_listeners`.
+branch in `trackers.open_trackers`.
 """
 
 import json

@@ -1,7 +1,7 @@
 """A config → a `Trainer` with all its parts. What can be known to be wrong is said here."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from trainer_client.checkpoint import (
 )
 from trainer_client.config import TrainConfig
 from trainer_client.errors import RankError
-from trainer_client.metrics import JsonlFile, drop_rows_after
+from trainer_client.metrics import JsonlFile, Listener, drop_rows_after
 from trainer_client.parity import ParityError, check_parity
 from trainer_client.policy import Policy, PolicyError, load_policy
 from trainer_client.reward_client import RankClient
@@ -29,6 +29,14 @@ from trainer_client.service_check import ServiceCheckFailed, check_service
 from trainer_client.tasks import open_task
 from trainer_client.tasks.task import TaskError
 from trainer_client.tool_runner import ToolRunner
+from trainer_client.trackers import (
+    TIME,
+    Prefixed,
+    Together,
+    TrackerError,
+    check_trackers,
+    open_trackers,
+)
 from trainer_client.train import Trainer, TrainingStopped, Watcher
 from trainer_client.vllm_check import open_servers
 from trainer_client.vllm_servers import VllmServers
@@ -49,6 +57,7 @@ KNOWN_ERRORS = (
     ServiceCheckFailed,
     StartError,
     TaskError,
+    TrackerError,
     TrainingStopped,
 )
 
@@ -57,6 +66,7 @@ KNOWN_ERRORS = (
 def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iterator[Trainer]:
     """Everything a run needs, closed again when the block ends."""
     with ExitStack() as stack:
+        check_trackers(config)
         task = open_task(config.task.name, config.task.options)
         checkpoint = find_checkpoint(config.out, resume)
         state = read_state(checkpoint) if checkpoint else RunState()
@@ -108,15 +118,24 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
                 bound=config.sampler.parity_bound,
                 max_tokens=config.sampler.max_tokens,
             )
+        trackers = open_trackers(config, state.step)
         prepare_folder(config, state)
-        metrics = [JsonlFile(config.out / "metrics.jsonl")]
-        timings = JsonlFile(config.out / "timings.jsonl")
+        metrics, timings = open_listeners(config, trackers)
         for listener in (*metrics, timings):
             stack.callback(listener.close)
         yield Trainer(
             config, task=task, policy=policy, optimizer=optimizer, rollout=rollout, client=client,
             sync=sync, state=state, metrics=metrics, timings=timings, watcher=watcher,
         )  # fmt: skip
+
+
+def open_listeners(
+    config: TrainConfig, trackers: Sequence[Listener]
+) -> tuple[list[Listener], Listener]:
+    """Who hears what a step was, and who hears what it took."""
+    metrics = JsonlFile(config.out / "metrics.jsonl")
+    timings = JsonlFile(config.out / "timings.jsonl")
+    return [metrics, *trackers], Together([timings, *(Prefixed(t, TIME) for t in trackers)])
 
 
 def find_checkpoint(out: Path, resume: bool) -> Path | None:
