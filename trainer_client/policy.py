@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class Policy:
         self.base: PreTrainedModel = model.get_base_model() if self.is_lora else model
         self.device = torch.device(self.base.device)
         self._autocast = autocast
+        takes = signature(self.base.forward).parameters
+        self._cache_argument = "cache_params" if "cache_params" in takes else "past_key_values"
         self.context = int(getattr(self.base.config, "max_position_embeddings", 0) or 2**31)
         self.shares_prefixes = can_share_prefixes(self.base)
         self.chunks_logits = head_is_plain(self.base)
@@ -77,13 +80,15 @@ class Policy:
         """Logits (B, V) of the token after the last of each row; the cache grows by T."""
         new = input_ids_BT.shape[1]
         positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, -new:]
+        if self._cache_argument == "cache_params":  # recurrent: the past is a state, not masked
+            mask_BT = mask_BT[:, -new:]
         output = self.model(
             input_ids=input_ids_BT,
             attention_mask=mask_BT,
             position_ids=positions_BT,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{self._cache_argument: cache},
         )
         logits: Tensor = output.logits[:, -1]
         return logits

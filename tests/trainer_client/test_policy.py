@@ -49,6 +49,7 @@ FLAGS = {  # whether prefixes are shared, whether logits are made in chunks
     "gemma2, capped logits": (False, False),
     "granite, scaled logits": (True, False),
     "cohere, scaled logits": (True, False),
+    "lfm2, convolution and attention": (False, True),
     "mamba": (False, True),
 }
 

@@ -18,6 +18,8 @@ from transformers import (
     GPTNeoForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
@@ -128,6 +130,9 @@ MODELS: dict[str, Callable[[], Any]] = {
         GraniteConfig(**SIZES, logits_scaling=4.0)
     ),
     "cohere, scaled logits": lambda: CohereForCausalLM(CohereConfig(**SIZES, logit_scale=0.25)),
+    "lfm2, convolution and attention": lambda: Lfm2ForCausalLM(
+        Lfm2Config(**SIZES, layer_types=["conv", "full_attention"])
+    ),
     "mamba": lambda: MambaForCausalLM(
         MambaConfig(vocab_size=VOCAB, hidden_size=16, num_hidden_layers=2, state_size=4,
                     initializer_range=0.3, bos_token_id=None, eos_token_id=END)

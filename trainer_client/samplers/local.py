@@ -89,8 +89,9 @@ class LocalSampler:
 
     def _prefill(self, prompts: list[Sequence[int]]) -> tuple[DynamicCache, Tensor, Tensor]:
         """Run each distinct prompt once; what all of them start with, once for all."""
-        common = common_prefix(prompts)
-        cache = DynamicCache()
+        # Padding between prefix and rest would reach into windows and states that go by place.
+        common = common_prefix(prompts) if self.policy.shares_prefixes else 0
+        cache = DynamicCache(config=self.policy.base.config)
         device = self.policy.device
         mask_P1 = torch.ones(1, common, dtype=torch.long, device=device)
         if common:
