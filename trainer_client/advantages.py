@@ -18,12 +18,14 @@ def mean_centred(rewards: Sequence[Tensor]) -> list[Tensor]:
     """Centre each group's rewards (G,) on the group mean.
 
     The group's standard deviation is left alone: dividing by it makes a group whose members nearly
-    tie push as hard as one with a clear winner.
+    tie push as hard as one with a clear winner. In float64 the mean of equal float32 rewards is
+    exact, so that ties leave exactly 0.
 
     Source:
         Liu et al. 2025, arXiv:2503.20783.
     """
-    return [rewards_G - rewards_G.mean() for rewards_G in map(checked, rewards)]
+    exact = [checked(rewards_G).double() for rewards_G in rewards]
+    return [(rewards_G - rewards_G.mean()).float() for rewards_G in exact]
 
 
 def group_std(rewards: Sequence[Tensor]) -> list[Tensor]:
