@@ -60,10 +60,10 @@ async def check(server: VllmServer, *, config: SamplerConfig) -> None:
             f"{server.url} serves sequences of at most {server.max_model_len} tokens, which leaves"
             f" no prompt beside sampler.max_tokens {config.max_tokens}: raise --max-model-len"
         )
-    server.gives_spans = await can_generate(server, config)
     settings = neutral([], config.temperature)
     weights = Weights(0, config.model_name)
     try:
+        server.gives_spans = await can_generate(server, config)
         await sample_once(server, PROBE, weights, settings, {}, config.admin_timeout_s)
     except Unavailable as error:
         raise SamplerError(f"{error}: vLLM answers but does not sample, see its log") from error

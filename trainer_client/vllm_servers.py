@@ -50,6 +50,7 @@ class VllmServer:
         url: without a trailing /v1.
         in_flight: requests that have no answer yet.
         rests_until: on anyio's clock; after a failure others are asked first until then.
+        trouble: its last failure.
         max_model_len: its longest sequence; set by `vllm_check.check`.
         gives_spans: whether /inference/v1/generate says which weights drew which token; likewise.
     """
@@ -58,6 +59,7 @@ class VllmServer:
         self.url = url
         self.in_flight = 0
         self.rests_until = 0.0
+        self.trouble: Unavailable | None = None
         self.max_model_len = 0
         self.gives_spans = False
         self._rest_s = FIRST_REST_S
@@ -96,8 +98,9 @@ class VllmServer:
         is_no_route = status in (404, 405) and words in ("Not Found", "Method Not Allowed")
         raise Refused(said, status, is_no_route=is_no_route)
 
-    def rest(self) -> None:
+    def rest(self, trouble: Unavailable) -> None:
         """Let others go first for a while, longer with every failure after a rest."""
+        self.trouble = trouble
         now = anyio.current_time()
         if now >= self.rests_until:
             self.rests_until = now + self._rest_s

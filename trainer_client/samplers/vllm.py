@@ -93,20 +93,19 @@ class VllmSampler:
     async def _sample(self, request: Request) -> list[Completion]:
         """One request, asked again elsewhere or later for as long as that may help."""
         ends_at = anyio.current_time() + self.timeout_s
-        last: Unavailable | None = None
         while True:
             server, wait_s = self.servers.choose()
-            left_s = ends_at - anyio.current_time() - wait_s
-            if last is not None and left_s <= 0:
-                raise SamplerError(
-                    f"no completion within sampler.timeout_s = {self.timeout_s:g} s: {last}"
-                ) from last
-            await anyio.sleep(wait_s)
+            left_s = ends_at - anyio.current_time()
+            if left_s <= wait_s:
+                limit = f"no completion within sampler.timeout_s = {self.timeout_s:g} s"
+                raise SamplerError(f"{limit}: {server.trouble}") from server.trouble
+            if wait_s:
+                await anyio.sleep(wait_s)
+                continue  # another may be free by now
             try:
                 completions = await self._sample_from(server, request, left_s)
             except Unavailable as error:
-                server.rest()
-                last = error
+                server.rest(error)
             else:
                 server.did_well()
                 return completions

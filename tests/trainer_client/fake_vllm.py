@@ -1,0 +1,213 @@
+"""A vLLM server with the real one's rules and no model: adapters by name, pausing, labels.
+
+`faults` come first: one answer per call of a path, then the usual ones.
+"""
+
+import asyncio
+import json
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from urllib.parse import parse_qsl
+
+from anyio.from_thread import start_blocking_portal
+
+Wire = dict[str, Any]
+LOGPROBS = [-0.1, -0.7, -1.6, -3.0, -5.0]
+
+
+Answer = tuple[int, object]
+NO_ROUTE: Answer = (404, {"detail": "Not Found"})
+
+
+def fault(status: int, message: str = "told in one line") -> Answer:
+    """An error as vLLM words it."""
+    return status, {"error": {"message": message, "type": "E", "param": None, "code": status}}
+
+
+class FakeVllm:
+    """One server.
+
+    Attributes:
+        calls: (path, body) of every POST but those that probe at the start.
+        faults: answers to give first, by path; a number is a wait in seconds before the usual one.
+        spoil: changes a choice before it is sent.
+        spans: what `weight_versions` say; None for one span of the present label.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = "policy",
+        max_model_len: int = 1024,
+        scale_out: bool = True,
+        raw_logprobs: bool = False,
+    ) -> None:
+        self.model = model
+        self.max_model_len = max_model_len
+        self.scale_out = scale_out
+        self.raw_logprobs = raw_logprobs
+        self.calls: list[tuple[str, Wire]] = []
+        self.keys: set[str | None] = set()
+        self.faults: dict[str, deque[Answer | float]] = defaultdict(deque)
+        self.spoil: Callable[[Wire], Wire] = lambda choice: choice
+        self.spans: list[Wire] | None = None
+        self.adapters: dict[str, str] = {}
+        self.label = "default"
+        self.reloaded: str | None = None
+        self.is_paused = False
+        self.url = ""
+
+    @property
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.calls]
+
+    @contextmanager
+    def serving(self) -> Iterator["FakeVllm"]:
+        """Listen on a free loopback port; at the exit connections break."""
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(self._listen()):
+            yield self
+
+    @asynccontextmanager
+    async def _listen(self) -> AsyncIterator[None]:
+        conversations: set[asyncio.Task[None]] = set()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._converse(reader, writer))
+            conversations.add(task)
+            task.add_done_callback(conversations.discard)
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield
+        finally:
+            server.close()
+            for task in list(conversations):
+                task.cancel()
+            await asyncio.gather(*conversations, return_exceptions=True)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                method, target, _ = head[0].split(" ")
+                pairs = (line.split(":", 1) for line in head[1:] if ":" in line)
+                headers = {name.lower(): value.strip() for name, value in pairs}
+                content = await reader.readexactly(int(headers.get("content-length", 0)))
+                self.keys.add(headers.get("authorization"))
+                status, body = await self._answer(method, target, content)
+                text = json.dumps(body).encode()
+                writer.write(
+                    f"HTTP/1.1 {status} X\r\ncontent-length: {len(text)}\r\n\r\n".encode() + text
+                )
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer(self, method: str, target: str, content: bytes) -> Answer:
+        path, _, query = target.partition("?")
+        if method == "GET":
+            return self._models() if path == "/v1/models" else NO_ROUTE
+        body: Wire = json.loads(content) if content else dict(parse_qsl(query))
+        self.calls.append((path, body))
+        if self.faults[path]:
+            first = self.faults[path].popleft()
+            if isinstance(first, tuple):
+                return first
+            await asyncio.sleep(first)
+        usual: dict[str, Callable[[Wire], Answer]] = {
+            "/inference/v1/generate": self._generate,
+            "/v1/completions": self._completions,
+            "/v1/load_lora_adapter": self._load,
+            "/v1/unload_lora_adapter": self._unload,
+            "/pause": self._pause,
+            "/resume": self._resume,
+            "/collective_rpc": self._reload,
+            "/update_weight_version": self._name,
+        }
+        return usual[path](body) if path in usual else NO_ROUTE
+
+    def _models(self) -> Answer:
+        names = [self.model, *self.adapters]
+        entries = [{"id": name, "max_model_len": self.max_model_len} for name in names]
+        return 200, {"object": "list", "data": entries}
+
+    def _serves(self, body: Wire) -> bool:
+        return body["model"] in (self.model, *self.adapters)
+
+    def _generate(self, body: Wire) -> Answer:
+        if not self.scale_out:
+            return fault(403, "disabled")
+        if not self._serves(body):
+            return fault(404, f"The model `{body['model']}` does not exist.")
+        choices = []
+        for index in range(body["sampling_params"].get("n", 1)):
+            tokens, logprobs = drawn(body["sampling_params"]["max_tokens"])
+            span = {"version": self.label, "start": 0, "end": len(tokens)}
+            pairs = zip(tokens, logprobs, strict=True)
+            choice = {
+                "index": index,
+                "finish_reason": "length",
+                "token_ids": tokens,
+                "weight_versions": [span] if self.spans is None else self.spans,
+                "logprobs": {"content": [{"token_id": t, "logprob": lp} for t, lp in pairs]},
+            }
+            choices.append(self.spoil(choice))
+        return 200, {"choices": choices[::-1]}
+
+    def _completions(self, body: Wire) -> Answer:
+        if not self._serves(body):
+            return fault(404, f"The model `{body['model']}` does not exist.")
+        choices = []
+        for index in range(body.get("n", 1)):
+            tokens, logprobs = drawn(body["max_tokens"])
+            scale = 1.0 if self.raw_logprobs else body["temperature"]
+            top = {str(place): lp / scale for place, lp in enumerate(LOGPROBS)}
+            choice = {
+                "index": index,
+                "finish_reason": "length",
+                "token_ids": tokens,
+                "logprobs": {"token_logprobs": logprobs, "top_logprobs": [top] * len(tokens)},
+            }
+            choices.append(self.spoil(choice))
+        return 200, {"choices": choices}
+
+    def _load(self, body: Wire) -> Answer:
+        if body["lora_name"] in self.adapters:
+            return fault(400, "has already been loaded")
+        self.adapters[body["lora_name"]] = body["lora_path"]
+        return 200, "Success"
+
+    def _unload(self, body: Wire) -> Answer:
+        if self.adapters.pop(body["lora_name"], None) is None:
+            return fault(404, "The lora adapter cannot be found.")
+        return 200, "Success"
+
+    def _pause(self, body: Wire) -> Answer:
+        assert body == {"mode": "keep"}
+        self.is_paused = True
+        return 200, {"status": "paused"}
+
+    def _resume(self, body: Wire) -> Answer:
+        self.is_paused = False
+        return 200, {"status": "resumed"}
+
+    def _reload(self, body: Wire) -> Answer:
+        assert self.is_paused
+        assert body["method"] == "reload_weights"
+        self.reloaded = body["kwargs"]["weights_path"]
+        return 200, {"results": [None]}
+
+    def _name(self, body: Wire) -> Answer:
+        assert self.is_paused
+        self.label = body["new_version"]
+        return 200, {"success": True}
+
+
+def drawn(count: int) -> tuple[list[int], list[float]]:
+    """The completion that is always drawn."""
+    return list(range(11, 11 + count)), [-0.5 * (t + 1) for t in range(count)]
