@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer_client.tool_calls import FORMATS, ToolFormat
+from trainer_client.tool_calls import FORMATS, ToolCall, ToolFormat
 
 Message = Mapping[str, Any]
 
@@ -39,12 +39,25 @@ class Chat:
 
     def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> str:
         """The prompt's text up to where the assistant speaks."""
-        if tools and not self.template_shows_tools:
-            messages, tools = with_tools_told(messages, self.tool_format.tell(tools)), None
+        if not self.template_shows_tools:
+            messages = [self._with_calls_written(message) for message in messages]
+            if tools:
+                messages, tools = with_tools_told(messages, self.tool_format.tell(tools)), None
         text: str = self.tokenizer.apply_chat_template(
             list(messages), tools=tools, add_generation_prompt=True, tokenize=False
         )
         return text
+
+    def _with_calls_written(self, message: Message) -> Message:
+        """The message with its tool calls as text, for a template that would leave them out."""
+        if not message.get("tool_calls"):
+            return message
+        calls = [
+            ToolCall.from_json(call["function"]["name"], call["function"]["arguments"])
+            for call in message["tool_calls"]
+        ]
+        content = f"{message.get('content') or ''}{self.tool_format.write(calls)}"
+        return {"role": message["role"], "content": content}
 
     def encode(self, text: str) -> list[int]:
         """Tokens of text that came from the template, so none are added."""

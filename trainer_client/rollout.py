@@ -4,11 +4,11 @@ All open attempts of a call go through their turns side by side. A tool's result
 after the sampled ones; nothing that was sampled is ever tokenised again.
 """
 
+import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 from trainer_client.chat import Chat
 from trainer_client.samplers import Sampler
@@ -33,6 +33,7 @@ class _Conversation:
         raw_messages: as the template renders them, completions verbatim.
         stream: the tokens of the sample that is growing.
         done: samples that a rewritten prompt closed.
+        calls: what the last completion called.
     """
 
     prompt: Prompt
@@ -40,9 +41,14 @@ class _Conversation:
     raw_messages: list[Message]
     stream: Sample
     done: list[Sample] = field(default_factory=list)
+    calls: list[ToolCall | BadToolCall] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     num_turns: int = 0
     is_open: bool = True
+
+    def calls_by_id(self) -> list[tuple[str, ToolCall | BadToolCall]]:
+        """The last completion's calls with ids that no other turn uses."""
+        return [(f"call_{self.num_turns}_{n}", call) for n, call in enumerate(self.calls)]
 
     def attempt(self) -> Attempt:
         assert self.finish_reason is not None
@@ -159,39 +165,45 @@ class Rollout:
         conversation.num_turns += 1
         text = self.chat.completion_text(completion.token_ids)
         conversation.raw_messages.append({"role": "assistant", "content": text})
-        calls: list[ToolCall] = []
-        problem: str | None = None
-        if self.task.tools:
-            try:
-                calls = self.chat.tool_format.parse(text)
-            except BadToolCall as error:
-                problem = str(error)
-        conversation.messages.append(assistant_message(text, calls, conversation.num_turns))
+        conversation.calls = self._read_calls(text)
+        conversation.messages.append(self._assistant_message(conversation, text))
         conversation.is_open = (
-            bool(calls or problem)
+            bool(conversation.calls)
             and completion.finish_reason == "stop"
             and conversation.num_turns < self.task.max_turns
         )
-        if conversation.is_open and problem:
-            self._tell(conversation, [(None, f"error: {problem}")])
+
+    def _read_calls(self, text: str) -> list[ToolCall | BadToolCall]:
+        """The calls in a completion; one that cannot be read stands for itself."""
+        if not self.task.tools:
+            return []
+        try:
+            return list(self.chat.tool_format.parse(text))
+        except BadToolCall as error:
+            return [error]
+
+    def _assistant_message(self, conversation: _Conversation, text: str) -> Message:
+        """A completion as an OpenAI chat message, its calls apart from its text."""
+        if not conversation.calls:
+            return {"role": "assistant", "content": text}
+        tool_calls = [
+            {"id": call_id, "type": "function", "function": described(call, text)}
+            for call_id, call in conversation.calls_by_id()
+        ]
+        content = self.chat.tool_format.rest(text)
+        return {"role": "assistant", "content": content or None, "tool_calls": tool_calls}
 
     def _answer_calls(self, talking: Sequence[_Conversation]) -> None:
         """Run every open call, then lead each conversation to its next prompt."""
-        waiting = [c for c in talking if c.messages[-1]["role"] == "assistant"]
-        calls = [call for c in waiting for call in c.messages[-1]["tool_calls"]]
-        results = iter(self.tools.run_all([call_of(call) for call in calls]))
-        for conversation in waiting:
-            ids = [call["id"] for call in conversation.messages[-1]["tool_calls"]]
-            self._tell(conversation, [(id, next(results)) for id in ids])
+        readable = [call for c in talking for call in c.calls if isinstance(call, ToolCall)]
+        results = iter(self.tools.run_all(readable))
         for conversation in talking:
+            for call_id, call in conversation.calls_by_id():
+                text = f"error: {call}" if isinstance(call, BadToolCall) else next(results)
+                message = {"role": "tool", "content": text}
+                conversation.raw_messages.append(message)
+                conversation.messages.append({**message, "tool_call_id": call_id})
             self._lead_on(conversation)
-
-    def _tell(self, conversation: _Conversation, results: list[tuple[str | None, str]]) -> None:
-        for call_id, text in results:
-            message = {"role": "tool", "content": text}
-            conversation.raw_messages.append(message)
-            named = message if call_id is None else message | {"tool_call_id": call_id}
-            conversation.messages.append(named)
 
     def _lead_on(self, conversation: _Conversation) -> None:
         """Extend the stream to the next prompt; a rewritten history starts a new sample."""
@@ -240,24 +252,11 @@ def with_completion(sample: Sample, completion: Completion) -> Sample:
     )
 
 
-def assistant_message(text: str, calls: Sequence[ToolCall], turn: int) -> Mapping[str, Any]:
-    """A completion as an OpenAI chat message."""
-    if not calls:
-        return {"role": "assistant", "content": text}
-    tool_calls = [
-        {
-            "id": f"call_{turn}_{number}",
-            "type": "function",
-            "function": {"name": call.name, "arguments": call.arguments_json()},
-        }
-        for number, call in enumerate(calls)
-    ]
-    return {"role": "assistant", "content": text, "tool_calls": tool_calls}
-
-
-def call_of(tool_call: Mapping[str, Any]) -> ToolCall:
-    """The call behind an OpenAI tool call."""
-    return ToolCall.from_json(tool_call["function"]["name"], tool_call["function"]["arguments"])
+def described(call: ToolCall | BadToolCall, text: str) -> dict[str, str]:
+    """A call's name and arguments; one that could not be read shows what was written."""
+    if isinstance(call, BadToolCall):
+        return {"name": "unreadable", "arguments": json.dumps({"text": text})}
+    return {"name": call.name, "arguments": call.arguments_json()}
 
 
 def seed_number(text: str) -> int:

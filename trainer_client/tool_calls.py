@@ -1,7 +1,6 @@
 """Tool calls as models write them: text → calls, by format.
 
-To add a format: write `parse` (text → calls, or a `BadToolCall` that the model is told), write
-`tell` (tool definitions → words for a template that does not show tools), put both in FORMATS.
+To add a format: write the four functions of `ToolFormat` and put them in FORMATS.
 """
 
 import json
@@ -39,10 +38,14 @@ class ToolFormat:
     Attributes:
         parse: the calls in a completion's text, in order; an empty list if there are none. Raises
             `BadToolCall`.
-        tell: tool definitions as words for the system message.
+        rest: a completion's text without its calls.
+        write: calls as the model writes them, for templates that do not show them.
+        tell: tool definitions as words for the system message, for such templates, too.
     """
 
     parse: Callable[[str], list[ToolCall]]
+    rest: Callable[[str], str]
+    write: Callable[[Sequence[ToolCall]], str]
     tell: Callable[[Sequence[Mapping[str, Any]]], str]
 
 
@@ -81,6 +84,11 @@ def parse_hermes(text: str) -> list[ToolCall]:
     return [read_call(match, "arguments") for match in HERMES_CALL.findall(text)]
 
 
+def write_hermes(calls: Sequence[ToolCall]) -> str:
+    written = [json.dumps({"name": c.name, "arguments": c.arguments}) for c in calls]
+    return "\n".join(f"<tool_call>{call}</tool_call>" for call in written)
+
+
 def tell_hermes(tools: Sequence[Mapping[str, Any]]) -> str:
     return HERMES_WORDS.format(tools="\n".join(json.dumps(tool) for tool in tools))
 
@@ -98,11 +106,19 @@ def parse_llama3_json(text: str) -> list[ToolCall]:
     return [read_call(text, "parameters")] if text.startswith("{") else []
 
 
+def write_llama3_json(calls: Sequence[ToolCall]) -> str:
+    return "\n".join(json.dumps({"name": c.name, "parameters": c.arguments}) for c in calls)
+
+
 def tell_llama3_json(tools: Sequence[Mapping[str, Any]]) -> str:
     return LLAMA_WORDS.format(tools="\n\n".join(json.dumps(tool, indent=2) for tool in tools))
 
 
 FORMATS = {
-    "hermes": ToolFormat(parse_hermes, tell_hermes),
-    "llama3_json": ToolFormat(parse_llama3_json, tell_llama3_json),
+    "hermes": ToolFormat(
+        parse_hermes, lambda text: HERMES_CALL.sub("", text).strip(), write_hermes, tell_hermes
+    ),
+    "llama3_json": ToolFormat(
+        parse_llama3_json, lambda text: "", write_llama3_json, tell_llama3_json
+    ),
 }

@@ -1,5 +1,6 @@
 """A multi-turn tool task: look a price up, then say it."""
 
+import json
 import random
 from collections.abc import Sequence
 
@@ -27,8 +28,25 @@ PRICE_TOOL = Tool(
     {"type": "object", "properties": {"item": {"type": "string"}}, "required": ["item"]},
     price,
 )
-SYSTEM = "You answer with a number. You do not know any price, so call the function first."
-EXAMPLE: list[Message] = []
+
+
+def worked_example(item: str, cost: str) -> list[Message]:
+    """One question as it should be answered, so that a very small model can do it sometimes."""
+    function = {"name": "price", "arguments": json.dumps({"item": item})}
+    call = {"id": f"example_{item}", "type": "function", "function": function}
+    return [
+        {"role": "user", "content": f"What does the {item} cost?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": cost, "tool_call_id": call["id"]},
+        {"role": "assistant", "content": cost},
+    ]
+
+
+EXAMPLES: list[Message] = [
+    {"role": "system", "content": "Answer with a number."},
+    *worked_example("chair", "25"),
+    *worked_example("door", "31"),
+]
 
 
 def prices(held_out: int = 5, seed: int = 0) -> Task:
@@ -46,7 +64,7 @@ def prices(held_out: int = 5, seed: int = 0) -> Task:
 
 def question(item: str) -> Prompt:
     words = f"What does the {item} cost?"
-    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": words}]
+    messages = [*EXAMPLES, {"role": "user", "content": words}]
     return Prompt(item, messages, reference=str(PRICES[item]))
 
 
