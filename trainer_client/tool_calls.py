@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 
+MAX_LEVELS = 100  # pickle, which carries calls to tool processes, ends at some hundreds
+
+
 class BadToolCall(ValueError):
     """The text begins a tool call that cannot be read; the message is for the model."""
 
@@ -57,14 +60,26 @@ def read_call(text: str, arguments_key: str) -> ToolCall:
     """
     try:
         call = json.loads(text)
+        levels = depth(call)
+        json.dumps(call, ensure_ascii=False).encode()  # half a character could not be sent on
     except (ValueError, RecursionError) as error:
         raise BadToolCall(f"the tool call is not JSON: {error}") from error
+    if levels > MAX_LEVELS:
+        raise BadToolCall(f"the tool call is nested too deep: {levels} levels, {MAX_LEVELS} go")
     if not (isinstance(call, dict) and isinstance(call.get("name"), str)):
         raise BadToolCall('a tool call is a JSON object with a "name"')
     arguments = call.get(arguments_key, {})
     if not isinstance(arguments, dict):
         raise BadToolCall(f'"{arguments_key}" must be a JSON object')
     return ToolCall(call["name"], arguments)
+
+
+def depth(value: Any) -> int:
+    """How many objects and lists are within each other."""
+    if not isinstance(value, dict | list):
+        return 0
+    inner = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(depth, inner), default=0)
 
 
 HERMES_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)

@@ -5,6 +5,7 @@ that the model reads.
 """
 
 import multiprocessing
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as CallTimeout
 from typing import Any, Self
@@ -71,6 +72,7 @@ class ToolRunner:
 def run_tool(function: Callable[..., object], arguments: Mapping[str, Any]) -> str:
     """Call a tool; its result as text, or what it raised. Runs in a tool process."""
     try:
-        return str(function(**arguments))[:MAX_RESULT_CHARS]
-    except Exception as error:  # noqa: BLE001 - the model made the call, and it is told
-        return f"error: {type(error).__name__}: {error}"[:MAX_RESULT_CHARS]
+        text = str(function(**arguments))
+    except BaseException as error:  # noqa: BLE001 - sys.exit, too: the model called, and is told
+        text = "error: " + "".join(traceback.format_exception_only(error)).strip()
+    return text[:MAX_RESULT_CHARS].encode(errors="replace").decode()

@@ -1,5 +1,6 @@
 """What the policy is trained on: prompts, tools and how held-out attempts are scored."""
 
+import pickle
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,14 @@ class Tool:
     description: str
     parameters: Mapping[str, Any]
     function: Callable[..., object]
+
+    def __post_init__(self) -> None:
+        try:
+            pickle.dumps(self.function)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise TaskError(
+                f"tool {self.name!r}: its function must be importable by name: {error}"
+            ) from error
 
     def definition(self) -> dict[str, Any]:
         """As OpenAI tools are written."""

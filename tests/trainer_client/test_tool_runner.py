@@ -1,0 +1,112 @@
+"""Tools in processes of their own: whatever they do, the model gets words and the run goes on."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.trainer_client.tools import TOOLS
+from trainer_client.tool_calls import ToolCall
+from trainer_client.tool_runner import MAX_RESULT_CHARS, ToolRunner
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[ToolRunner]:
+    with ToolRunner(TOOLS, timeout_s=1.0, num_processes=2) as opened:
+        opened.run_all([ToolCall("add", {"a": 1, "b": 1})] * 2)  # the processes have started
+        yield opened
+
+
+def run(runner: ToolRunner, name: str, **arguments: Any) -> str:
+    [result] = runner.run_all([ToolCall(name, arguments)])
+    return result
+
+
+def test_a_result_is_its_text(runner: ToolRunner) -> None:
+    assert run(runner, "add", a=1, b=2.5) == "3.5"
+    assert run(runner, "echo", text="né\n") == "né\n"
+
+
+def test_results_come_in_the_order_of_the_calls(runner: ToolRunner) -> None:
+    calls = [ToolCall("echo", {"text": str(i)}) for i in range(20)]
+    assert runner.run_all(calls) == [str(i) for i in range(20)]
+    assert runner.run_all([]) == []
+
+
+def test_calls_run_side_by_side(runner: ToolRunner) -> None:
+    started = time.perf_counter()
+    runner.run_all([ToolCall("nap", {"seconds": 0.5})] * 2)
+    assert time.perf_counter() - started < 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("fail", {"why": "no pears"}, "error: RuntimeError: no pears"),
+        ("add", {"a": 1}, "error: TypeError: add() missing 1 required positional argument: 'b'"),
+        ("add", {"a": 1, "c": 2}, "error: TypeError: add() got an unexpected keyword argument 'c'"),
+        ("leave", {}, "error: SystemExit: bye"),
+        ("interrupt", {}, "error: KeyboardInterrupt"),
+        ("unprintable", {}, "error: ValueError: no text"),
+        (
+            "raise_unprintable",
+            {},
+            "error: tests.trainer_client.tools.Unprintable: <exception str() failed>",
+        ),
+    ],
+)
+def test_what_a_tool_raises_is_told(
+    runner: ToolRunner, name: str, arguments: dict[str, Any], words: str
+) -> None:
+    assert run(runner, name, **arguments) == words
+    assert run(runner, "add", a=1, b=2) == "3"
+
+
+def test_an_unknown_tool_is_told_with_those_that_there_are(runner: ToolRunner) -> None:
+    said = run(runner, "prize", item="pear")
+    assert said.startswith("error: there is no tool 'prize'; there are: add, echo, ")
+
+
+def test_a_tool_that_hangs_is_ended_at_the_limit_and_the_next_call_works(
+    runner: ToolRunner,
+) -> None:
+    started = time.perf_counter()
+    results = runner.run_all([ToolCall("hang", {}), ToolCall("echo", {"text": "ok"})])
+    assert results == ["error: hang took longer than 1 s", "ok"]
+    assert time.perf_counter() - started < 5
+    assert run(runner, "add", a=1, b=2) == "3"
+
+
+def test_a_tool_that_ends_its_process_is_told_and_the_next_call_works(
+    runner: ToolRunner,
+) -> None:
+    assert run(runner, "die").startswith("error: die ended its process: ")
+    assert run(runner, "add", a=1, b=2) == "3"
+
+
+def test_long_results_are_cut_and_broken_characters_replaced(runner: ToolRunner) -> None:
+    assert run(runner, "long_text") == "x" * MAX_RESULT_CHARS
+    assert run(runner, "half_a_character") == "x?y"
+
+
+def test_many_threads_may_call_at_once(runner: ToolRunner) -> None:
+    results: dict[int, str] = {}
+
+    def call(number: int) -> None:
+        results[number] = run(runner, "add", a=number, b=1)
+
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {i: str(i + 1) for i in range(8)}
+
+
+def test_a_runner_that_was_never_used_closes_at_once() -> None:
+    started = time.perf_counter()
+    with ToolRunner(TOOLS, timeout_s=1.0):
+        pass
+    assert time.perf_counter() - started < 1
