@@ -104,6 +104,8 @@ class Rollout:
             SamplerError: If the sampler fails for good.
             PromptTooLong: If a prompt leaves no room for a completion.
         """
+        if not prompts:
+            return []
         if self.sampler.in_lockstep:
             groups = self._play_together(prompts, group_size, seed)
             on_progress(len(groups), len(groups))
@@ -206,16 +208,21 @@ class Rollout:
             self._lead_on(conversation)
 
     def _lead_on(self, conversation: _Conversation) -> None:
-        """Extend the stream to the next prompt; a rewritten history starts a new sample."""
+        """Extend the stream to the next prompt; a rewritten history starts a new sample.
+
+        Without room for another completion the attempt ends as it is: what would be added, such as
+        a long tool result, may exceed what the model can read.
+        """
         rendered = self.chat.render(conversation.raw_messages, self.definitions or None)
-        added = self.chat.continuation(conversation.stream.token_ids, rendered)
-        if added is None:
-            conversation.done.append(conversation.stream)
-            conversation.stream = prompt_sample(self.chat.encode(rendered))
-        else:
-            conversation.stream = with_prompt(conversation.stream, added)
-        room = self.context - len(conversation.stream.token_ids)
-        conversation.is_open = room >= self.max_tokens
+        old = conversation.stream
+        added = self.chat.continuation(old.token_ids, rendered)
+        new = (
+            prompt_sample(self.chat.encode(rendered)) if added is None else with_prompt(old, added)
+        )
+        conversation.is_open = len(new.token_ids) + self.max_tokens <= self.context
+        if conversation.is_open:
+            conversation.stream = new
+            conversation.done += [old] if added is None else []
 
 
 def open_conversation(prompt: Prompt, prompt_ids: Sequence[int]) -> _Conversation:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 MAX_LEVELS = 100  # pickle, which carries calls to tool processes, ends at some hundreds
 
 

@@ -130,6 +130,22 @@ def test_hermes_reads_back_what_was_written(calls: list[ToolCall]) -> None:
     assert HERMES.parse("\n".join(map(hermes, calls))) == calls
 
 
+@given(st.lists(CALLS, max_size=3))
+@settings(max_examples=50, deadline=None)
+def test_calls_written_for_templates_that_do_not_show_them_read_back(
+    calls: list[ToolCall],
+) -> None:
+    assert HERMES.parse("I look it up. " + HERMES.write(calls)) == calls
+    assert LLAMA.parse(LLAMA.write(calls[:1])) == calls[:1]
+
+
+def test_the_rest_of_a_completion_is_its_words_without_its_calls() -> None:
+    text = '  One <tool_call>{"name": "f"}</tool_call>two\n<tool_call>{oops'
+    assert HERMES.rest(text) == "One two"
+    assert HERMES.rest("<tool_call>{}</tool_call>") == ""
+    assert LLAMA.rest('{"name": "f"}') == ""
+
+
 @given(CALLS)
 @settings(max_examples=50, deadline=None)
 def test_llama_reads_back_what_was_written(call: ToolCall) -> None:
