@@ -13,6 +13,7 @@ def run(arguments: Sequence[str]) -> int:
         config, resume = read_command_line(arguments)
     except RecipeError as error:
         return fail(str(error), 2)
+    from trainer_client.checkpoint import checkpoints
     from trainer_client.open_run import KNOWN_ERRORS, open_trainer  # torch takes two seconds
     from trainer_client.watch import open_watcher
 
@@ -27,7 +28,9 @@ def run(arguments: Sequence[str]) -> int:
     except KNOWN_ERRORS as error:
         return fail(str(error), 1)
     except KeyboardInterrupt:
-        return fail("stopped; --resume goes on from the last checkpoint", 130)
+        found = checkpoints(config.out / "checkpoints")
+        after = f"--resume goes on from {found[-1].name}" if found else "there is no checkpoint yet"
+        return fail(f"stopped; {after}", 130)
     return 0
 
 

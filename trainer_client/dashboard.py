@@ -56,7 +56,7 @@ def frame(title: str, parts: Sequence[RenderableType], width: int) -> Panel:
     """Everything in one box."""
     return Panel(
         Group(*parts),
-        title=Text(f" {cut(visible(title), width - 8)} ", style="bold"),
+        title=Text(cut(visible(title), width - 8), style="bold"),
         title_align="left", border_style="dim", width=width,
     )  # fmt: skip
 
@@ -197,5 +197,5 @@ def summary(history: History, steps: int, files: str) -> str:
     if scores:
         scored = f"{number(scores[0])} → {number(scores[-1])} (best {number(max(scores))})"
     is_done = history.step >= steps
-    count = f"{steps} steps" if is_done else f"stopped after {history.step} of {steps} steps"
-    return f"{count} in {duration(history.seconds())} · held out {scored} · {files}"
+    count = f"{steps}" if is_done else f"stopped after {history.step} of {steps}"
+    return f"{count} step{'s' * (steps != 1)} in {duration(history.seconds())} · held out {scored} · {files}"

@@ -54,7 +54,8 @@ class Screen:
 
     @property
     def width(self) -> int:
-        return min(self.console.width, MAX_WIDTH)
+        """Leaves room for the ^C that a terminal echoes: a line more would break the display."""
+        return min(self.console.width - 2, MAX_WIDTH)
 
     def begin(self) -> None:
         """All parts are there; the folder holds the rows of the steps before, if there were any."""
@@ -80,11 +81,13 @@ class Screen:
     def view(self) -> RenderableType:
         """The display as it is now."""
         width, steps, now = self.width, self.config.steps, self.clock()
-        left = seconds_left(self.history, steps, now - self.step_since)
-        times = (
-            "" if left is None else f"{duration(left)} left",
-            "" if self.phase_since is None else duration(now - self.phase_since),
-        )
+        times = ("", "")
+        if self.phase_since is not None:
+            left = seconds_left(self.history, steps, now - self.step_since)
+            times = (
+                "" if left is None else f"{duration(left)} left",
+                duration(now - self.phase_since),
+            )
         lines = [Text(cut(line, width - 4)) for line in about(self.config)]
         rows = bars(self.history, steps, self.now, times)
         parts = [*lines, "", rows, "", self.numbers(width - 4)]
@@ -107,7 +110,7 @@ class Screen:
         for line in text_curve(series(self.history.metrics, "held_out"), self.width):
             self.console.print(Text(line, style="green"))
         for line in closing_lines(self.config, self.history):
-            self.console.print(Text(line, style="bold"))
+            self.console.print(Text(line, style="bold"), soft_wrap=True)
 
 
 class Lines:
