@@ -53,7 +53,8 @@ def save_model(folder: Path, seed: int) -> int:
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<end>"))
     tokenizer.pre_tokenizer = Split(Regex("<end>|."), "isolated")
     tokenizer.decoder = Fuse()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
+    make: Any = PreTrainedTokenizerFast
+    fast = make(tokenizer_object=tokenizer, eos_token="<end>")
     fast.chat_template = TEMPLATE
     fast.save_pretrained(folder)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -11,7 +11,7 @@ import yaml
 from trainer_client.checkpoint import (
     CheckpointError,
     RunState,
-    latest_checkpoint,
+    checkpoints,
     load_optimizer,
     read_state,
 )
@@ -139,8 +139,9 @@ def open_listeners(
 
 
 def find_checkpoint(out: Path, resume: bool) -> Path | None:
-    if resume:
-        return latest_checkpoint(out / "checkpoints")
+    if resume:  # one that was killed before its first checkpoint starts again
+        found = checkpoints(out / "checkpoints")
+        return found[-1] if found else None
     if (out / "metrics.jsonl").exists():
         raise StartError(f"{out} already holds a run: add --resume or choose another --out")
     return None
