@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -73,6 +73,7 @@ REWARDS = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=12)
 
 @pytest.mark.parametrize("name", BASELINES)
 @given(rewards=st.lists(REWARDS, min_size=1, max_size=4))
+@settings(deadline=None)
 def test_advantages_sum_to_zero_in_every_group_and_keep_the_order(
     name: str, rewards: list[list[float]]
 ) -> None:
@@ -86,6 +87,7 @@ def test_advantages_sum_to_zero_in_every_group_and_keep_the_order(
 
 @pytest.mark.parametrize("name", BASELINES)
 @given(reward=st.floats(0, 1), size=st.integers(2, 64))
+@settings(deadline=None)
 def test_ties_leave_exactly_nothing(name: str, reward: float, size: int) -> None:
     [advantages_G] = ADVANTAGES[name](groups([reward] * size))
     assert advantages_G.tolist() == [0] * size
@@ -94,6 +96,7 @@ def test_ties_leave_exactly_nothing(name: str, reward: float, size: int) -> None
 
 @pytest.mark.parametrize("name", ["mean", "leave_one_out", "group_std", "best"])
 @given(rewards=st.lists(REWARDS, min_size=2, max_size=4))
+@settings(deadline=None)
 def test_a_group_is_not_touched_by_the_others(name: str, rewards: list[list[float]]) -> None:
     together = ADVANTAGES[name](groups(*rewards))
     alone = [ADVANTAGES[name](groups(group))[0] for group in rewards]
@@ -101,6 +104,7 @@ def test_a_group_is_not_touched_by_the_others(name: str, rewards: list[list[floa
 
 
 @given(rewards=REWARDS, shift=st.floats(-1, 1, width=16))
+@settings(deadline=None)
 def test_a_constant_added_to_all_rewards_changes_nothing(
     rewards: list[float], shift: float
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -143,6 +143,7 @@ def test_cispo_with_a_lower_bound_raises_small_weights() -> None:
 
 
 @given(st.floats(-5, -0.01), st.floats(-2, 2))
+@settings(deadline=None)
 def test_on_policy_reinforce_is_the_reinforce_gradient(logprob: float, advantage: float) -> None:
     policy_N = f64(logprob).requires_grad_()
     outputs = reinforce(inputs(policy_N, f64(logprob), f64(advantage)))
@@ -161,6 +162,7 @@ def test_reinforce_truncates_weights_at_ratio_cap() -> None:
 
 
 @given(st.floats(-5, -0.01), st.floats(0.01, 20), st.floats(-2, 2))
+@settings(deadline=None)
 def test_rft_never_pushes_down_and_never_looks_at_the_ratio(
     logprob: float, ratio: float, advantage: float
 ) -> None:
@@ -243,6 +245,7 @@ def test_kl_estimators_by_hand() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(-20, 0), st.floats(-20, 0)), min_size=1))
+@settings(deadline=None)
 def test_k3_is_never_negative_and_zero_only_where_both_agree(
     pairs: list[tuple[float, float]],
 ) -> None:
@@ -295,6 +298,7 @@ def test_token_weights_by_hand() -> None:
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=9).filter(any))
+@settings(deadline=None)
 def test_token_weights_add_up_to_one_where_the_denominator_is_what_is_there(
     counts: list[int],
 ) -> None:

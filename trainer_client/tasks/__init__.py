@@ -39,12 +39,12 @@ def open_task(name: str, options: Mapping[str, Any]) -> Task:
 def imported(name: str) -> Callable[..., Task]:
     """The function that `package.module:function` names."""
     module, _, function = name.partition(":")
-    if not function:
+    if not (module and function):
         raise TaskError(
             f"task.name {name!r}: take one of {sorted(TASKS)} or package.module:function"
         )
     try:
         made: Callable[..., Task] = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise TaskError(f"task.name {name!r} cannot be imported: {error}") from error
     return made

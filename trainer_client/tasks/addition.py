@@ -1,7 +1,6 @@
 """Single-digit addition: 99 problems, a quarter of them held out."""
 
 import random
-import re
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
@@ -39,6 +38,6 @@ def problem(a: int, b: int) -> Prompt:
 
 
 def exact_match(prompt: Prompt, messages: Sequence[Message]) -> float:
-    """1 if the last message is the sum, white space and a final full stop apart."""
-    said = re.sub(r"\s+|\.$", "", str(messages[-1].get("content")).strip())
+    """1 if the last message is the sum, surrounding space and a final full stop apart."""
+    said = str(messages[-1].get("content")).strip().removesuffix(".").rstrip()
     return float(said == prompt.reference)

@@ -35,7 +35,7 @@ def equals_reference(prompt: Prompt, messages: Any) -> float | None:
 def read_prompts(path: str, prefix: str) -> list[Prompt]:
     """The prompts of a file; those without an id are named by their line."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").split("\n")  # JSON may hold U+2028
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"task.options.path {path!r} cannot be read: {error}") from error
     prompts = [
@@ -51,12 +51,13 @@ def read_prompts(path: str, prefix: str) -> list[Prompt]:
 def read_line(line: str, where: str, default_id: str) -> Prompt:
     try:
         record = json.loads(line)
-    except ValueError as error:
+        json.dumps(record, ensure_ascii=False).encode()  # half a character could not be tokenized
+    except (ValueError, RecursionError) as error:
         raise TaskError(f"{where} is not JSON: {error}") from error
     if not isinstance(record, dict) or set(record) - FIELDS:
         raise TaskError(f"{where}: a line is an object with some of {sorted(FIELDS)}")
     messages = record.get("messages") or [{"role": "user", "content": record.get("prompt")}]
-    if not all(is_message(message) for message in messages):
+    if not (isinstance(messages, list) and all(map(is_message, messages))):
         raise TaskError(f"{where}: needs a text `prompt` or `messages` with role and text content")
     reference, task = record.get("reference"), record.get("task")
     return Prompt(
