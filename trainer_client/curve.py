@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # matplotlib takes a second
 SIZE = (8, 6)  # inches
 DPI = 120
 HELD_OUT, REWARD, SIGNAL = "tab:green", "tab:blue", "tab:gray"
+MOST_MARKERS = 40
 TEXT_HEIGHT = 6
 LEAST_TEXT_WIDTH = 40
 
@@ -64,7 +65,7 @@ def draw_curve(run_folders: Sequence[Path], png: Path) -> None:
             each.grid(alpha=0.25)
             each.spines[["top", "right"]].set_visible(False)
         below.yaxis.set_major_formatter(PercentFormatter(1.0))
-        below.xaxis.set_major_locator(MaxNLocator(integer=True))
+        below.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         below.set_xlabel("step")
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best", frameon=False)
@@ -91,10 +92,9 @@ def draw_lines(
         )  # fmt: skip
         label = f"{label}, mean of {len(lines)} runs" if label else label
     steps, means = [step for step, _ in bold], [value for _, value in bold]
-    size = 5 if marker == "o" else 3
     axes.plot(
-        steps, means, color=color, linewidth=1.8, marker=marker, markersize=size,
-        label=label or None,
+        steps, means, color=color, linewidth=1.8, markersize=5, label=label or None,
+        marker=marker if len(bold) <= MOST_MARKERS else None,
     )  # fmt: skip
 
 
@@ -145,6 +145,7 @@ def text_curve(points: Series, width: int) -> list[str]:
         Lines at most `width` wide; none for fewer than two points or no room.
     """
     room = width - 8
+    points = sorted(dict(points).items())
     if len(points) < 2 or room < LEAST_TEXT_WIDTH - 8:
         return []
     first, last = points[0][0], points[-1][0]

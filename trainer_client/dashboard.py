@@ -198,4 +198,5 @@ def summary(history: History, steps: int, files: str) -> str:
         scored = f"{number(scores[0])} → {number(scores[-1])} (best {number(max(scores))})"
     is_done = history.step >= steps
     count = f"{steps}" if is_done else f"stopped after {history.step} of {steps}"
-    return f"{count} step{'s' * (steps != 1)} in {duration(history.seconds())} · held out {scored} · {files}"
+    steps_in = f"{count} step{'s' * (steps != 1)} in {duration(history.seconds())}"
+    return f"{steps_in} · held out {scored} · {files}"

@@ -1,5 +1,6 @@
 """What a person sees of a run: a display on a terminal, lines where there is none."""
 
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -164,6 +165,8 @@ def closing_lines(config: TrainConfig, history: History) -> Iterator[str]:
 @contextmanager
 def open_watcher(config: TrainConfig) -> Iterator[Screen | Lines]:
     """A display if someone can see it, lines otherwise."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a log in another encoding must not end the run
     console = Console(markup=False, emoji=False, highlight=False)
     is_seen = sys.stdout.isatty() and not console.is_dumb_terminal
     watcher = Screen(config, console) if is_seen else Lines(config, sys.stdout)

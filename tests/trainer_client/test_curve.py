@@ -114,6 +114,7 @@ def test_there_is_no_curve_in_blocks_of_less_than_two_scores_or_without_room() -
     assert text_curve([], 80) == []
     assert text_curve([(0, 0.5)], 80) == []
     assert text_curve([(0, 0.5), (1, 0.5)], 20) == []
+    assert text_curve([(3, 0.5), (3, 0.6)], 80) == []
 
 
 def test_scores_of_zero_are_a_flat_line() -> None:

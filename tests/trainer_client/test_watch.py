@@ -244,6 +244,18 @@ def test_a_terminal_gets_the_display(tmp_path: Path, monkeypatch: pytest.MonkeyP
         os.close(master)
 
 
+def test_a_log_that_cannot_hold_a_character_gets_a_question_mark(tmp_path: Path) -> None:
+    log = io.BytesIO()
+    with (
+        io.TextIOWrapper(log, encoding="ascii") as file,
+        redirect_stdout(file),
+        open_watcher(ranked.config(tmp_path)) as watcher,
+    ):
+        watcher.step_done(1, *ranked.step_rows([HOSTILE_GROUP]))
+        watcher.groups(1, [HOSTILE_GROUP])
+        assert log.getvalue().startswith(b"step 1/100 ? reward 0.457")
+
+
 def test_the_display_is_drawn_again_by_itself_and_steps_scroll_above_it(tmp_path: Path) -> None:
     console = Console(
         file=io.StringIO(), width=80, height=40, force_terminal=True, color_system="standard"
