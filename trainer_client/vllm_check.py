@@ -130,6 +130,7 @@ async def spread(server: VllmServer, config: SamplerConfig, temperature: float) 
         "prompt": PROBE.prompt_ids,
         "max_tokens": 1,
         "logprobs": 5,
+        "return_tokens_as_token_ids": True,  # no two tokens may look alike
     }
     try:
         answer = await server.ask(COMPLETIONS, body, timeout_s=config.admin_timeout_s)

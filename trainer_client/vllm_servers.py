@@ -18,7 +18,7 @@ from trainer_client.reward_client import checked_key, checked_url
 from trainer_client.samplers import SamplerError
 
 CONNECT_S = 5.0
-POOLS, POOL_SIZE = 4, 64  # httpx 0.28.1 falls from 290 to 60 calls/s between 64 and 128 in a pool
+LANES, LANE_SIZE = 4, 64  # httpx 0.28.1 falls from 290 to 60 calls/s between 64 and 128 in a pool
 FIRST_REST_S, LAST_REST_S = 0.25, 8.0
 SHOWN_CHARACTERS = 300  # of a server's own words
 
@@ -43,8 +43,19 @@ class Refused(SamplerError):
         self.is_no_route = is_no_route
 
 
+class Lane:
+    """Connections, and a bound on the requests that share them."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self.http = http
+        self.slots = anyio.Semaphore(LANE_SIZE)
+
+
 class VllmServer:
     """One server: its connections and how busy it is.
+
+    The first lane is for all but sampling: a resume must not wait for the completions that wait
+    for it.
 
     Attributes:
         url: without a trailing /v1.
@@ -55,7 +66,7 @@ class VllmServer:
         gives_spans: whether /inference/v1/generate says which weights drew which token; likewise.
     """
 
-    def __init__(self, url: str, pools: Sequence[httpx.AsyncClient]) -> None:
+    def __init__(self, url: str, lanes: Sequence[Lane]) -> None:
         self.url = url
         self.in_flight = 0
         self.rests_until = 0.0
@@ -63,25 +74,34 @@ class VllmServer:
         self.max_model_len = 0
         self.gives_spans = False
         self._rest_s = FIRST_REST_S
-        self._pools = pools
+        self._lanes = lanes
+        self._turns = 0
 
     def __repr__(self) -> str:
         return f"VllmServer({self.url!r})"
 
     async def ask(
-        self, path: str, body: object = None, *, timeout_s: float, method: str = "POST"
+        self,
+        path: str,
+        body: object = None,
+        *,
+        timeout_s: float,
+        method: str = "POST",
+        is_sampling: bool = False,
     ) -> httpx.Response:
-        """Send one request and read its 200 answer.
+        """Send one request and read its 200 answer; a wait for a free slot counts.
 
         Raises:
             Unavailable, Refused: If anything but that comes; one line with URL and reason.
         """
         where = f"{self.url}{path}"
-        pool = self._pools[self.in_flight // POOL_SIZE % POOLS]
+        self._turns += is_sampling
+        lane = self._lanes[1 + self._turns % LANES if is_sampling else 0]
         timeout = httpx.Timeout(None, connect=CONNECT_S)
         try:
             with anyio.fail_after(timeout_s):
-                response = await pool.request(method, where, json=body, timeout=timeout)
+                async with lane.slots:
+                    response = await lane.http.request(method, where, json=body, timeout=timeout)
         except TimeoutError as error:
             raise Unavailable(f"{where}: no answer within {timeout_s:.3g} s") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
@@ -133,17 +153,17 @@ class VllmServers:
         self._portal = stack.enter_context(start_blocking_portal())
         context = httpx.create_ssl_context(trust_env=False)
 
-        def open_pool() -> httpx.AsyncClient:
-            pool = httpx.AsyncClient(
+        def open_lane() -> Lane:
+            http = httpx.AsyncClient(
                 headers={"Authorization": f"Bearer {key}"} if key else {},
-                limits=httpx.Limits(max_connections=POOL_SIZE),
+                limits=httpx.Limits(max_connections=LANE_SIZE),
                 verify=context,
                 trust_env=False,
             )
-            stack.callback(self._portal.call, pool.aclose)
-            return pool
+            stack.callback(self._portal.call, http.aclose)
+            return Lane(http)
 
-        self.all = [VllmServer(base, [open_pool() for _ in range(POOLS)]) for base in bases]
+        self.all = [VllmServer(base, [open_lane() for _ in range(1 + LANES)]) for base in bases]
         self.close = stack.close
 
     def __enter__(self) -> Self:

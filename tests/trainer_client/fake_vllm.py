@@ -5,6 +5,8 @@
 
 import asyncio
 import json
+import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -31,7 +33,8 @@ class FakeVllm:
 
     Attributes:
         calls: (path, body) of every POST but those that probe at the start.
-        faults: answers to give first, by path; a number is a wait in seconds before the usual one.
+        faults: answers to give first, by path; a number is a wait in seconds before the usual one,
+            cut short by `goes_on`.
         spoil: changes a choice before it is sent.
         spans: what `weight_versions` say; None for one span of the present label.
     """
@@ -51,6 +54,7 @@ class FakeVllm:
         self.calls: list[tuple[str, Wire]] = []
         self.keys: set[str | None] = set()
         self.faults: dict[str, deque[Answer | float]] = defaultdict(deque)
+        self.goes_on = threading.Event()
         self.spoil: Callable[[Wire], Wire] = lambda choice: choice
         self.spans: list[Wire] | None = None
         self.adapters: dict[str, str] = {}
@@ -118,7 +122,7 @@ class FakeVllm:
             first = self.faults[path].popleft()
             if isinstance(first, tuple):
                 return first
-            await asyncio.sleep(first)
+            await self._wait(first)
         usual: dict[str, Callable[[Wire], Answer]] = {
             "/inference/v1/generate": self._generate,
             "/v1/completions": self._completions,
@@ -130,6 +134,11 @@ class FakeVllm:
             "/update_weight_version": self._name,
         }
         return usual[path](body) if path in usual else NO_ROUTE
+
+    async def _wait(self, seconds: float) -> None:
+        ends_at = time.monotonic() + seconds
+        while time.monotonic() < ends_at and not self.goes_on.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
     def _models(self) -> Answer:
         names = [self.model, *self.adapters]

@@ -255,6 +255,23 @@ def test_a_reload_that_hangs_ends_at_the_time_limit_and_resumes(
     assert not fake.is_paused
 
 
+def test_a_reload_does_not_wait_for_the_completions_that_wait_for_it(
+    fake: FakeVllm, sampler: VllmSampler, full: FullReload
+) -> None:
+    full.push(0)
+    sampler.timeout_s = 60.0
+    fake.faults[GENERATE].extend([30.0] * 260)
+    thread = threading.Thread(target=lambda: sampler.sample([ASK] * 260, seed=0))
+    thread.start()
+    while fake.paths.count(GENERATE) < 256:
+        time.sleep(0.01)
+    full.push(1)
+    assert sampler.policy_version == 1
+    assert thread.is_alive()
+    fake.goes_on.set()
+    thread.join()
+
+
 def test_a_server_that_does_not_resume_is_told(fake: FakeVllm, full: FullReload) -> None:
     fake.faults[RESUME].append(fault(500, "Failed to resume generation"))
     with pytest.raises(SamplerError, match="Failed to resume generation"):

@@ -144,7 +144,9 @@ async def sample_once(
     """
     path = GENERATE if server.gives_spans else COMPLETIONS
     body = generate_body if server.gives_spans else completions_body
-    response = await server.ask(path, body(request, weights, settings), timeout_s=timeout_s)
+    response = await server.ask(
+        path, body(request, weights, settings), timeout_s=timeout_s, is_sampling=True
+    )
     try:
         if server.gives_spans:
             return read_generate(response.content, request, weights, labels)
