@@ -9,6 +9,7 @@ checkpoints/step-000020/
 
 import json
 import os
+import pickle
 import random
 import shutil
 from dataclasses import asdict, dataclass
@@ -19,6 +20,11 @@ import numpy as np
 import torch
 
 from trainer_client.policy import Policy
+
+# What torch.load and load_state_dict raise on files that are cut, empty or something else.
+UNREADABLE = (
+    OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 class CheckpointError(Exception):
@@ -105,8 +111,9 @@ def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
     try:
         optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
         restore_rng(torch.load(checkpoint / "rng.pt", weights_only=True))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint} cannot be resumed from: {error}") from error
+    except UNREADABLE as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{checkpoint} cannot be resumed from: {reason}") from error
 
 
 def rng_state() -> dict[str, Any]:

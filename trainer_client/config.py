@@ -8,7 +8,7 @@ line as `--section.name value`, and refused by name when the value does not fit.
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 # As `loss.LOSSES` and `advantages.ADVANTAGES`, which import torch: a test holds them together.
 LossName = Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo", "reinforce", "rft"]
@@ -30,6 +30,11 @@ class LoraConfig(Section):
     targets: str | list[str] = Field(
         "all-linear", description="Modules that get adapters, as peft names them."
     )
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _all(cls, targets: Any) -> Any:
+        return "all-linear" if targets == ["all-linear"] else targets  # from the command line
 
 
 class ModelConfig(Section):
@@ -127,6 +132,18 @@ class LossConfig(Section):
     kl: Literal["none", "k1", "k2", "k3"] = Field("none", description="Penalty to a reference.")
     kl_coef: float = Field(0.01, ge=0, description="Its weight.")
 
+    @field_validator("sequence_ratio_bounds", mode="before")
+    @classmethod
+    def _nothing(cls, bounds: Any) -> Any:
+        return None if bounds == [None] else bounds  # what `null` on the command line becomes
+
+    @field_validator("sequence_ratio_bounds")
+    @classmethod
+    def _hold_one(cls, bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+        if bounds is not None and not bounds[0] < 1 < bounds[1]:
+            raise ValueError("must enclose 1")
+        return bounds
+
 
 class OptimizerConfig(Section):
     """From a gradient to weights. AdamW."""
@@ -190,10 +207,3 @@ class TrainConfig(Section):
     max_idle_steps: int = Field(
         10, ge=1, description="Stop after this many steps in a row without any group to train on."
     )
-
-    @model_validator(mode="after")
-    def _sequence_bounds_hold_one(self) -> "TrainConfig":
-        bounds = self.loss.sequence_ratio_bounds
-        if bounds is not None and not bounds[0] < 1 < bounds[1]:
-            raise ValueError(f"loss.sequence_ratio_bounds {bounds}: must enclose 1")
-        return self

@@ -67,6 +67,7 @@ def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, bool]:
             _cli_prog_name="podium-train RECIPE",
             _cli_exit_on_error=False,
             _cli_avoid_json=True,
+            _cli_parse_none_str="null",
             _cli_implicit_flags=True,
             **recipe,
         )
@@ -103,9 +104,10 @@ def read_recipe(name: str) -> dict[str, Any]:
             f"recipe {name!r} cannot be read ({error}); there are: {known}"
         ) from error
     except yaml.YAMLError as error:
-        raise RecipeError(f"recipe {name!r} is not YAML: {error}") from error
-    if not isinstance(recipe, Mapping):
-        raise RecipeError(f"recipe {name!r} must be a mapping of settings")
+        words = " ".join(str(error).split())
+        raise RecipeError(f"recipe {name!r} is not YAML: {words}") from error
+    if not isinstance(recipe, Mapping) or not all(isinstance(key, str) for key in recipe):
+        raise RecipeError(f"recipe {name!r} must be a mapping of settings' names to values")
     return dict(recipe)
 
 
