@@ -1,7 +1,10 @@
-"""One test at least for each invariant of the design that the service and its client keep."""
+"""One test at least for each invariant of the design."""
 
 import ast
 import asyncio
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -28,8 +31,15 @@ from tests.fakes import (
     until,
 )
 from tests.service.helpers import group, llm, request, service
+from tests.trainer_client.tiny import tiny_llama, tiny_policy, tiny_tokenizer
+from trainer_client.groups import RankedGroup, to_samples
 from trainer_client.reward_client import AsyncRankClient
-from trainer_client.types import Trajectory, TrajectoryGroup
+from trainer_client.rollout import Rollout
+from trainer_client.samplers.local import LocalSampler
+from trainer_client.samples import Completion, Request
+from trainer_client.tasks.task import Prompt, Task
+from trainer_client.tool_runner import ToolRunner
+from trainer_client.types import GroupReward, Trajectory, TrajectoryGroup
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parent.parent
@@ -249,6 +259,23 @@ def test_invariant_8_packages_import_only_what_they_may(place: str) -> None:
         assert not (_imported(file) & FORBIDDEN[place]), file
 
 
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("service.app", ["torch", "transformers", "trainer_client"]),
+        ("trainer_client.reward_client", ["torch", "transformers", "service"]),
+        ("trainer_client.recipe", ["torch", "transformers", "service"]),
+    ],
+)
+def test_invariant_8_holds_for_what_imports_bring_along(module: str, absent: list[str]) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert module in done.stdout.split()
+    assert not set(absent) & set(done.stdout.split())
+
+
 def _imported(file: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
@@ -257,6 +284,48 @@ def _imported(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module.split(".")[0])
     return names
+
+
+class RecordingSampler(LocalSampler):
+    """Remembers what was drawn."""
+
+    drawn: list[Completion]
+
+    def sample(self, requests: Sequence[Request], *, seed: int) -> list[list[Completion]]:
+        groups = super().sample(requests, seed=seed)
+        self.drawn = [completion for group in groups for completion in group]
+        return groups
+
+
+def test_invariant_9_the_trainer_trains_on_the_tokens_that_were_sampled() -> None:
+    """A random model draws tokens that no text would give; they reach the loss as they are."""
+    policy = tiny_policy(tiny_llama(vocab_size=len(tiny_tokenizer())), temperature=0.8)
+    sampler = RecordingSampler(policy, temperature=0.8)
+    prompts = [Prompt(text, [{"role": "user", "content": text}]) for text in ("hi", "2 + 2 =")]
+    with ToolRunner([], timeout_s=1) as tools:
+        rollout = Rollout(Task(prompts), policy.chat, sampler, tools, max_tokens=12, context=500)
+        groups = rollout.play(prompts, 4, seed="0")
+    chat = policy.chat
+    texts = [chat.decode(completion.token_ids) for completion in sampler.drawn]
+    assert any(
+        chat.encode(text) != c.token_ids for text, c in zip(texts, sampler.drawn, strict=True)
+    )
+    ranked = [
+        RankedGroup(prompt, attempts, GroupReward([1.0, 0.5, 0.25, 0.0], True))
+        for prompt, attempts in zip(prompts, groups, strict=True)
+    ]
+    samples = to_samples(ranked, "mean", mask_truncated=False)
+    trained: dict[int, tuple[list[int], list[float]]] = {}
+    for batch in policy.pack(samples, 64):
+        target_N = batch.target_U[batch.prediction_N]
+        ratio_N = (policy.logprobs(batch) - batch.behavior_logprobs_N).exp()
+        assert ratio_N.tolist() == pytest.approx([1.0] * len(ratio_N), abs=1e-3)
+        for number, index in enumerate(batch.samples):
+            mine = batch.sequence_N == number
+            trained[index] = (target_N[mine].tolist(), batch.behavior_logprobs_N[mine].tolist())
+    assert [trained[i][0] for i in range(8)] == [c.token_ids for c in sampler.drawn]
+    for i, completion in enumerate(sampler.drawn):
+        assert trained[i][1] == pytest.approx(completion.logprobs, rel=1e-6)
 
 
 def test_invariant_3_hostile_text_survives_for_the_judge_to_read() -> None:
