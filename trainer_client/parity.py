@@ -12,7 +12,7 @@ from trainer_client.rollout import prompt_sample, with_completion
 from trainer_client.samplers import Sampler
 from trainer_client.samples import Request, Sample
 
-NUM_PROMPTS, NUM_COMPLETIONS, NUM_TOKENS = 4, 2, 16
+NUM_PROMPTS, NUM_COMPLETIONS, NUM_TOKENS = 4, 4, 16
 MICRO_BATCH_TOKENS = 4096
 
 
