@@ -8,7 +8,6 @@ the table shows the training score (share of right answers) at its best and at i
 
 import json
 import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trainer_client.config import TrainConfig
 from trainer_client.groups import RankedGroup
-from trainer_client.metrics import Row, read_rows
+from trainer_client.metrics import Row
 from trainer_client.open_run import open_trainer
 
 WORDS = ["<end>", *"0123456789+="]

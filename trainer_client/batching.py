@@ -1,6 +1,6 @@
 """Samples → micro-batches of whole rows, without padding where the model allows it.
 
-`pack_shared` lays samples into one row as a tree: a prefix that several samples share (the prompt
+`pack_shared` lays samples into rows as trees: a prefix that several samples share (the prompt
 of a group, the system message of all) is computed once, and a mask lets every token see its own
 ancestors only. `pack_padded` gives each sample a row of its own, for models whose layers cannot
 take such a mask. Both keep, for every token that is trained on, the place whose hidden state
@@ -9,12 +9,13 @@ predicts it.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from torch import Tensor
 
 from trainer_client.samples import Sample
+
+MIN_ROW_TOKENS = 256  # rows shorter than this gain nothing
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class MicroBatch:
 
     Attributes:
         input_ids_BT, position_ids_BT: int64.
-        mask: bool (1, 1, T, T) for a tree, who sees whom; int64 (B, T) for padded rows.
+        mask: bool (B, 1, T, T) for trees, who sees whom; int64 (B, T) for padded rows.
         source_U: flat places b * T + t whose hidden states predict.
         target_U: the predicted token ids.
         prediction_N: which of the U predictions each trained token is.
@@ -58,22 +59,42 @@ class MicroBatch:
 
 
 def pack_shared(samples: Sequence[Sample], max_tokens: int) -> list[MicroBatch]:
-    """One tree row per micro-batch, of at most `max_tokens` tokens unless one sample is longer.
+    """Tree rows, as many to a micro-batch as `max_tokens` allows unless one sample is longer."""
+    clusters = clusters_of(samples, max_tokens)
+    row_tokens = min(max_tokens, max((cluster.size for cluster in clusters), default=0))
+    rows: list[_Tree] = []
+    for cluster in sorted(clusters, key=lambda cluster: -cluster.size):
+        row = next((row for row in rows if row.size + cluster.size <= row_tokens), _Tree())
+        if not row.samples:
+            rows.append(row)
+        for index in cluster.samples:
+            row.add(index, samples[index])
+    rows.sort(key=lambda row: -row.size)  # the first is the widest of its micro-batch
+    batches = []
+    while rows:
+        count = max(1, max_tokens // rows[0].size)
+        batches.append(tree_batch(samples, rows[:count]))
+        rows = rows[count:]
+    return batches
+
+
+def clusters_of(samples: Sequence[Sample], max_tokens: int) -> list["_Tree"]:
+    """Samples that share most of their tokens, together.
 
     In lexicographic order a sample shares its longest prefix with its neighbour, so a tree is built
-    by walking that order and keeping the path of the sample before.
+    by walking that order and keeping the path of the sample before. Attention costs a row's length
+    for every token in it, so a tree ends where the next sample shares less than half of its tokens
+    with it, and before it outgrows twice the longest sample.
     """
-    order = sorted(range(len(samples)), key=lambda i: samples[i].token_ids)
-    batches: list[MicroBatch] = []
-    tree = _Tree()
-    for index in order:
-        if tree.samples and tree.size_with(samples[index]) > max_tokens:
-            batches.append(tree.micro_batch(samples))
-            tree = _Tree()
-        tree.add(index, samples[index])
-    if tree.samples:
-        batches.append(tree.micro_batch(samples))
-    return batches
+    longest = max((len(sample.token_ids) for sample in samples), default=0)
+    limit = min(max_tokens, max(MIN_ROW_TOKENS, 2 * longest))
+    trees: list[_Tree] = []
+    for index in sorted(range(len(samples)), key=lambda i: samples[i].token_ids):
+        size, sample = len(samples[index].token_ids), samples[index]
+        if not trees or trees[-1].shared(sample) * 2 < size or trees[-1].size_with(sample) > limit:
+            trees.append(_Tree())
+        trees[-1].add(index, sample)
+    return trees
 
 
 class _Tree:
@@ -88,11 +109,19 @@ class _Tree:
         self.samples: list[int] = []
         self.paths: list[list[int]] = []
 
+    @property
+    def size(self) -> int:
+        return len(self.token_ids)
+
     def size_with(self, sample: Sample) -> int:
-        return len(self.token_ids) + len(sample.token_ids) - self._shared(sample)
+        return self.size + len(sample.token_ids) - self.shared(sample)
+
+    def shared(self, sample: Sample) -> int:
+        """How many of a sample's tokens are there already."""
+        return shared_prefix(self.last, sample.token_ids)
 
     def add(self, index: int, sample: Sample) -> None:
-        shared, first = self._shared(sample), len(self.token_ids)
+        shared, first = self.shared(sample), len(self.token_ids)
         self.token_ids += sample.token_ids[shared:]
         self.depths += range(shared, len(sample.token_ids))
         ancestors = self.path[:shared]
@@ -102,23 +131,27 @@ class _Tree:
         self.samples.append(index)
         self.paths.append(self.path)
 
-    def _shared(self, sample: Sample) -> int:
-        return shared_prefix(self.last, sample.token_ids)
-
-    def micro_batch(self, samples: Sequence[Sample]) -> MicroBatch:
-        size = len(self.token_ids)
-        mask_TT = torch.zeros(size, size, dtype=torch.bool)
+    def fill_mask(self, mask_TT: Tensor) -> None:
+        """Let every token see itself and its ancestors."""
         for first, end, ancestors in self.spans:
             mask_TT[first:end, ancestors] = True
             mask_TT[first:end, first:end] = torch.ones(end - first, end - first).tril().bool()
-        return micro_batch(
-            samples,
-            self.samples,
-            self.paths,
-            torch.tensor([self.token_ids]),
-            torch.tensor([self.depths]),
-            mask_TT[None, None],
-        )
+
+
+def tree_batch(samples: Sequence[Sample], trees: Sequence[_Tree]) -> MicroBatch:
+    """Trees as rows, padded on the right to the largest; padding sees itself alone."""
+    size = max(tree.size for tree in trees)
+    ids_BT = torch.zeros(len(trees), size, dtype=torch.long)
+    positions_BT = torch.zeros_like(ids_BT)
+    mask_BTT = torch.eye(size, dtype=torch.bool).repeat(len(trees), 1, 1)
+    paths = []
+    for row, tree in enumerate(trees):
+        ids_BT[row, : tree.size] = torch.tensor(tree.token_ids)
+        positions_BT[row, : tree.size] = torch.tensor(tree.depths)
+        tree.fill_mask(mask_BTT[row])
+        paths += [[row * size + node for node in path] for path in tree.paths]
+    chosen = [index for tree in trees for index in tree.samples]
+    return micro_batch(samples, chosen, paths, ids_BT, positions_BT, mask_BTT[:, None])
 
 
 def shared_prefix(left: Sequence[int], right: Sequence[int]) -> int:
@@ -194,15 +227,3 @@ def micro_batch(
 def trained_places(sample: Sample) -> Iterator[int]:
     """The places of the trained tokens; the first token of all has nothing to predict it."""
     return (t for t, trained in enumerate(sample.loss_mask) if trained and t > 0)
-
-
-def pad_share(batches: Sequence[MicroBatch]) -> float:
-    """The share of computed places that hold padding."""
-    places = sum(batch.input_ids_BT.numel() for batch in batches)
-    padding = sum(int((batch.mask == 0).sum()) for batch in batches if batch.mask.ndim == 2)
-    return padding / max(1, places)
-
-
-def num_tokens(samples: Sequence[Sample]) -> int:
-    """All tokens of all samples."""
-    return len(list(chain.from_iterable(sample.token_ids for sample in samples)))

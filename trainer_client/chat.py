@@ -33,6 +33,7 @@ class Chat:
         if not ends:
             raise ValueError("the model names no end token (eos_token_id): completions never stop")
         self.stop_ids: frozenset[int] = frozenset(ends)
+        self.control_words: list[str] = [w for w in tokenizer.all_special_tokens if len(w) > 1]
         template = str(tokenizer.chat_template)
         self.template_shows_tools = "tools" in template
         self.tool_format: ToolFormat = FORMATS[tool_format or guess_format(template)]
@@ -63,6 +64,12 @@ class Chat:
         """Tokens of text that came from the template, so none are added."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
+
+    def defused(self, text: str) -> str:
+        """Foreign text in which no control token of the model is left: a tool cannot end a turn."""
+        for word in self.control_words:
+            text = text.replace(word, f"{word[0]} {word[1:]}")
+        return text
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of tokens, special ones included."""

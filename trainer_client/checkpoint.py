@@ -73,7 +73,7 @@ def save_checkpoint(
         shutil.rmtree(growing, ignore_errors=True)
         raise CheckpointError(f"cannot write {final}: {error}") from error
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)  # the next save tries again
     return final
 
 

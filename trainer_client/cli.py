@@ -1,6 +1,7 @@
 """The `podium-train` command: read settings, train, say in one line what went wrong."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ def run(arguments: Sequence[str]) -> int:
     from trainer_client.watch import open_watcher
 
     silence_libraries()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a ctrl-C
     try:
         with (
             open_watcher(config) as watcher,

@@ -26,7 +26,6 @@ class LoraConfig(Section):
 
     rank: int = Field(16, ge=1, description="Rank of the adapters.")
     alpha: int = Field(32, ge=1, description="Scale; the update is alpha / rank x B A.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapters.")
     targets: str | list[str] = Field(
         "all-linear", description="Modules that get adapters, as peft names them."
     )

@@ -17,7 +17,7 @@ from trainer_client.checkpoint import (
 )
 from trainer_client.config import TrainConfig
 from trainer_client.errors import RankError
-from trainer_client.metrics import JsonlFile, Listener, drop_rows_after
+from trainer_client.metrics import JsonlFile, Listener, drop_rows_after, read_rows
 from trainer_client.parity import ParityError, check_parity
 from trainer_client.policy import Policy, PolicyError, load_policy
 from trainer_client.reward_client import RankClient
@@ -68,7 +68,7 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
     with ExitStack() as stack:
         check_trackers(config)
         task = open_task(config.task.name, config.task.options)
-        checkpoint = find_checkpoint(config.out, resume)
+        checkpoint = find_checkpoint(config, resume)
         state = read_state(checkpoint) if checkpoint else RunState()
         check_service(config.service)
         client = stack.enter_context(
@@ -109,15 +109,14 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
         )
         prompts = [rollout.prompt_ids(prompt) for prompt in (*task.train, *task.held_out)]
         sync.push(state.policy_version)
-        if servers is not None:
-            watcher.phase("comparing sampler and policy")
-            check_parity(
-                policy,
-                sampler,
-                prompts,
-                bound=config.sampler.parity_bound,
-                max_tokens=config.sampler.max_tokens,
-            )
+        watcher.phase("comparing sampler and policy")
+        check_parity(
+            policy,
+            sampler,
+            prompts,
+            bound=config.sampler.parity_bound,
+            max_tokens=config.sampler.max_tokens,
+        )
         trackers = open_trackers(config, state.step)
         prepare_folder(config, state)
         metrics, timings = open_listeners(config, trackers)
@@ -138,13 +137,34 @@ def open_listeners(
     return [metrics, *trackers], Together([timings, *(Prefixed(t, TIME) for t in trackers)])
 
 
-def find_checkpoint(out: Path, resume: bool) -> Path | None:
-    if resume:  # one that was killed before its first checkpoint starts again
-        found = checkpoints(out / "checkpoints")
+def find_checkpoint(config: TrainConfig, resume: bool) -> Path | None:
+    """Where to go on from; None for a new run, and for one killed before its first checkpoint.
+
+    Raises:
+        StartError: If `out` holds a run and --resume is not said, or it was another run.
+    """
+    if resume:
+        check_same_run(config)
+        found = checkpoints(config.out / "checkpoints")
         return found[-1] if found else None
-    if (out / "metrics.jsonl").exists():
-        raise StartError(f"{out} already holds a run: add --resume or choose another --out")
+    if read_rows(config.out / "metrics.jsonl"):
+        raise StartError(f"{config.out} already holds a run: add --resume or choose another --out")
     return None
+
+
+def check_same_run(config: TrainConfig) -> None:
+    """Refuse to go on with another model, task or seed than the run began with."""
+    path = config.out / "config.yaml"
+    if not path.is_file():
+        return
+    began = yaml.safe_load(path.read_text())
+    now = config.model_dump(mode="json")
+    for name in ("model", "task", "seed"):
+        if began.get(name) != now[name]:
+            raise StartError(
+                f"{name} {now[name]} is not what {config.out} began with ({began.get(name)}):"
+                " resume with the same, or choose another --out"
+            )
 
 
 def open_sampler(

@@ -294,7 +294,7 @@ def with_adapter(model: Any, config: ModelConfig, weights: Path | None) -> Any:
         task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
+        lora_dropout=0.0,  # the sampler has none, and ratios compare the two
         target_modules=lora.targets,
     )
     return get_peft_model(model, settings)

@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    CliImplicitFlag,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -34,7 +35,9 @@ class _CommandLine(BaseSettings, TrainConfig):
 
     model_config = SettingsConfigDict(extra="forbid", validate_default=True)
 
-    resume: bool = Field(False, description="Go on from the last checkpoint in `out`.")
+    resume: CliImplicitFlag[bool] = Field(
+        False, description="Go on from the last checkpoint in `out`."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -68,7 +71,6 @@ def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, bool]:
             _cli_exit_on_error=False,
             _cli_avoid_json=True,
             _cli_parse_none_str="null",
-            _cli_implicit_flags=True,
             **recipe,
         )
     except ValidationError as error:

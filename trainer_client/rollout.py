@@ -202,7 +202,7 @@ class Rollout:
         for conversation in talking:
             for call_id, call in conversation.calls_by_id():
                 text = f"error: {call}" if isinstance(call, BadToolCall) else next(results)
-                message = {"role": "tool", "content": text}
+                message = {"role": "tool", "content": self.chat.defused(text)}
                 conversation.raw_messages.append(message)
                 conversation.messages.append({**message, "tool_call_id": call_id})
             self._lead_on(conversation)

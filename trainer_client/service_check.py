@@ -40,7 +40,9 @@ def check_service(config: ServiceConfig) -> str:
             " or name another one with --service URL"
         ) from error
     if response.status_code in (401, 403):
-        raise ServiceCheckFailed(f"{url} refuses the API key: set PODIUM_API_KEY to one of its keys")
+        raise ServiceCheckFailed(
+            f"{url} refuses the API key: set PODIUM_API_KEY to one of its keys"
+        )
     return usable_judge(config.judge, read_judges(url, response))
 
 

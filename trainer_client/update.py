@@ -27,9 +27,10 @@ class UpdateStats:
     Attributes:
         loss: the loss that was differentiated.
         grad_norm: before clipping, the last optimizer step's.
-        k3: mean estimate of KL(behavior, policy) per token before the first optimizer step.
+        k3: mean estimate of KL(behavior, policy) per token over the first pass; before any step,
+            if there is one mini-batch.
         effective_share: effective sample size of the importance weights over the number of tokens,
-            in (0, 1]; likewise before the first step, as is max_ratio.
+            in (0, 1]; over the first pass, as is max_ratio.
         max_ratio: the largest policy / behavior ratio of a token.
         clipped_share: share of trained tokens whose gradient the clip took away.
         masked_sequences: sequences left out because their mean ratio was out of bounds.

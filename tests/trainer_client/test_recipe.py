@@ -106,7 +106,7 @@ def test_lists_nested_sections_and_nothing_are_said_on_the_command_line(recipe: 
         recipe,
         *("--sampler.urls", "http://a:1,http://b:2", "--model.lora.rank", "4"),
         *("--task.options", "held_out=9", "--loss.sequence_ratio_bounds", "[0.7,1.4]"),
-        *("--log.tensorboard", "--rollout.mask_truncated", "--out", "runs/x"),
+        *("--log.tensorboard", "true", "--rollout.mask_truncated", "true", "--out", "runs/x"),
     )
     assert config.sampler.urls == ["http://a:1", "http://b:2"]
     assert config.model.lora is not None
