@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from service import config
 from service.cli import app
 from service.database import open_engine
 from service.schemas import DEFAULT_DEADLINE_S
+from trainer_client.config import TrainConfig
+from trainer_client.tasks import open_task
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "docker/service.Dockerfile").read_text()
@@ -101,3 +104,58 @@ def test_a_stopping_container_has_time_for_the_longest_default_deadline() -> Non
 @pytest.mark.parametrize("name", ["service", "postgres", "judge"])
 def test_every_service_comes_back_after_a_crash(name: str) -> None:
     assert COMPOSE["services"][name]["restart"] == "unless-stopped"
+
+
+TRAINER_DOCKERFILE = (ROOT / "docker/trainer.Dockerfile").read_text()
+RECIPE = TrainConfig.model_validate(yaml.safe_load((ROOT / "docker/train.yaml").read_text()))
+
+
+def test_the_trainer_image_copies_what_exists_and_runs_what_the_package_installs() -> None:
+    copied = re.findall(r"^COPY (.*) \S+$", TRAINER_DOCKERFILE, re.MULTILINE)
+    paths = [path for line in copied for path in line.split()]
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    command = re.search(r'^ENTRYPOINT \["podium-train"\]$', TRAINER_DOCKERFILE, re.MULTILINE)
+    assert command
+    assert 'podium-train = "trainer_client.__main__:main"' in (ROOT / "pyproject.toml").read_text()
+    assert "useradd --create-home --uid 10001 podium" in TRAINER_DOCKERFILE
+    assert re.search(r"^USER podium$", TRAINER_DOCKERFILE, re.MULTILINE)
+
+
+def test_vllm_is_a_stage_of_its_own_and_the_trainer_does_not_install_it() -> None:
+    stages = re.findall(r"^FROM (\S+) AS (\w+)$", TRAINER_DOCKERFILE, re.MULTILINE)
+    assert {name for _, name in stages} == {"policy", "trainer"}
+    assert "'.[trainer]'" in TRAINER_DOCKERFILE.split("AS trainer")[1]
+    built = {name: COMPOSE["services"][name]["build"]["target"] for name in ("policy", "trainer")}
+    assert built == {"policy": "policy", "trainer": "trainer"}
+
+
+def test_the_recipe_of_compose_fits_the_servers_that_compose_starts() -> None:
+    policy, trainer = COMPOSE["services"]["policy"], COMPOSE["services"]["trainer"]
+    words = policy["command"]
+    flags = {
+        word: value
+        for word, value in pairwise(words)
+        if word.startswith("--") and not value.startswith("--")
+    }
+    assert flags["--model"] == RECIPE.model.path
+    assert flags["--served-model-name"] == RECIPE.sampler.model_name
+    assert RECIPE.model.lora
+    assert RECIPE.model.lora.rank <= int(flags["--max-lora-rank"])
+    assert RECIPE.sampler.max_tokens < int(flags["--max-model-len"])
+    assert RECIPE.sampler.urls == ["http://policy:8000"]
+    mounts = [volume.split(":")[1] for volume in policy["volumes"] + trainer["volumes"]]
+    assert mounts.count(str(RECIPE.sampler.weights_dir)) == 2
+    assert trainer["environment"]["PODIUM_URL"] == "http://service:8000"
+
+
+def test_the_recipe_and_the_prompts_of_compose_are_mounted_where_they_are_named() -> None:
+    trainer = COMPOSE["services"]["trainer"]
+    source, target, _ = trainer["volumes"][0].split(":")
+    [recipe] = trainer["command"]
+    prompts = RECIPE.task.options["path"]
+    for path in (recipe, prompts):
+        assert (ROOT / "docker" / source / Path(path).relative_to(target)).is_file()
+    here = ROOT / "docker" / Path(prompts).name
+    assert len(open_task(RECIPE.task.name, {"path": str(here)}).train) == 4
+    assert any(volume.endswith(f":{RECIPE.out.parent}") for volume in trainer["volumes"])

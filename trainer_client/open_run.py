@@ -19,7 +19,7 @@ from trainer_client.config import TrainConfig
 from trainer_client.errors import RankError
 from trainer_client.metrics import JsonlFile, Listener, drop_rows_after, read_rows
 from trainer_client.parity import ParityError, check_parity
-from trainer_client.policy import Policy, PolicyError, load_policy
+from trainer_client.policy import Policy, PolicyError, check_model_path, load_policy
 from trainer_client.reward_client import RankClient
 from trainer_client.rollout import PromptTooLong, Rollout
 from trainer_client.samplers import Sampler, SamplerError
@@ -67,6 +67,7 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
     """Everything a run needs, closed again when the block ends."""
     with ExitStack() as stack:
         check_trackers(config)
+        check_model_path(config.model.path)
         task = open_task(config.task.name, config.task.options)
         checkpoint = find_checkpoint(config, resume)
         state = read_state(checkpoint) if checkpoint else RunState()

@@ -229,6 +229,23 @@ def same(left: Tensor, right: Tensor, tolerance: float | None = None) -> bool:
     return bool((left.float() - right.float()).abs().max() <= tolerance * scale)
 
 
+def check_model_path(path: str) -> None:
+    """Say early that a model's folder is not there; a hub's name is left to transformers.
+
+    Raises:
+        PolicyError: If the path is no folder with a config.json, and cannot be a hub's name either.
+    """
+    folder = Path(path)
+    if folder.exists():
+        if not (folder / "config.json").is_file():
+            raise PolicyError(f"model.path {path!r} holds no config.json: name a model's folder")
+    elif path.startswith((".", "/", "~")) or path.count("/") > 1:
+        raise PolicyError(
+            f"model.path {path!r}: there is no such folder; `python -m trainer_client.smollm2 DIR`"
+            " fetches a small model"
+        )
+
+
 def load_policy(
     config: ModelConfig,
     *,

@@ -25,7 +25,7 @@ from trainer_client.config import ModelConfig
 from trainer_client.groups import RankedGroup
 from trainer_client.metrics import read_rows
 from trainer_client.open_run import StartError
-from trainer_client.policy import read_model
+from trainer_client.policy import PolicyError, read_model
 from trainer_client.service_check import ServiceCheckFailed
 from trainer_client.train import TrainingStopped
 
@@ -255,7 +255,8 @@ def test_a_first_step_that_cannot_be_ranked_at_all_stops_the_run(tmp_path: Path)
 
 
 def test_a_service_that_does_not_answer_is_said_before_the_model_is_loaded(tmp_path: Path) -> None:
-    recipe = settings(tmp_path, "http://127.0.0.1:9", model={"path": "/nowhere"})
+    recipe = settings(tmp_path, "http://127.0.0.1:9")
+    (tmp_path / "model/model.safetensors").unlink()
     with pytest.raises(ServiceCheckFailed, match=r"http://127.0.0.1:9 does not answer .*--service"):
         train(recipe)
 
@@ -264,4 +265,21 @@ def test_an_unknown_judge_is_said_at_the_start(tmp_path: Path, service_url: str)
     recipe = settings(tmp_path, service_url)
     recipe["service"]["judge"] = "solomon"
     with pytest.raises(ServiceCheckFailed, match="'solomon' is not configured: there are taste"):
+        train(recipe)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/nowhere", "there is no such folder; `python -m trainer_client.smollm2 DIR` fetches"),
+        (".models/none", "there is no such folder"),
+        ("{folder}", "holds no config.json"),
+    ],
+)
+def test_a_missing_model_is_said_first(
+    tmp_path: Path, service_url: str, path: str, words: str
+) -> None:
+    recipe = settings(tmp_path, service_url)
+    recipe["model"]["path"] = path.format(folder=tmp_path)
+    with pytest.raises(PolicyError, match=words):
         train(recipe)

@@ -1,6 +1,5 @@
 """Trackers are told every number once, under names that do not collide."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,9 @@ from trainer_client.open_run import open_listeners
 from trainer_client.trackers import (
     Prefixed,
     TrackerError,
-    check_trackers,
     need_package,
     open_trackers,
 )
-
-needs_wandb = pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -74,13 +70,6 @@ def test_a_tracker_without_its_package_is_an_error_that_says_what_to_install() -
         need_package("log.wandb", "no_such_one")
 
 
-@pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed")
-def test_wandb_is_missed_before_anything_is_opened(tmp_path: Path) -> None:
-    with pytest.raises(TrackerError, match="pip install wandb"):
-        check_trackers(ranked.config(tmp_path, log=LogConfig(wandb="project")))
-
-
-@needs_wandb
 @pytest.mark.filterwarnings("default")
 def test_wandb_keeps_the_same_run_over_a_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
