@@ -58,7 +58,7 @@ class MicroBatch:
         return MicroBatch(**(vars(self) | moved))
 
 
-def pack_shared(samples: Sequence[Sample], max_tokens: int) -> list[MicroBatch]:
+def pack_shared(samples: Sequence[Sample], max_tokens: int) -> Iterator[MicroBatch]:
     """Tree rows, as many to a micro-batch as `max_tokens` allows unless one sample is longer."""
     clusters = clusters_of(samples, max_tokens)
     row_tokens = min(max_tokens, max((cluster.size for cluster in clusters), default=0))
@@ -70,12 +70,10 @@ def pack_shared(samples: Sequence[Sample], max_tokens: int) -> list[MicroBatch]:
         for index in cluster.samples:
             row.add(index, samples[index])
     rows.sort(key=lambda row: -row.size)  # the first is the widest of its micro-batch
-    batches = []
     while rows:
         count = max(1, max_tokens // rows[0].size)
-        batches.append(tree_batch(samples, rows[:count]))
+        yield tree_batch(samples, rows[:count])
         rows = rows[count:]
-    return batches
 
 
 def clusters_of(samples: Sequence[Sample], max_tokens: int) -> list["_Tree"]:
@@ -135,7 +133,9 @@ class _Tree:
         """Let every token see itself and its ancestors."""
         for first, end, ancestors in self.spans:
             mask_TT[first:end, ancestors] = True
-            mask_TT[first:end, first:end] = torch.ones(end - first, end - first).tril().bool()
+            mask_TT[first:end, first:end] = torch.ones(
+                end - first, end - first, dtype=torch.bool
+            ).tril()
 
 
 def tree_batch(samples: Sequence[Sample], trees: Sequence[_Tree]) -> MicroBatch:
@@ -164,10 +164,9 @@ def shared_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     return shared
 
 
-def pack_padded(samples: Sequence[Sample], max_tokens: int) -> list[MicroBatch]:
+def pack_padded(samples: Sequence[Sample], max_tokens: int) -> Iterator[MicroBatch]:
     """One row per sample, longest first, padded on the right within `max_tokens` a micro-batch."""
     order = sorted(range(len(samples)), key=lambda i: -len(samples[i].token_ids))
-    batches = []
     while order:
         longest = len(samples[order[0]].token_ids)
         rows = max(1, max_tokens // longest)
@@ -183,8 +182,7 @@ def pack_padded(samples: Sequence[Sample], max_tokens: int) -> list[MicroBatch]:
             list(range(row * longest, row * longest + len(samples[index].token_ids)))
             for row, index in enumerate(chosen)
         ]
-        batches.append(micro_batch(samples, chosen, paths, ids_BT, positions_BT, mask_BT))
-    return batches
+        yield micro_batch(samples, chosen, paths, ids_BT, positions_BT, mask_BT)
 
 
 def micro_batch(

@@ -3,9 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
 from trainer_client.tool_calls import FORMATS, ToolCall, ToolFormat
 
 Message = Mapping[str, Any]
+
+
+class ChatError(Exception):
+    """The chat template refuses a conversation; one line that says why and what to do."""
 
 
 class Chat:
@@ -44,9 +50,15 @@ class Chat:
             messages = [self._with_calls_written(message) for message in messages]
             if tools:
                 messages, tools = with_tools_told(messages, self.tool_format.tell(tools)), None
-        text: str = self.tokenizer.apply_chat_template(
-            list(messages), tools=tools, add_generation_prompt=True, tokenize=False
-        )
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                list(messages), tools=tools, add_generation_prompt=True, tokenize=False
+            )
+        except TemplateError as error:
+            raise ChatError(
+                f"the model's chat template takes no such messages ({error}): change the task's"
+                " prompts, or take another model"
+            ) from error
         return text
 
     def _with_calls_written(self, message: Message) -> Message:

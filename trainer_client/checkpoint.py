@@ -13,6 +13,7 @@ import pickle
 import random
 import shutil
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,18 +83,6 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())
 
 
-def latest_checkpoint(folder: Path) -> Path:
-    """The newest whole checkpoint.
-
-    Raises:
-        CheckpointError: If there is none.
-    """
-    found = checkpoints(folder)
-    if not found:
-        raise CheckpointError(f"{folder} holds no checkpoint: start without --resume")
-    return found[-1]
-
-
 def read_state(checkpoint: Path) -> RunState:
     """The part that is needed before the weights."""
     try:
@@ -109,8 +98,9 @@ def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
         CheckpointError: If a file is missing or belongs to another model.
     """
     try:
-        optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
-        restore_rng(torch.load(checkpoint / "rng.pt", weights_only=True))
+        load = partial(torch.load, map_location="cpu", weights_only=True)
+        optimizer.load_state_dict(load(checkpoint / "optimizer.pt"))
+        restore_rng(load(checkpoint / "rng.pt"))
     except UNREADABLE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{checkpoint} cannot be resumed from: {reason}") from error
@@ -134,19 +124,23 @@ def restore_rng(state: dict[str, Any]) -> None:
     name, keys, place, has_gauss, gauss = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), place, has_gauss, gauss))
     torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    for device, kept in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(kept, device)
 
 
 def flush(folder: Path) -> None:
     """Have the disk keep every file below a folder, and the names."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            flush_file(path)
         else:
             flush_folder(path)
     flush_folder(folder)
+
+
+def flush_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:

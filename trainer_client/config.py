@@ -6,19 +6,24 @@ line as `--section.name value`, and refused by name when the value does not fit.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # As `loss.LOSSES` and `advantages.ADVANTAGES`, which import torch: a test holds them together.
 LossName = Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo", "reinforce", "rft"]
 AdvantageName = Literal["mean", "group_std", "batch_std", "leave_one_out", "best"]
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Section(BaseModel):
     """Part of a recipe: unknown names are refused, values must be of their type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class LoraConfig(Section):
@@ -52,6 +57,15 @@ class ModelConfig(Section):
     tool_format: Literal["hermes", "llama3_json"] | None = Field(
         None, description="How the model writes tool calls; null: as its chat template says."
     )
+
+    @model_validator(mode="after")
+    def _small_steps_must_count(self) -> "ModelConfig":
+        if self.dtype == "bfloat16" and self.lora is None:
+            raise ValueError(
+                "dtype bfloat16 rounds small updates of all weights away: take float32 (autocast"
+                " still multiplies in bfloat16), or lora"
+            )
+        return self
 
 
 class TaskConfig(Section):
@@ -116,8 +130,9 @@ class LossConfig(Section):
     """From advantages to a gradient."""
 
     name: LossName = Field("dapo", description="One of trainer_client.loss.LOSSES.")
-    advantages: AdvantageName = Field(
-        "mean", description="One of trainer_client.advantages.ADVANTAGES."
+    advantages: AdvantageName | None = Field(
+        None,
+        description="One of advantages.ADVANTAGES; null: `best` for rft, else `mean`.",
     )
     clip_low: float | None = Field(
         None, ge=0, le=1, description="Clip below 1 - this; null: the loss's own."
@@ -125,7 +140,9 @@ class LossConfig(Section):
     clip_high: float | None = Field(
         None, ge=0, description="Clip above 1 + this; null: the loss's own."
     )
-    ratio_cap: float = Field(3.0, ge=1, description="No token's importance weight exceeds this.")
+    ratio_cap: float = Field(
+        3.0, ge=1, description="Largest importance weight of a token; gspo and cispo clip theirs."
+    )
     sequence_ratio_bounds: tuple[float, float] | None = Field(
         (0.5, 2.0), description="Sequences whose geometric mean ratio is outside are left out."
     )
@@ -153,7 +170,7 @@ class OptimizerConfig(Section):
     decay: Literal["constant", "linear"] = Field(
         "constant", description="Hold the rate, or lower it to 0 over the run."
     )
-    betas: tuple[float, float] = Field((0.9, 0.99), description="Adam's averages.")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.99), description="Adam's averages, in [0, 1).")
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     passes: int = Field(1, ge=1, description="Times that a rollout is gone through.")
@@ -194,8 +211,8 @@ class TrainConfig(Section):
     model: ModelConfig
     task: TaskConfig
     out: Path = Field(Path("runs/latest"), description="Folder of this run's files.")
-    steps: int = Field(100, ge=1, description="Optimizer rollouts to make.")
-    seed: int = Field(0, ge=0, description="Decides order, draws and adapters.")
+    steps: int = Field(100, ge=1, description="Rollouts to make and learn from.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Decides order, draws and adapters.")
     service: ServiceConfig = ServiceConfig()
     sampler: SamplerConfig = SamplerConfig()
     rollout: RolloutConfig = RolloutConfig()

@@ -47,7 +47,7 @@ def podium_service(folder: Path) -> Iterator[str]:
         yield wait_for_url(service, log)
     finally:
         service.terminate()
-        service.wait()
+        service.wait(READY_S)
 
 
 def wait_for_url(service: subprocess.Popen[bytes], log: Path) -> str:

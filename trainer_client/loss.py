@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+MAX_LOG_RATIO = 20.0  # beyond it a ratio is capped anyway, and its square must stay finite
+
 Denominator = Literal["tokens", "sequences", "sequences_x_max_tokens"]
 KlEstimator = Literal["k1", "k2", "k3"]
 
@@ -30,7 +32,8 @@ class LossInputs:
         sequence_N: int64, the sequence of each token, in [0, num_sequences).
         num_sequences: how many sequences there are.
         clip_low, clip_high: ratios below 1 - clip_low or above 1 + clip_high are clipped.
-        ratio_cap: no ratio counts more than this (truncated importance sampling).
+        ratio_cap: no token's ratio counts more than this (truncated importance sampling), where
+            the loss has none of its own: gspo and cispo clip theirs.
     """
 
     policy_logprobs_N: Tensor
@@ -44,7 +47,8 @@ class LossInputs:
 
     @property
     def ratio_N(self) -> Tensor:
-        return (self.policy_logprobs_N - self.behavior_logprobs_N).exp()
+        log_ratio_N = self.policy_logprobs_N - self.behavior_logprobs_N
+        return log_ratio_N.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,8 @@ def reinforce(inputs: LossInputs) -> LossOutputs:
 
 
 def rft(inputs: LossInputs) -> LossOutputs:
-    """`-max(A, 0) log p`: imitation of what did well. With advantages `best`, supervised training
-    on the best of each group; with `mean`, REINFORCE without its pushes away.
+    """`-max(A, 0) log p`: imitation of what did well. With advantages `best`, its own, supervised
+    training on the best of each group; with `mean`, REINFORCE without its pushes away.
 
     Source:
         Yuan et al. 2023, arXiv:2308.01825 (rejection sampling fine-tuning).
@@ -133,12 +137,13 @@ def rft(inputs: LossInputs) -> LossOutputs:
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss function, what its sum is divided by, and the clip bounds it was published with."""
+    """A loss function, what its sum is divided by, and what it was published with."""
 
     function: LossFunction
     denominator: Denominator
     clip_low: float = 0.2
     clip_high: float = 0.28
+    advantages: str = "mean"
 
 
 LOSSES: dict[str, Loss] = {
@@ -148,7 +153,7 @@ LOSSES: dict[str, Loss] = {
     "gspo": Loss(sequence_ratio, "sequences", 3e-4, 4e-4),
     "cispo": Loss(cispo, "tokens", 1.0, 1.0),
     "reinforce": Loss(reinforce, "tokens"),
-    "rft": Loss(rft, "tokens"),
+    "rft": Loss(rft, "tokens", advantages="best"),
 }
 
 

@@ -1,24 +1,29 @@
 """A config → a `Trainer` with all its parts. What can be known to be wrong is said here."""
 
 import random
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import reduce
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 
+from trainer_client.chat import ChatError
 from trainer_client.checkpoint import (
     CheckpointError,
     RunState,
     checkpoints,
+    flush_file,
     load_optimizer,
     read_state,
 )
 from trainer_client.config import TrainConfig
 from trainer_client.errors import RankError
 from trainer_client.metrics import JsonlFile, Listener, drop_rows_after, read_rows
-from trainer_client.parity import ParityError, check_parity
+from trainer_client.parity import NUM_PROMPTS, ParityError, check_parity
 from trainer_client.policy import Policy, PolicyError, check_model_path, load_policy
 from trainer_client.reward_client import RankClient
 from trainer_client.rollout import PromptTooLong, Rollout
@@ -27,7 +32,7 @@ from trainer_client.samplers.local import LocalSampler
 from trainer_client.samplers.vllm import VllmSampler
 from trainer_client.service_check import ServiceCheckFailed, check_service
 from trainer_client.tasks import open_task
-from trainer_client.tasks.task import TaskError
+from trainer_client.tasks.task import Prompt, TaskError
 from trainer_client.tool_runner import ToolRunner
 from trainer_client.trackers import (
     TIME,
@@ -38,6 +43,7 @@ from trainer_client.trackers import (
     open_trackers,
 )
 from trainer_client.train import Trainer, TrainingStopped, Watcher
+from trainer_client.update import UpdateError
 from trainer_client.vllm_check import open_servers
 from trainer_client.vllm_servers import VllmServers
 from trainer_client.weight_sync import FullReload, LoraSwap, SharedWeights, WeightSync
@@ -48,6 +54,7 @@ class StartError(Exception):
 
 
 KNOWN_ERRORS = (
+    ChatError,
     CheckpointError,
     ParityError,
     PolicyError,
@@ -59,6 +66,7 @@ KNOWN_ERRORS = (
     TaskError,
     TrackerError,
     TrainingStopped,
+    UpdateError,
 )
 
 
@@ -66,6 +74,7 @@ KNOWN_ERRORS = (
 def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iterator[Trainer]:
     """Everything a run needs, closed again when the block ends."""
     with ExitStack() as stack:
+        seed_everything(config.seed)
         check_trackers(config)
         check_model_path(config.model.path)
         task = open_task(config.task.name, config.task.options)
@@ -79,8 +88,6 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
         if config.sampler.kind == "vllm":
             watcher.phase("asking the sampler's servers")
             servers = stack.enter_context(open_servers(config.sampler))
-        torch.manual_seed(config.seed)
-        random.seed(config.seed)
         watcher.phase("loading the model")
         policy = load_policy(
             config.model,
@@ -108,7 +115,7 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
             max_tokens=config.sampler.max_tokens,
             context=min(policy.context, servers.max_model_len) if servers else policy.context,
         )
-        prompts = [rollout.prompt_ids(prompt) for prompt in (*task.train, *task.held_out)]
+        prompts = checked_prompts(rollout, (*task.train, *task.held_out))
         sync.push(state.policy_version)
         watcher.phase("comparing sampler and policy")
         check_parity(
@@ -138,6 +145,27 @@ def open_listeners(
     return [metrics, *trackers], Together([timings, *(Prefixed(t, TIME) for t in trackers)])
 
 
+def seed_everything(seed: int) -> None:
+    """Before anything draws: a task may, and adapters do. The run's own draws go by step."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def checked_prompts(rollout: Rollout, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """The tokens of the first few prompts, after a look at all of them.
+
+    Raises:
+        PromptTooLong: If one leaves no room for a completion.
+    """
+    kept: list[list[int]] = []
+    for prompt in prompts:
+        ids = rollout.prompt_ids(prompt)
+        if len(kept) < NUM_PROMPTS:
+            kept.append(ids)
+    return kept
+
+
 def find_checkpoint(config: TrainConfig, resume: bool) -> Path | None:
     """Where to go on from; None for a new run, and for one killed before its first checkpoint.
 
@@ -157,14 +185,14 @@ def check_same_run(config: TrainConfig) -> None:
     """Refuse to go on with another model, task or seed than the run began with."""
     path = config.out / "config.yaml"
     if not path.is_file():
-        return
-    began = yaml.safe_load(path.read_text())
-    now = config.model_dump(mode="json")
-    for name in ("model", "task", "seed"):
-        if began.get(name) != now[name]:
+        raise StartError(f"{config.out} holds no run: check --out, or start without --resume")
+    began, now = yaml.safe_load(path.read_text()), config.model_dump(mode="json")
+    for name in ("model.path", "model.lora", "model.tool_format", "task.name", "seed"):
+        first, second = (reduce(dict.__getitem__, name.split("."), each) for each in (began, now))
+        if first != second:
             raise StartError(
-                f"{name} {now[name]} is not what {config.out} began with ({began.get(name)}):"
-                " resume with the same, or choose another --out"
+                f"{name} {second!r} is not what {config.out} began with ({first!r}): resume with"
+                " the same, or choose another --out"
             )
 
 
@@ -182,14 +210,26 @@ def open_sampler(
         timeout_s=settings.timeout_s,
     )
     base = settings.weights_dir
-    folder = base / config.out.name if base else config.out / "weights"
+    own_name = f"{config.out.name}-{zlib.crc32(str(config.out.resolve()).encode()):08x}"
+    folder = base / own_name if base else config.out / "weights"
     sync = LoraSwap if policy.is_lora else FullReload
     return sampler, sync(policy, sampler, folder, timeout_s=settings.admin_timeout_s)
 
 
 def prepare_folder(config: TrainConfig, state: RunState) -> None:
-    config.out.mkdir(parents=True, exist_ok=True)
+    """Make `out`, write the config, drop the rows of steps that are done again.
+
+    Raises:
+        StartError: If that cannot be done.
+    """
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    (config.out / "config.yaml").write_text(text)
-    for name in ("metrics.jsonl", "timings.jsonl"):
-        drop_rows_after(config.out / name, state.step if state.step else -1)
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        growing = config.out / ".config.yaml"
+        growing.write_text(text)
+        flush_file(growing)
+        growing.replace(config.out / "config.yaml")
+        for name in ("metrics.jsonl", "timings.jsonl"):
+            drop_rows_after(config.out / name, state.step if state.step else -1)
+    except (OSError, ValueError) as error:
+        raise StartError(f"out {config.out} cannot be used: {error}") from error

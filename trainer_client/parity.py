@@ -81,7 +81,7 @@ def sampled(sampler: Sampler, prompts: Sequence[Sequence[int]], max_tokens: int)
 def compare(policy: Policy, samples: list[Sample]) -> Parity:
     """The policy's logprobs of sampled tokens against the sampler's."""
     with policy.inference():
-        batches = policy.pack(samples, MICRO_BATCH_TOKENS)
+        batches = list(policy.pack(samples, MICRO_BATCH_TOKENS))
         policy_N = torch.cat([policy.logprobs(batch) for batch in batches])
     behavior_N = torch.cat([batch.behavior_logprobs_N for batch in batches])
     log_ratio_N = (policy_N - behavior_N).double()

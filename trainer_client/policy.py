@@ -93,10 +93,10 @@ class Policy:
         logits: Tensor = output.logits[:, -1]
         return logits
 
-    def pack(self, samples: list[Sample], max_tokens: int) -> list[MicroBatch]:
-        """Micro-batches in the form that this model takes."""
+    def pack(self, samples: list[Sample], max_tokens: int) -> Iterator[MicroBatch]:
+        """Micro-batches in the form that this model takes, each made when it is needed."""
         pack = pack_shared if self.shares_prefixes else pack_padded
-        return [batch.to(self.device) for batch in pack(samples, max_tokens)]
+        return (batch.to(self.device) for batch in pack(samples, max_tokens))
 
     def logprobs(self, batch: MicroBatch) -> Tensor:
         """Logprobs (N,) of the trained tokens of a micro-batch at the sampling temperature."""
@@ -278,6 +278,9 @@ def load_policy(
             reference = read_model(config.path, config).to(device).eval().requires_grad_(False)
         if not is_full:
             model = with_adapter(model, config, weights)
+    except (AssertionError, RuntimeError) as error:  # torch without that device
+        reason = str(error).strip().splitlines()[0]
+        raise PolicyError(f"model.device {config.device!r} cannot be used: {reason}") from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise PolicyError(f"model.path {path!r} cannot be loaded: {reason}") from error
@@ -321,6 +324,6 @@ def fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 products are faster than float32's here: GPUs, and CPUs with AMX or
     AVX512-BF16."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return device.type == "cpu" and bool(supported())

@@ -119,8 +119,11 @@ class Rollout:
             on_progress(done, len(prompts))
             return group
 
-        with ThreadPoolExecutor(min(MAX_THREADS, len(prompts))) as threads:
+        threads = ThreadPoolExecutor(min(MAX_THREADS, len(prompts)))
+        try:
             return list(threads.map(play_one, prompts))
+        finally:  # on an error or ctrl-C the others are not waited for
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """A prompt's tokens.

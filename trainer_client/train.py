@@ -10,11 +10,13 @@ from trainer_client.checkpoint import RunState, save_checkpoint
 from trainer_client.config import OptimizerConfig, TrainConfig
 from trainer_client.errors import RankError
 from trainer_client.groups import RankedGroup, to_samples, to_wire
+from trainer_client.loss import LOSSES
 from trainer_client.metrics import Listener, Row
 from trainer_client.policy import Policy
 from trainer_client.reward_client import RankClient
 from trainer_client.rollout import Rollout
 from trainer_client.rows import Clock, Gathered, metrics_row, timings_row
+from trainer_client.samplers import SamplerError
 from trainer_client.samples import Attempt
 from trainer_client.tasks.task import Prompt, PromptCursor, Task
 from trainer_client.update import UpdateStats, update
@@ -39,7 +41,7 @@ class Watcher(Protocol):
 
 
 class Trainer:
-    """One run. All parts come in through the constructor; `setup.open_trainer` makes them.
+    """One run. All parts come in through the constructor; `open_run.open_trainer` makes them.
 
     Args:
         state: where to start from; step 0 for a new run.
@@ -73,6 +75,7 @@ class Trainer:
         self.step = state.step
         self.policy_version = state.policy_version
         self.idle_steps = state.idle_steps
+        self.is_learning = False
         self.metrics = metrics
         self.timings = timings
         self.watcher = watcher
@@ -82,26 +85,37 @@ class Trainer:
 
         Raises:
             TrainingStopped: If nothing could be trained on for too long.
-            SamplerError, CheckpointError, RankError: If a part fails for good; the last checkpoint
-                stands.
+            SamplerError, CheckpointError, RankError, UpdateError: If a part fails for good. What
+                was learnt up to then is in a checkpoint, unless it failed within an update.
         """
         if self.step == 0:
             self._report(0, Gathered(), None, Clock())
         while self.step < self.config.steps:
-            self.step += 1
-            self.one_step()
+            self._step_or_save()
             if self.step % self.config.checkpoint.every == 0 or self.step == self.config.steps:
                 self.save()
 
+    def _step_or_save(self) -> None:
+        """One step; if it ends early with the weights untouched, save what was before it."""
+        before = self.state()
+        try:
+            self.one_step()
+        except (TrainingStopped, SamplerError, RankError, KeyboardInterrupt):
+            if not self.is_learning and before.step:
+                self.save(before)
+            raise
+
     def one_step(self) -> None:
         """Rollout, rank, update, sync, report."""
+        self.step += 1
+        self.is_learning = False
         clock = Clock()
         gathered = self.gather(clock)
         stats = None
         if gathered.kept:
             stats = self.learn(gathered.kept, clock)
-        self._count_idle(gathered)
         self._report(self.step, gathered, stats, clock)
+        self._count_idle(gathered, has_learnt=stats is not None)
 
     def gather(self, clock: Clock) -> Gathered:
         """Groups with signal: those without, or without a ranking, are replaced, within a bound."""
@@ -150,11 +164,11 @@ class Trainer:
     def learn(self, groups: Sequence[RankedGroup], clock: Clock) -> UpdateStats | None:
         """Update the policy on ranked groups and give the sampler the new weights."""
         config = self.config
-        samples = to_samples(
-            groups, config.loss.advantages, mask_truncated=config.rollout.mask_truncated
-        )
+        scheme = config.loss.advantages or LOSSES[config.loss.name].advantages
+        samples = to_samples(groups, scheme, mask_truncated=config.rollout.mask_truncated)
         if not samples:
             return None
+        self.is_learning = True
         with clock.time("update"):
             self.watcher.phase("update")
             for group in self.optimizer.param_groups:
@@ -193,24 +207,27 @@ class Trainer:
         known = [score for score in scores if score is not None]
         return statistics.fmean(known) if known else None
 
-    def save(self) -> None:
-        """Write a checkpoint."""
+    def state(self) -> RunState:
+        """Where the run is, the weights apart."""
+        return RunState(self.step, self.cursor.taken, self.policy_version, self.idle_steps)
+
+    def save(self, state: RunState | None = None) -> None:
+        """Write a checkpoint of the weights with this state; the present one if None."""
         self.watcher.phase("checkpoint")
-        state = RunState(self.step, self.cursor.taken, self.policy_version, self.idle_steps)
         save_checkpoint(
             self.config.out / "checkpoints",
             self.policy,
             self.optimizer,
-            state,
+            state or self.state(),
             self.config.checkpoint.keep,
         )
 
-    def _count_idle(self, gathered: Gathered) -> None:
-        self.idle_steps = 0 if gathered.kept else self.idle_steps + 1
+    def _count_idle(self, gathered: Gathered, *, has_learnt: bool) -> None:
+        self.idle_steps = 0 if has_learnt else self.idle_steps + 1
         reasons = [group.answer.error for group in gathered.seen if group.answer.error]
         first_step_lost = self.step == 1 and len(reasons) == len(gathered.seen)
         if first_step_lost or self.idle_steps >= self.config.max_idle_steps:
-            raise TrainingStopped(idle_message(self.idle_steps, len(gathered.seen), reasons))
+            raise TrainingStopped(idle_message(self.idle_steps, gathered, reasons))
 
     def _report(
         self, step: int, gathered: Gathered, stats: UpdateStats | None, clock: Clock
@@ -237,10 +254,15 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     return config.lr * warm * left
 
 
-def idle_message(idle_steps: int, num_groups: int, reasons: Sequence[RankError]) -> str:
+def idle_message(idle_steps: int, gathered: Gathered, reasons: Sequence[RankError]) -> str:
     if reasons:
-        why = f"{len(reasons)} of {num_groups} groups could not be ranked: {reasons[0]}"
+        why = f"{len(reasons)} of {len(gathered.seen)} groups could not be ranked: {reasons[0]}"
         return f"no group to train on in {idle_steps} steps; in the last one {why}"
+    if gathered.kept:
+        return (
+            f"no token to train on in {idle_steps} steps: every attempt was cut off; raise"
+            " sampler.max_tokens or say --rollout.mask_truncated false"
+        )
     return (
         f"no group to train on in {idle_steps} steps: every group's rewards were equal; raise"
         " rollout.group_size or sampler.temperature, or take an easier or harder task"

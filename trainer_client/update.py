@@ -20,13 +20,17 @@ from trainer_client.policy import Policy
 from trainer_client.samples import Sample
 
 
+class UpdateError(Exception):
+    """No step can be taken; one line that says why and what to do. The weights are untouched."""
+
+
 @dataclass(frozen=True)
 class UpdateStats:
     """What one call of `update` did, over its last pass through the samples.
 
     Attributes:
-        loss: the loss that was differentiated.
-        grad_norm: before clipping, the last optimizer step's.
+        loss: the loss that was differentiated, the mean over the mini-batches.
+        grad_norm: before clipping, likewise.
         k3: mean estimate of KL(behavior, policy) per token over the first pass; before any step,
             if there is one mini-batch.
         effective_share: effective sample size of the importance weights over the number of tokens,
@@ -48,7 +52,7 @@ class UpdateStats:
 
 
 class Tally:
-    """Sums over micro-batches, on the device until they are read."""
+    """Sums over micro-batches, in float64."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -57,7 +61,7 @@ class Tally:
     def add(self, **values: Tensor) -> None:
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, torch.zeros((), dtype=torch.float64)) + (
-                value.detach().double().cpu()
+                value.detach().cpu().double()
             )
 
     def get(self, name: str) -> float:
@@ -79,24 +83,24 @@ def update(
     """Take `passes` x `mini_batches` optimizer steps on the samples.
 
     Raises:
-        ValueError: If no token is to be trained on, or the gradient is not finite.
+        UpdateError: If no token is to be trained on, or the gradient is not finite.
     """
     parts = [list(samples[part::mini_batches]) for part in range(mini_batches)]
     parts = [part for part in parts if any(sample.num_loss_tokens for sample in part)]
     if not parts:
-        raise ValueError("no token to train on")
+        raise UpdateError("no token to train on")
     first: Tally | None = None
     for _ in range(passes):
-        tally, grad_norm = Tally(), 0.0
+        tally, grad_norms = Tally(), []
         for part in parts:
             accumulate(policy, part, config, max_completion_tokens, micro_batch_tokens, tally)
-            grad_norm = take_step(policy, optimizer, max_grad_norm)
+            grad_norms.append(take_step(policy, optimizer, max_grad_norm))
         first = first or tally
     assert first is not None
     tokens = first.get("tokens")
     return UpdateStats(
-        loss=tally.get("loss"),
-        grad_norm=grad_norm,
+        loss=tally.get("loss") / len(parts),
+        grad_norm=sum(grad_norms) / len(parts),
         k3=first.get("k3") / tokens,
         effective_share=first.get("ratio") ** 2 / (first.get("ratio_squared") * tokens),
         max_ratio=first.max_ratio,
@@ -185,12 +189,12 @@ def take_step(policy: Policy, optimizer: torch.optim.Optimizer, max_grad_norm: f
     """Clip the gradient, step, forget the gradient; returns its norm before clipping.
 
     Raises:
-        ValueError: If the gradient is not finite; the weights are then untouched.
+        UpdateError: If the gradient is not finite; the weights are then untouched.
     """
     norm = float(torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm))
     if not norm < float("inf"):
         optimizer.zero_grad(set_to_none=True)
-        raise ValueError(f"the gradient's norm is {norm}: lower optimizer.lr or loss.ratio_cap")
+        raise UpdateError(f"the gradient's norm is {norm}: lower optimizer.lr or loss.ratio_cap")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm

@@ -26,7 +26,15 @@ _T = TypeVar("_T")
 
 
 class Unavailable(SamplerError):
-    """No connection, no answer in time, 429 or 5xx: another try or server may do better."""
+    """No connection, no answer in time, 429 or 5xx: another try or server may do better.
+
+    Attributes:
+        status: the HTTP status; None if no answer came.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Refused(SamplerError):
@@ -112,7 +120,7 @@ class VllmServer:
         words = own_words(response)
         said = f"{where} answered {status}: {words}"
         if status in (408, 429) or status >= 500:
-            raise Unavailable(said)
+            raise Unavailable(said, status)
         if status in (401, 403):
             said += "; a server with --api-key needs it in VLLM_API_KEY here"
         is_no_route = status in (404, 405) and words in ("Not Found", "Method Not Allowed")

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import anyio
+from safetensors import SafetensorError
 from torch import Tensor
 
 from trainer_client.policy import Policy
@@ -21,7 +23,9 @@ from trainer_client.samplers import SamplerError
 from trainer_client.samplers.local import LocalSampler
 from trainer_client.samplers.vllm import VllmSampler
 from trainer_client.samplers.vllm_wire import Weights
-from trainer_client.vllm_servers import Refused, VllmServer
+from trainer_client.vllm_servers import Refused, Unavailable, VllmServer
+
+RETRY_AFTER_S = 1.0
 
 
 class WeightSync(Protocol):
@@ -93,7 +97,7 @@ class LoraSwap:
     async def _load(self, adapter: Pushed, server: VllmServer) -> None:
         body = {"lora_name": adapter.name, "lora_path": str(adapter.folder)}
         try:
-            await server.ask("/v1/load_lora_adapter", body, timeout_s=self.timeout_s)
+            await patiently(server, "/v1/load_lora_adapter", body, self.timeout_s)
         except SamplerError as error:
             raise SamplerError(
                 f"{error}: vLLM must see that folder under the same path and needs --enable-lora,"
@@ -160,7 +164,7 @@ class FullReload:
     def _call(self, path: str, body: object = None) -> None:
         async def one(server: VllmServer) -> None:
             try:
-                await server.ask(path, body, timeout_s=self.timeout_s)
+                await patiently(server, path, body, self.timeout_s)
             except SamplerError as error:
                 raise SamplerError(
                     f"{error}: to reload weights vLLM needs the environment"
@@ -172,6 +176,29 @@ class FullReload:
         self.sampler.servers.on_all(one)
 
 
+async def patiently(server: VllmServer, path: str, body: object, timeout_s: float) -> None:
+    """Ask for something that may be asked twice; once more after a broken answer, in one limit.
+
+    Raises:
+        SamplerError: If the server does not do it in time.
+    """
+    ends_at = anyio.current_time() + timeout_s
+    try:
+        await server.ask(path, body, timeout_s=timeout_s)
+    except Unavailable as error:
+        if error.status == 500:  # it tried and failed
+            raise
+        left_s = ends_at - anyio.current_time() - RETRY_AFTER_S
+        if left_s <= 0:
+            raise
+        await anyio.sleep(RETRY_AFTER_S)
+        try:
+            await server.ask(path, body, timeout_s=left_s)
+        except Refused as error:
+            if "already" not in str(error):  # the first try came through, its answer did not
+                raise
+
+
 def save(policy: Policy, folder: Path, version: int) -> Path:
     """Write what the servers load into a folder of its own."""
     path = folder / f"version-{version:06d}"
@@ -180,7 +207,7 @@ def save(policy: Policy, folder: Path, version: int) -> Path:
             policy.model.save_pretrained(path)
         else:
             policy.base.save_pretrained(path, state_dict=untied(policy.base.state_dict()))
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise SamplerError(f"sampler.weights_dir: cannot write {path}: {error}") from error
     return path
 

@@ -20,7 +20,10 @@ from trainer_client.policy import Policy
 from trainer_client.samples import Sample
 
 Pack = Callable[[list[Sample], int], list[MicroBatch]]
-PACKS: dict[str, Pack] = {"shared": pack_shared, "padded": pack_padded}
+PACKS: dict[str, Pack] = {
+    "shared": lambda samples, max_tokens: list(pack_shared(samples, max_tokens)),
+    "padded": lambda samples, max_tokens: list(pack_padded(samples, max_tokens)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +132,7 @@ def test_trees_hold_every_prefix_save_places_and_stay_within_the_budget(
 def test_padded_rows_stay_within_the_budget_unless_one_sample_is_longer(
     samples: list[Sample], max_tokens: int
 ) -> None:
-    batches = pack_padded(samples, max_tokens)
+    batches = list(pack_padded(samples, max_tokens))
     for batch in batches:
         rows, length = batch.input_ids_BT.shape
         assert rows * length <= max_tokens or rows == 1

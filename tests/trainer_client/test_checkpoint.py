@@ -17,7 +17,6 @@ from trainer_client.checkpoint import (
     CheckpointError,
     RunState,
     checkpoints,
-    latest_checkpoint,
     load_optimizer,
     read_state,
     save_checkpoint,
@@ -110,9 +109,9 @@ def test_a_half_written_checkpoint_is_not_there_and_is_written_over(saved: Saved
     (half / "weights").mkdir(parents=True)
     (half / "weights" / "left.bin").write_bytes(b"half")
     (folder / "step-000003").mkdir()  # without its state
-    assert latest_checkpoint(folder).name == "step-000001"
+    assert checkpoints(folder)[-1].name == "step-000001"
     path = save_checkpoint(folder, policy, optimizer, RunState(step=2), keep=2)
-    assert latest_checkpoint(folder) == path
+    assert checkpoints(folder)[-1] == path
     assert not half.exists()
     assert not (path / "weights" / "left.bin").exists()
 
@@ -172,12 +171,6 @@ def test_a_folder_that_cannot_be_made_is_one_line(saved: Saved, tmp_path: Path) 
     assert "\n" not in str(caught.value)
 
 
-def test_no_checkpoint_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(CheckpointError, match="holds no checkpoint: start without --resume"):
-            latest_checkpoint(folder)
-
-
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"steps": 3}', "\udcff"])
 def test_a_state_that_cannot_be_read_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "state.json").write_bytes(text.encode(errors="surrogateescape"))
@@ -204,7 +197,7 @@ DAMAGE: dict[str, Any] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_file_is_one_line(saved: Saved, name: str, damage: str) -> None:
     folder, policy, _ = saved
-    path = latest_checkpoint(folder)
+    path = checkpoints(folder)[-1]
     DAMAGE[damage](path / name)
     with pytest.raises(CheckpointError, match=r"step-000001 cannot be resumed from: ") as caught:
         load_optimizer(path, adam(policy))
@@ -214,4 +207,4 @@ def test_a_damaged_file_is_one_line(saved: Saved, name: str, damage: str) -> Non
 def test_another_models_optimizer_is_refused(saved: Saved, model: Path) -> None:
     folder, _, _ = saved
     with pytest.raises(CheckpointError, match="cannot be resumed from: "):
-        load_optimizer(latest_checkpoint(folder), adam(load(model)))
+        load_optimizer(checkpoints(folder)[-1], adam(load(model)))

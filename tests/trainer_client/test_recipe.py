@@ -263,3 +263,19 @@ def test_a_written_config_reads_back_as_it_was(recipe: Path, tmp_path: Path) -> 
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     assert read(path) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "rule"),
+    [
+        ("optimizer.lr", "inf", "finite number"),
+        ("sampler.timeout_s", "inf", "finite number"),
+        ("seed", str(2**70), "less than"),
+        ("model.dtype", "bfloat16", "bfloat16 rounds small updates of all weights away"),
+    ],
+)
+def test_values_that_would_fail_hours_later_are_refused(
+    setting: str, value: str, rule: str
+) -> None:
+    with pytest.raises(RecipeError, match=rule):
+        read_command_line(["addition", f"--{setting}", value])

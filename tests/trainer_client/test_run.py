@@ -20,7 +20,7 @@ from tests.service.process import Podium, running
 from tests.trainer_client.fake_service import failed, ranked, serve
 from tests.trainer_client.runs import Recorder, settings, start_process, train, write_judges
 from tests.trainer_client.tiny import naive_logprobs
-from trainer_client.checkpoint import latest_checkpoint
+from trainer_client.checkpoint import checkpoints
 from trainer_client.config import ModelConfig
 from trainer_client.groups import RankedGroup
 from trainer_client.metrics import read_rows
@@ -67,7 +67,7 @@ def test_invariant_10_a_run_killed_anywhere_resumes_to_the_same_metrics_bit_for_
     same = (unbroken / "run/metrics.jsonl").read_bytes()
     assert (killed / "run/metrics.jsonl").read_bytes() == same
     assert [row["step"] for row in read_rows(killed / "run/timings.jsonl")] == list(range(21))
-    weights = [latest_checkpoint(folder / "run/checkpoints") for folder in (unbroken, killed)]
+    weights = [checkpoints(folder / "run/checkpoints")[-1] for folder in (unbroken, killed)]
     files = [(path / "weights/model.safetensors").read_bytes() for path in weights]
     assert files[0] == files[1]
 
@@ -283,3 +283,47 @@ def test_a_missing_model_is_said_first(
     recipe["model"]["path"] = path.format(folder=tmp_path)
     with pytest.raises(PolicyError, match=words):
         train(recipe)
+
+
+class Interrupter(Recorder):
+    """Ctrl-C while the third step is being ranked."""
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+        if name == "rank" and len(self.rows) == 3:
+            raise KeyboardInterrupt
+
+
+def test_a_run_that_is_stopped_keeps_what_it_has_learnt(tmp_path: Path, service_url: str) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    changes: dict[str, Any] = {"steps": 4, "checkpoint": {"every": 100}}
+    train(settings(whole, service_url, **changes))
+    recipe = settings(stopped, service_url, **changes)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, watcher=Interrupter())
+    assert [path.name for path in checkpoints(stopped / "run/checkpoints")] == ["step-000002"]
+    train(recipe, resume=True)
+    same = (whole / "run/metrics.jsonl").read_bytes()
+    assert (stopped / "run/metrics.jsonl").read_bytes() == same
+
+
+def test_a_run_that_cuts_every_attempt_off_and_masks_them_stops(
+    tmp_path: Path, service_url: str
+) -> None:
+    recipe = settings(tmp_path, service_url, steps=9, max_idle_steps=2)
+    recipe["sampler"]["max_tokens"] = 1
+    recipe["rollout"]["mask_truncated"] = True
+    with pytest.raises(TrainingStopped, match=r"every attempt was cut off; raise sampler.max_tok"):
+        train(recipe)
+
+
+def test_resuming_where_no_run_is_says_so(tmp_path: Path, service_url: str) -> None:
+    with pytest.raises(StartError, match="holds no run: check --out"):
+        train(settings(tmp_path, service_url), resume=True)
+
+
+def test_resuming_with_another_seed_is_refused(tmp_path: Path, service_url: str) -> None:
+    train(settings(tmp_path, service_url, steps=1))
+    with pytest.raises(StartError, match=r"seed 7 is not what .* began with \(0\)"):
+        train(settings(tmp_path, service_url, steps=2, seed=7), resume=True)

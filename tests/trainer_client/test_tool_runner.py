@@ -1,5 +1,6 @@
 """Tools in processes of their own: whatever they do, the model gets words and the run goes on."""
 
+import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
@@ -110,3 +111,22 @@ def test_a_runner_that_was_never_used_closes_at_once() -> None:
     with ToolRunner(TOOLS, timeout_s=1.0):
         pass
     assert time.perf_counter() - started < 1
+
+
+def test_a_process_that_dies_between_calls_is_replaced() -> None:
+    others = set(multiprocessing.active_children())
+    with ToolRunner(TOOLS, timeout_s=20, num_processes=1) as runner:
+        assert run(runner, "add", a=1, b=2) == "3"
+        [worker] = set(multiprocessing.active_children()) - others
+        worker.kill()
+        worker.join()
+        assert run(runner, "add", a=2, b=2) == "4"
+
+
+def test_tools_do_not_see_the_keys_of_the_services_around_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PODIUM_API_KEY", "secret")
+    with ToolRunner(TOOLS, timeout_s=20, num_processes=1) as runner:
+        assert run(runner, "environment", variable="PODIUM_API_KEY") == "None"
+        assert run(runner, "environment", variable="PATH") != "None"

@@ -67,10 +67,14 @@ def nap(seconds: float) -> float:
     return time.time()
 
 
+def environment(variable: str) -> str | None:
+    return os.environ.get(variable)
+
+
 TOOLS = [
     Tool(function.__name__, "A tool.", {"type": "object", "properties": {}}, function)
     for function in (
         add, echo, fail, hang, die, leave, interrupt, unprintable, raise_unprintable,
-        half_a_character, long_text, nap,
+        half_a_character, long_text, nap, environment,
     )
 ]  # fmt: skip

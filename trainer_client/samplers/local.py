@@ -1,6 +1,7 @@
 """The policy itself as sampler: in this process, batched, with a KV cache."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -9,7 +10,10 @@ from transformers import DynamicCache
 
 from trainer_client.batching import shared_prefix
 from trainer_client.policy import Policy
+from trainer_client.samplers import SamplerError
 from trainer_client.samples import Completion, Request
+
+MAX_CACHE_TOKENS = 2**17  # keys and values of 135M parameters in float32: 6 GiB
 
 
 class LocalSampler:
@@ -42,11 +46,19 @@ class LocalSampler:
     def close(self) -> None:
         """Nothing to let go of."""
 
-    def _chunks(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Request indices, one per row, longest prompts together, `max_rows` at a time."""
+    def _chunks(self, requests: Sequence[Request]) -> Iterator[list[int]]:
+        """Request indices, one per row, similar prompts together; what fits the cache at once."""
         order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
-        rows = [i for i in order for _ in range(requests[i].num_completions)]
-        return [rows[at : at + self.max_rows] for at in range(0, len(rows), self.max_rows)]
+        rows: list[int] = []
+        for index in (i for i in order for _ in range(requests[i].num_completions)):
+            longest = len(requests[index].prompt_ids) + requests[index].max_tokens
+            is_full = len(rows) == self.max_rows or (len(rows) + 1) * longest > MAX_CACHE_TOKENS
+            if rows and is_full:
+                yield rows
+                rows = []
+            rows.append(index)
+        if rows:
+            yield rows
 
     def _decode(
         self, requests: Sequence[Request], rows: list[int], generator: torch.Generator
@@ -70,6 +82,11 @@ class LocalSampler:
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
                 stopped[row] = token in self.policy.chat.stop_ids
+                if not math.isfinite(logprob):
+                    raise SamplerError(
+                        f"the policy gives a token the logprob {logprob}: its weights are broken;"
+                        " lower optimizer.lr and resume from an earlier checkpoint"
+                    )
                 if not stopped[row] and len(tokens[row]) < requests[rows[row]].max_tokens:
                     keep.append(at)
             if not keep:

@@ -13,6 +13,7 @@ from trainer_client.samplers.vllm_wire import (
     GENERATE,
     Aborted,
     BadAnswer,
+    ForeignWeights,
     Weights,
     completions_body,
     generate_body,
@@ -144,14 +145,20 @@ async def sample_once(
     """
     path = GENERATE if server.gives_spans else COMPLETIONS
     body = generate_body if server.gives_spans else completions_body
-    response = await server.ask(
-        path, body(request, weights, settings), timeout_s=timeout_s, is_sampling=True
-    )
+    try:
+        response = await server.ask(
+            path, body(request, weights, settings), timeout_s=timeout_s, is_sampling=True
+        )
+    except Refused as error:
+        if error.status == 404 and weights.version and not error.is_no_route:
+            lost = "the server has restarted and gets new weights with the next version"
+            raise Unavailable(f"{error}: {lost}") from error
+        raise
     try:
         if server.gives_spans:
             return read_generate(response.content, request, weights, labels)
         return read_completions(response.content, request, weights)
-    except Aborted as error:
+    except (Aborted, ForeignWeights) as error:
         raise Unavailable(f"{server.url}{path}: {error}") from error
     except BadAnswer as error:
         raise Refused(f"{server.url}{path} gave no completion that can be used: {error}") from error

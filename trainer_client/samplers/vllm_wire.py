@@ -22,6 +22,10 @@ class BadAnswer(ValueError):
     """An answer that is no completion; says what is wrong with it."""
 
 
+class ForeignWeights(Exception):
+    """Tokens come from weights that this run did not push."""
+
+
 class Aborted(ValueError):
     """The server gave a completion up before it ended."""
 
@@ -229,7 +233,7 @@ def versions_of(spans: Sequence[Span], count: int, labels: Mapping[str, int]) ->
     versions: list[int] = []
     for span in spans:
         if span.version not in labels:
-            raise BadAnswer(
+            raise ForeignWeights(
                 f"tokens come from weights {span.version!r}, which this run did not push: the"
                 " server restarted or serves another run, too; go on with --resume"
             )
