@@ -1,6 +1,7 @@
 """The trainer with a real vLLM server and a real service: new weights arrive, numbers agree."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -111,18 +112,16 @@ def test_weights_change_under_sequences_in_flight(url: str, tmp_path: Path) -> N
         policy.chat.render([{"role": "user", "content": "Tell me a very long story."}], None)
     )
     with open_servers(SamplerConfig(kind="vllm", urls=[url])) as servers:
-        sampler = VllmSampler(
-            servers, stop_ids=sorted(policy.chat.stop_ids), temperature=1.0, timeout_s=120
-        )
+        sampler = VllmSampler(servers, stop_ids=[], temperature=1.0, timeout_s=120)
         sync = FullReload(policy, sampler, tmp_path, timeout_s=60)
         sync.push(0)
+        disturb(policy)
         groups: list[list[Completion]] = []
         thread = threading.Thread(
-            target=lambda: groups.extend(sampler.sample([Request(prompt, 3, 200)], seed=0))
+            target=lambda: groups.extend(sampler.sample([Request(prompt, 2, 1200)], seed=0))
         )
         thread.start()
-        time.sleep(1)
-        disturb(policy)
+        wait_until_running(url)
         sync.push(1)
         [fresh] = sampler.sample([Request(prompt, 1, 8)], seed=0)
         thread.join()
@@ -133,6 +132,15 @@ def test_weights_change_under_sequences_in_flight(url: str, tmp_path: Path) -> N
     assert set(fresh[0].policy_versions) == {1}
     assert parity.max_ratio == pytest.approx(1.0, abs=1e-2)
     print(f"\nparity after a swap in flight: {parity}")
+
+
+def wait_until_running(url: str) -> None:
+    """Until the server decodes something, as its metrics say."""
+    ends_at = time.monotonic() + 60
+    pattern = re.compile(r"^vllm:num_requests_running\S* ([1-9]\S*)$", re.MULTILINE)
+    while not pattern.search(httpx.get(f"{url}/metrics", trust_env=False).text):
+        assert time.monotonic() < ends_at, "the server never began"
+        time.sleep(0.05)
 
 
 def disturb(policy: Policy) -> None:
