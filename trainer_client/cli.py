@@ -15,8 +15,8 @@ def run(arguments: Sequence[str]) -> int:
     except RecipeError as error:
         return fail(str(error), 2)
     from trainer_client.checkpoint import checkpoints
+    from trainer_client.display.watch import open_watcher
     from trainer_client.open_run import KNOWN_ERRORS, open_trainer  # torch takes two seconds
-    from trainer_client.watch import open_watcher
 
     silence_libraries()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a ctrl-C
@@ -47,7 +47,7 @@ def silence_libraries() -> None:
 
 
 def fail(message: str, status: int) -> int:
-    from trainer_client.text import visible
+    from trainer_client.display.text import visible
 
     for line in message.splitlines():
         sys.stderr.write(f"podium-train: {visible(line)}\n")

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from trainer_client.history import Series, series
+from trainer_client.display.history import Series, series
+from trainer_client.display.text import BLOCKS
 from trainer_client.metrics import Row, read_rows
-from trainer_client.text import BLOCKS
 
 if TYPE_CHECKING:  # matplotlib takes a second
     from matplotlib.axes import Axes

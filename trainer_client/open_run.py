@@ -30,6 +30,8 @@ from trainer_client.rollout import PromptTooLong, Rollout
 from trainer_client.samplers import Sampler, SamplerError
 from trainer_client.samplers.local import LocalSampler
 from trainer_client.samplers.vllm import VllmSampler
+from trainer_client.samplers.vllm_check import open_servers
+from trainer_client.samplers.vllm_servers import VllmServers
 from trainer_client.service_check import ServiceCheckFailed, check_service
 from trainer_client.tasks import open_task
 from trainer_client.tasks.task import Prompt, TaskError
@@ -44,8 +46,6 @@ from trainer_client.trackers import (
 )
 from trainer_client.train import Trainer, TrainingStopped, Watcher
 from trainer_client.update import UpdateError
-from trainer_client.vllm_check import open_servers
-from trainer_client.vllm_servers import VllmServers
 from trainer_client.weight_sync import FullReload, LoraSwap, SharedWeights, WeightSync
 
 

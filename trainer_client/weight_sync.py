@@ -22,8 +22,8 @@ from trainer_client.policy import Policy
 from trainer_client.samplers import SamplerError
 from trainer_client.samplers.local import LocalSampler
 from trainer_client.samplers.vllm import VllmSampler
+from trainer_client.samplers.vllm_servers import Refused, Unavailable, VllmServer
 from trainer_client.samplers.vllm_wire import Weights
-from trainer_client.vllm_servers import Refused, Unavailable, VllmServer
 
 RETRY_AFTER_S = 1.0
 

@@ -19,8 +19,8 @@ from trainer_client.config import ModelConfig, SamplerConfig
 from trainer_client.parity import check_parity
 from trainer_client.policy import Policy, load_policy
 from trainer_client.samplers.vllm import VllmSampler
+from trainer_client.samplers.vllm_check import open_servers
 from trainer_client.samples import Completion, Request
-from trainer_client.vllm_check import open_servers
 from trainer_client.weight_sync import FullReload
 
 pytestmark = pytest.mark.vllm

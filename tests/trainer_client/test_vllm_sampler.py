@@ -13,6 +13,7 @@ from tests.trainer_client.fake_vllm import FakeVllm, Wire, fault
 from trainer_client.config import SamplerConfig
 from trainer_client.samplers import SamplerError
 from trainer_client.samplers.vllm import VllmSampler
+from trainer_client.samplers.vllm_check import open_servers
 from trainer_client.samplers.vllm_wire import (
     COMPLETIONS,
     GENERATE,
@@ -22,7 +23,6 @@ from trainer_client.samplers.vllm_wire import (
     versions_of,
 )
 from trainer_client.samples import Request
-from trainer_client.vllm_check import open_servers
 
 ASK = Request([1, 2, 3], 2, 3)
 LABELLED = Weights(4, "policy", "run-4")

@@ -12,11 +12,16 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from tests.trainer_client import ranked
-from trainer_client.completions import chosen, completions_lines, completions_view, shown_attempts
-from trainer_client.dashboard import seconds_left
-from trainer_client.history import History
-from trainer_client.text import BLOCKS, cut, duration, sparkline, visible
-from trainer_client.watch import Lines, Screen, open_watcher
+from trainer_client.display.completions import (
+    chosen,
+    completions_lines,
+    completions_view,
+    shown_attempts,
+)
+from trainer_client.display.dashboard import seconds_left
+from trainer_client.display.history import History
+from trainer_client.display.text import BLOCKS, cut, duration, sparkline, visible
+from trainer_client.display.watch import Lines, Screen, open_watcher
 
 FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800]")
 WIDTHS = pytest.mark.parametrize("width", [80, 120])

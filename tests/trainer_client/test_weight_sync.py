@@ -18,8 +18,8 @@ from trainer_client.config import SamplerConfig
 from trainer_client.policy import Policy
 from trainer_client.samplers import SamplerError
 from trainer_client.samplers.vllm import VllmSampler
+from trainer_client.samplers.vllm_check import open_servers
 from trainer_client.samples import Completion, Request
-from trainer_client.vllm_check import open_servers
 from trainer_client.weight_sync import FullReload, LoraSwap
 
 ASK = Request([1, 2, 3], 1, 3)

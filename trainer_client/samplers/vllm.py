@@ -8,6 +8,7 @@ from functools import partial
 import anyio
 
 from trainer_client.samplers import SamplerError
+from trainer_client.samplers.vllm_servers import Refused, Unavailable, VllmServer, VllmServers
 from trainer_client.samplers.vllm_wire import (
     COMPLETIONS,
     GENERATE,
@@ -22,7 +23,6 @@ from trainer_client.samplers.vllm_wire import (
     read_generate,
 )
 from trainer_client.samples import Completion, Request
-from trainer_client.vllm_servers import Refused, Unavailable, VllmServer, VllmServers
 
 
 class VllmSampler:

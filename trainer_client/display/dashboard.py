@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer_client.config import TrainConfig
-from trainer_client.history import History, series
-from trainer_client.text import (
+from trainer_client.display.history import History, series
+from trainer_client.display.text import (
     DASH,
     amount,
     cost,

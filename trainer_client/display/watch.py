@@ -11,10 +11,10 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from trainer_client.completions import completions_lines, completions_view
 from trainer_client.config import TrainConfig
 from trainer_client.curve import draw_run, text_curve
-from trainer_client.dashboard import (
+from trainer_client.display.completions import completions_lines, completions_view
+from trainer_client.display.dashboard import (
     MAX_WIDTH,
     about,
     bars,
@@ -24,10 +24,10 @@ from trainer_client.dashboard import (
     step_line,
     summary,
 )
+from trainer_client.display.history import History, series
+from trainer_client.display.text import cut, duration, visible
 from trainer_client.groups import RankedGroup
-from trainer_client.history import History, series
 from trainer_client.metrics import Row
-from trainer_client.text import cut, duration, visible
 
 
 class Screen:

@@ -12,10 +12,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from trainer_client.display.text import DASH, cut, visible
 from trainer_client.groups import RankedGroup
 from trainer_client.samples import Attempt
 from trainer_client.tasks.task import Prompt
-from trainer_client.text import DASH, cut, visible
 
 MAX_GROUPS = 3
 LINES_PER_CELL = 3

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ValidationError
 from trainer_client.config import SamplerConfig
 from trainer_client.samplers import SamplerError
 from trainer_client.samplers.vllm import sample_once
+from trainer_client.samplers.vllm_servers import Refused, Unavailable, VllmServer, VllmServers
 from trainer_client.samplers.vllm_wire import COMPLETIONS, GENERATE, Weights, neutral
 from trainer_client.samples import Request
-from trainer_client.vllm_servers import Refused, Unavailable, VllmServer, VllmServers
 
 PROBE = Request([1, 2, 3], 1, 1)  # any tokens will do
 
