@@ -1,6 +1,6 @@
 """Addition learnt from nothing by a 332k-parameter model: which settings climb, and which hold.
 
-    python -m benchmarks.from_scratch [--steps 1500] [--seeds 3]
+    python -m benchmarks.from_scratch [--steps 600] [--seeds 3]
 
 A service with its embedded default judge must be at --service. Each setting is run over the seeds;
 the table shows the training score (share of right answers) at its best and at its end.
@@ -28,15 +28,23 @@ from trainer_client.open_run import open_trainer
 
 WORDS = ["<end>", *"0123456789+="]
 TEMPLATE = "{{ messages[-1]['content'] | replace(' ', '') }}"
+BIG = {"prompts_per_step": 48, "group_size": 64, "max_refills": 0}
+STD_AND_KL = {"advantages": "group_std", "kl": "k3", "kl_coef": 0.02}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "group std, lr 1e-3": {
+    "plain: group std, lr 1e-3": {
         "loss": {"name": "grpo", "advantages": "group_std", "sequence_ratio_bounds": None},
         "optimizer": {"lr": 1e-3, "warmup_steps": 0, "max_grad_norm": 1e9},
     },
     "defaults, lr 1e-3": {"optimizer": {"lr": 1e-3}},
-    "defaults, lr 1e-3, decay": {"optimizer": {"lr": 1e-3, "decay": "linear"}},
     "defaults, lr 3e-4": {"optimizer": {"lr": 3e-4}},
-}
+    "48 x 64": {"rollout": BIG, "optimizer": {"lr": 3e-4}},
+    "48 x 64, group std, KL": {
+        "rollout": BIG, "loss": STD_AND_KL, "optimizer": {"lr": 3e-4}
+    },
+    "48 x 64, group std, KL, decay": {
+        "rollout": BIG, "loss": STD_AND_KL, "optimizer": {"lr": 3e-4, "decay": "linear"}
+    },
+}  # fmt: skip
 
 
 def save_model(folder: Path, seed: int) -> int:
@@ -110,7 +118,7 @@ def smooth(scores: Sequence[float], window: int = 50) -> list[float]:
 
 def main(
     service: Annotated[str, typer.Option(help="A service's URL.")] = "http://127.0.0.1:8000",
-    steps: int = 1500,
+    steps: int = 600,
     seeds: int = 3,
     only: Annotated[str, typer.Option(help="Settings whose name holds this.")] = "",
     out: Annotated[Path | None, typer.Option(help="Also write the scores as JSON.")] = None,

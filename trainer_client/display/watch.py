@@ -29,6 +29,8 @@ from trainer_client.display.text import cut, duration, visible
 from trainer_client.groups import RankedGroup
 from trainer_client.metrics import Row
 
+LOG_WIDTH = 72
+
 
 class Screen:
     """A live display, with completions scrolling away above it.
@@ -145,9 +147,11 @@ class Lines:
 
     def close(self) -> None:
         """Draw the curve, say where the files are."""
-        if self.is_begun:
-            for line in closing_lines(self.config, self.history):
-                self.say(line)
+        if not self.is_begun:
+            return
+        curve = text_curve(series(self.history.metrics, "held_out"), LOG_WIDTH)
+        for line in (*curve, *closing_lines(self.config, self.history)):
+            self.say(line)
 
     def say(self, line: str) -> None:
         self.file.write(line + "\n")
