@@ -30,19 +30,18 @@ WORDS = ["<end>", *"0123456789+="]
 TEMPLATE = "{{ messages[-1]['content'] | replace(' ', '') }}"
 BIG = {"prompts_per_step": 48, "group_size": 64, "max_refills": 0}
 STD_AND_KL = {"advantages": "group_std", "kl": "k3", "kl_coef": 0.02}
+STEADY = {"lr": 3e-4, "decay": "constant"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain: group std, lr 1e-3": {
         "loss": {"name": "grpo", "advantages": "group_std", "sequence_ratio_bounds": None},
-        "optimizer": {"lr": 1e-3, "warmup_steps": 0, "max_grad_norm": 1e9},
+        "optimizer": {"lr": 1e-3, "decay": "constant", "warmup_steps": 0, "max_grad_norm": 1e9},
     },
-    "defaults, lr 1e-3": {"optimizer": {"lr": 1e-3}},
-    "defaults, lr 3e-4": {"optimizer": {"lr": 3e-4}},
-    "48 x 64": {"rollout": BIG, "optimizer": {"lr": 3e-4}},
-    "48 x 64, group std, KL": {
-        "rollout": BIG, "loss": STD_AND_KL, "optimizer": {"lr": 3e-4}
-    },
+    "mean, lr 1e-3": {"optimizer": STEADY | {"lr": 1e-3}},
+    "mean, lr 3e-4": {"optimizer": STEADY},
+    "48 x 64, mean": {"rollout": BIG, "optimizer": STEADY},
+    "48 x 64, group std, KL": {"rollout": BIG, "loss": STD_AND_KL, "optimizer": STEADY},
     "48 x 64, group std, KL, decay": {
-        "rollout": BIG, "loss": STD_AND_KL, "optimizer": {"lr": 3e-4, "decay": "linear"}
+        "rollout": BIG, "loss": STD_AND_KL, "optimizer": STEADY | {"decay": "linear"}
     },
 }  # fmt: skip
 
