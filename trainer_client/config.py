@@ -167,8 +167,10 @@ class OptimizerConfig(Section):
 
     lr: float = Field(1e-5, gt=0, description="Learning rate after warm-up.")
     warmup_steps: int = Field(5, ge=0, description="Steps of linear warm-up.")
-    decay: Literal["linear", "constant"] = Field(
-        "linear", description="Lower the rate to 0 over the run, or hold it."
+    decay: Literal["constant", "linear"] = Field(
+        "constant",
+        description="Hold the rate, or lower it to 0 over the run, which held what a model learnt"
+        " from scratch.",
     )
     betas: tuple[Decay, Decay] = Field((0.9, 0.99), description="Adam's averages, in [0, 1).")
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
