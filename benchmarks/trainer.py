@@ -25,7 +25,8 @@ import typer
 from benchmarks.from_scratch import save_model
 from trainer_client.config import LossConfig, ModelConfig
 from trainer_client.groups import with_advantage
-from trainer_client.policy import Policy, load_policy
+from trainer_client.load import load_policy
+from trainer_client.policy import Policy
 from trainer_client.rollout import Rollout
 from trainer_client.samplers.local import LocalSampler
 from trainer_client.samples import Sample

@@ -10,10 +10,15 @@ branch in `trackers.open_trackers`.
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 Row = Mapping[str, float | int | str | None]
+
+
+class MetricsError(Exception):
+    """A row cannot be written; one line that says why and what to do."""
 
 
 class Listener(Protocol):
@@ -33,12 +38,18 @@ class JsonlFile:
         self._file = path.open("a", encoding="utf-8")
 
     def log(self, step: int, row: Row) -> None:
-        self._file.write(json.dumps({"step": step} | dict(row)) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(json.dumps({"step": step} | dict(row)) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise MetricsError(
+                f"{self.path} cannot be written: {error}: make room, then add --resume"
+            ) from error
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # a row that could not be written was refused already
+            self._file.close()
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

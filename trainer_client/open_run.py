@@ -20,11 +20,12 @@ from trainer_client.checkpoint import (
     load_optimizer,
     read_state,
 )
-from trainer_client.config import TrainConfig
+from trainer_client.config import OptimizerConfig, TrainConfig
 from trainer_client.errors import RankError
-from trainer_client.metrics import JsonlFile, Listener, drop_rows_after, read_rows
+from trainer_client.load import PolicyError, check_model_path, load_policy
+from trainer_client.metrics import JsonlFile, Listener, MetricsError, drop_rows_after, read_rows
 from trainer_client.parity import NUM_PROMPTS, ParityError, check_parity
-from trainer_client.policy import Policy, PolicyError, check_model_path, load_policy
+from trainer_client.policy import Policy
 from trainer_client.reward_client import RankClient
 from trainer_client.rollout import PromptTooLong, Rollout
 from trainer_client.samplers import Sampler, SamplerError
@@ -56,6 +57,7 @@ class StartError(Exception):
 KNOWN_ERRORS = (
     ChatError,
     CheckpointError,
+    MetricsError,
     ParityError,
     PolicyError,
     PromptTooLong,
@@ -95,13 +97,7 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
             needs_reference=config.loss.kl != "none",
             weights=checkpoint / "weights" if checkpoint else None,
         )
-        optimizer = torch.optim.AdamW(
-            policy.parameters(),
-            lr=config.optimizer.lr,
-            betas=config.optimizer.betas,
-            weight_decay=config.optimizer.weight_decay,
-            fused=True,
-        )
+        optimizer = open_optimizer(config.optimizer, policy)
         if checkpoint:
             load_optimizer(checkpoint, optimizer)
         sampler, sync = open_sampler(config, policy, servers)
@@ -134,6 +130,16 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
             config, task=task, policy=policy, optimizer=optimizer, rollout=rollout, client=client,
             sync=sync, state=state, metrics=metrics, timings=timings, watcher=watcher,
         )  # fmt: skip
+
+
+def open_optimizer(config: OptimizerConfig, policy: Policy) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        policy.parameters(),
+        lr=config.lr,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
 
 
 def open_listeners(

@@ -75,6 +75,7 @@ class Trainer:
         self.step = state.step
         self.policy_version = state.policy_version
         self.idle_steps = state.idle_steps
+        self.saved_step = state.step
         self.is_learning = False
         self.metrics = metrics
         self.timings = timings
@@ -101,7 +102,7 @@ class Trainer:
         try:
             self.one_step()
         except (TrainingStopped, SamplerError, RankError, KeyboardInterrupt):
-            if not self.is_learning and before.step:
+            if not self.is_learning and before.step > self.saved_step:
                 self.save(before)
             raise
 
@@ -213,14 +214,16 @@ class Trainer:
 
     def save(self, state: RunState | None = None) -> None:
         """Write a checkpoint of the weights with this state; the present one if None."""
+        state = state or self.state()
         self.watcher.phase("checkpoint")
         save_checkpoint(
             self.config.out / "checkpoints",
             self.policy,
             self.optimizer,
-            state or self.state(),
+            state,
             self.config.checkpoint.keep,
         )
+        self.saved_step = state.step
 
     def _count_idle(self, gathered: Gathered, *, has_learnt: bool) -> None:
         self.idle_steps = 0 if has_learnt else self.idle_steps + 1

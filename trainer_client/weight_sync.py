@@ -58,14 +58,11 @@ class Pushed:
     folder: Path
 
 
-class LoraSwap:
-    """Every version is an adapter with a fresh name, loaded before the last one is let go.
-
-    The first push is an adapter, too, though it changes nothing then: a server that takes none
-    says so before the first step.
+class ToServers:
+    """What both ways to vLLM servers need.
 
     Args:
-        folder: for the adapters, under the same path on the servers; emptied now.
+        folder: for new weights, under the same path on the servers; emptied now.
         timeout_s: the limit of one call.
     """
 
@@ -76,7 +73,20 @@ class LoraSwap:
         self.sampler = sampler
         self.timeout_s = timeout_s
         self._folder = emptied(folder)
-        self._run = secrets.token_hex(4)  # names of other runs may still be loaded
+        self._run = secrets.token_hex(4)  # tells this run's weights from another's
+
+
+class LoraSwap(ToServers):
+    """Every version is an adapter with a fresh name, loaded before the last one is let go.
+
+    The first push is an adapter, too, though it changes nothing then: a server that takes none
+    says so before the first step.
+    """
+
+    def __init__(
+        self, policy: Policy, sampler: VllmSampler, folder: Path, *, timeout_s: float
+    ) -> None:
+        super().__init__(policy, sampler, folder, timeout_s=timeout_s)
         self._live: list[Pushed] = []
 
     def push(self, version: int) -> None:
@@ -116,24 +126,16 @@ class LoraSwap:
                 raise
 
 
-class FullReload:
+class FullReload(ToServers):
     """All weights go through a folder into the running servers, which pause meanwhile.
 
     Sequences in flight keep their tokens and go on with the new weights.
-
-    Args:
-        folder: for the weights, under the same path on the servers; emptied now.
-        timeout_s: the limit of one call.
     """
 
     def __init__(
         self, policy: Policy, sampler: VllmSampler, folder: Path, *, timeout_s: float
     ) -> None:
-        self.policy = policy
-        self.sampler = sampler
-        self.timeout_s = timeout_s
-        self._folder = emptied(folder)
-        self._run = secrets.token_hex(4)  # tells this run's weights from another's
+        super().__init__(policy, sampler, folder, timeout_s=timeout_s)
         self._last: Path | None = None
 
     def push(self, version: int) -> None:

@@ -16,8 +16,9 @@ from tests.integration.vllm_server import vllm_server
 from tests.service.process import running
 from trainer_client.cli import run
 from trainer_client.config import ModelConfig, SamplerConfig
+from trainer_client.load import load_policy
 from trainer_client.parity import check_parity
-from trainer_client.policy import Policy, load_policy
+from trainer_client.policy import Policy
 from trainer_client.samplers.vllm import VllmSampler
 from trainer_client.samplers.vllm_check import open_servers
 from trainer_client.samples import Completion, Request

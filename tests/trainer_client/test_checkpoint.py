@@ -22,7 +22,8 @@ from trainer_client.checkpoint import (
     save_checkpoint,
 )
 from trainer_client.config import LoraConfig, LossConfig, ModelConfig
-from trainer_client.policy import Policy, load_policy
+from trainer_client.load import load_policy
+from trainer_client.policy import Policy
 from trainer_client.update import update
 
 LORA = LoraConfig(rank=2, alpha=4)

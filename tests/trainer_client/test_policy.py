@@ -22,14 +22,9 @@ from tests.trainer_client.tiny import (
 )
 from trainer_client import policy as policy_module
 from trainer_client.config import LoraConfig, ModelConfig
-from trainer_client.policy import (
-    Policy,
-    PolicyError,
-    can_share_prefixes,
-    chunked_logprobs,
-    head_is_plain,
-    load_policy,
-)
+from trainer_client.load import PolicyError, load_policy
+from trainer_client.policy import Policy, chunked_logprobs
+from trainer_client.probes import can_share_prefixes, head_is_plain
 from trainer_client.samples import Sample
 
 PROMPT = [5, 9, 14, 7, 30, 11, 8, 21, 40, 13, 6, 3]

@@ -23,9 +23,9 @@ from tests.trainer_client.tiny import naive_logprobs
 from trainer_client.checkpoint import checkpoints
 from trainer_client.config import ModelConfig
 from trainer_client.groups import RankedGroup
-from trainer_client.metrics import read_rows
+from trainer_client.load import PolicyError, read_model
+from trainer_client.metrics import JsonlFile, MetricsError, read_rows
 from trainer_client.open_run import StartError
-from trainer_client.policy import PolicyError, read_model
 from trainer_client.service_check import ServiceCheckFailed
 from trainer_client.train import TrainingStopped
 
@@ -327,3 +327,35 @@ def test_resuming_with_another_seed_is_refused(tmp_path: Path, service_url: str)
     train(settings(tmp_path, service_url, steps=1))
     with pytest.raises(StartError, match=r"seed 7 is not what .* began with \(0\)"):
         train(settings(tmp_path, service_url, steps=2, seed=7), resume=True)
+
+
+class InterrupterAtCheckpoint(Interrupter):
+    """Ctrl-C in the step after a checkpoint; remembers which folder that was."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder, self.inode = folder, 0
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+        if name == "rank" and len(self.rows) == 3:
+            [found] = checkpoints(self.folder)
+            self.inode = found.stat().st_ino
+        super().phase(name, done, total)
+
+
+def test_a_stop_does_not_write_a_checkpoint_again_that_is_there(
+    tmp_path: Path, service_url: str
+) -> None:
+    recipe = settings(tmp_path, service_url, steps=4, checkpoint={"every": 2, "keep": 1})
+    watcher = InterrupterAtCheckpoint(tmp_path / "run/checkpoints")
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, watcher=watcher)
+    [kept] = checkpoints(tmp_path / "run/checkpoints")
+    assert (kept.name, kept.stat().st_ino) == ("step-000002", watcher.inode)
+
+
+def test_a_row_that_finds_a_full_disk_is_one_line_and_closing_hides_nothing() -> None:
+    file = JsonlFile(Path("/dev/full"))
+    with pytest.raises(MetricsError, match=r"^/dev/full cannot be written: .* then add --resume$"):
+        file.log(1, {"reward_mean": 0.5})
+    file.close()
