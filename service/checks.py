@@ -1,11 +1,10 @@
 """Deterministic criteria: (trajectory, reference) -> pass or fail. The judge that needs no LLM.
 
 To add a check: subclass `Check` with a `check: Literal["its_name"]` and the fields it needs, write
-`holds`, and add the class to `AnyCheck`. Config and the checks judge find it there.
+`holds`, and add the class to `AnyCheck`. Config and the checks judge find it there. Checks meant as
+gates before an LLM judge are in `gates`.
 """
 
-import unicodedata
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,12 +13,16 @@ import jsonschema.exceptions
 import jsonschema.validators
 import orjson
 import regex
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY
 
+from service.check import Check, final_answer, normalised
 from service.errors import CheckFailed, ReferenceRequired
+from service.gates import NotEmpty, NotOpenerOnly, NotTruncated
 from service.schemas import Message, Trajectory
+
+__all__ = ["AnyCheck", "Check", "check_score", "failed_checks", "final_answer"]
 
 REGEX_TIMEOUT_S = 0.2
 # Commas only between thousands; a minus only where it is no hyphen.
@@ -30,31 +33,6 @@ _NUMBER = regex.compile(
 )
 _FENCED = regex.compile(r"^```\w*\n(.*)\n```$", regex.DOTALL)
 _TOOL_ERROR = regex.compile(r"\s*(?:error\b|traceback \(most recent call last\))", regex.IGNORECASE)
-
-
-class Check(BaseModel):
-    """One criterion. `weight` is its share of the score; a `gate` floors the reward instead."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    check: str
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    gate: bool = False
-    needs_reference: ClassVar[bool] = False
-
-    @property
-    def label(self) -> str:
-        """The check and its settings, as an explanation names it: `max_words(120)`."""
-        settings = self.model_dump(exclude={"check", "weight", "gate"}, exclude_defaults=True)
-        return f"{self.check}({', '.join(map(str, settings.values()))})" if settings else self.check
-
-    @abstractmethod
-    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
-        """Whether the trajectory meets this criterion.
-
-        Raises:
-            CheckFailed: If that cannot be computed (a regex that runs away).
-        """
 
 
 class MatchesReference(Check):
@@ -75,7 +53,7 @@ class MatchesReference(Check):
         if self.how == "number":
             number = _last_number(reference)
             return number is not None and _last_number(answer) == number
-        answer, reference = _normalised(answer), _normalised(reference)
+        answer, reference = normalised(answer), normalised(reference)
         return answer == reference if self.how == "exact" else reference in answer
 
 
@@ -200,17 +178,12 @@ AnyCheck = Annotated[
     | MaxWords
     | MaxTurns
     | CallsTool
-    | NoToolErrors,
+    | NoToolErrors
+    | NotEmpty
+    | NotOpenerOnly
+    | NotTruncated,
     Field(discriminator="check"),
 ]
-
-
-def final_answer(trajectory: Trajectory) -> str:
-    """The text of the last assistant message; empty if there is none."""
-    for message in reversed(trajectory.messages):
-        if message.role == "assistant":
-            return message.text
-    return ""
 
 
 def failed_checks(
@@ -225,10 +198,6 @@ def check_score(criteria: Sequence[Check], failed: Sequence[Check]) -> float:
     total = sum(check.weight for check in criteria if not check.gate)
     lost = sum(check.weight for check in failed if not check.gate)
     return 1.0 - lost / total if total else 1.0
-
-
-def _normalised(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _last_number(text: str) -> Decimal | None:

@@ -5,25 +5,22 @@ messages are left out. Two trajectories with the same text here are the same to 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
 from itertools import takewhile
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
+from service.escape import clean, marked
 from service.schemas import Message, RankRequest, Tool, ToolCall, Trajectory
 
-_OUR_TAG = re.compile(
-    r"<(?=\s*/?\s*(?:trajectory|message|tool_call|tool_result|finish_reason|trimmed"
-    r"|task|reference|tools|shared_messages))",
-    re.IGNORECASE,
-)
-# Control characters, and the invisible "tag" characters that smuggle text past human eyes.
-_INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\U000E0000-\U000E007F]")
-_CONTROLS = bytes(i for i in range(128) if (i < 32 and i not in (9, 10, 13)) or i == 127)
+View = Literal["as_told", "actions_first"]
+Cleaner = Callable[[str], str]
+
+_LINE_ENDS = re.compile(r"[\n\x85\u2028\u2029]")
 _CUT_OFF = {"length": "length (the last message was cut off at the token limit)"}
 
 
@@ -44,62 +41,118 @@ class Transcript:
     members: list[list[int]]
 
 
-def transcribe(request: RankRequest, shown: Sequence[int]) -> Transcript:
-    """Render the trajectories with the indices `shown`."""
+def transcribe(
+    request: RankRequest, shown: Sequence[int], *, view: View = "as_told", datamark: bool = False
+) -> Transcript:
+    """Render the trajectories with the indices `shown`.
+
+    Args:
+        request: the group.
+        shown: indices of its trajectories.
+        view: `as_told` keeps the order of messages; `actions_first` shows tool calls and their
+            results before, and apart from, what was said.
+        datamark: put `escape.DATAMARK` before every run of whitespace in what trajectories say
+            (not in task, reference and tools).
+
+    Returns:
+        The transcript. Digests, their order and what is shared depend on neither option.
+    """
     blocks: dict[str, list[str]] = {}
     members: dict[str, list[int]] = {}
     for index in shown:
-        rendered = _blocks(request.trajectories[index])
+        rendered = _blocks(request.trajectories[index], clean)
         digest = sha256("\n".join(rendered).encode()).hexdigest()
         blocks[digest] = rendered
         members.setdefault(digest, []).append(index)
     digests = sorted(blocks)
-    columns = zip(*(blocks[digest][:-1] for digest in digests), strict=False)
-    shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+    num_shared = _num_shared([blocks[digest] for digest in digests])
+    if datamark or view == "actions_first":
+        cleaner = marked if datamark else clean
+        for digest in digests:
+            trajectory = request.trajectories[members[digest][0]]
+            blocks[digest] = _blocks(trajectory, cleaner)
+            if view == "actions_first":
+                blocks[digest][num_shared:] = _actions_first(trajectory, num_shared, cleaner)
+    shared = blocks[digests[0]][:num_shared] if digests else []
     return Transcript(
         context=_context(request, shared),
-        bodies=["\n".join(filter(None, blocks[digest][len(shared) :])) for digest in digests],
+        bodies=["\n".join(filter(None, blocks[digest][num_shared:])) for digest in digests],
         digests=digests,
         members=[members[digest] for digest in digests],
     )
 
 
-def clean(text: str) -> str:
-    """Text that cannot be taken for ours: our tags' `<` escaped, invisible characters replaced."""
-    if "<" in text:
-        text = _OUR_TAG.sub("&lt;", text)
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if text.isascii():  # the common case, three times as fast
-        raw = text.encode("ascii")
-        if len(raw.translate(None, _CONTROLS)) == len(raw):
-            return text
-    return _INVISIBLE.sub("\ufffd", text)
+def _num_shared(blocks: list[list[str]]) -> int:
+    """How many leading blocks all have in common; the last one of each does not count."""
+    columns = zip(*(each[:-1] for each in blocks), strict=False)
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
-def _blocks(trajectory: Trajectory) -> list[str]:
+def _blocks(trajectory: Trajectory, cleaner: Cleaner) -> list[str]:
     """One text per message; the last one, never shared, says how the trajectory ended."""
     blocks = [_tools(trajectory.tools)] if trajectory.tools else []
     answered: dict[str, str] = {}  # the calls so far, by id; agents do reuse ids
     for message in trajectory.messages:
-        blocks.append(_message(message, answered))
-        for call, number in _numbered(message.tool_calls or ()):
-            answered[call.id] = f'name="{_attribute(call.function.name)}"{number}'
-    reason = trajectory.finish_reason
-    blocks.append(
-        f"<finish_reason>{_CUT_OFF.get(reason, clean(reason))}</finish_reason>" if reason else ""
-    )
+        if message.role == "tool":
+            blocks.append(_result(message, answered, cleaner))
+        else:
+            parts = [cleaner(message.text)] if message.text else []
+            blocks.append(_message(message.role, parts + _calls(message, answered, cleaner)))
+    blocks.append(_end(trajectory, cleaner))
     return blocks
 
 
-def _message(message: Message, answered: dict[str, str]) -> str:
-    if message.role == "tool":
-        call = answered[message.tool_call_id or ""]
-        return f"<tool_result {call}>\n{clean(message.text)}\n</tool_result>"
-    parts = [clean(message.text)] if message.text else []
-    parts += [_call(call, number) for call, number in _numbered(message.tool_calls or ())]
+def _actions_first(trajectory: Trajectory, num_shared: int, cleaner: Cleaner) -> list[str]:
+    """The blocks after the shared ones, as what was done, what was said, and the end.
+
+    Users' words stay among what was said: without them the agent's make no sense.
+    """
+    tools = [_tools(trajectory.tools)] if trajectory.tools else []
+    start = max(0, num_shared - len(tools))
+    answered: dict[str, str] = {}
+    for message in trajectory.messages[:start]:
+        _calls(message, answered, cleaner)
+    actions, claims = [], []
+    for message in trajectory.messages[start:]:
+        if message.role == "tool":
+            actions.append(_result(message, answered, cleaner))
+            continue
+        actions += _calls(message, answered, cleaner)
+        if message.text:
+            claims.append(_message(message.role, [cleaner(message.text)]))
+    sections = [_section("actions", actions), _section("claims", claims)]
+    return [*tools[num_shared:], *sections, _end(trajectory, cleaner)]
+
+
+def _section(tag: str, parts: Sequence[str]) -> str:
     inner = "\n".join(parts)
-    return f'<message role="{message.role}">\n{inner}\n</message>'
+    return f"<{tag}>\n{inner}\n</{tag}>" if parts else f"<{tag}>none</{tag}>"
+
+
+def _end(trajectory: Trajectory, cleaner: Cleaner) -> str:
+    reason = trajectory.finish_reason
+    if not reason:
+        return ""
+    return f"<finish_reason>{_CUT_OFF.get(reason) or cleaner(reason)}</finish_reason>"
+
+
+def _message(role: str, parts: Sequence[str]) -> str:
+    inner = "\n".join(parts)
+    return f'<message role="{role}">\n{inner}\n</message>'
+
+
+def _result(message: Message, answered: dict[str, str], cleaner: Cleaner) -> str:
+    call = answered[message.tool_call_id or ""]
+    return f"<tool_result {call}>\n{cleaner(message.text)}\n</tool_result>"
+
+
+def _calls(message: Message, answered: dict[str, str], cleaner: Cleaner) -> list[str]:
+    """The message's calls as shown; `answered` learns how their results will name them."""
+    shown = []
+    for call, number in _numbered(message.tool_calls or ()):
+        shown.append(_call(call, number, cleaner))
+        answered[call.id] = f'name="{_attribute(call.function.name, cleaner)}"{number}'
+    return shown
 
 
 def _numbered(calls: Sequence[ToolCall]) -> list[tuple[ToolCall, str]]:
@@ -109,8 +162,8 @@ def _numbered(calls: Sequence[ToolCall]) -> list[tuple[ToolCall, str]]:
     return [(call, f' number="{number}"') for number, call in enumerate(calls, start=1)]
 
 
-def _call(call: ToolCall, number: str) -> str:
-    shown = clean(f"{call.function.name}({_arguments(call.function.arguments)})")
+def _call(call: ToolCall, number: str, cleaner: Cleaner) -> str:
+    shown = cleaner(f"{call.function.name}({_arguments(call.function.arguments)})")
     return f"<tool_call{number}>{shown}</tool_call>"
 
 
@@ -146,5 +199,5 @@ def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def _attribute(name: str) -> str:
-    return escape(clean(name).replace("\n", " ")[:128])
+def _attribute(name: str, cleaner: Cleaner) -> str:
+    return escape(_LINE_ENDS.sub(" ", cleaner(name))[:128])

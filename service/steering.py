@@ -1,0 +1,153 @@
+"""What an agent wrote or was given -> the ways in which it speaks to a judge instead of its task.
+
+A flag is evidence for people and for metrics, not a verdict. The patterns are in
+`steering_patterns`.
+"""
+
+import binascii
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+
+import regex
+
+from service.lookalikes import UNSEEN, fold
+from service.schemas import Message, Trajectory
+from service.steering_patterns import ANCHOR, PATTERNS
+
+# Many in a row, which NFKC would sort in quadratic time.
+_ACCENTS = regex.compile(r"\p{M}+")
+# s c o r e -> score
+_SPACED = re.compile(r"(?<!\w)(?:[^\W\d_][ .*-])+[^\W\d_](?!\w)")
+_SEPARATORS = str.maketrans("", "", " .*-")
+_MIN_RUN = 8
+# Where even the spaces between words were lost.
+_WORDS = re.compile(
+    r"(ignore|disregard|all|previous|prior|instructions|give|this|the|highest|full|best|score|marks"
+    r"|rank|rate|judge|grader|evaluator|note|dear|first|must|answer|response|as|to|me|you)"
+)
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{24,4000}={0,2}(?![A-Za-z0-9+/=])")
+_MAX_BASE64 = 32
+# Cheap signs that one of the two can occur at all: characters by class, a run of classes.
+_SPACING = bytes(97 if chr(i).isalpha() else 32 if chr(i) in " .*-" else 120 for i in range(256))
+_FIVE_SPACED = b"a a a a a"
+_BASE64_CLASSES = bytes(98 if chr(i).isalnum() or chr(i) in "+/" else 32 for i in range(256))
+_LONG_RUN = b"b" * 24
+# A judge at work says of itself what is steering when said to a judge.
+_OF_ITSELF = re.compile(
+    r"\b(?:i|we)(?:'ll|'d)?(?: (?:will|would|can|could|should|must|need to|have to|want to))?"
+    r" (?:give|assign|award|grant|output|return|score|rank|rate|grade|mark|judge|treat|accept|label"
+    r"|place|prefer|choose|pick|select)\b"
+)
+_WINDOW = 160
+# More than that is cut in the middle, as it would be for the judge.
+_MAX_CHARS = 150_000
+_ACCENTED = [*range(0xC0, 0x250), *range(0x1E00, 0x1F00)]
+# Their normal forms are long enough to be an attack of their own.
+_LONG_FORMS = dict.fromkeys((0xFDFA, 0xFDFB), " ")
+_PLAIN = _LONG_FORMS | {
+    code: form[0]
+    for code in _ACCENTED
+    if (form := unicodedata.normalize("NFD", chr(code)))[0].isascii()
+}
+
+
+def folded(text: str) -> str:
+    """The text as the patterns see it; disguises (NFKC forms, look-alikes, gaps) are off."""
+    text = text.lower()
+    if not text.isascii():
+        text = _ACCENTS.sub("", fold(text).replace(UNSEEN, "")).translate(_PLAIN)
+        text = unicodedata.normalize("NFKC", text).lower()
+    if not text.isascii() or _FIVE_SPACED in text.encode("ascii").translate(_SPACING):
+        text = _SPACED.sub(_joined, text)
+    return " ".join(text.split())
+
+
+def steers(text: str) -> list[str]:
+    """The names of the patterns found in `text`, sorted; also in what it holds as base64."""
+    seen = "\n".join(_suspect(folded(each)) for each in (text, *_decoded(text)))
+    if not seen.strip():
+        return []
+    seen = _OF_ITSELF.sub("\n", _middle_cut(seen))
+    return sorted(name for name, pattern in _COMPILED.items() if pattern.search(seen))
+
+
+def steering_flags(
+    trajectory: Trajectory, *, num_shared: int = 0, known: dict[str, list[str]] | None = None
+) -> list[str]:
+    """The names of the patterns found in what the agent wrote or its tools returned, sorted.
+
+    What users and the system said is left out: a task may well be about judging.
+
+    Args:
+        trajectory: the attempt.
+        num_shared: how many of its first messages to leave out, too: those that all trajectories
+            of the group share favour none of them.
+        known: texts looked at before, and added to: trajectories of a group repeat each other.
+    """
+    texts = (text for m in trajectory.messages[num_shared:] for text in _written(m))
+    known = {} if known is None else known
+    found: set[str] = set()
+    for text in texts:
+        if text not in known:
+            known[text] = steers(text)
+        found.update(known[text])
+    return sorted(found)
+
+
+def num_shared_messages(trajectories: Sequence[Trajectory]) -> int:
+    """How many first messages are equal in all trajectories."""
+    columns = zip(*(trajectory.messages for trajectory in trajectories), strict=False)
+    equal = takewhile(lambda column: all(each == column[0] for each in column), columns)
+    return sum(1 for _ in equal)
+
+
+def _suspect(text: str) -> str:
+    """The surroundings of all anchors in `text`, a line for each stretch."""
+    stretches: list[list[int]] = []
+    for anchor in _ANCHOR.finditer(text):
+        start, stop = max(0, anchor.start() - _WINDOW), anchor.end() + _WINDOW
+        if stretches and start <= stretches[-1][1]:
+            stretches[-1][1] = stop
+        else:
+            stretches.append([start, stop])
+    return "\n".join(text[start:stop] for start, stop in stretches)
+
+
+def _middle_cut(text: str) -> str:
+    half = _MAX_CHARS // 2
+    return text if len(text) <= _MAX_CHARS else f"{text[:half]}\n{text[-half:]}"
+
+
+def _written(message: Message) -> Iterator[str]:
+    if message.role in ("assistant", "tool"):
+        yield message.text
+    for call in message.tool_calls or ():
+        yield call.function.name
+        yield str(call.function.arguments)
+
+
+def _joined(run: re.Match[str]) -> str:
+    letters = run[0].translate(_SEPARATORS)
+    return _WORDS.sub(r" \1 ", letters) if len(letters) >= _MIN_RUN else letters
+
+
+def _decoded(text: str) -> Iterator[str]:
+    if _LONG_RUN not in text.encode("ascii", "replace").translate(_BASE64_CLASSES):
+        return
+    for number, run in enumerate(_BASE64.finditer(text)):
+        if number == _MAX_BASE64:
+            return
+        try:
+            yield binascii.a2b_base64(run[0] + "=" * (-len(run[0]) % 4)).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            continue
+
+
+def _compiled(patterns: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(fold(pattern).translate(_PLAIN) for pattern in patterns))
+
+
+_ANCHOR = _compiled([ANCHOR])
+_COMPILED = {name: _compiled(patterns) for name, patterns in PATTERNS.items()}
