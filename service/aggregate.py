@@ -1,90 +1,149 @@
-"""Verdicts -> score, stderr and reliability: a two-way layout of passes x trajectories.
+"""Verdicts -> score, stderr and reliability, each no surer than the judge can reproduce.
 
-A pass's mean is the judge's mood and is removed. What is left splits into what the trajectories
-account for (signal) and what no pass reproduces (noise).
-
-All arithmetic runs in the canonical order of trajectories and sums exactly (math.fsum), so that a
-permuted request gives the same bits; means are rounded to 12 digits so that equal is equal.
+`least_squares` splits scores into trajectories, passes and noise; `noise` tells what is known of
+the judge beforehand. All arithmetic runs in the canonical order of trajectories, so that a permuted
+request gives the same bits; means are rounded to 12 digits so that equal is equal.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import fsum, inf, sqrt
+from math import asin, fsum, inf, pi, sqrt
 
+import numpy as np
 from scipy.special import chdtrc, fdtrc
 
-SIGNAL_LEVEL = 0.10
+from service.least_squares import Array, Fit, Pass, least_squares, one_way
+from service.noise import FLAT_R, RATIOS_R, JudgeNoise, PastGroup, past_group, ratio_likelihood
+from service.strengths import Strengths
+
+SIGNAL_LEVEL = 0.05
 _ROUNDING = 1e-20  # mean squares below this are rounding of scores in [0, 1]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What the verdicts of one group say.
+    """What the verdicts of one group say; every list holds one value per distinct trajectory.
 
     Attributes:
-        means: per trajectory, the mean of its scores over the passes, in [0, 1].
+        means: estimated scores; a little outside [0, 1] where slots or moods moved them there.
         scores: the means shrunk toward the group mean by the reliability.
-        stderr: standard error of a mean, one for the group; None if it cannot be known.
+        stderr: standard errors of the means; None if they cannot be known.
         reliability: share of the variance between means that is signal, in [0, 1]; None if
             the noise is not known or comes from the configuration.
-        signal: whether the trajectories differ by more than noise explains (level .10).
+        signal: whether the trajectories differ by more than noise explains (level .05).
         trust: the reliability that shrinking used; equals `reliability` where that is known.
         scored: False where no judge was asked, and the scores stand for nothing.
+        worth: the share of pairs that one more pass is expected to put in their right order.
+        past: what the group tells about its judge; None where it tells nothing.
     """
 
     means: list[float]
     scores: list[float]
-    stderr: float | None
+    stderr: list[float] | None
     reliability: float | None
     signal: bool
     trust: float
     scored: bool = True
+    worth: float = 0.0
+    past: PastGroup | None = None
+
+    @property
+    def max_stderr(self) -> float:
+        """The largest standard error; infinite where it cannot be known."""
+        return max(self.stderr) if self.stderr else inf
 
 
-def estimate(scores: list[list[float]], noise_sd: float | None = None) -> Estimate:
-    """Estimate from the verdicts of one group.
+def estimate(num_items: int, passes: Sequence[Pass], noise: JudgeNoise | None = None) -> Estimate:
+    """Estimate from scored passes over all trajectories, or over subsets that connect them.
 
     Args:
-        scores: `scores[p][i]` of trajectory i in pass p; at least one pass and two trajectories.
-        noise_sd: standard deviation of one score of this judge, used where one pass cannot tell.
+        num_items: distinct trajectories, >= 2.
+        passes: `(order, scores)` per call.
+        noise: what is known of the judge. What it learnt from past groups is weighed with the
+            group's own residuals; what was configured is used only where one pass cannot tell.
 
     Source:
-        Two-way analysis of variance without replication; the reliability is the intraclass
-        correlation of k averaged passes, ICC(C, k), of McGraw and Wong 1996.
+        Two-way analysis of variance; the reliability is the intraclass correlation of k averaged
+        passes, ICC(C, k), of McGraw and Wong 1996, or, where past groups say how much signal there
+        is to expect, its posterior mean. The variance is moderated as by Smyth 2004.
     """
-    passes, items = len(scores), len(scores[0])
-    means = [round(fsum(column) / passes, 12) for column in zip(*scores, strict=True)]
-    centre = fsum(means) / items
-    ms_items = passes * fsum((mean - centre) ** 2 for mean in means) / (items - 1)
-    if passes > 1:
-        ms_error, df_error = _residual_mean_square(scores, means, centre), _df(passes, items)
-    elif noise_sd is not None:
-        ms_error, df_error = noise_sd**2, inf
-    else:
-        return _as_they_come(means)
-    signal = _has_signal(ms_items, ms_error, items - 1, df_error)
-    trust = max(0.0, 1 - ms_error / ms_items) if signal else 0.0
+    fit = least_squares(num_items, passes, noise.slots_K if noise else None)
+    return _estimated(fit, max(len(order) for order, _ in passes), noise)
+
+
+def estimate_ratings(ratings: Sequence[Sequence[float]], noise: JudgeNoise | None) -> Estimate:
+    """Estimate from trajectories that were each rated by themselves; one list of ratings each."""
+    return _estimated(one_way(ratings), 1, noise)
+
+
+def from_strengths(strengths: Strengths, showings: float) -> Estimate:
+    """Estimate from strengths fitted to comparisons or orders; these are shrunk already.
+
+    Args:
+        strengths: posterior under a normal prior.
+        showings: how often a trajectory was shown, on average.
+    """
+    scores, error = strengths.scores, fsum(se**2 for se in strengths.stderr) / len(strengths.stderr)
+    centre = fsum(scores) / len(scores)
+    spread = fsum((score - centre) ** 2 for score in scores) / max(1, len(scores) - 1)
+    signal = strengths.p_value <= SIGNAL_LEVEL and spread > 0
+    reliability = spread / (spread + error) if spread else 0.0
+    ratio = reliability / (1 - reliability) / showings if error else inf
+    then = ratio * (showings + 1) / (ratio * (showings + 1) + 1) if error else 1.0
     return Estimate(
-        means=means,
-        scores=[centre + trust * (mean - centre) for mean in means],
-        stderr=sqrt(ms_error / passes),
-        reliability=trust if passes > 1 else None,
+        means=scores,
+        scores=scores if signal else [centre] * len(scores),
+        stderr=strengths.stderr,
+        reliability=reliability if signal else 0.0,
         signal=signal,
-        trust=trust,
+        trust=float(signal),
+        worth=(asin(sqrt(then)) - asin(sqrt(reliability))) / pi,
     )
 
 
-def _df(passes: int, items: int) -> float:
-    return float((passes - 1) * (items - 1))
+def _estimated(fit: Fit, length: int, noise: JudgeNoise | None) -> Estimate:
+    num_items = len(fit.effects_I)
+    ms_error, df_error = _noise_variance(fit, noise)
+    means = fit.effects_I
+    if ms_error is None:
+        return _as_they_come(means)
+    ms_items = fit.ss_items / (num_items - 1)
+    signal = _has_signal(ms_items, ms_error, num_items - 1, df_error)
+    likely_R = _ratio_posterior(fit, ms_items, ms_error, df_error, noise)
+    trust = _trust(fit, ms_items, ms_error, likely_R, noise) if signal else 0.0
+    centre = fsum(means) / num_items
+    unknown = noise is not None and not noise.groups and fit.df_error <= 0
+    return Estimate(
+        means=means,
+        scores=[centre + trust * (mean - centre) for mean in means],
+        stderr=_stderr(fit, ms_error),
+        reliability=None if unknown else trust,
+        signal=signal,
+        trust=trust,
+        worth=_worth(likely_R, fit.information),
+        past=past_group(fit, length),
+    )
 
 
-def _residual_mean_square(scores: list[list[float]], means: list[float], centre: float) -> float:
-    squares: list[float] = []
-    for row in scores:
-        mood = fsum(row) / len(row) - centre
-        squares += [(score - mood - mean) ** 2 for score, mean in zip(row, means, strict=True)]
-    mean_square = fsum(squares) / _df(len(scores), len(means))
-    return mean_square if mean_square > _ROUNDING else 0.0
+def _noise_variance(fit: Fit, noise: JudgeNoise | None) -> tuple[float | None, float]:
+    """The variance of one score's noise and its degrees of freedom; None if nothing tells."""
+    own = fit.ss_error if fit.ss_error > _ROUNDING * max(1.0, fit.df_error) else 0.0
+    if noise is not None and (noise.groups or fit.df_error <= 0):
+        if noise.df == inf:
+            return noise.variance, inf
+        df = noise.df + fit.df_error
+        return (noise.df * noise.variance + own) / df, df
+    if fit.df_error <= 0:
+        return None, 0.0
+    return own / fit.df_error, fit.df_error
+
+
+def _stderr(fit: Fit, ms_error: float) -> list[float]:
+    """Of each effect, as if the group's mean were known: sqrt(MS_error / passes) when all are
+    shown in every pass."""
+    num_items = len(fit.effects_I)
+    inflated = num_items / (num_items - 1)
+    return [sqrt(ms_error * inflated * float(each)) for each in fit.covariance_II.diagonal()]
 
 
 def _has_signal(ms_items: float, ms_error: float, df_items: int, df_error: float) -> bool:
@@ -97,6 +156,39 @@ def _has_signal(ms_items: float, ms_error: float, df_items: int, df_error: float
     if df_error == inf:
         return bool(chdtrc(df_items, ratio * df_items) <= SIGNAL_LEVEL)
     return bool(fdtrc(df_items, df_error, ratio) <= SIGNAL_LEVEL)
+
+
+def _ratio_posterior(
+    fit: Fit, ms_items: float, ms_error: float, df_error: float, noise: JudgeNoise | None
+) -> Array:
+    """Probability of each signal ratio of `RATIOS_R`, given this group and the past ones."""
+    if ms_error == 0:
+        return FLAT_R * 0
+    prior_R = noise.ratios_R if noise else FLAT_R
+    f = ms_items / ms_error
+    posterior_R = prior_R * ratio_likelihood(f, fit.information, len(fit.effects_I) - 1, df_error)
+    return np.asarray(posterior_R / posterior_R.sum())
+
+
+def _trust(
+    fit: Fit, ms_items: float, ms_error: float, likely_R: Array, noise: JudgeNoise | None
+) -> float:
+    if noise is None or not noise.ratios or ms_error == 0:
+        return max(0.0, 1 - ms_error / ms_items)
+    return float(likely_R @ _reliability(fit.information))
+
+
+def _reliability(information: float) -> Array:
+    """Reliability at each ratio of `RATIOS_R` after so many passes."""
+    signal_R = information * RATIOS_R
+    return np.asarray(signal_R / (signal_R + 1))
+
+
+def _worth(likely_R: Array, information: float) -> float:
+    """Expected gain of one more pass, in pairs put right: half the gain in Kendall's tau, which
+    is `2/pi asin(sqrt(reliability))` between a truth and its noisy estimate, both normal."""
+    now, then = np.sqrt(_reliability(information)), np.sqrt(_reliability(information + 1))
+    return float(likely_R @ (np.arcsin(then) - np.arcsin(now)) / pi)
 
 
 def _as_they_come(means: list[float]) -> Estimate:
@@ -118,7 +210,7 @@ def certain(scores: Sequence[float]) -> Estimate:
     return Estimate(
         means=means,
         scores=means,
-        stderr=0.0,
+        stderr=[0.0] * len(means),
         reliability=float(differ),
         signal=differ,
         trust=1.0,

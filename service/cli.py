@@ -15,6 +15,9 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from service import __version__, display, logs
 from service.batch import rank_line
+from service.commands.calibrate import calibrate_command
+from service.commands.compare import compare_command
+from service.commands.rubric import suggest_command
 from service.errors import ConfigError, NotFound, PodiumError
 from service.groups_file import read_groups
 from service.judges import Judges
@@ -37,6 +40,11 @@ app = typer.Typer(
 )
 store_app = typer.Typer(help="Care for the store.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
+rubric_app = typer.Typer(help="Write rubrics.", no_args_is_help=True)
+app.add_typer(rubric_app, name="rubric")
+app.command("calibrate")(calibrate_command)
+app.command("compare")(compare_command)
+rubric_app.command("suggest")(suggest_command)
 
 ConfigPath = Annotated[
     Path | None,

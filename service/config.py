@@ -1,128 +1,14 @@
 """The judges file: YAML -> validated judges, or a ConfigError that names the line at fault."""
 
-import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    FiniteFloat,
-    HttpUrl,
-    Tag,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.checks import AnyCheck
 from service.errors import ConfigError
-
-RewardKind = Literal["win_probability", "rank", "score"]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Price(_Model):
-    """US dollars per million tokens."""
-
-    prompt: Annotated[FiniteFloat, Field(ge=0)] = 0.0
-    cached: Annotated[FiniteFloat, Field(ge=0)] | None = None
-    completion: Annotated[FiniteFloat, Field(ge=0)] = 0.0
-
-    def cost_usd(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
-        """What a call cost, in US dollars; `cached_tokens` are a part of `prompt_tokens`."""
-        cached = self.prompt if self.cached is None else self.cached
-        fresh = prompt_tokens - cached_tokens
-        spent = fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion
-        return spent / 1e6
-
-
-class ChecksJudge(_Model):
-    """A judge without an LLM: deterministic criteria."""
-
-    kind: Literal["checks"] = "checks"
-    criteria: Annotated[list[AnyCheck], Field(min_length=1)]
-    reward: RewardKind = "win_probability"
-    fallback: list[str] = []
-
-    @property
-    def gates(self) -> list[AnyCheck]:
-        return [check for check in self.criteria if check.gate]
-
-
-class LLMJudge(_Model):
-    """A judge behind an OpenAI-compatible endpoint."""
-
-    kind: Literal["llm"] = "llm"
-    model: Annotated[str, Field(min_length=1)]
-    base_urls: Annotated[list[HttpUrl], Field(min_length=1)]
-    api_key_env: str | None = None
-    method: Literal["listwise"] = "listwise"
-    passes: Annotated[int, Field(ge=1, le=64)] = 4
-    rubric: str | None = None
-    fallback: list[str] = []
-    gates: list[AnyCheck] = []
-    reward: RewardKind = "win_probability"
-    noise_sd: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
-        default=None, description="sd of one score of this judge; used where one pass cannot tell"
-    )
-    temperature: Annotated[FiniteFloat, Field(ge=0, le=2)] | None = None
-    seed: int | None = None
-    reasoning_effort: str | None = None
-    extra_body: dict[str, Any] = {}
-    max_tokens: Annotated[int, Field(ge=16)] | None = Field(
-        default=None, description="cap on a reply; by default 160 per trajectory + 4,096 to think"
-    )
-    response_format: Literal["auto", "json_schema", "json_object", "text"] = "auto"
-    context_tokens: Annotated[int, Field(ge=512)] | None = None
-    price: Price | None = None
-    timeout_s: Annotated[FiniteFloat, Field(gt=0)] = Field(60.0, description="of one attempt")
-    attempts: Annotated[int, Field(ge=1, le=20)] = Field(
-        default=4, description="of one call, when the endpoint errs"
-    )
-    concurrency: Annotated[int, Field(ge=1)] = Field(256, description="calls in flight")
-
-    @field_validator("passes", mode="before")
-    @classmethod
-    def _one_number(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            raise ValueError(
-                "the form {min, max, until_stderr} is not available yet: give a number"
-            )
-        return value
-
-    @field_validator("base_urls")
-    @classmethod
-    def _no_credentials(cls, urls: list[HttpUrl]) -> list[HttpUrl]:
-        if any(url.username or url.password or url.query for url in urls):
-            raise ValueError("keys are only ever given by api_key_env, not inside a URL")
-        return urls
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _key_is_set(cls, name: str | None) -> str | None:
-        key = _key(name)
-        if name and not key:
-            raise ValueError(f"the environment variable {name} is not set")
-        if key and not (key.isascii() and key.isprintable()):
-            raise ValueError(f"the key in {name} holds characters that a header cannot carry")
-        return name
-
-    @property
-    def api_key(self) -> str | None:
-        return _key(self.api_key_env)
-
-
-def _key(name: str | None) -> str | None:
-    """The key in an environment variable; files that keys are read from end in a newline."""
-    return os.environ.get(name, "").strip() or None if name else None
+from service.judge_config import ChecksJudge, JuryJudge, LLMJudge, Settings
 
 
 def _kind(value: Any) -> str:
@@ -131,18 +17,21 @@ def _kind(value: Any) -> str:
     return str(getattr(value, "kind", "llm"))
 
 
+AnyJudge = LLMJudge | JuryJudge | ChecksJudge
 JudgeConfig = Annotated[
-    Annotated[LLMJudge, Tag("llm")] | Annotated[ChecksJudge, Tag("checks")],
+    Annotated[LLMJudge, Tag("llm")]
+    | Annotated[JuryJudge, Tag("jury")]
+    | Annotated[ChecksJudge, Tag("checks")],
     Discriminator(
         _kind,
         custom_error_type="kind",
-        custom_error_message="kind must be llm (the default) or checks",
+        custom_error_message="kind must be llm (the default), jury or checks",
         custom_error_context={"loc": ("kind",)},
     ),
 ]
 
 
-class Config(_Model):
+class Config(Settings):
     """The whole file."""
 
     default_judge: str
@@ -157,6 +46,11 @@ class Config(_Model):
             for other in judge.fallback:
                 if other not in self.judges:
                     raise _unknown(other, known, "judges", name, "fallback")
+            if isinstance(judge, JuryJudge):
+                for member in judge.members:
+                    if not isinstance(self.judges.get(member), LLMJudge):
+                        llms = [each for each, it in self.judges.items() if it.kind == "llm"]
+                        raise _unknown(member, ", ".join(llms), "judges", name, "members")
         return self
 
     def chain(self, name: str) -> list[str]:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.errors import ConfigError
-from service.tables import BLOBS, CALL_BLOBS, CALLS, METADATA, RANKINGS
+from service.tables import BLOBS, CALL_BLOBS, CALLS, JUDGED, METADATA, RANKINGS
 
 _SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000")
 _DRIVERS = {
@@ -42,7 +42,8 @@ class Database:
             sa.select(CALLS.c.pass_index, CALLS.c.verdict)
             .where(CALLS.c.key == sa.bindparam("key"), CALLS.c.verdict.is_not(None))
             .order_by(CALLS.c.created_at.desc(), CALLS.c.id)
-        )  # the first of a pass overwrites later ones
+        )  # the first of a question overwrites later ones
+        self._judged = sa.select(JUDGED.c.noise).where(JUDGED.c.key == sa.bindparam("key"))
 
     def insert(self, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
         """Insert all in one transaction; rows whose key is there already are left as they are."""
@@ -50,11 +51,23 @@ class Database:
             for table, some in rows.items():
                 connection.execute(self._insert[table], some)
 
-    def verdicts(self, key: str) -> dict[int, bytes]:
-        """Verdicts by pass."""
+    def verdicts(self, key: str) -> tuple[dict[int, bytes], sa.Row[Any] | None]:
+        """Verdicts by question, and the row of `JUDGED` if all that were wanted are there."""
         with self._engine.connect() as connection:
             rows = connection.execute(self._verdicts, {"key": key}).all()
-        return {row.pass_index: row.verdict for row in rows}
+            judged = connection.execute(self._judged, {"key": key}).one_or_none() if rows else None
+        return {row.pass_index: row.verdict for row in rows}, judged
+
+    def past_groups(self, judge_key: str, limit: int) -> list[bytes]:
+        """What the most recent groups told about a judge, oldest first."""
+        query = (
+            sa.select(JUDGED.c.past)
+            .where(JUDGED.c.judge_key == judge_key)
+            .order_by(JUDGED.c.created_at.desc())
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return [row.past for row in connection.execute(query)][::-1]
 
     def ranking(self, ranking_id: str) -> sa.Row[Any] | None:
         with self._engine.connect() as connection:
@@ -78,6 +91,7 @@ class Database:
         doomed = {
             # Those without their calls, too: the same content is judged anew under the same id.
             RANKINGS: sa.or_(RANKINGS.c.created_at < before, RANKINGS.c.key.in_(old_keys)),
+            JUDGED: sa.or_(JUDGED.c.created_at < before, JUDGED.c.key.in_(old_keys)),
             CALLS: CALLS.c.created_at < before,
             CALL_BLOBS: CALL_BLOBS.c.call_id.not_in(sa.select(CALLS.c.id)),
             BLOBS: BLOBS.c.hash.not_in(sa.select(CALL_BLOBS.c.hash)),

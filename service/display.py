@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from service.schemas import BatchLine, Ranking
+from service.schemas import BatchLine, JurorResult, Ranking, TrajectoryResult
 
 _MANY = 8
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -30,7 +30,7 @@ def ranking_table(ranking: Ranking) -> Table:
             Text(f"{result.reward:.3f}", style="bold"),
             _number(result.score),
             _number(result.stderr),
-            _text(result.explanation),
+            _words(result),
         )
     return table
 
@@ -56,11 +56,12 @@ def judges_table(judges: Sequence[dict[str, Any]]) -> Table:
     for name in ("judge", "kind", "model or criteria", "method", "fallback", "answers"):
         table.add_column(name)
     for judge in judges:
+        members = ", ".join(judge.get("members", []))
         criteria = ", ".join(check["check"] for check in judge.get("criteria", []))
-        method = f"{judge['method']} x {judge['passes']}" if "method" in judge else ""
+        method = _method(judge)
         name = f"{judge['name']} (default)" if judge["default"] else judge["name"]
         table.add_row(
-            Text(name), judge["kind"], Text(judge.get("model", criteria)), method,
+            Text(name), judge["kind"], Text(judge.get("model", criteria) or members), method,
             Text(", ".join(judge["fallback"])), _answers(judge),
         )  # fmt: skip
     return table
@@ -85,6 +86,13 @@ def print_replay(
         _write(console, call["reply"])
 
 
+def _words(result: TrajectoryResult) -> Text:
+    words = _text(result.explanation)
+    for flag in result.flags:
+        words.append(f" [{_visible(flag)}]", style="yellow")
+    return words
+
+
 def _text(text: str, style: str = "") -> Text:
     return Text(_visible(text), style=style)
 
@@ -106,7 +114,15 @@ def _caption(ranking: Ranking) -> str:
     cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd is not None else ""
     answered = f"{ranking.judge}" + (f" ({ranking.model})" if ranking.model else "")
     instead = f" instead of {ranking.fallback_from}" if ranking.fallback_from else ""
-    return f"{ranking.id} · {answered}{instead} · reliability {reliability} · {spent}{cost}"
+    caption = f"{ranking.id} · {answered}{instead} · reliability {reliability} · {spent}{cost}"
+    jurors = ", ".join(map(_juror, ranking.jurors))
+    return f"{caption}\njurors: {jurors}" if jurors else caption
+
+
+def _juror(juror: JurorResult) -> str:
+    if juror.status == "counted":
+        return f"{juror.judge} {juror.weight:.2f}"
+    return f"{juror.judge} {juror.status}" + (f" ({juror.code})" if juror.code else "")
 
 
 def _overview(lines: Sequence[BatchLine]) -> Table:
@@ -132,6 +148,14 @@ def _overview_cells(ranking: Ranking) -> list[str | Text]:
         _number(ranking.reliability),
         "stored" if ranking.cached else str(ranking.usage.calls),
     ]
+
+
+def _method(judge: dict[str, Any]) -> str:
+    passes = judge.get("passes")
+    if not passes:
+        return str(judge.get("method", ""))
+    low, high = passes["min"], passes["max"]
+    return f"{judge['method']} x {low if low == high else f'{low}-{high}'}"
 
 
 def _answers(judge: dict[str, Any]) -> Text:

@@ -57,13 +57,17 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One chat completion, as far as a judge needs it."""
+    """One chat completion, as far as a judge needs it.
+
+    `logprobs` holds an object per token of the text, as the endpoint gave it; None if it did not.
+    """
 
     text: str
     finish_reason: str | None
     refusal: str | None
     tokens: Tokens
     model: str
+    logprobs: list[Any] | None = None
 
 
 class Endpoint:
@@ -226,6 +230,7 @@ def _reply(content: bytes) -> Reply:
     usage = body.get("usage") or {}
     details = usage.get("prompt_tokens_details") or {}
     thoughts = message.get("reasoning_content") or message.get("reasoning")
+    logprobs = (choice.get("logprobs") or {}).get("content")
     prompt_tokens = _count(usage.get("prompt_tokens"))
     return Reply(
         text=str(message.get("content") or thoughts or ""),
@@ -237,4 +242,5 @@ def _reply(content: bytes) -> Reply:
             completion=_count(usage.get("completion_tokens")),
         ),
         model=str(body.get("model") or ""),
+        logprobs=logprobs if isinstance(logprobs, list) else None,
     )

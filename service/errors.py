@@ -12,11 +12,15 @@ PodiumError
 │   ├── InvalidRequest             422
 │   ├── UnknownJudge               422
 │   ├── ReferenceRequired          422
+│   ├── VerifiedRewardRequired     422  the judge mixes in a reward that a trajectory lacks
 │   ├── ContextExceeded            422  not even trimmed does the group fit the judge's context
 │   └── CheckFailed                422  a check could not be computed (never a score of 0)
 ├── JudgeError                     the judge did not give a usable verdict; the next judge is asked
 │   ├── VerdictInvalid             502  wrong ids, scores out of range, no JSON; twice
 │   ├── VerdictTruncated           502  the reply hit the token cap; twice
+│   ├── VerdictVoid                502  a planted bad trajectory (canary) was not placed low; twice
+│   ├── BudgetExhausted            502  the group's budget does not hold the calls it needs
+│   ├── QuorumMissed               502  too few jurors of a jury gave a ranking
 │   ├── JudgeRefused               502  refusal or content filter
 │   ├── JudgeRejected              502  the endpoint refuses our call (key, model, parameter)
 │   ├── JudgeQuotaExhausted        502  no credit left
@@ -118,6 +122,10 @@ class ReferenceRequired(RequestError):
     code, status, title = "reference_required", 422, "This judge compares with a reference"
 
 
+class VerifiedRewardRequired(RequestError):
+    code, status, title = "verified_reward_required", 422, "This judge mixes in verified rewards"
+
+
 class ContextExceeded(RequestError):
     code, status, title = "context_exceeded", 422, "The group does not fit the judge's context"
 
@@ -136,6 +144,18 @@ class VerdictInvalid(JudgeError):
 
 class VerdictTruncated(JudgeError):
     code, status, title = "verdict_truncated", 502, "The judge's reply was cut off"
+
+
+class VerdictVoid(JudgeError):
+    code, status, title = "verdict_void", 502, "The judge did not see a planted bad trajectory"
+
+
+class BudgetExhausted(JudgeError):
+    code, status, title = "budget_exhausted", 502, "The group's judge budget is spent"
+
+
+class QuorumMissed(JudgeError):
+    code, status, title = "quorum_missed", 502, "Too few jurors gave a ranking"
 
 
 class JudgeRefused(JudgeError):

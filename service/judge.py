@@ -15,8 +15,7 @@ from typing import Protocol
 
 import structlog
 
-from service import prompts
-from service.config import LLMJudge
+from service.budget import Budget
 from service.endpoint import ContextOverflow, Endpoint, ParameterRejected, Reply
 from service.errors import (
     JudgeError,
@@ -27,14 +26,16 @@ from service.errors import (
     JudgeUnavailable,
     VerdictInvalid,
     VerdictTruncated,
+    VerdictVoid,
 )
+from service.forms import FORMS, CanaryMisplaced
+from service.judge_config import LLMJudge
 from service.metrics import Metrics
 from service.parameters import Parameters
 from service.prompts import Prompt
-from service.verdict import Fault, Verdict, parse_verdict
+from service.verdict import Fault, Verdict
 
 DEFAULT_CONTEXT_TOKENS = 32_768
-TOKENS_PER_TRAJECTORY = 160
 TOKENS_FOR_REASONING = 4_096
 QUOTA_REST_S = 60.0
 _BACKOFF_S, _MAX_BACKOFF_S = 0.25, 8.0
@@ -64,9 +65,11 @@ class Judge(Protocol):
 
     async def context_tokens(self) -> int: ...
 
-    def reply_tokens(self, num_trajectories: int, context_tokens: int) -> int: ...
+    def reply_tokens(self, form: str, num_trajectories: int, context_tokens: int) -> int: ...
 
-    async def ask(self, prompt: Prompt, max_tokens: int, on_call: OnCall) -> Verdict: ...
+    async def ask(
+        self, prompt: Prompt, max_tokens: int, on_call: OnCall, budget: Budget
+    ) -> Verdict: ...
 
 
 class EndpointJudge:
@@ -105,39 +108,47 @@ class EndpointJudge:
         length = next(ours, {}).get("max_model_len")
         return length if isinstance(length, int) and length > 0 else DEFAULT_CONTEXT_TOKENS
 
-    def reply_tokens(self, num_trajectories: int, context_tokens: int) -> int:
+    def reply_tokens(self, form: str, num_trajectories: int, context_tokens: int) -> int:
         """The cap on a reply's tokens: tight, since a model that loops runs into it, but with room
         for reasoning where the context is large."""
-        needed = TOKENS_PER_TRAJECTORY * num_trajectories + 64
+        needed = FORMS[form].tokens * num_trajectories + 64
         cap = self.config.max_tokens or needed + TOKENS_FOR_REASONING
         return min(cap, max(needed, context_tokens // 4))
 
-    async def ask(self, prompt: Prompt, max_tokens: int, on_call: OnCall) -> Verdict:
+    async def ask(
+        self, prompt: Prompt, max_tokens: int, on_call: OnCall, budget: Budget
+    ) -> Verdict:
         """One verdict.
 
         Args:
             prompt: what to show.
             max_tokens: the cap on the reply.
             on_call: told of every answered call, the useless ones included: they are paid, too.
+            budget: what the group may still spend; every call is taken from it before it is made.
 
         Raises:
             JudgeError: If no verdict can be had; its type says why.
             ContextOverflow: If the endpoint counts more tokens than fit.
+            BudgetExhausted: If the budget does not hold the next call.
         """
         corrected = extended = False
         conversation = prompt
         while True:
             started = perf_counter()
             try:
-                reply = await self._complete(conversation, max_tokens)
+                with budget.call(conversation, max_tokens) as spend:
+                    reply = await self._complete(conversation, max_tokens)
+                    spend(reply.tokens.prompt + reply.tokens.completion)
             except ContextOverflow as error:
                 if corrected or extended:
                     raise VerdictInvalid(f"no room left to ask again: {error}") from error
                 raise
-            verdict, fault = _read(reply, prompt)
+            verdict, fault, void = _read(reply, prompt)
             on_call(Call(conversation, reply, verdict, fault, perf_counter() - started))
             if verdict:
                 return verdict
+            if void:
+                raise VerdictVoid(f"{self.config.model}: {fault}")
             if reply.refusal or reply.finish_reason == "content_filter":
                 raise JudgeRefused(f"{self.config.model}: {fault}")
             if reply.finish_reason == "length":
@@ -152,7 +163,7 @@ class EndpointJudge:
                 corrected = True
                 conversation = prompt.followed_by(
                     reply.text[:_CORRECTED_REPLY_CHARS],
-                    prompts.correction(fault or "", prompt.ids),
+                    FORMS[prompt.form].correction(fault or "", prompt.shown_ids),
                 )
 
     async def aclose(self) -> None:
@@ -236,15 +247,17 @@ def _backoff_s(failed: int) -> float:
     return uniform(0.5, 1.0) * min(_MAX_BACKOFF_S, _BACKOFF_S * 2.0 ** (failed - 1))
 
 
-def _read(reply: Reply, prompt: Prompt) -> tuple[Verdict | None, str | None]:
-    """The verdict, or why there is none."""
+def _read(reply: Reply, prompt: Prompt) -> tuple[Verdict | None, str | None, bool]:
+    """The verdict, or why there is none, and whether that is void rather than malformed."""
     if reply.refusal:
-        return None, f"refused: {reply.refusal[:200]}"
+        return None, f"refused: {reply.refusal[:200]}", False
     if reply.finish_reason == "content_filter":
-        return None, "stopped by the endpoint's content filter"
+        return None, "stopped by the endpoint's content filter", False
     try:
-        return parse_verdict(reply.text, prompt.ids, prompt.order), None
+        return FORMS[prompt.form].read(reply, prompt), None, False
+    except CanaryMisplaced as misplaced:
+        return None, str(misplaced), True
     except Fault as fault:
         if reply.finish_reason == "length":
-            return None, f"cut off after {reply.tokens.completion} tokens"
-        return None, str(fault)
+            return None, f"cut off after {reply.tokens.completion} tokens", False
+        return None, str(fault), False

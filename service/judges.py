@@ -10,10 +10,11 @@ from typing import Any
 import structlog
 
 from service import config
-from service.config import ChecksJudge, Config, LLMJudge
+from service.config import AnyJudge, Config
 from service.endpoint import ContextOverflow, Endpoint, ParameterRejected
 from service.errors import ConfigError, JudgeError, UnknownJudge
 from service.judge import EndpointJudge, Judge
+from service.judge_config import ChecksJudge, JuryJudge, LLMJudge
 from service.metrics import Metrics
 
 RELOAD_POLL_S = 1.0
@@ -110,18 +111,22 @@ class Judges:
         self._retired += [judge for judge in old.values() if judge not in live]
         return Roster(loaded, dict(self._live))
 
-    async def _describe(
-        self, roster: Roster, name: str, judge: LLMJudge | ChecksJudge
-    ) -> dict[str, Any]:
+    async def _describe(self, roster: Roster, name: str, judge: AnyJudge) -> dict[str, Any]:
         settings = judge.model_dump(mode="json", exclude_none=True, by_alias=True)
         described = {"name": name, "default": name == roster.config.default_judge, **settings}
         if isinstance(judge, ChecksJudge):
             return {**described, "answers": True, "endpoints": []}
-        endpoints = await _probe_all(self._live[name].endpoints if name in self._live else [])
+        if isinstance(judge, LLMJudge) and judge.method != "auto":
+            described["passes"] = judge.passes_for(judge.method).model_dump(exclude_none=True)
+        names = judge.members if isinstance(judge, JuryJudge) else [name]
+        asked = [self._live[each].endpoints for each in names if each in self._live]
+        probed = [await _probe_all(endpoints) for endpoints in asked]
+        answering = sum(any(each["answers"] for each in endpoints) for endpoints in probed)
+        needed = judge.needed if isinstance(judge, JuryJudge) else 1
         return {
             **described,
-            "answers": any(endpoint["answers"] for endpoint in endpoints),
-            "endpoints": endpoints,
+            "answers": answering >= needed,
+            "endpoints": [endpoint for endpoints in probed for endpoint in endpoints],
         }
 
 

@@ -32,6 +32,22 @@ class Metrics:
             "podium_ranking_reliability", "Share of score variance that is signal", ["judge"],
             registry=registry, buckets=[i / 10 for i in range(11)],
         )  # fmt: skip
+        self._flags = Counter(
+            "podium_flags", "Trajectories flagged: gates failed, ways of addressing the judge",
+            ["judge", "flag"], registry=registry,
+        )  # fmt: skip
+        self._jurors = Counter(
+            "podium_jurors", "Jurors by how they fared: counted, rejected, failed",
+            ["judge", "juror", "status"], registry=registry,
+        )  # fmt: skip
+        self._noise = Gauge(
+            "podium_judge_noise_sd", "Noise of one score, as learnt from past groups", ["judge"],
+            registry=registry,
+        )  # fmt: skip
+        self._slot_bias = Gauge(
+            "podium_judge_slot_bias", "What the last slot of a list gains over the first",
+            ["judge"], registry=registry,
+        )  # fmt: skip
         self._calls = Counter(
             "podium_judge_calls", "Judge calls by outcome: ok, or an error's code",
             ["judge", "outcome"], registry=registry,
@@ -59,8 +75,20 @@ class Metrics:
 
     def ranked(self, ranking: Ranking) -> None:
         self._rankings.labels(ranking.judge, "cached" if ranking.cached else "ranked").inc()
-        if ranking.reliability is not None and not ranking.cached:
+        for result in ranking.results:
+            for flag in result.flags:
+                self._flags.labels(ranking.judge, flag).inc()
+        if ranking.cached:
+            return
+        if ranking.reliability is not None:
             self._reliability.labels(ranking.judge).observe(ranking.reliability)
+        if ranking.noise and ranking.noise.slots:
+            self._noise.labels(ranking.judge).set(ranking.noise.sd)
+            self._slot_bias.labels(ranking.judge).set(
+                ranking.noise.slots[-1] - ranking.noise.slots[0]
+            )
+        for juror in ranking.jurors:
+            self._jurors.labels(ranking.judge, juror.judge, juror.status).inc()
 
     def failed(self, judge: str, error: PodiumError) -> None:
         self._rankings.labels(judge, error.code).inc()

@@ -2,6 +2,7 @@
 
 response_format: json_schema -> json_object -> nothing but the prompt.
 token cap: max_completion_tokens -> max_tokens.
+logprobs: 20 alternatives a token -> 5 -> none.
 Any other configured parameter that a 400 names is dropped. What is learnt is remembered for the
 life of the process, so the first call is the probe.
 """
@@ -10,11 +11,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from service.config import LLMJudge
-from service.prompts import Prompt, verdict_schema
+from service.forms import FORMS, TOP_LOGPROBS
+from service.judge_config import LLMJudge
+from service.prompts import Prompt
 
 _FORMATS = ("json_schema", "json_object", "text")
 _ABOUT_VALUE = ("too large", "at most", "maximum")
+_ABOUT_LOGPROBS = ("logprobs", "logprob")
 _ABOUT_FORMAT = ("response_format", "json_schema", "json_object", "guided", "structured output")
 
 
@@ -25,6 +28,7 @@ class Parameters:
         fixed = config.response_format
         self.formats: Sequence[str] = _FORMATS if fixed == "auto" else (fixed,)
         self.token_parameter = "max_completion_tokens"
+        self.top_logprobs: Sequence[int] = (TOP_LOGPROBS, 5, 0)
         optional = {
             "temperature": config.temperature,
             "seed": config.seed,
@@ -43,12 +47,15 @@ class Parameters:
             **self._optional,
             **self._extra_body,
         }
-        if self.formats[0] == "json_object":
+        form = FORMS[prompt.form]
+        if form.logprobs and self.top_logprobs[0]:
+            parameters |= {"logprobs": True, "top_logprobs": self.top_logprobs[0]}
+        if form.schema and self.formats[0] == "json_object":
             parameters["response_format"] = {"type": "json_object"}
-        elif self.formats[0] == "json_schema":
+        elif form.schema and self.formats[0] == "json_schema":
             # Not strict: hosted endpoints compile a strict schema anew for each call's ids. Servers
             # with guided decoding enforce it all the same, and verdicts are validated anyway.
-            schema = {"name": "verdict", "strict": False, "schema": verdict_schema(prompt.ids)}
+            schema = {"name": "verdict", "strict": False, "schema": form.schema(prompt.shown_ids)}
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
         return parameters
 
@@ -64,6 +71,10 @@ class Parameters:
                 self._optional.pop(name, None)
                 self._extra_body.pop(name, None)
                 return name
+        if "top_logprobs" in sent and any(word in low for word in _ABOUT_LOGPROBS):
+            if self.top_logprobs[0] == sent["top_logprobs"]:  # else a call beside it stepped down
+                self.top_logprobs = self.top_logprobs[1:]
+            return f"top_logprobs {sent['top_logprobs']}"
         return self._step_down(sent, low)
 
     def _step_down(self, sent: dict[str, Any], low: str) -> str | None:

@@ -7,6 +7,7 @@ to `config.RewardKind`. It is called only for groups with signal; without signal
 from collections.abc import Callable, Sequence
 from math import fsum, sqrt
 
+import numpy as np
 from scipy.special import ndtr
 
 from service.aggregate import Estimate
@@ -43,13 +44,15 @@ def win_probability(estimate: Estimate) -> list[float]:
     `mean over j of Phi(sqrt(reliability) * (m_i - m_j) / sqrt(se_i^2 + se_j^2))`, the posterior of
     a normal prior with the group's variance. Without any error the sign decides.
     """
-    means = estimate.means
-    spread = sqrt(2) * (estimate.stderr or 0.0)
-    won = []
-    for i, mine in enumerate(means):
-        wins = [_wins(mine - other, spread, estimate.trust) for other in means[:i] + means[i + 1 :]]
-        won.append(fsum(wins) / len(wins))
-    return won
+    means = np.array(estimate.means)
+    errors = np.array(estimate.stderr or [0.0] * len(means)) ** 2
+    ahead = means[:, None] - means[None, :]
+    spread = np.sqrt(errors[:, None] + errors[None, :])
+    known = spread > 0
+    surely = 0.5 + np.sign(ahead) / 2
+    likely = ndtr(sqrt(estimate.trust) * ahead / np.where(known, spread, 1.0))
+    wins = np.where(known, likely, surely)
+    return [(fsum(row) - 0.5) / (len(means) - 1) for row in wins]  # nobody meets itself
 
 
 def rank_reward(estimate: Estimate) -> list[float]:
@@ -63,12 +66,20 @@ def score_reward(estimate: Estimate) -> list[float]:
     return [min(1.0, max(0.0, score)) for score in estimate.scores]
 
 
-def _wins(difference: float, spread: float, trust: float) -> float:
-    if difference == 0:
-        return 0.5
-    if spread == 0:
-        return float(difference > 0)
-    return float(ndtr(sqrt(trust) * difference / spread))
+def mixed(
+    judged: Sequence[float], verified: Sequence[Sequence[float]], weight: float
+) -> list[float]:
+    """Judged rewards with a share of verified ones.
+
+    Args:
+        judged: one per distinct trajectory.
+        verified: of each trajectory that it stands for; equal ones get their mean.
+        weight: the share, in [0, 1].
+    """
+    if not weight:
+        return list(judged)
+    pairs = zip(judged, verified, strict=True)
+    return [(1 - weight) * mine + weight * fsum(each) / len(each) for mine, each in pairs]
 
 
 REWARDS: dict[str, Callable[[Estimate], list[float]]] = {

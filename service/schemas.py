@@ -89,8 +89,8 @@ class Trajectory(_Strict):
         default=None,
         ge=0,
         le=1,
-        description="a reward the caller checked itself; kept with the ranking's first request, "
-        "never shown to a judge, and not mixed into the reward yet",
+        description="a reward the caller checked itself; never shown to a judge; mixed into the "
+        "reward by the judge's `verified_weight`",
     )
 
     @field_validator("messages")
@@ -173,6 +173,33 @@ class TrajectoryResult(BaseModel):
     flags: list[str] = []
 
 
+class AssumedNoise(BaseModel):
+    """What was known of the judge before the group was judged; replaying needs it."""
+
+    sd: float = Field(description="of the noise of one score, on the judge's scale")
+    groups: int = Field(description="past groups that this was learnt from; 0: configured")
+    slots: list[float] = Field(
+        description="the judge's bias along a list, from its first slot to its last; removed"
+    )
+
+
+class JurorResult(BaseModel):
+    """How one juror of a jury fared."""
+
+    judge: str
+    model: str
+    status: Literal["counted", "rejected", "failed"] = Field(
+        description="rejected: at odds with the others beyond its own noise"
+    )
+    weight: float = Field(description="share in the combined scores; sums to 1")
+    agreement: float | None = Field(description="Kendall's tau_b with the other jurors combined")
+    reliability: float | None
+    overruled: list[str] = Field(
+        default=[], description="trajectories on which its say was dropped"
+    )
+    code: str | None = Field(default=None, description="why it failed")
+
+
 class Ranking(BaseModel):
     """The answer: one result per trajectory, in the order of the request."""
 
@@ -185,6 +212,10 @@ class Ranking(BaseModel):
     passes: int
     results: list[TrajectoryResult]
     reliability: float | None = Field(description="share of the score variance that is signal")
+    noise: AssumedNoise | None = Field(
+        default=None, description="null if nothing was assumed: each group told its own noise"
+    )
+    jurors: list[JurorResult] = Field(default=[], description="of a jury; else empty")
     cached: bool
     usage: Usage
 

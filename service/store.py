@@ -23,8 +23,9 @@ import structlog
 from service.database import Database, Row, one_line
 from service.errors import StoreUnavailable
 from service.judge import Call
+from service.noise import JudgeNoise, PastGroup
 from service.schemas import Ranking, Usage
-from service.tables import BLOBS, CALL_BLOBS, CALLS, RANKINGS
+from service.tables import BLOBS, CALL_BLOBS, CALLS, JUDGED, RANKINGS
 from service.verdict import Verdict
 
 _BLOB_CHARS = 200
@@ -36,10 +37,31 @@ Rows = dict[sa.Table, list[Row]]
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What is there of a content key.
+
+    Attributes:
+        verdicts: by question.
+        complete: whether the group was judged to the end.
+        noise: what was assumed of the judge then.
+    """
+
+    verdicts: dict[int, Verdict]
+    complete: bool = False
+    noise: JudgeNoise | None = None
+
+
 class Store(Protocol):
     """The seam to persistence; passed in by constructor."""
 
-    async def verdicts(self, key: str) -> dict[int, Verdict]: ...
+    async def verdicts(self, key: str) -> Recalled: ...
+
+    async def past_groups(self, judge_key: str, limit: int) -> list[PastGroup]: ...
+
+    def add_judged(
+        self, key: str, judge_key: str, past: PastGroup, noise: JudgeNoise | None
+    ) -> None: ...
 
     def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None: ...
 
@@ -68,11 +90,33 @@ class SQLStore:
         self._closed = False
         self._lost: set[tuple[str, int]] = set()  # passes by key, whose calls could not be written
 
-    async def verdicts(self, key: str) -> dict[int, Verdict]:
-        """The verdicts at hand for a content key, by pass."""
-        found = await self._in_thread(lambda: self._database.verdicts(key))
+    async def verdicts(self, key: str) -> Recalled:
+        """The verdicts at hand for a content key, and how they were used before."""
+        found, judged = await self._in_thread(lambda: self._database.verdicts(key))
         self._lost.difference_update([(key, index) for index in found])
-        return {index: Verdict(**orjson.loads(verdict)) for index, verdict in found.items()}
+        verdicts = {index: Verdict(**orjson.loads(verdict)) for index, verdict in found.items()}
+        if judged is None or judged.noise is None:
+            return Recalled(verdicts, complete=judged is not None)
+        noise = JudgeNoise.from_json(orjson.loads(judged.noise))
+        return Recalled(verdicts, complete=True, noise=noise)
+
+    async def past_groups(self, judge_key: str, limit: int) -> list[PastGroup]:
+        """What the most recent groups told about a judge, oldest first."""
+        found = await self._in_thread(lambda: self._database.past_groups(judge_key, limit))
+        return [PastGroup(**orjson.loads(past)) for past in found]
+
+    def add_judged(
+        self, key: str, judge_key: str, past: PastGroup, noise: JudgeNoise | None
+    ) -> None:
+        """Queue what a group, judged to the end, told about its judge."""
+        row = {
+            "key": key,
+            "judge_key": judge_key,
+            "created_at": time.time(),
+            "past": orjson.dumps(past),
+            "noise": orjson.dumps(noise.to_json()) if noise else None,
+        }
+        self._put(_Write({JUDGED: [row]}, key, None))
 
     def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None:
         """Queue one judge call. It is durable before any ranking added later."""

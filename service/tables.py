@@ -24,6 +24,17 @@ CALLS = sa.Table(
     sa.Column("latency_s", sa.Float, nullable=False),
 )  # fmt: skip
 
+# What each group told about its judge, and what was assumed of that judge when it was ranked.
+JUDGED = sa.Table(
+    "judged", METADATA,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("judge_key", sa.String(64), nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False, index=True),
+    sa.Column("past", sa.LargeBinary, nullable=False),
+    sa.Column("noise", sa.LargeBinary),
+    sa.Index("judged_by", "judge_key", "created_at"),
+)  # fmt: skip
+
 # Texts by the sha256 of their UTF-8 bytes, and which calls show them.
 BLOBS = sa.Table(
     "blobs", METADATA,

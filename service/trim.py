@@ -27,15 +27,21 @@ def _most_tokens(text: str) -> int:
     return (len(text) if text.isascii() else 4 * len(text)) + 1
 
 
-def fit(transcript: Transcript, budget: int) -> Transcript:
+def fit(transcript: Transcript, budget: int, shown: Sequence[int] | None = None) -> Transcript:
     """Cut the longest parts down to one common length, so that all fit in `budget` tokens.
 
     The shared context counts as one part. What is cut leaves a `<trimmed .../>` mark.
 
+    Args:
+        transcript: what to show.
+        budget: tokens for it.
+        shown: indices of the bodies that are shown together; all by default.
+
     Raises:
         ContextExceeded: If that would leave less than `MIN_TOKENS` tokens of each part.
     """
-    parts = [transcript.context, *transcript.bodies]
+    indices = range(len(transcript.bodies)) if shown is None else shown
+    parts = [transcript.context, *(transcript.bodies[index] for index in indices)]
     if sum(map(_most_tokens, parts)) <= budget:  # without counting
         return transcript
     tokens = [estimate_tokens(part) for part in parts]
@@ -47,10 +53,13 @@ def fit(transcript: Transcript, budget: int) -> Transcript:
             f"{len(parts) - 1} trajectories of {sum(tokens)} tokens (estimated) do not fit "
             f"{budget} tokens even when trimmed: send fewer, or name a judge with more context"
         )
-    context, *bodies = [
+    context, *cut = [
         cut_middle(part, cap) if count > cap else part
         for part, count in zip(parts, tokens, strict=True)
     ]
+    bodies = list(transcript.bodies)
+    for index, body in zip(indices, cut, strict=True):
+        bodies[index] = body
     return replace(transcript, context=context, bodies=bodies)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Blocks that begin before any JSON does: an explanation may speak of <think>.
-_THINKING = re.compile(
+THINKING = re.compile(
     r"\A(?:[^{]*?<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z))+", re.DOTALL | re.IGNORECASE
 )
 _MAX_STARTS = 256
@@ -52,7 +52,7 @@ def parse_verdict(reply: str, ids: Sequence[str], order: Sequence[int]) -> Verdi
     Raises:
         Fault: If the reply is not such an object; the message names what is wrong.
     """
-    pairs = _find_object(_THINKING.sub("", reply), ids)
+    pairs = _find_object(THINKING.sub("", reply), ids)
     seen: dict[str, Any] = {}
     for key, value in pairs:
         if key not in ids:

@@ -10,7 +10,7 @@ import pytest
 import typer
 import yaml
 
-from service import config
+from service import config, judge_config
 from service.cli import app
 from service.database import open_engine
 from service.schemas import DEFAULT_DEADLINE_S
@@ -75,12 +75,12 @@ def test_compose_builds_the_dockerfile_and_mounts_a_judges_file_that_loads() -> 
     source, target, _ = service["volumes"][0].split(":")
     mounted = Path(service["environment"]["PODIUM_CONFIG"]).relative_to(target)
     loaded = config.load(ROOT / "docker" / source / mounted)
-    assert isinstance(loaded.judges["local"], config.LLMJudge)
+    assert isinstance(loaded.judges["local"], judge_config.LLMJudge)
 
 
 def test_the_judge_that_compose_starts_is_the_one_configured() -> None:
     judge = config.load(ROOT / "docker/judges.yaml").judges["local"]
-    assert isinstance(judge, config.LLMJudge)
+    assert isinstance(judge, judge_config.LLMJudge)
     started = COMPOSE["services"]["judge"]
     assert started["command"][:2] == ["--model", judge.model]
     assert [url.host for url in judge.base_urls] == ["judge"]

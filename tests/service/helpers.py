@@ -1,6 +1,6 @@
 """Short ways to build what the service's tests need: groups, judges, a whole service."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,13 @@ from typing import Any
 import httpx
 import yaml
 
+from service import aggregate
+from service.aggregate import Estimate
 from service.app import Service, create_app
-from service.config import LLMJudge
 from service.judge import EndpointJudge
+from service.judge_config import LLMJudge
 from service.metrics import Metrics
+from service.noise import configured
 from service.schemas import RankRequest
 from service.server import open_service
 
@@ -36,6 +39,13 @@ def request(*answers: str, **fields: Any) -> RankRequest:
 def llm(url: str, **settings: Any) -> dict[str, Any]:
     """A judge's settings, quick to give up so that tests are fast."""
     return {"model": "m", "base_urls": [url], "attempts": 2, "context_tokens": 32768, **settings}
+
+
+def estimate(scores: Sequence[Sequence[float]], noise_sd: float | None = None) -> Estimate:
+    """The estimate from passes that all show the trajectories in the same order."""
+    noise = configured(noise_sd) if noise_sd is not None else None
+    passes = [(range(len(row)), row) for row in scores]
+    return aggregate.estimate(len(scores[0]), passes, noise)
 
 
 def endpoint_judge(url: str, **settings: Any) -> EndpointJudge:

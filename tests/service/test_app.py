@@ -95,6 +95,8 @@ async def test_the_answer_of_rank_is_the_wire_key_by_key(tmp_path: Path) -> None
         "method": "listwise",
         "passes": 4,
         "reliability": 1.0,
+        "noise": None,
+        "jurors": [],
         "cached": False,
         "usage": {
             "calls": 4,

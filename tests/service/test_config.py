@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from service.config import DEFAULT, ChecksJudge, Config, LLMJudge, Price, load, parse
+from service.config import DEFAULT, Config, load, parse
 from service.errors import ConfigError
+from service.judge_config import ChecksJudge, LLMJudge, Price
 
 FULL = """\
 # Judges of the lab.
@@ -67,11 +68,19 @@ def test_a_full_file_parses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(main, LLMJudge)
     assert isinstance(local, LLMJudge)
     assert isinstance(checks, ChecksJudge)
-    assert (main.passes, main.reward, main.rubric) == (6, "rank", "Shorter is better.\n")
+    assert (main.passes_for("listwise").max, main.reward, main.rubric) == (
+        6,
+        "rank",
+        "Shorter is better.\n",
+    )
     assert main.api_key == "k-123"
     assert [check.label for check in main.gates] == ["max_words(200)"]
     assert main.extra_body == {"chat_template_kwargs": {"enable_thinking": False}}
-    assert (local.passes, local.reward, local.api_key) == (4, "win_probability", None)
+    assert (local.passes_for("listwise").min, local.reward, local.api_key) == (
+        4,
+        "win_probability",
+        None,
+    )
     assert [str(url) for url in local.base_urls] == [
         "http://judge-0:8000/v1",
         "http://judge-1:8000/v1",
@@ -115,12 +124,13 @@ def test_the_example_in_the_package_parses() -> None:
     [
         ("bogus: 1", "judges.main.bogus: Extra inputs are not permitted"),
         ("api_key: k-123", "judges.main.api_key: Extra inputs are not permitted"),
-        ("kind: oracle", "judges.main.kind: kind must be llm (the default) or checks"),
+        ("kind: oracle", "judges.main.kind: kind must be llm (the default), jury or checks"),
         ("method: psychic", "judges.main.method: Input should be 'listwise'"),
-        ("passes: {min: 2, max: 6, until_stderr: 0.05}",
-         "judges.main.passes: the form {min, max, until_stderr} is not available yet: "
-         "give a number"),
-        ("passes: 0", "judges.main.passes: Input should be greater than or equal to 1"),
+        ("passes: {min: 6, max: 2}", "judges.main.passes: min 6 is more than max 2"),
+        ("passes: 0", "judges.main.passes: 0 is neither 1 to 64 nor {min, max, until_stderr}"),
+        ("passes: many", "judges.main.passes: 'many' is neither 1 to 64 nor"),
+        ("budget: {calls: 0}", "judges.main.budget.calls: Input should be greater than or equal"),
+        ("verified_weight: 2", "judges.main.verified_weight: Input should be less than or equal"),
         ("reward: gold", "judges.main.reward: Input should be 'win_probability', 'rank' or"),
         ("temperature: .nan", "judges.main.temperature: Input should be a finite number"),
         ("noise_sd: 0", "judges.main.noise_sd: Input should be greater than 0"),

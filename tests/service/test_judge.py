@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from service.budget import Budget
 from service.endpoint import ContextOverflow, retry_after_s
 from service.errors import (
     JudgeQuotaExhausted,
@@ -19,7 +20,7 @@ from service.errors import (
     VerdictTruncated,
 )
 from service.judge import Call, EndpointJudge
-from service.prompts import Prompt, listwise_prompt
+from service.prompts import Prompt, scores_prompt
 from service.transcript import transcribe
 from service.verdict import Verdict
 from tests.fakes import (
@@ -44,7 +45,7 @@ GOOD = scores(by_length)
 
 def prompt() -> Prompt:
     transcript = transcribe(request("5", "five"), [0, 1])
-    return listwise_prompt("You are a judge.", transcript, [1, 0])
+    return scores_prompt("You are a judge.", transcript, [1, 0])
 
 
 @asynccontextmanager
@@ -60,7 +61,7 @@ async def judging(
 
 
 async def ask(judge: EndpointJudge, calls: list[Call] | None = None) -> Verdict:
-    return await judge.ask(prompt(), 500, (calls if calls is not None else []).append)
+    return await judge.ask(prompt(), 500, (calls if calls is not None else []).append, Budget(None))
 
 
 async def test_a_good_reply_is_one_call() -> None:
@@ -356,10 +357,10 @@ async def test_the_context_comes_from_models_where_the_config_is_silent() -> Non
 
 def test_the_reply_cap_is_tight_in_a_small_context_and_leaves_room_to_think_in_a_large() -> None:
     judge = endpoint_judge("http://127.0.0.1:9/v1")
-    assert judge.reply_tokens(8, 2048) == 160 * 8 + 64
-    assert judge.reply_tokens(8, 128_000) == 160 * 8 + 64 + 4096
+    assert judge.reply_tokens("scores", 8, 2048) == 160 * 8 + 64
+    assert judge.reply_tokens("scores", 8, 128_000) == 160 * 8 + 64 + 4096
     capped = endpoint_judge("http://127.0.0.1:9/v1", max_tokens=300)
-    assert capped.reply_tokens(8, 128_000) == 300
+    assert capped.reply_tokens("scores", 8, 128_000) == 300
 
 
 def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:

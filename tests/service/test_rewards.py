@@ -10,8 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from service.aggregate import Estimate, certain, estimate, unasked
+from service.aggregate import Estimate, certain, unasked
 from service.rewards import REWARDS, mean_ranks, rewards
+from tests.service.helpers import estimate
 
 Phi = NormalDist().cdf
 KINDS = sorted(REWARDS)
@@ -20,7 +21,8 @@ KINDS = sorted(REWARDS)
 def signal(means: list[float], stderr: float | None, trust: float = 1.0) -> Estimate:
     centre = mean(means)
     scores = [centre + trust * (each - centre) for each in means]
-    return Estimate(means, scores, stderr, reliability=trust, signal=True, trust=trust)
+    errors = None if stderr is None else [stderr] * len(means)
+    return Estimate(means, scores, errors, reliability=trust, signal=True, trust=trust)
 
 
 def test_win_probability_by_hand() -> None:

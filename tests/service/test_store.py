@@ -55,7 +55,9 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def call(text: str = LONG, verdict: Verdict | None = VERDICT, fault: str | None = None) -> Call:
-    prompt = Prompt([("system", ["Be fair."]), ("user", ["Here: ", text])], ["BCD", "FGH"], [1, 0])
+    prompt = Prompt(
+        "scores", [("system", ["Be fair."]), ("user", ["Here: ", text])], ["BCD", "FGH"], [1, 0]
+    )
     reply = Reply('{"BCD": \ud83d', "stop", None, Tokens(100, 20, 10), "m\0")
     return Call(prompt, reply, verdict, fault, latency_s=0.5)
 
@@ -76,8 +78,8 @@ async def test_verdicts_come_back_by_pass_and_faults_do_not(url: str) -> None:
         store.add_call(KEY, 0, "main", call(verdict=None, fault="no JSON \ud83d"), Usage(calls=1))
         store.add_call(KEY, 1, "main", call(), Usage(calls=1))
         await store.add_ranking(KEY, ranking(), {"ids": ["a", "b"]})
-        assert await store.verdicts(KEY) == {1: VERDICT}
-        assert await store.verdicts("b" * 64) == {}
+        assert (await store.verdicts(KEY)).verdicts == {1: VERDICT}
+        assert (await store.verdicts("b" * 64)).verdicts == {}
 
 
 async def test_a_ranking_replays_with_exact_prompts_and_replies_after_reopening(url: str) -> None:
@@ -123,7 +125,7 @@ async def test_many_at_once_are_all_kept(url: str) -> None:
     async with open_store(url) as store:
         for index in (0, 99, 199):
             assert await store.ranking(f"rk_{index}")
-            assert await store.verdicts(f"{index:064d}") == {0: VERDICT}
+            assert (await store.verdicts(f"{index:064d}")).verdicts == {0: VERDICT}
 
 
 async def test_prune_leaves_the_texts_that_a_newer_call_shows(url: str) -> None:
@@ -136,7 +138,7 @@ async def test_prune_leaves_the_texts_that_a_newer_call_shows(url: str) -> None:
         store.add_call("b" * 64, 0, "main", call(LONG), Usage(calls=1))
         await store.add_ranking("b" * 64, ranking("rk_new"), {})
         assert await store.prune(time.time() - boundary) == {
-            "rankings": 1, "calls": 2, "call_blobs": 2, "blobs": 1,
+            "rankings": 1, "judged": 0, "calls": 2, "call_blobs": 2, "blobs": 1,
         }  # fmt: skip
         assert await store.ranking("rk_old") is None
         [left] = await store.calls("b" * 64)
@@ -147,7 +149,7 @@ async def test_two_services_share_one_database(url: str) -> None:
     async with open_store(url) as one, open_store(url) as other:
         one.add_call(KEY, 0, "main", call(), Usage(calls=1))
         await one.add_ranking(KEY, ranking(), {})
-        assert await other.verdicts(KEY) == {0: VERDICT}
+        assert (await other.verdicts(KEY)).verdicts == {0: VERDICT}
         await other.add_ranking(KEY, ranking("rk_2"), {})
         assert await one.ranking("rk_2")
 
@@ -192,7 +194,7 @@ async def test_a_ranking_whose_calls_were_lost_is_no_success(tmp_path: Path) -> 
         assert await store.ranking("rk_1") is None
         store.add_call(KEY, 0, "main", call(), Usage(calls=1))  # asked again
         await store.add_ranking(KEY, ranking(), {})
-        assert await store.verdicts(KEY) == {0: VERDICT}
+        assert (await store.verdicts(KEY)).verdicts == {0: VERDICT}
 
 
 async def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.prompts import listwise_prompt, system_text
+from service.prompts import scores_prompt, system_text
 from service.transcript import Transcript
 from service.verdict import MAX_EXPLANATION_CHARS, Fault, Verdict, parse_verdict
 
@@ -238,7 +238,7 @@ def test_what_is_rendered_then_parsed_has_the_same_ids_and_scores(
     bodies = [f"body {index}" for index in range(num)]
     transcript = Transcript("", bodies, bodies, [[index] for index in range(num)])
     order = random.sample(range(num), num)
-    prompt = listwise_prompt(system_text(None), transcript, order)
+    prompt = scores_prompt(system_text("scores", None), transcript, order)
     entries = [
         (shown_id, {"explanation": f"shows {index}", "score": scores[index]})
         for shown_id, index in zip(prompt.ids, prompt.order, strict=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.plan import balanced_orders
+from service.methods.designs import balanced_orders
 
 ITEMS = st.integers(2, 16)
 PASSES = st.integers(1, 40)

@@ -1,0 +1,211 @@
+"""The calls about one group: each within the budget, fitted to the context, kept as it is answered.
+
+A call that overflows the context has the whole round asked again from shorter texts. A verdict that
+misplaces the canary is void and asked for once more.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service import prompts
+from service.budget import Budget
+from service.canary import planted_body
+from service.endpoint import ContextOverflow, Tokens
+from service.errors import BudgetExhausted, ContextExceeded, VerdictVoid
+from service.judge import Call, Judge
+from service.judge_config import LLMJudge
+from service.methods import METHODS, Method, Plan, Situation
+from service.methods.designs import links_all
+from service.metrics import Metrics
+from service.prompts import Prompt
+from service.schemas import Usage
+from service.store import Store
+from service.transcript import Transcript
+from service.trim import estimate_tokens, fit
+from service.verdict import Verdict
+
+TOKENS_PER_FENCE = 64
+_SHRINK = (1.0, 0.75, 0.5)
+
+Verdicts = dict[int, Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """All that stays the same while one group is asked about."""
+
+    name: str
+    judge: Judge
+    method_name: str
+    key: str
+    judge_key: str
+    system: str
+    transcript: Transcript
+    usage: Usage
+
+    @property
+    def method(self) -> Method:
+        return METHODS[self.method_name]
+
+    @property
+    def config(self) -> LLMJudge:
+        return self.judge.config
+
+
+class Asking:
+    """The calls for one group: its budget, its place in the context, its verdicts as they come."""
+
+    def __init__(
+        self, question: Question, verdicts: Verdicts, store: Store, metrics: Metrics
+    ) -> None:
+        self._question = question
+        self._verdicts = verdicts
+        self._store = store
+        self._metrics = metrics
+        self._budget = Budget(question.config.budget, calls_made=len(verdicts))
+        self._shrink = iter(_SHRINK)
+        self._share = next(self._shrink)
+        self._fitted: dict[tuple[int, ...], Transcript] = {}
+
+    async def calls_left(self, situation: Situation) -> float:
+        """How many calls the budget still holds.
+
+        Raises:
+            BudgetExhausted: If those are too few for any ranking.
+        """
+        left = self._budget.calls_left(await self._worst_tokens(situation))
+        needed = self._question.method.min_calls(situation) - len(self._verdicts)
+        if left < needed:
+            raise BudgetExhausted(
+                f"{self._question.config.budget} holds {left:g} calls, and {needed} are needed to "
+                f"rank {situation.num_items} trajectories: raise it, or choose another method"
+            )
+        return left
+
+    async def ask(self, plan: Plan) -> bool:
+        """Ask all questions at once; whether the budget held all of them.
+
+        Raises:
+            JudgeError: The first failure; the other calls are cancelled.
+            ContextExceeded: If not even trimmed to half do they fit.
+        """
+        while True:
+            missing = {index: order for index, order in plan.items() if index not in self._verdicts}
+            try:
+                held = await _all_or_cancel(
+                    [self._ask(index, order) for index, order in missing.items()]
+                )
+            except ContextOverflow as overflow:
+                self._fitted.clear()
+                share = next(self._shrink, None)
+                if share is None:
+                    raise ContextExceeded(
+                        f"even trimmed to half the group is too long: {overflow}"
+                    ) from overflow
+                self._share = share
+            else:
+                return all(held) or self._enough()
+
+    def _enough(self) -> bool:
+        """False: the budget is spent, but what is there makes a ranking.
+
+        Raises:
+            BudgetExhausted: If it does not.
+        """
+        orders = [verdict.order for verdict in self._verdicts.values()]
+        bodies = len(self._question.transcript.bodies)
+        if not links_all(bodies, orders):
+            raise BudgetExhausted(
+                f"{self._question.config.budget} was spent on replies that were no verdicts"
+            )
+        return False
+
+    async def _ask(self, index: int, order: list[int]) -> bool:
+        """Get one verdict; False if the budget does not hold the call."""
+        question = self._question
+        context = await question.judge.context_tokens()
+        reply_tokens = question.judge.reply_tokens(question.method.form, len(order), context)
+
+        def keep(call: Call) -> None:
+            spent = _usage(question.config, call.reply.tokens)
+            _add(question.usage, spent)
+            self._metrics.spent(question.name, spent)
+            if call.fault:
+                self._metrics.fault(question.name)
+            self._store.add_call(question.key, index, question.name, call, spent)
+
+        for attempt in range(2):
+            prompt = self._prompt(order, context, reply_tokens)
+            try:
+                self._verdicts[index] = await question.judge.ask(
+                    prompt, reply_tokens, keep, self._budget
+                )
+            except BudgetExhausted:
+                return False
+            except VerdictVoid:
+                if attempt:
+                    raise
+            else:
+                return True
+        raise AssertionError("unreachable")
+
+    def _prompt(self, order: list[int], context: int, reply_tokens: int) -> Prompt:
+        question = self._question
+        shown = tuple(sorted(order))
+        if shown not in self._fitted:
+            overhead = estimate_tokens(question.system) + TOKENS_PER_FENCE * (len(order) + 1)
+            room = int(self._share * (context - reply_tokens - overhead))
+            self._fitted[shown] = fit(question.transcript, room, shown)
+        fitted = self._fitted[shown]
+        if question.method.form == "choice":
+            return prompts.choice_prompt(question.system, fitted, order)
+        if question.method.form == "rating":
+            return prompts.rating_prompt(question.system, fitted, order)
+        canary = planted_body() if question.config.canary else None
+        return prompts.scores_prompt(question.system, fitted, order, canary)
+
+    async def _worst_tokens(self, situation: Situation) -> int:
+        """No call for this group takes more tokens; 1 where nobody counts them."""
+        question = self._question
+        if question.config.budget is None or question.config.budget.tokens is None:
+            return 1
+        context = await question.judge.context_tokens()
+        shown = question.method.shown(situation)
+        reply = question.judge.reply_tokens(question.method.form, shown, context)
+        bodies = sorted(map(estimate_tokens, question.transcript.bodies), reverse=True)[:shown]
+        texts = estimate_tokens(question.system) + estimate_tokens(question.transcript.context)
+        return min(context, texts + sum(bodies) + TOKENS_PER_FENCE * (shown + 2) + reply)
+
+
+async def _all_or_cancel(coroutines: Sequence[Coroutine[Any, Any, bool]]) -> list[bool]:
+    """Run all at once; the first failure cancels the rest and is raised as it is."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _usage(config: LLMJudge, tokens: Tokens) -> Usage:
+    price = config.price
+    cost = price.cost_usd(tokens.prompt, tokens.cached, tokens.completion) if price else None
+    return Usage(
+        calls=1,
+        prompt_tokens=tokens.prompt,
+        cached_tokens=tokens.cached,
+        completion_tokens=tokens.completion,
+        cost_usd=cost,
+    )
+
+
+def _add(usage: Usage, spent: Usage) -> None:
+    usage.calls += spent.calls
+    usage.prompt_tokens += spent.prompt_tokens
+    usage.cached_tokens += spent.cached_tokens
+    usage.completion_tokens += spent.completion_tokens
+    if spent.cost_usd is not None:
+        usage.cost_usd = (usage.cost_usd or 0.0) + spent.cost_usd

@@ -1,0 +1,109 @@
+"""Numbers per group -> one figure with a 95% interval, by a bootstrap over groups.
+
+Whole groups are drawn with replacement: trajectories of one group are not independent of each
+other. All measures share the same seeded draws, so a card made twice is the same.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SEED = 0
+DRAWS = 1000
+LEVELS = (0.025, 0.975)
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A figure, its 95% interval (None for fewer than two groups) and how many groups gave it.
+
+    Where nothing could be measured, `value` is None and `reason` says why.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    groups: int
+    reason: str | None = None
+
+
+class Bootstrap:
+    """Draws of `num_groups` groups (>= 1) with replacement."""
+
+    def __init__(self, num_groups: int) -> None:
+        chances = np.full(num_groups, 1 / num_groups)
+        generator = np.random.default_rng(SEED)
+        self.weights: Array = generator.multinomial(num_groups, chances, DRAWS).astype(np.float64)
+
+    def mean(self, values: Sequence[float | None], reason: str) -> Measure:
+        """The mean over the groups that have a value; `reason` is for when none has."""
+        return self.ratio([None if value is None else (value, 1.0) for value in values], reason)
+
+    def ratio(self, parts: Sequence[tuple[float, float] | None], reason: str) -> Measure:
+        """Sum of the numerators over the sum of the denominators, one pair per group."""
+        sums = [None if part is None else np.array(part) for part in parts]
+        return self.measure(sums, _ratio, reason)
+
+    def measure(
+        self, sums: Sequence[Array | None], statistic: Callable[[Array], Array], reason: str
+    ) -> Measure:
+        """A statistic of summed parts.
+
+        Args:
+            sums: per group what it adds, of shape (D,), or None.
+            statistic: sums of shape (..., D) -> values of shape (...); nan where undefined.
+            reason: for when it is undefined.
+        """
+        value, draws = self.drawn(sums, statistic)
+        groups = sum(part is not None for part in sums)
+        if value is None or not np.isfinite(value):
+            return Measure(None, None, None, groups, reason)
+        low, high = _bounds(draws, groups)
+        return Measure(float(value), low, high, groups)
+
+    def drawn(
+        self, sums: Sequence[Array | None], statistic: Callable[[Array], Array]
+    ) -> tuple[Any, Array]:
+        """The statistic of all groups (None if no group has parts), and of each draw."""
+        width = next((len(part) for part in sums if part is not None), 0)
+        if width == 0:
+            return None, np.empty(0)
+        parts = np.stack([np.zeros(width) if part is None else part for part in sums])
+        return statistic(parts.sum(axis=0)), statistic(self.weights @ parts)
+
+    def quantile(self, values: Sequence[Sequence[float]], level: float, reason: str) -> Measure:
+        """The smallest value that at least a `level` share of all values do not exceed."""
+        flat = np.array([value for some in values for value in some], dtype=np.float64)
+        if flat.size == 0:
+            return Measure(None, None, None, 0, reason)
+        owners = np.repeat(np.arange(len(values)), [len(some) for some in values])
+        order = np.argsort(flat, kind="stable")
+        flat, owners = flat[order], owners[order]
+
+        def at(weights: Array) -> float:
+            below = np.cumsum(weights[owners])
+            if below[-1] == 0:
+                return float("nan")
+            return float(flat[np.searchsorted(below, level * below[-1])])
+
+        groups = sum(1 for some in values if some)
+        low, high = _bounds(np.array([at(weights) for weights in self.weights]), groups)
+        return Measure(at(np.ones(len(values))), low, high, groups)
+
+
+def _ratio(sums: Array) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def _bounds(draws: Array, groups: int) -> tuple[float | None, float | None]:
+    known = draws[np.isfinite(draws)]
+    if groups < 2 or known.size == 0:
+        return None, None
+    low, high = np.quantile(known, LEVELS)
+    return float(low), float(high)

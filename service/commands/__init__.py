@@ -1,0 +1,58 @@
+"""Subcommands of `podium` that are more than a few lines; `cli` registers them.
+
+A command reads its options, does one thing and shows the result. What several need is here.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from service.errors import ConfigError
+from service.schemas import MAX_DEADLINE_S
+
+DEFAULT_STORE = "podium.db"
+DEFAULT_CONCURRENCY = 16
+DEFAULT_DEADLINE_S = 600.0
+
+ConfigPath = Annotated[
+    Path | None,
+    typer.Option("--config", envvar="PODIUM_CONFIG", help="The judges file (YAML)."),
+]
+StoreURL = Annotated[
+    str,
+    typer.Option(
+        "--store", envvar="PODIUM_STORE", help="A file's path, sqlite:///FILE or postgresql://..."
+    ),
+]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Groups in flight.")]
+DeadlineS = Annotated[
+    float, typer.Option("--deadline-s", help="Of a group; for the groups that name none.")
+]
+
+
+def require_deadline(deadline_s: float) -> None:
+    """Raises ConfigError for a deadline that no group may have."""
+    if not 0 < deadline_s <= MAX_DEADLINE_S:
+        raise ConfigError(f"--deadline-s {deadline_s:g}: a deadline is over 0, at most 3600 s")
+
+
+def print_json(data: Any) -> None:
+    typer.echo(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
+
+
+@contextmanager
+def progress(doing: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr for more than one group, if somebody is watching."""
+    console = Console(stderr=True)
+    columns = [*Progress.get_default_columns(), MofNCompleteColumn()]
+    shown = total > 1 and console.is_terminal
+    with Progress(*columns, console=console, disable=not shown) as bar:
+        task = bar.add_task(doing, total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,138 @@
+"""`podium compare`: would another judge give the same rewards, and at what price?"""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from service import logs
+from service.cards.compare import Comparison, compare, stored_groups
+from service.cards.gold import read_unlabelled
+from service.cards.page import ROWS, with_interval
+from service.commands import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_DEADLINE_S,
+    DEFAULT_STORE,
+    AsJSON,
+    Concurrency,
+    ConfigPath,
+    DeadlineS,
+    StoreURL,
+    print_json,
+    progress,
+    require_deadline,
+)
+from service.errors import ConfigError
+from service.schemas import RankRequest
+from service.server import open_service
+
+_PAIR_ROWS = {
+    "tau": "Kendall's tau of the rewards",
+    "top1": "Same best trajectory",
+    "opposite": "Advantages of opposite sign",
+    "one_sided": "Advantages that are zero for one only",
+}
+
+
+def compare_command(
+    judges: Annotated[str, typer.Option(help="Two names or more, with commas: A,B.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Groups as `podium rank` takes them; by default those in the store."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Groups, the newest of the store.")] = 100,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    deadline_s: DeadlineS = DEFAULT_DEADLINE_S,
+    config: ConfigPath = None,
+    store: StoreURL = DEFAULT_STORE,
+    as_json: AsJSON = False,
+) -> None:
+    """Rank the same groups with each judge, and show where rewards differ and what they cost.
+
+    What a judge has ranked before comes from the store and is not paid again.
+    """
+    logs.configure("error")
+    require_deadline(deadline_s)
+    names = judge_names(judges)
+    comparison = asyncio.run(_compare(config, store, names, data, limit, concurrency, deadline_s))
+    if as_json:
+        print_json(comparison)
+    else:
+        Console().print(comparison_view(comparison))
+
+
+def judge_names(text: str) -> list[str]:
+    """The names in `A,B`.
+
+    Raises:
+        ConfigError: If they are not two different ones or more.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ConfigError(f"--judges {text!r}: name two different judges or more, as A,B")
+    return names
+
+
+def comparison_view(comparison: Comparison) -> RenderableType:
+    """One table for the judges, one for each pair of them."""
+    judges = Table(title=f"{comparison.groups} groups", title_justify="left")
+    judges.add_column("")
+    for each in comparison.judges:
+        judges.add_column(Text(each.judge))
+    judges.add_row("Ranked", *(_ranked(each.ranked, each.stored) for each in comparison.judges))
+    judges.add_row(
+        ROWS["reliability"][0], *(with_interval(each.reliability) for each in comparison.judges)
+    )
+    for name in comparison.judges[0].measures:
+        values = (with_interval(each.measures[name]) for each in comparison.judges)
+        judges.add_row(ROWS[name][0], *values)
+    failed = (", ".join(f"{n} {code}" for code, n in j.failures.items()) for j in comparison.judges)
+    judges.add_row("Failed", *(words or "none" for words in failed))
+    pairs = Table(title="how far they agree", title_justify="left")
+    pairs.add_column("")
+    for pair in comparison.pairs:
+        pairs.add_column(Text(f"{pair.first}, {pair.second}"))
+    pairs.add_row("Groups ranked by both", *(str(pair.groups) for pair in comparison.pairs))
+    for name, words in _PAIR_ROWS.items():
+        values = (with_interval(getattr(pair, name)) for pair in comparison.pairs)
+        pairs.add_row(words, *values)
+    left_out = [
+        Text(f"{count} stored groups left out: {reason}")
+        for reason, count in comparison.left_out.items()
+    ]
+    return Group(judges, pairs, *left_out)
+
+
+def _ranked(ranked: int, stored: int) -> str:
+    return f"{ranked}, {stored} from the store" if stored else str(ranked)
+
+
+async def _compare(
+    config: Path | None,
+    store: str,
+    judges: list[str],
+    data: Path | None,
+    limit: int,
+    concurrency: int,
+    deadline_s: float,
+) -> Comparison:
+    async with open_service(config, store) as service:
+        left_out: dict[str, int] = {}
+        if data:
+            requests: list[RankRequest] = [each.request for each in read_unlabelled(data, limit)]
+        else:
+            requests, left_out = await stored_groups(service, store, limit)
+        with progress("comparing", len(requests) * len(judges)) as advance:
+            return await compare(
+                service,
+                judges,
+                requests,
+                left_out=left_out,
+                concurrency=concurrency,
+                deadline_s=deadline_s,
+                advance=advance,
+            )

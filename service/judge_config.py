@@ -1,0 +1,227 @@
+"""What can be said of a judge in the judges file: kinds of judges, methods, defences, budgets."""
+
+import os
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    HttpUrl,
+    field_validator,
+    model_validator,
+)
+
+from service.checks import AnyCheck
+from service.gates import NotEmpty, NotOpenerOnly
+
+RewardKind = Literal["win_probability", "rank", "score"]
+MethodName = Literal["listwise", "subsets", "pairwise", "pointwise", "auto"]
+View = Literal["as_told", "actions_first"]
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+
+DEFAULT_PASSES = {"listwise": 4, "subsets": 4, "pairwise": 1, "pointwise": 2}
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Price(Settings):
+    """US dollars per million tokens."""
+
+    prompt: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    cached: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    completion: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+
+    def cost_usd(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
+        """What a call cost, in US dollars; `cached_tokens` are a part of `prompt_tokens`."""
+        cached = self.prompt if self.cached is None else self.cached
+        fresh = prompt_tokens - cached_tokens
+        spent = fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion
+        return spent / 1e6
+
+
+class Passes(Settings):
+    """How often a judge is shown each trajectory: at least `min` times, then until the rewards are
+    settled or the group evidently has no signal, at most `max` times."""
+
+    min: Annotated[int, Field(ge=1, le=64)]
+    max: Annotated[int, Field(ge=1, le=64)]
+    until_stderr: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="settled once no score's stderr is larger; by default, once another pass is "
+        "not expected to put 1.4% of the pairs right",
+    )
+
+    @model_validator(mode="after")
+    def _min_is_no_more_than_max(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is more than max {self.max}")
+        return self
+
+
+class BudgetLimits(Settings):
+    """What one group may spend. A call that might pass a limit is not made."""
+
+    calls: Annotated[int, Field(ge=1)] | None = None
+    tokens: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="prompt and completion; a call's worst case is reserved first"
+    )
+
+    def __str__(self) -> str:
+        limits = [f"{count} {name}" for name, count in self if count is not None]
+        return f"a budget of {' and '.join(limits)}"
+
+
+class _Rewarding(Settings):
+    """What every kind of judge has: how scores become rewards, and who is asked instead."""
+
+    reward: RewardKind = "win_probability"
+    verified_weight: Share = Field(
+        default=0.0, description="share of `verified_reward` in the reward; needs one everywhere"
+    )
+    fallback: list[str] = []
+
+
+class ChecksJudge(_Rewarding):
+    """A judge without an LLM: deterministic criteria."""
+
+    kind: Literal["checks"] = "checks"
+    criteria: Annotated[list[AnyCheck], Field(min_length=1)]
+
+    @property
+    def gates(self) -> list[AnyCheck]:
+        return [check for check in self.criteria if check.gate]
+
+
+def _default_gates() -> list[AnyCheck]:
+    return [NotEmpty(check="not_empty"), NotOpenerOnly(check="not_opener_only")]
+
+
+class LLMJudge(_Rewarding):
+    """A judge behind an OpenAI-compatible endpoint."""
+
+    kind: Literal["llm"] = "llm"
+    model: Annotated[str, Field(min_length=1)]
+    base_urls: Annotated[list[HttpUrl], Field(min_length=1)]
+    api_key_env: str | None = None
+    method: MethodName = "listwise"
+    passes: Passes | None = Field(
+        default=None,
+        description="a number, or {min, max, until_stderr}; by default 4; for pairwise 1 (all "
+        "pairs in both orders), for pointwise 2",
+    )
+    block_size: Annotated[int, Field(ge=3, le=16)] = Field(
+        default=5, description="trajectories a call of the method subsets"
+    )
+    combine: Literal["least_squares", "plackett_luce"] = Field(
+        default="least_squares",
+        description="listwise and subsets: from the scores, or only from the orders they imply",
+    )
+    budget: BudgetLimits | None = None
+    rubric: str | None = None
+    gates: list[AnyCheck] = Field(
+        default_factory=_default_gates,
+        description="by default not_empty and not_opener_only; [] for none",
+    )
+    view: View = Field(
+        default="as_told",
+        description="actions_first shows what was done before, and apart from, what is claimed",
+    )
+    datamark: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="mark every space inside trajectories; auto: in groups where one addresses the "
+        "judge",
+    )
+    canary: bool = Field(
+        default=False,
+        description="plant a bad trajectory in listwise and subset calls; a verdict that does not "
+        "place it in its last third is void",
+    )
+    steering: Literal["flag", "gate", "ignore"] = Field(
+        default="flag", description="what becomes of a trajectory that addresses the judge"
+    )
+    noise_sd: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
+        default=None, description="sd of one score of this judge; used where one pass cannot tell"
+    )
+    temperature: Annotated[FiniteFloat, Field(ge=0, le=2)] | None = None
+    seed: int | None = None
+    reasoning_effort: str | None = None
+    extra_body: dict[str, Any] = {}
+    max_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="cap on a reply; by default 160 per trajectory + 4,096 to think"
+    )
+    response_format: Literal["auto", "json_schema", "json_object", "text"] = "auto"
+    context_tokens: Annotated[int, Field(ge=512)] | None = None
+    price: Price | None = None
+    timeout_s: Annotated[FiniteFloat, Field(gt=0)] = Field(60.0, description="of one attempt")
+    attempts: Annotated[int, Field(ge=1, le=20)] = Field(
+        default=4, description="of one call, when the endpoint errs"
+    )
+    concurrency: Annotated[int, Field(ge=1)] = Field(256, description="calls in flight")
+
+    @field_validator("passes", mode="before")
+    @classmethod
+    def _number_of_passes(cls, value: Any) -> Any:
+        if value is None or isinstance(value, dict | Passes):
+            return value
+        if type(value) is not int or not 1 <= value <= 64:
+            raise ValueError(f"{value!r} is neither 1 to 64 nor {{min, max, until_stderr}}")
+        return {"min": value, "max": value}
+
+    def passes_for(self, method: str) -> Passes:
+        """The passes, or a method's default."""
+        number = DEFAULT_PASSES[method]
+        return self.passes or Passes(min=number, max=number)
+
+    @field_validator("base_urls")
+    @classmethod
+    def _no_credentials(cls, urls: list[HttpUrl]) -> list[HttpUrl]:
+        if any(url.username or url.password or url.query for url in urls):
+            raise ValueError("keys are only ever given by api_key_env, not inside a URL")
+        return urls
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _key_is_set(cls, name: str | None) -> str | None:
+        key = _key(name)
+        if name and not key:
+            raise ValueError(f"the environment variable {name} is not set")
+        if key and not (key.isascii() and key.isprintable()):
+            raise ValueError(f"the key in {name} holds characters that a header cannot carry")
+        return name
+
+    @property
+    def api_key(self) -> str | None:
+        return _key(self.api_key_env)
+
+
+class JuryJudge(_Rewarding):
+    """Several LLM judges, best of different families, that rank the same group."""
+
+    kind: Literal["jury"]
+    members: Annotated[list[str], Field(min_length=2)]
+    quorum: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="jurors that must give a ranking; by default more than half"
+    )
+    gates: list[AnyCheck] = Field(default_factory=_default_gates)
+    steering: Literal["flag", "gate", "ignore"] = "flag"
+
+    @model_validator(mode="after")
+    def _is_a_jury(self) -> Self:
+        if len(set(self.members)) < len(self.members):
+            raise ValueError("a judge is in the jury twice: asking it more often is `passes`")
+        if self.quorum and self.quorum > len(self.members):
+            raise ValueError(f"a quorum of {self.quorum} in a jury of {len(self.members)}")
+        return self
+
+    @property
+    def needed(self) -> int:
+        return self.quorum or len(self.members) // 2 + 1
+
+
+def _key(name: str | None) -> str | None:
+    """The key in an environment variable; files that keys are read from end in a newline."""
+    return os.environ.get(name, "").strip() or None if name else None

@@ -1,0 +1,171 @@
+"""One group, one LLM judge: transcript -> plan -> judge -> verdicts -> estimate.
+
+A method plans from the verdicts at hand, its questions are asked at once, and it plans again until
+it has nothing left to ask. Callers who want the same at the same moment share one run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+from service import keys, prompts
+from service.aggregate import Estimate, unasked
+from service.asking import TOKENS_PER_FENCE, Asking, Question, Verdicts
+from service.background import Background
+from service.escape import DATAMARK
+from service.flights import Flights
+from service.judge import Judge
+from service.judge_config import LLMJudge
+from service.methods import METHODS, Situation, choose
+from service.metrics import Metrics
+from service.noise import JudgeNoise, configured
+from service.schemas import RankRequest, Usage
+from service.store import Store
+from service.transcript import Transcript, transcribe
+from service.trim import estimate_tokens
+from service.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one judge made of a group.
+
+    Attributes:
+        transcript: what was shown, and whom each body stands for.
+        estimate: the scores.
+        verdicts: the calls behind it; empty where none was needed.
+        passes: how often each trajectory was shown, rounded.
+        method: the one used, also where the configuration says auto.
+        key: of the content, by this judge.
+        noise: what was assumed of the judge.
+        cached: whether it was had without a call of one's own.
+    """
+
+    transcript: Transcript
+    estimate: Estimate
+    verdicts: list[Verdict]
+    passes: int
+    method: str
+    key: str
+    noise: JudgeNoise | None
+    cached: bool
+
+
+class Judging:
+    """Asks LLM judges. Holds the flights in the air and what is known of each judge."""
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._flights: Flights[tuple[Verdicts, JudgeNoise | None]] = Flights()
+        self._background = Background(store)
+
+    async def judged(
+        self,
+        name: str,
+        judge: Judge,
+        request: RankRequest,
+        shown: Sequence[int],
+        usage: Usage,
+        *,
+        steered: bool = False,
+    ) -> Judged:
+        """Judge one group by one judge.
+
+        Args:
+            name: the judge's.
+            judge: who is asked.
+            request: the group.
+            shown: indices of its trajectories.
+            usage: what it costs is added here.
+            steered: whether one of the trajectories addresses the judge.
+
+        Raises:
+            JudgeError: If the judge gave no usable verdicts.
+            ContextExceeded: If the group does not fit the judge's context, however trimmed.
+        """
+        config = judge.config
+        marked = config.datamark == "always" or (config.datamark == "auto" and steered)
+        transcript = transcribe(request, shown, view=config.view, datamark=marked)
+        num_items = len(transcript.bodies)
+        method_name = await self._method(judge, transcript)
+        system = _system(config, METHODS[method_name].form, request.rubric, marked)
+        key = keys.content_key(config, method_name, system, transcript)
+        if num_items < 2:  # all equal: nothing to ask
+            nothing = unasked(num_items)
+            return Judged(transcript, nothing, [], 0, method_name, key, None, cached=False)
+        judge_key = keys.judge_key(config, method_name, system)
+        question = Question(name, judge, method_name, key, judge_key, system, transcript, usage)
+        calls_before = usage.calls
+        (verdicts, noise), _ = await self._flights.join(key, lambda: self._verdicts(question))
+        situation = _situation(question, noise).with_verdicts(verdicts, 0)
+        return Judged(
+            transcript=transcript,
+            estimate=question.method.estimate(situation),
+            verdicts=[verdicts[index] for index in sorted(verdicts)],
+            passes=max(1, round(sum(len(each.order) for each in verdicts.values()) / num_items)),
+            method=method_name,
+            key=key,
+            noise=noise,
+            cached=usage.calls == calls_before,
+        )
+
+    async def _method(self, judge: Judge, transcript: Transcript) -> str:
+        config = judge.config
+        if config.method != "auto":
+            return config.method
+        context = await judge.context_tokens()
+        bodies = [estimate_tokens(body) + TOKENS_PER_FENCE for body in transcript.bodies]
+        room = context - judge.reply_tokens("scores", len(bodies), context)
+        room -= estimate_tokens(_system(config, "scores", None, marked=True))
+        limit = config.budget.calls if config.budget else None
+        shared = estimate_tokens(transcript.context)
+        return choose(bodies, shared, room, inf if limit is None else limit)
+
+    async def _verdicts(self, question: Question) -> tuple[Verdicts, JudgeNoise | None]:
+        """All verdicts that the method wants, those at hand included, and what it assumed."""
+        recalled = await self._store.verdicts(question.key)
+        verdicts, config, method = dict(recalled.verdicts), question.config, question.method
+        situation = _situation(question, None)
+        known = recalled.noise
+        if not recalled.complete:
+            known = await self._background.noise(question.judge_key, method.shown(situation))
+        if (known is None or not known.groups) and config.noise_sd is not None:
+            known = configured(config.noise_sd)
+        situation = _situation(question, known)
+        asking = Asking(question, verdicts, self._store, self._metrics)
+        while True:
+            calls_left = await asking.calls_left(situation)
+            situation = situation.with_verdicts(verdicts, calls_left)
+            plan = method.plan(situation)
+            if not plan:
+                break
+            if not await asking.ask(plan):
+                break
+        if not recalled.complete:
+            self._remember(question, situation.with_verdicts(verdicts, 0))
+        return verdicts, known
+
+    def _remember(self, question: Question, situation: Situation) -> None:
+        """Keep what the group tells about its judge."""
+        past = question.method.estimate(situation).past
+        if past:
+            self._store.add_judged(question.key, question.judge_key, past, situation.noise)
+            self._background.add(question.judge_key, past)
+
+
+def _system(config: LLMJudge, form: str, rubric: str | None, marked: bool) -> str:
+    mark = DATAMARK if marked else None
+    return prompts.system_text(form, rubric or config.rubric, view=config.view, mark=mark)
+
+
+def _situation(question: Question, noise: JudgeNoise | None) -> Situation:
+    config = question.config
+    return Situation(
+        num_items=len(question.transcript.bodies),
+        seed=int(question.key[:16], 16),
+        passes=config.passes_for(question.method_name),
+        noise=noise,
+        block_size=config.block_size,
+        combine=config.combine,
+    )

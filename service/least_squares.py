@@ -1,0 +1,199 @@
+"""Passes over subsets -> one effect per trajectory: least squares on pass and trajectory effects.
+
+A pass's mean is the judge's mood and is removed; what is left splits into what the trajectories
+account for (signal) and what no pass reproduces (noise). A full listwise pass is the special case
+of a block that holds everyone. The judge's liking for slots is a third factor, held as its values
+at `KNOTS` relative places of a list, with straight lines between.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import fsum
+
+import numpy as np
+import numpy.typing as npt
+
+KNOTS = 8
+
+Array = npt.NDArray[np.float64]
+Pass = tuple[Sequence[int], Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What least squares finds; I trajectories, K knots.
+
+    Attributes:
+        effects_I: estimated scores, on the judge's scale, slot effects removed.
+        covariance_II: of the effects about their mean, in units of one score's noise variance.
+        information: passes that the design is worth to each trajectory, on average.
+        ss_items: the sum of squares that trajectories account for.
+        ss_error, df_error: residual sum of squares and its degrees of freedom.
+        ss_raw: the residual sum of squares as if no slot effect had been removed.
+        slot_xtx_KK, slot_xty_K: normal equations of the slot effects, passes and trajectories
+            projected out.
+    """
+
+    effects_I: list[float]
+    covariance_II: Array
+    information: float
+    ss_items: float
+    ss_error: float
+    df_error: float
+    ss_raw: float
+    slot_xtx_KK: Array
+    slot_xty_K: Array
+
+
+def least_squares(num_items: int, passes: Sequence[Pass], slots_K: Array | None) -> Fit:
+    """Fit the effects.
+
+    Args:
+        num_items: I, >= 2; together the passes connect all of them.
+        passes: `(order, scores)` per call: `scores[s]` is that of trajectory `order[s]`.
+        slots_K: the judge's known slot effects; if None, a straight line is estimated from the
+            passes themselves where they can tell it from the trajectories.
+
+    Source:
+        Intra-block analysis of incomplete block designs: John and Williams 1995, ch. 1.
+    """
+    layout = _Layout(num_items, passes)
+    raw = np.concatenate([np.asarray(scores, float) for _, scores in passes])
+    plain = layout.fit(raw)
+    removed_K = layout.line(plain) if slots_K is None else slots_K
+    found = layout.fit(raw - layout.basis_OK @ removed_K) if removed_K.any() else plain
+    df_line = float(slots_K is None and bool(removed_K.any()))
+    return Fit(
+        effects_I=found.effects,
+        covariance_II=layout.covariance_II,
+        information=float(np.trace(layout.laplacian_II)) / (num_items - 1),
+        ss_items=found.ss_items,
+        ss_error=found.ss_error,
+        df_error=max(0.0, layout.df_error - df_line),
+        ss_raw=plain.ss_error,
+        slot_xtx_KK=layout.slot_xtx_KK,
+        slot_xty_K=layout.basis_centred_OK.T @ plain.residuals_O,
+    )
+
+
+def one_way(ratings: Sequence[Sequence[float]]) -> Fit:
+    """Effects of trajectories that were rated by themselves: their means.
+
+    Args:
+        ratings: of each trajectory, one or more.
+    """
+    counts_I = np.array([len(each) for each in ratings], float)
+    effects = [round(fsum(each) / len(each), 12) for each in ratings]
+    everything = [rating for each in ratings for rating in each]
+    level = fsum(everything) / len(everything)
+    ss_error = fsum(
+        (rating - effect) ** 2
+        for each, effect in zip(ratings, effects, strict=True)
+        for rating in each
+    )
+    about_mean_II = np.eye(len(effects)) - 1 / len(effects)
+    return Fit(
+        effects_I=effects,
+        covariance_II=about_mean_II @ np.diag(1 / counts_I) @ about_mean_II,
+        information=float(counts_I.mean()),
+        ss_items=fsum(counts_I * (np.array(effects) - level) ** 2),
+        ss_error=ss_error,
+        df_error=float(len(everything) - len(effects)),
+        ss_raw=ss_error,
+        slot_xtx_KK=np.zeros((KNOTS, KNOTS)),
+        slot_xty_K=np.zeros(KNOTS),
+    )
+
+
+def slot_basis(length: int) -> Array:
+    """Weights of the knots at each slot of a list: shape (length, K), rows sum to 1."""
+    at = np.linspace(0, KNOTS - 1, length) if length > 1 else np.zeros(1)
+    left = np.minimum(at.astype(int), KNOTS - 2)
+    basis = np.zeros((length, KNOTS))
+    rows = np.arange(length)
+    basis[rows, left] = 1 - (at - left)
+    basis[rows, left + 1] = at - left
+    return basis
+
+
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    effects: list[float]
+    ss_items: float
+    ss_error: float
+    residuals_O: Array
+
+
+class _Layout:
+    """Which trajectory stands where: O observations in B passes."""
+
+    def __init__(self, num_items: int, passes: Sequence[Pass]) -> None:
+        lengths = np.array([len(order) for order, _ in passes])
+        self.num_items, self.num_passes = num_items, len(passes)
+        self.item_O = np.concatenate([np.asarray(order) for order, _ in passes])
+        self.pass_O = np.repeat(np.arange(len(passes)), lengths)
+        self.length_B = lengths.astype(float)
+        self.complete = bool((lengths == num_items).all())
+        self.basis_OK = np.concatenate([slot_basis(int(length)) for length in lengths])
+        shown_BI = np.zeros((len(passes), num_items))
+        shown_BI[self.pass_O, self.item_O] = 1.0
+        self.laplacian_II = np.diag(shown_BI.sum(0)) - shown_BI.T @ (
+            shown_BI / self.length_B[:, None]
+        )
+        mean_II = np.full((num_items, num_items), 1 / num_items)
+        self.covariance_II = (
+            (np.eye(num_items) - mean_II) / len(passes)
+            if self.complete
+            else np.linalg.inv(self.laplacian_II + mean_II) - mean_II
+        )
+        self.df_error = float(len(self.item_O) - len(passes) - (num_items - 1))
+        self.basis_centred_OK = self.basis_OK - self._pass_means(self.basis_OK)[self.pass_O]
+        self.basis_by_item_IK = np.zeros((num_items, KNOTS))
+        np.add.at(self.basis_by_item_IK, self.item_O, self.basis_centred_OK)
+        self.slot_xtx_KK = (
+            self.basis_centred_OK.T @ self.basis_centred_OK
+            - self.basis_by_item_IK.T @ self.covariance_II @ self.basis_by_item_IK
+        )
+
+    def fit(self, scores_O: Array) -> _Solved:
+        """Effects and residuals. Complete passes are summed exactly, so that no order matters."""
+        effects = self._means(scores_O) if self.complete else self._solve(scores_O)
+        centre = fsum(effects) / len(effects)
+        effect_I = np.array(effects) - centre
+        means_B = self._pass_means((scores_O - effect_I[self.item_O])[:, None])[:, 0]
+        residuals_O = scores_O - effect_I[self.item_O] - means_B[self.pass_O]
+        if self.complete:
+            ss_items = self.num_passes * fsum(effect**2 for effect in effect_I)
+        else:
+            ss_items = float(effect_I @ self.laplacian_II @ effect_I)
+        return _Solved(effects, ss_items, fsum(residuals_O**2), residuals_O)
+
+    def line(self, plain: _Solved) -> Array:
+        """Knot values of the linear slot effect, mean 0; zeros where it cannot be told."""
+        line_K = np.linspace(-0.5, 0.5, KNOTS)
+        seen = float(line_K @ self.slot_xtx_KK @ line_K)
+        if seen < 1e-9 or self.df_error < 3:
+            return np.zeros(KNOTS)
+        along = float(line_K @ (self.basis_centred_OK.T @ plain.residuals_O))
+        return np.asarray(along / seen * line_K)
+
+    def _means(self, scores_O: Array) -> list[float]:
+        columns: list[list[float]] = [[] for _ in range(self.num_items)]
+        for item, score in zip(self.item_O.tolist(), scores_O.tolist(), strict=True):
+            columns[item].append(score)
+        return [round(fsum(column) / len(column), 12) for column in columns]
+
+    def _solve(self, scores_O: Array) -> list[float]:
+        means_B = self._pass_means(scores_O[:, None])[:, 0]
+        centred_O = scores_O - means_B[self.pass_O]
+        by_item_I = np.bincount(self.item_O, centred_O, self.num_items)
+        effect_I = self.covariance_II @ by_item_I
+        level = float(np.mean(scores_O - effect_I[self.item_O]))
+        return [round(float(effect) + level, 12) for effect in effect_I]
+
+    def _pass_means(self, values_OX: Array) -> Array:
+        sums = np.add.reduceat(values_OX, self._starts(), axis=0)
+        return np.asarray(sums / self.length_B[:, None])
+
+    def _starts(self) -> npt.NDArray[np.int64]:
+        return np.concatenate([[0], np.cumsum(self.length_B[:-1])]).astype(np.int64)

@@ -1,0 +1,111 @@
+"""Two trajectories a call, in both orders; the probabilities of both are averaged, then fitted.
+
+All pairs if the budget holds them, else the pairs that teach most, a batch at a time.
+"""
+
+from collections import Counter
+
+from service.aggregate import Estimate, from_strengths
+from service.aggregate import estimate as estimate_scores
+from service.bradley_terry import Pair, connected_pairs, fit, next_pairs
+from service.methods.method import Method, Plan, Situation, settled
+from service.strengths import Strengths
+
+_CALLS_PER_TRAJECTORY = 8  # at most, where no budget says otherwise
+
+
+def plan(situation: Situation) -> Plan:
+    """Both orders of every pair wanted next. A question's index names its pair, order and round."""
+    num_items, passes = situation.num_items, situation.passes
+    pending = _other_orders(situation)
+    if pending:
+        return dict(list(pending.items())[: int(min(len(pending), situation.calls_left))])
+    asked = Counter(_pair(situation, index) for index in situation.verdicts)
+    total = sum(asked.values())
+    left = int(min(situation.calls_left, _CALLS_PER_TRAJECTORY * num_items * passes.max - total))
+    pairs = num_items * (num_items - 1) // 2
+    if left >= 2 * pairs * passes.max - total:
+        every = connected_pairs(num_items, pairs, situation.seed)
+        wanted = [
+            (i, j) for i, j in every for _ in range(passes.max - asked[min(i, j), max(i, j)] // 2)
+        ]
+    elif not asked:
+        wanted = connected_pairs(num_items, min(num_items, left // 2), situation.seed)
+    elif left < 2 or settled(estimate(situation), passes):
+        wanted = []
+    else:
+        batch = min(left // 2, max(1, num_items // 2))
+        wanted = next_pairs(_strengths(situation), asked, batch, seed=situation.seed)
+    return _questions(situation, wanted)
+
+
+def estimate(situation: Situation) -> Estimate:
+    """Bradley-Terry on choices: each is a coin flip. Least squares on probabilities, which are
+    measurements: how they contradict each other, and past groups, tell their noise."""
+    measured = any(score not in (0, 0.5, 1) for _, scores in situation.scored for score in scores)
+    if measured:
+        return estimate_scores(situation.num_items, situation.scored, situation.noise)
+    showings = 2 * len(situation.verdicts) / situation.num_items
+    return from_strengths(_strengths(situation), showings)
+
+
+def _strengths(situation: Situation) -> Strengths:
+    """From one averaged probability per pair and round."""
+    comparisons = []
+    for index, verdict in situation.verdicts.items():
+        (i, j), (wins, _) = verdict.order, verdict.scores
+        other = situation.verdicts.get(_other(situation, index))
+        if other is None:
+            comparisons.append((i, j, wins))
+        elif i < j:  # both orders: one opinion, without the liking for a slot
+            mean = (wins + 1 - other.scores[0]) / 2
+            comparisons += [(i, j, mean), (i, j, mean)]
+    return fit(situation.num_items, comparisons)
+
+
+def _questions(situation: Situation, pairs: list[Pair]) -> Plan:
+    """Indices for both orders of the pairs, in rounds after those that were asked already."""
+    questions: Plan = {}
+    for i, j in pairs:
+        again = 0
+        while _index(situation, i, j, again) in {**questions, **situation.verdicts}:
+            again += 1
+        questions[_index(situation, i, j, again)] = [i, j]
+        questions[_index(situation, j, i, again)] = [j, i]
+    return questions
+
+
+def _other_orders(situation: Situation) -> Plan:
+    """What is missing of pairs that were asked in one order only, before a crash."""
+    missing = {}
+    for index, verdict in situation.verdicts.items():
+        other = _other(situation, index)
+        if other not in situation.verdicts:
+            missing[other] = verdict.order[::-1]
+    return missing
+
+
+def _index(situation: Situation, i: int, j: int, again: int) -> int:
+    return (again * situation.num_items + i) * situation.num_items + j
+
+
+def _pair(situation: Situation, index: int) -> Pair:
+    """The pair that a question is about, in both its orders the same."""
+    i, j = divmod(index % situation.num_items**2, situation.num_items)
+    return (i, j) if i < j else (j, i)
+
+
+def _other(situation: Situation, index: int) -> int:
+    """The question with the same pair the other way round."""
+    again, within = divmod(index, situation.num_items**2)
+    i, j = divmod(within, situation.num_items)
+    return _index(situation, j, i, again)
+
+
+PAIRWISE = Method(
+    form="choice",
+    plan=plan,
+    estimate=estimate,
+    min_calls=lambda situation: 2 * (situation.num_items - 1),
+    shown=lambda situation: 2,
+)

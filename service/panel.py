@@ -1,0 +1,143 @@
+"""A jury: several LLM judges rank the same group, their estimates are combined.
+
+A juror that fails drops out and is named; one at odds with the others beyond its own noise is
+overruled. Verdicts of different judges are never mixed, only their estimates.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import fsum
+
+from service import jury, keys
+from service.aggregate import Estimate, unasked
+from service.deadline import Deadline
+from service.errors import ContextExceeded, DeadlineExceeded, JudgeError, PodiumError, QuorumMissed
+from service.judge import Judge
+from service.judge_config import JuryJudge
+from service.judging import Judged, Judging
+from service.schemas import JurorResult, RankRequest, Usage
+
+# Of what is left of the deadline; the rest is for combining, and for the store.
+_JURORS_SHARE = 0.9
+
+_DROPS_OUT = (JudgeError, ContextExceeded, DeadlineExceeded)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What a jury made of a group: one `Judged` as if by one judge, and how the jurors fared."""
+
+    judged: Judged
+    jurors: list[JurorResult]
+
+
+async def empanelled(
+    judging: Judging,
+    llms: dict[str, Judge],
+    jury_config: JuryJudge,
+    request: RankRequest,
+    shown: Sequence[int],
+    usage: Usage,
+    deadline: Deadline,
+    *,
+    steered: bool,
+) -> Panel:
+    """Ask all jurors at once and combine those that answer.
+
+    Raises:
+        QuorumMissed: If too few do; says why each of the others did not.
+    """
+    names = jury_config.members
+    jurors_deadline = Deadline.after(_JURORS_SHARE * deadline.remaining_s())
+
+    async def juror(name: str) -> Judged | PodiumError:
+        try:
+            async with jurors_deadline.enforced(f"juror {name}"):
+                return await judging.judged(
+                    name, llms[name], request, shown, usage, steered=steered
+                )
+        except _DROPS_OUT as error:
+            return error
+
+    found = dict(zip(names, await asyncio.gather(*map(juror, names)), strict=True))
+    ranked = {name: each for name, each in found.items() if isinstance(each, Judged)}
+    failed = {name: each for name, each in found.items() if isinstance(each, PodiumError)}
+    if len(ranked) < jury_config.needed:
+        raise _quorum_missed(len(ranked), jury_config, failed)
+    models = {name: llms[name].config.model for name in names}
+    panel = _combined(ranked, models, request)
+    dropped = [_dropped(name, models[name], error) for name, error in failed.items()]
+    return Panel(panel.judged, [*panel.jurors, *dropped])
+
+
+def _combined(ranked: dict[str, Judged], models: dict[str, str], request: RankRequest) -> Panel:
+    first = next(iter(ranked.values()))
+    transcript = first.transcript  # the others show the same bodies, perhaps in another view
+    together = Judged(
+        transcript=transcript,
+        estimate=unasked(len(transcript.bodies)),
+        verdicts=[verdict for each in ranked.values() for verdict in each.verdicts],
+        passes=sum(each.passes for each in ranked.values()),
+        method="jury",
+        key=keys.digest([each.key for each in ranked.values()]),
+        noise=None,
+        cached=all(each.cached for each in ranked.values()),
+    )
+    if len(transcript.bodies) < 2:
+        return Panel(together, [])
+    estimated = {name: each.estimate for name, each in ranked.items()}
+    found = jury.combine(
+        [jury.Juror(name, each.means, each.stderr, each.trust) for name, each in estimated.items()]
+    )
+    ids = [request.trajectories[indices[0]].id for indices in transcript.members]
+    jurors = [
+        JurorResult(
+            judge=each.name,
+            model=models[each.name],
+            status=each.status,
+            weight=each.weight,
+            agreement=each.agreement,
+            reliability=estimated[each.name].reliability,
+            overruled=[ids[item] for item in each.overruled],
+        )
+        for each in found.jurors
+    ]
+    return Panel(replace(together, estimate=_estimate(found)), jurors)
+
+
+def _estimate(found: jury.JuryEstimate) -> Estimate:
+    centre = fsum(found.means) / len(found.means)
+    return Estimate(
+        means=found.means,
+        scores=[centre + found.reliability * (mean - centre) for mean in found.means],
+        stderr=found.stderr,
+        reliability=found.reliability,
+        signal=found.signal,
+        trust=found.reliability,
+    )
+
+
+def _dropped(name: str, model: str, error: PodiumError) -> JurorResult:
+    return JurorResult(
+        judge=name,
+        model=model,
+        status="failed",
+        weight=0.0,
+        agreement=None,
+        reliability=None,
+        code=error.code,
+    )
+
+
+def _quorum_missed(
+    num_ranked: int, jury_config: JuryJudge, failed: dict[str, PodiumError]
+) -> PodiumError:
+    """Worth a retry if one juror's failure is."""
+    said = "; ".join(f"{name}: {error.detail}" for name, error in failed.items())
+    detail = (
+        f"{num_ranked} of {len(jury_config.members)} jurors ranked the group, and "
+        f"{jury_config.needed} are needed: {said}"
+    )
+    passing = [error for error in failed.values() if error.retryable]
+    return type(passing[0])(detail) if passing else QuorumMissed(detail)
