@@ -30,7 +30,7 @@ class Estimate:
         stderr: standard errors of the means; None if they cannot be known.
         reliability: share of the variance between means that is signal, in [0, 1]; None if
             the noise is not known or comes from the configuration.
-        signal: whether the trajectories differ by more than noise explains (level .05).
+        signal: whether the trajectories differ by more than noise explains.
         trust: the reliability that shrinking used; equals `reliability` where that is known.
         scored: False where no judge was asked, and the scores stand for nothing.
         worth: the share of pairs that one more pass is expected to put in their right order.
@@ -53,7 +53,13 @@ class Estimate:
         return max(self.stderr) if self.stderr else inf
 
 
-def estimate(num_items: int, passes: Sequence[Pass], noise: JudgeNoise | None = None) -> Estimate:
+def estimate(
+    num_items: int,
+    passes: Sequence[Pass],
+    noise: JudgeNoise | None = None,
+    *,
+    level: float = SIGNAL_LEVEL,
+) -> Estimate:
     """Estimate from scored passes over all trajectories, or over subsets that connect them.
 
     Args:
@@ -61,6 +67,7 @@ def estimate(num_items: int, passes: Sequence[Pass], noise: JudgeNoise | None = 
         passes: `(order, scores)` per call.
         noise: what is known of the judge. What it learnt from past groups is weighed with the
             group's own residuals; what was configured is used only where one pass cannot tell.
+        level: of the signal test: how often a group of equals may be told apart.
 
     Source:
         Two-way analysis of variance; the reliability is the intraclass correlation of k averaged
@@ -68,25 +75,30 @@ def estimate(num_items: int, passes: Sequence[Pass], noise: JudgeNoise | None = 
         is to expect, its posterior mean. The variance is moderated as by Smyth 2004.
     """
     fit = least_squares(num_items, passes, noise.slots_K if noise else None)
-    return _estimated(fit, max(len(order) for order, _ in passes), noise)
+    return _estimated(fit, max(len(order) for order, _ in passes), noise, level)
 
 
-def estimate_ratings(ratings: Sequence[Sequence[float]], noise: JudgeNoise | None) -> Estimate:
+def estimate_ratings(
+    ratings: Sequence[Sequence[float]], noise: JudgeNoise | None, *, level: float = SIGNAL_LEVEL
+) -> Estimate:
     """Estimate from trajectories that were each rated by themselves; one list of ratings each."""
-    return _estimated(one_way(ratings), 1, noise)
+    return _estimated(one_way(ratings), 1, noise, level)
 
 
-def from_strengths(strengths: Strengths, showings: float) -> Estimate:
+def from_strengths(
+    strengths: Strengths, showings: float, *, level: float = SIGNAL_LEVEL
+) -> Estimate:
     """Estimate from strengths fitted to comparisons or orders; these are shrunk already.
 
     Args:
         strengths: posterior under a normal prior.
         showings: how often a trajectory was shown, on average.
+        level: of the signal test.
     """
     scores, error = strengths.scores, fsum(se**2 for se in strengths.stderr) / len(strengths.stderr)
     centre = fsum(scores) / len(scores)
     spread = fsum((score - centre) ** 2 for score in scores) / max(1, len(scores) - 1)
-    signal = strengths.p_value <= SIGNAL_LEVEL and spread > 0
+    signal = strengths.p_value <= level and spread > 0
     reliability = spread / (spread + error) if spread else 0.0
     ratio = reliability / (1 - reliability) / showings if error else inf
     then = ratio * (showings + 1) / (ratio * (showings + 1) + 1) if error else 1.0
@@ -101,14 +113,14 @@ def from_strengths(strengths: Strengths, showings: float) -> Estimate:
     )
 
 
-def _estimated(fit: Fit, length: int, noise: JudgeNoise | None) -> Estimate:
+def _estimated(fit: Fit, length: int, noise: JudgeNoise | None, level: float) -> Estimate:
     num_items = len(fit.effects_I)
     ms_error, df_error = _noise_variance(fit, noise)
     means = fit.effects_I
     if ms_error is None:
-        return _as_they_come(means)
+        return _as_they_come(means, past_group(fit, length))
     ms_items = fit.ss_items / (num_items - 1)
-    signal = _has_signal(ms_items, ms_error, num_items - 1, df_error)
+    signal = _p_value(ms_items, ms_error, num_items - 1, df_error) <= level
     likely_R = _ratio_posterior(fit, ms_items, ms_error, df_error, noise)
     trust = _trust(fit, ms_items, ms_error, likely_R, noise) if signal else 0.0
     centre = fsum(means) / num_items
@@ -146,16 +158,16 @@ def _stderr(fit: Fit, ms_error: float) -> list[float]:
     return [sqrt(ms_error * inflated * float(each)) for each in fit.covariance_II.diagonal()]
 
 
-def _has_signal(ms_items: float, ms_error: float, df_items: int, df_error: float) -> bool:
-    """The F test over trajectories; a chi-square test where the error is known."""
+def _p_value(ms_items: float, ms_error: float, df_items: int, df_error: float) -> float:
+    """Of the F test over trajectories; of a chi-square test where the error is known."""
     if ms_items <= _ROUNDING:
-        return False
+        return inf  # nothing differs, at any level
     if ms_error == 0:
-        return True
+        return 0.0
     ratio = ms_items / ms_error
     if df_error == inf:
-        return bool(chdtrc(df_items, ratio * df_items) <= SIGNAL_LEVEL)
-    return bool(fdtrc(df_items, df_error, ratio) <= SIGNAL_LEVEL)
+        return float(chdtrc(df_items, ratio * df_items))
+    return float(fdtrc(df_items, df_error, ratio))
 
 
 def _ratio_posterior(
@@ -191,7 +203,7 @@ def _worth(likely_R: Array, information: float) -> float:
     return float(likely_R @ (np.arcsin(then) - np.arcsin(now)) / pi)
 
 
-def _as_they_come(means: list[float]) -> Estimate:
+def _as_they_come(means: list[float], past: PastGroup) -> Estimate:
     """One pass of a judge whose noise is unknown: its scores, and no claim about their error."""
     return Estimate(
         means=means,
@@ -200,6 +212,7 @@ def _as_they_come(means: list[float]) -> Estimate:
         reliability=None,
         signal=len(set(means)) > 1,
         trust=1.0,
+        past=past,
     )
 
 

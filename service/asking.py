@@ -58,13 +58,18 @@ class Asking:
     """The calls for one group: its budget, its place in the context, its verdicts as they come."""
 
     def __init__(
-        self, question: Question, verdicts: Verdicts, store: Store, metrics: Metrics
+        self,
+        question: Question,
+        verdicts: Verdicts,
+        budget: Budget,
+        store: Store,
+        metrics: Metrics,
     ) -> None:
         self._question = question
         self._verdicts = verdicts
         self._store = store
         self._metrics = metrics
-        self._budget = Budget(question.config.budget, calls_made=len(verdicts))
+        self._budget = budget
         self._shrink = iter(_SHRINK)
         self._share = next(self._shrink)
         self._fitted: dict[tuple[int, ...], Transcript] = {}
@@ -126,7 +131,8 @@ class Asking:
         """Get one verdict; False if the budget does not hold the call."""
         question = self._question
         context = await question.judge.context_tokens()
-        reply_tokens = question.judge.reply_tokens(question.method.form, len(order), context)
+        shown = len(order) + self._planted
+        reply_tokens = question.judge.reply_tokens(question.method.form, shown, context)
 
         def keep(call: Call) -> None:
             spent = _usage(question.config, call.reply.tokens)
@@ -155,7 +161,8 @@ class Asking:
         question = self._question
         shown = tuple(sorted(order))
         if shown not in self._fitted:
-            overhead = estimate_tokens(question.system) + TOKENS_PER_FENCE * (len(order) + 1)
+            fenced = len(order) + self._planted
+            overhead = estimate_tokens(question.system) + TOKENS_PER_FENCE * (fenced + 1)
             room = int(self._share * (context - reply_tokens - overhead))
             self._fitted[shown] = fit(question.transcript, room, shown)
         fitted = self._fitted[shown]
@@ -166,6 +173,11 @@ class Asking:
         canary = planted_body() if question.config.canary else None
         return prompts.scores_prompt(question.system, fitted, order, canary)
 
+    @property
+    def _planted(self) -> int:
+        """Trajectories shown beside the group's own."""
+        return int(self._question.config.canary and self._question.method.form == "scores")
+
     async def _worst_tokens(self, situation: Situation) -> int:
         """No call for this group takes more tokens; 1 where nobody counts them."""
         question = self._question
@@ -173,10 +185,11 @@ class Asking:
             return 1
         context = await question.judge.context_tokens()
         shown = question.method.shown(situation)
-        reply = question.judge.reply_tokens(question.method.form, shown, context)
+        fenced = shown + self._planted
+        reply = question.judge.reply_tokens(question.method.form, fenced, context)
         bodies = sorted(map(estimate_tokens, question.transcript.bodies), reverse=True)[:shown]
         texts = estimate_tokens(question.system) + estimate_tokens(question.transcript.context)
-        return min(context, texts + sum(bodies) + TOKENS_PER_FENCE * (shown + 2) + reply)
+        return min(context, texts + sum(bodies) + TOKENS_PER_FENCE * (fenced + 2) + reply)
 
 
 async def _all_or_cancel(coroutines: Sequence[Coroutine[Any, Any, bool]]) -> list[bool]:

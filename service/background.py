@@ -9,7 +9,7 @@ from collections import deque
 from service.noise import MAX_GROUPS, MIN_GROUPS, JudgeNoise, PastGroup, learn
 from service.store import Store
 
-_RELEARN = 1.05  # once there are so many times as many groups
+_RELEARN = 1.2  # once there are so many times as many groups
 
 
 class Background:

@@ -14,9 +14,10 @@ class Budget:
     """Calls and tokens left. A call's worst case is reserved first and settled by what it took, so
     that reserved plus spent never passes the limit."""
 
-    def __init__(self, limits: BudgetLimits | None, calls_made: int = 0, tokens: int = 0) -> None:
+    def __init__(self, limits: BudgetLimits | None, calls: int = 0, tokens: int = 0) -> None:
+        """`calls` and `tokens` were spent on the group before."""
         self._limits = limits
-        self._calls = inf if limits is None or limits.calls is None else limits.calls - calls_made
+        self._calls = inf if limits is None or limits.calls is None else limits.calls - calls
         self._tokens = inf if limits is None or limits.tokens is None else limits.tokens - tokens
 
     def calls_left(self, worst_tokens: int) -> float:
@@ -42,7 +43,7 @@ class Budget:
 
         def spend(tokens: int) -> None:
             nonlocal took
-            took = tokens
+            took = tokens or worst  # an endpoint that does not count
 
         try:
             yield spend

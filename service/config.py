@@ -17,6 +17,12 @@ def _kind(value: Any) -> str:
     return str(getattr(value, "kind", "llm"))
 
 
+# What tells two entries for one judge apart, but not their verdicts.
+_SAME_OPINION = {
+    "base_urls", "api_key_env", "price", "timeout_s", "attempts", "concurrency", "fallback",
+    "reward", "verified_weight", "gates", "steering",
+}  # fmt: skip
+
 AnyJudge = LLMJudge | JuryJudge | ChecksJudge
 JudgeConfig = Annotated[
     Annotated[LLMJudge, Tag("llm")]
@@ -51,7 +57,21 @@ class Config(Settings):
                     if not isinstance(self.judges.get(member), LLMJudge):
                         llms = [each for each, it in self.judges.items() if it.kind == "llm"]
                         raise _unknown(member, ", ".join(llms), "judges", name, "members")
+                self._differ(name, judge)
         return self
+
+    def _differ(self, name: str, jury: JuryJudge) -> None:
+        """Refuse jurors that differ in where they are asked only: theirs is one opinion."""
+        seen: dict[str, str] = {}
+        for member in jury.members:
+            asked = self.judges[member].model_dump_json(exclude=_SAME_OPINION)
+            if asked in seen:
+                raise PydanticCustomError(
+                    "same_juror",
+                    "{member} is {other} under another name: asking a judge more often is `passes`",
+                    {"member": member, "other": seen[asked], "loc": ("judges", name, "members")},
+                )
+            seen[asked] = member
 
     def chain(self, name: str) -> list[str]:
         """The judges to ask in turn: `name`, then its fallbacks, depth first, each once."""

@@ -39,10 +39,10 @@ class Database:
             for table in METADATA.sorted_tables
         }
         self._verdicts = (
-            sa.select(CALLS.c.pass_index, CALLS.c.verdict)
-            .where(CALLS.c.key == sa.bindparam("key"), CALLS.c.verdict.is_not(None))
+            sa.select(CALLS.c.pass_index, CALLS.c.verdict, CALLS.c.usage)
+            .where(CALLS.c.key == sa.bindparam("key"))
             .order_by(CALLS.c.created_at.desc(), CALLS.c.id)
-        )  # the first of a question overwrites later ones
+        )
         self._judged = sa.select(JUDGED.c.noise).where(JUDGED.c.key == sa.bindparam("key"))
 
     def insert(self, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
@@ -51,12 +51,13 @@ class Database:
             for table, some in rows.items():
                 connection.execute(self._insert[table], some)
 
-    def verdicts(self, key: str) -> tuple[dict[int, bytes], sa.Row[Any] | None]:
-        """Verdicts by question, and the row of `JUDGED` if all that were wanted are there."""
+    def verdicts(self, key: str) -> tuple[list[Any], sa.Row[Any] | None]:
+        """Question, verdict and usage of every call for a content key, newest first, and the row of
+        `JUDGED` if all verdicts that were wanted are there."""
         with self._engine.connect() as connection:
             rows = connection.execute(self._verdicts, {"key": key}).all()
             judged = connection.execute(self._judged, {"key": key}).one_or_none() if rows else None
-        return {row.pass_index: row.verdict for row in rows}, judged
+        return list(rows), judged
 
     def past_groups(self, judge_key: str, limit: int) -> list[bytes]:
         """What the most recent groups told about a judge, oldest first."""

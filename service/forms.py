@@ -13,6 +13,7 @@ in `FORMS`.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import exp
 from typing import Any
 
@@ -21,6 +22,7 @@ from service.prompts import DIGITS, TIE, Prompt, correction, verdict_schema
 from service.verdict import THINKING, Fault, Verdict, parse_verdict
 
 TOP_LOGPROBS = 20
+_WORD = re.compile("[A-Za-z0-9]")
 
 
 class CanaryMisplaced(Exception):
@@ -63,29 +65,24 @@ def read_scores(reply: Reply, prompt: Prompt) -> Verdict:
         order=prompt.order,
         ids=prompt.ids,
         scores=scores,
-        explanations=verdict.explanations[:-1],
+        explanations=[
+            words.replace(prompt.canary, "a planted bad one") for words in verdict.explanations[:-1]
+        ],
     )
 
 
 def read_choice(reply: Reply, prompt: Prompt) -> Verdict:
     """The probability that each of the two is better; a tie is half for each."""
-    first, second = prompt.ids
-    labels = [first, second, TIE]
-    likely = _label_probabilities(reply, labels)
-    if likely is None:
-        named = _last_label(reply.text, labels)
-        likely = [float(label == named) for label in labels]
+    labels = [*prompt.ids, TIE]
+    likely = _label_probabilities(reply, labels) or _named(reply, labels)
     wins = round(likely[0] + likely[2] / 2, 12)
     return Verdict(prompt.order, prompt.ids, [wins, round(1 - wins, 12)], ["", ""])
 
 
 def read_rating(reply: Reply, prompt: Prompt) -> Verdict:
     """The expected digit, from 0 to 1."""
-    likely = _label_probabilities(reply, DIGITS)
-    if likely is None:
-        rating = float(_last_label(reply.text, DIGITS))
-    else:
-        rating = sum(digit * probability for digit, probability in enumerate(likely))
+    likely = _label_probabilities(reply, [*DIGITS]) or _named(reply, [*DIGITS])
+    rating = sum(digit * probability for digit, probability in enumerate(likely))
     return Verdict(prompt.order, prompt.ids, [round(min(1.0, rating / 9), 12)], [""])
 
 
@@ -114,51 +111,70 @@ FORMS = {
 def _label_probabilities(reply: Reply, labels: Sequence[str]) -> list[float] | None:
     """Probabilities of the labels at the token that answers, made to sum to 1.
 
-    That is the last token that is a label. A reply that names none is read at its first token if
-    that considered at least two. None where the endpoint gave no probabilities, or no such token.
+    A reply that names none is read at its first token if that considered at least two. None where
+    the endpoint gave no probabilities, or no such token.
     """
     tokens = [token for token in reply.logprobs or () if isinstance(token, dict)]
-    answers = [token for token in tokens if _label(token.get("token"), labels)]
-    if answers:
-        return _shares(answers[-1], labels)
-    if not tokens:
-        return None
-    considered = _by_label(tokens[0], labels)
-    return _shares(tokens[0], labels) if len(considered) > 1 else None
-
-
-def _shares(token: dict[str, Any], labels: Sequence[str]) -> list[float]:
+    said = "".join(str(token.get("token", "")) for token in tokens)
+    begin = max(_after_thoughts(said), said.rfind(reply.text) if reply.text else 0)
+    answer = _answer(said, begin, labels, cut_off=reply.finish_reason == "length")
+    ends = accumulate(len(str(token.get("token", ""))) for token in tokens)
+    at = answer.start() if answer else begin
+    token = next((each for each, end in zip(tokens, ends, strict=True) if end > at), {})
     mass = _by_label(token, labels)
+    if len(mass) < (1 if answer else 2):
+        return None
     total = sum(mass.values())
     return [mass.get(label, 0.0) / total for label in labels]
 
 
 def _by_label(token: dict[str, Any], labels: Sequence[str]) -> dict[str, float]:
     """Probability mass by label at one place; tokens that differ in blanks or case are added."""
-    tops = token.get("top_logprobs") or [token]
+    listed = token.get("top_logprobs")
+    tops = [top for top in listed if isinstance(top, dict)] if isinstance(listed, list) else []
+    if token.get("token") not in [top.get("token") for top in tops]:
+        tops.append(token)  # drawn, though it is not among the likeliest
     mass: dict[str, float] = {}
     for top in tops:
         label, logprob = _label(top.get("token"), labels), top.get("logprob")
         if label and isinstance(logprob, int | float) and logprob > -700:
             mass[label] = mass.get(label, 0.0) + exp(min(0.0, logprob))
-    return mass or {str(_label(token.get("token"), labels)): 1.0}
+    drawn = _label(token.get("token"), labels)
+    return mass or ({drawn: 1.0} if drawn else {})
 
 
 def _label(text: Any, labels: Sequence[str]) -> str | None:
     """The label that a token is, blanks (also as vocabularies write them) and quotes aside."""
-    bare = str(text).strip(" \t\n\r\u0120\u2581\"'*()[].:")
-    return bare.upper() if bare and bare.upper() in labels else None
+    bare = str(text).strip(" \t\n\r\u0120\u2581\"'*()[].:").upper()
+    return bare if bare in labels else None
 
 
-def _last_label(text: str, labels: Sequence[str]) -> str:
-    """The label that stands alone and last in a reply.
+def _named(reply: Reply, labels: Sequence[str]) -> list[float]:
+    """All for the label that a reply names.
 
     Raises:
-        Fault: If none does.
+        Fault: If it names none.
     """
-    said = THINKING.sub("", text)
+    said = reply.text
+    begin = _after_thoughts(said)
+    answer = _answer(said, begin, labels, cut_off=reply.finish_reason == "length")
+    if answer is None:
+        some = said[begin:].strip()
+        raise Fault(f"it names none of {', '.join(labels)}" if some else "it is empty")
+    return [float(label == answer[0]) for label in labels]
+
+
+def _answer(said: str, begin: int, labels: Sequence[str], *, cut_off: bool) -> re.Match[str] | None:
+    """The label that a reply starts with, else the one that stands alone and last; not the 9 of
+    "7/9". In a reply that was cut off the last one may be a mere thought."""
     either = "|".join(map(re.escape, labels))
-    found = re.findall(rf"(?<![A-Za-z0-9])(?:{either})(?![A-Za-z0-9])", said)
-    if not found:
-        raise Fault(f"it names none of {', '.join(labels)}" if said.strip() else "it is empty")
-    return str(found[-1])
+    alone = rf"(?<![A-Za-z0-9/])(?<!\d\.)(?<!out of )(?:{either})(?![A-Za-z0-9]|\.\d)"
+    found = list(re.compile(alone).finditer(said, begin))
+    if found and not _WORD.search(said, begin, found[0].start()):
+        return found[0]
+    return found[-1] if found and not cut_off else None
+
+
+def _after_thoughts(said: str) -> int:
+    thoughts = THINKING.match(said)
+    return thoughts.end() if thoughts else 0

@@ -120,6 +120,11 @@ class LLMJudge(_Rewarding):
         default="least_squares",
         description="listwise and subsets: from the scores, or only from the orders they imply",
     )
+    signal_level: Annotated[FiniteFloat, Field(gt=0, le=1)] = Field(
+        default=0.05,
+        description="how often a group of equals may earn different rewards; 1: no test, only "
+        "shrinkage",
+    )
     budget: BudgetLimits | None = None
     rubric: str | None = None
     gates: list[AnyCheck] = Field(

@@ -12,13 +12,14 @@ from service import keys, prompts
 from service.aggregate import Estimate, unasked
 from service.asking import TOKENS_PER_FENCE, Asking, Question, Verdicts
 from service.background import Background
+from service.budget import Budget
 from service.escape import DATAMARK
 from service.flights import Flights
 from service.judge import Judge
 from service.judge_config import LLMJudge
 from service.methods import METHODS, Situation, choose
 from service.metrics import Metrics
-from service.noise import JudgeNoise, configured
+from service.noise import NOTHING, JudgeNoise, configured
 from service.schemas import RankRequest, Usage
 from service.store import Store
 from service.transcript import Transcript, transcribe
@@ -88,7 +89,7 @@ class Judging:
         marked = config.datamark == "always" or (config.datamark == "auto" and steered)
         transcript = transcribe(request, shown, view=config.view, datamark=marked)
         num_items = len(transcript.bodies)
-        method_name = await self._method(judge, transcript)
+        method_name = await self._method(judge, transcript, request.rubric)
         system = _system(config, METHODS[method_name].form, request.rubric, marked)
         key = keys.content_key(config, method_name, system, transcript)
         if num_items < 2:  # all equal: nothing to ask
@@ -110,14 +111,14 @@ class Judging:
             cached=usage.calls == calls_before,
         )
 
-    async def _method(self, judge: Judge, transcript: Transcript) -> str:
+    async def _method(self, judge: Judge, transcript: Transcript, rubric: str | None) -> str:
         config = judge.config
         if config.method != "auto":
             return config.method
         context = await judge.context_tokens()
         bodies = [estimate_tokens(body) + TOKENS_PER_FENCE for body in transcript.bodies]
         room = context - judge.reply_tokens("scores", len(bodies), context)
-        room -= estimate_tokens(_system(config, "scores", None, marked=True))
+        room -= estimate_tokens(_system(config, "scores", rubric, marked=True))
         limit = config.budget.calls if config.budget else None
         shared = estimate_tokens(transcript.context)
         return choose(bodies, shared, room, inf if limit is None else limit)
@@ -133,8 +134,9 @@ class Judging:
         if (known is None or not known.groups) and config.noise_sd is not None:
             known = configured(config.noise_sd)
         situation = _situation(question, known)
-        asking = Asking(question, verdicts, self._store, self._metrics)
-        while True:
+        budget = Budget(config.budget, recalled.calls, recalled.tokens)
+        asking = Asking(question, verdicts, budget, self._store, self._metrics)
+        while not recalled.complete:
             calls_left = await asking.calls_left(situation)
             situation = situation.with_verdicts(verdicts, calls_left)
             plan = method.plan(situation)
@@ -149,9 +151,10 @@ class Judging:
     def _remember(self, question: Question, situation: Situation) -> None:
         """Keep what the group tells about its judge."""
         past = question.method.estimate(situation).past
+        judge_key = question.judge_key if past else ""  # what tells nothing is nobody's past
+        self._store.add_judged(question.key, judge_key, past or NOTHING, situation.noise)
         if past:
-            self._store.add_judged(question.key, question.judge_key, past, situation.noise)
-            self._background.add(question.judge_key, past)
+            self._background.add(judge_key, past)
 
 
 def _system(config: LLMJudge, form: str, rubric: str | None, marked: bool) -> str:
@@ -168,4 +171,5 @@ def _situation(question: Question, noise: JudgeNoise | None) -> Situation:
         noise=noise,
         block_size=config.block_size,
         combine=config.combine,
+        level=config.signal_level,
     )

@@ -8,6 +8,7 @@ at `KNOTS` relative places of a list, with straight lines between.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import fsum
 
 import numpy as np
@@ -29,7 +30,7 @@ class Fit:
         information: passes that the design is worth to each trajectory, on average.
         ss_items: the sum of squares that trajectories account for.
         ss_error, df_error: residual sum of squares and its degrees of freedom.
-        ss_raw: the residual sum of squares as if no slot effect had been removed.
+        ss_raw, df_raw: the same as if no slot effect had been removed.
         slot_xtx_KK, slot_xty_K: normal equations of the slot effects, passes and trajectories
             projected out.
     """
@@ -41,6 +42,7 @@ class Fit:
     ss_error: float
     df_error: float
     ss_raw: float
+    df_raw: float
     slot_xtx_KK: Array
     slot_xty_K: Array
 
@@ -71,6 +73,7 @@ def least_squares(num_items: int, passes: Sequence[Pass], slots_K: Array | None)
         ss_error=found.ss_error,
         df_error=max(0.0, layout.df_error - df_line),
         ss_raw=plain.ss_error,
+        df_raw=max(0.0, layout.df_error),
         slot_xtx_KK=layout.slot_xtx_KK,
         slot_xty_K=layout.basis_centred_OK.T @ plain.residuals_O,
     )
@@ -100,19 +103,22 @@ def one_way(ratings: Sequence[Sequence[float]]) -> Fit:
         ss_error=ss_error,
         df_error=float(len(everything) - len(effects)),
         ss_raw=ss_error,
+        df_raw=float(len(everything) - len(effects)),
         slot_xtx_KK=np.zeros((KNOTS, KNOTS)),
         slot_xty_K=np.zeros(KNOTS),
     )
 
 
+@lru_cache(maxsize=128)
 def slot_basis(length: int) -> Array:
-    """Weights of the knots at each slot of a list: shape (length, K), rows sum to 1."""
+    """Weights of the knots at each slot of a list: shape (length, K), rows sum to 1; read only."""
     at = np.linspace(0, KNOTS - 1, length) if length > 1 else np.zeros(1)
     left = np.minimum(at.astype(int), KNOTS - 2)
     basis = np.zeros((length, KNOTS))
     rows = np.arange(length)
     basis[rows, left] = 1 - (at - left)
     basis[rows, left + 1] = at - left
+    basis.flags.writeable = False
     return basis
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import sqrt
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -83,7 +84,7 @@ class Metrics:
         if ranking.reliability is not None:
             self._reliability.labels(ranking.judge).observe(ranking.reliability)
         if ranking.noise and ranking.noise.slots:
-            self._noise.labels(ranking.judge).set(ranking.noise.sd)
+            self._noise.labels(ranking.judge).set(sqrt(ranking.noise.variance))
             self._slot_bias.labels(ranking.judge).set(
                 ranking.noise.slots[-1] - ranking.noise.slots[0]
             )

@@ -32,7 +32,7 @@ class PastGroup:
     Attributes:
         length: trajectories shown in a call.
         items: distinct trajectories of the group.
-        information, ss_items, ss_raw, df_error, slot_xtx, slot_xty: see `Fit`.
+        information, ss_items, ss_raw, df_raw, slot_xtx, slot_xty: see `Fit`.
     """
 
     length: int
@@ -40,9 +40,12 @@ class PastGroup:
     information: float
     ss_items: float
     ss_raw: float
-    df_error: float
+    df_raw: float
     slot_xtx: list[list[float]]
     slot_xty: list[float]
+
+
+NOTHING = PastGroup(0, 0, 0.0, 0.0, 0.0, 0.0, [], [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def past_group(fit: Fit, length: int) -> PastGroup:
         information=fit.information,
         ss_items=fit.ss_items,
         ss_raw=fit.ss_raw,
-        df_error=fit.df_error,
+        df_raw=fit.df_raw,
         slot_xtx=fit.slot_xtx_KK.round(9).tolist(),
         slot_xty=fit.slot_xty_K.round(9).tolist(),
     )
@@ -111,11 +114,12 @@ def learn(past: Sequence[PastGroup], length: int) -> JudgeNoise | None:
         Kiefer and Wolfowitz 1956 for the distribution of signal, by expectation-maximisation.
     """
     alike = [group for group in past if 4 * abs(group.length - length) <= length]
-    telling = [group for group in alike if group.df_error > 0]
+    telling = [group for group in alike if group.df_raw > 0]
     if len(telling) < MIN_GROUPS:
         return None
-    slots_K = _slots(telling)
-    df_G = np.array([group.df_error for group in telling])
+    slots_K, slots_df = _slots(telling)
+    df_G = np.array([group.df_raw for group in telling])
+    df_G *= 1 - slots_df / df_G.sum()
     variance_G = _sums_of_squares(telling, slots_K) / df_G
     variance, df = _inverse_chi_square(variance_G, df_G)
     noise = JudgeNoise(variance, df, len(telling), tuple(map(float, slots_K)))
@@ -138,12 +142,14 @@ def ratio_likelihood(
     return np.asarray(np.exp(log - log.max(axis=-1, keepdims=True)))
 
 
-def _slots(groups: Sequence[PastGroup]) -> Array:
-    """Slot effects, shrunk as if their variance were that of the noise; mean 0."""
+def _slots(groups: Sequence[PastGroup]) -> tuple[Array, float]:
+    """Slot effects, shrunk as if their variance were that of the noise; mean 0. And how many
+    degrees of freedom they take."""
     xtx = np.sum([group.slot_xtx for group in groups], axis=0)
     xty = np.sum([group.slot_xty for group in groups], axis=0)
     slots_K = np.linalg.solve(xtx + np.eye(KNOTS), xty)
-    return np.asarray((slots_K - slots_K.mean()).round(9))
+    df = float(np.trace(np.linalg.solve(xtx + np.eye(KNOTS), xtx)))
+    return np.asarray((slots_K - slots_K.mean()).round(9)), df
 
 
 def _sums_of_squares(groups: Sequence[PastGroup], slots_K: Array) -> Array:

@@ -21,6 +21,9 @@ from service.schemas import JurorResult, RankRequest, Usage
 # Of what is left of the deadline; the rest is for combining, and for the store.
 _JURORS_SHARE = 0.9
 
+# Of a juror whose one pass tells nothing of its noise.
+_UNKNOWN_TRUST = 0.5
+
 _DROPS_OUT = (JudgeError, ContextExceeded, DeadlineExceeded)
 
 
@@ -88,7 +91,10 @@ def _combined(ranked: dict[str, Judged], models: dict[str, str], request: RankRe
         return Panel(together, [])
     estimated = {name: each.estimate for name, each in ranked.items()}
     found = jury.combine(
-        [jury.Juror(name, each.means, each.stderr, each.trust) for name, each in estimated.items()]
+        [
+            jury.Juror(name, each.means, each.stderr, each.trust if each.stderr else _UNKNOWN_TRUST)
+            for name, each in estimated.items()
+        ]
     )
     ids = [request.trajectories[indices[0]].id for indices in transcript.members]
     jurors = [

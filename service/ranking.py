@@ -3,7 +3,6 @@ rewards. One group in, one ranking out, or one typed error; never a number in a 
 """
 
 from collections.abc import Sequence
-from math import sqrt
 from typing import Any
 
 from service import keys
@@ -228,9 +227,7 @@ def _answered(
 
 
 def _assumed(noise: JudgeNoise | None) -> AssumedNoise | None:
-    if noise is None:
-        return None
-    return AssumedNoise(sd=sqrt(noise.variance), groups=noise.groups, slots=list(noise.slots))
+    return AssumedNoise.model_validate(noise.to_json()) if noise else None
 
 
 def _asked(request: RankRequest) -> dict[str, Any]:

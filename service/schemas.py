@@ -176,10 +176,14 @@ class TrajectoryResult(BaseModel):
 class AssumedNoise(BaseModel):
     """What was known of the judge before the group was judged; replaying needs it."""
 
-    sd: float = Field(description="of the noise of one score, on the judge's scale")
+    variance: float = Field(description="of the noise of one score, on the judge's scale, squared")
+    df: float | None = Field(description="degrees of freedom it is worth; null: taken as certain")
     groups: int = Field(description="past groups that this was learnt from; 0: configured")
     slots: list[float] = Field(
         description="the judge's bias along a list, from its first slot to its last; removed"
+    )
+    ratios: list[float] = Field(
+        description="how often groups of this judge have how much signal; see service/noise.py"
     )
 
 

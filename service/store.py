@@ -43,11 +43,14 @@ class Recalled:
 
     Attributes:
         verdicts: by question.
+        calls, tokens: what it has cost so far, replies that were no verdicts included.
         complete: whether the group was judged to the end.
         noise: what was assumed of the judge then.
     """
 
     verdicts: dict[int, Verdict]
+    calls: int = 0
+    tokens: int = 0
     complete: bool = False
     noise: JudgeNoise | None = None
 
@@ -92,13 +95,21 @@ class SQLStore:
 
     async def verdicts(self, key: str) -> Recalled:
         """The verdicts at hand for a content key, and how they were used before."""
-        found, judged = await self._in_thread(lambda: self._database.verdicts(key))
+        rows, judged = await self._in_thread(lambda: self._database.verdicts(key))
+        found = {row.pass_index: row.verdict for row in rows if row.verdict}  # the oldest of each
         self._lost.difference_update([(key, index) for index in found])
-        verdicts = {index: Verdict(**orjson.loads(verdict)) for index, verdict in found.items()}
-        if judged is None or judged.noise is None:
-            return Recalled(verdicts, complete=judged is not None)
-        noise = JudgeNoise.from_json(orjson.loads(judged.noise))
-        return Recalled(verdicts, complete=True, noise=noise)
+        spent = [orjson.loads(row.usage) for row in rows]
+        return Recalled(
+            verdicts={index: Verdict(**orjson.loads(each)) for index, each in found.items()},
+            calls=len(rows),
+            tokens=sum(each["prompt_tokens"] + each["completion_tokens"] for each in spent),
+            complete=judged is not None,
+            noise=(
+                JudgeNoise.from_json(orjson.loads(judged.noise))
+                if judged is not None and judged.noise
+                else None
+            ),
+        )
 
     async def past_groups(self, judge_key: str, limit: int) -> list[PastGroup]:
         """What the most recent groups told about a judge, oldest first."""

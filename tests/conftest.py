@@ -3,7 +3,12 @@
 import socket
 from typing import Any
 
+import hypothesis
 import pytest
+
+# No limit on one example: a busy machine is not a bug.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from math import log
+from random import Random
 from typing import Any
 
 _TRAJECTORY = re.compile(r'<trajectory-(\w+) id="(\w+)">\n(.*?)\n</trajectory-\1>', re.DOTALL)
@@ -72,6 +74,90 @@ def scores(score: Callable[[str], float], delay_s: float = 0.0) -> Step:
         return Answer(answer.body, delay_s=delay_s)
 
     return step
+
+
+def chooses(
+    prefers: Callable[[str, str], float], *, logprobs: bool = True, before: str = ""
+) -> Step:
+    """A faithful choice between two: `prefers` is the probability that the first is better.
+
+    With logprobs, each letter's mass is split over a token with and one without a blank, as in
+    vocabularies; without, the likelier letter is named, or a tie.
+    """
+
+    def step(asked: Asked) -> Answer:
+        (first, one), (second, two) = asked.shown.items()
+        likely = prefers(one, two)
+        letter = "=" if likely == 0.5 else first if likely > 0.5 else second
+        if not logprobs:
+            return says(before + letter)(asked)
+        return _answers_by_token(asked, before, letter, {first: likely, second: 1 - likely})
+
+    return step
+
+
+def rates(rating: Callable[[str], float], *, logprobs: bool = True) -> Step:
+    """A faithful rating of one: `rating` of its text, from 0 to 9, is the expected digit."""
+
+    def step(asked: Asked) -> Answer:
+        [text] = asked.shown.values()
+        expected = rating(text)
+        low = min(8, int(expected))
+        high = expected - low
+        digit = str(low + (high > 0.5))
+        if not logprobs:
+            return says(digit)(asked)
+        return _answers_by_token(asked, "", digit, {str(low): 1 - high, str(low + 1): high})
+
+    return step
+
+
+def _answers_by_token(asked: Asked, before: str, label: str, likely: dict[str, float]) -> Answer:
+    body = says(before + label)(asked).body
+    assert isinstance(body, dict)
+    if asked.body.get("logprobs"):
+        words = [_token(word, {word: 1.0}) for word in re.findall(r" ?[^ ]+ ?", before)]
+        tops = {
+            f"{blank}{each}": probability / 2
+            for each, probability in likely.items()
+            for blank in ("", " ")
+            if probability
+        }
+        body["choices"][0]["logprobs"] = {"content": [*words, _token(label, tops)]}
+    return Answer(body)
+
+
+def _token(text: str, tops: dict[str, float]) -> dict[str, Any]:
+    """One token of a reply as endpoints give it, with the likeliest in its place."""
+    listed = [{"token": each, "logprob": log(chance)} for each, chance in tops.items()]
+    return {"token": text, "logprob": log(tops.get(text, 1e-9)), "top_logprobs": listed}
+
+
+def misplaces(planted: Callable[[str], bool], score: Callable[[str], float]) -> Step:
+    """A judge that does not read: what was planted gets the best score."""
+    return scores(lambda text: 1.0 if planted(text) else score(text))
+
+
+def counted(step: Step, *, completion: int | None = None) -> Step:
+    """The same answer with the tokens of an honest bill: a third of the bytes read, and so many
+    written; the whole cap by default."""
+
+    def billed(asked: Asked) -> Answer:
+        answer = step(asked)
+        assert isinstance(answer.body, dict)
+        prompt = len(asked.text.encode()) // 3
+        cap = asked.body.get("max_completion_tokens") or asked.body["max_tokens"]
+        wrote = cap if completion is None else min(cap, completion)
+        usage = {"prompt_tokens": prompt, "completion_tokens": wrote}
+        return replace(answer, body={**answer.body, "usage": usage})
+
+    return billed
+
+
+def at_random(steps: Sequence[Step], seed: int) -> Step:
+    """One of the steps for each call."""
+    random = Random(seed)
+    return lambda asked: random.choice(steps)(asked)
 
 
 def fails(status: int, message: str = "no", code: str | None = None, **headers: str) -> Step:

@@ -4,7 +4,7 @@ import ast
 import asyncio
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -12,6 +12,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from service.app import create_app
 from service.errors import PodiumError
@@ -22,10 +23,12 @@ from tests.fakes import (
     ScriptedJudge,
     Step,
     by_length,
+    chooses,
     drops,
     fails,
     hangs,
     later,
+    rates,
     says,
     scores,
     until,
@@ -42,6 +45,7 @@ from trainer_client.tool_runner import ToolRunner
 from trainer_client.types import GroupReward, Trajectory, TrajectoryGroup
 
 pytestmark = pytest.mark.anyio
+METHODS = ("listwise", "subsets", "pairwise", "pointwise")
 ROOT = Path(__file__).parent.parent
 
 
@@ -55,6 +59,19 @@ def partial(asked: Asked) -> Answer:
     """A verdict that leaves one trajectory out."""
     first = next(iter(asked.shown))
     return says(f'{{"{first}": {{"score": 1}}}}')(asked)
+
+
+def whatever_is_asked(score: Callable[[str], float]) -> Step:
+    """The right form for any method."""
+
+    def step(asked: Asked) -> Answer:
+        if len(asked.shown) == 1:
+            return rates(lambda text: min(9.0, 9 * score(text)))(asked)
+        if all(len(shown) == 1 for shown in asked.shown):
+            return chooses(lambda one, two: float(expit(20 * (score(one) - score(two)))))(asked)
+        return scores(score)(asked)
+
+    return step
 
 
 FAILURES: dict[str, Step] = {
@@ -106,6 +123,26 @@ async def test_invariant_2_permuting_the_request_permutes_the_response(
             assert [r.id for r in ranking.results] == [f"t{i}" for i in permuted]
             seen.append({r.id: (r.rank, r.reward) for r in ranking.results})
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+@settings(max_examples=3, deadline=None)
+@given(order=st.permutations(range(7)))
+async def test_invariant_2_holds_for_every_method(
+    tmp_path_factory: pytest.TempPathFactory, method: str, order: list[int]
+) -> None:
+    answers = ["a", "bb", "bb", "dddd", "eeeee", "ffffff", "gggggggg"]
+    seen: list[dict[str, tuple[float, float, float | None]]] = []
+    async with ScriptedJudge(always=whatever_is_asked(by_length)).serving() as judge:
+        main = llm(judge.url, method=method, block_size=3, gates=[])
+        for permuted in (list(range(7)), order):
+            asked = request(*answers)
+            asked.trajectories = [asked.trajectories[i] for i in permuted]
+            async with service(tmp_path_factory.mktemp("store"), main=main) as opened:
+                ranking = await opened.ranker.rank(asked)
+            seen.append({r.id: (r.rank, r.reward, r.score) for r in ranking.results})
+    assert seen[0] == seen[1]
+    assert seen[0]["t1"] == seen[0]["t2"]
 
 
 async def test_invariant_2_scores_belong_to_ids_whatever_their_order_in_the_reply(
@@ -167,6 +204,46 @@ async def test_invariant_3_ids_are_new_in_every_call_and_slots_are_balanced(
     assert [sum(each) / 4 for each in slots.values()] == [1.5] * 4
 
 
+@pytest.mark.parametrize("method", METHODS)
+async def test_invariant_3_holds_for_every_method(tmp_path: Path, method: str) -> None:
+    """Ids and fence codes are new in every call; in pairs and hands slots are balanced, too."""
+    answers = [letter * (3 + i) for i, letter in enumerate("abcdefg")]
+    async with (
+        ScriptedJudge(always=whatever_is_asked(by_length)).serving() as judge,
+        service(tmp_path, main=llm(judge.url, method=method, block_size=3, gates=[])) as opened,
+    ):
+        await opened.ranker.rank(request(*answers, HOSTILE[0]))
+    calls = [tuple(asked.shown) for asked in judge.asked]
+    fences = {
+        asked.body["messages"][1]["content"].split("with the code ")[1][:8] for asked in judge.asked
+    }
+    assert len(fences) == len(calls)
+    assert len(set(calls)) > len(calls) / 2  # two letters may come again
+    assert all(asked.text.count("</trajectory-") == len(asked.shown) for asked in judge.asked)
+    slots: dict[str, list[float]] = {}
+    for asked in judge.asked:
+        for slot, text in enumerate(asked.shown.values()):
+            slots.setdefault(text, []).append(slot - (len(asked.shown) - 1) / 2)
+    assert len(slots) == 8
+    assert max(abs(sum(each)) for each in slots.values()) <= (1 if method == "subsets" else 0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_invariant_4_holds_for_every_method(tmp_path: Path, method: str) -> None:
+    async with (
+        ScriptedJudge(always=whatever_is_asked(by_length)).serving() as judge,
+        service(tmp_path, main=llm(judge.url, method=method)) as opened,
+    ):
+        same = await opened.ranker.rank(request("5", "5"))
+        assert judge.calls == same.usage.calls == 0
+        ranking = await opened.ranker.rank(request("5", "five", "5", "it is five"))
+    assert {result.reward for result in same.results} == {0.5}
+    first, again = ranking.results[0], ranking.results[2]
+    assert (first.reward, first.rank, first.score) == (again.reward, again.rank, again.score)
+    for asked in judge.asked:
+        assert len(set(asked.shown.values())) == len(asked.shown)
+
+
 async def test_invariant_4_identical_trajectories_are_shown_once_and_share_all(
     tmp_path: Path,
 ) -> None:
@@ -208,6 +285,26 @@ async def test_invariant_5_what_no_pass_reproduces_earns_nothing(tmp_path: Path)
     assert tied >= 22
 
 
+@pytest.mark.parametrize("method", METHODS)
+async def test_invariant_5_holds_for_every_method(tmp_path: Path, method: str) -> None:
+    """One group in twenty passes the test by chance."""
+    random = Random(3)
+    noise = whatever_is_asked(lambda text: min(1.0, max(0.0, 0.5 + random.gauss(0, 0.1))))
+    tied = 0
+    async with (
+        ScriptedJudge(always=noise).serving() as judge,
+        service(tmp_path, main=llm(judge.url, method=method, block_size=3)) as opened,
+    ):
+        for index in range(20):
+            ranking = await opened.ranker.rank(request(*(f"{index} {i}" for i in range(5))))
+            rewards = {result.reward for result in ranking.results}
+            if ranking.reliability == 0:
+                tied += 1
+                assert rewards == {0.5}
+            assert len(rewards) > 1 or ranking.reliability == 0
+    assert tied >= 16
+
+
 async def test_invariant_6_every_paid_judgment_is_kept(tmp_path: Path) -> None:
     """Answered from the store after the group failed, by content, and when asked twice at once."""
     script = [scores(by_length)] * 3 + [later(fails(500), 1.0)]
@@ -223,6 +320,23 @@ async def test_invariant_6_every_paid_judgment_is_kept(tmp_path: Path) -> None:
     assert judge.calls == 5  # three verdicts, one failure, and the one pass that was missing
     assert sorted(ranking.usage.calls for ranking in both) == [0, 1]
     assert again.cached
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_invariant_6_holds_for_every_method(tmp_path: Path, method: str) -> None:
+    """Asked three times at once, then again, then after a restart: paid once."""
+    asked = request("five", "it is five", "5", "it is 5, I think")
+    async with ScriptedJudge(always=whatever_is_asked(by_length)).serving() as judge:
+        main = llm(judge.url, method=method, passes={"min": 1, "max": 4}, block_size=3)
+        async with service(tmp_path, main=main) as opened:
+            several = await asyncio.gather(*(opened.ranker.rank(asked) for _ in range(3)))
+            several.append(await opened.ranker.rank(asked))
+        calls = judge.calls
+        async with service(tmp_path, main=main) as opened:
+            several.append(await opened.ranker.rank(asked))
+    assert judge.calls == calls == sum(ranking.usage.calls for ranking in several)
+    assert all(ranking.results == several[0].results for ranking in several)
+    assert [ranking.cached for ranking in several].count(False) == 1
 
 
 async def test_invariant_7_one_deadline_covers_queue_attempts_and_backoff(tmp_path: Path) -> None:

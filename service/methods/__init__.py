@@ -37,7 +37,7 @@ def choose(bodies: Sequence[int], shared: int, room: int, max_calls: float) -> s
     """
     longest = sorted(bodies, reverse=True)
     num_items = len(longest)
-    whole_group_fits = shared + sum(longest) <= room
+    whole_group_fits = shared + sum(longest) <= room or num_items < 2
     if whole_group_fits and (num_items <= LISTWISE_ITEMS or max_calls < num_items):
         return "listwise"
     if shared + sum(longest[:SUBSET_ITEMS]) <= room and max_calls >= num_items // 2:

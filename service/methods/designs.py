@@ -97,10 +97,11 @@ def hands_to_connect(num_items: int, hands: Sequence[Sequence[int]]) -> int:
     Raises:
         ValueError: If all of them do not.
     """
-    links = np.zeros((num_items, num_items))
+    part = list(range(num_items))  # linked trajectories have the same number, the least of theirs
     for count, hand in enumerate(hands, start=1):
-        links[hand[0], list(hand)] = 1
-        enough = count * (len(hand) - 1) >= num_items - 1
-        if enough and connected_components(links, directed=False)[0] == 1:
+        linked = {part[item] for item in hand}
+        least = min(linked)
+        part = [least if each in linked else each for each in part]
+        if not any(part):
             return count
     raise ValueError(f"{len(hands)} hands do not link {num_items} trajectories")

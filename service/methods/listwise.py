@@ -17,7 +17,7 @@ def plan(situation: Situation) -> Plan:
     orders = balanced_orders(situation.num_items, passes.max, situation.seed)
     asked = len(situation.verdicts)
     wanted = passes.min
-    if asked >= passes.min and not settled(estimate_scores(situation), passes):
+    if passes.min <= asked < passes.max and not settled(estimate_scores(situation), passes):
         known = situation.noise is not None and bool(situation.noise.slots)
         wanted = min(passes.max, asked + (1 if known or asked % 2 else 2))
     missing = [index for index in range(wanted) if index not in situation.verdicts]
@@ -29,8 +29,10 @@ def estimate_scores(situation: Situation) -> Estimate:
     if situation.combine == "plackett_luce":
         orders = [tie_classes(verdict) for verdict in situation.scored]
         shown = sum(len(order) for order, _ in situation.scored) / situation.num_items
-        return from_strengths(plackett_luce.fit(situation.num_items, orders), shown)
-    return estimate(situation.num_items, situation.scored, situation.noise)
+        return from_strengths(
+            plackett_luce.fit(situation.num_items, orders), shown, level=situation.level
+        )
+    return estimate(situation.num_items, situation.scored, situation.noise, level=situation.level)
 
 
 def tie_classes(scored: Pass) -> list[list[int]]:

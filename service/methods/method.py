@@ -1,9 +1,9 @@
 """What a ranking method is: a pure plan and a pure estimate over the verdicts at hand."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from service.aggregate import Estimate
+from service.aggregate import SIGNAL_LEVEL, Estimate
 from service.judge_config import Passes
 from service.least_squares import Pass
 from service.noise import JudgeNoise
@@ -30,16 +30,18 @@ class Situation:
         calls_left: calls that may still be made.
         block_size: trajectories a call, for methods that show subsets.
         combine: least_squares or plackett_luce.
+        level: of the signal test.
     """
 
     num_items: int
     seed: int
     passes: Passes
     noise: JudgeNoise | None = None
-    verdicts: Mapping[int, Verdict] = ()  # type: ignore[assignment]
+    verdicts: Mapping[int, Verdict] = field(default_factory=dict)
     calls_left: float = float("inf")
     block_size: int = 5
     combine: str = "least_squares"
+    level: float = SIGNAL_LEVEL
 
     @property
     def scored(self) -> list[Pass]:
@@ -73,11 +75,15 @@ class Method:
 
 
 def settled(estimate: Estimate, passes: Passes) -> bool:
-    """Whether to stop: the rewards are settled, or the group evidently has no signal."""
+    """Whether to stop: the rewards are settled, or the group evidently has no signal. Never while
+    the judge's noise is unknown: one more pass tells it."""
+    if estimate.stderr is None:
+        return False
     worthless = estimate.worth < WORTH_ASKING
     if passes.until_stderr is not None:
         return estimate.max_stderr <= passes.until_stderr or (worthless and not estimate.signal)
-    return worthless or estimate.trust >= SETTLED_RELIABILITY
+    sure = estimate.trust if estimate.reliability is None else estimate.reliability
+    return worthless or sure >= SETTLED_RELIABILITY
 
 
 def affordable(questions: Plan, calls_left: float) -> Plan:

@@ -31,22 +31,38 @@ def plan(situation: Situation) -> Plan:
         ]
     elif not asked:
         wanted = connected_pairs(num_items, min(num_items, left // 2), situation.seed)
-    elif left < 2 or settled(estimate(situation), passes):
+    elif left < 2:
         wanted = []
     else:
-        batch = min(left // 2, max(1, num_items // 2))
-        wanted = next_pairs(_strengths(situation), asked, batch, seed=situation.seed)
+        wanted = _most_telling(situation, asked, left // 2)
     return _questions(situation, wanted)
+
+
+def _most_telling(situation: Situation, asked: Counter[Pair], left: int) -> list[Pair]:
+    """The next batch of at most `left` pairs; none once the group is settled."""
+    strengths = _strengths(situation)
+    if settled(_estimate(situation, strengths), situation.passes):
+        return []
+    batch = min(left, max(1, situation.num_items // 2, left // 2))
+    return next_pairs(strengths, asked, batch, seed=situation.seed)
 
 
 def estimate(situation: Situation) -> Estimate:
     """Bradley-Terry on choices: each is a coin flip. Least squares on probabilities, which are
-    measurements: how they contradict each other, and past groups, tell their noise."""
+    measurements, and on a single pair, where no choice supports another: how they contradict each
+    other, and past groups, tell their noise."""
+    return _estimate(situation, None)
+
+
+def _estimate(situation: Situation, strengths: Strengths | None) -> Estimate:
     measured = any(score not in (0, 0.5, 1) for _, scores in situation.scored for score in scores)
-    if measured:
-        return estimate_scores(situation.num_items, situation.scored, situation.noise)
-    showings = 2 * len(situation.verdicts) / situation.num_items
-    return from_strengths(_strengths(situation), showings)
+    if measured or situation.num_items == 2:
+        return estimate_scores(
+            situation.num_items, situation.scored, situation.noise, level=situation.level
+        )
+    both_orders = len(situation.verdicts) / situation.num_items  # as informative as one pass
+    strengths = strengths or _strengths(situation)
+    return from_strengths(strengths, both_orders, level=situation.level)
 
 
 def _strengths(situation: Situation) -> Strengths:
@@ -66,10 +82,12 @@ def _strengths(situation: Situation) -> Strengths:
 def _questions(situation: Situation, pairs: list[Pair]) -> Plan:
     """Indices for both orders of the pairs, in rounds after those that were asked already."""
     questions: Plan = {}
+    rounds: Counter[Pair] = Counter()
     for i, j in pairs:
-        again = 0
-        while _index(situation, i, j, again) in {**questions, **situation.verdicts}:
+        again = rounds[min(i, j), max(i, j)]
+        while _index(situation, i, j, again) in situation.verdicts:
             again += 1
+        rounds[min(i, j), max(i, j)] = again + 1
         questions[_index(situation, i, j, again)] = [i, j]
         questions[_index(situation, j, i, again)] = [j, i]
     return questions

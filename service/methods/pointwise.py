@@ -9,7 +9,7 @@ def plan(situation: Situation) -> Plan:
     num_items, passes = situation.num_items, situation.passes
     wanted = passes.min * num_items
     asked = len(situation.verdicts)
-    if asked >= wanted and not settled(estimate(situation), passes):
+    if wanted <= asked < passes.max * num_items and not settled(estimate(situation), passes):
         wanted = min(passes.max * num_items, asked + num_items)
     questions = {index: [index % num_items] for index in range(wanted)}
     missing = {
@@ -25,7 +25,7 @@ def estimate(situation: Situation) -> Estimate:
     ratings: list[list[float]] = [[] for _ in range(situation.num_items)]
     for (item,), (score,) in situation.scored:
         ratings[item].append(score)
-    return estimate_ratings(ratings, situation.noise)
+    return estimate_ratings(ratings, situation.noise, level=situation.level)
 
 
 POINTWISE = Method(

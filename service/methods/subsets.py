@@ -21,7 +21,7 @@ def plan(situation: Situation) -> Plan:
     )
     first = max(linking, _hands(situation, passes.min))
     wanted = min(first, len(hands))
-    if asked >= wanted and not settled(listwise.estimate_scores(situation), passes):
+    if wanted <= asked < len(hands) and not settled(listwise.estimate_scores(situation), passes):
         wanted = min(len(hands), asked + _hands(situation, 1))
     missing = [index for index in range(wanted) if index not in situation.verdicts]
     return affordable({index: hands[index] for index in missing}, situation.calls_left)

@@ -283,3 +283,24 @@ def test_judges_that_name_each_other_are_still_asked_once() -> None:
     config = with_fallbacks(a=["b", "a"], b=["c"], c=["a", "b"])
     assert config.chain("a") == ["a", "b", "c"]
     assert config.chain("c") == ["c", "a", "b"]
+
+
+def test_a_jury_of_one_judge_under_two_names_is_refused() -> None:
+    members = "    members: [a, b]\n"
+    judge = "model: m, base_urls: [http://{}/v1]"
+    text = (
+        "default_judge: a\njudges:\n"
+        f"  a: {{{judge.format('one')}}}\n  b: {{{judge.format('two')}}}\n"
+        f"  j:\n    kind: jury\n{members}"
+    )
+    assert "judges.yaml:7: judges.j.members: b is a under another name" in refused(text)
+    other = text.replace("http://two/v1]", "http://two/v1], temperature: 0.5")
+    assert parse(other, "judges.yaml").judges["j"].kind == "jury"
+
+
+def test_jurors_must_be_llm_judges_of_the_file() -> None:
+    text = (
+        "default_judge: j\njudges:\n  a: {model: m, base_urls: [http://one/v1]}\n"
+        "  j: {kind: jury, members: [a, nobody]}\n"
+    )
+    assert "judges.j.members: 'nobody' is not among: a" in refused(text)

@@ -1,4 +1,4 @@
-"""Which order is shown when: pairs of an order and its reverse, rotated, the same on a retry."""
+"""Which trajectories are shown together and when: balanced, linked, the same on a retry."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.methods.designs import balanced_orders
+from service.methods.designs import balanced_orders, dealt_hands, hands_to_connect, links_all
 
 ITEMS = st.integers(2, 16)
 PASSES = st.integers(1, 40)
@@ -85,3 +85,42 @@ def test_more_pairs_than_trajectories_start_again_from_a_fresh_order() -> None:
     rotations = [base[shift:] + base[:shift] for shift in range(4)]
     assert orders[0:8:2] == rotations
     assert fresh not in rotations
+
+
+HANDS = st.integers(4, 40).flatmap(
+    lambda n: st.tuples(st.just(n), st.integers(2, min(8, n - 1)), st.integers(1, 60))
+)
+
+
+@given(HANDS, SEEDS)
+def test_as_many_hands_as_are_said_to_link_all_do_and_one_less_does_not(
+    case: tuple[int, int, int], seed: int
+) -> None:
+    num_items, size, count = case
+    hands = dealt_hands(num_items, size, count, seed)
+    if not links_all(num_items, hands):
+        with pytest.raises(ValueError, match="do not link"):
+            hands_to_connect(num_items, hands)
+        return
+    enough = hands_to_connect(num_items, hands)
+    assert links_all(num_items, hands[:enough])
+    assert not links_all(num_items, hands[: enough - 1])
+    assert enough >= (num_items - 1) / (size - 1)
+
+
+@given(HANDS, SEEDS)
+def test_hands_do_not_change_when_more_are_dealt(case: tuple[int, int, int], seed: int) -> None:
+    num_items, size, count = case
+    hands = dealt_hands(num_items, size, count, seed)
+    assert dealt_hands(num_items, size, count + 7, seed)[:count] == hands
+
+
+def test_whoever_stood_late_stands_early_next() -> None:
+    first, second = dealt_hands(5, 4, 2, seed=3)
+    shared = [item for item in second if item in first]
+    assert shared == sorted(shared, key=lambda item: -first.index(item))
+
+
+def test_lists_of_one_link_all_once_each_was_shown() -> None:
+    assert links_all(3, [[0], [2], [1], [0]])
+    assert not links_all(3, [[0], [2], [0]])

@@ -20,7 +20,7 @@ from service.errors import (
     VerdictTruncated,
 )
 from service.judge import Call, EndpointJudge
-from service.prompts import Prompt, scores_prompt
+from service.prompts import Prompt, choice_prompt, scores_prompt
 from service.transcript import transcribe
 from service.verdict import Verdict
 from tests.fakes import (
@@ -29,6 +29,7 @@ from tests.fakes import (
     ScriptedJudge,
     Step,
     by_length,
+    chooses,
     drops,
     fails,
     hangs,
@@ -417,3 +418,76 @@ async def test_a_refusal_that_does_not_name_a_parameter_drops_none() -> None:
         with pytest.raises(JudgeRejected):
             await ask(judge)
     assert scripted.calls == 1
+
+
+CHOICE = chooses(lambda one, two: 0.75)
+
+
+async def choose(judge: EndpointJudge) -> Verdict:
+    transcript = transcribe(request("5", "five"), [0, 1])
+    prompt = choice_prompt("You are a judge.", transcript, [1, 0])
+    return await judge.ask(prompt, 64, lambda call: None, Budget(None))
+
+
+async def test_the_logprobs_ladder_is_stepped_down_and_remembered() -> None:
+    script = [
+        fails(400, "top_logprobs must be at most 5"),
+        fails(400, "'logprobs' is not supported with reasoning models"),
+        chooses(lambda one, two: 0.75, logprobs=False),
+        chooses(lambda one, two: 0.75, logprobs=False),
+    ]
+    async with judging(*script) as (judge, scripted):
+        first, second = await choose(judge), await choose(judge)
+    asked = [each.body.get("top_logprobs") for each in scripted.asked]
+    assert asked == [20, 5, None, None]
+    assert "logprobs" not in scripted.asked[-1].body
+    assert first.scores == second.scores == [1, 0]
+
+
+async def test_with_five_alternatives_a_token_the_probabilities_are_still_read() -> None:
+    refused = fails(422, "top_logprobs: Input should be less than or equal to 5")
+    async with judging(refused, CHOICE, CHOICE) as (judge, scripted):
+        first, _ = await choose(judge), await choose(judge)
+    assert [each.body["top_logprobs"] for each in scripted.asked] == [20, 5, 5]
+    assert all(each.body["logprobs"] is True for each in scripted.asked)
+    assert first.scores == pytest.approx([0.75, 0.25])
+
+
+async def test_calls_side_by_side_step_down_once() -> None:
+    """Three refusals of 20 are one step, not three."""
+
+    def picky(asked: Asked) -> Answer:
+        if asked.body.get("top_logprobs", 0) > 5:
+            return fails(400, "top_logprobs must be at most 5")(asked)
+        return CHOICE(asked)
+
+    async with ScriptedJudge(always=picky, hold=3).serving() as scripted:
+        judge = endpoint_judge(scripted.url)
+        await asyncio.gather(*(choose(judge) for _ in range(3)))
+        await judge.aclose()
+    assert [each.body["top_logprobs"] for each in scripted.asked] == [20, 20, 20, 5, 5, 5]
+
+
+async def test_only_forms_that_read_probabilities_ask_for_them() -> None:
+    async with judging(GOOD, CHOICE) as (judge, scripted):
+        await ask(judge)
+        await choose(judge)
+    scores_call, choice_call = (each.body for each in scripted.asked)
+    assert "logprobs" not in scores_call
+    assert "response_format" not in choice_call
+
+
+async def test_a_400_about_logprobs_that_were_not_sent_drops_nothing() -> None:
+    async with judging(fails(400, "logprobs are wrong")) as (judge, _):
+        with pytest.raises(JudgeRejected):
+            await ask(judge)
+
+
+async def test_a_choice_that_names_no_letter_is_corrected_with_the_letters() -> None:
+    async with judging(says("hm"), CHOICE) as (judge, scripted):
+        await choose(judge)
+    letters = list(scripted.asked[0].shown)
+    said = scripted.asked[1].body["messages"][-1]["content"]
+    assert "one letter and nothing else" in said
+    assert all(letter in said for letter in letters)
+    assert list(scripted.asked[1].shown) == letters  # a correction shows nothing new

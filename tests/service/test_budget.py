@@ -1,0 +1,216 @@
+"""Budgets in calls and in tokens: never passed, whatever the judge replies."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.budget import Budget
+from service.errors import BudgetExhausted, PodiumError
+from service.judge_config import BudgetLimits
+from service.prompts import Prompt
+from tests.fakes import (
+    Answer,
+    Asked,
+    ScriptedJudge,
+    Step,
+    at_random,
+    chooses,
+    counted,
+    rates,
+    says,
+    scores,
+)
+from tests.service.helpers import llm, request, service
+
+pytestmark = pytest.mark.anyio
+
+PROMPT = Prompt("rating", [("system", ["a" * 299]), ("user", ["b" * 299])], ["BCDFG"], [0])
+WORST = 2 * 100 + 50  # a third of a token per byte and one per part, and the reply's cap
+METHODS = ("listwise", "subsets", "pairwise", "pointwise")
+
+
+def test_a_call_is_reserved_at_its_worst_and_settled_by_what_it_took() -> None:
+    budget = Budget(BudgetLimits(calls=3, tokens=2 * WORST + 10))
+    with budget.call(PROMPT, 50) as spend:
+        assert budget.calls_left(WORST) == 1  # 260 are left meanwhile
+        spend(120)
+    assert budget.calls_left(WORST) == 1  # 390
+    assert budget.calls_left(195) == 2
+    with budget.call(PROMPT, 50), pytest.raises(BudgetExhausted), budget.call(PROMPT, 50):
+        pass
+
+
+def test_calls_end_where_tokens_do_not() -> None:
+    budget = Budget(BudgetLimits(calls=2), calls=1)
+    with budget.call(PROMPT, 50) as spend:
+        spend(10**9)
+    with pytest.raises(BudgetExhausted, match="a budget of 2 calls"), budget.call(PROMPT, 50):
+        pass
+
+
+def test_a_call_that_failed_took_no_tokens_but_was_a_call() -> None:
+    budget = Budget(BudgetLimits(calls=2, tokens=WORST))
+    with pytest.raises(ConnectionError), budget.call(PROMPT, 50):
+        raise ConnectionError
+    assert budget.calls_left(WORST) == 1
+
+
+def test_an_endpoint_that_counts_no_tokens_is_taken_to_have_used_all() -> None:
+    budget = Budget(BudgetLimits(tokens=2 * WORST))
+    with budget.call(PROMPT, 50) as spend:
+        spend(0)
+    assert budget.calls_left(WORST) == 1
+
+
+def test_without_limits_there_is_no_end() -> None:
+    budget = Budget(None)
+    with budget.call(PROMPT, 50) as spend:
+        spend(10**9)
+    assert budget.calls_left(1) == float("inf")
+
+
+def worth(text: str) -> float:
+    return len(text) / 1000
+
+
+def faithful(asked: Asked) -> Answer:
+    """The right form for whatever method asks."""
+    if len(asked.shown) == 1:
+        return rates(lambda text: min(9, worth(text)))(asked)
+    if all(len(shown) == 1 for shown in asked.shown):
+        return chooses(lambda one, two: 0.8 if len(one) > len(two) else 0.3)(asked)
+    return scores(worth)(asked)
+
+
+def cut_off(asked: Asked) -> Answer:
+    cap = asked.body["max_completion_tokens"]
+    return says("{", finish_reason="length", tokens=cap)(asked)
+
+
+STEPS: list[Step] = [*[counted(faithful, completion=20)] * 8, counted(faithful)]
+MALFORMED: list[Step] = [counted(says("no idea " * 200)), counted(cut_off)]
+
+
+async def outcome(
+    path: Path, step: Step, num_items: int, **main: Any
+) -> tuple[str | None, int, int]:
+    """The error's code, if it is one; calls and tokens that the judge counted."""
+    billed = [0]
+
+    def billing(asked: Asked) -> Answer:
+        answer = step(asked)
+        assert isinstance(answer.body, dict)
+        usage = answer.body["usage"]
+        billed[0] += usage["prompt_tokens"] + usage["completion_tokens"]
+        return answer
+
+    code = None
+    async with (
+        ScriptedJudge(always=billing).serving() as judge,
+        service(path, main=llm(judge.url, **main)) as opened,
+    ):
+        try:
+            ranking = await opened.ranker.rank(request(*("x" * (9 * i) for i in range(num_items))))
+        except PodiumError as error:
+            code = error.code
+        else:
+            assert ranking.usage.calls == judge.calls
+            assert len(ranking.results) == num_items
+    return code, judge.calls, billed[0]
+
+
+@pytest.mark.parametrize("method", [*METHODS, "auto"])
+@given(
+    st.integers(3, 12),
+    st.integers(1, 40),
+    st.integers(0, 2**32),
+    st.sampled_from([[], MALFORMED]),
+    st.booleans(),
+)
+@settings(max_examples=8, deadline=None)
+async def test_no_method_passes_its_budget(
+    tmp_path_factory: pytest.TempPathFactory,
+    method: str,
+    num_items: int,
+    size: int,
+    seed: int,
+    malformed: list[Step],
+    by_tokens: bool,
+) -> None:
+    budget = {"tokens": 1500 * size} if by_tokens else {"calls": size}
+    code, calls, tokens = await outcome(
+        tmp_path_factory.mktemp("store"),
+        at_random(STEPS + malformed, seed),
+        num_items,
+        method=method,
+        budget=budget,
+        canary=bool(seed % 2),
+        passes={"min": 2, "max": 6},
+        gates=[],
+    )
+    assert calls <= budget.get("calls", calls)
+    assert tokens <= budget.get("tokens", tokens)
+    wrong = {"verdict_invalid", "verdict_truncated", "context_exceeded"} if malformed else set()
+    void = {"verdict_void"} if seed % 2 else set()
+    assert code in {None, "budget_exhausted", *wrong, *void}
+
+
+@pytest.mark.parametrize(
+    ("method", "least"), [("listwise", 1), ("subsets", 2), ("pairwise", 14), ("pointwise", 8)]
+)
+async def test_what_links_all_is_ranked_and_less_is_a_typed_failure(
+    tmp_path: Path, method: str, least: int
+) -> None:
+    few = await outcome(tmp_path, faithful, 8, method=method, budget={"calls": least}, gates=[])
+    assert few[:2] == (None, least)
+    if least > 1:
+        none = await outcome(
+            tmp_path, faithful, 8, method=method, budget={"calls": least - 1}, gates=[]
+        )
+        assert none[:2] == ("budget_exhausted", 0)  # known beforehand: no call is wasted
+
+
+async def test_what_a_malformed_reply_used_up_leaves_a_ranking_from_the_rest(
+    tmp_path: Path,
+) -> None:
+    script = iter([says("?"), *[faithful] * 3])
+    code, calls, _ = await outcome(
+        tmp_path, lambda asked: next(script)(asked), 4, budget={"calls": 4}, gates=[]
+    )
+    assert (code, calls) == (None, 4)  # three passes of four
+
+
+async def test_a_budget_that_malformed_replies_used_up_is_a_typed_failure(tmp_path: Path) -> None:
+    code, calls, _ = await outcome(
+        tmp_path, says("?"), 4, method="pointwise", budget={"calls": 4}, gates=[]
+    )
+    assert (code, calls) == ("budget_exhausted", 4)
+
+
+async def test_an_exhausted_budget_goes_to_the_fallback(tmp_path: Path) -> None:
+    async with (
+        ScriptedJudge(always=faithful).serving() as judge,
+        service(
+            tmp_path,
+            main=llm(judge.url, budget={"tokens": 100}, fallback=["other"]),
+            other=llm(judge.url, model="other"),
+        ) as opened,
+    ):
+        ranking = await opened.ranker.rank(request("5", "five"))
+    assert (ranking.judge, ranking.fallback_from) == ("other", "main")
+
+
+async def test_a_group_that_spent_its_budget_is_answered_from_the_store(tmp_path: Path) -> None:
+    """The call that its budget did not hold is not made by asking again."""
+    script = [says("?"), *[faithful] * 3]
+    async with (
+        ScriptedJudge(script).serving() as judge,
+        service(tmp_path, main=llm(judge.url, budget={"calls": 4}, concurrency=1)) as opened,
+    ):
+        first = await opened.ranker.rank(request("5", "five"))
+        again = await opened.ranker.rank(request("5", "five"))
+    assert judge.calls == 4
+    assert (again.cached, again.id, again.results) == (True, first.id, first.results)
