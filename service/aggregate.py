@@ -12,9 +12,16 @@ from math import asin, fsum, inf, pi, sqrt
 import numpy as np
 from scipy.special import chdtrc, fdtrc
 
-from service.least_squares import Array, Fit, Pass, least_squares, one_way
-from service.noise import FLAT_R, RATIOS_R, JudgeNoise, PastGroup, past_group, ratio_likelihood
-from service.strengths import Strengths
+from service.statistics.least_squares import Array, Fit, Pass, least_squares, one_way
+from service.statistics.noise import (
+    FLAT_R,
+    RATIOS_R,
+    JudgeNoise,
+    PastGroup,
+    past_group,
+    ratio_likelihood,
+)
+from service.statistics.strengths import Strengths
 
 SIGNAL_LEVEL = 0.05
 _ROUNDING = 1e-20  # mean squares below this are rounding of scores in [0, 1]

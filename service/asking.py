@@ -11,7 +11,7 @@ from typing import Any
 
 from service import prompts
 from service.budget import Budget
-from service.canary import planted_body
+from service.defences.canary import planted_body
 from service.endpoint import ContextOverflow, Tokens
 from service.errors import BudgetExhausted, ContextExceeded, VerdictVoid
 from service.judge import Call, Judge

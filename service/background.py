@@ -6,7 +6,7 @@ A judge here is its settings as far as they move its noise: model, sampling, pro
 import asyncio
 from collections import deque
 
-from service.noise import MAX_GROUPS, MIN_GROUPS, JudgeNoise, PastGroup, learn
+from service.statistics.noise import MAX_GROUPS, MIN_GROUPS, JudgeNoise, PastGroup, learn
 from service.store import Store
 
 _RELEARN = 1.2  # once there are so many times as many groups

@@ -13,14 +13,14 @@ from service.aggregate import Estimate, unasked
 from service.asking import TOKENS_PER_FENCE, Asking, Question, Verdicts
 from service.background import Background
 from service.budget import Budget
-from service.escape import DATAMARK
+from service.defences.escape import DATAMARK
 from service.flights import Flights
 from service.judge import Judge
 from service.judge_config import LLMJudge
 from service.methods import METHODS, Situation, choose
 from service.metrics import Metrics
-from service.noise import NOTHING, JudgeNoise, configured
 from service.schemas import RankRequest, Usage
+from service.statistics.noise import NOTHING, JudgeNoise, configured
 from service.store import Store
 from service.transcript import Transcript, transcribe
 from service.trim import estimate_tokens

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import fsum
 
-from service import jury, keys
+from service import keys
 from service.aggregate import Estimate, unasked
 from service.deadline import Deadline
 from service.errors import ContextExceeded, DeadlineExceeded, JudgeError, PodiumError, QuorumMissed
@@ -17,6 +17,7 @@ from service.judge import Judge
 from service.judge_config import JuryJudge
 from service.judging import Judged, Judging
 from service.schemas import JurorResult, RankRequest, Usage
+from service.statistics import jury
 
 # Of what is left of the deadline; the rest is for combining, and for the store.
 _JURORS_SHARE = 0.9

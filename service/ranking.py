@@ -11,6 +11,7 @@ from service.answer import failing, results
 from service.checks import check_score, failed_checks
 from service.config import AnyJudge
 from service.deadline import Deadline
+from service.defences.steering import num_shared_messages, steering_flags
 from service.errors import (
     CheckFailed,
     ContextExceeded,
@@ -24,10 +25,9 @@ from service.judge_config import ChecksJudge, JuryJudge, LLMJudge
 from service.judges import Judges, Roster
 from service.judging import Judged, Judging
 from service.metrics import Metrics
-from service.noise import JudgeNoise
 from service.panel import empanelled
 from service.schemas import AssumedNoise, JurorResult, Ranking, RankRequest, Usage
-from service.steering import num_shared_messages, steering_flags
+from service.statistics.noise import JudgeNoise
 from service.store import Store
 from service.transcript import Transcript, transcribe
 

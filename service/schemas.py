@@ -183,7 +183,7 @@ class AssumedNoise(BaseModel):
         description="the judge's bias along a list, from its first slot to its last; removed"
     )
     ratios: list[float] = Field(
-        description="how often groups of this judge have how much signal; see service/noise.py"
+        description="how often groups of this judge have how much signal, from none to all"
     )
 
 

@@ -23,8 +23,8 @@ import structlog
 from service.database import Database, Row, one_line
 from service.errors import StoreUnavailable
 from service.judge import Call
-from service.noise import JudgeNoise, PastGroup
 from service.schemas import Ranking, Usage
+from service.statistics.noise import JudgeNoise, PastGroup
 from service.tables import BLOBS, CALL_BLOBS, CALLS, JUDGED, RANKINGS
 from service.verdict import Verdict
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import orjson
 
-from service.escape import clean, marked
+from service.defences.escape import clean, marked
 from service.schemas import Message, RankRequest, Tool, ToolCall, Trajectory
 
 View = Literal["as_told", "actions_first"]

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from service.escape import DATAMARK
+from service.defences.escape import DATAMARK
 from service.prompts import DEFAULT_RUBRIC
 from service.schemas import RankRequest
 from service.transcript import transcribe

@@ -1,10 +1,10 @@
 """All trajectories in every call, in balanced orders, until the rewards are settled."""
 
-from service import plackett_luce
 from service.aggregate import Estimate, estimate, from_strengths
-from service.least_squares import Pass
 from service.methods.designs import balanced_orders
 from service.methods.method import Method, Plan, Situation, affordable, settled
+from service.statistics import plackett_luce
+from service.statistics.least_squares import Pass
 
 
 def plan(situation: Situation) -> Plan:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from service.aggregate import SIGNAL_LEVEL, Estimate
 from service.judge_config import Passes
-from service.least_squares import Pass
-from service.noise import JudgeNoise
+from service.statistics.least_squares import Pass
+from service.statistics.noise import JudgeNoise
 from service.verdict import Verdict
 
 Plan = dict[int, list[int]]

@@ -7,9 +7,9 @@ from collections import Counter
 
 from service.aggregate import Estimate, from_strengths
 from service.aggregate import estimate as estimate_scores
-from service.bradley_terry import Pair, connected_pairs, fit, next_pairs
 from service.methods.method import Method, Plan, Situation, settled
-from service.strengths import Strengths
+from service.statistics.bradley_terry import Pair, connected_pairs, fit, next_pairs
+from service.statistics.strengths import Strengths
 
 _CALLS_PER_TRAJECTORY = 8  # at most, where no budget says otherwise
 

@@ -14,9 +14,9 @@ from service.app import Service, create_app
 from service.judge import EndpointJudge
 from service.judge_config import LLMJudge
 from service.metrics import Metrics
-from service.noise import configured
 from service.schemas import RankRequest
 from service.server import open_service
+from service.statistics.noise import configured
 
 
 def chat(answer: str, question: str = "What is 2 + 3?") -> list[dict[str, Any]]:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.least_squares import Pass, least_squares
 from service.methods import Method, Situation
 from service.methods.designs import balanced_orders
-from service.noise import PastGroup, past_group
+from service.statistics.least_squares import Pass, least_squares
+from service.statistics.noise import PastGroup, past_group
 from service.verdict import Verdict
 
 Floats = NDArray[np.float64]

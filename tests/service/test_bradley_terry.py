@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import kendalltau
 
-from service.bradley_terry import connected_pairs, fit, next_pairs
+from service.statistics.bradley_terry import connected_pairs, fit, next_pairs
 
 Pairs = list[tuple[int, int, float]]
 

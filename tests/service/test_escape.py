@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.escape import clean, marked
+from service.defences.escape import clean, marked
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from service.canary import planted_body
+from service.defences.canary import planted_body
+from service.defences.escape import DATAMARK
 from service.errors import JudgeRejected, VerdictVoid, VerifiedRewardRequired
-from service.escape import DATAMARK
 from service.judge_config import Passes
 from service.methods import METHODS, Situation
-from service.noise import JudgeNoise, learn
 from service.rewards import mixed, win_probability
 from service.schemas import Ranking, RankRequest
+from service.statistics.noise import JudgeNoise, learn
 from tests.fakes import (
     Answer,
     Asked,

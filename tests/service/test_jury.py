@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import kendalltau
 
-from service.jury import Juror, JuryEstimate, combine
+from service.statistics.jury import Juror, JuryEstimate, combine
 
 Floats = NDArray[np.float64]
 

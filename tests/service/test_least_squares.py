@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.least_squares import KNOTS, Pass, least_squares, one_way, slot_basis
 from service.methods.designs import balanced_orders, dealt_hands, links_all
+from service.statistics.least_squares import KNOTS, Pass, least_squares, one_way, slot_basis
 from tests.service.simulated import Floats
 
 NO_SLOTS = np.zeros(KNOTS)

@@ -11,7 +11,7 @@ from service.judge_config import Passes
 from service.methods import METHODS, Situation
 from service.methods.listwise import LISTWISE, tie_classes
 from service.methods.method import settled
-from service.noise import JudgeNoise, learn
+from service.statistics.noise import JudgeNoise, learn
 from tests.service.simulated import past_groups, play, scorer, verdict
 
 ADAPTIVE = Passes(min=2, max=8)

@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from service.aggregate import SIGNAL_LEVEL, estimate
-from service.least_squares import KNOTS
-from service.noise import (
+from service.statistics.least_squares import KNOTS
+from service.statistics.noise import (
     MIN_GROUPS,
     NOTHING,
     RATIOS_R,

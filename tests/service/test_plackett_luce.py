@@ -13,8 +13,8 @@ from scipy.optimize import minimize
 from scipy.special import fdtrc
 from scipy.stats import friedmanchisquare
 
-from service import bradley_terry
-from service.plackett_luce import fit
+from service.statistics import bradley_terry
+from service.statistics.plackett_luce import fit
 
 Orders = list[list[list[int]]]
 

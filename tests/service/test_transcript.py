@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.escape import DATAMARK, clean, marked
-from service.lookalikes import UNSEEN, fold
+from service.defences.escape import DATAMARK, clean, marked
+from service.defences.lookalikes import UNSEEN, fold
 from service.prompts import scores_prompt, system_text
 from service.schemas import RankRequest
 from service.transcript import Transcript, View, transcribe

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import chdtrc, fdtrc
 
-from service.overrule import (
+from service.statistics.overrule import (
     LEAST_VARIANCE,
     Aligned,
     Bench,

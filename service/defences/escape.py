@@ -7,7 +7,7 @@ contains can open or close it then.
 
 import re
 
-from service.lookalikes import BRACKET_TWINS, UNSEEN, fold
+from service.defences.lookalikes import BRACKET_TWINS, UNSEEN, fold
 
 # Stands before every run of whitespace in datamarked text. Private use: no honest text has it.
 DATAMARK = "\ue000"

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from scipy.special import fdtrc
 
-from service.strengths import PRIOR_SD, Floats, Indices, Strengths, most_likely
+from service.statistics.strengths import PRIOR_SD, Floats, Indices, Strengths, most_likely
 
 Order = Sequence[Sequence[int]]
 

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
-from service.strengths import PRIOR_SD, Floats, Indices, Strengths, most_likely
+from service.statistics.strengths import PRIOR_SD, Floats, Indices, Strengths, most_likely
 
 Pair = tuple[int, int]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from service.least_squares import KNOTS, Array, Fit
+from service.statistics.least_squares import KNOTS, Array, Fit
 
 MIN_GROUPS = 20  # below, a group's own passes are a better guide
 MAX_GROUPS = 1000  # the most recent ones; judges drift

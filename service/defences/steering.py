@@ -12,9 +12,9 @@ from itertools import takewhile
 
 import regex
 
-from service.lookalikes import UNSEEN, fold
+from service.defences.lookalikes import UNSEEN, fold
+from service.defences.steering_patterns import ANCHOR, PATTERNS
 from service.schemas import Message, Trajectory
-from service.steering_patterns import ANCHOR, PATTERNS
 
 # Many in a row, which NFKC would sort in quadratic time.
 _ACCENTS = regex.compile(r"\p{M}+")
