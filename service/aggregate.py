@@ -6,7 +6,7 @@ request gives the same bits; means are rounded to 12 digits so that equal is equ
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import asin, fsum, inf, pi, sqrt
 
 import numpy as np
@@ -24,6 +24,7 @@ from service.statistics.noise import (
 from service.statistics.strengths import Strengths
 
 SIGNAL_LEVEL = 0.05
+_LEAST_TRUST, _MOST_TRUST = 0.05, 0.999  # of a prediction: some order, and a finite ratio
 _ROUNDING = 1e-20  # mean squares below this are rounding of scores in [0, 1]
 
 
@@ -102,7 +103,10 @@ def from_strengths(
         showings: how often a trajectory was shown, on average.
         level: of the signal test.
     """
-    scores, error = strengths.scores, fsum(se**2 for se in strengths.stderr) / len(strengths.stderr)
+    scores, num_items = strengths.scores, len(strengths.scores)
+    inflated = sqrt(num_items / max(1, num_items - 1))  # as if the group's mean were known
+    stderr = [each * inflated for each in strengths.stderr]
+    error = fsum(each**2 for each in stderr) / num_items
     centre = fsum(scores) / len(scores)
     spread = fsum((score - centre) ** 2 for score in scores) / max(1, len(scores) - 1)
     signal = strengths.p_value <= level and spread > 0
@@ -112,7 +116,7 @@ def from_strengths(
     return Estimate(
         means=scores,
         scores=scores if signal else [centre] * len(scores),
-        stderr=strengths.stderr,
+        stderr=stderr,
         reliability=reliability if signal else 0.0,
         signal=signal,
         trust=float(signal),
@@ -129,19 +133,50 @@ def _estimated(fit: Fit, length: int, noise: JudgeNoise | None, level: float) ->
     ms_items = fit.ss_items / (num_items - 1)
     signal = _p_value(ms_items, ms_error, num_items - 1, df_error) <= level
     likely_R = _ratio_posterior(fit, ms_items, ms_error, df_error, noise)
-    trust = _trust(fit, ms_items, ms_error, likely_R, noise) if signal else 0.0
-    centre = fsum(means) / num_items
+    trust = _trust(fit, ms_items, ms_error, likely_R, noise) if ms_items else 0.0
     unknown = noise is not None and not noise.groups and fit.df_error <= 0
-    return Estimate(
+    found = Estimate(
         means=means,
-        scores=[centre + trust * (mean - centre) for mean in means],
-        stderr=_stderr(fit, ms_error),
-        reliability=None if unknown else trust,
+        scores=_toward_mean(means, trust if signal else 0.0),
+        stderr=_stderr(fit.covariance_II, ms_error),
+        reliability=None if unknown else trust if signal else 0.0,
         signal=signal,
-        trust=trust,
+        trust=trust if signal else 0.0,
         worth=_worth(likely_R, fit.information),
         past=past_group(fit, length),
     )
+    return found if fit.complete or not ms_error else _predicted(found, fit, ms_error, trust)
+
+
+def _predicted(found: Estimate, fit: Fit, ms_error: float, trust: float) -> Estimate:
+    """Of an incomplete design: each trajectory's score shrunk by how much is known of it.
+
+    Least squares follows every chain of comparisons to its end, and adds up the errors on the way;
+    the posterior mean under a normal prior of the group's variance does not.
+
+    Source:
+        Best linear unbiased prediction: Robinson 1991, "That BLUP is a good thing".
+    """
+    share = min(_MOST_TRUST, max(_LEAST_TRUST, trust))
+    ratio = share / (1 - share) / fit.information
+    effects_I = np.array(fit.effects_I)
+    about_mean_II = np.eye(len(effects_I)) - 1 / len(effects_I)
+    covariance_II = np.linalg.inv(fit.laplacian_II + np.eye(len(effects_I)) / ratio)
+    means_I = effects_I.mean() + about_mean_II @ covariance_II @ fit.laplacian_II @ effects_I
+    means = [round(float(mean), 12) for mean in means_I]
+    return replace(
+        found,
+        means=means,
+        scores=means if found.signal else _toward_mean(means, 0.0),
+        stderr=_stderr(about_mean_II @ covariance_II @ about_mean_II, ms_error),
+        trust=float(found.signal),  # these are shrunk already
+    )
+
+
+def _toward_mean(means: Sequence[float], share: float) -> list[float]:
+    """The means with only a share of their distance from the group's mean left."""
+    centre = fsum(means) / len(means)
+    return [centre + share * (mean - centre) for mean in means]
 
 
 def _noise_variance(fit: Fit, noise: JudgeNoise | None) -> tuple[float | None, float]:
@@ -157,12 +192,12 @@ def _noise_variance(fit: Fit, noise: JudgeNoise | None) -> tuple[float | None, f
     return own / fit.df_error, fit.df_error
 
 
-def _stderr(fit: Fit, ms_error: float) -> list[float]:
+def _stderr(covariance_II: Array, ms_error: float) -> list[float]:
     """Of each effect, as if the group's mean were known: sqrt(MS_error / passes) when all are
     shown in every pass."""
-    num_items = len(fit.effects_I)
+    num_items = len(covariance_II)
     inflated = num_items / (num_items - 1)
-    return [sqrt(ms_error * inflated * float(each)) for each in fit.covariance_II.diagonal()]
+    return [sqrt(ms_error * inflated * max(0.0, float(each))) for each in covariance_II.diagonal()]
 
 
 def _p_value(ms_items: float, ms_error: float, df_items: int, df_error: float) -> float:

@@ -42,6 +42,7 @@ class Question:
     key: str
     judge_key: str
     system: str
+    marked: bool
     transcript: Transcript
     usage: Usage
 
@@ -65,6 +66,7 @@ class Asking:
         store: Store,
         metrics: Metrics,
     ) -> None:
+        self.method_name = question.method_name
         self._question = question
         self._verdicts = verdicts
         self._store = store
@@ -111,10 +113,10 @@ class Asking:
                     ) from overflow
                 self._share = share
             else:
-                return all(held) or self._enough()
+                return all(held) or self.require_enough()
 
-    def _enough(self) -> bool:
-        """False: the budget is spent, but what is there makes a ranking.
+    def require_enough(self) -> bool:
+        """False: there is no more to ask, but what is there makes a ranking.
 
         Raises:
             BudgetExhausted: If it does not.
@@ -123,7 +125,8 @@ class Asking:
         bodies = len(self._question.transcript.bodies)
         if not links_all(bodies, orders):
             raise BudgetExhausted(
-                f"{self._question.config.budget} was spent on replies that were no verdicts"
+                f"{self._question.config.budget} was spent on replies that were no verdicts: raise "
+                "it, or look at `podium replay` for what the judge says"
             )
         return False
 
@@ -170,7 +173,12 @@ class Asking:
             return prompts.choice_prompt(question.system, fitted, order)
         if question.method.form == "rating":
             return prompts.rating_prompt(question.system, fitted, order)
-        canary = planted_body() if question.config.canary else None
+        canary = None
+        if question.config.canary:
+            canary = planted_body(
+                actions_first=question.config.view == "actions_first",
+                datamarked=question.marked,
+            )
         return prompts.scores_prompt(question.system, fitted, order, canary)
 
     @property

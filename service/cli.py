@@ -3,33 +3,38 @@
 import asyncio
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
 import typer
 from rich.console import Console, RenderableType
-from rich.progress import MofNCompleteColumn, Progress
 
 from service import __version__, display, logs
 from service.batch import rank_line
+from service.commands import (
+    DEFAULT_STORE,
+    AsJSON,
+    ConfigPath,
+    StoreURL,
+    print_json,
+    progress,
+    require_deadline,
+)
 from service.commands.calibrate import calibrate_command
 from service.commands.compare import compare_command
 from service.commands.rubric import suggest_command
-from service.errors import ConfigError, NotFound, PodiumError
+from service.errors import NotFound, PodiumError
 from service.groups_file import read_groups
 from service.judges import Judges
 from service.metrics import Metrics
 from service.remote import judges_remotely, rank_remotely
-from service.schemas import MAX_DEADLINE_S, BatchLine
+from service.schemas import BatchLine
 from service.server import event_loop_factory, open_service, serve
 from service.store import open_store
 from trainer_client.errors import RankError
 
 GROUPS_IN_FLIGHT = 64
-DEFAULT_STORE = "podium.db"
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 app = typer.Typer(
@@ -46,16 +51,6 @@ app.command("calibrate")(calibrate_command)
 app.command("compare")(compare_command)
 rubric_app.command("suggest")(suggest_command)
 
-ConfigPath = Annotated[
-    Path | None,
-    typer.Option("--config", envvar="PODIUM_CONFIG", help="The judges file (YAML)."),
-]
-StoreURL = Annotated[
-    str,
-    typer.Option(
-        "--store", envvar="PODIUM_STORE", help="A file's path, sqlite:///FILE or postgresql://..."
-    ),
-]
 ServiceURL = Annotated[
     str | None,
     typer.Option("--service", envvar="PODIUM_URL", help="Ask the service at this URL instead."),
@@ -64,7 +59,6 @@ APIKey = Annotated[
     str | None,
     typer.Option("--api-key", envvar="PODIUM_API_KEY", help="Better given by the environment."),
 ]
-AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Level = Literal["debug", "info", "warning", "error"]
 LogLevel = Annotated[Level, typer.Option(envvar="PODIUM_LOG_LEVEL")]
 
@@ -122,10 +116,9 @@ def rank_command(
 ) -> None:
     """Rank the groups of FILE, in process or by --service. Exit status 1 if one could not be."""
     logs.configure(log_level)
-    if not 0 < deadline_s <= MAX_DEADLINE_S:
-        raise ConfigError(f"--deadline-s {deadline_s:g}: a deadline is over 0, at most 3600 s")
+    require_deadline(deadline_s)
     groups = [_for_judge(group, judge) for group in read_groups(file)]
-    with _progress(len(groups)) as advance:
+    with progress("ranking", len(groups)) as advance:
         if service:
             lines = rank_remotely(service, api_key, groups, deadline_s, advance)
         else:
@@ -164,7 +157,7 @@ def replay_command(
     logs.configure("error")
     ranking, calls = asyncio.run(_replay(store, ranking_id))
     if as_json:
-        _print_json({**ranking, "calls": calls})
+        print_json({**ranking, "calls": calls})
     else:
         display.print_replay(Console(), ranking, calls)
 
@@ -233,7 +226,8 @@ async def _replay(store_url: str, ranking_id: str) -> tuple[dict[str, Any], list
         ranking = await store.ranking(ranking_id)
         if ranking is None:
             raise NotFound(f"no ranking {ranking_id!r} in {store_url}: see --store, PODIUM_STORE")
-        return ranking, await store.calls(ranking["key"])
+        calls = [await store.calls(key) for key in ranking["call_keys"]]
+        return ranking, [call for some in calls for call in some]
 
 
 async def _prune(store_url: str, seconds: float) -> dict[str, int]:
@@ -241,26 +235,11 @@ async def _prune(store_url: str, seconds: float) -> dict[str, int]:
         return await store.prune(seconds)
 
 
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr for more than one group, if somebody is watching."""
-    console = Console(stderr=True)
-    columns = [*Progress.get_default_columns(), MofNCompleteColumn()]
-    shown = total > 1 and console.is_terminal
-    with Progress(*columns, console=console, disable=not shown) as progress:
-        task = progress.add_task("ranking", total=total)
-        yield lambda: progress.advance(task)
-
-
 def _show(data: Any, view: RenderableType, as_json: bool) -> None:
     if as_json:
-        _print_json(data)
+        print_json(data)
     else:
         Console().print(view)
-
-
-def _print_json(data: Any) -> None:
-    typer.echo(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
 
 
 def _fail(detail: str) -> None:

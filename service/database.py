@@ -59,11 +59,12 @@ class Database:
             judged = connection.execute(self._judged, {"key": key}).one_or_none() if rows else None
         return list(rows), judged
 
-    def past_groups(self, judge_key: str, limit: int) -> list[bytes]:
-        """What the most recent groups told about a judge, oldest first."""
+    def past_groups(self, judge_key: str, limit: int, *, tells_noise: bool) -> list[bytes]:
+        """What the most recent groups told about a judge, oldest first; of those that tell its
+        noise, or of the others."""
         query = (
             sa.select(JUDGED.c.past)
-            .where(JUDGED.c.judge_key == judge_key)
+            .where(JUDGED.c.judge_key == judge_key, JUDGED.c.tells_noise == tells_noise)
             .order_by(JUDGED.c.created_at.desc())
             .limit(limit)
         )

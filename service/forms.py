@@ -57,9 +57,10 @@ def read_scores(reply: Reply, prompt: Prompt) -> Verdict:
         reply.text, [*prompt.ids, prompt.canary], [*range(len(prompt.order)), canary]
     )
     *scores, bad = verdict.scores
-    below = sum(score < bad for score in scores)
+    ties = sum(score == bad for score in scores) if bad > 0 else 0  # at 0 all may be as bad
+    below = sum(score < bad for score in scores) + ties / 2
     if 3 * below > len(scores):
-        raise CanaryMisplaced(f"the planted bad trajectory beats {below} of {len(scores)}")
+        raise CanaryMisplaced(f"the planted bad trajectory beats {below:g} of {len(scores)}")
     return replace(
         verdict,
         order=prompt.order,

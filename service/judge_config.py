@@ -52,7 +52,7 @@ class Passes(Settings):
     until_stderr: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = Field(
         default=None,
         description="settled once no score's stderr is larger; by default, once another pass is "
-        "not expected to put 1.4% of the pairs right",
+        "not expected to put 1.35% of the pairs right",
     )
 
     @model_validator(mode="after")
@@ -175,6 +175,13 @@ class LLMJudge(_Rewarding):
         if type(value) is not int or not 1 <= value <= 64:
             raise ValueError(f"{value!r} is neither 1 to 64 nor {{min, max, until_stderr}}")
         return {"min": value, "max": value}
+
+    @model_validator(mode="after")
+    def _orders_need_passes(self) -> Self:
+        if self.combine == "plackett_luce" and self.passes and self.passes.min < 2:
+            raise ValueError("combine: plackett_luce needs passes of 2 or more: one order tells no "
+                             "signal from noise")  # fmt: skip
+        return self
 
     def passes_for(self, method: str) -> Passes:
         """The passes, or a method's default."""

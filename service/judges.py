@@ -48,8 +48,9 @@ class Roster:
         return self.config.chain(name)
 
     def num_slow(self, names: Sequence[str]) -> int:
-        """How many of these judges need a share of the deadline: the LLMs; at least 1."""
-        return max(1, sum(name in self.llms for name in names))
+        """How many of these judges need a share of the deadline: all but checks; at least 1."""
+        kinds = (self.config.judges[name] for name in names)
+        return max(1, sum(not isinstance(judge, ChecksJudge) for judge in kinds))
 
 
 class Judges:

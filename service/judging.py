@@ -14,9 +14,10 @@ from service.asking import TOKENS_PER_FENCE, Asking, Question, Verdicts
 from service.background import Background
 from service.budget import Budget
 from service.defences.escape import DATAMARK
+from service.errors import PodiumError
 from service.flights import Flights
 from service.judge import Judge
-from service.judge_config import LLMJudge
+from service.judge_config import BudgetLimits, LLMJudge
 from service.methods import METHODS, Situation, choose
 from service.metrics import Metrics
 from service.schemas import RankRequest, Usage
@@ -38,6 +39,7 @@ class Judged:
         passes: how often each trajectory was shown, rounded.
         method: the one used, also where the configuration says auto.
         key: of the content, by this judge.
+        call_keys: under which the calls behind it are kept; a jury's jurors have one each.
         noise: what was assumed of the judge.
         cached: whether it was had without a call of one's own.
     """
@@ -50,6 +52,7 @@ class Judged:
     key: str
     noise: JudgeNoise | None
     cached: bool
+    call_keys: tuple[str, ...] = ()
 
 
 class Judging:
@@ -95,8 +98,11 @@ class Judging:
         if num_items < 2:  # all equal: nothing to ask
             nothing = unasked(num_items)
             return Judged(transcript, nothing, [], 0, method_name, key, None, cached=False)
-        judge_key = keys.judge_key(config, method_name, system)
-        question = Question(name, judge, method_name, key, judge_key, system, transcript, usage)
+        unmarked = _system(config, METHODS[method_name].form, request.rubric, marked=False)
+        judge_key = keys.judge_key(config, method_name, unmarked)  # marks do not make another judge
+        question = Question(
+            name, judge, method_name, key, judge_key, system, marked, transcript, usage
+        )
         calls_before = usage.calls
         (verdicts, noise), _ = await self._flights.join(key, lambda: self._verdicts(question))
         situation = _situation(question, noise).with_verdicts(verdicts, 0)
@@ -107,6 +113,7 @@ class Judging:
             passes=max(1, round(sum(len(each.order) for each in verdicts.values()) / num_items)),
             method=method_name,
             key=key,
+            call_keys=(key,),
             noise=noise,
             cached=usage.calls == calls_before,
         )
@@ -116,12 +123,22 @@ class Judging:
         if config.method != "auto":
             return config.method
         context = await judge.context_tokens()
-        bodies = [estimate_tokens(body) + TOKENS_PER_FENCE for body in transcript.bodies]
-        room = context - judge.reply_tokens("scores", len(bodies), context)
-        room -= estimate_tokens(_system(config, "scores", rubric, marked=True))
-        limit = config.budget.calls if config.budget else None
         shared = estimate_tokens(transcript.context)
-        return choose(bodies, shared, room, inf if limit is None else limit)
+
+        def overhead(method: str, shown: int) -> int:
+            form = METHODS[method].form
+            system = estimate_tokens(_system(config, form, rubric, marked=True))
+            return shared + system + judge.reply_tokens(form, shown, context)
+
+        limits = config.budget or BudgetLimits()
+        return choose(
+            [estimate_tokens(body) + TOKENS_PER_FENCE for body in transcript.bodies],
+            overhead,
+            context,
+            block_size=config.block_size,
+            max_calls=limits.calls or inf,
+            max_tokens=limits.tokens or inf,
+        )
 
     async def _verdicts(self, question: Question) -> tuple[Verdicts, JudgeNoise | None]:
         """All verdicts that the method wants, those at hand included, and what it assumed."""
@@ -136,21 +153,32 @@ class Judging:
         situation = _situation(question, known)
         budget = Budget(config.budget, recalled.calls, recalled.tokens)
         asking = Asking(question, verdicts, budget, self._store, self._metrics)
-        while not recalled.complete:
-            calls_left = await asking.calls_left(situation)
-            situation = situation.with_verdicts(verdicts, calls_left)
-            plan = method.plan(situation)
-            if not plan:
-                break
-            if not await asking.ask(plan):
-                break
         if not recalled.complete:
+            try:
+                await self._ask_all(asking, situation, verdicts)
+            except PodiumError:
+                await self._store.flush()  # what was paid counts when the group is asked again
+                raise
             self._remember(question, situation.with_verdicts(verdicts, 0))
         return verdicts, known
+
+    async def _ask_all(self, asking: Asking, situation: Situation, verdicts: Verdicts) -> None:
+        """Plan and ask until there is nothing left to ask; `verdicts` fill as they come."""
+        while True:
+            calls_left = await asking.calls_left(situation)
+            situation = situation.with_verdicts(verdicts, calls_left)
+            plan = METHODS[asking.method_name].plan(situation)
+            if not plan:
+                asking.require_enough()
+                return
+            if not await asking.ask(plan):
+                return
 
     def _remember(self, question: Question, situation: Situation) -> None:
         """Keep what the group tells about its judge."""
         past = question.method.estimate(situation).past
+        if past and not past.tells_noise and not situation.noise:
+            past = None  # one pass of a judge whose slots are unknown: bias would look like signal
         judge_key = question.judge_key if past else ""  # what tells nothing is nobody's past
         self._store.add_judged(question.key, judge_key, past or NOTHING, situation.noise)
         if past:

@@ -1,13 +1,11 @@
 """What makes two questions the same: content keys, and the names of answers and of judges."""
 
-from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
 import orjson
 
 from service import prompts
-from service.checks import Check
 from service.judge_config import ChecksJudge, LLMJudge
 from service.schemas import RankRequest
 from service.transcript import Transcript
@@ -41,10 +39,6 @@ def checks_key(judge: ChecksJudge, transcript: Transcript, request: RankRequest)
 def ranking_id(key: str, answer: Any) -> str:
     """Names an answer: the content, and all that its rewards depend on beside it."""
     return "rk_" + digest([key, answer])[:20]
-
-
-def gate_names(gated: dict[int, Sequence[Check]]) -> list[str]:
-    return sorted(",".join(check.label for check in failed) for failed in gated.values())
 
 
 def digest(value: Any) -> str:

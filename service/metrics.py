@@ -76,11 +76,11 @@ class Metrics:
 
     def ranked(self, ranking: Ranking) -> None:
         self._rankings.labels(ranking.judge, "cached" if ranking.cached else "ranked").inc()
+        if ranking.cached:
+            return
         for result in ranking.results:
             for flag in result.flags:
                 self._flags.labels(ranking.judge, flag).inc()
-        if ranking.cached:
-            return
         if ranking.reliability is not None:
             self._reliability.labels(ranking.judge).observe(ranking.reliability)
         if ranking.noise and ranking.noise.slots:

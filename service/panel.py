@@ -5,9 +5,10 @@ overruled. Verdicts of different judges are never mixed, only their estimates.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from math import fsum
+from typing import Any
 
 from service import keys
 from service.aggregate import Estimate, unasked
@@ -16,8 +17,9 @@ from service.errors import ContextExceeded, DeadlineExceeded, JudgeError, Podium
 from service.judge import Judge
 from service.judge_config import JuryJudge
 from service.judging import Judged, Judging
-from service.schemas import JurorResult, RankRequest, Usage
+from service.schemas import AssumedNoise, JurorResult, RankRequest, Usage
 from service.statistics import jury
+from service.statistics.noise import JudgeNoise
 
 # Of what is left of the deadline; the rest is for combining, and for the store.
 _JURORS_SHARE = 0.9
@@ -25,6 +27,7 @@ _JURORS_SHARE = 0.9
 # Of a juror whose one pass tells nothing of its noise.
 _UNKNOWN_TRUST = 0.5
 
+_GRACE_S = 5.0
 _DROPS_OUT = (JudgeError, ContextExceeded, DeadlineExceeded)
 
 
@@ -64,7 +67,7 @@ async def empanelled(
         except _DROPS_OUT as error:
             return error
 
-    found = dict(zip(names, await asyncio.gather(*map(juror, names)), strict=True))
+    found = await _heard({name: juror(name) for name in names}, jury_config.needed)
     ranked = {name: each for name, each in found.items() if isinstance(each, Judged)}
     failed = {name: each for name, each in found.items() if isinstance(each, PodiumError)}
     if len(ranked) < jury_config.needed:
@@ -73,6 +76,33 @@ async def empanelled(
     panel = _combined(ranked, models, request)
     dropped = [_dropped(name, models[name], error) for name, error in failed.items()]
     return Panel(panel.judged, [*panel.jurors, *dropped])
+
+
+async def _heard(
+    jurors: dict[str, Coroutine[Any, Any, Judged | PodiumError]], needed: int
+) -> dict[str, Judged | PodiumError]:
+    """What each juror found. Once enough have ranked, the others get as long again, and at least
+    some seconds: one that hangs must not hold up every group."""
+    started = asyncio.get_running_loop().time()
+    tasks = {name: asyncio.ensure_future(juror) for name, juror in jurors.items()}
+    waiting: set[asyncio.Task[Judged | PodiumError]] = set(tasks.values())
+    patience: float | None = None
+    try:
+        while waiting:
+            done, waiting = await asyncio.wait(
+                waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                break
+            ranked = sum(t.done() and isinstance(t.result(), Judged) for t in tasks.values())
+            if ranked >= needed:
+                patience = max(_GRACE_S, asyncio.get_running_loop().time() - started)
+        late = DeadlineExceeded("not there when the others had been for a while")
+        return {name: t.result() if t.done() else late for name, t in tasks.items()}
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
 
 
 def _combined(ranked: dict[str, Judged], models: dict[str, str], request: RankRequest) -> Panel:
@@ -85,6 +115,7 @@ def _combined(ranked: dict[str, Judged], models: dict[str, str], request: RankRe
         passes=sum(each.passes for each in ranked.values()),
         method="jury",
         key=keys.digest([each.key for each in ranked.values()]),
+        call_keys=tuple(each.key for each in ranked.values()),
         noise=None,
         cached=all(each.cached for each in ranked.values()),
     )
@@ -97,6 +128,8 @@ def _combined(ranked: dict[str, Judged], models: dict[str, str], request: RankRe
             for name, each in estimated.items()
         ]
     )
+    sitting = [each.name for each in found.jurors if each.weight > 0]
+    estimate = estimated[sitting[0]] if len(sitting) == 1 else _estimate(found)
     ids = [request.trajectories[indices[0]].id for indices in transcript.members]
     jurors = [
         JurorResult(
@@ -104,13 +137,19 @@ def _combined(ranked: dict[str, Judged], models: dict[str, str], request: RankRe
             model=models[each.name],
             status=each.status,
             weight=each.weight,
-            agreement=each.agreement,
+            agreement=each.agreement if len(found.jurors) > 1 else None,
             reliability=estimated[each.name].reliability,
+            noise=assumed(ranked[each.name].noise),
             overruled=[ids[item] for item in each.overruled],
         )
         for each in found.jurors
     ]
-    return Panel(replace(together, estimate=_estimate(found)), jurors)
+    return Panel(replace(together, estimate=estimate), jurors)
+
+
+def assumed(noise: JudgeNoise | None) -> AssumedNoise | None:
+    """What was assumed of a judge, as the wire has it."""
+    return AssumedNoise.model_validate(noise.to_json()) if noise else None
 
 
 def _estimate(found: jury.JuryEstimate) -> Estimate:

@@ -25,9 +25,8 @@ from service.judge_config import ChecksJudge, JuryJudge, LLMJudge
 from service.judges import Judges, Roster
 from service.judging import Judged, Judging
 from service.metrics import Metrics
-from service.panel import empanelled
-from service.schemas import AssumedNoise, JurorResult, Ranking, RankRequest, Usage
-from service.statistics.noise import JudgeNoise
+from service.panel import assumed, empanelled
+from service.schemas import JurorResult, Ranking, RankRequest, Usage
 from service.store import Store
 from service.transcript import Transcript, transcribe
 
@@ -93,7 +92,7 @@ class Ranker:
         flags = {} if isinstance(judge, ChecksJudge) else _steering(judge.steering, request)
         gated = _gated(judge, request, flags)
         shown = [i for i in range(len(request.trajectories)) if i not in gated]
-        steered = any(flags.values())
+        steered = any(flags.get(index) for index in shown)
         jurors: list[JurorResult] = []
         words: list[str] = []
         if isinstance(judge, ChecksJudge):
@@ -117,12 +116,13 @@ class Ranker:
             passes=judged.passes,
             results=given,
             reliability=judged.estimate.reliability,
-            noise=_assumed(judged.noise),
+            noise=assumed(judged.noise),
             jurors=jurors,
             cached=judged.cached,
             usage=usage.model_copy(),
         )
-        await self._store.add_ranking(judged.key, ranking, _asked(request))
+        rests_on = judged.call_keys if jurors else ()
+        await self._store.add_ranking(judged.key, ranking, _asked(request), rests_on)
         return ranking
 
 
@@ -224,10 +224,6 @@ def _answered(
         sorted(map(str, gated.values())),
         [each.verified_reward for each in request.trajectories] if mixed else None,
     ]
-
-
-def _assumed(noise: JudgeNoise | None) -> AssumedNoise | None:
-    return AssumedNoise.model_validate(noise.to_json()) if noise else None
 
 
 def _asked(request: RankRequest) -> dict[str, Any]:

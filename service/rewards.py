@@ -79,7 +79,10 @@ def mixed(
     if not weight:
         return list(judged)
     pairs = zip(judged, verified, strict=True)
-    return [(1 - weight) * mine + weight * fsum(each) / len(each) for mine, each in pairs]
+    means = (
+        (mine, fsum(each) / len(each) if len({*each}) > 1 else each[0]) for mine, each in pairs
+    )
+    return [(1 - weight) * mine + weight * mean for mine, mean in means]
 
 
 REWARDS: dict[str, Callable[[Estimate], list[float]]] = {

@@ -198,6 +198,7 @@ class JurorResult(BaseModel):
     weight: float = Field(description="share in the combined scores; sums to 1")
     agreement: float | None = Field(description="Kendall's tau_b with the other jurors combined")
     reliability: float | None
+    noise: AssumedNoise | None = None
     overruled: list[str] = Field(
         default=[], description="trajectories on which its say was dropped"
     )

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar
@@ -68,16 +68,22 @@ class Store(Protocol):
 
     def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None: ...
 
-    async def add_ranking(self, key: str, ranking: Ranking, request: dict[str, Any]) -> None: ...
+    async def flush(self) -> None: ...
+
+    async def add_ranking(
+        self, key: str, ranking: Ranking, request: dict[str, Any], rests_on: Sequence[str]
+    ) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
 class _Write:
-    """Rows that must be committed together: a call's, of one pass, or a ranking's (None)."""
+    """Rows that must be committed together: a call's, of one pass, or a ranking's (None), which
+    rests on the calls of some keys."""
 
     rows: Rows
     key: str
     pass_index: int | None
+    rests_on: tuple[str, ...] = ()
     done: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -112,9 +118,15 @@ class SQLStore:
         )
 
     async def past_groups(self, judge_key: str, limit: int) -> list[PastGroup]:
-        """What the most recent groups told about a judge, oldest first."""
-        found = await self._in_thread(lambda: self._database.past_groups(judge_key, limit))
-        return [PastGroup(**orjson.loads(past)) for past in found]
+        """What the most recent groups told about a judge, oldest first: at most `limit` of those
+        that tell its noise, and as many of the others."""
+
+        def read() -> list[bytes]:
+            kinds = (False, True)
+            find = self._database.past_groups
+            return [past for kind in kinds for past in find(judge_key, limit, tells_noise=kind)]
+
+        return [PastGroup(**orjson.loads(past)) for past in await self._in_thread(read)]
 
     def add_judged(
         self, key: str, judge_key: str, past: PastGroup, noise: JudgeNoise | None
@@ -123,11 +135,12 @@ class SQLStore:
         row = {
             "key": key,
             "judge_key": judge_key,
+            "tells_noise": past.tells_noise,
             "created_at": time.time(),
             "past": orjson.dumps(past),
             "noise": orjson.dumps(noise.to_json()) if noise else None,
         }
-        self._put(_Write({JUDGED: [row]}, key, None))
+        self._put(_Write({JUDGED: [row]}, key, None, (key,)))
 
     def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None:
         """Queue one judge call. It is durable before any ranking added later."""
@@ -155,8 +168,16 @@ class SQLStore:
         contents = [{"hash": hash_, "content": content} for hash_, content in blobs.items()]
         self._put(_Write({BLOBS: contents, CALLS: [row], CALL_BLOBS: shown}, key, pass_index))
 
-    async def add_ranking(self, key: str, ranking: Ranking, request: dict[str, Any]) -> None:
+    async def add_ranking(
+        self, key: str, ranking: Ranking, request: dict[str, Any], rests_on: Sequence[str] = ()
+    ) -> None:
         """Keep an answer, and return once it and all earlier writes are durable.
+
+        Args:
+            key: of the content, by its judge.
+            ranking: the answer.
+            request: what is kept of the question.
+            rests_on: the keys of the calls behind it where these are others: a jury's.
 
         Raises:
             StoreUnavailable: If the database does not take it, or did not take the calls behind it.
@@ -166,22 +187,31 @@ class SQLStore:
             "key": key,
             "created_at": time.time(),
             "answer": ranking.model_dump_json().encode(),
-            "request": orjson.dumps(request),
+            "request": orjson.dumps({**request, "call_keys": rests_on} if rests_on else request),
         }
-        write = _Write({RANKINGS: [row]}, key, None)
+        write = _Write({RANKINGS: [row]}, key, None, tuple(rests_on) or (key,))
         self._put(write)
         await write.done
+
+    async def flush(self) -> None:
+        """Return once all that was queued is committed, or known to be lost."""
+        write = _Write({}, "", None)
+        self._put(write)
+        with suppress(StoreUnavailable):
+            await write.done
 
     async def ranking(self, ranking_id: str) -> dict[str, Any] | None:
         """A past answer, what was asked (without texts), and its content key."""
         row = await self._in_thread(lambda: self._database.ranking(ranking_id))
         if row is None:
             return None
+        request = orjson.loads(row.request)
         return {
             "key": row.key,
+            "call_keys": request.pop("call_keys", [row.key]),
             "created_at": row.created_at,
             "answer": orjson.loads(row.answer),
-            "request": orjson.loads(row.request),
+            "request": request,
         }
 
     async def calls(self, key: str) -> list[dict[str, Any]]:
@@ -226,7 +256,7 @@ class SQLStore:
         """Commit all writes, but for rankings whose calls were lost in an earlier commit."""
         calls = {(write.key, write.pass_index) for write in writes if write.pass_index is not None}
         lost_keys = {key for key, _ in self._lost - calls}
-        orphans = [each for each in writes if each.pass_index is None and each.key in lost_keys]
+        orphans = [each for each in writes if lost_keys.intersection(each.rests_on)]
         kept = [write for write in writes if write not in orphans]
         failure: StoreUnavailable | None = None
         try:

@@ -29,10 +29,11 @@ JUDGED = sa.Table(
     "judged", METADATA,
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("judge_key", sa.String(64), nullable=False),
+    sa.Column("tells_noise", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False, index=True),
     sa.Column("past", sa.LargeBinary, nullable=False),
     sa.Column("noise", sa.LargeBinary),
-    sa.Index("judged_by", "judge_key", "created_at"),
+    sa.Index("judged_by", "judge_key", "tells_noise", "created_at"),
 )  # fmt: skip
 
 # Texts by the sha256 of their UTF-8 bytes, and which calls show them.

@@ -1,14 +1,19 @@
 """Fitting a transcript into a judge's context: count first, then cut the longest in the middle."""
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
+from service.defences.escape import DATAMARK, OUR_TAGS
 from service.errors import ContextExceeded
 from service.transcript import Transcript
 
 MIN_TOKENS = 64
 _DIGITS = "0123456789"
+# Tags of ours: whatever a trajectory itself contains of the kind is escaped.
+_TAG = re.compile(rf"</?(?:{'|'.join(OUR_TAGS)})(?: [^<>]*)?/?>")
+_NAME = re.compile(r"<(\w+)")
 
 
 def estimate_tokens(text: str) -> int:
@@ -19,7 +24,8 @@ def estimate_tokens(text: str) -> int:
     """
     num_bytes = len(text) if text.isascii() else len(text.encode())
     digits = sum(map(text.count, _DIGITS))
-    return (num_bytes + 2 * digits) // 3 + 1
+    marks = 0 if text.isascii() else text.count(DATAMARK)
+    return (num_bytes + 2 * digits + marks) // 3 + 1
 
 
 def _most_tokens(text: str) -> int:
@@ -73,7 +79,40 @@ def cut_middle(text: str, max_tokens: int) -> str:
         return f"{text[:head]}\n{mark}\n{text[len(text) - tail :]}"
 
     fits = bisect_right(range(len(text)), max_tokens, key=lambda n: estimate_tokens(keeping(n)))
-    return keeping(max(0, fits - 1))
+    kept = max(0, fits - 1)
+    return _sewn(text, kept - kept // 2, len(text) - kept // 2)
+
+
+def _sewn(text: str, head_end: int, tail_start: int) -> str:
+    """Head and tail of a text with a mark between. What the cut goes through is closed
+    before it and opened again after it, so that no words change their speaker."""
+    head_end, tail_start = _outside_tags(text, head_end, tail_start)
+    before, after = _open_tags(text[:head_end]), _open_tags(text[:tail_start])
+    mark = f'<trimmed characters="{tail_start - head_end}"/>'
+    closing = "".join(f"\n</{_NAME.findall(tag)[0]}>" for tag in reversed(before))
+    opening = "".join(f"\n{tag}" for tag in after)
+    return f"{text[:head_end]}{closing}\n{mark}{opening}\n{text[tail_start:]}"
+
+
+def _outside_tags(text: str, head_end: int, tail_start: int) -> tuple[int, int]:
+    """The cut, widened where it would go through a tag of ours."""
+    for tag in _TAG.finditer(text):
+        if tag.start() < head_end < tag.end():
+            head_end = tag.start()
+        if tag.start() < tail_start < tag.end():
+            tail_start = tag.end()
+    return head_end, tail_start
+
+
+def _open_tags(text: str) -> list[str]:
+    """Our tags that are open at the end of a text, outermost first."""
+    opened: list[str] = []
+    for tag in _TAG.finditer(text):
+        if tag[0].startswith("</"):
+            opened = opened[:-1]
+        elif not tag[0].endswith("/>"):
+            opened.append(tag[0])
+    return opened
 
 
 def _common_cap(tokens: Sequence[int], budget: int) -> int:

@@ -12,6 +12,7 @@ THINKING = re.compile(
     r"\A(?:[^{]*?<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z))+", re.DOTALL | re.IGNORECASE
 )
 _MAX_STARTS = 256
+_ID_LIKE = re.compile(r"\w{1,8}")
 MAX_EXPLANATION_CHARS = 2000
 
 
@@ -56,7 +57,8 @@ def parse_verdict(reply: str, ids: Sequence[str], order: Sequence[int]) -> Verdi
     seen: dict[str, Any] = {}
     for key, value in pairs:
         if key not in ids:
-            raise Fault(f"{_short(key)} is not one of the ids shown")
+            named = repr(key) if _ID_LIKE.fullmatch(key) else "a key"  # may be a trajectory's words
+            raise Fault(f"{named} is not one of the ids shown")
         if key in seen:
             raise Fault(f"{key} stands twice")
         seen[key] = value

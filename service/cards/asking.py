@@ -65,9 +65,11 @@ class WatchedStore:
         _noted.get().calls.append(Spent(call.latency_s, call.verdict is None, usage))
         self._store.add_call(key, pass_index, judge, call, usage)
 
-    async def add_ranking(self, key: str, ranking: Ranking, request: dict[str, Any]) -> None:
-        _noted.get().keys[key] = None
-        await self._store.add_ranking(key, ranking, request)
+    async def add_ranking(
+        self, key: str, ranking: Ranking, request: dict[str, Any], rests_on: Sequence[str] = ()
+    ) -> None:
+        _noted.get().keys |= dict.fromkeys(rests_on or [key])
+        await self._store.add_ranking(key, ranking, request, rests_on)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

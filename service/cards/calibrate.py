@@ -16,7 +16,7 @@ from service.cards.measures import Judged, Pass
 from service.cards.page import render
 from service.errors import ConfigError
 from service.judges import Judges
-from service.schemas import Ranking, RankRequest
+from service.schemas import Ranking, RankRequest, TrajectoryResult
 from service.transcript import transcribe
 
 # Where a judge is and what it costs do not bear on its verdicts; whom it fails to is not asked.
@@ -78,7 +78,7 @@ def judged(gold: Gold, asked: Asked) -> Judged | None:
     ranking, labels = asked.ranking, gold.labels
     if ranking is None or labels is None:
         return None
-    gated = [i for i, result in enumerate(ranking.results) if result.score is None and result.flags]
+    gated = [i for i, result in enumerate(ranking.results) if _is_gated(result)]
     members, bodies = shown_bodies(gold.request, ranking)
     return Judged(
         labels=[
@@ -97,11 +97,7 @@ def judged(gold: Gold, asked: Asked) -> Judged | None:
 def shown_bodies(request: RankRequest, ranking: Ranking) -> tuple[list[list[int]], list[str]]:
     """The bodies that the judge was shown, in the order in which verdicts count them: the indices
     of the trajectories each stands for, and its text."""
-    shown = [
-        i
-        for i, result in enumerate(ranking.results)
-        if result.score is not None or not result.flags
-    ]
+    shown = [i for i, result in enumerate(ranking.results) if not _is_gated(result)]
     transcript = transcribe(request, shown)
     return transcript.members, transcript.bodies
 
@@ -149,3 +145,7 @@ def _heading(judges: Judges, judge: str, data: str) -> Heading:
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
     )
+
+
+def _is_gated(result: TrajectoryResult) -> bool:
+    return any(flag.startswith("gate:") or flag == "gate" for flag in result.flags)

@@ -43,6 +43,17 @@ class JudgeSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class SignChange:
+    """A trajectory that one judge rewards above its group's mean, and the other below."""
+
+    group: int
+    group_id: str | None
+    trajectory: str
+    first_reward: float
+    second_reward: float
+
+
+@dataclass(frozen=True, slots=True)
 class PairSummary:
     """Two judges on the groups that both ranked.
 
@@ -52,6 +63,7 @@ class PairSummary:
         top1: chance that a best one of either judge, drawn at random, is a best one of the other.
         opposite: share of trajectories whose reward minus the group's mean has the other sign.
         one_sided: share where it is zero for just one of the two.
+        changes: the trajectories behind `opposite`.
     """
 
     first: str
@@ -61,6 +73,7 @@ class PairSummary:
     top1: Measure
     opposite: Measure
     one_sided: Measure
+    changes: list[SignChange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +202,10 @@ def _newest(store_url: str, limit: int) -> list[tuple[str, str | None]]:
         raise StoreUnavailable(f"{store_url} cannot be read: {type(error).__name__}") from error
     finally:
         engine.dispose()
-    ids = {row.key: orjson.loads(row.request).get("group_id") for row in reversed(rows)}
+    ids = {}
+    for row in reversed(rows):
+        request = orjson.loads(row.request)
+        ids[request.get("call_keys", [row.key])[0]] = request.get("group_id")  # one juror will do
     return list(reversed(ids.items()))
 
 
@@ -231,7 +247,20 @@ def _pair_summary(
         one_sided=bootstrap.ratio(
             [(each[1], each[2]) if each else None for each in changed], _NOTHING_IN_COMMON
         ),
+        changes=[
+            change for group, pair in enumerate(both) if pair for change in _changes(group, *pair)
+        ],
     )
+
+
+def _changes(group: int, first: Ranking, second: Ranking) -> list[SignChange]:
+    signs = zip(_advantage_signs(first), _advantage_signs(second), strict=True)
+    results = zip(first.results, second.results, signs, strict=True)
+    return [
+        SignChange(group, first.group_id, a.id, a.reward, b.reward)
+        for a, b, (sign_a, sign_b) in results
+        if sign_a * sign_b < 0
+    ]
 
 
 def _rewards(ranking: Ranking) -> list[float]:

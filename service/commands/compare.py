@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service import logs
-from service.cards.compare import Comparison, compare, stored_groups
+from service.cards.compare import Comparison, PairSummary, compare, stored_groups
 from service.cards.gold import read_unlabelled
 from service.cards.page import ROWS, with_interval
 from service.commands import (
@@ -30,6 +30,7 @@ from service.errors import ConfigError
 from service.schemas import RankRequest
 from service.server import open_service
 
+_SHOWN = 10  # changes of sign
 _PAIR_ROWS = {
     "tau": "Kendall's tau of the rewards",
     "top1": "Same best trajectory",
@@ -44,7 +45,9 @@ def compare_command(
         Path | None,
         typer.Option(help="Groups as `podium rank` takes them; by default those in the store."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Groups, the newest of the store.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, help="The first of FILE, or newest of the store.")
+    ] = 100,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
     deadline_s: DeadlineS = DEFAULT_DEADLINE_S,
     config: ConfigPath = None,
@@ -100,11 +103,26 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     for name, words in _PAIR_ROWS.items():
         values = (with_interval(getattr(pair, name)) for pair in comparison.pairs)
         pairs.add_row(words, *values)
+    changes = [_changes_table(pair) for pair in comparison.pairs if pair.changes]
     left_out = [
         Text(f"{count} stored groups left out: {reason}")
         for reason, count in comparison.left_out.items()
     ]
-    return Group(judges, pairs, *left_out)
+    return Group(judges, pairs, *changes, *left_out)
+
+
+def _changes_table(pair: PairSummary) -> Table:
+    """The trajectories on whose sign two judges disagree most; --json has all."""
+    widest = sorted(pair.changes, key=lambda each: -abs(each.first_reward - each.second_reward))
+    title = f"rewards that change sign: the widest {min(_SHOWN, len(widest))} of {len(widest)}"
+    table = Table(title=title, title_justify="left")
+    for name in ("group", "trajectory", pair.first, pair.second):
+        table.add_column(Text(name))
+    for each in widest[:_SHOWN]:
+        group = each.group_id or f"group {each.group}"
+        rewards = f"{each.first_reward:.3f}", f"{each.second_reward:.3f}"
+        table.add_row(Text(group), Text(each.trajectory), *rewards)
+    return table
 
 
 def _ranked(ranked: int, stored: int) -> str:

@@ -1,23 +1,23 @@
 """Text of a trajectory -> text that no judge can take for ours: escaped, and marked if wanted.
 
 Our tags lose their opening bracket, and so do the marks of chat templates, which a tokenizer would
-read as the start of another's turn. To add a tag of ours, name it in `_TAGS`: nothing a trajectory
-contains can open or close it then.
+read as the start of another's turn. To add a tag of ours, name it in `OUR_TAGS`: nothing that a
+trajectory contains can open or close it then.
 """
 
 import re
 
 from service.defences.lookalikes import BRACKET_TWINS, UNSEEN, fold
 
-# Stands before every run of whitespace in datamarked text. Private use: no honest text has it.
-DATAMARK = "\ue000"
+# Stands before every run of whitespace in datamarked text. Rare, and one token where it was tried.
+DATAMARK = "\u00ac"
 
-_TAGS = (
+OUR_TAGS = (
     "trajectory", "message", "tool_call", "tool_result", "finish_reason", "trimmed", "task",
     "reference", "tools", "shared_messages", "actions", "claims", "rubric", "system",
 )  # fmt: skip
 # Possessive: a `<` before a megabyte of spaces is given up in one go.
-_OUR_TAG = re.compile(rf"<(?=\s*+(?:/\s*+)?(?:{'|'.join(_TAGS)}))", re.IGNORECASE)
+_OUR_TAG = re.compile(rf"<(?=\s*+(?:/\s*+)?(?:{'|'.join(OUR_TAGS)}))", re.IGNORECASE)
 # <|im_start|>, <s>, <<SYS>>, <start_of_turn>, [INST] and their like, which are read to the letter.
 _CHAT_MARK = re.compile(
     r"<(?=[|\uff5c]|/?s>|<?/?SYS>|(?:start|end)_of_turn>|(?:bos|eos|pad|unk)>)|\[(?=/?INST\])"
@@ -25,7 +25,7 @@ _CHAT_MARK = re.compile(
 # The same in folded text, where characters that are not seen may stand between any two.
 _FOLDED_TAG = re.compile(
     rf"<(?=[\s{UNSEEN}]*+(?:/[\s{UNSEEN}]*+)?"
-    rf"(?:{'|'.join(f'{UNSEEN}*+'.join(tag) for tag in _TAGS)}))",
+    rf"(?:{'|'.join(f'{UNSEEN}*+'.join(tag) for tag in OUR_TAGS)}))",
     re.IGNORECASE,
 )
 # Where a `<` may open a tag of ours in disguise: soon after it comes a character beyond ASCII.
@@ -35,7 +35,8 @@ _HIDDEN = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\U000E0000-\U000E007F"
 _INVISIBLE = re.compile(f"[{_HIDDEN}]")
 _UNUSUAL = re.compile(f"[{_HIDDEN}{BRACKET_TWINS}]")
 _CONTROLS = bytes(i for i in range(128) if (i < 32 and i not in (9, 10, 13)) or i == 127)
-_SPACES = re.compile(r"\s+")
+# What separates words, or looks as if it did.
+_SPACES = re.compile(r"[\s\u2800\u3164\u115f\u1160\u200b\u2060\ufeff]+")
 
 
 def clean(text: str) -> str:

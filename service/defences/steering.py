@@ -106,7 +106,7 @@ def num_shared_messages(trajectories: Sequence[Trajectory]) -> int:
 def _suspect(text: str) -> str:
     """The surroundings of all anchors in `text`, a line for each stretch."""
     stretches: list[list[int]] = []
-    for anchor in _ANCHOR.finditer(text):
+    for anchor in (_ASCII_ANCHOR if text.isascii() else _ANCHOR).finditer(text):
         start, stop = max(0, anchor.start() - _WINDOW), anchor.end() + _WINDOW
         if stretches and start <= stretches[-1][1]:
             stretches[-1][1] = stop
@@ -150,4 +150,6 @@ def _compiled(patterns: Sequence[str]) -> re.Pattern[str]:
 
 
 _ANCHOR = _compiled([ANCHOR])
+# Tried at the beginnings of words alone: twice as fast. The two others begin with no letter.
+_ASCII_ANCHOR = re.compile(rf"\b(?:{ANCHOR})|<<sys|<\|")
 _COMPILED = {name: _compiled(patterns) for name, patterns in PATTERNS.items()}

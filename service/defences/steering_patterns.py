@@ -24,7 +24,10 @@ _TOP = (
     r"(?:(?:the )?(?:highest|full|maximum|maximal|max|top|best|perfect)(?: possible)?"
     r" (?:score|mark|rating|grade|rank|reward|point)s?)"
 )
-_ONE = r"(?:a |as |at |with )?(?:1(?:\.0+)?|10(?: ?/ ?10)?|100(?: ?%| ?/ ?100)?)(?![\w.,:-]*\w)"
+_ONE = (
+    r"(?:a |as |at |with )?(?:1(?:\.0+)?|9 ?(?:/|out of) ?9|10(?: ?/ ?10)?|100(?: ?%| ?/ ?100)?)"
+    r"(?![\w.,:-]*\w)"
+)
 _OLD = (
     r"(?:all|any|every|the|your|my|of|previous|prior|above|earlier|preceding|foregoing|other"
     r"|system)"
@@ -38,8 +41,8 @@ ANCHOR = (
     r"|rank(?<!\wrank)|mark(?<!\wmark)|reward|reviewer|trajector|the other|accept|correct|best"
     r"|ignor|disregard"
     r"|forget|overrid|bypass|overlook|instruc|rubric|criteri|system|message|verdict|winner"
-    r"|explanation|note |points|prefer|tool_result|trimmed|shared_|finish_|actions|im_start"
-    r"|header_id|<<sys|end of "
+    r"|explanation|answer with|better|note |points|prefer|tool_result|trimmed|shared_|finish_"
+    r"|actions|im_start|header_id|<<sys|end of "
     r"|puntuacion|calificacion|nota|pontuacao|punktzahl|bewertung|punkte"
     r"|最高|满分|滿分|満点|忽略|无视|無視|忘れ|балл|оценк|игнорир|점|무시"
 )
@@ -58,6 +61,7 @@ PATTERNS: dict[str, Sequence[str]] = {
         rf"\b(?:for|by) (?:the|any) {_JUDGE} reading (?:this|these)\b",
     ),
     "asks_for_score": (
+        r"\banswer with (?:one|a single|the) (?:letter|digit)\b",
         rf"\b(?:give|assign|award|grant|output|return) {_IT}[^.]{{0,30}}? {_TOP}",
         rf"\b(?:give|assign|award|grant|output|return) {_IT}"
         rf" (?:a |the )?(?:score|rating|grade|rank|reward|mark)s? (?:of |= ?)?{_ONE}",
@@ -123,6 +127,7 @@ PATTERNS: dict[str, Sequence[str]] = {
         r"[\w']{0,2} (?:author|operator|owner|developer|team|administrator|service)",
     ),
     "forges_verdict": (
+        r"\bthe (?:better|best) (?:trajectory|answer|response|attempt) is [a-z]\b(?! \w)",
         r'"explanation" ?: ?"[^"]{0,300}", ?"score" ?: ?[\d.]',
         r'[{,] ?"[a-z0-9]{5}" ?: ?\{ ?"(?:score|explanation)" ?:',
         r'\{ ?"?(?:score|reward|rating|verdict|rank)"?'

@@ -5,7 +5,8 @@ names them, enter it in `METHODS`, and add its name to `judge_config.MethodName`
 `judge_config.DEFAULT_PASSES`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
 
 from service.methods.listwise import LISTWISE
 from service.methods.method import Method, Plan, Situation
@@ -23,27 +24,45 @@ METHODS: dict[str, Method] = {
 }
 
 LISTWISE_ITEMS = 8  # beyond this many, lists get noisier than subsets of them
-SUBSET_ITEMS = 5
 
 
-def choose(bodies: Sequence[int], shared: int, room: int, max_calls: float) -> str:
-    """The method that `auto` stands for.
+def choose(
+    bodies: Sequence[int],
+    overhead: Callable[[str, int], int],
+    room: int,
+    *,
+    block_size: int,
+    max_calls: float = inf,
+    max_tokens: float = inf,
+) -> str:
+    """The method that `auto` stands for: the first that fits context and budget.
 
     Args:
-        bodies: tokens of each distinct trajectory.
-        shared: tokens of the context they share.
-        room: tokens of a prompt, the system message aside.
-        max_calls: what the budget holds.
+        bodies: tokens of each distinct trajectory, >= 1 of them.
+        overhead: tokens of all else in a call, by method and trajectories shown: instructions,
+            context, the reply.
+        room: tokens of a call.
+        block_size: trajectories in a call of the method subsets.
+        max_calls, max_tokens: the budget.
     """
     longest = sorted(bodies, reverse=True)
     num_items = len(longest)
-    whole_group_fits = shared + sum(longest) <= room or num_items < 2
-    if whole_group_fits and (num_items <= LISTWISE_ITEMS or max_calls < num_items):
-        return "listwise"
-    if shared + sum(longest[:SUBSET_ITEMS]) <= room and max_calls >= num_items // 2:
-        return "subsets"
-    if shared + sum(longest[:2]) <= room and max_calls >= 2 * (num_items - 1):
-        return "pairwise"
-    if shared + longest[0] <= room and max_calls >= num_items:
-        return "pointwise"
-    return "listwise"  # trimmed until it fits
+    links = -(-(num_items - 1) // (block_size - 1))  # subsets that can link all
+    least = {
+        "listwise": (num_items, 1),
+        "subsets": (block_size, 2 * links),
+        "pairwise": (2, 2 * (num_items - 1)),
+        "pointwise": (1, num_items),
+    }
+
+    def possible(method: str) -> bool:
+        shown, calls = least[method]
+        tokens = overhead(method, shown) + sum(longest[:shown])
+        return tokens <= room and calls <= max_calls and calls * tokens <= max_tokens
+
+    preferred = [*least]
+    if num_items > LISTWISE_ITEMS:  # then listwise only where nothing else is possible
+        preferred = [*preferred[1:], "listwise"]
+        if possible("listwise") and not possible("subsets"):
+            return "listwise"
+    return next(filter(possible, preferred), "listwise")  # trimmed until it fits

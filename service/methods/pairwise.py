@@ -4,6 +4,7 @@ All pairs if the budget holds them, else the pairs that teach most, a batch at a
 """
 
 from collections import Counter
+from dataclasses import replace
 
 from service.aggregate import Estimate, from_strengths
 from service.aggregate import estimate as estimate_scores
@@ -25,10 +26,7 @@ def plan(situation: Situation) -> Plan:
     left = int(min(situation.calls_left, _CALLS_PER_TRAJECTORY * num_items * passes.max - total))
     pairs = num_items * (num_items - 1) // 2
     if left >= 2 * pairs * passes.max - total:
-        every = connected_pairs(num_items, pairs, situation.seed)
-        wanted = [
-            (i, j) for i, j in every for _ in range(passes.max - asked[min(i, j), max(i, j)] // 2)
-        ]
+        wanted = _rounds_of_all(situation, asked, total // (2 * pairs))
     elif not asked:
         wanted = connected_pairs(num_items, min(num_items, left // 2), situation.seed)
     elif left < 2:
@@ -36,6 +34,18 @@ def plan(situation: Situation) -> Plan:
     else:
         wanted = _most_telling(situation, asked, left // 2)
     return _questions(situation, wanted)
+
+
+def _rounds_of_all(situation: Situation, asked: Counter[Pair], rounds: int) -> list[Pair]:
+    """All pairs `passes.min` times at once, then once more as long as that is worth it."""
+    passes, num_items = situation.passes, situation.num_items
+    if rounds >= passes.min and (
+        rounds >= passes.max or settled(_estimate(situation, None), passes)
+    ):
+        return []
+    until = max(passes.min, rounds + 1)
+    every = connected_pairs(num_items, num_items * (num_items - 1) // 2, situation.seed)
+    return [(i, j) for i, j in every for _ in range(until - asked[min(i, j), max(i, j)] // 2)]
 
 
 def _most_telling(situation: Situation, asked: Counter[Pair], left: int) -> list[Pair]:
@@ -49,20 +59,22 @@ def _most_telling(situation: Situation, asked: Counter[Pair], left: int) -> list
 
 def estimate(situation: Situation) -> Estimate:
     """Bradley-Terry on choices: each is a coin flip. Least squares on probabilities, which are
-    measurements, and on a single pair, where no choice supports another: how they contradict each
-    other, and past groups, tell their noise."""
+    measurements, and on choices once past groups have told how well the judge repeats itself, or
+    where a single pair has no other to support it."""
     return _estimate(situation, None)
 
 
 def _estimate(situation: Situation, strengths: Strengths | None) -> Estimate:
+    fitted = estimate_scores(
+        situation.num_items, situation.scored, situation.noise, level=situation.level
+    )
     measured = any(score not in (0, 0.5, 1) for _, scores in situation.scored for score in scores)
-    if measured or situation.num_items == 2:
-        return estimate_scores(
-            situation.num_items, situation.scored, situation.noise, level=situation.level
-        )
+    learnt = situation.noise is not None and situation.noise.groups > 0
+    if measured or learnt or situation.num_items == 2:
+        return fitted
     both_orders = len(situation.verdicts) / situation.num_items  # as informative as one pass
     strengths = strengths or _strengths(situation)
-    return from_strengths(strengths, both_orders, level=situation.level)
+    return replace(from_strengths(strengths, both_orders, level=situation.level), past=fitted.past)
 
 
 def _strengths(situation: Situation) -> Strengths:

@@ -26,6 +26,8 @@ class Fit:
 
     Attributes:
         effects_I: estimated scores, on the judge's scale, slot effects removed.
+        complete: whether every pass shows all trajectories.
+        laplacian_II: the information of the design: the inverse of `covariance_II`, about the mean.
         covariance_II: of the effects about their mean, in units of one score's noise variance.
         information: passes that the design is worth to each trajectory, on average.
         ss_items: the sum of squares that trajectories account for.
@@ -36,6 +38,8 @@ class Fit:
     """
 
     effects_I: list[float]
+    complete: bool
+    laplacian_II: Array
     covariance_II: Array
     information: float
     ss_items: float
@@ -67,6 +71,8 @@ def least_squares(num_items: int, passes: Sequence[Pass], slots_K: Array | None)
     df_line = float(slots_K is None and bool(removed_K.any()))
     return Fit(
         effects_I=found.effects,
+        complete=layout.complete,
+        laplacian_II=layout.laplacian_II,
         covariance_II=layout.covariance_II,
         information=float(np.trace(layout.laplacian_II)) / (num_items - 1),
         ss_items=found.ss_items,
@@ -97,6 +103,8 @@ def one_way(ratings: Sequence[Sequence[float]]) -> Fit:
     about_mean_II = np.eye(len(effects)) - 1 / len(effects)
     return Fit(
         effects_I=effects,
+        complete=True,
+        laplacian_II=about_mean_II @ np.diag(counts_I) @ about_mean_II,
         covariance_II=about_mean_II @ np.diag(1 / counts_I) @ about_mean_II,
         information=float(counts_I.mean()),
         ss_items=fsum(counts_I * (np.array(effects) - level) ** 2),

@@ -44,6 +44,11 @@ class PastGroup:
     slot_xtx: list[list[float]]
     slot_xty: list[float]
 
+    @property
+    def tells_noise(self) -> bool:
+        """Whether its passes contradict each other, or could have."""
+        return self.df_raw > 0
+
 
 NOTHING = PastGroup(0, 0, 0.0, 0.0, 0.0, 0.0, [], [])
 
@@ -106,15 +111,15 @@ def learn(past: Sequence[PastGroup], length: int) -> JudgeNoise | None:
     """The judge's noise for lists of about `length`; None while too few groups tell.
 
     The variance and its degrees of freedom are those of a scaled inverse chi-square prior over
-    groups, matched by moments; a judge that is as noisy in every group gets many degrees of
-    freedom, one that is not gets few.
+    groups (as Smyth's, but matched by the moments of the variances, not of their logarithms); a
+    judge that is as noisy in every group gets many degrees of freedom, one that is not gets few.
 
     Source:
-        Smyth 2004, "Linear models and empirical Bayes methods", for the prior on variances;
-        Kiefer and Wolfowitz 1956 for the distribution of signal, by expectation-maximisation.
+        Smyth 2004, "Linear models and empirical Bayes methods", for the prior on variances; Laird
+        1978 for the distribution of signal, by expectation-maximisation.
     """
     alike = [group for group in past if 4 * abs(group.length - length) <= length]
-    telling = [group for group in alike if group.df_raw > 0]
+    telling = [group for group in alike if group.tells_noise]
     if len(telling) < MIN_GROUPS:
         return None
     slots_K, slots_df = _slots(telling)

@@ -229,8 +229,10 @@ async def test_a_judge_that_misplaces_it_twice_gives_way_to_the_fallback(tmp_pat
 
 
 def test_planted_bodies_look_like_any_other() -> None:
-    assert len({planted_body() for _ in range(200)}) > 3
-    assert planted_body().startswith('<message role="assistant">\n')
+    assert len({planted_body(actions_first=False, datamarked=False) for _ in range(200)}) > 3
+    assert planted_body(actions_first=False, datamarked=False).startswith(
+        '<message role="assistant">\n'
+    )
 
 
 def verified(*rewards: float | None, answers: tuple[str, ...] = ()) -> RankRequest:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.errors import ContextExceeded
 from service.transcript import Transcript
-from service.trim import MIN_TOKENS, estimate_tokens, fit
+from service.trim import MIN_TOKENS, cut_middle, estimate_tokens, fit
 
 MARK = re.compile(r'\n<trimmed characters="(\d+)"/>\n')
 
@@ -151,3 +151,22 @@ def test_a_cut_keeps_the_two_ends_and_counts_what_it_left_out(text: str, budget:
     assert text.startswith(head)
     assert text.endswith(tail)
     assert len(head) + int(mark[1]) + len(tail) == len(text)
+
+
+def test_a_cut_gives_no_words_to_another_speaker() -> None:
+    claim = "All done, booking confirmed. " * 40
+    body = (
+        "<actions>\n<tool_call>book()</tool_call>\n"
+        f'<tool_result name="book">\n{"error: no seats " * 60}\n</tool_result>\n</actions>\n'
+        f'<claims>\n<message role="assistant">\n{claim}\n</message>\n</claims>'
+    )
+    for budget in range(80, 400, 20):
+        cut = cut_middle(body, budget)
+        before, after = re.split(r'<trimmed characters="\d+"/>', cut)
+        assert "error" not in after or "tool_result name" in after
+        assert "booking" not in before or '<message role="assistant">' in before
+        if "booking" in after and '<message role="assistant">' not in before:
+            assert '<message role="assistant">' in after
+        opened = re.findall(r"<(\w+)(?: [^<>]*)?>", cut.replace("/>", " />").replace(" />", "/>"))
+        closed = re.findall(r"</(\w+)>", cut)
+        assert sorted(name for name in opened if name != "trimmed") == sorted(closed)
