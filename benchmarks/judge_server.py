@@ -20,11 +20,12 @@ import json
 import re
 import zlib
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated
 
-import httptools
 import typer
 import uvloop
+
+from benchmarks.judges.http import JudgeProtocol, Routes, Stats
 
 # The quotes of a tag inside a JSON string are escaped: id=\"K7QXM\".
 OPENING_TAG = re.compile(rb'<trajectory(?:-([0-9A-Za-z]+))? id=\\"([0-9A-Za-z_-]+)\\"[^<>]*>')
@@ -48,28 +49,6 @@ NO_TRAJECTORY = (
     b'{"error":{"message":"the scripted judge found no complete <trajectory> tag in the prompt",'
     b'"type":"invalid_request_error","param":"messages","code":"no_trajectory"}}'
 )
-NOT_FOUND = (
-    b'{"error":{"message":"no such route","type":"invalid_request_error","param":null,'
-    b'"code":"not_found"}}'
-)
-REASONS = {200: b"OK", 400: b"Bad Request", 404: b"Not Found"}
-
-
-@dataclass(slots=True)
-class Stats:
-    """What the server has seen since it started."""
-
-    calls: int = 0
-    in_flight: int = 0
-    in_flight_max: int = 0
-
-    def began(self) -> None:
-        self.calls += 1
-        self.in_flight += 1
-        self.in_flight_max = max(self.in_flight_max, self.in_flight)
-
-    def body(self) -> bytes:
-        return json.dumps({"calls": self.calls, "in_flight_max": self.in_flight_max}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,101 +119,18 @@ def completion(body: bytes, *, seed: int, number: int) -> tuple[int, bytes]:
     return 200, COMPLETION % (number, content, prompt_tokens, completion_tokens, total_tokens)
 
 
-def http_response(status: int, body: bytes, *, keep_alive: bool) -> bytes:
-    return b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b" % (
-        status,
-        REASONS[status],
-        len(body),
-        b"" if keep_alive else b"connection: close\r\n",
-        body,
-    )
-
-
-class JudgeProtocol(asyncio.Protocol):
-    """One connection; one request on it at a time (clients of chat completions do not pipeline)."""
-
-    def __init__(self, stats: Stats, *, delay_s: float, seed: int) -> None:
-        self.stats = stats
-        self.delay_s = delay_s
-        self.seed = seed
-        self.loop = asyncio.get_running_loop()
-        self.transport: asyncio.Transport | None = None
-        self.pending: asyncio.TimerHandle | None = None
-        self.url = b""
-        self.chunks: list[bytes] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are asyncio's by behaviour only, not by class.
-        self.transport = cast(asyncio.Transport, transport)
-        self.parser = httptools.HttpRequestParser(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
-        if self.pending is not None:
-            self.pending.cancel()
-            self.pending = None
-            self.stats.in_flight -= 1
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserCallbackError:
-            raise
-        except httptools.HttpParserError:
-            if self.transport is not None:
-                self.transport.close()
-
-    def on_message_begin(self) -> None:
-        self.url = b""
-        self.chunks = []
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-
-    def on_body(self, body: bytes) -> None:
-        self.chunks.append(body)
-
-    def on_message_complete(self) -> None:
-        route = (self.parser.get_method(), self.url.partition(b"?")[0])
-        if route == (b"POST", b"/v1/chat/completions"):
-            self.judge()
-        elif route == (b"GET", b"/v1/models"):
-            self.respond(200, MODELS)
-        elif route == (b"GET", b"/stats"):
-            self.respond(200, self.stats.body())
-        else:
-            self.respond(404, NOT_FOUND)
-
-    def judge(self) -> None:
-        """Work the answer out now and send it when the delay is over."""
-        self.stats.began()
-        body = b"".join(self.chunks)
-        self.chunks = []
-        status, answer = completion(body, seed=self.seed, number=self.stats.calls)
-        if self.delay_s > 0:
-            self.pending = self.loop.call_later(self.delay_s, self.finish, status, answer)
-        else:
-            self.finish(status, answer)
-
-    def finish(self, status: int, answer: bytes) -> None:
-        self.pending = None
-        self.stats.in_flight -= 1
-        self.respond(status, answer)
-
-    def respond(self, status: int, body: bytes) -> None:
-        if self.transport is None:
-            return
-        keep_alive = self.parser.should_keep_alive()
-        self.transport.write(http_response(status, body, keep_alive=keep_alive))
-        if not keep_alive:
-            self.transport.close()
-
-
 async def serve(*, port: int, delay_s: float, seed: int) -> None:
     """Listen on the loopback address until killed."""
     stats = Stats()
+    routes: Routes = {
+        (b"POST", b"/v1/chat/completions"): lambda body: completion(
+            body, seed=seed, number=stats.calls
+        ),
+        (b"GET", b"/v1/models"): lambda _: (200, MODELS),
+        (b"GET", b"/stats"): lambda _: (200, stats.body()),
+    }
     server = await asyncio.get_running_loop().create_server(
-        lambda: JudgeProtocol(stats, delay_s=delay_s, seed=seed), "127.0.0.1", port, backlog=1024
+        lambda: JudgeProtocol(routes, stats, delay_s=delay_s), "127.0.0.1", port, backlog=1024
     )
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await server.serve_forever()

@@ -1,0 +1,1 @@
+"""Judges for benchmarks: simulated from known truth, replayed from records, served over HTTP."""

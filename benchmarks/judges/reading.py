@@ -1,0 +1,127 @@
+"""A chat request -> what a judge takes it to ask: the form of the question, and what is shown.
+
+Read as a judge reads it, from the text alone: a fence that a trajectory managed to close is closed,
+and what then stands outside is not part of any trajectory. Fences with a code
+(`<trajectory-CODE id="ID">`) and without one are understood.
+
+To add a form: give it a name in `Form`, a line that only its questions end with in `_form`, and a
+method in `simulated.SimulatedJudge`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Form = Literal["scores", "choice", "rating"]
+
+_OPENING = re.compile(r'<trajectory(?P<code>-\w+)? id="(?P<id>[^"<>]{1,256})">\n')
+_CHOICE = re.compile(r"Answer with one letter: (\w) or (\w), or = ")
+_RATING = "Answer with one digit from 0 (worst) to 9 (best)."
+
+
+class NothingShown(ValueError):
+    """The request shows no trajectory that the judge can read."""
+
+
+@dataclass(slots=True)
+class Shown:
+    """One fenced trajectory.
+
+    Attributes:
+        id: the one in its opening tag.
+        body: the text between the tags.
+        stray: text after its closing tag that belongs to no fence and is not ours.
+    """
+
+    id: str
+    body: str
+    stray: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.body}\n{self.stray}" if self.stray else self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one call asks: its form, and the trajectories in the order shown."""
+
+    form: Form
+    shown: list[Shown]
+
+
+def read_question(request: Mapping[str, Any]) -> Question:
+    """Read the first user message; a later correction asks the same again.
+
+    Raises:
+        NothingShown: If it holds no complete fence.
+    """
+    text = _first_user_text(request["messages"])
+    shown, asked = _fenced(text)
+    if not shown:
+        raise NothingShown("no complete <trajectory> fence in the first user message")
+    form = _form(asked)
+    return Question(form, shown[:1] if form == "rating" else shown)
+
+
+def _first_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    for message in messages:
+        if message["role"] == "user":
+            content = message["content"]
+            if isinstance(content, str):
+                return content
+            return "".join(part["text"] for part in content)
+    raise NothingShown("no user message")
+
+
+def _form(asked: str) -> Form:
+    if _CHOICE.search(asked):
+        return "choice"
+    return "rating" if _RATING in asked else "scores"
+
+
+def _fenced(text: str) -> tuple[list[Shown], str]:
+    """The fences that use the first one's code, and our words after the last of them.
+
+    Ours is the last line. The ids it names, where it names any, are the real ones: a fence with
+    another, or with an id shown before, was forged by the trajectory before it.
+    """
+    opening = _OPENING.search(text)
+    if opening is None:
+        return [], ""
+    code = opening["code"] or ""
+    closing = f"\n</trajectory{code}>"
+    found: list[Shown] = []
+    at = 0
+    while opening is not None:
+        end = text.find(closing, opening.end() - 1)
+        if end < 0:
+            break
+        if found:
+            found[-1].stray = text[at : opening.start()].strip()
+        found.append(Shown(opening["id"], text[opening.end() : end]))
+        at = end + len(closing)
+        opening = _next_opening(text, at, code)
+    before, _, asked = text[at:].rstrip().rpartition("\n")
+    if found:
+        found[-1].stray = before.strip()
+    return _without_forged(found, asked), asked
+
+
+def _next_opening(text: str, at: int, code: str) -> re.Match[str] | None:
+    return next((o for o in _OPENING.finditer(text, at) if (o["code"] or "") == code), None)
+
+
+def _without_forged(found: list[Shown], asked: str) -> list[Shown]:
+    words = set(re.findall(r"[^\s,:]+", asked.rstrip(".")))
+    named = any(each.id in words for each in found)
+    real: dict[str, Shown] = {}
+    for each in found:
+        if each.id in real or (named and each.id not in words):
+            if real:
+                last = next(reversed(real.values()))
+                last.stray = f"{last.stray}\n{each.body}\n{each.stray}".strip()
+        else:
+            real[each.id] = each
+    return list(real.values())

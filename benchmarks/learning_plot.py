@@ -1,0 +1,76 @@
+"""Runs' records -> a picture: held-out score over steps and judge tokens, entropy over steps."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.learning_report import Array, Record, Runs, looked_at, scores_LP, tokens_L
+
+if TYPE_CHECKING:  # matplotlib takes a second
+    from matplotlib.axes import Axes
+
+SIZE = (13, 4.2)  # inches
+DPI = 120
+COLORS = {
+    "ruler": "tab:red",
+    "score4": "tab:orange",
+    "rank4": "tab:purple",
+    "win4": "tab:blue",
+    "adaptive": "tab:green",
+    "oracle": "tab:gray",
+}
+
+Values = Callable[[Record], Array]
+
+
+def draw(runs: Runs, png: Path) -> None:
+    """Write a PNG: a thin line a run, a thick one for their mean."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+        by_step, by_token, below = figure.subplots(1, 3)
+        for arm, its in runs.items():
+            records = list(its.values())
+            draw_lines(by_step, arm, records, steps, held_out)
+            if arm != "oracle":  # nobody is paid for the truth
+                draw_lines(by_token, arm, records, lambda run: tokens_L(run) / 1e3, held_out)
+            draw_lines(below, arm, records, steps, entropies)
+        labels = (("step", "held-out score"), ("judge tokens, thousands", "held-out score"),
+                  ("step", "entropy of held-out answers, nats"))  # fmt: skip
+        for axes, (x, y) in zip((by_step, by_token, below), labels, strict=True):
+            axes.set_xlabel(x)
+            axes.set_ylabel(y)
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.25)
+            axes.spines[["top", "right"]].set_visible(False)
+        by_step.legend(loc="best", frameon=False)
+        png.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(png, format="png", metadata={"Software": None})
+
+
+def draw_lines(axes: "Axes", arm: str, records: Sequence[Record], x: Values, y: Values) -> None:
+    """One arm's runs and their mean, at the mean place of each look."""
+    color, style = COLORS.get(arm, "black"), "--" if arm == "oracle" else "-"
+    for run in records:
+        axes.plot(x(run), y(run), color=color, linewidth=0.6, alpha=0.4, linestyle=style)
+    places = np.mean([x(run) for run in records], axis=0)
+    means = np.mean([y(run) for run in records], axis=0)
+    axes.plot(places, means, color=color, linewidth=2, linestyle=style, marker="o", markersize=4,
+              label=arm)  # fmt: skip
+
+
+def steps(run: Record) -> Array:
+    return np.array(looked_at(run), dtype=float)
+
+
+def held_out(run: Record) -> Array:
+    return np.asarray(scores_LP(run).mean(axis=1))
+
+
+def entropies(run: Record) -> Array:
+    return np.array([each["entropy"] for each in run["looks"]])

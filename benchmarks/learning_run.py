@@ -1,0 +1,232 @@
+"""One arm and one seed -> a run's record: what was learnt, and what the judge was paid for it.
+
+A simulated judge behind HTTP, `podium serve` with a store of its own, and the trainer. To add an
+arm: enter it in `ARMS`, with what the judges file says of its judge.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from anyio.from_thread import start_blocking_portal
+
+from benchmarks.judges.fit import fitted
+from benchmarks.judges.server import serving
+from benchmarks.sums import SumJudge
+from trainer_client.config import TrainConfig
+from trainer_client.demo import READY_S, wait_for_url
+from trainer_client.groups import RankedGroup
+from trainer_client.metrics import Row
+from trainer_client.open_run import open_trainer
+from trainer_client.recipe import read_recipe
+from trainer_client.samples import Attempt
+from trainer_client.train import Trainer
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way from verdicts to advantages.
+
+    Attributes:
+        judge: what the judges file says beside model and URL.
+        advantages: the trainer's scheme.
+        is_exact: whether the simulated judge is one without noise and bias.
+    """
+
+    judge: dict[str, Any]
+    advantages: str = "mean"
+    is_exact: bool = False
+
+
+ARMS = {
+    # One pass tells nothing of its own noise: scores come as they are, as RULER takes them.
+    "ruler": Arm({"passes": 1, "reward": "score"}, advantages="group_std"),
+    "score4": Arm({"passes": 4, "reward": "score"}),
+    "rank4": Arm({"passes": 4, "reward": "rank"}),
+    "win4": Arm({"passes": 4, "reward": "win_probability"}),
+    # No signal test: what little a group tells is shrunk, but never left out.
+    "untested4": Arm({"passes": 4, "reward": "win_probability", "signal_level": 1.0}),
+    "adaptive": Arm({"passes": {"min": 1, "max": 8}, "reward": "win_probability"}),
+    "oracle": Arm({"passes": 1, "reward": "score"}, is_exact=True),
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all arms and seeds share.
+
+    Attributes:
+        model: folder of the policy to start from.
+        judge: whose noise and slot bias, a name of `judges/fitted.json`.
+        grid: step of the judge's scores.
+        steps, prompts_per_step, group_size: the rollouts; groups are not replaced.
+        lr: of the trainer, constant after warm-up.
+        eval_every: steps between looks at the held-out prompts, besides the first and the last.
+        eval_samples: attempts at each of them.
+    """
+
+    model: str
+    judge: str = "ChatGPT/median"
+    grid: float = 0.05
+    steps: int = 40
+    prompts_per_step: int = 8
+    group_size: int = 8
+    lr: float = 2e-5
+    eval_every: int = 5
+    eval_samples: int = 4
+
+    def traits(self, arm: Arm) -> dict[str, Any]:
+        """The settings of the arm's simulated judge."""
+        if arm.is_exact:
+            return {"noise_sd": 0.0, "grid": self.grid}
+        return fitted()[self.judge].traits() | {"grid": self.grid}
+
+    def recipe(self, arm: Arm, seed: int, folder: Path, service: str) -> TrainConfig:
+        """The recipe `addition` with its judge, and equally many rollouts for every arm."""
+        recipe = read_recipe("addition")
+        return TrainConfig.model_validate({
+            **recipe,
+            "model": {"path": self.model},
+            "task": {"name": "benchmarks.sums:fresh_addition"},
+            "out": folder / "run",
+            "steps": self.steps,
+            "seed": seed,
+            "service": {"url": service},
+            "rollout": {
+                "prompts_per_step": self.prompts_per_step,
+                "group_size": self.group_size,
+                "max_refills": 0,
+            },
+            "loss": {"advantages": arm.advantages},
+            "optimizer": recipe["optimizer"] | {"lr": self.lr},
+            "eval": {"every": 0},
+            "log": {"samples_every": 1},
+            "max_idle_steps": self.steps + 1,
+        })  # fmt: skip
+
+
+def run_once(setup: Setup, name: str, seed: int) -> Record:
+    """Train one arm with one seed; a record that JSON can hold."""
+    arm = ARMS[name]
+    started = time.monotonic()
+    judge = SumJudge(seed, **setup.traits(arm))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        judge_server(judge) as judge_url,
+        ranking_service(arm, judge_url, Path(folder)) as service,
+    ):
+        config = setup.recipe(arm, seed, Path(folder), service)
+        steps, looks = trained(config, setup)
+    return {
+        "arm": name,
+        "seed": seed,
+        "setup": asdict(setup),
+        "wall_s": round(time.monotonic() - started, 1),
+        "steps": steps,
+        "looks": looks,
+    }
+
+
+@contextmanager
+def judge_server(judge: SumJudge) -> Iterator[str]:
+    """The judge's base URL; it answers from a thread of this process, which then waits for it."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(serving({"sums": judge})) as base_urls,
+    ):
+        yield base_urls["sums"]
+
+
+@contextmanager
+def ranking_service(arm: Arm, judge_url: str, folder: Path) -> Iterator[str]:
+    """`podium serve` with the arm's judge and an empty store; its URL."""
+    judges, log = folder / "judges.yaml", folder / "service.log"
+    main = {"model": "sums", "base_urls": [judge_url], **arm.judge}
+    judges.write_text(yaml.safe_dump({"default_judge": "main", "judges": {"main": main}}))
+    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--drain-s", "0"]
+    command += ["--config", str(judges), "--store", str(folder / "podium.db")]
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(command, stderr=stderr)
+    try:
+        yield wait_for_url(process, log)
+    finally:
+        process.terminate()
+        process.wait(READY_S)
+
+
+def trained(config: TrainConfig, setup: Setup) -> tuple[list[Record], list[Record]]:
+    """Each step's row, and what was seen of the held-out prompts along the way."""
+    notes = Notes()
+    with open_trainer(config, notes, resume=False) as trainer:
+        looks = [look(trainer, setup.eval_samples)]
+        while trainer.step < config.steps:  # not `run`, which would write checkpoints
+            trainer.one_step()
+            if trainer.step % setup.eval_every == 0 or trainer.step == config.steps:
+                looks.append(look(trainer, setup.eval_samples))
+    return notes.steps, looks
+
+
+def look(trainer: Trainer, samples: int) -> Record:
+    """The share of right answers to each held-out prompt, and the entropy of the answers."""
+    prompts = trainer.task.held_out
+    seed = f"{trainer.config.seed}/{trainer.step}/held out"
+    groups = trainer.rollout.play(prompts, samples, seed=seed)
+    scores = [
+        statistics.fmean(trainer.task.score(prompt, each.messages) or 0.0 for each in attempts)
+        for prompt, attempts in zip(prompts, groups, strict=True)
+    ]
+    attempts = [attempt for group in groups for attempt in group]
+    return {"step": trainer.step, "scores": scores, "entropy": round(entropy(attempts), 4)}
+
+
+def entropy(attempts: Sequence[Attempt]) -> float:
+    """Of whole answers, in nats, averaged over prompts: the mean of -log p(answer | prompt)."""
+    return -statistics.fmean(
+        sum(sum(sample.behavior_logprobs) for sample in attempt.samples) for attempt in attempts
+    )
+
+
+@dataclass
+class Notes:
+    """A watcher that keeps one row a step."""
+
+    steps: list[Record] = field(default_factory=list)
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None: ...
+
+    def step_done(self, step: int, row: Row, timing: Row) -> None:
+        self.steps.append({
+            "step": step,
+            "groups": row["groups"],
+            "failed": row["groups_failed"],
+            "signal": row["groups_trained"],
+            "calls": timing["judge_calls"],
+            "tokens": timing["judge_tokens"],
+        })  # fmt: skip
+
+    def groups(self, step: int, groups: Sequence[RankedGroup]) -> None:
+        """Comes after `step_done`; mixed groups have right and wrong answers."""
+        right = [right_share(group) for group in groups]
+        attempts = [attempt for group in groups for attempt in group.attempts]
+        self.steps[-1] |= {
+            "right": round(statistics.fmean(right), 4),
+            "mixed": sum(0 < share < 1 for share in right),
+            "entropy": round(entropy(attempts), 4),
+        }
+
+
+def right_share(group: RankedGroup) -> float:
+    said = [str(attempt.messages[-1]["content"]) for attempt in group.attempts]
+    return statistics.fmean(
+        float(each.strip().removesuffix(".").rstrip() == group.prompt.reference) for each in said
+    )

@@ -1,0 +1,1 @@
+"""How near to the truth the service's rewards are, per token of the judge, and under attack."""

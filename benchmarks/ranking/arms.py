@@ -1,0 +1,206 @@
+"""Judges' settings and labelled groups -> what the service makes of them, in process over HTTP.
+
+A bench has its own store, so what it learns of a judge comes from its own groups only.
+"""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from benchmarks.content import Labelled, synthetic_groups
+from service.aggregate import Estimate
+from service.deadline import Deadline
+from service.errors import PodiumError
+from service.judge_config import JuryJudge
+from service.judges import Judges
+from service.judging import Judged, Judging
+from service.metrics import Metrics
+from service.panel import empanelled
+from service.ranking import Ranker
+from service.rewards import rewards
+from service.schemas import Ranking, RankRequest, Usage
+from service.store import SQLStore, open_store
+from service.verdict import Verdict
+
+IN_FLIGHT = 64
+DEADLINE_S = 600.0
+CONTEXT_TOKENS = 131_072
+# What turns a quality into a score: a standard deviation of truth is .08 points, a step of the grid
+# a quarter of one. Winners eight noise sds above losers still fit on the scale.
+SPREAD, GRID = 0.08, 0.02
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One group as it came back; every list is by trajectory, in the request's order.
+
+    Attributes:
+        group: what was ranked, and the truth.
+        means: the estimate before the signal test and shrinking.
+        scores, rewards: as returned.
+        stderr: of the means; None if not known.
+        trust: what the scores were shrunk by.
+        verdicts: behind it, by body; `bodies` says which body a trajectory is.
+    """
+
+    group: Labelled
+    means: list[float]
+    scores: list[float]
+    rewards: list[float]
+    stderr: list[float] | None
+    trust: float
+    signal: bool
+    calls: int
+    tokens: int
+    passes: int
+    method: str
+    verdicts: list[Verdict]
+    bodies: list[int]
+
+    def of(self, estimate: Estimate) -> list[float]:
+        """The rewards that another estimate of the same verdicts gives."""
+        earned = rewards(estimate, "win_probability")
+        return [earned[body] for body in self.bodies]
+
+
+class Bench:
+    """A service without its door: the judges of one file, one store."""
+
+    def __init__(self, judges: Judges, store: SQLStore, metrics: Metrics) -> None:
+        self.roster = judges.roster
+        self.metrics = metrics
+        self._judging = Judging(store, metrics)
+        self._ranker = Ranker(judges, store, metrics)
+        self.failures: list[str] = []
+
+    async def judge(self, name: str, groups: Sequence[Labelled]) -> list[Outcome]:
+        """All groups by one judge, many at once; those that fail are left out and noted."""
+
+        async def one(group: Labelled) -> Outcome | None:
+            try:
+                return await self._judged(name, group)
+            except PodiumError as error:
+                self.failures.append(f"{name}: {error.code}")
+                return None
+
+        return [outcome for outcome in await all_of(one, groups) if outcome]
+
+    async def rank(
+        self, name: str, groups: Sequence[Mapping[str, Any]], in_flight: int = IN_FLIGHT
+    ) -> list[Ranking]:
+        """Through the whole pipeline: gates, flags, datamarking.
+
+        Raises:
+            PodiumError: If one fails.
+        """
+
+        async def one(group: Mapping[str, Any]) -> Ranking:
+            request = RankRequest.model_validate({**group, "judge": name, "deadline_s": DEADLINE_S})
+            return await self._ranker.rank(request)
+
+        return await all_of(one, groups, in_flight)
+
+    async def _judged(self, name: str, group: Labelled) -> Outcome:
+        request = RankRequest.model_validate(group.group)
+        usage, shown = Usage(), range(len(request.trajectories))
+        config = self.roster.config.judges[name]
+        if isinstance(config, JuryJudge):
+            panel = await empanelled(
+                self._judging, self.roster.llms, config, request, shown, usage,
+                Deadline.after(DEADLINE_S), steered=False,
+            )  # fmt: skip
+            judged = panel.judged
+        else:
+            judged = await self._judging.judged(name, self.roster.llms[name], request, shown, usage)
+        return _outcome(group, judged, usage, rewards(judged.estimate, config.reward))
+
+
+def _outcome(group: Labelled, judged: Judged, usage: Usage, earned: list[float]) -> Outcome:
+    members = judged.transcript.members
+    bodies = [0] * len(group.truth)
+    for body, indices in enumerate(members):
+        for index in indices:
+            bodies[index] = body
+    estimate = judged.estimate
+    return Outcome(
+        group=group,
+        means=[estimate.means[body] for body in bodies],
+        scores=[estimate.scores[body] for body in bodies],
+        rewards=[earned[body] for body in bodies],
+        stderr=[estimate.stderr[body] for body in bodies] if estimate.stderr else None,
+        trust=estimate.trust,
+        signal=estimate.signal,
+        calls=usage.calls,
+        tokens=usage.prompt_tokens + usage.completion_tokens,
+        passes=judged.passes,
+        method=judged.method,
+        verdicts=judged.verdicts,
+        bodies=bodies,
+    )
+
+
+@asynccontextmanager
+async def bench(judges: Mapping[str, Mapping[str, Any]]) -> AsyncIterator[Bench]:
+    """Open a bench for judges as a judges file has them."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "judges.yaml"
+        file.write_text(json.dumps({"default_judge": next(iter(judges)), "judges": dict(judges)}))
+        metrics = Metrics()
+        held = Judges(file, metrics)
+        try:
+            async with open_store(f"{folder}/podium.db") as store:
+                yield Bench(held, store, metrics)
+        finally:
+            await held.aclose()
+
+
+def at(url: str, **settings: Any) -> dict[str, Any]:
+    """The settings of a judge behind a URL, under one model name, so that orders repeat."""
+    return {
+        "model": "simulated",
+        "base_urls": [url],
+        "context_tokens": CONTEXT_TOKENS,
+        **settings,
+    }
+
+
+async def all_of(
+    work: Callable[[T], Awaitable[R]], items: Sequence[T], in_flight: int = IN_FLIGHT
+) -> list[R]:
+    """Do all the work, so many at a time; results in order."""
+    places = asyncio.Semaphore(in_flight)
+
+    async def one(item: T) -> R:
+        async with places:
+            return await work(item)
+
+    return list(await asyncio.gather(*map(one, items)))
+
+
+def made_up(num: int, size: int, kind: str, rng: np.random.Generator) -> list[Labelled]:
+    """Groups of one kind.
+
+    `hard`: truth normal with sd 1; `none`: all equal; `easy`: winners and losers by a fair coin,
+    at least one of each, 8 apart.
+    """
+    groups = list(synthetic_groups(num, size, 0.0 if kind == "none" else 1.0, rng))
+    if kind != "easy":
+        return groups
+    return [Labelled(each.group, each.cases, _coins(size, rng)) for each in groups]
+
+
+def _coins(size: int, rng: np.random.Generator) -> list[float]:
+    while True:
+        wins = rng.integers(0, 2, size)
+        if 0 < wins.sum() < size:
+            return [8.0 * float(win) - 4.0 for win in wins]

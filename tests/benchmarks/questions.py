@@ -1,0 +1,37 @@
+"""Chat requests in the three forms that benchmarks' judges answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def fenced(bodies: Mapping[str, str], code: str = "-0a1b2c3d") -> str:
+    """Trajectories by id, in the service's fences; `code=""` leaves the code out."""
+    return "\n".join(
+        f'\n<trajectory{code} id="{shown}">\n{body}\n</trajectory{code}>'
+        for shown, body in bodies.items()
+    )
+
+
+def scores_of(bodies: Mapping[str, str], code: str = "-0a1b2c3d") -> dict[str, Any]:
+    ids = ", ".join(bodies)
+    return _asked(f"{fenced(bodies, code)}\n\nScore all {len(bodies)} trajectories: {ids}.")
+
+
+def choice_between(bodies: Mapping[str, str]) -> dict[str, Any]:
+    one, other = bodies
+    last = f"Answer with one letter: {one} or {other}, or = if they are equally good."
+    return _asked(f"{fenced(bodies)}\n\nWhich is better? {last}", logprobs=True, top_logprobs=20)
+
+
+def rating_of(body: str) -> dict[str, Any]:
+    last = "Answer with one digit from 0 (worst) to 9 (best)."
+    return _asked(f"{fenced({'QX7KM': body})}\n\n{last}", logprobs=True, top_logprobs=20)
+
+
+def _asked(text: str, **settings: Any) -> dict[str, Any]:
+    messages = [{"role": "system", "content": "You judge."}, {"role": "user", "content": text}]
+    return {"model": "sim", "messages": messages, **settings}
+
+
+def words(completion: Mapping[str, Any]) -> str:
+    return str(completion["choices"][0]["message"]["content"])

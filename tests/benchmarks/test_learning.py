@@ -1,0 +1,119 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.learning import keep, main, missing, read_records
+from benchmarks.learning_report import against, at_tokens_P, bootstrap, budget, by_arm, mean_P
+from benchmarks.learning_run import ARMS, Setup
+from benchmarks.sums import SumJudge, closeness, fresh_addition
+from service.config import Config
+from service.prompts import scores_prompt, system_text
+from service.transcript import Transcript
+from service.verdict import parse_verdict
+from tests.trainer_client.tiny import save_model
+
+SETUP = Setup("model")
+
+
+def record(arm: str, seed: int, held_out: list[list[float]], tokens: int) -> dict[str, Any]:
+    """A run of one step between looks."""
+    looks = [{"step": step, "scores": scores} for step, scores in enumerate(held_out)]
+    steps = [{"tokens": tokens} for _ in held_out[1:]]
+    return {"arm": arm, "seed": seed, "looks": looks, "steps": steps}
+
+
+@pytest.mark.parametrize(
+    ("said", "worth"),
+    [("7", 1.0), (" 7.", 1.0), ("6", 0.45), ("The sum is 7", 0.5), ("27", 0.0), ("none", 0.0)],
+)
+def test_only_the_sum_alone_is_right_and_what_comes_close_is_worth_more(
+    said: str, worth: float
+) -> None:
+    assert closeness(said, 7) == pytest.approx(worth)
+
+
+def test_the_judge_reads_the_last_sum_asked_for_from_the_service_s_prompt() -> None:
+    asked = "<shared_messages>\n2 + 2 =\n4\n3 + 4 =\n</shared_messages>"
+    bodies = [f'<message role="assistant">\n{said}\n</message>' for said in ("7", "4", "?")]
+    transcript = Transcript(asked, bodies, ["d1", "d2", "d3"], [[0], [1], [2]])
+    prompt = scores_prompt(system_text("scores", None), transcript, [2, 0, 1])
+    reply = SumJudge(seed=0, noise_sd=0.0, grid=0.05).reply({"messages": prompt.chat()})
+    said = reply["choices"][0]["message"]["content"]
+    assert parse_verdict(said, prompt.shown_ids, [2, 0, 1]).by_body() == [0.75, 0.4, 0.25]
+
+
+def test_copies_of_a_problem_differ_for_the_judge_and_not_for_the_model() -> None:
+    task = fresh_addition(copies=2)
+    one, other = (task.train[0], task.train[len(task.train) // 2])
+    assert one.messages == other.messages
+    assert one.task != other.task
+
+
+def test_every_arm_has_a_judge_that_the_service_accepts() -> None:
+    for arm in ARMS.values():
+        main_judge = {"model": "m", "base_urls": ["http://127.0.0.1:1/v1"], **arm.judge}
+        Config.model_validate({"default_judge": "main", "judges": {"main": main_judge}})
+
+
+def test_what_was_run_is_not_run_again_and_seeds_come_one_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "learning.jsonl"
+    keep(path, {"arm": "b", "seed": 0, "setup": vars(SETUP)})
+    keep(path, {"arm": "a", "seed": 0, "setup": vars(SETUP) | {"steps": 7}})
+    with path.open("ab") as file:
+        file.write(b'{"arm": "a", "se')  # killed here
+    assert missing(read_records(path, SETUP), ["a", "b"], 2) == [("a", 0), ("a", 1), ("b", 1)]
+    keep(path, {"arm": "a", "seed": 0, "setup": vars(SETUP)})
+    assert missing(read_records(path, SETUP), ["a", "b"], 2) == [("a", 1), ("b", 1)]
+
+
+def test_differences_are_paired_by_seed_and_prompt() -> None:
+    records = [record("win4", s, [[0, 0], [0.1 * s, 0.5]], 100) for s in range(3)]
+    records += [record("ruler", s, [[0, 0], [0.1 * s + 0.2, 0.7]], 25) for s in range(3)]
+    runs = by_arm(records, list(ARMS))
+    assert list(runs) == ["ruler", "win4"]
+    assert against(runs, "ruler", mean_P) == pytest.approx((0.2, 0.2, 0.2))
+    assert against(runs, "win4", mean_P) is None
+
+
+def test_at_equal_tokens_the_dearer_arm_has_come_only_part_of_the_way() -> None:
+    runs = by_arm(
+        [record("win4", 0, [[0.0], [0.4], [0.8]], 100), record("ruler", 0, [[0.0], [0.3]], 50)],
+        list(ARMS),
+    )
+    assert budget(runs) == 50
+    assert at_tokens_P(runs["win4"][0], 50) == pytest.approx([0.2])
+
+
+def test_the_bootstrap_holds_the_mean_and_narrows_with_prompts() -> None:
+    rng = np.random.default_rng(1)
+    widths = []
+    for num_prompts in (10, 400):
+        mean, low, high = bootstrap(rng.normal(0.3, 1.0, size=(3, num_prompts)), 500)
+        assert low < mean < high
+        widths.append(high - low)
+    assert widths[1] < widths[0]
+
+
+@pytest.mark.benchmark
+def test_a_quick_run_trains_two_arms_and_writes_tables_records_and_a_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_model(tmp_path / "model")
+    results, plot = tmp_path / "results", tmp_path / "learning.png"
+    main(model=str(model), quick=True, results=results, plot=plot)
+    told = json.loads((results / "learning.json").read_text())
+    assert set(told["arms"]) == {"ruler", "adaptive"}
+    assert {"date", "versions", "setup"} <= set(told)
+    assert told["arms"]["ruler"]["calls_per_group"] <= 1
+    assert told["arms"]["ruler"]["failed_groups"] == 0
+    assert told["arms"]["ruler"]["tokens_per_run"] > 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    first = capsys.readouterr().out
+    assert "ruler seed 0" in first
+    main(model=str(model), quick=True, results=results, plot=plot)
+    again = capsys.readouterr().out
+    assert "held-out score" in again
+    assert "seed 0" not in again
