@@ -12,8 +12,8 @@ from service.verdict import Verdict
 Plan = dict[int, list[int]]
 
 # A pass that is expected to put fewer pairs in their right order than this is not asked for, once
-# `passes.min` are there; where no signal shows yet, less patience buys the same.
-WORTH_ASKING, WORTH_ASKING_STILL = 0.013, 0.016
+# `passes.min` are there. Four passes of a judge whose noise equals the signal are worth it.
+WORTH_ASKING = 0.0135
 SETTLED_RELIABILITY = 0.9
 
 
@@ -79,7 +79,7 @@ def settled(estimate: Estimate, passes: Passes) -> bool:
     the judge's noise is unknown: one more pass tells it."""
     if estimate.stderr is None:
         return False
-    worthless = estimate.worth < (WORTH_ASKING if estimate.signal else WORTH_ASKING_STILL)
+    worthless = estimate.worth < WORTH_ASKING
     if passes.until_stderr is not None:
         return estimate.max_stderr <= passes.until_stderr or (worthless and not estimate.signal)
     sure = estimate.trust if estimate.reliability is None else estimate.reliability
