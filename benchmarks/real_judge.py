@@ -29,8 +29,9 @@ from benchmarks.groups import CONVERTERS
 from benchmarks.kept_calls import answered
 from benchmarks.readings import EQUAL_TOKENS, WAYS, Answer, Reading, read
 from benchmarks.service import machine
-from service.cards.asking import ask_all
+from service.cards.asking import Asked, ask_all
 from service.cards.intervals import Bootstrap, Measure
+from service.errors import VerdictInvalid, VerdictTruncated
 from service.prompts import _LETTERS as LETTERS
 from service.prompts import DIGITS, PROMPT_VERSION, TIE
 from service.schemas import RankRequest
@@ -56,6 +57,7 @@ VLLM_ARGS = (
     *("--structured-outputs-config", json.dumps(COMPACT_JSON)),
     *("--logprobs-mode", "processed_logprobs"),
 )
+NO_VERDICT = (VerdictInvalid, VerdictTruncated)
 COMMON = {"model": "judge", "temperature": 0.0, "timeout_s": 3000}
 
 
@@ -71,7 +73,7 @@ class Case:
 class Row:
     """One way over all groups; measures with 95% intervals, the rest per group.
 
-    A group that was not ranked counts as one without signal: auc .5, tau 0.
+    A group without usable replies counts as one without signal: auc .5, tau 0.
     """
 
     way: str
@@ -172,10 +174,19 @@ async def judged(
                     deadline_s=36_000,
                     advance=lambda: None,
                 )
+                raise_unless_judged(asked)
                 answers[name] = [await answered(service, each) for each in asked]
                 failures[name] = dict(Counter(each.failure.code for each in asked if each.failure))
                 print(f"{name}: {time.perf_counter() - started:.0f} s", failures[name], flush=True)
     return answers, failures
+
+
+def raise_unless_judged(asked: Sequence[Asked]) -> None:
+    """Raise what is no fault of the judge's replies: without an endpoint or a store there is
+    nothing to measure, and a table of groups "without signal" would hide it."""
+    for each in asked:
+        if each.failure and not isinstance(each.failure, NO_VERDICT):
+            raise each.failure
 
 
 def unsaid(answers: Sequence[Sequence[Answer]]) -> float | None:

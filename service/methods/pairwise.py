@@ -61,20 +61,25 @@ def estimate(situation: Situation) -> Estimate:
     """Bradley-Terry on choices: each is a coin flip. Least squares on probabilities, which are
     measurements, and on choices once past groups have told how well the judge repeats itself, or
     where a single pair has no other to support it."""
-    return _estimate(situation, None)
+    found = _estimate(situation, None)
+    # What coin flips say of the judge's noise is kept all the same, for the groups to come.
+    return found if found.past else replace(found, past=_least_squares(situation).past)
+
+
+def _least_squares(situation: Situation) -> Estimate:
+    return estimate_scores(
+        situation.num_items, situation.scored, situation.noise, level=situation.level
+    )
 
 
 def _estimate(situation: Situation, strengths: Strengths | None) -> Estimate:
-    fitted = estimate_scores(
-        situation.num_items, situation.scored, situation.noise, level=situation.level
-    )
     measured = any(score not in (0, 0.5, 1) for _, scores in situation.scored for score in scores)
     learnt = situation.noise is not None and situation.noise.groups > 0
     if measured or learnt or situation.num_items == 2:
-        return fitted
+        return _least_squares(situation)
     both_orders = len(situation.verdicts) / situation.num_items  # as informative as one pass
     strengths = strengths or _strengths(situation)
-    return replace(from_strengths(strengths, both_orders, level=situation.level), past=fitted.past)
+    return from_strengths(strengths, both_orders, level=situation.level)
 
 
 def _strengths(situation: Situation) -> Strengths:
