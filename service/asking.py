@@ -66,7 +66,6 @@ class Asking:
         store: Store,
         metrics: Metrics,
     ) -> None:
-        self.method_name = question.method_name
         self._question = question
         self._verdicts = verdicts
         self._store = store

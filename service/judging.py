@@ -39,7 +39,7 @@ class Judged:
         passes: how often each trajectory was shown, rounded.
         method: the one used, also where the configuration says auto.
         key: of the content, by this judge.
-        call_keys: under which the calls behind it are kept; a jury's jurors have one each.
+        call_keys: under which the calls behind it are kept, where these are others: a jury's.
         noise: what was assumed of the judge.
         cached: whether it was had without a call of one's own.
     """
@@ -113,7 +113,6 @@ class Judging:
             passes=max(1, round(sum(len(each.order) for each in verdicts.values()) / num_items)),
             method=method_name,
             key=key,
-            call_keys=(key,),
             noise=noise,
             cached=usage.calls == calls_before,
         )
@@ -155,19 +154,21 @@ class Judging:
         asking = Asking(question, verdicts, budget, self._store, self._metrics)
         if not recalled.complete:
             try:
-                await self._ask_all(asking, situation, verdicts)
+                await self._ask_all(question, asking, situation, verdicts)
             except PodiumError:
                 await self._store.flush()  # what was paid counts when the group is asked again
                 raise
             self._remember(question, situation.with_verdicts(verdicts, 0))
         return verdicts, known
 
-    async def _ask_all(self, asking: Asking, situation: Situation, verdicts: Verdicts) -> None:
+    async def _ask_all(
+        self, question: Question, asking: Asking, situation: Situation, verdicts: Verdicts
+    ) -> None:
         """Plan and ask until there is nothing left to ask; `verdicts` fill as they come."""
         while True:
             calls_left = await asking.calls_left(situation)
             situation = situation.with_verdicts(verdicts, calls_left)
-            plan = METHODS[asking.method_name].plan(situation)
+            plan = question.method.plan(situation)
             if not plan:
                 asking.require_enough()
                 return

@@ -121,8 +121,7 @@ class Ranker:
             cached=judged.cached,
             usage=usage.model_copy(),
         )
-        rests_on = judged.call_keys if jurors else ()
-        await self._store.add_ranking(judged.key, ranking, _asked(request), rests_on)
+        await self._store.add_ranking(judged.key, ranking, _asked(request), judged.call_keys)
         return ranking
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from service.cards import measures
@@ -35,7 +35,20 @@ STEADINESS: dict[str, tuple[Callable[[Judged], float | None], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class Heading:
+    """What a card says of the judge and the file, before any measure."""
+
+    judge: str
+    model: str | None
+    method: str
+    settings: dict[str, object]
+    data: str
+    created_at: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card(Heading):
     """One judge on one file of labelled groups.
 
     Attributes:
@@ -54,13 +67,6 @@ class Card:
         spend: per ranked group: calls, prompt_tokens, cached_tokens, completion_tokens, cost_usd.
     """
 
-    judge: str
-    model: str | None
-    method: str
-    settings: dict[str, object]
-    data: str
-    created_at: str
-    version: str
     groups: int
     ranked: int
     stored: int
@@ -75,19 +81,6 @@ class Card:
     spend: Values
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
-    """What a card says of the judge and the file, before any measure."""
-
-    judge: str
-    model: str | None
-    method: str
-    settings: dict[str, object]
-    data: str
-    created_at: str
-    version: str
-
-
 def make_card(heading: Heading, asked: Sequence[Asked], groups: Groups) -> Card:
     """Measure it all; `groups[i]` is None where `asked[i]` was not ranked. At least one group."""
     bootstrap = Bootstrap(len(groups))
@@ -95,13 +88,7 @@ def make_card(heading: Heading, asked: Sequence[Asked], groups: Groups) -> Card:
     correlation, slope = length_bias(groups, bootstrap)
     rankings = [each.ranking for each in asked]
     return Card(
-        judge=heading.judge,
-        model=heading.model,
-        method=heading.method,
-        settings=heading.settings,
-        data=heading.data,
-        created_at=heading.created_at,
-        version=heading.version,
+        **{each.name: getattr(heading, each.name) for each in fields(heading)},
         groups=len(asked),
         ranked=sum(ranking is not None for ranking in rankings),
         stored=sum(ranking is not None and ranking.cached for ranking in rankings),

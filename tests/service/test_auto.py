@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.methods import METHODS, choose
-from tests.fakes import Asked, ScriptedJudge, Step, chooses, rates, scores
+from tests.fakes import Answer, Asked, ScriptedJudge, Step, chooses, rates, scores
 from tests.service.helpers import llm, request, service
 
 pytestmark = pytest.mark.anyio
@@ -49,7 +49,7 @@ def test_the_choice_depends_on_no_order_and_is_always_a_method(
     assert chosen == choose(sorted(bodies), lambda *_: 50, room, block_size=5, max_calls=max_calls)
 
 
-def any_form(asked: Asked):  # type: ignore[no-untyped-def]
+def any_form(asked: Asked) -> Answer:
     """Whatever is asked: longer is better."""
     form = {1: rates(lambda text: min(9.0, len(text) / 400))}
     form[2] = chooses(lambda one, two: 0.9 if len(one) > len(two) else 0.1)

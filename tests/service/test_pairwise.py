@@ -1,6 +1,7 @@
 """Pairwise: both orders, averaged; calls spent where the ranking is least sure."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from service.methods import Situation
 from service.methods.designs import links_all
 from service.methods.pairwise import PAIRWISE
 from service.schemas import Ranking
-from tests.fakes import ScriptedJudge, Step, chooses, fails, later, says
+from tests.fakes import Answer, Asked, ScriptedJudge, Step, chooses, fails, later, says
 from tests.service.helpers import llm, request, service
 from tests.service.simulated import Scorer, play, verdict
 
@@ -36,12 +37,12 @@ def prefers(one: str, two: str) -> float:
 def choices(truth: list[float], random: np.random.Generator) -> Scorer:
     """Coin flips whose chance is that of Bradley and Terry."""
 
-    def choose(order: list[int] | tuple[int, ...]) -> list[float]:
+    def choose(order: Sequence[int]) -> list[float]:
         first, second = order
         wins = float(random.random() < expit(truth[first] - truth[second]))
         return [wins, 1 - wins]
 
-    return choose  # type: ignore[return-value]
+    return choose
 
 
 def situation(num_items: int, passes: Passes = ONCE, seed: int = 1) -> Situation:
@@ -96,7 +97,7 @@ async def test_a_judge_that_only_names_letters_is_read_by_them(tmp_path: Path) -
 
 
 async def test_an_endpoint_that_refuses_logprobs_is_asked_without(tmp_path: Path) -> None:
-    def picky(asked):  # type: ignore[no-untyped-def]
+    def picky(asked: Asked) -> Answer:
         if "logprobs" in asked.body:
             return fails(400, "logprobs are not supported with this model")(asked)
         return chooses(prefers, logprobs=False)(asked)
@@ -109,7 +110,7 @@ async def test_an_endpoint_that_refuses_logprobs_is_asked_without(tmp_path: Path
 async def test_after_a_crash_in_one_order_only_the_other_order_is_asked(tmp_path: Path) -> None:
     seen = []
 
-    def step(asked):  # type: ignore[no-untyped-def]
+    def step(asked: Asked) -> Answer:
         pair = tuple(map(worth, asked.shown.values()))
         seen.append(pair)
         if pair[0] > pair[1] and not healed:

@@ -1,0 +1,77 @@
+"""Judge calls as rows: long texts apart, by hash, since other calls show them, too."""
+
+import time
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import sqlalchemy as sa
+
+from service.judge import Call
+from service.schemas import Usage
+from service.tables import BLOBS, CALL_BLOBS, CALLS
+from service.writer import Rows
+
+_BLOB_CHARS = 200
+
+
+def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> Rows:
+    """What is written of one call."""
+    blobs: dict[bytes, bytes] = {}
+    messages = [
+        [role, [_stored_part(part, blobs) for part in parts]]
+        for role, parts in call.prompt.messages
+    ]
+    row = {
+        "id": uuid4().hex,
+        "key": key,
+        "pass_index": pass_index,
+        "created_at": time.time(),
+        "judge": judge,
+        "model": call.reply.model.replace("\0", ""),
+        "prompt": orjson.dumps(messages),
+        "reply": call.reply.text.encode(errors="replace"),
+        "finish_reason": str(call.reply.finish_reason).replace("\0", ""),
+        "verdict": orjson.dumps(call.verdict) if call.verdict else None,
+        "fault": call.fault.encode(errors="replace") if call.fault else None,
+        "usage": usage.model_dump_json().encode(),
+        "latency_s": call.latency_s,
+    }
+    shown = [{"call_id": row["id"], "hash": hash_} for hash_ in blobs]
+    contents = [{"hash": hash_, "content": content} for hash_, content in blobs.items()]
+    return {BLOBS: contents, CALLS: [row], CALL_BLOBS: shown}
+
+
+def _stored_part(part: str, blobs: dict[bytes, bytes]) -> str | dict[str, str]:
+    if len(part) <= _BLOB_CHARS:
+        return part
+    content = part.encode()
+    digest = sha256(content)
+    blobs[digest.digest()] = content
+    return {"blob": digest.hexdigest()}
+
+
+def call_record(row: sa.Row[Any], blobs: dict[bytes, bytes]) -> dict[str, Any]:
+    """One call as it was: its exact prompt and reply."""
+    messages = [
+        {"role": role, "content": "".join(_part_text(part, blobs) for part in parts)}
+        for role, parts in orjson.loads(row.prompt)
+    ]
+    return {
+        "pass_index": row.pass_index,
+        "created_at": row.created_at,
+        "judge": row.judge,
+        "model": row.model,
+        "messages": messages,
+        "reply": row.reply.decode(),
+        "finish_reason": row.finish_reason,
+        "verdict": orjson.loads(row.verdict) if row.verdict else None,
+        "fault": row.fault.decode() if row.fault else None,
+        "usage": orjson.loads(row.usage),
+        "latency_s": row.latency_s,
+    }
+
+
+def _part_text(part: str | dict[str, str], blobs: dict[bytes, bytes]) -> str:
+    return part if isinstance(part, str) else blobs[bytes.fromhex(part["blob"])].decode()

@@ -1,0 +1,116 @@
+"""Writes, queued and committed in groups by one task, so that many requests share a commit.
+
+The queue is first in, first out: once a ranking is durable, so are the verdicts it rests on.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+import structlog
+
+from service.database import Row, one_line
+from service.errors import StoreUnavailable
+
+Rows = dict[sa.Table, list[Row]]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """Rows that must be committed together: a call's, of one pass, or a ranking's (None), which
+    rests on the calls of some keys."""
+
+    rows: Rows
+    key: str
+    pass_index: int | None
+    rests_on: tuple[str, ...] = ()
+    done: asyncio.Future[None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Writer:
+    """Takes writes at once and commits them in turn; `insert` raises StoreUnavailable."""
+
+    def __init__(self, insert: Callable[[Rows], Awaitable[None]]) -> None:
+        self._insert = insert
+        self._queue: asyncio.Queue[Write | None] = asyncio.Queue()
+        self._lost: set[tuple[str, int]] = set()  # passes by key, whose calls could not be written
+        self.closed = False
+
+    def put(self, write: Write) -> None:
+        """Queue a write; its `done` tells when it is durable, or why it will not be."""
+        write.done.add_done_callback(_retrieved)
+        if self.closed:
+            write.done.set_exception(StoreUnavailable("the store is closed: restart the service"))
+        self._queue.put_nowait(write)
+
+    def found(self, calls: Iterable[tuple[str, int]]) -> None:
+        """These passes, by key, are there after all."""
+        self._lost.difference_update(calls)
+
+    async def run(self) -> None:
+        """Commit queued writes, all that are waiting in one transaction, until told to stop."""
+        closing = False
+        try:
+            while not closing:
+                writes = [await self._queue.get()]
+                while not self._queue.empty():
+                    writes.append(self._queue.get_nowait())
+                closing = None in writes
+                await self._commit([write for write in writes if write])
+        finally:
+            self.closed = True
+
+    def stop(self) -> None:
+        """Once all that is queued is committed."""
+        self._queue.put_nowait(None)
+
+    async def _commit(self, writes: Sequence[Write]) -> None:
+        """Commit all writes, but for rankings whose calls were lost in an earlier commit."""
+        calls = {(write.key, write.pass_index) for write in writes if write.pass_index is not None}
+        lost_keys = {key for key, _ in self._lost - calls}
+        orphans = [each for each in writes if lost_keys.intersection(each.rests_on)]
+        kept = [write for write in writes if write not in orphans]
+        failure: StoreUnavailable | None = None
+        try:
+            await self._insert(_together(kept))
+            self._lost -= calls
+        except StoreUnavailable as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - the writer must outlive any one write
+            failure = StoreUnavailable(f"the store cannot write ({one_line(error)})")
+        if failure:
+            self._lost |= calls
+            log.error("store_write_failed", writes=len(writes), detail=str(failure))
+        _settle(kept, failure)
+        _settle(orphans, StoreUnavailable("verdicts could not be written: ask again"))
+
+
+def _settle(writes: Sequence[Write], failure: StoreUnavailable | None) -> None:
+    for write in writes:
+        if write.done.done():  # its waiter was cancelled
+            continue
+        if failure:
+            write.done.set_exception(failure)
+        else:
+            write.done.set_result(None)
+
+
+def _together(writes: Sequence[Write]) -> Rows:
+    """The rows of all writes, by table; a table without rows is left out."""
+    rows: Rows = {}
+    for write in writes:
+        for table, some in write.rows.items():
+            if some:
+                rows.setdefault(table, []).extend(some)
+    return rows
+
+
+def _retrieved(future: asyncio.Future[None]) -> None:
+    """Mark a failure as seen: `_commit` has logged it, and calls are written without a waiter."""
+    if not future.cancelled():
+        future.exception()
