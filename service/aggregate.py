@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from math import asin, fsum, inf, pi, sqrt
 
 import numpy as np
-from scipy.special import chdtrc, fdtrc
 
 from service.statistics.least_squares import Array, Fit, Pass, least_squares, one_way
 from service.statistics.noise import (
@@ -21,9 +20,9 @@ from service.statistics.noise import (
     past_group,
     ratio_likelihood,
 )
+from service.statistics.signal import SIGNAL_LEVEL, p_value
 from service.statistics.strengths import Strengths
 
-SIGNAL_LEVEL = 0.05
 _LEAST_TRUST, _MOST_TRUST = 0.05, 0.999  # of a prediction: some order, and a finite ratio
 _ROUNDING = 1e-20  # mean squares below this are rounding of scores in [0, 1]
 
@@ -131,7 +130,8 @@ def _estimated(fit: Fit, length: int, noise: JudgeNoise | None, level: float) ->
     if ms_error is None:
         return _as_they_come(means, past_group(fit, length))
     ms_items = fit.ss_items / (num_items - 1)
-    signal = _p_value(ms_items, ms_error, num_items - 1, df_error) <= level
+    p = p_value(ms_items, ms_error, num_items - 1, df_error, negligible=_ROUNDING)
+    signal = p <= level
     likely_R = _ratio_posterior(fit, ms_items, ms_error, df_error, noise)
     trust = _trust(fit, ms_items, ms_error, likely_R, noise) if ms_items else 0.0
     unknown = noise is not None and not noise.groups and fit.df_error <= 0
@@ -198,18 +198,6 @@ def _stderr(covariance_II: Array, ms_error: float) -> list[float]:
     num_items = len(covariance_II)
     inflated = num_items / (num_items - 1)
     return [sqrt(ms_error * inflated * max(0.0, float(each))) for each in covariance_II.diagonal()]
-
-
-def _p_value(ms_items: float, ms_error: float, df_items: int, df_error: float) -> float:
-    """Of the F test over trajectories; of a chi-square test where the error is known."""
-    if ms_items <= _ROUNDING:
-        return inf  # nothing differs, at any level
-    if ms_error == 0:
-        return 0.0
-    ratio = ms_items / ms_error
-    if df_error == inf:
-        return float(chdtrc(df_items, ratio * df_items))
-    return float(fdtrc(df_items, df_error, ratio))
 
 
 def _ratio_posterior(

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from service.aggregate import SIGNAL_LEVEL, Estimate
+from service.aggregate import Estimate
 from service.judge_config import Passes
 from service.statistics.least_squares import Pass
 from service.statistics.noise import JudgeNoise
+from service.statistics.signal import SIGNAL_LEVEL
 from service.verdict import Verdict
 
 Plan = dict[int, list[int]]

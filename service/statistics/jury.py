@@ -13,7 +13,6 @@ from math import sqrt
 from typing import Literal
 
 import numpy as np
-from scipy.special import chdtrc, fdtrc
 
 from service.statistics.overrule import (
     LEAST_VARIANCE,
@@ -25,8 +24,7 @@ from service.statistics.overrule import (
     overrule,
     toward_mean,
 )
-
-SIGNAL_LEVEL = 0.05
+from service.statistics.signal import SIGNAL_LEVEL, p_value
 
 # Share of the items; beyond it the juror is rejected. Rejecting at the first item does worse: with
 # 8 items and 3 jurors of 4 passes (truth and noise of sd 1), one of them fooled into the top score
@@ -202,7 +200,9 @@ def _verdict(case: _Case) -> JuryEstimate:
     scores = (weights * case.scores).sum(axis=0)
     variances = (weights**2 * case.errors).sum(axis=0)
     error, between = float(variances.mean()), float(np.var(np.sort(scores), ddof=1))
-    signal = _has_signal(between, error, items - 1, case.freedom)
+    freedom = case.freedom or np.inf  # a single juror tells its own error
+    p = p_value(between, error, items - 1, freedom, negligible=LEAST_VARIANCE)
+    signal = p <= SIGNAL_LEVEL
     # The largest stretch of the common scale that stays in [0, 1] keeps the order and the gaps.
     low, high = float(scores.min()), float(scores.max())
     centre = min(1.0, max(0.0, case.centre))
@@ -224,17 +224,6 @@ def _disputes(case: _Case, scores: Floats, counted: Flags) -> Floats:
     surplus = (squares * counted).sum(axis=0)
     degrees = np.maximum(counted.sum(axis=0) - 1, 0)
     return np.asarray(np.maximum(1.0, (_ITEM_PRIOR + surplus) / (_ITEM_PRIOR + degrees)))
-
-
-def _has_signal(between: float, error: float, df_items: int, df_error: float) -> bool:
-    """The F test over items; a chi-square test where a single juror tells its own error."""
-    if between <= LEAST_VARIANCE:
-        return False
-    if error <= LEAST_VARIANCE:
-        return True
-    if df_error <= 0:
-        return bool(chdtrc(df_items, between / error * df_items) <= SIGNAL_LEVEL)
-    return bool(fdtrc(df_items, df_error, between / error) <= SIGNAL_LEVEL)
 
 
 def _rest(case: _Case, juror: int) -> Floats:

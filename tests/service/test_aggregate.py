@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from service.aggregate import SIGNAL_LEVEL, certain, unasked
+from service.aggregate import certain, unasked
+from service.statistics.signal import SIGNAL_LEVEL
 from tests.service.helpers import estimate
 
 # Two passes. Means .25 .45 .80 around .5; pass means are .5 both. Residuals -+.05 +-.05 0, so

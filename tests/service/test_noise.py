@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pytest
 
-from service.aggregate import SIGNAL_LEVEL, estimate
+from service.aggregate import estimate
 from service.statistics.least_squares import KNOTS
 from service.statistics.noise import (
     MIN_GROUPS,
@@ -19,6 +19,7 @@ from service.statistics.noise import (
     learn,
     ratio_likelihood,
 )
+from service.statistics.signal import SIGNAL_LEVEL
 from tests.service.simulated import listwise_passes, past_groups, scorer
 
 GENERATOR = np.random.default_rng(11)
