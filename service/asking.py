@@ -11,6 +11,7 @@ from typing import Any
 
 from service import prompts
 from service.budget import Budget
+from service.caller import Caller
 from service.defences.canary import planted_body
 from service.endpoint import ContextOverflow, Tokens
 from service.errors import BudgetExhausted, ContextExceeded, VerdictVoid
@@ -44,7 +45,7 @@ class Question:
     system: str
     marked: bool
     transcript: Transcript
-    usage: Usage
+    caller: Caller
 
     @property
     def method(self) -> Method:
@@ -138,7 +139,7 @@ class Asking:
 
         def keep(call: Call) -> None:
             spent = _usage(question.config, call.reply.tokens)
-            _add(question.usage, spent)
+            _add(question.caller.usage, spent)
             self._metrics.spent(question.name, spent)
             if call.fault:
                 self._metrics.fault(question.name)

@@ -5,8 +5,11 @@ PodiumError
 ├── RequestError                   the caller must change the request
 │   ├── MalformedJSON              400
 │   ├── Unauthorized               401
+│   ├── KeySpendLimit              402  the API key may spend no more in this period
+│   ├── Forbidden                  403  the API key lacks the scope
 │   ├── NotFound                   404
 │   ├── MethodNotAllowed           405
+│   ├── BodyTooSlow                408
 │   ├── BodyTooLarge               413
 │   ├── UnsupportedMediaType       415
 │   ├── InvalidRequest             422
@@ -14,7 +17,9 @@ PodiumError
 │   ├── ReferenceRequired          422
 │   ├── VerifiedRewardRequired     422  the judge mixes in a reward that a trajectory lacks
 │   ├── ContextExceeded            422  not even trimmed does the group fit the judge's context
-│   └── CheckFailed                422  a check could not be computed (never a score of 0)
+│   ├── CheckFailed                422  a check could not be computed (never a score of 0)
+│   ├── KeyRateLimited             429  the API key asks too often
+│   └── HeadersTooLarge            431
 ├── JudgeError                     the judge did not give a usable verdict; the next judge is asked
 │   ├── VerdictInvalid             502  wrong ids, scores out of range, no JSON; twice
 │   ├── VerdictTruncated           502  the reply hit the token cap; twice
@@ -24,9 +29,11 @@ PodiumError
 │   ├── JudgeRefused               502  refusal or content filter
 │   ├── JudgeRejected              502  the endpoint refuses our call (key, model, parameter)
 │   ├── JudgeQuotaExhausted        502  no credit left
+│   ├── JudgeSpendLimit            502  the judge's own spend limit holds no further call
 │   ├── JudgeUnavailable           503  unreachable, 5xx, timeouts
 │   └── JudgeRateLimited           503  429 to the end of our patience
 ├── DeadlineExceeded               504
+├── Overloaded                     429  refused early: the queue, connections or bodies are full
 ├── StoreUnavailable               503
 ├── Draining                       503
 └── InternalError                  500  a bug of ours
@@ -94,12 +101,25 @@ class Unauthorized(RequestError):
     code, status, title = "unauthorized", 401, "An API key is needed"
 
 
+class KeySpendLimit(RequestError):
+    code, status, title = "key_spend_limit", 402, "The API key has spent what it may"
+
+
+class Forbidden(RequestError):
+    code, status, title = "forbidden", 403, "The API key lacks the scope"
+
+
 class NotFound(RequestError):
     code, status, title = "not_found", 404, "There is nothing here"
 
 
 class MethodNotAllowed(RequestError):
     code, status, title = "method_not_allowed", 405, "This path takes another method"
+
+
+class BodyTooSlow(RequestError):
+    code, status, title = "body_too_slow", 408, "The body came too slowly"
+    retryable = True
 
 
 class BodyTooLarge(RequestError):
@@ -132,6 +152,15 @@ class ContextExceeded(RequestError):
 
 class CheckFailed(RequestError):
     code, status, title = "check_failed", 422, "A check could not be computed"
+
+
+class KeyRateLimited(RequestError):
+    code, status, title = "key_rate_limited", 429, "The API key asks too often"
+    retryable = True
+
+
+class HeadersTooLarge(RequestError):
+    code, status, title = "headers_too_large", 431, "The headers are over the cap"
 
 
 class JudgeError(PodiumError):
@@ -170,6 +199,10 @@ class JudgeQuotaExhausted(JudgeError):
     code, status, title = "judge_quota_exhausted", 502, "The judge's quota is spent"
 
 
+class JudgeSpendLimit(JudgeError):
+    code, status, title = "judge_spend_limit", 502, "The judge's spend limit is reached"
+
+
 class JudgeUnavailable(JudgeError):
     code, status, title = "judge_unavailable", 503, "The judge does not answer"
     retryable = True
@@ -182,6 +215,11 @@ class JudgeRateLimited(JudgeError):
 
 class DeadlineExceeded(PodiumError):
     code, status, title = "deadline_exceeded", 504, "The deadline passed"
+    retryable = True
+
+
+class Overloaded(PodiumError):
+    code, status, title = "overloaded", 429, "The service has more work than it can do in time"
     retryable = True
 
 

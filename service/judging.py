@@ -13,6 +13,7 @@ from service.aggregate import Estimate, unasked
 from service.asking import TOKENS_PER_FENCE, Asking, Question, Verdicts
 from service.background import Background
 from service.budget import Budget
+from service.caller import Caller
 from service.defences.escape import DATAMARK
 from service.errors import PodiumError
 from service.flights import Flights
@@ -20,7 +21,7 @@ from service.judge import Judge
 from service.judge_config import BudgetLimits, LLMJudge
 from service.methods import METHODS, Situation, choose
 from service.metrics import Metrics
-from service.schemas import RankRequest, Usage
+from service.schemas import RankRequest
 from service.statistics.noise import NOTHING, JudgeNoise, configured
 from service.store import Store
 from service.transcript import Transcript, transcribe
@@ -70,7 +71,7 @@ class Judging:
         judge: Judge,
         request: RankRequest,
         shown: Sequence[int],
-        usage: Usage,
+        caller: Caller,
         *,
         steered: bool = False,
     ) -> Judged:
@@ -81,7 +82,7 @@ class Judging:
             judge: who is asked.
             request: the group.
             shown: indices of its trajectories.
-            usage: what it costs is added here.
+            caller: who asks; what it costs is added to the usage.
             steered: whether one of the trajectories addresses the judge.
 
         Raises:
@@ -101,9 +102,9 @@ class Judging:
         unmarked = _system(config, METHODS[method_name].form, request.rubric, marked=False)
         judge_key = keys.judge_key(config, method_name, unmarked)  # marks do not make another judge
         question = Question(
-            name, judge, method_name, key, judge_key, system, marked, transcript, usage
+            name, judge, method_name, key, judge_key, system, marked, transcript, caller
         )
-        calls_before = usage.calls
+        calls_before = caller.usage.calls
         (verdicts, noise), _ = await self._flights.join(key, lambda: self._verdicts(question))
         situation = _situation(question, noise).with_verdicts(verdicts, 0)
         return Judged(
@@ -114,7 +115,7 @@ class Judging:
             method=method_name,
             key=key,
             noise=noise,
-            cached=usage.calls == calls_before,
+            cached=caller.usage.calls == calls_before,
         )
 
     async def _method(self, judge: Judge, transcript: Transcript, rubric: str | None) -> str:

@@ -12,12 +12,13 @@ from typing import Any
 
 from service import keys
 from service.aggregate import Estimate, unasked
+from service.caller import Caller
 from service.deadline import Deadline
 from service.errors import ContextExceeded, DeadlineExceeded, JudgeError, PodiumError, QuorumMissed
 from service.judge import Judge
 from service.judge_config import JuryJudge
 from service.judging import Judged, Judging
-from service.schemas import AssumedNoise, JurorResult, RankRequest, Usage
+from service.schemas import AssumedNoise, JurorResult, RankRequest
 from service.statistics import jury
 from service.statistics.noise import JudgeNoise
 
@@ -45,7 +46,7 @@ async def empanelled(
     jury_config: JuryJudge,
     request: RankRequest,
     shown: Sequence[int],
-    usage: Usage,
+    caller: Caller,
     deadline: Deadline,
     *,
     steered: bool,
@@ -62,7 +63,7 @@ async def empanelled(
         try:
             async with jurors_deadline.enforced(f"juror {name}"):
                 return await judging.judged(
-                    name, llms[name], request, shown, usage, steered=steered
+                    name, llms[name], request, shown, caller, steered=steered
                 )
         except _DROPS_OUT as error:
             return error

@@ -8,6 +8,7 @@ from typing import Any
 from service import keys
 from service.aggregate import certain
 from service.answer import failing, results
+from service.caller import Caller
 from service.checks import check_score, failed_checks
 from service.config import AnyJudge
 from service.deadline import Deadline
@@ -26,7 +27,7 @@ from service.judges import Judges, Roster
 from service.judging import Judged, Judging
 from service.metrics import Metrics
 from service.panel import assumed, empanelled
-from service.schemas import JurorResult, Ranking, RankRequest, Usage
+from service.schemas import JurorResult, Ranking, RankRequest
 from service.store import Store
 from service.transcript import Transcript, transcribe
 
@@ -50,12 +51,15 @@ class Ranker:
         self._metrics = metrics
         self._judging = Judging(store, metrics)
 
-    async def rank(self, request: RankRequest, deadline: Deadline | None = None) -> Ranking:
+    async def rank(
+        self, request: RankRequest, deadline: Deadline | None = None, caller: Caller | None = None
+    ) -> Ranking:
         """Rank one group, by the judge it names or else that judge's fallbacks.
 
         Args:
             request: the group.
             deadline: if it has started already; by default the request's, starting now.
+            caller: who asks; nobody in particular by default.
 
         Raises:
             PodiumError: A leaf that says what went wrong and whether asking again may help.
@@ -63,13 +67,13 @@ class Ranker:
         roster = self.judges.roster
         chain = roster.chain(request.judge)
         deadline = deadline or Deadline.after(request.deadline_s)
-        usage = Usage()
+        caller = caller or Caller()
         failures: list[PodiumError] = []
         for position, name in enumerate(chain):
             share = deadline.share(roster.num_slow(chain[position:]))
             try:
                 async with share.enforced(f"judge {name}"):
-                    ranking = await self._rank_by(roster, name, request, usage, share)
+                    ranking = await self._rank_by(roster, name, request, caller, share)
             except _NEXT_JUDGE as error:
                 self._metrics.failed(name, error)
                 failures.append(error)
@@ -84,7 +88,7 @@ class Ranker:
         roster: Roster,
         name: str,
         request: RankRequest,
-        usage: Usage,
+        caller: Caller,
         deadline: Deadline,
     ) -> Ranking:
         judge = roster.config.judges[name]
@@ -99,12 +103,12 @@ class Ranker:
             judged, words = _checked(judge, transcribe(request, shown), request)
         elif isinstance(judge, JuryJudge):
             panel = await empanelled(
-                self._judging, roster.llms, judge, request, shown, usage, deadline, steered=steered
+                self._judging, roster.llms, judge, request, shown, caller, deadline, steered=steered
             )
             judged, jurors = panel.judged, panel.jurors
         else:
             judged = await self._judging.judged(
-                name, roster.llms[name], request, shown, usage, steered=steered
+                name, roster.llms[name], request, shown, caller, steered=steered
             )
         given = results(request, judged, gated, judge, words=words, flags=flags)
         ranking = Ranking(
@@ -119,7 +123,7 @@ class Ranker:
             noise=assumed(judged.noise),
             jurors=jurors,
             cached=judged.cached,
-            usage=usage.model_copy(),
+            usage=caller.usage.model_copy(),
         )
         await self._store.add_ranking(judged.key, ranking, _asked(request), judged.call_keys)
         return ranking

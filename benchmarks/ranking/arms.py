@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.content import Labelled, synthetic_groups
 from service.aggregate import Estimate
+from service.caller import Caller
 from service.deadline import Deadline
 from service.errors import PodiumError
 from service.judge_config import JuryJudge
@@ -112,17 +113,19 @@ class Bench:
 
     async def _judged(self, name: str, group: Labelled) -> Outcome:
         request = RankRequest.model_validate(group.group)
-        usage, shown = Usage(), range(len(request.trajectories))
+        caller, shown = Caller(), range(len(request.trajectories))
         config = self.roster.config.judges[name]
         if isinstance(config, JuryJudge):
             panel = await empanelled(
-                self._judging, self.roster.llms, config, request, shown, usage,
+                self._judging, self.roster.llms, config, request, shown, caller,
                 Deadline.after(DEADLINE_S), steered=False,
             )  # fmt: skip
             judged = panel.judged
         else:
-            judged = await self._judging.judged(name, self.roster.llms[name], request, shown, usage)
-        return _outcome(group, judged, usage, rewards(judged.estimate, config.reward))
+            judged = await self._judging.judged(
+                name, self.roster.llms[name], request, shown, caller
+            )
+        return _outcome(group, judged, caller.usage, rewards(judged.estimate, config.reward))
 
 
 def _outcome(group: Labelled, judged: Judged, usage: Usage, earned: list[float]) -> Outcome:
