@@ -154,6 +154,7 @@ class Judging:
         budget = Budget(config.budget, recalled.calls, recalled.tokens)
         asking = Asking(question, verdicts, budget, self._store, self._metrics)
         if not recalled.complete:
+            await question.judge.admit(question.caller)
             try:
                 await self._ask_all(question, asking, situation, verdicts)
             except PodiumError:

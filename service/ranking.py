@@ -72,6 +72,7 @@ class Ranker:
         for position, name in enumerate(chain):
             share = deadline.share(roster.num_slow(chain[position:]))
             try:
+                caller.ends_at = share.at
                 async with share.enforced(f"judge {name}"):
                     ranking = await self._rank_by(roster, name, request, caller, share)
             except _NEXT_JUDGE as error:
