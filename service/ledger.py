@@ -138,10 +138,14 @@ class Ledger:
 
     async def close(self) -> None:
         """Return once all is settled; what the store does not take now stays reserved."""
+        await self._all_settled()
         self._closing = True
         for settling, timer in list(self._retrying.items()):
             timer.cancel()
             self._settle(settling)
+        await self._all_settled()
+
+    async def _all_settled(self) -> None:
         while self._settling:
             await asyncio.wait(self._settling)
 
