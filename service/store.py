@@ -6,18 +6,20 @@ The database is spoken to in threads: a group costs two hand-overs, a read and a
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import orjson
-import sqlalchemy as sa
 
-from service.database import Database, one_line
+from service.accounts import Accounts
+from service.database import Database
 from service.errors import StoreUnavailable
+from service.in_thread import InThread
 from service.judge import Call
+from service.ledger import Ledger
 from service.records import call_record, call_rows
 from service.schemas import Ranking, Usage
 from service.statistics.noise import JudgeNoise, PastGroup
@@ -25,9 +27,7 @@ from service.tables import JUDGED, RANKINGS
 from service.verdict import Verdict
 from service.writer import Write, Writer
 
-_THREADS = 4
-
-T = TypeVar("T")
+_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,8 @@ class SQLStore:
 
     def __init__(self, database: Database, threads: Executor) -> None:
         self._database = database
-        self._threads = threads
+        self._in_thread = InThread(threads)
+        self.ledger = Ledger(Accounts(database), self._in_thread)
         self.writer = Writer(lambda rows: self._in_thread(lambda: database.insert(rows)))
 
     async def verdicts(self, key: str) -> Recalled:
@@ -186,14 +187,6 @@ class SQLStore:
             raise StoreUnavailable("the store is closed: restart the service")
         await self._in_thread(self._database.ping)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            raise StoreUnavailable(
-                f"the store does not answer ({one_line(error)}): check its disk and its server"
-            ) from error
-
 
 @asynccontextmanager
 async def open_store(url: str) -> AsyncIterator[SQLStore]:
@@ -211,6 +204,7 @@ async def open_store(url: str) -> AsyncIterator[SQLStore]:
         finally:
             store.writer.stop()
             try:
+                await store.ledger.close()
                 await writer
             finally:
                 database.close()

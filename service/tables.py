@@ -57,3 +57,24 @@ RANKINGS = sa.Table(
     sa.Column("answer", sa.LargeBinary, nullable=False),
     sa.Column("request", sa.LargeBinary, nullable=False),
 )  # fmt: skip
+
+# Quotas that all processes share, by account: requests in the window that opened with the first of
+# them, what was in a bucket at a moment, and micro-dollars in one period, which the name includes.
+WINDOWS = sa.Table(
+    "windows", METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("opened_at", sa.Double, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+)  # fmt: skip
+BUCKETS = sa.Table(
+    "buckets", METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("level", sa.Double, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)  # fmt: skip
+SPENDING = sa.Table(
+    "spending", METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("reserved", sa.BigInteger, nullable=False),
+    sa.Column("settled", sa.BigInteger, nullable=False),
+)  # fmt: skip
