@@ -1,18 +1,21 @@
 """What an agent wrote or was given -> the ways in which it speaks to a judge instead of its task.
 
 A flag is evidence for people and for metrics, not a verdict. The patterns are in
-`steering_patterns`.
+`steering_patterns`. Most texts hold none: what a `Sieve` holds back is not looked at any closer.
 """
 
 import binascii
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
+from typing import Protocol
 
+import re2
 import regex
 
 from service.defences.lookalikes import UNSEEN, fold
+from service.defences.sieve import Sieve, loosened
 from service.defences.steering_patterns import ANCHOR, PATTERNS
 from service.schemas import Message, Trajectory
 
@@ -53,6 +56,14 @@ _PLAIN = _LONG_FORMS | {
 }
 
 
+class Span(Protocol):
+    """A match, of `re` or of `re2`."""
+
+    def start(self) -> int: ...
+
+    def end(self) -> int: ...
+
+
 def folded(text: str) -> str:
     """The text as the patterns see it; disguises (NFKC forms, look-alikes, gaps) are off."""
     text = text.lower()
@@ -66,11 +77,13 @@ def folded(text: str) -> str:
 
 def steers(text: str) -> list[str]:
     """The names of the patterns found in `text`, sorted; also in what it holds as base64."""
+    if text.isascii() and not _SIGNS.passes(text):
+        return []
     seen = "\n".join(_suspect(folded(each)) for each in (text, *_decoded(text)))
     if not seen.strip():
         return []
     seen = _OF_ITSELF.sub("\n", _middle_cut(seen))
-    return sorted(name for name, pattern in _COMPILED.items() if pattern.search(seen))
+    return [_NAMES[index] for index in _PATTERNS.passes(seen) if _COMPILED[index].search(seen)]
 
 
 def steering_flags(
@@ -106,13 +119,20 @@ def num_shared_messages(trajectories: Sequence[Trajectory]) -> int:
 def _suspect(text: str) -> str:
     """The surroundings of all anchors in `text`, a line for each stretch."""
     stretches: list[list[int]] = []
-    for anchor in (_ASCII_ANCHOR if text.isascii() else _ANCHOR).finditer(text):
+    for anchor in _anchors(text):
         start, stop = max(0, anchor.start() - _WINDOW), anchor.end() + _WINDOW
         if stretches and start <= stretches[-1][1]:
             stretches[-1][1] = stop
         else:
             stretches.append([start, stop])
     return "\n".join(text[start:stop] for start, stop in stretches)
+
+
+def _anchors(text: str) -> Iterable[Span]:
+    if text.isascii():  # where bytes are characters
+        found: Iterable[Span] = _ASCII_ANCHOR.finditer(text.encode())
+        return found
+    return _ANCHOR.finditer(text) if _ANCHORS.passes(text) else ()
 
 
 def _middle_cut(text: str) -> str:
@@ -145,11 +165,24 @@ def _decoded(text: str) -> Iterator[str]:
             continue
 
 
-def _compiled(patterns: Sequence[str]) -> re.Pattern[str]:
-    return re.compile("|".join(fold(pattern).translate(_PLAIN) for pattern in patterns))
+def _plain(patterns: Sequence[str]) -> str:
+    """One pattern, in the letters that `folded` leaves."""
+    return "|".join(fold(pattern).translate(_PLAIN) for pattern in patterns)
 
 
-_ANCHOR = _compiled([ANCHOR])
-# Tried at the beginnings of words alone: twice as fast. The two others begin with no letter.
-_ASCII_ANCHOR = re.compile(rf"\b(?:{ANCHOR})|<<sys|<\|")
-_COMPILED = {name: _compiled(patterns) for name, patterns in PATTERNS.items()}
+_ANCHOR = re.compile(_plain([ANCHOR]))
+_ANCHORS = Sieve([loosened(_ANCHOR.pattern)])
+# Only at the beginnings of words, but for two that begin with no letter.
+_AT_WORDS = rf"\b(?:{loosened(ANCHOR)})|<<sys|<\|"
+_ASCII_ANCHOR = re2.compile(_AT_WORDS)
+_NAMES = sorted(PATTERNS)
+_COMPILED = [re.compile(_plain(PATTERNS[name])) for name in _NAMES]
+_PATTERNS = Sieve([loosened(pattern.pattern) for pattern in _COMPILED])
+# What an ASCII text must hold, as it comes, for an anchor to be found when it is folded.
+_SIGNS = Sieve(
+    [
+        rf"(?i:{_AT_WORDS})".replace(" ", r"[\s\v\x1c-\x1f]+")
+        + r"|(?:[A-Za-z][ .*-]){4}[A-Za-z]"  # which `_SPACED` may join
+        + r"|[A-Za-z0-9+/]{24}"  # which `_decoded` may read
+    ]
+)

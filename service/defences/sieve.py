@@ -1,0 +1,74 @@
+"""Patterns -> one pass over a text that tells which of them cannot be found in it.
+
+RE2 looks for all patterns at once, in time linear in the text, whatever it says: some thirty times
+as fast as `re`. It knows no lookaround, and its words are ASCII, so `loosened` patterns stand in:
+they find whatever the exact ones find, and a little more. What passes is looked at again.
+"""
+
+import re
+from collections.abc import Sequence
+
+import re2
+
+_BEYOND_ASCII = r"\x{80}-\x{10FFFF}"
+# A lookaround's opening, a group's, its end, a class, a class of characters, an end of a word.
+_TOKEN = re.compile(
+    r"(?P<look>\(\?<?[=!])|(?P<open>\()|(?P<close>\))|(?P<set>\[(?:\\.|[^\]\\])+\])|\\b"
+    r"|(?P<kind>\\[wd])|\{(?P<least>[01]),\d+\}|\\.|[^\\]",
+    re.DOTALL,
+)
+
+
+class Sieve:
+    """Holds back texts that none of some RE2 patterns is found in.
+
+    Raises:
+        re2.error: From the constructor, if RE2 does not take a pattern.
+    """
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        options = re2.Options()
+        options.never_capture = True
+        options.log_errors = False
+        self._set = re2.Set.SearchSet(options)
+        for pattern in patterns:
+            self._set.Add(pattern)
+        self._set.Compile()
+
+    def passes(self, text: str) -> list[int]:
+        """The indices of the patterns that `text` may hold, sorted."""
+        found: list[int] | None = self._set.Match(text)
+        return sorted(found or ())
+
+
+def loosened(pattern: str) -> str:
+    """An RE2 pattern that is found wherever `pattern` (of `re`) is: without lookarounds, ends of
+    words and bounds of repetition, and with everything beyond ASCII a letter and a digit.
+
+    >>> loosened(r"\\bscore(?! \\d) [^.]{0,30}1")
+    'score [^.]*1'
+    """
+    kept: list[str] = []
+    depth, looking = 0, 0  # the depth at which the outermost lookaround began, counted from 1
+    for token in _TOKEN.finditer(pattern):
+        if token["look"] or token["open"]:
+            depth += 1
+            looking = looking or (depth if token["look"] else 0)
+        if not looking:
+            kept.append(_loose(token))
+        if token["close"]:
+            looking = 0 if looking == depth else looking
+            depth -= 1
+    return "".join(kept)
+
+
+def _loose(token: re.Match[str]) -> str:
+    if token[0] == r"\b":
+        return ""
+    if token["kind"]:
+        return f"[{token[0]}{_BEYOND_ASCII}]"
+    if token["set"] and not token[0].startswith("[^"):
+        return re.sub(r"\\[wd]", lambda kind: kind[0] + _BEYOND_ASCII, token[0])
+    if token["least"]:
+        return "*" if token["least"] == "0" else "+"
+    return token[0]

@@ -1,0 +1,91 @@
+"""A sieve lets through whatever the exact patterns find: flags are the same with it and without."""
+
+import random
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+import re2
+
+from benchmarks.injections import INJECTIONS
+from service.defences import steering
+from service.defences.sieve import Sieve, loosened
+from service.defences.steering import folded, steers
+from service.defences.steering_patterns import ANCHOR, PATTERNS
+from tests.service.test_steering import HARMLESS, PAYLOADS
+
+TEXTS = [*HARMLESS, *(text for _, text in PAYLOADS), *(each.text for each in INJECTIONS)]
+SPACES = " \n\t\v\x1c\x1f\x85\xa0\u2003\u200b.,-*\"'<>|éа的\0"
+ASCII_ANCHOR = re.compile(rf"\b(?:{ANCHOR})|<<sys|<\|")
+
+
+def steers_by_exact_patterns_alone(text: str) -> list[str]:
+    seen = "\n".join(surroundings(folded(each)) for each in (text, *steering._decoded(text)))
+    seen = steering._OF_ITSELF.sub("\n", seen)
+    return [
+        name
+        for name, pattern in zip(steering._NAMES, steering._COMPILED, strict=True)
+        if pattern.search(seen)
+    ]
+
+
+def surroundings(text: str) -> str:
+    stretches: list[list[int]] = []
+    for anchor in (ASCII_ANCHOR if text.isascii() else steering._ANCHOR).finditer(text):
+        start, stop = max(0, anchor.start() - 160), anchor.end() + 160
+        if stretches and start <= stretches[-1][1]:
+            stretches[-1][1] = stop
+        else:
+            stretches.append([start, stop])
+    return "\n".join(text[start:stop] for start, stop in stretches)
+
+
+def mixtures(rng: random.Random, count: int) -> Iterator[str]:
+    """Words of patterns, of payloads and of neither, in odd cases, scripts and spaces."""
+    patterns = "|".join([ANCHOR, *(each for some in PATTERNS.values() for each in some)])
+    words = [*re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[wbd]", "|", patterns)), *"abcxyz019.:[{<|"]
+    changes: list[Callable[[str], str]] = [
+        str,
+        str,
+        str,
+        str.upper,
+        str.title,
+        " ".join,
+        lambda s: s.replace("o", "о"),
+    ]
+    for _ in range(count):
+        some = rng.choices(words, k=rng.randint(1, 12)) + rng.choices(TEXTS, k=rng.randint(0, 2))
+        rng.shuffle(some)
+        space = rng.choice(SPACES) if rng.random() < 0.5 else " "
+        yield space.join(rng.choice(changes)(each) for each in some)
+
+
+def test_flags_are_those_of_the_exact_patterns_whatever_the_text() -> None:
+    texts = [*TEXTS, *mixtures(random.Random(7), 1500)]
+    found = [steers(text) for text in texts]
+    assert found == [steers_by_exact_patterns_alone(text) for text in texts]
+    assert {name for names in found for name in names} == set(PATTERNS)
+    assert not all(found)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "loose"),
+    [
+        (r"a(?=[)(]| (?:b|\)))c", "ac"),
+        (r"(?<!\w)(?:a|(?<!x)b)(?!(?:c)d)", "(?:a|b)"),
+        (r"\ba{0,30}?[^.]{1,4}\b", "a*?[^.]+"),
+        (r"[\w-]\d", r"[\w\x{80}-\x{10FFFF}-][\d\x{80}-\x{10FFFF}]"),
+        (r"\(?!\)[(?!]", r"\(?!\)[(?!]"),
+    ],
+)
+def test_a_loosened_pattern_has_no_lookaround_and_no_bounds(pattern: str, loose: str) -> None:
+    assert loosened(pattern) == loose
+
+
+def test_a_sieve_says_which_of_its_patterns_a_text_may_hold() -> None:
+    sieve = Sieve(["a+", "b", "界"])
+    assert sieve.passes("xbya") == [0, 1]
+    assert sieve.passes("世界") == [2]
+    assert sieve.passes("xyz") == []
+    with pytest.raises(re2.error):
+        Sieve(["(?=a)"])
