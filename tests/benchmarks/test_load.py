@@ -1,0 +1,83 @@
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.load.rounds import ClosedLoop, Outcome, Schedule
+
+BENCHMARK = [sys.executable, "-m", "benchmarks.load"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+async def run_loop(ask: Any, schedule: Schedule) -> Outcome:
+    return await ClosedLoop(ask, schedule, lambda: None).run()
+
+
+@pytest.mark.anyio
+async def test_a_judge_that_is_all_the_time_there_is_gives_littles_ideal() -> None:
+    async def ask(worker: int, number: int) -> str | None:
+        await asyncio.sleep(0.05)
+        return None
+
+    outcome = await run_loop(ask, Schedule(in_flight=8, stagger_s=0.05, window_s=0.2))
+    said: dict[str, Any] = outcome.summary(8)
+    assert 0.8 * 8 / 0.05 < said["groups_per_s"] <= 8 / 0.05
+    assert said["groups"] >= 8 * 4
+    assert said["answered"] >= said["groups"]
+
+
+@pytest.mark.anyio
+async def test_workers_start_spread_over_the_judges_delay() -> None:
+    loop = asyncio.get_running_loop()
+    began: dict[int, float] = {}
+
+    async def ask(worker: int, number: int) -> str | None:
+        began.setdefault(worker, loop.time())
+        await asyncio.sleep(0.08)
+        return None
+
+    await run_loop(ask, Schedule(in_flight=4, stagger_s=0.08, window_s=0, rounds=1))
+    starts = [began[worker] - began[0] for worker in range(4)]
+    assert starts == pytest.approx([0, 0.02, 0.04, 0.06], abs=0.015)
+
+
+@pytest.mark.anyio
+async def test_a_paced_worker_asks_no_sooner_than_its_pace() -> None:
+    async def ask(worker: int, number: int) -> str | None:
+        return None
+
+    outcome = await run_loop(ask, Schedule(1, stagger_s=0, window_s=0, rounds=4, pace_s=0.03))
+    assert outcome.worker_s >= 4 * 0.03
+
+
+@pytest.mark.anyio
+async def test_what_goes_wrong_is_counted_by_its_cause_and_is_no_throughput(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.load.rounds.PAUSE_AFTER_FAULT_S", 0.0)
+
+    async def ask(worker: int, number: int) -> str | None:
+        await asyncio.sleep(0.001)
+        return "503 busy" if number % 2 else None
+
+    outcome = await run_loop(ask, Schedule(1, stagger_s=0, window_s=0, rounds=4))
+    assert len(outcome.latencies) == 2
+    assert outcome.faults["503 busy"] >= 2
+
+
+@pytest.mark.benchmark
+def test_the_quick_run_measures_the_service_and_a_peer_without_a_failure(tmp_path: Path) -> None:
+    file = tmp_path / "load.json"
+    subprocess.run([*BENCHMARK, "--quick", "--json", str(file)], check=True, env=ENVIRONMENT)
+    rows = json.loads(file.read_bytes())["rows"]
+    assert {"podium", "plain FastAPI"} <= {row["what"] for row in rows}
+    for row in rows:
+        assert row["failures"] == {}
+        assert 0 < row["ideal_share"] <= 1.01
+        assert row["cpu_ms"] > 0
+        assert row["p99_added_ms"] >= row["p50_added_ms"] > 0
