@@ -11,14 +11,19 @@ cores all of them compete: what each used stands in the row, and a row where jud
 more than the ranker says so.
 """
 
+import signal
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.json import JSON
 
 from benchmarks.load.grid import Grid
 from benchmarks.load.report import line, show, write_json
 from benchmarks.load.row import Row
+from benchmarks.load.soak import Sample, Soak, found, said_so_far, samples, summary
 from benchmarks.machine import machine
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -39,6 +44,8 @@ def grid_command(
     json_file: JSONFile = None,
 ) -> None:
     """Measure the grid; a row is written as soon as it is there."""
+    # So that whoever ends this one ends the processes that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if context.invoked_subcommand:
         return
     if quick:
@@ -59,15 +66,44 @@ def grid_command(
 def measure(grid: Grid, json_file: Path | None) -> None:
     rows: list[Row] = []
     where = machine()
-    for found in grid.run():
-        if isinstance(found, str):
-            print(found, flush=True)
+    for each in grid.run():
+        if isinstance(each, str):
+            print(each, flush=True)
             continue
-        rows.append(found)
-        print(line(found), flush=True)
-        if json_file:
-            write_json(json_file, {"machine": where, "rows": rows})
+        rows.append(each)
+        print(line(each), flush=True)
+        keep(json_file, {"machine": where, "rows": rows})
     show(f"{where['date']}, {where['cpu']}, {where['cores']} cores", rows)
+
+
+@app.command("soak")
+def soak_command(
+    minutes: Annotated[float, typer.Option(help="How long.")] = 30.0,
+    warm_up_minutes: Annotated[float, typer.Option(help="Samples of it are not fitted.")] = 3.0,
+    in_flight: Annotated[int, typer.Option(help="Connections.")] = 64,
+    delay_s: Annotated[float, typer.Option(help="Seconds the judge takes.")] = 0.2,
+    rate: Annotated[float, typer.Option(help="Groups a second; 0: as many as it takes.")] = 50.0,
+    sample_s: Annotated[float, typer.Option(help="Seconds between samples.")] = 5.0,
+    workers: Annotated[int, typer.Option(help="Processes of the service.")] = 1,
+    json_file: JSONFile = None,
+) -> None:
+    """Watch memory under steady load. Exit status 1 if a group was not ranked."""
+    plan = Soak(minutes, warm_up_minutes, in_flight, delay_s, rate, sample_s, workers)
+    where, taken, every = machine(), list[Sample](), max(1, round(60 / sample_s))
+    for sample in samples(plan):
+        taken.append(sample)
+        if len(taken) % every == 0:
+            print(said_so_far(sample), flush=True)
+            keep(json_file, found(plan, taken, where))
+    keep(json_file, found(plan, taken, where))
+    print(JSON.from_data(summary(plan, taken)).text)
+    if taken[-1].failures:
+        raise typer.Exit(1)
+
+
+def keep(json_file: Path | None, figures: Mapping[str, Any]) -> None:
+    if json_file:
+        write_json(json_file, figures)
 
 
 def cell_of(text: str) -> tuple[int, float]:

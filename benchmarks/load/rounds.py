@@ -19,22 +19,25 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-# A server that refuses at once must not be asked thousands of times a second for it.
-PAUSE_AFTER_FAULT_S = 1.0
-
 # (worker, number of the question) -> what went wrong, if anything
 Ask = Callable[[int, int], Awaitable[str | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When to ask. `pace_s` is the least time from one question of a worker to its next."""
+    """When to ask.
+
+    Attributes:
+        pace_s: the least time from one question of a worker to its next.
+        pause_s: after a fault: who refuses at once must not be asked thousands of times a second.
+    """
 
     in_flight: int
     stagger_s: float
     window_s: float
     rounds: int = 3
     pace_s: float = 0.0
+    pause_s: float = 1.0
 
 
 @dataclass(slots=True)
@@ -124,7 +127,7 @@ class ClosedLoop:
         took = time.perf_counter() - began
         if fault is not None:
             self.outcome.faults[fault] += 1
-            await asyncio.sleep(PAUSE_AFTER_FAULT_S)
+            await asyncio.sleep(self._schedule.pause_s)
             return None
         self.outcome.answered += not self._cold
         if took < self._schedule.pace_s:
