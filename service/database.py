@@ -1,7 +1,7 @@
 """The store's statements, synchronous: rows in, rows out, in SQLite or PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,6 +16,7 @@ _DRIVERS = {
 }
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 class Database:
@@ -103,6 +104,11 @@ class Database:
                 str(table.name): connection.execute(sa.delete(table).where(rule)).rowcount
                 for table, rule in doomed.items()
             }
+
+    def transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        """What `work` returns; committed unless it raises."""
+        with self._engine.begin() as connection:
+            return work(connection)
 
     def ping(self) -> None:
         with self._engine.connect() as connection:

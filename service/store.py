@@ -180,6 +180,14 @@ class SQLStore:
         before = time.time() - older_than_s
         return await self._in_thread(lambda: self._database.prune(before))
 
+    async def transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        """What `work`, in a thread, returns of the database; committed unless it raises.
+
+        Raises:
+            StoreUnavailable: If the database does not take it.
+        """
+        return await self._in_thread(lambda: self._database.transaction(work))
+
     async def ping(self) -> None:
         """Raises StoreUnavailable unless the database answers and writes are taken."""
         if self.writer.closed:

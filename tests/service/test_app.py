@@ -475,7 +475,7 @@ async def test_the_wire_is_described_at_openapi_json(http: httpx.AsyncClient) ->
     described = (await http.get("/openapi.json")).json()
     assert set(described["paths"]) == {
         "/livez", "/readyz", "/metrics", "/rank", "/rank/batch", "/rankings/{ranking_id}",
-        "/judges",
+        "/judges", "/keys",
     }  # fmt: skip
     assert "RankRequest" in described["components"]["schemas"]
 
@@ -558,7 +558,7 @@ async def test_a_bug_is_a_500_that_tells_nothing_but_the_request_id(
     tmp_path: Path, logged: list[MutableMapping[str, Any]]
 ) -> None:
     async with service(tmp_path) as opened:
-        broken = Service(cast(Ranker, BrokenRanker()), opened.store, Metrics())
+        broken = Service(cast(Ranker, BrokenRanker()), opened.store, opened.ledger, Metrics())
         async with client(broken) as http:
             answer = await http.post("/rank", json=group("5", "6"))
             batch = await http.post("/rank/batch", json={"groups": [group("5", "6"), 7]})
