@@ -11,21 +11,12 @@ from typing import Any, ClassVar, Protocol
 import sqlalchemy as sa
 
 from service import quotas
-from service.caller import Period
+from service.caller import Hold
 from service.database import Database
 from service.quotas import Bucket, Spending, Window
 from service.tables import BUCKETS, SPENDING, WINDOWS
 
 _ROW: dict[sa.Table, type[Any]] = {WINDOWS: Window, BUCKETS: Bucket, SPENDING: Spending}
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """An account with a spend limit: a key's, or a judge's."""
-
-    account: str
-    limit_usd: float
-    per: Period
 
 
 @dataclass(slots=True)

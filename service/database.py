@@ -1,9 +1,9 @@
 """The store's statements, synchronous: rows in, rows out, in SQLite or PostgreSQL."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,6 +20,7 @@ _DRIVERS = {
 }
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 class CommitUnsure(sa.exc.SQLAlchemyError):
@@ -137,6 +138,11 @@ class Database:
                 str(table.name): connection.execute(sa.delete(table).where(rule)).rowcount
                 for table, rule in doomed.items()
             }
+
+    def transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        """What `work` returns; committed unless it raises."""
+        with self.writing() as connection:
+            return work(connection)
 
     def ping(self) -> None:
         with self.reading() as connection:

@@ -13,8 +13,9 @@ from time import monotonic
 import structlog
 
 from service import quotas
-from service.accounts import Accounts, Count, GiveBack, Hold, Operation, Reserve, Settle, Take
+from service.accounts import Accounts, Count, GiveBack, Operation, Reserve, Settle, Take
 from service.batched import Batched
+from service.caller import Hold
 from service.database import CommitUnsure
 from service.errors import StoreUnavailable
 from service.in_thread import InThread

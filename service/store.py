@@ -6,13 +6,14 @@ The database is spoken to in threads: a group costs two hand-overs, a read and a
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
+import sqlalchemy as sa
 
 from service.accounts import Accounts
 from service.database import Database
@@ -28,6 +29,8 @@ from service.verdict import Verdict
 from service.writer import Write, Writer
 
 _THREADS = 8
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,14 @@ class SQLStore:
         """Delete what is older, and the texts that nothing shows any more; counts by table."""
         before = time.time() - older_than_s
         return await self._in_thread(lambda: self._database.prune(before))
+
+    async def transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        """What `work`, in a thread, returns of the database; committed unless it raises.
+
+        Raises:
+            StoreUnavailable: If the database does not take it.
+        """
+        return await self._in_thread(lambda: self._database.transaction(work))
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless the database answers and writes are taken."""

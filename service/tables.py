@@ -78,3 +78,17 @@ SPENDING = sa.Table(
     sa.Column("reserved", sa.BigInteger, nullable=False),
     sa.Column("settled", sa.BigInteger, nullable=False),
 )  # fmt: skip
+
+# API keys, without their secrets. Revoked ones stay: a store that ever had a key is guarded.
+API_KEYS = sa.Table(
+    "api_keys", METADATA,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("secret_sha256", sa.LargeBinary(32), nullable=False),
+    sa.Column("scopes", sa.Text, nullable=False),
+    sa.Column("requests_per_minute", sa.Integer),
+    sa.Column("spend_usd", sa.Float),
+    sa.Column("spend_per", sa.String(8)),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("revoked_at", sa.Float),
+)  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service import quotas
-from service.accounts import Hold
+from service.caller import Hold
 from service.errors import StoreUnavailable
 from service.ledger import Spent
 from service.quotas import Bucket, Spending, Window
