@@ -21,21 +21,23 @@ log = structlog.get_logger(__name__)
 @dataclass(slots=True, eq=False)
 class Write:
     """Rows that must be committed together: a call's, of one pass, or a ranking's (None), which
-    rests on the calls of some keys."""
+    rests on the calls of some keys; or the end of a claim."""
 
     rows: Rows
     key: str
     pass_index: int | None
     rests_on: tuple[str, ...] = ()
+    releases: bool = False
     done: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
 
 class Writer:
-    """Takes writes at once and commits them in turn; `insert` raises StoreUnavailable."""
+    """Takes writes at once and commits them in turn; `insert`, which is given rows and the keys
+    whose claims end with them, raises StoreUnavailable."""
 
-    def __init__(self, insert: Callable[[Rows], Awaitable[None]]) -> None:
+    def __init__(self, insert: Callable[[Rows, list[str]], Awaitable[None]]) -> None:
         self._insert = insert
         self._queue: asyncio.Queue[Write | None] = asyncio.Queue()
         self._lost: set[tuple[str, int]] = set()  # passes by key, whose calls could not be written
@@ -77,7 +79,7 @@ class Writer:
         kept = [write for write in writes if write not in orphans]
         failure: StoreUnavailable | None = None
         try:
-            await self._insert(_together(kept))
+            await self._insert(_together(kept), [each.key for each in kept if each.releases])
             self._lost -= calls
         except StoreUnavailable as error:
             failure = error
