@@ -36,8 +36,8 @@ class Claims:
         in_thread: InThread,
         writer: Writer,
         *,
-        beat_s: float = 2.0,
-        dead_after_s: float = 10.0,
+        beat_s: float,
+        dead_after_s: float,
     ) -> None:
         self._rows = rows
         self._in_thread = in_thread

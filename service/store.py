@@ -76,7 +76,9 @@ class Store(Protocol):
 class SQLStore:
     """A store in SQLite or PostgreSQL; open it with `open_store`."""
 
-    def __init__(self, database: Database, threads: Executor) -> None:
+    def __init__(
+        self, database: Database, threads: Executor, beat_s: float, dead_after_s: float
+    ) -> None:
         self._database = database
         self._in_thread = InThread(threads)
         self.ledger = Ledger(Accounts(database), self._in_thread)
@@ -89,7 +91,9 @@ class SQLStore:
                 claim_rows.release(connection, released)
 
         self.writer = Writer(lambda *write: self._in_thread(lambda: commit(*write)))
-        self.claims = Claims(claim_rows, self._in_thread, self.writer)
+        self.claims = Claims(
+            claim_rows, self._in_thread, self.writer, beat_s=beat_s, dead_after_s=dead_after_s
+        )
 
     async def verdicts(self, key: str) -> Recalled:
         """The verdicts at hand for a content key, and how they were used before."""
@@ -211,15 +215,22 @@ class SQLStore:
 
 
 @asynccontextmanager
-async def open_store(url: str) -> AsyncIterator[SQLStore]:
+async def open_store(
+    url: str, *, beat_s: float = 2.0, dead_after_s: float = 10.0
+) -> AsyncIterator[SQLStore]:
     """Open (and make, if need be) the store at a database URL, and close it with all written.
+
+    Args:
+        url: the database's.
+        beat_s: how often this process tells the others that it lives.
+        dead_after_s: the silence after which another process counts as dead.
 
     Raises:
         ConfigError: If the URL is none, or the database cannot be opened.
     """
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="store") as threads:
         database = await asyncio.get_running_loop().run_in_executor(threads, Database, url)
-        store = SQLStore(database, threads)
+        store = SQLStore(database, threads, beat_s, dead_after_s)
         writer = asyncio.create_task(store.writer.run())
         try:
             yield store
