@@ -147,24 +147,29 @@ class Judging:
     async def _verdicts(self, question: Question) -> tuple[Verdicts, JudgeNoise | None]:
         """All verdicts that the method wants, those at hand included, and what it assumed."""
         recalled = await self._store.verdicts(question.key)
-        verdicts, config, method = dict(recalled.verdicts), question.config, question.method
-        situation = _situation(question, None)
-        known = recalled.noise
-        if not recalled.complete:
-            known = await self._background.noise(question.judge_key, method.shown(situation))
-        if (known is None or not known.groups) and config.noise_sd is not None:
-            known = configured(config.noise_sd)
+        if recalled.complete:
+            return dict(recalled.verdicts), _known(question, recalled.noise)
+        async with self._store.claimed(question.key):
+            return await self._asked(question)
+
+    async def _asked(self, question: Question) -> tuple[Verdicts, JudgeNoise | None]:
+        """The same, asked for as far as it is not there; nobody else asks meanwhile."""
+        recalled = await self._store.verdicts(question.key)  # perhaps somebody just did
+        verdicts, method = dict(recalled.verdicts), question.method
+        if recalled.complete:
+            return verdicts, _known(question, recalled.noise)
+        length = method.shown(_situation(question, None))
+        known = _known(question, await self._background.noise(question.judge_key, length))
         situation = _situation(question, known)
-        budget = Budget(config.budget, recalled.calls, recalled.tokens)
+        budget = Budget(question.config.budget, recalled.calls, recalled.tokens)
         asking = Asking(question, verdicts, budget, self._store, self._metrics)
-        if not recalled.complete:
-            await question.judge.admit(question.caller)
-            try:
-                await self._ask_all(question, asking, situation, verdicts)
-            except PodiumError:
-                await self._store.flush()  # what was paid counts when the group is asked again
-                raise
-            self._remember(question, situation.with_verdicts(verdicts, 0))
+        await question.judge.admit(question.caller)
+        try:
+            await self._ask_all(question, asking, situation, verdicts)
+        except PodiumError:
+            await self._store.flush()  # what was paid counts when the group is asked again
+            raise
+        self._remember(question, situation.with_verdicts(verdicts, 0))
         return verdicts, known
 
     async def _ask_all(
@@ -195,6 +200,14 @@ class Judging:
 def _system(config: LLMJudge, form: str, rubric: str | None, marked: bool) -> str:
     mark = DATAMARK if marked else None
     return prompts.system_text(form, rubric or config.rubric, view=config.view, mark=mark)
+
+
+def _known(question: Question, noise: JudgeNoise | None) -> JudgeNoise | None:
+    """What is assumed of a judge: what was learnt, or else what is configured."""
+    configured_sd = question.config.noise_sd
+    if (noise is None or not noise.groups) and configured_sd is not None:
+        return configured(configured_sd)
+    return noise
 
 
 def _situation(question: Question, noise: JudgeNoise | None) -> Situation:
