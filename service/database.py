@@ -9,7 +9,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from service.errors import ConfigError
 from service.tables import BLOBS, CALL_BLOBS, CALLS, JUDGED, METADATA, RANKINGS
 
-_SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000")
+# Larger pages than usual, of a new file: texts are long, and each page is a write of its own.
+_SQLITE_PRAGMAS = (
+    "page_size=16384",
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    "busy_timeout=10000",
+)
 _DRIVERS = {
     "postgres:": "postgresql+psycopg:",
     "postgresql:": "postgresql+psycopg:",
