@@ -28,7 +28,7 @@ import typer
 from benchmarks.learning_plot import draw
 from benchmarks.learning_report import Record, by_arm, show, summarise
 from benchmarks.learning_run import ARMS, Setup, run_once
-from benchmarks.service import cpu_model
+from benchmarks.machine import cpu_model
 from trainer_client.cli import silence_libraries
 
 MODEL = ".models/smollm2-135m-instruct"

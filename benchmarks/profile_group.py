@@ -3,7 +3,7 @@
     python -m benchmarks.profile_group [--groups 400] [--kb 95] [--in-flight 16] [--profile]
 
 A scripted judge answers at once over loopback; the store is SQLite. Parsing, validating, ranking,
-writing and the answer's JSON are all in it; the HTTP server in front is not (`benchmarks.service`
+writing and the answer's JSON are all in it; the HTTP server in front is not (`benchmarks.load`
 has it). `--profile` prints where the event loop's thread spends it, at cProfile's surcharge.
 """
 
@@ -20,7 +20,8 @@ import typer
 from starlette.requests import Request
 from starlette.types import Message
 
-from benchmarks.service import JUDGES, judge_server, templates
+from benchmarks.load.connection import templates
+from benchmarks.processes import JUDGES, judge_server
 from service.app import Service
 from service.body import read_json, validated
 from service.schemas import MAX_BODY_BYTES, RankRequest
@@ -39,8 +40,8 @@ def main(
     """Print CPU ms per group: the least of the repeats, and all of them."""
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     loop_factory = event_loop_factory()
-    with judge_server(0.0) as url, asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(measure(url, groups, kb * 1000, in_flight, repeats, profile=profile))
+    with judge_server(0.0) as judge, asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(measure(judge.url, groups, kb * 1000, in_flight, repeats, profile=profile))
 
 
 async def measure(

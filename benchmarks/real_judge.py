@@ -27,8 +27,8 @@ from rich.table import Table
 from benchmarks.content import real_groups
 from benchmarks.groups import CONVERTERS
 from benchmarks.kept_calls import answered
+from benchmarks.machine import machine
 from benchmarks.readings import EQUAL_TOKENS, WAYS, Answer, Reading, read
-from benchmarks.service import machine
 from service.cards.asking import Asked, ask_all
 from service.cards.intervals import Bootstrap, Measure
 from service.errors import VerdictInvalid, VerdictTruncated

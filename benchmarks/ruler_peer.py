@@ -1,13 +1,14 @@
-"""Time RULER (openpipe-art's `ruler_score_group`) on groups in Podium's wire form.
+"""RULER (openpipe-art's `ruler_score_group`) in the closed loop of `benchmarks.load`.
 
-Imports nothing of Podium; runs in an environment of its own (`pip install openpipe-art litellm`):
+Imports nothing of Podium; runs in an environment of its own (`pip install openpipe-art litellm`),
+from the root of the repository:
 
-    python benchmarks/ruler_peer.py --groups FILE.jsonl --judge-url http://127.0.0.1:PORT/v1 \
-        --in-flight 64 --num-groups 500
+    python -m benchmarks.ruler_peer --groups FILE.jsonl --judge-url http://127.0.0.1:PORT/v1 \
+        --in-flight 64 --stagger-s 1
 
-Ranks the groups of the file in process, round and round if it holds too few, and prints one JSON
-line. ART's own objects are built before the clock starts, as a trainer on ART would already hold
-them; `cpu_s` counts all threads of this process; `rss_mb` is the peak and includes the groups.
+Ranks the groups of the file in process, round and round, and prints JSON lines: one when all
+workers are warm, then the outcome. ART's own objects are built before, as a trainer on ART would
+already hold them.
 """
 
 import argparse
@@ -15,30 +16,30 @@ import asyncio
 import contextlib
 import importlib
 import json
-import math
 import os
 import platform
-import resource
 import sys
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from benchmarks.load.rounds import Ask, ClosedLoop, Schedule
 
 # Without this litellm fetches its price list from the network when imported.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 # ART has no types: importing it by name keeps the rest of this file checked.
 art: Any = importlib.import_module("art")
 ruler: Any = importlib.import_module("art.rewards.ruler")
+openai: Any = importlib.import_module("openai")
 
 DISTRIBUTIONS = ("openpipe-art", "litellm", "openai", "aiohttp")
 
 
-def load_groups(path: Path, num: int) -> list[Any]:
-    """Read the first `num` groups of a JSON-lines file as ART trajectory groups."""
+def load_groups(path: Path) -> list[Any]:
+    """Read a JSON-lines file of groups as ART trajectory groups."""
     with path.open(encoding="utf-8") as lines:
-        wires = [json.loads(line) for line, _ in zip(lines, range(num), strict=False)]
+        wires = [json.loads(line) for line in lines]
     if not wires:
         raise ValueError(f"no groups in {path}")
     return [
@@ -52,77 +53,46 @@ def load_groups(path: Path, num: int) -> list[Any]:
     ]
 
 
-async def rank_all(
-    groups: Sequence[Any], *, num_groups: int, in_flight: int, params: dict[str, object]
-) -> list[float]:
-    """Rank `num_groups` groups with `in_flight` of them at a time; return seconds per group."""
-    indexes = iter(range(num_groups))
-    seconds: list[float] = []
+def asker(groups: Sequence[Any], judge_url: str) -> Ask:
+    params: dict[str, object] = {"api_base": judge_url, "api_key": "none"}
 
-    async def worker() -> None:
-        for index in indexes:
-            start = time.perf_counter()
+    async def ask(worker: int, number: int) -> str | None:
+        group = groups[number % len(groups)]
+        try:
             await ruler.ruler_score_group(
-                groups[index % len(groups)],
-                judge_model="openai/scripted",
-                extra_litellm_params=params,
+                group, judge_model="openai/scripted", extra_litellm_params=params
             )
-            seconds.append(time.perf_counter() - start)
+        except openai.OpenAIError as error:  # litellm's own errors are of it, too
+            return f"{type(error).__name__}: {str(error)[:120]}"
+        return None
 
-    await asyncio.gather(*(worker() for _ in range(in_flight)))
-    return seconds
-
-
-def percentile_ms(seconds: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile in milliseconds."""
-    ordered = sorted(seconds)
-    return 1000 * ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+    return ask
 
 
-async def measure(args: argparse.Namespace) -> dict[str, object]:
-    """Warm up, rank, and return the numbers."""
-    groups = load_groups(args.groups, args.num_groups)
-    params: dict[str, object] = {"api_base": args.judge_url, "api_key": "none"}
-    await rank_all(groups, num_groups=args.warm_up, in_flight=args.in_flight, params=params)
-    wall, cpu = time.perf_counter(), time.process_time()
-    seconds = await rank_all(
-        groups, num_groups=args.num_groups, in_flight=args.in_flight, params=params
-    )
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return {
-        "groups": len(seconds),
-        "in_flight": args.in_flight,
-        "wall_s": round(wall, 3),
-        "cpu_s": round(cpu, 3),
-        "cpu_ms_per_group": round(1000 * cpu / len(seconds), 3),
-        "p50_ms": round(percentile_ms(seconds, 0.50), 2),
-        "p99_ms": round(percentile_ms(seconds, 0.99), 2),
-        "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-        "groups_per_s": round(len(seconds) / wall, 2),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in DISTRIBUTIONS},
-    }
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, is {number}")
-    return number
+async def measure(args: argparse.Namespace, out: TextIO) -> None:
+    ask = asker(load_groups(args.groups), args.judge_url)
+    schedule = Schedule(args.in_flight, args.stagger_s, args.window_s, args.rounds)
+    loop = ClosedLoop(ask, schedule, lambda: print('{"warm": true}', file=out, flush=True))
+    outcome = await loop.run()
+    versions = {"python": platform.python_version()}
+    versions |= {name: version(name) for name in DISTRIBUTIONS}
+    said = outcome.summary(args.in_flight) | {"versions": versions}
+    print(json.dumps(said), file=out, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time openpipe-art's RULER on a file of groups.")
     parser.add_argument("--groups", type=Path, required=True, help="JSON lines in Podium's form")
     parser.add_argument("--judge-url", required=True, help="for example http://127.0.0.1:9000/v1")
-    parser.add_argument("--in-flight", type=positive, default=1)
-    parser.add_argument("--num-groups", type=positive, required=True)
-    parser.add_argument("--warm-up", type=positive, default=8, help="groups ranked off the clock")
+    parser.add_argument("--in-flight", type=int, default=1)
+    parser.add_argument("--stagger-s", type=float, default=0.0, help="workers start spread over it")
+    parser.add_argument("--window-s", type=float, default=8.0, help="the least time to count")
+    parser.add_argument("--rounds", type=int, default=3, help="the fewest rounds a worker")
     args = parser.parse_args()
+    out = sys.stdout
     # RULER and litellm write their notices to standard output.
     with contextlib.redirect_stdout(sys.stderr):
-        numbers = asyncio.run(measure(args))
-    print(json.dumps(numbers))
+        asyncio.run(measure(args, out))
 
 
 if __name__ == "__main__":

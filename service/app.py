@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service import __version__
+from service.access import count_request, key_shown
 from service.batch import rank_all
 from service.body import read_json, validated
 from service.errors import (
@@ -22,6 +23,7 @@ from service.errors import (
     NotFound,
     PodiumError,
 )
+from service.keyring import Keyring, read_keys
 from service.metrics import Metrics
 from service.middleware import RequestContext, RequireKey, problem_response
 from service.openapi import described, json_body, problem_answers
@@ -51,17 +53,17 @@ class Service:
 
 
 def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
-    """Build the app. Without `api_keys` everybody who reaches it may use it."""
+    """Build the app. Without `api_keys` and keys in the store, whoever reaches it may use it."""
     app = FastAPI(title="Podium", version=__version__, docs_url=None, redoc_url=None)
     app.include_router(_probes(service))
     app.include_router(_rankings(service))
+    app.include_router(_keys(service))
     app.openapi = lambda: described(app)  # type: ignore[method-assign]
     app.add_exception_handler(PodiumError, _answer_podium_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
-    if api_keys:
-        app.add_middleware(RequireKey, keys=api_keys)
-    app.add_middleware(RequestContext, metrics=service.metrics)
+    app.add_middleware(RequireKey, keyring=Keyring(service.store, api_keys))
+    app.add_middleware(RequestContext, metrics=service.metrics, draining=lambda: service.draining)
     return app
 
 
@@ -90,8 +92,8 @@ def _probes(service: Service) -> APIRouter:
 
 
 def _rankings(service: Service) -> APIRouter:
-    router = APIRouter(responses=problem_answers(401))
-    refusals = problem_answers(400, 413, 415, 422)
+    router = APIRouter(responses=problem_answers(401, 403))
+    refusals = problem_answers(400, 413, 415, 422, 429)
 
     @router.post(
         "/rank",
@@ -101,8 +103,11 @@ def _rankings(service: Service) -> APIRouter:
     )
     async def rank(request: Request) -> Response:
         """Rank one group: rewards in the order of its trajectories, or one typed problem."""
+        await count_request(request.state.key, service.store.ledger)
         group = validated(RankRequest, await read_json(request, MAX_BODY_BYTES))
-        ranking = await _unless_gone(request, service.ranker.rank(group))
+        ranking = await _unless_gone(
+            request, service.ranker.rank(group, caller=request.state.caller)
+        )
         return Response(ranking.model_dump_json(), media_type="application/json")
 
     @router.post(
@@ -114,7 +119,9 @@ def _rankings(service: Service) -> APIRouter:
     async def rank_batch(request: Request) -> StreamingResponse:
         """Rank many groups: one line each, as it finishes. A bad group fails its own line only."""
         batch = validated(BatchRequest, await read_json(request, MAX_BATCH_BODY_BYTES))
-        lines = rank_all(service.ranker, batch, request.state.request_id)
+        lines = rank_all(
+            service.ranker, batch, request.state.request_id, request.state.key, service.store.ledger
+        )
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     @router.get("/rankings/{ranking_id}", responses=problem_answers(404, 503))
@@ -131,6 +138,17 @@ def _rankings(service: Service) -> APIRouter:
     async def judges() -> dict[str, Any]:
         """The judges configured, without secrets, and whether each one answers now."""
         return {"judges": await service.ranker.judges.report()}
+
+    return router
+
+
+def _keys(service: Service) -> APIRouter:
+    router = APIRouter(responses=problem_answers(401, 403))
+
+    @router.get("/keys", responses=problem_answers(503))
+    async def keys() -> dict[str, Any]:
+        """The API keys ever made, without their secrets."""
+        return {"keys": [key_shown(key) for key in await read_keys(service.store)]}
 
     return router
 

@@ -149,7 +149,7 @@ class Asking:
             prompt = self._prompt(order, context, reply_tokens)
             try:
                 self._verdicts[index] = await question.judge.ask(
-                    prompt, reply_tokens, keep, self._budget
+                    prompt, reply_tokens, keep, self._budget, question.caller
                 )
             except BudgetExhausted:
                 return False

@@ -5,19 +5,32 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from service import middleware
+from service.access import ANYONE, APIKey, Ledger, count_request
 from service.body import validated
+from service.caller import Caller
 from service.deadline import Deadline
 from service.errors import PodiumError
 from service.ranking import Ranker
 from service.schemas import MAX_ID_CHARS, BatchLine, BatchRequest, Problem, RankRequest
 
 
-async def rank_all(ranker: Ranker, batch: BatchRequest, request_id: str) -> AsyncIterator[bytes]:
+async def rank_all(
+    ranker: Ranker, batch: BatchRequest, request_id: str, key: APIKey, ledger: Ledger
+) -> AsyncIterator[bytes]:
     """NDJSON lines, in the order of finishing; what is left is cancelled with the caller."""
     arrived = asyncio.get_running_loop().time()
     tasks = [
         asyncio.create_task(
-            rank_line(ranker, index, group, batch.deadline_s, request_id, arrived=arrived)
+            rank_line(
+                ranker,
+                index,
+                group,
+                batch.deadline_s,
+                request_id,
+                arrived=arrived,
+                key=key,
+                ledger=ledger,
+            )
         )
         for index, group in enumerate(batch.groups)
     ]
@@ -38,21 +51,26 @@ async def rank_line(
     request_id: str | None = None,
     *,
     arrived: float | None = None,
+    key: APIKey = ANYONE,
+    ledger: Ledger | None = None,
 ) -> BatchLine:
     """Rank the group with this index.
 
     Args:
         deadline_s: holds if the group has none of its own.
         arrived: when the deadline began, on the event loop's clock; now by default.
+        key, ledger: whose group it is, and where it is counted; nobody's by default.
     """
     try:
+        if ledger is not None:
+            await count_request(key, ledger)
         request = validated(RankRequest, group)
         if deadline_s is not None and "deadline_s" not in request.model_fields_set:
             request.deadline_s = deadline_s
         start = asyncio.get_running_loop().time() if arrived is None else arrived
-        ranking = await ranker.rank(
-            request, Deadline(start + request.deadline_s, request.deadline_s)
-        )
+        deadline = Deadline(start + request.deadline_s, request.deadline_s)
+        caller = Caller(key=key.id, spend_limit=key.spend_limit, patient=True)
+        ranking = await ranker.rank(request, deadline, caller)
     except PodiumError as error:
         return failed_line(index, group, error, request_id)
     except Exception as error:  # noqa: BLE001 - a bug, too, fails its own line only

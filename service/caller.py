@@ -1,21 +1,35 @@
 """Who asks for a ranking, and what has been spent on it so far: money, tokens, time."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import inf
 from time import perf_counter
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from service.schemas import Usage
 
 Period = Literal["day", "month", "total"]
 
 
-@dataclass(frozen=True, slots=True)
-class SpendLimit:
-    """At most so many US dollars in a period (UTC days and months; total: for ever)."""
+class SpendLimit(BaseModel):
+    """At most so many US dollars in a period."""
 
-    usd: float
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    usd: Annotated[FiniteFloat, Field(gt=0)]
+    per: Period = Field(default="day", description="UTC day or month, or total: for ever")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An account whose spending is bounded: a key's, or a judge's."""
+
+    account: str
+    limit_usd: float
     per: Period
 
 
@@ -73,11 +87,15 @@ class Caller:
     Attributes:
         key: the id of the API key that asks; "" where no key is needed, or the environment's.
         spend_limit: of that key.
+        ends_at: its deadline, on the event loop's clock.
+        patient: whether it rather waits for room in a full line than be refused.
         usage: what was spent.
         timing: where the time went.
     """
 
     key: str = ""
     spend_limit: SpendLimit | None = None
-    usage: Usage = field(default_factory=Usage)
-    timing: Timing = field(default_factory=Timing)
+    ends_at: float = inf
+    patient: bool = False
+    usage: Usage = dataclasses.field(default_factory=Usage)
+    timing: Timing = dataclasses.field(default_factory=Timing)

@@ -23,6 +23,7 @@ from service.commands import (
 )
 from service.commands.calibrate import calibrate_command
 from service.commands.compare import compare_command
+from service.commands.keys import keys_app
 from service.commands.rubric import suggest_command
 from service.errors import NotFound, PodiumError
 from service.groups_file import read_groups
@@ -47,6 +48,7 @@ store_app = typer.Typer(help="Care for the store.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
 rubric_app = typer.Typer(help="Write rubrics.", no_args_is_help=True)
 app.add_typer(rubric_app, name="rubric")
+app.add_typer(keys_app, name="keys")
 app.command("calibrate")(calibrate_command)
 app.command("compare")(compare_command)
 rubric_app.command("suggest")(suggest_command)

@@ -1,7 +1,9 @@
 """The store's statements, synchronous: rows in, rows out, in SQLite or PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from threading import Lock
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -11,17 +13,24 @@ from service.tables import BLOBS, CALL_BLOBS, CALLS, JUDGED, METADATA, RANKINGS
 
 # Larger pages than usual, of a new file: texts are long, and each page is a write of its own.
 _SQLITE_PRAGMAS = (
+    "busy_timeout=10000",
     "page_size=16384",
     "journal_mode=WAL",
     "synchronous=NORMAL",
-    "busy_timeout=10000",
 )
+_MAKING_TABLES = 0x706F6469756D  # the advisory lock of those who start on an empty PostgreSQL
+_PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 20_000}  # s, ms; with a PostgreSQL server
 _DRIVERS = {
     "postgres:": "postgresql+psycopg:",
     "postgresql:": "postgresql+psycopg:",
 }
 
 Row = dict[str, Any]
+T = TypeVar("T")
+
+
+class CommitUnsure(sa.exc.SQLAlchemyError):
+    """A commit failed, and may have gone through nevertheless."""
 
 
 class Database:
@@ -33,17 +42,26 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
+        self.is_postgres = self._engine.dialect.name == "postgresql"
+        # The threads of one process queue here; those of others poll SQLite's own lock.
+        self._turn = nullcontext() if self.is_postgres else Lock()
         try:
-            METADATA.create_all(self._engine)
+            self._make_tables()
         except (sa.exc.SQLAlchemyError, OSError) as error:
             self.close()
             shown = self._engine.url.render_as_string(hide_password=True)
             raise ConfigError(f"the store {shown} cannot be opened: {one_line(error)}") from error
-        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        self._insert = {
+        dialect = postgresql if self.is_postgres else sqlite
+        self.insert_missing = {
             table: dialect.insert(table).on_conflict_do_nothing()
             for table in METADATA.sorted_tables
         }
+        # Seconds since the epoch by the one clock that all processes share.
+        self.clock: sa.ColumnElement[float] = (
+            sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
+            if self.is_postgres
+            else (sa.func.julianday("now", type_=sa.Double) - sa.literal(2440587.5)) * 86400.0
+        )
         self._verdicts = (
             sa.select(CALLS.c.pass_index, CALLS.c.verdict, CALLS.c.usage)
             .where(CALLS.c.key == sa.bindparam("key"))
@@ -51,19 +69,36 @@ class Database:
         )
         self._judged = sa.select(JUDGED.c.noise).where(JUDGED.c.key == sa.bindparam("key"))
 
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction that may read before it writes: in SQLite nobody else writes meanwhile.
+
+        Raises:
+            CommitUnsure: If the commit failed; anything else that is raised has left no trace.
+        """
+        with self._turn, self._engine.connect() as connection:
+            if not self.is_postgres:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            try:
+                connection.commit()
+            except sa.exc.SQLAlchemyError as error:
+                raise CommitUnsure(one_line(error)) from error
+
     def insert(self, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
         """Insert all in one transaction; rows whose key is there already are left as they are."""
-        with self._engine.begin() as connection:
+        with self.writing() as connection:
             for table, some in rows.items():
-                connection.execute(self._insert[table], some)
+                connection.execute(self.insert_missing[table], some)
 
     def verdicts(self, key: str) -> tuple[list[Any], sa.Row[Any] | None]:
         """Question, verdict and usage of every call for a content key, newest first, and the row of
         `JUDGED` if all verdicts that were wanted are there."""
-        with self._engine.connect() as connection:
+        with self.reading() as connection:
+            # In this order: who is judged to the end, has had all calls written before.
+            judged = connection.execute(self._judged, {"key": key}).one_or_none()
             rows = connection.execute(self._verdicts, {"key": key}).all()
-            judged = connection.execute(self._judged, {"key": key}).one_or_none() if rows else None
-        return list(rows), judged
+        return list(rows), judged if rows else None
 
     def past_groups(self, judge_key: str, limit: int, *, tells_noise: bool) -> list[bytes]:
         """What the most recent groups told about a judge, oldest first; of those that tell its
@@ -74,17 +109,17 @@ class Database:
             .order_by(JUDGED.c.created_at.desc())
             .limit(limit)
         )
-        with self._engine.connect() as connection:
+        with self.reading() as connection:
             return [row.past for row in connection.execute(query)][::-1]
 
     def ranking(self, ranking_id: str) -> sa.Row[Any] | None:
-        with self._engine.connect() as connection:
+        with self.reading() as connection:
             query = sa.select(RANKINGS).where(RANKINGS.c.id == ranking_id)
             return connection.execute(query).one_or_none()
 
     def calls(self, key: str) -> tuple[Sequence[sa.Row[Any]], dict[bytes, bytes]]:
         """The calls for a content key, oldest first, and the blobs that they show, by hash."""
-        with self._engine.connect() as connection:
+        with self.reading() as connection:
             query = sa.select(CALLS).where(CALLS.c.key == key).order_by(CALLS.c.created_at)
             rows = connection.execute(query).all()
             shown = sa.select(CALL_BLOBS.c.hash).where(
@@ -104,18 +139,34 @@ class Database:
             CALL_BLOBS: CALL_BLOBS.c.call_id.not_in(sa.select(CALLS.c.id)),
             BLOBS: BLOBS.c.hash.not_in(sa.select(CALL_BLOBS.c.hash)),
         }
-        with self._engine.begin() as connection:
+        with self.writing() as connection:
             return {
                 str(table.name): connection.execute(sa.delete(table).where(rule)).rowcount
                 for table, rule in doomed.items()
             }
 
+    def transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        """What `work` returns; committed unless it raises."""
+        with self.writing() as connection:
+            return work(connection)
+
     def ping(self) -> None:
-        with self._engine.connect() as connection:
+        with self.reading() as connection:
             connection.execute(sa.select(1))
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def reading(self) -> sa.Connection:
+        """A connection to use as a context."""
+        return self._engine.connect()
+
+    def _make_tables(self) -> None:
+        """Make what is missing; several processes may start on an empty database at once."""
+        with self.writing() as connection:
+            if self.is_postgres:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING_TABLES)))
+            METADATA.create_all(connection)
 
 
 def open_engine(url: str) -> sa.Engine:
@@ -130,14 +181,22 @@ def open_engine(url: str) -> sa.Engine:
         if url.startswith(plain):
             url = driver + url.removeprefix(plain)
     try:
-        engine = sa.create_engine(url, pool_size=16)
+        engine = _engine(sa.make_url(url))
     except (sa.exc.SQLAlchemyError, ImportError, ValueError, TypeError) as error:
         raise ConfigError(
             "the store's URL must be a file's path, sqlite:///FILE or postgresql://HOST/NAME: "
             f"{one_line(error)}"
         ) from error
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _set_pragmas)
+    return engine
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() == "postgresql":
+        patience = {key: value for key, value in _PATIENCE.items() if key not in url.query}
+        return sa.create_engine(url, pool_size=16, pool_pre_ping=True, connect_args=patience)
+    # In autocommit, that is: transactions begin where we say so.
+    engine = sa.create_engine(url, pool_size=16, connect_args={"isolation_level": None})
+    sa.event.listen(engine, "connect", _set_pragmas)
     return engine
 
 

@@ -6,15 +6,18 @@ error of the client is mapped here and nowhere else.
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
+from zlib import crc32
 
 import httpx2
 import openai
 import orjson
+import structlog
+from aiohttp import ClientConnectorError
 
 from service.errors import (
     JudgeError,
@@ -23,6 +26,8 @@ from service.errors import (
     JudgeRejected,
     JudgeUnavailable,
 )
+from service.outbound.breaker import Breaker
+from service.outbound.concurrency import Concurrency
 
 PROBE_TIMEOUT_S = 5.0
 MAX_RETRY_AFTER_S = 3600.0
@@ -32,14 +37,17 @@ _NO_CREDIT_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing
 _NO_CREDIT_WORDS = ("quota", "billing")
 _RATE_WORDS = ("per minute", "per second", "rate limit", "ratelimit")
 
+log = structlog.get_logger(__name__)
+
 
 class ParameterRejected(Exception):
     """A 400 that may name a parameter in what the server `said`; `judge.py` drops the parameter or
     lets it stand."""
 
-    def __init__(self, detail: str, said: str) -> None:
+    def __init__(self, detail: str, said: str, sent: dict[str, Any] | None = None) -> None:
         super().__init__(detail)
         self.said = said
+        self.sent = sent or {}
 
 
 class ContextOverflow(Exception):
@@ -71,14 +79,21 @@ class Reply:
 
 
 class Endpoint:
-    """One base URL. `rest_until` is shared by all calls: a 429 for one is a 429 for all."""
+    """One base URL, and what it can take now. `rest_until` is shared by all calls: a 429 for one is
+    a 429 for all."""
 
-    def __init__(self, base_url: str, api_key: str | None, max_connections: int) -> None:
+    def __init__(
+        self, base_url: str, api_key: str | None, *, concurrency: tuple[int, int] = (1, 256)
+    ) -> None:
+        """`concurrency`: the bounds between which the number of calls in flight adapts."""
         self.base_url = base_url
-        self._api_key = api_key
-        self.in_flight = 0
+        self.salt = crc32(base_url.encode())
+        self.concurrency = Concurrency(*concurrency)
+        self.breaker = Breaker()
+        self.taken = 0
         self.rest_until = 0.0
         self.spent: JudgeQuotaExhausted | None = None  # rests because its credit is gone
+        self._api_key = api_key
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=api_key or "none",
@@ -88,7 +103,7 @@ class Endpoint:
                 trust_env=False,  # no proxies from the environment
                 follow_redirects=False,
                 timeout=None,
-                limits=httpx2.Limits(max_connections=max_connections, keepalive_expiry=4.0),
+                limits=httpx2.Limits(max_connections=2 * concurrency[1], keepalive_expiry=4.0),
             ),
         )
 
@@ -99,6 +114,21 @@ class Endpoint:
     def rest_s(self) -> float:
         """How long a new call must still wait, in seconds."""
         return max(0.0, self.rest_until - asyncio.get_running_loop().time())
+
+    def wait_s(self) -> float:
+        """How long no call may start here, in seconds; 0 if one may."""
+        return max(self.rest_s(), self.breaker.wait_s(asyncio.get_running_loop().time()))
+
+    def take(self) -> None:
+        """A call takes a place here; `leave` gives it back."""
+        self.taken += 1
+        self.spent = None
+        self.breaker.started(asyncio.get_running_loop().time())
+
+    def leave(self, started_at: float) -> None:
+        """The call that took its place at this moment, or just before, is over."""
+        self.taken -= 1
+        self.breaker.gave_up(started_at)
 
     async def complete(self, parameters: dict[str, Any], timeout_s: float) -> Reply:
         """One chat completion.
@@ -114,7 +144,7 @@ class Endpoint:
             JudgeRejected: On any other 4xx or a redirect.
             JudgeUnavailable: On a 5xx, a lost connection, a timeout, or an answer that is no JSON.
         """
-        self.in_flight += 1
+        started_at = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(timeout_s):
                 response = await self._client.post(
@@ -122,15 +152,37 @@ class Endpoint:
                     content=orjson.dumps(parameters),
                     cast_to=httpx2.Response,
                 )
-            return self._reply(response.content)
+            reply = self._reply(response.content)
         except TimeoutError as error:
+            self._learn(started_at, None, failed=True)
             raise JudgeUnavailable(
-                f"{self.base_url} gave no answer in {timeout_s:.3g} s"
+                f"{self.base_url} gave no answer in {timeout_s:.3g} s", unanswered=True
             ) from error
         except openai.APIError as error:
-            raise self._mapped(error) from error
-        finally:
-            self.in_flight -= 1
+            mapped = self._mapped(error)
+            if isinstance(mapped, ParameterRejected):
+                mapped.sent = parameters
+            status = error.status_code if isinstance(error, openai.APIStatusError) else 0
+            self._learn(started_at, status, failed=isinstance(mapped, JudgeUnavailable))
+            raise mapped from error
+        except JudgeUnavailable:
+            self._learn(started_at, 0, failed=True)
+            raise
+        self._learn(started_at, 200, failed=False)
+        return reply
+
+    def _learn(self, started_at: float, status: int | None, *, failed: bool) -> None:
+        """What the end of a call tells about the endpoint; status None: it timed out."""
+        now = asyncio.get_running_loop().time()
+        if status in (None, 429, 503):
+            self.concurrency.was_too_much(started_at, now)
+        elif not failed:
+            self.concurrency.went_well(self.taken)
+        if failed:
+            if self.breaker.failed(started_at, now):
+                log.warning("breaker_opened", base_url=self.base_url)
+        else:
+            self.breaker.went_well()
 
     async def models(self) -> list[dict[str, Any]]:
         """The entries of `/models`; raises as `complete` does."""
@@ -163,8 +215,11 @@ class Endpoint:
 
     def _mapped(self, error: openai.APIError) -> Exception:
         if not isinstance(error, openai.APIStatusError):
-            cause = _deepest(error)
-            return JudgeUnavailable(f"{self.base_url}: {type(cause).__name__}: {cause}")
+            causes = list(_causes(error))
+            said = f"{self.base_url}: {type(causes[-1]).__name__}: {causes[-1]}"
+            # Without a connection nothing was sent, and nothing can have been paid.
+            connected = not any(isinstance(each, ClientConnectorError) for each in causes)
+            return JudgeUnavailable(said, unanswered=connected)
         status, said = error.status_code, self._without_key(_said(error))
         detail = f"{self.base_url} answered {status}: {said}"
         low = said.lower()
@@ -200,11 +255,12 @@ def _no_credit(code: str | None, low: str, wait_s: float | None) -> bool:
     return not about_rate and any(word in low for word in _NO_CREDIT_WORDS)
 
 
-def _deepest(error: BaseException) -> BaseException:
-    """What really happened: the client wraps a refused connection twice, as a timeout."""
-    while error.__cause__ is not None:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what is behind it; the client wraps a refused connection twice, as a timeout,
+    and the last one says what really happened."""
+    while error is not None:
+        yield error
         error = error.__cause__
-    return error
 
 
 def _unexpected(status: int) -> type[JudgeError]:

@@ -204,8 +204,21 @@ class JudgeSpendLimit(JudgeError):
 
 
 class JudgeUnavailable(JudgeError):
+    """`unanswered`: the call was sent and no answer came, so it may have been paid."""
+
     code, status, title = "judge_unavailable", 503, "The judge does not answer"
     retryable = True
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        unanswered: bool = False,
+        fields: list[dict[str, str]] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(detail, fields=fields, retry_after_s=retry_after_s)
+        self.unanswered = unanswered
 
 
 class JudgeRateLimited(JudgeError):

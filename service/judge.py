@@ -1,28 +1,24 @@
-"""The seam to a judge LLM: a prompt -> a verdict. The only network, the only retries.
+"""The seam to a judge LLM: a prompt -> a verdict.
 
-Two loops. `_complete` gets one reply out of an endpoint: it picks the least busy base URL, waits
-out rate limits, backs off, and gives up what the endpoint does not accept. `ask` gets one verdict
-out of replies: one that is cut off is asked for again with twice the tokens, a faulty one gets one
-correction. Nothing else is retried.
+`outbound.calls` gets replies out of endpoints; `ask` gets one verdict out of replies: one that is
+cut off is asked for again with twice the tokens, a faulty one gets one correction. Nothing else is
+retried here.
 """
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import uniform
 from time import perf_counter
 from typing import Protocol
 
 import structlog
 
 from service.budget import Budget
+from service.caller import Caller
 from service.endpoint import ContextOverflow, Endpoint, ParameterRejected, Reply
 from service.errors import (
     JudgeError,
-    JudgeQuotaExhausted,
-    JudgeRateLimited,
     JudgeRefused,
-    JudgeRejected,
     JudgeUnavailable,
     VerdictInvalid,
     VerdictTruncated,
@@ -31,14 +27,13 @@ from service.errors import (
 from service.forms import FORMS, CanaryMisplaced
 from service.judge_config import LLMJudge
 from service.metrics import Metrics
-from service.parameters import Parameters
+from service.outbound.allowance import Quotas
+from service.outbound.calls import Calls
 from service.prompts import Prompt
 from service.verdict import Fault, Verdict
 
 DEFAULT_CONTEXT_TOKENS = 32_768
 TOKENS_FOR_REASONING = 4_096
-QUOTA_REST_S = 60.0
-_BACKOFF_S, _MAX_BACKOFF_S = 0.25, 8.0
 _CORRECTED_REPLY_CHARS = 2_000
 
 log = structlog.get_logger(__name__)
@@ -67,25 +62,33 @@ class Judge(Protocol):
 
     def reply_tokens(self, form: str, num_trajectories: int, context_tokens: int) -> int: ...
 
+    async def admit(self, caller: Caller) -> None: ...
+
     async def ask(
-        self, prompt: Prompt, max_tokens: int, on_call: OnCall, budget: Budget
+        self, prompt: Prompt, max_tokens: int, on_call: OnCall, budget: Budget, caller: Caller
     ) -> Verdict: ...
 
 
 class EndpointJudge:
     """A judge behind one or several OpenAI-compatible base URLs."""
 
-    def __init__(self, name: str, config: LLMJudge, metrics: Metrics) -> None:
+    def __init__(
+        self, name: str, config: LLMJudge, metrics: Metrics, quotas: Quotas | None = None
+    ) -> None:
         self.name = name
         self.config = config
-        self.endpoints = [
-            Endpoint(str(url), config.api_key, config.concurrency) for url in config.base_urls
-        ]
-        self._metrics = metrics
-        self._parameters = Parameters(config)
-        self._places = asyncio.Semaphore(config.concurrency)
+        self._calls = Calls(name, config, metrics, quotas)
         self._context_tokens = config.context_tokens
         self._probing = asyncio.Lock()
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        return self._calls.endpoints
+
+    async def admit(self, caller: Caller) -> None:
+        """Let a group in, or raise Overloaded before anything is spent on it."""
+        remaining_s = caller.ends_at - asyncio.get_running_loop().time()
+        await self._calls.line.admit(caller.key, remaining_s, patient=caller.patient)
 
     async def context_tokens(self) -> int:
         """The judge's context, prompt and reply together: from config, else from `/models`, else
@@ -116,7 +119,7 @@ class EndpointJudge:
         return min(cap, max(needed, context_tokens // 4))
 
     async def ask(
-        self, prompt: Prompt, max_tokens: int, on_call: OnCall, budget: Budget
+        self, prompt: Prompt, max_tokens: int, on_call: OnCall, budget: Budget, caller: Caller
     ) -> Verdict:
         """One verdict.
 
@@ -125,6 +128,7 @@ class EndpointJudge:
             max_tokens: the cap on the reply.
             on_call: told of every answered call, the useless ones included: they are paid, too.
             budget: what the group may still spend; every call is taken from it before it is made.
+            caller: who asks, and pays.
 
         Raises:
             JudgeError: If no verdict can be had; its type says why.
@@ -137,7 +141,7 @@ class EndpointJudge:
             started = perf_counter()
             try:
                 with budget.call(conversation, max_tokens) as spend:
-                    reply = await self._complete(conversation, max_tokens)
+                    reply = await self._calls.complete(conversation, max_tokens, caller)
                     spend(reply.tokens.prompt + reply.tokens.completion)
             except ContextOverflow as error:
                 if corrected or extended:
@@ -166,85 +170,12 @@ class EndpointJudge:
                     FORMS[prompt.form].correction(fault or "", prompt.shown_ids),
                 )
 
+    async def reply(self, prompt: Prompt, max_tokens: int) -> Reply:
+        """One reply, whatever it says; raises as `ask` does."""
+        return await self._calls.complete(prompt, max_tokens, Caller())
+
     async def aclose(self) -> None:
-        await asyncio.gather(*(endpoint.aclose() for endpoint in self.endpoints))
-
-    async def _complete(self, prompt: Prompt, max_tokens: int) -> Reply:
-        """One reply, from whichever endpoint gives it."""
-        failed = 0
-        while True:
-            parameters = self._parameters.build(prompt, max_tokens)
-            async with self._places:
-                endpoint = await self._rested_endpoint()
-                try:
-                    with self._metrics.judge_call(self.name):
-                        return await endpoint.complete(parameters, self.config.timeout_s)
-                except ParameterRejected as error:
-                    given_up = self._parameters.learn(parameters, error.said)
-                    if not given_up:
-                        raise JudgeRejected(str(error)) from error
-                    log.info("judge_parameter_dropped", judge=self.name, parameter=given_up)
-                    continue
-                except JudgeQuotaExhausted as error:
-                    self._log_failure(endpoint, error)
-                    endpoint.spent = error
-                    endpoint.rest(QUOTA_REST_S)
-                    continue  # elsewhere, if there is an elsewhere
-                except (JudgeRateLimited, JudgeUnavailable) as error:
-                    self._log_failure(endpoint, error)
-                    failed += 1
-                    if failed >= self.config.attempts:
-                        raise
-                    failure = error
-            await self._back_off(endpoint, failure, _backoff_s(failed))
-
-    def _log_failure(self, endpoint: Endpoint, error: JudgeError) -> None:
-        """Without its words: they may quote a trajectory."""
-        about = {"base_url": endpoint.base_url, "code": error.code}
-        log.warning("judge_attempt_failed", judge=self.name, **about)
-
-    async def _back_off(self, endpoint: Endpoint, error: JudgeError, seconds: float) -> None:
-        """A rate limit holds for all callers of an endpoint; a failure sends this one elsewhere,
-        or lets it wait where there is no elsewhere."""
-        if isinstance(error, JudgeRateLimited):
-            endpoint.rest((error.retry_after_s or 0.0) + seconds)
-        elif len(self.endpoints) > 1:
-            endpoint.rest(seconds)
-        else:
-            await asyncio.sleep(seconds)
-
-    async def _rested_endpoint(self) -> Endpoint:
-        """The least busy endpoint that may be called now; waits if none may.
-
-        Raises:
-            JudgeRateLimited: If the endpoints ask for more patience than one attempt is given.
-            JudgeQuotaExhausted: If no endpoint has credit left; it is not called for a while.
-        """
-        while True:
-            endpoint = min(
-                self.endpoints,
-                key=lambda each: (
-                    bool(each.spent and each.rest_s()),
-                    each.rest_s(),
-                    each.in_flight,
-                ),
-            )
-            rest_s = endpoint.rest_s()
-            if rest_s <= 0:
-                endpoint.spent = None
-                return endpoint
-            if endpoint.spent:
-                raise JudgeQuotaExhausted(endpoint.spent.detail)
-            if rest_s > self.config.timeout_s:
-                raise JudgeRateLimited(
-                    f"{endpoint.base_url} asks to wait {rest_s:.0f} s", retry_after_s=rest_s
-                )
-            await asyncio.sleep(rest_s)
-
-
-def _backoff_s(failed: int) -> float:
-    """Exponential, with jitter so that callers do not return all at once."""
-    return uniform(0.5, 1.0) * min(_MAX_BACKOFF_S, _BACKOFF_S * 2.0 ** (failed - 1))
+        await self._calls.aclose()
 
 
 def _read(reply: Reply, prompt: Prompt) -> tuple[Verdict | None, str | None, bool]:

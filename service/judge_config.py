@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from service.caller import SpendLimit
 from service.checks import AnyCheck
 from service.gates import NotEmpty, NotOpenerOnly
 
@@ -54,6 +55,19 @@ class Passes(Settings):
         description="settled once no score's stderr is larger; by default, once another pass is "
         "not expected to put 1.35% of the pairs right",
     )
+
+    @model_validator(mode="after")
+    def _min_is_no_more_than_max(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is more than max {self.max}")
+        return self
+
+
+class Bounds(Settings):
+    """Between which the number of calls in flight at an endpoint adapts."""
+
+    min: Annotated[int, Field(ge=1)]
+    max: Annotated[int, Field(ge=1)]
 
     @model_validator(mode="after")
     def _min_is_no_more_than_max(self) -> Self:
@@ -165,7 +179,39 @@ class LLMJudge(_Rewarding):
     attempts: Annotated[int, Field(ge=1, le=20)] = Field(
         default=4, description="of one call, when the endpoint errs"
     )
-    concurrency: Annotated[int, Field(ge=1)] = Field(256, description="calls in flight")
+    concurrency: Bounds = Field(
+        default=Bounds(min=16, max=256),
+        description="calls in flight at each base URL, adapted to its 429s, 503s and timeouts: "
+        "{min, max}, or max alone",
+    )
+    queue: Annotated[int, Field(ge=1)] = Field(
+        default=4096, description="calls that may wait; beyond it groups are refused with a 429"
+    )
+    requests_per_minute: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    tokens_per_minute: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    spend: SpendLimit | None = Field(
+        default=None, description="{usd, per: day, month or total}; needs a price"
+    )
+    hedge_after_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
+        default=None,
+        description="ask a second time where no answer has come by then; the first answer counts, "
+        "both may be paid",
+    )
+
+    @field_validator("concurrency", mode="before")
+    @classmethod
+    def _max_alone(cls, value: Any) -> Any:
+        if type(value) is int and value >= 1:
+            return {"min": max(1, value // 16), "max": value}
+        if not isinstance(value, dict | Bounds):
+            raise ValueError(f"{value!r} is neither a number from 1 nor {{min, max}}")
+        return value
+
+    @model_validator(mode="after")
+    def _spending_needs_a_price(self) -> Self:
+        if self.spend and not self.price:
+            raise ValueError("spend needs a price: without one nobody knows what a call costs")
+        return self
 
     @field_validator("passes", mode="before")
     @classmethod

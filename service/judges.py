@@ -16,6 +16,7 @@ from service.errors import ConfigError, JudgeError, UnknownJudge
 from service.judge import EndpointJudge, Judge
 from service.judge_config import ChecksJudge, JuryJudge, LLMJudge
 from service.metrics import Metrics
+from service.outbound.allowance import Quotas
 
 RELOAD_POLL_S = 1.0
 
@@ -60,9 +61,10 @@ class Judges:
         ConfigError: From the constructor, if the file is not usable.
     """
 
-    def __init__(self, path: Path | None, metrics: Metrics) -> None:
+    def __init__(self, path: Path | None, metrics: Metrics, quotas: Quotas | None = None) -> None:
         self._path = path
         self._metrics = metrics
+        self._quotas = quotas
         self._retired: list[EndpointJudge] = []
         self._stamp = _stamp(path)
         self._live: dict[str, EndpointJudge] = {}
@@ -106,7 +108,9 @@ class Judges:
                 kept = old.get(name)
                 same = kept is not None and kept.config == judge
                 self._live[name] = (
-                    kept if kept and same else EndpointJudge(name, judge, self._metrics)
+                    kept
+                    if kept and same
+                    else EndpointJudge(name, judge, self._metrics, self._quotas)
                 )
         live = self._live.values()
         self._retired += [judge for judge in old.values() if judge not in live]

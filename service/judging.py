@@ -5,6 +5,7 @@ it has nothing left to ask. Callers who want the same at the same moment share o
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import inf
 
@@ -114,7 +115,10 @@ class Judging:
             name, judge, method_name, key, judge_key, system, marked, transcript, caller
         )
         calls_before = caller.usage.calls
-        found, _ = await self._flights.join(key, lambda: self._found(question))
+        # Another caller's run of the same: what it waits for, nobody can tell apart.
+        joining = caller.timing.judging() if key in self._flights else nullcontext()
+        with joining:
+            found, _ = await self._flights.join(key, lambda: self._found(question))
         verdicts = found.verdicts
         return Judged(
             transcript=transcript,
@@ -163,6 +167,7 @@ class Judging:
         budget = Budget(config.budget, recalled.calls, recalled.tokens)
         asking = Asking(question, verdicts, budget, self._store, self._metrics)
         if not recalled.complete:
+            await question.judge.admit(question.caller)
             try:
                 await self._ask_all(question, asking, situation, verdicts)
             except PodiumError:

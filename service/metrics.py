@@ -49,6 +49,25 @@ class Metrics:
             "podium_judge_slot_bias", "What the last slot of a list gains over the first",
             ["judge"], registry=registry,
         )  # fmt: skip
+        self._waiting = Gauge(
+            "podium_judge_waiting", "Judge calls in line for a place", ["judge"], registry=registry
+        )
+        self._queue_s = Histogram(
+            "podium_judge_queue_seconds", "Time a judge call waits: place, rates, spending",
+            ["judge"], registry=registry, buckets=_SECONDS,
+        )  # fmt: skip
+        self._limit = Gauge(
+            "podium_endpoint_limit", "Calls an endpoint may have in flight, as adapted",
+            ["judge", "base_url"], registry=registry,
+        )  # fmt: skip
+        self._taken = Gauge(
+            "podium_endpoint_in_flight", "Places taken at an endpoint", ["judge", "base_url"],
+            registry=registry,
+        )  # fmt: skip
+        self._breaker = Gauge(
+            "podium_endpoint_breaker_open", "1 while an endpoint is left alone or tried out",
+            ["judge", "base_url"], registry=registry,
+        )  # fmt: skip
         self._calls = Counter(
             "podium_judge_calls", "Judge calls by outcome: ok, or an error's code",
             ["judge", "outcome"], registry=registry,
@@ -102,6 +121,23 @@ class Metrics:
         self._tokens.labels(judge, "cached").inc(usage.cached_tokens)
         self._tokens.labels(judge, "completion").inc(usage.completion_tokens)
         self._cost.labels(judge).inc(usage.cost_usd or 0.0)
+
+    def waiting(self, judge: str, number: int) -> None:
+        self._waiting.labels(judge).set(number)
+
+    def endpoint(self, judge: str, base_url: str, *, taken: int, limit: int, open_: bool) -> None:
+        self._taken.labels(judge, base_url).set(taken)
+        self._limit.labels(judge, base_url).set(limit)
+        self._breaker.labels(judge, base_url).set(open_)
+
+    @contextmanager
+    def queueing(self, judge: str) -> Iterator[None]:
+        """Time a call's wait, however it ends."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self._queue_s.labels(judge).observe(perf_counter() - started)
 
     @contextmanager
     def judge_call(self, judge: str) -> Iterator[None]:

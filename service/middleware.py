@@ -1,11 +1,9 @@
-"""Around every request: an id, a log line, the counts, and the API key."""
+"""Around every request: an id, a log line, the counts, the times, and the API key."""
 
 import re
-from collections.abc import Sequence
-from hmac import compare_digest
+from collections.abc import Callable
 from secrets import token_hex
 from time import perf_counter
-from typing import Any
 
 import orjson
 import structlog
@@ -13,10 +11,12 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import InternalError, PodiumError, Unauthorized
+from service.access import ANYONE, OPEN_PATHS, scope_of
+from service.caller import Caller, Timing
+from service.errors import Forbidden, InternalError, PodiumError, Unauthorized
+from service.keyring import Keyring
 from service.metrics import Metrics
 
-OPEN_PATHS = ("/livez", "/readyz")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 log = structlog.get_logger(__name__)
@@ -45,11 +45,16 @@ def bug(error: Exception) -> InternalError:
 
 class RequestContext:
     """Gives each request an id (the caller's `X-Request-ID`, if it is a sane one), puts it on the
-    response and on every log line, and logs and counts the request when it is done."""
+    response and on every log line, and logs and counts the request when it is done.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    While the service is `draining`, connections end with their answers: the next request of the
+    caller goes to another server.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, draining: Callable[[], bool]) -> None:
         self._app = app
         self._metrics = metrics
+        self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,14 +62,20 @@ class RequestContext:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
+        caller = Caller()
+        scope.setdefault("state", {}).update(request_id=request_id, key=ANYONE, caller=caller)
         status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                if scope["path"] == "/rank":
+                    headers["Server-Timing"] = server_timing(caller.timing)
+                if self._draining():
+                    headers["Connection"] = "close"
             await send(message)
 
         started = perf_counter()
@@ -89,25 +100,40 @@ class RequestContext:
 
 
 class RequireKey:
-    """Lets a request through if it carries one of the keys, or asks for a probe."""
+    """Lets a request through if its key may ask for what it asks, or if it asks for a probe."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
         self._app = app
-        self._keys = [key.encode() for key in keys]
+        self._keyring = keyring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._knows(scope):
-            await self._app(scope, receive, send)
-            return
-        error = Unauthorized("authorization is not a known key: send `Authorization: Bearer KEY`")
-        await problem_response(error, _request_id(scope))(scope, receive, send)
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            try:
+                await self._admit(scope)
+            except PodiumError as error:
+                answer = problem_response(error, scope["state"]["request_id"])
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
-    def _knows(self, scope: Scope) -> bool:
-        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        key = given.strip().encode()
-        known = [compare_digest(key, each) for each in self._keys]  # all, in constant time
-        return scheme.lower() == "bearer" and any(known)
+    async def _admit(self, scope: Scope) -> None:
+        """Note whose request it is.
+
+        Raises:
+            PodiumError: If it is not to be answered: 401, 403, or 503 without the store.
+        """
+        key = await self._keyring.whose(Headers(scope=scope).get("authorization", ""))
+        needed = scope_of(scope["path"])
+        if not key.may(needed):
+            may = " and ".join(sorted(key.scopes))
+            raise Forbidden(f"key {key.name!r} may {may}, and this needs {needed}: use another key")
+        caller = scope["state"]["caller"]
+        caller.key, caller.spend_limit = key.id, key.spend_limit
+        scope["state"]["key"] = key
 
 
-def _request_id(scope: Scope) -> Any:
-    return scope.get("state", {}).get("request_id")
+def server_timing(timing: Timing) -> str:
+    """The value of a `Server-Timing` header; reading the request counts as overhead."""
+    overhead_s = timing.overhead_s  # brings the others up to date
+    parts = {"queue": timing.queue_s, "judge": timing.judge_s, "overhead": overhead_s}
+    return ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in parts.items())

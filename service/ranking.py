@@ -72,11 +72,15 @@ class Ranker:
         for position, name in enumerate(chain):
             share = deadline.share(roster.num_slow(chain[position:]))
             try:
+                caller.ends_at = share.at
                 async with share.enforced(f"judge {name}"):
                     ranking = await self._rank_by(roster, name, request, caller, share)
             except _NEXT_JUDGE as error:
                 self._metrics.failed(name, error)
                 failures.append(error)
+            except PodiumError as error:
+                self._metrics.failed(name, error)
+                raise
             else:
                 ranking.fallback_from = chain[0] if position else None
                 self._metrics.ranked(ranking)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from service.endpoint import ContextOverflow, Reply
+from service.endpoint import ContextOverflow
 from service.errors import (
     ConfigError,
     ContextExceeded,
@@ -88,10 +88,6 @@ class Drafter(EndpointJudge):
 
     def __init__(self, name: str, config: LLMJudge, metrics: Metrics) -> None:
         super().__init__(name, config.model_copy(update={"response_format": "text"}), metrics)
-
-    async def reply(self, prompt: Prompt, max_tokens: int) -> Reply:
-        """One reply; raises as `EndpointJudge.ask` does."""
-        return await self._complete(prompt, max_tokens)
 
 
 async def suggest(drafter: Drafter, requests: Sequence[RankRequest], cache: Path) -> Draft:

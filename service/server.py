@@ -15,6 +15,7 @@ import uvicorn
 from service.app import Service, create_app
 from service.errors import ConfigError
 from service.judges import Judges
+from service.keyring import read_keys
 from service.metrics import Metrics
 from service.ranking import Ranker
 from service.store import open_store
@@ -32,28 +33,28 @@ async def open_service(config: Path | None, store_url: str) -> AsyncIterator[Ser
         ConfigError: If the judges file or the store is not usable.
     """
     metrics = Metrics()
-    judges = Judges(config, metrics)
-    try:
-        async with open_store(store_url) as store:
+    async with open_store(store_url) as store:
+        judges = Judges(config, metrics, store.ledger)
+        try:
             yield Service(Ranker(judges, store, metrics), store, metrics)
-    finally:
-        await judges.aclose()
+        finally:
+            await judges.aclose()
 
 
-def require_key_beyond_loopback(host: str, api_key: str | None) -> None:
+def require_key_beyond_loopback(host: str, *, guarded: bool) -> None:
     """Refuse to listen where others can reach us without asking them for a key.
 
     Raises:
-        ConfigError: If `host` is not loopback and there is no key.
+        ConfigError: If `host` is not loopback and there is no key at all.
     """
     try:
         loopback = ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost"
-    if not loopback and not api_key:
+    if not loopback and not guarded:
         raise ConfigError(
             f"host {host} can be reached by others, and no key guards it: set PODIUM_API_KEY "
-            "(clients read it, too), or listen on 127.0.0.1"
+            "(clients read it, too), make one with podium keys create, or listen on 127.0.0.1"
         )
 
 
@@ -119,8 +120,9 @@ async def serve(
         ConfigError: If the judges file, the store or the address is not usable.
     """
     api_key = (api_key or "").strip() or None
-    require_key_beyond_loopback(host, api_key)
     async with open_service(config, store_url) as service:
+        guarded = bool(api_key) or bool(await read_keys(service.store))
+        require_key_beyond_loopback(host, guarded=guarded)
         app = create_app(service, api_keys=[api_key] if api_key else [])
         settings = uvicorn.Config(
             app,

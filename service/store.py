@@ -15,9 +15,12 @@ from typing import Any, Protocol, TypeVar
 import orjson
 import sqlalchemy as sa
 
-from service.database import Database, one_line
+from service.accounts import Accounts
+from service.database import Database
 from service.errors import StoreUnavailable
+from service.in_thread import InThread
 from service.judge import Call
+from service.ledger import Ledger
 from service.records import call_record, call_rows
 from service.schemas import Ranking, Usage
 from service.statistics.noise import JudgeNoise, PastGroup
@@ -25,7 +28,7 @@ from service.tables import JUDGED, RANKINGS
 from service.verdict import Verdict
 from service.writer import Write, Writer
 
-_THREADS = 4
+_THREADS = 8
 
 T = TypeVar("T")
 
@@ -73,7 +76,8 @@ class SQLStore:
 
     def __init__(self, database: Database, threads: Executor) -> None:
         self._database = database
-        self._threads = threads
+        self._in_thread = InThread(threads)
+        self.ledger = Ledger(Accounts(database), self._in_thread)
         self.writer = Writer(lambda rows: self._in_thread(lambda: database.insert(rows)))
 
     async def verdicts(self, key: str) -> Recalled:
@@ -180,19 +184,19 @@ class SQLStore:
         before = time.time() - older_than_s
         return await self._in_thread(lambda: self._database.prune(before))
 
+    async def transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        """What `work`, in a thread, returns of the database; committed unless it raises.
+
+        Raises:
+            StoreUnavailable: If the database does not take it.
+        """
+        return await self._in_thread(lambda: self._database.transaction(work))
+
     async def ping(self) -> None:
         """Raises StoreUnavailable unless the database answers and writes are taken."""
         if self.writer.closed:
             raise StoreUnavailable("the store is closed: restart the service")
         await self._in_thread(self._database.ping)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            raise StoreUnavailable(
-                f"the store does not answer ({one_line(error)}): check its disk and its server"
-            ) from error
 
 
 @asynccontextmanager
@@ -211,6 +215,7 @@ async def open_store(url: str) -> AsyncIterator[SQLStore]:
         finally:
             store.writer.stop()
             try:
+                await store.ledger.close()
                 await writer
             finally:
                 database.close()

@@ -57,3 +57,38 @@ RANKINGS = sa.Table(
     sa.Column("answer", sa.LargeBinary, nullable=False),
     sa.Column("request", sa.LargeBinary, nullable=False),
 )  # fmt: skip
+
+# Quotas that all processes share, by account: requests in the window that opened with the first of
+# them, what was in a bucket at a moment, and micro-dollars in one period, which the name includes.
+WINDOWS = sa.Table(
+    "windows", METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("opened_at", sa.Double, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+)  # fmt: skip
+BUCKETS = sa.Table(
+    "buckets", METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("level", sa.Double, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)  # fmt: skip
+SPENDING = sa.Table(
+    "spending", METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("reserved", sa.BigInteger, nullable=False),
+    sa.Column("settled", sa.BigInteger, nullable=False),
+)  # fmt: skip
+
+# API keys, without their secrets. Revoked ones stay: a store that ever had a key is guarded.
+API_KEYS = sa.Table(
+    "api_keys", METADATA,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("secret_sha256", sa.LargeBinary(32), nullable=False),
+    sa.Column("scopes", sa.Text, nullable=False),
+    sa.Column("requests_per_minute", sa.Integer),
+    sa.Column("spend_usd", sa.Float),
+    sa.Column("spend_per", sa.String(8)),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("revoked_at", sa.Float),
+)  # fmt: skip

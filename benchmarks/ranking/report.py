@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.service import machine
+from benchmarks.machine import machine
 from service.cards.intervals import Measure
 
 Cell = Measure | float | str | None

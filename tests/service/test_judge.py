@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from service.budget import Budget
+from service.caller import Caller
 from service.endpoint import ContextOverflow, retry_after_s
 from service.errors import (
     JudgeQuotaExhausted,
@@ -20,6 +21,7 @@ from service.errors import (
     VerdictTruncated,
 )
 from service.judge import Call, EndpointJudge
+from service.metrics import Metrics
 from service.prompts import Prompt, choice_prompt, scores_prompt
 from service.transcript import transcribe
 from service.verdict import Verdict
@@ -62,7 +64,9 @@ async def judging(
 
 
 async def ask(judge: EndpointJudge, calls: list[Call] | None = None) -> Verdict:
-    return await judge.ask(prompt(), 500, (calls if calls is not None else []).append, Budget(None))
+    return await judge.ask(
+        prompt(), 500, (calls if calls is not None else []).append, Budget(None), Caller()
+    )
 
 
 async def test_a_good_reply_is_one_call() -> None:
@@ -318,7 +322,7 @@ async def test_a_dead_base_url_sends_its_calls_to_the_other() -> None:
         judge = endpoint_judge("http://127.0.0.1:9/v1", attempts=2)
         config = judge.config.model_copy(update={"base_urls": [*judge.config.base_urls, alive.url]})
         await judge.aclose()
-        judge = EndpointJudge("main", config, judge._metrics)
+        judge = EndpointJudge("main", config, Metrics())
         await asyncio.gather(*(ask(judge) for _ in range(5)))
         await judge.aclose()
     assert alive.calls == 5
@@ -327,16 +331,16 @@ async def test_a_dead_base_url_sends_its_calls_to_the_other() -> None:
 async def test_calls_go_to_the_least_busy_base_url() -> None:
     slow = scores(by_length, delay_s=0.2)
     async with (
-        ScriptedJudge(always=slow, hold=2).serving() as one,
-        ScriptedJudge(always=slow, hold=2).serving() as two,
+        ScriptedJudge(always=slow, hold=5).serving() as one,
+        ScriptedJudge(always=slow, hold=5).serving() as two,
     ):
         judge = endpoint_judge(one.url)
         config = judge.config.model_copy(update={"base_urls": [one.url, two.url]})
         await judge.aclose()
-        judge = EndpointJudge("main", config, judge._metrics)
-        await asyncio.gather(*(ask(judge) for _ in range(4)))
+        judge = EndpointJudge("main", config, Metrics())
+        await asyncio.gather(*(ask(judge) for _ in range(20)))
         await judge.aclose()
-    assert (one.calls, two.calls) == (2, 2)
+    assert min(one.calls, two.calls) >= 8
 
 
 async def test_no_more_calls_than_configured_are_in_flight() -> None:
@@ -393,10 +397,12 @@ async def test_without_credit_at_one_base_url_the_other_is_asked() -> None:
         ScriptedJudge(always=spent).serving() as first,
     ):
         judge = endpoint_judge(first.url, base_urls=[first.url, other.url])
-        await ask(judge)
+        await asyncio.gather(*(ask(judge) for _ in range(12)))
+        tried = first.calls
         await ask(judge)
         await judge.aclose()
-    assert (first.calls, other.calls) == (1, 2)
+    assert first.calls == tried > 0
+    assert other.calls == 13
 
 
 @pytest.mark.parametrize(
@@ -426,7 +432,7 @@ CHOICE = chooses(lambda one, two: 0.75)
 async def choose(judge: EndpointJudge) -> Verdict:
     transcript = transcribe(request("5", "five"), [0, 1])
     prompt = choice_prompt("You are a judge.", transcript, [1, 0])
-    return await judge.ask(prompt, 64, lambda call: None, Budget(None))
+    return await judge.ask(prompt, 64, lambda call: None, Budget(None), Caller())
 
 
 async def test_the_logprobs_ladder_is_stepped_down_and_remembered() -> None:

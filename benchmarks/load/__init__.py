@@ -1,0 +1,1 @@
+"""The service under load, and beside it what one would use instead."""

@@ -1,0 +1,203 @@
+"""Rows of accounts, changed by many operations in one transaction, under locks.
+
+To add a quota: its row and arithmetic in `service.quotas`, its table in `service.tables` and in
+`_ROW` below, and an operation.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import sqlalchemy as sa
+
+from service import quotas
+from service.caller import Hold
+from service.database import Database
+from service.quotas import Bucket, Spending, Window
+from service.tables import BUCKETS, SPENDING, WINDOWS
+
+_ROW: dict[sa.Table, type[Any]] = {WINDOWS: Window, BUCKETS: Bucket, SPENDING: Spending}
+
+
+@dataclass(slots=True)
+class Page:
+    """The rows of one table while operations change them: Window, Bucket or Spending by name."""
+
+    now: float
+    rows: dict[str, Any]
+    ahead: dict[str, float] = field(default_factory=dict)  # what is waited for already
+
+
+class Operation(Protocol):
+    """A change of some rows; what it finds, it keeps for whoever asked for it."""
+
+    table: ClassVar[sa.Table]
+
+    @property
+    def names(self) -> Iterable[str]: ...
+
+    def apply(self, page: Page) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Count:
+    """One request more; `wait_s` is 0.0 if it passes."""
+
+    table: ClassVar = WINDOWS
+    name: str
+    limit: int
+    window_s: float
+    wait_s: float = 0.0
+
+    @property
+    def names(self) -> Iterable[str]:
+        return (self.name,)
+
+    def apply(self, page: Page) -> None:
+        window = page.rows[self.name]
+        counted = quotas.counted(window, self.limit, self.window_s, page.now)
+        page.rows[self.name], self.wait_s = counted
+
+
+@dataclass(slots=True, eq=False)
+class Take:
+    """So much less in a bucket; `wait_s` is 0.0 if it is taken."""
+
+    table: ClassVar = BUCKETS
+    name: str
+    per_minute: float
+    amount: float
+    wait_s: float = 0.0
+
+    @property
+    def names(self) -> Iterable[str]:
+        return (self.name,)
+
+    def apply(self, page: Page) -> None:
+        bucket, ahead = page.rows[self.name], page.ahead.get(self.name, 0.0)
+        taken = quotas.taken(bucket, self.per_minute, self.amount, page.now, ahead)
+        page.rows[self.name], self.wait_s = taken
+        if self.wait_s:
+            page.ahead[self.name] = ahead + self.amount
+
+
+@dataclass(slots=True, eq=False)
+class GiveBack:
+    """So much more in a bucket."""
+
+    table: ClassVar = BUCKETS
+    name: str
+    per_minute: float
+    amount: float
+
+    @property
+    def names(self) -> Iterable[str]:
+        return (self.name,)
+
+    def apply(self, page: Page) -> None:
+        bucket = page.rows[self.name]
+        page.rows[self.name] = quotas.given_back(bucket, self.per_minute, self.amount, page.now)
+
+
+@dataclass(slots=True, eq=False)
+class Reserve:
+    """A worst case reserved on all holds, by the names of their rows, or else on none: then
+    `refused` is the first without room."""
+
+    table: ClassVar = SPENDING
+    holds: Sequence[tuple[str, Hold]]
+    micro: int
+    refused: Hold | None = None
+
+    @property
+    def names(self) -> Iterable[str]:
+        return [name for name, _ in self.holds]
+
+    def apply(self, page: Page) -> None:
+        rows = {name: page.rows[name] for name in self.names}
+        for name, hold in self.holds:
+            row = quotas.reserved(rows[name], hold.limit_usd, self.micro)
+            if row is None:
+                self.refused = hold
+                return
+            rows[name] = row
+        page.rows.update(rows)
+
+
+@dataclass(slots=True, eq=False)
+class Settle:
+    """What was reserved in some rows becomes what was spent."""
+
+    table: ClassVar = SPENDING
+    names: Sequence[str]
+    reserved_micro: int
+    spent_micro: int
+
+    def apply(self, page: Page) -> None:
+        for name in self.names:
+            page.rows[name] = quotas.settled(page.rows[name], self.reserved_micro, self.spent_micro)
+
+
+class Accounts:
+    """The rows of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._locked = {
+            table: sa.select(table, database.clock.label("now"))
+            .where(table.c.name.in_(sa.bindparam("names", expanding=True)))
+            .order_by(table.c.name)
+            .with_for_update()
+            for table in _ROW
+        }
+        self._update = {
+            table: sa.update(table).where(table.c.name == sa.bindparam("old"))
+            .values({column: sa.bindparam(column) for column in _columns(table)})
+            for table in _ROW
+        }  # fmt: skip
+
+    def apply(self, operations: Sequence[Operation]) -> None:
+        """All operations, in their order, in one transaction."""
+        wanted: dict[sa.Table, set[str]] = {}
+        for operation in operations:
+            wanted.setdefault(operation.table, set()).update(operation.names)
+        # Everybody locks in one order, so that nobody waits for one who waits for him.
+        ordered = {table: sorted(wanted[table]) for table in _ROW if wanted.get(table)}
+        while not self._applied(operations, ordered):
+            with self._database.writing() as connection:  # apart: it must hold no other rows
+                for table, names in ordered.items():
+                    new = [asdict(_ROW[table](name)) for name in names]
+                    connection.execute(self._database.insert_missing[table], new)
+
+    def _applied(self, operations: Sequence[Operation], wanted: dict[sa.Table, list[str]]) -> bool:
+        """Whether all rows were there; if not, nothing is changed."""
+        with self._database.writing() as connection:
+            pages: dict[sa.Table, Page] = {}
+            for table, names in wanted.items():
+                found = connection.execute(self._locked[table], {"names": names}).all()
+                if len(found) < len(names):
+                    return False
+                rows = {row.name: _ROW[table](*row[:-1]) for row in found}
+                pages[table] = Page(max(row.now for row in found), rows)
+            before = {table: dict(page.rows) for table, page in pages.items()}
+            for operation in operations:
+                if page := pages.get(operation.table):
+                    operation.apply(page)
+            for table, page in pages.items():
+                old = before[table]
+                changed = [row for name, row in page.rows.items() if row is not old[name]]
+                if changed:
+                    values = [{"old": row.name, **asdict(row)} for row in changed]
+                    connection.execute(self._update[table], values)
+        return True
+
+    def spending(self, names: Sequence[str]) -> dict[str, Spending]:
+        """What was spent, by name; nothing where there is no row."""
+        query = sa.select(SPENDING).where(SPENDING.c.name.in_(names))
+        with self._database.reading() as connection:
+            found = {row.name: Spending(*row) for row in connection.execute(query)}
+        return {name: found.get(name, Spending(name)) for name in names}
+
+
+def _columns(table: sa.Table) -> list[str]:
+    return [column.name for column in table.columns if column.name != "name"]

@@ -1,0 +1,62 @@
+"""Group commit for anything: while one batch runs, newcomers gather and go together in the next."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_MOST = 500  # in one batch: a statement names them all
+
+
+class Batched(Generic[Item, Result]):
+    """Hands items over in batches, one batch at a time; `run` gives one result for each, in order.
+    What it raises, all of its batch get."""
+
+    def __init__(self, run: Callable[[list[Item]], Coroutine[Any, Any, Sequence[Result]]]) -> None:
+        self._run = run
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._running: asyncio.Task[Sequence[Result]] | None = None
+
+    def put(self, item: Item) -> asyncio.Future[Result]:
+        """Queue one item. An item whose future is cancelled before its batch starts is dropped."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        if not self._waiting and self._running is None:
+            loop.call_soon(self._start)
+        self._waiting.append((item, future))
+        return future
+
+    def _start(self) -> None:
+        wanted = [each for each in self._waiting if not each[1].done()]
+        batch, self._waiting = wanted[:_MOST], wanted[_MOST:]
+        self._running = None
+        if batch:
+            items, futures = zip(*batch, strict=True)
+            self._running = asyncio.create_task(self._run(list(items)))
+            self._running.add_done_callback(partial(self._landed, futures))
+
+    def _landed(
+        self, futures: Sequence[asyncio.Future[Result]], task: asyncio.Task[Sequence[Result]]
+    ) -> None:
+        self._start()
+        _settle(task, futures)
+
+
+def _settle(
+    task: asyncio.Task[Sequence[Result]], futures: Sequence[asyncio.Future[Result]]
+) -> None:
+    """Give each waiter that is still there what became of its item."""
+    error = None if task.cancelled() else task.exception()
+    results = None if task.cancelled() or error else task.result()
+    for index, future in enumerate(futures):
+        if future.done():
+            continue
+        if results is not None:
+            future.set_result(results[index])
+        elif error is not None:
+            future.set_exception(error)
+        else:
+            future.cancel()

@@ -1,0 +1,29 @@
+"""Work for the database, handed over to a thread; what goes wrong there is StoreUnavailable."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from service.database import one_line
+from service.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+
+class InThread:
+    """Runs work in the threads it is given."""
+
+    def __init__(self, threads: Executor) -> None:
+        self._threads = threads
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """Raises StoreUnavailable if the database does not answer."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            raise StoreUnavailable(
+                f"the store does not answer ({one_line(error)}): check its disk and its server"
+            ) from error

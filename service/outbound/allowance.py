@@ -1,0 +1,170 @@
+"""What the calls to one judge may take: requests and tokens a minute, and money.
+
+The worst that a call can cost is reserved before it is made and settled by what it did cost, so
+that reserved plus settled never passes a limit, whatever the calls beside it do and whichever
+process they are in.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from service.caller import Caller, Hold, SpendLimit
+from service.endpoint import Tokens
+from service.errors import JudgeSpendLimit, KeySpendLimit
+from service.judge_config import LLMJudge
+from service.prompts import Prompt
+from service.trim import estimate_tokens
+
+_TOKENS_PER_MESSAGE = 16  # what a chat template puts around it, and to spare
+
+KEY = "key"  # begins the account of an API key
+
+OnPaid = Callable[[Tokens], None]
+
+
+class Quotas(Protocol):
+    """The seam to what all processes of a store count together; see `ledger`."""
+
+    async def take(self, account: str, per_minute: float, amount: float) -> float: ...
+
+    def give_back(self, account: str, per_minute: float, amount: float) -> None: ...
+
+    async def reserve(self, holds: Sequence[Hold], usd: float, *, at: float) -> Hold | None: ...
+
+    def settle(
+        self, holds: Sequence[Hold], reserved_usd: float, spent_usd: float, *, at: float
+    ) -> None: ...
+
+
+class Allowance:
+    """Of one judge."""
+
+    def __init__(self, name: str, config: LLMJudge, quotas: Quotas | None) -> None:
+        """Without `quotas` nobody counts: a command that has no store."""
+        self._account = f"judge:{name}"
+        self._config = config
+        self._quotas = quotas
+
+    @asynccontextmanager
+    async def call(self, prompt: Prompt, max_tokens: int, caller: Caller) -> AsyncIterator[OnPaid]:
+        """Wait until the rates allow a call and reserve what it can cost at most.
+
+        The body makes the call and tells what it took. One that failed with an answer is free; one
+        that got none, or was cancelled, may have been paid and counts as its worst case.
+
+        Raises:
+            JudgeSpendLimit, KeySpendLimit: If the worst case does not fit a limit.
+        """
+        if self._quotas is None:
+            yield lambda _: None
+            return
+        async with (
+            self._paced(self._quotas, prompt, max_tokens) as took,
+            self._reserved(self._quotas, prompt, max_tokens, caller) as spent,
+        ):
+
+            def paid(tokens: Tokens) -> None:
+                took(tokens)
+                spent(tokens)
+
+            yield paid
+
+    @asynccontextmanager
+    async def _reserved(
+        self, quotas: Quotas, prompt: Prompt, max_tokens: int, caller: Caller
+    ) -> AsyncIterator[OnPaid]:
+        """Keep to the spend limits."""
+        holds = self._holds(caller)
+        worst_usd = self._worst_usd(prompt, max_tokens) if holds else 0.0
+        if not worst_usd:
+            yield lambda _: None
+            return
+        at = time.time()
+        _require(await quotas.reserve(holds, worst_usd, at=at), worst_usd)
+        usd = worst_usd
+
+        def spent(tokens: Tokens) -> None:
+            nonlocal usd
+            if tokens.prompt or tokens.completion:  # else the endpoint does not count
+                usd = self._usd(tokens)
+
+        try:
+            yield spent
+        except Exception as error:
+            if not getattr(error, "unanswered", False):
+                usd = 0.0
+            raise
+        finally:
+            quotas.settle(holds, worst_usd, usd, at=at)
+
+    @asynccontextmanager
+    async def _paced(
+        self, quotas: Quotas, prompt: Prompt, max_tokens: int
+    ) -> AsyncIterator[OnPaid]:
+        """Keep to the requests and tokens a minute."""
+        requests, tokens = self._config.requests_per_minute, self._config.tokens_per_minute
+        if requests:
+            await _wait_for(quotas, f"{self._account}:requests", requests, 1)
+        if not tokens:
+            yield lambda _: None
+            return
+        account = f"{self._account}:tokens"
+        expected = max_tokens + sum(map(estimate_tokens, _texts(prompt)))
+        await _wait_for(quotas, account, tokens, expected)
+
+        def took(counted: Tokens) -> None:
+            real = counted.prompt + counted.completion
+            if real:
+                quotas.give_back(account, tokens, expected - real)
+
+        yield took
+
+    def _holds(self, caller: Caller) -> list[Hold]:
+        holds = []
+        if self._config.spend:
+            holds.append(_hold(self._account, self._config.spend))
+        if caller.spend_limit:
+            holds.append(_hold(f"{KEY}:{caller.key}", caller.spend_limit))
+        return holds
+
+    def _worst_usd(self, prompt: Prompt, max_tokens: int) -> float:
+        """No tokenizer makes more tokens than bytes."""
+        price = self._config.price
+        if not price:
+            return 0.0
+        num_bytes = sum(len(text.encode()) + _TOKENS_PER_MESSAGE for text in _texts(prompt))
+        return price.cost_usd(num_bytes, 0, max_tokens)
+
+    def _usd(self, tokens: Tokens) -> float:
+        price = self._config.price
+        return price.cost_usd(tokens.prompt, tokens.cached, tokens.completion) if price else 0.0
+
+
+def _texts(prompt: Prompt) -> list[str]:
+    return [part for _, parts in prompt.messages for part in parts]
+
+
+def _hold(account: str, limit: SpendLimit) -> Hold:
+    return Hold(account, limit.usd, limit.per)
+
+
+def _require(refused: Hold | None, usd: float) -> None:
+    if refused is None:
+        return
+    detail = (
+        f"a call of up to ${usd:.4f} does not fit what is left of ${refused.limit_usd:g} per "
+        f"{refused.per}: raise the limit"
+    )
+    if refused.account.startswith(f"{KEY}:"):
+        raise KeySpendLimit(f"this API key: {detail}, or use another key")
+    raise JudgeSpendLimit(f"{refused.account}: {detail}, or wait for the period's end")
+
+
+async def _wait_for(quotas: Quotas, account: str, per_minute: float, amount: float) -> None:
+    wait_s = await quotas.take(account, per_minute, amount)
+    while wait_s:
+        await asyncio.sleep(wait_s)
+        wait_s = await quotas.take(account, per_minute, amount)

@@ -1,0 +1,150 @@
+"""One reply out of a judge's endpoints: the only loop of attempts, under the caller's deadline.
+
+It waits for a place in the line, keeps to the allowance, backs off, goes elsewhere, and gives up
+what an endpoint does not accept. Nothing else is retried here.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+from functools import partial
+from random import uniform
+
+import structlog
+
+from service.caller import Caller
+from service.endpoint import Endpoint, ParameterRejected, Reply
+from service.errors import (
+    JudgeError,
+    JudgeQuotaExhausted,
+    JudgeRateLimited,
+    JudgeRejected,
+    JudgeUnavailable,
+)
+from service.judge_config import LLMJudge
+from service.metrics import Metrics
+from service.outbound.allowance import Allowance, Quotas
+from service.outbound.hedge import Sent, hedged
+from service.outbound.line import Line
+from service.parameters import Parameters
+from service.prompts import Prompt
+
+QUOTA_REST_S = 60.0
+_BACKOFF_S, _MAX_BACKOFF_S = 0.25, 8.0
+
+log = structlog.get_logger(__name__)
+
+
+class AttemptFailed(Exception):
+    """An endpoint failed; it, or another one, may do better."""
+
+    def __init__(self, endpoint: Endpoint, error: JudgeError) -> None:
+        super().__init__(str(error))
+        self.endpoint = endpoint
+        self.error = error
+        self.unanswered = isinstance(error, JudgeUnavailable) and error.unanswered
+
+
+class Calls:
+    """The calls to one judge."""
+
+    def __init__(
+        self, name: str, config: LLMJudge, metrics: Metrics, quotas: Quotas | None = None
+    ) -> None:
+        bounds = (config.concurrency.min, config.concurrency.max)
+        self.endpoints = [
+            Endpoint(str(url), config.api_key, concurrency=bounds) for url in config.base_urls
+        ]
+        self.line = Line(self.endpoints, config.queue, config.timeout_s, self._report)
+        self._name = name
+        self._config = config
+        self._metrics = metrics
+        self._allowance = Allowance(name, config, quotas)
+        self._parameters = Parameters(config)
+
+    async def complete(self, prompt: Prompt, max_tokens: int, caller: Caller) -> Reply:
+        """One reply, from whichever endpoint gives it.
+
+        Raises:
+            JudgeError: If none does; its type says why.
+            ContextOverflow: If the endpoint counts more tokens than fit.
+            KeySpendLimit: If the caller's key may not spend that much.
+        """
+        failed = 0
+        avoid: Endpoint | None = None
+        while True:
+            try:
+                attempt = partial(self._attempt, prompt, max_tokens, caller, avoid)
+                return await hedged(attempt, self._config.hedge_after_s)
+            except ParameterRejected as error:
+                self._give_up_parameter(error)
+            except AttemptFailed as failure:
+                if isinstance(failure.error, JudgeQuotaExhausted):
+                    continue  # elsewhere, if there is an elsewhere
+                failed += 1
+                if failed >= self._config.attempts:
+                    raise failure.error from failure
+                avoid = failure.endpoint
+                if failed > 1 or len(self.endpoints) == 1:
+                    with caller.timing.queueing():
+                        await asyncio.sleep(_backoff_s(failed))
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(endpoint.aclose() for endpoint in self.endpoints))
+
+    async def _attempt(
+        self, prompt: Prompt, max_tokens: int, caller: Caller, avoid: Endpoint | None, sent: Sent
+    ) -> Reply:
+        async with AsyncExitStack() as stack:
+            with caller.timing.queueing(), self._metrics.queueing(self._name):
+                place = self.line.place(caller.key, self._prefix(prompt), avoid or sent.endpoint)
+                endpoint = await stack.enter_async_context(place)
+                call = self._allowance.call(prompt, max_tokens, caller)
+                paid = await stack.enter_async_context(call)
+            parameters = self._parameters.build(prompt, max_tokens)
+            sent.to(endpoint)
+            try:
+                with caller.timing.judging(), self._metrics.judge_call(self._name):
+                    reply = await endpoint.complete(parameters, self._config.timeout_s)
+            except (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable) as error:
+                self._rest(endpoint, error)
+                raise AttemptFailed(endpoint, error) from error
+            paid(reply.tokens)
+            return reply
+
+    def _rest(self, endpoint: Endpoint, error: JudgeError) -> None:
+        """A rate limit holds for all callers of an endpoint, and so does an empty account."""
+        about = {"base_url": endpoint.base_url, "code": error.code}
+        log.warning("judge_attempt_failed", judge=self._name, **about)  # its words may quote texts
+        if isinstance(error, JudgeQuotaExhausted):
+            endpoint.spent = error
+            endpoint.rest(QUOTA_REST_S)
+        elif isinstance(error, JudgeRateLimited):
+            endpoint.rest((error.retry_after_s or 0.0) + _backoff_s(1))
+
+    def _give_up_parameter(self, error: ParameterRejected) -> None:
+        given_up = self._parameters.learn(error.sent, error.said)
+        if not given_up:
+            raise JudgeRejected(str(error)) from error
+        log.info("judge_parameter_dropped", judge=self._name, parameter=given_up)
+
+    def _prefix(self, prompt: Prompt) -> bytes:
+        """What prompts must share for a prefix cache to help: instructions and context."""
+        if len(self.endpoints) == 1:
+            return b""
+        return "".join(parts[0] for _, parts in prompt.messages[:2]).encode()
+
+    def _report(self) -> None:
+        self._metrics.waiting(self._name, self.line.num_waiting)
+        for endpoint in self.endpoints:
+            self._metrics.endpoint(
+                self._name,
+                endpoint.base_url,
+                taken=endpoint.taken,
+                limit=endpoint.concurrency.limit,
+                open_=endpoint.breaker.is_open,
+            )
+
+
+def _backoff_s(failed: int) -> float:
+    """Exponential, with jitter so that callers do not return all at once."""
+    return uniform(0.5, 1.0) * min(_MAX_BACKOFF_S, _BACKOFF_S * 2.0 ** (failed - 1))

@@ -1,0 +1,219 @@
+"""The line of calls for one judge's endpoints: bounded, and fair between API keys.
+
+Keys take turns, however many calls each has waiting. A call goes to the endpoint that its prompt's
+prefix calls home, whose prefix cache then is warm, unless that one is a good deal busier than the
+least busy one.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from zlib import crc32
+
+from service.endpoint import Endpoint
+from service.errors import JudgeQuotaExhausted, JudgeRateLimited, JudgeUnavailable, Overloaded
+
+BREAKER_PATIENCE_S = 2.0
+_HOME_SLACK, _HOME_SHARE = 4, 1.25
+_SMOOTHING = 0.1
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    place: asyncio.Future[Endpoint]
+    prefix: bytes
+    avoid: Endpoint | None
+
+
+class Line:
+    """Hands out places at the endpoints of one judge.
+
+    Args:
+        endpoints: where calls can go.
+        max_waiting: calls that may wait; beyond it new groups are refused.
+        patience_s: of a call, when all endpoints ask to wait.
+        on_change: told whenever places or waiters change in number.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        max_waiting: int,
+        patience_s: float,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.num_waiting = 0
+        self._endpoints = endpoints
+        self._max_waiting = max_waiting
+        self._patience_s = patience_s
+        self._on_change = on_change
+        self._turns: dict[str, deque[_Waiter]] = {}  # by key; the first one is next
+        self._held_s = 0.0  # how long a place is held, smoothed
+        self._room = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def admit(self, key: str, remaining_s: float, *, patient: bool) -> None:
+        """Let a group in that is about to ask, or refuse it before anything is spent on it.
+
+        Args:
+            key: of the caller.
+            remaining_s: until its deadline.
+            patient: wait for room in the line instead of being refused; a batch's groups do.
+
+        Raises:
+            Overloaded: If the line is full, or too long to be served in time.
+        """
+        while self._full(key):
+            if not patient:
+                raise Overloaded(
+                    f"{self.num_waiting} judge calls wait, and at most {self._max_waiting} may: "
+                    "ask again later, or raise the judge's queue or concurrency",
+                    retry_after_s=max(1.0, self.expected_wait_s(key)),
+                )
+            self._room.clear()
+            await self._room.wait()
+        wait_s = self.expected_wait_s(key)
+        if wait_s and wait_s + self._held_s > remaining_s:
+            raise Overloaded(
+                f"about {wait_s:.1f} s of waiting and {self._held_s:.1f} s of judging do not fit "
+                f"the {remaining_s:.1f} s that are left: raise deadline_s, or ask again later",
+                retry_after_s=max(1.0, wait_s),
+            )
+
+    def expected_wait_s(self, key: str) -> float:
+        """How long a call of this key will wait, as calls go now; 0 if none waits."""
+        ahead = min(self.num_waiting, (self._num_waiting(key) + 1) * (len(self._turns) or 1))
+        places = sum(max(1, endpoint.concurrency.limit) for endpoint in self._endpoints)
+        return ahead * self._held_s / places
+
+    @asynccontextmanager
+    async def place(
+        self, key: str, prefix: bytes, avoid: Endpoint | None = None
+    ) -> AsyncIterator[Endpoint]:
+        """Hold a place at an endpoint.
+
+        Args:
+            key: of the caller; keys take turns.
+            prefix: what the prompt begins with, and others may begin with, too.
+            avoid: not this one, as long as there is another.
+
+        Raises:
+            JudgeRateLimited: If the endpoints ask for more patience than a call has.
+            JudgeQuotaExhausted: If no endpoint has credit left.
+            JudgeUnavailable: If all endpoints keep failing and are left alone.
+        """
+        endpoint = await self._enter(key, prefix, avoid)
+        started = asyncio.get_running_loop().time()
+        try:
+            yield endpoint
+        finally:
+            endpoint.leave(started)
+            held_s = asyncio.get_running_loop().time() - started
+            self._held_s += (held_s - self._held_s) * (_SMOOTHING if self._held_s else 1.0)
+            self._hand_out()
+
+    def wake(self) -> None:
+        """An endpoint may be called again, or no longer."""
+        self._hand_out()
+
+    async def _enter(self, key: str, prefix: bytes, avoid: Endpoint | None) -> Endpoint:
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), prefix, avoid)
+        self._turns.setdefault(key, deque()).append(waiter)
+        self.num_waiting += 1
+        self._hand_out()
+        try:
+            return await waiter.place
+        except asyncio.CancelledError:
+            self._forget(key, waiter)
+            raise
+
+    def _hand_out(self) -> None:
+        """Give free places to those whose turn it is."""
+        while self._turns:
+            key, waiters = next(iter(self._turns.items()))
+            waiter = waiters[0]
+            try:
+                endpoint = self._choose(waiter)
+            except (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable) as error:
+                waiter.place.set_exception(error)
+            else:
+                if endpoint is None:
+                    self._come_back()
+                    break
+                endpoint.take()
+                waiter.place.set_result(endpoint)
+            waiters.popleft()
+            self.num_waiting -= 1
+            del self._turns[key]
+            if waiters:
+                self._turns[key] = waiters  # to the end: the next turn is another's
+        if self.num_waiting < self._max_waiting:
+            self._room.set()
+        self._on_change()
+
+    def _choose(self, waiter: _Waiter) -> Endpoint | None:
+        """Where a call may start now; None if it must wait."""
+        rested = [each for each in self._endpoints if each.wait_s() <= 0]
+        if not rested:
+            self._require_patience()
+            return None
+        free = [each for each in rested if each.taken < each.concurrency.limit]
+        if not free:
+            return None
+        free = [each for each in free if each is not waiter.avoid] or free
+        least = min(each.taken for each in free)
+        home = max(free, key=lambda each: crc32(waiter.prefix, each.salt))
+        if home.taken <= max(least + _HOME_SLACK, _HOME_SHARE * least):
+            return home
+        return min(free, key=lambda each: each.taken)
+
+    def _require_patience(self) -> None:
+        """Raise if no endpoint has rested within the patience of a call."""
+        solvent = [each for each in self._endpoints if not each.spent]
+        if not solvent:
+            spent = self._endpoints[0].spent
+            raise JudgeQuotaExhausted(spent.detail if spent else "no credit left")
+        endpoint = min(solvent, key=lambda each: each.wait_s())
+        wait_s = endpoint.wait_s()
+        if endpoint.breaker.is_open and wait_s > BREAKER_PATIENCE_S:
+            raise JudgeUnavailable(
+                f"{endpoint.base_url} keeps failing and is left alone for {wait_s:.1f} s",
+                retry_after_s=wait_s,
+            )
+        if wait_s > self._patience_s:
+            raise JudgeRateLimited(
+                f"{endpoint.base_url} asks to wait {wait_s:.0f} s", retry_after_s=wait_s
+            )
+
+    def _come_back(self) -> None:
+        """Hand out again when the next endpoint has rested; a place left does it, too."""
+        if self._timer:
+            self._timer.cancel()
+        waits = [wait_s for each in self._endpoints if (wait_s := each.wait_s()) > 0]
+        if waits:
+            self._timer = asyncio.get_running_loop().call_later(min(waits), self._hand_out)
+
+    def _forget(self, key: str, waiter: _Waiter) -> None:
+        """Its caller left: out of the line with it, or its place to the next."""
+        waiters = self._turns.get(key, deque())
+        if waiter in waiters:
+            waiters.remove(waiter)
+            self.num_waiting -= 1
+            if not waiters:
+                del self._turns[key]
+        elif not waiter.place.cancelled() and not waiter.place.exception():
+            waiter.place.result().leave(asyncio.get_running_loop().time())
+        self._hand_out()
+
+    def _num_waiting(self, key: str) -> int:
+        return len(self._turns.get(key, ()))
+
+    def _full(self, key: str) -> bool:
+        """Whether a call of this key would be one too many. Where others fill the line, a key
+        still has its share of it."""
+        if self.num_waiting < self._max_waiting:
+            return False
+        keys = len(self._turns.keys() | {key})
+        return self._num_waiting(key) >= self._max_waiting / keys

@@ -1,0 +1,115 @@
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.load.rounds import ClosedLoop, Outcome, Schedule
+from benchmarks.load.trend import trend
+
+BENCHMARK = [sys.executable, "-m", "benchmarks.load"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+async def run_loop(ask: Any, schedule: Schedule) -> Outcome:
+    return await ClosedLoop(ask, schedule, lambda: None).run()
+
+
+@pytest.mark.anyio
+async def test_a_judge_that_is_all_the_time_there_is_gives_littles_ideal() -> None:
+    async def ask(worker: int, number: int) -> str | None:
+        await asyncio.sleep(0.05)
+        return None
+
+    outcome = await run_loop(ask, Schedule(in_flight=8, stagger_s=0.05, window_s=0.2))
+    said: dict[str, Any] = outcome.summary(8)
+    assert 0.5 * 8 / 0.05 < said["groups_per_s"] <= 8 / 0.05
+    assert said["groups"] >= 8 * 3
+    assert said["answered"] >= said["groups"]
+
+
+@pytest.mark.anyio
+async def test_workers_start_spread_over_the_judges_delay() -> None:
+    loop = asyncio.get_running_loop()
+    began: dict[int, float] = {}
+
+    async def ask(worker: int, number: int) -> str | None:
+        began.setdefault(worker, loop.time())
+        await asyncio.sleep(0.08)
+        return None
+
+    await run_loop(ask, Schedule(in_flight=4, stagger_s=0.08, window_s=0, rounds=1))
+    for worker in range(4):
+        assert began[worker] - began[0] >= 0.02 * worker - 0.005
+
+
+@pytest.mark.anyio
+async def test_a_paced_worker_asks_no_sooner_than_its_pace() -> None:
+    async def ask(worker: int, number: int) -> str | None:
+        return None
+
+    outcome = await run_loop(ask, Schedule(1, stagger_s=0, window_s=0, rounds=4, pace_s=0.03))
+    assert outcome.worker_s >= 4 * 0.03
+
+
+@pytest.mark.anyio
+async def test_what_goes_wrong_is_counted_by_its_cause_and_is_no_throughput() -> None:
+    async def ask(worker: int, number: int) -> str | None:
+        await asyncio.sleep(0.001)
+        return "503 busy" if number % 2 else None
+
+    outcome = await run_loop(ask, Schedule(1, stagger_s=0, window_s=0, rounds=4, pause_s=0))
+    assert len(outcome.latencies) == 2
+    assert outcome.faults["503 busy"] >= 2
+
+
+def test_memory_that_grows_a_megabyte_a_minute_grows_sixty_an_hour() -> None:
+    times_s = [60.0 * minute for minute in range(30)]
+    exact = trend(times_s, [200.0 + minute for minute in range(30)])
+    assert exact.per_hour == pytest.approx(60)
+    assert exact.stderr == pytest.approx(0, abs=1e-6)
+
+
+def test_the_trend_of_flat_memory_is_within_its_error() -> None:
+    rng = np.random.default_rng(7)
+    times_s = np.arange(324) * 5.0
+    walks, misses = 200, 0
+    for _ in range(walks):
+        noise = np.zeros(324)
+        for at in range(1, 324):
+            noise[at] = 0.6 * noise[at - 1] + rng.normal()
+        found = trend(times_s.tolist(), (200 + noise).tolist())
+        misses += abs(found.per_hour) > 2 * found.stderr
+    assert misses <= 0.1 * walks  # about one in twenty; without the widening, one in three
+
+
+@pytest.mark.benchmark
+def test_a_soak_samples_memory_and_files_while_every_group_is_ranked(tmp_path: Path) -> None:
+    file = tmp_path / "soak.json"
+    command = [*BENCHMARK, "soak", "--minutes", "0.1", "--warm-up-minutes", "0.03"]
+    command += ["--in-flight", "8", "--rate", "10", "--sample-s", "0.5", "--json", str(file)]
+    subprocess.run(command, check=True, env=ENVIRONMENT)
+    said = json.loads(file.read_bytes())
+    assert len(said["samples"]) >= 8
+    assert said["summary"]["failures"] == {}
+    assert said["summary"]["groups_per_s"] == pytest.approx(10, rel=0.3)
+    assert said["summary"]["fds"]["most"] > 8
+    assert said["summary"]["rss_mb"]["highest"] > 50
+
+
+@pytest.mark.benchmark
+def test_the_quick_run_measures_the_service_and_a_peer_without_a_failure(tmp_path: Path) -> None:
+    file = tmp_path / "load.json"
+    subprocess.run([*BENCHMARK, "--quick", "--json", str(file)], check=True, env=ENVIRONMENT)
+    rows = json.loads(file.read_bytes())["rows"]
+    assert {"podium", "plain FastAPI"} <= {row["what"] for row in rows}
+    for row in rows:
+        assert row["failures"] == {}
+        assert 0 < row["ideal_share"] <= 1.01
+        assert row["cpu_ms"] > 0
+        assert row["p99_added_ms"] >= row["p50_added_ms"] > 0

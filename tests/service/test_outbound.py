@@ -1,0 +1,364 @@
+"""Who may call a judge, where the call goes, and what it may cost; numbers worked out by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from service.budget import Budget
+from service.caller import Caller, Hold, SpendLimit
+from service.endpoint import Endpoint
+from service.errors import (
+    JudgeSpendLimit,
+    JudgeUnavailable,
+    KeySpendLimit,
+    Overloaded,
+)
+from service.judge import EndpointJudge
+from service.judge_config import LLMJudge
+from service.metrics import Metrics
+from service.outbound.breaker import FAILURES, LAST_REST_S, Breaker
+from service.outbound.concurrency import Concurrency
+from service.outbound.line import Line
+from service.prompts import Prompt, scores_prompt
+from service.transcript import transcribe
+from tests.fakes import ScriptedJudge, Step, by_length, drops, fails, hangs, scores, until
+from tests.service.helpers import endpoint_judge, llm, request
+
+pytestmark = pytest.mark.anyio
+
+GOOD = scores(by_length)
+
+
+# concurrency
+
+
+def test_the_limit_is_cut_once_a_round_and_never_below_its_low_bound() -> None:
+    limit = Concurrency(4, 100)
+    limit.was_too_much(started_at=0.0, now=1.0)
+    limit.was_too_much(started_at=0.5, now=1.1)  # was in flight at the cut
+    assert limit.limit == 70
+    for moment in range(2, 20):
+        limit.was_too_much(started_at=moment, now=moment)
+    assert limit.limit == 4
+
+
+def test_the_limit_grows_by_a_step_a_round_while_it_is_in_use() -> None:
+    limit = Concurrency(1, 320)
+    for moment in range(3):
+        limit.was_too_much(started_at=moment, now=moment)
+    before = limit.limit  # 320 * .7 ** 3
+    assert before == 109
+    for _ in range(before):
+        limit.went_well(in_flight=before)
+    assert limit.limit == pytest.approx(before + 10, abs=1)  # 320 / 32
+    for _ in range(1000):
+        limit.went_well(in_flight=3)  # idle: tells nothing
+    assert limit.limit == pytest.approx(before + 10, abs=1)
+
+
+# breaker
+
+
+def opened() -> Breaker:
+    breaker = Breaker()
+    assert [breaker.failed(0.0, 10.0) for _ in range(FAILURES)] == [False] * (FAILURES - 1) + [True]
+    return breaker
+
+
+def test_a_breaker_opens_after_failures_in_a_row_and_rests_a_second() -> None:
+    assert opened().wait_s(10.2) == pytest.approx(0.8)
+    breaker = Breaker()
+    for _ in range(FAILURES - 1):
+        breaker.failed(0.0, 1.0)
+    breaker.went_well()
+    assert not breaker.failed(0.0, 1.0)  # not in a row
+
+
+def test_a_half_open_breaker_lets_one_call_try_and_rests_twice_as_long_if_it_fails() -> None:
+    breaker = opened()
+    assert breaker.wait_s(11.0) == 0
+    breaker.started(11.0)
+    assert breaker.wait_s(11.0) > 0  # the others wait for its end
+    assert not breaker.failed(10.5, 11.1)  # in flight since before: tells nothing new
+    assert breaker.failed(11.0, 12.0)
+    assert breaker.wait_s(12.0) == pytest.approx(2.0)
+    breaker.started(14.0)
+    breaker.went_well()
+    assert breaker.wait_s(14.1) == 0
+    assert not breaker.is_open
+
+
+def test_the_rest_of_a_breaker_is_bounded() -> None:
+    breaker, now = opened(), 10.0
+    for _ in range(12):
+        now += breaker.wait_s(now)
+        breaker.started(now)
+        breaker.failed(now, now)
+    assert breaker.wait_s(now) == LAST_REST_S
+
+
+def test_a_trial_that_tells_nothing_lets_another_call_try() -> None:
+    breaker = opened()
+    breaker.started(11.0)
+    breaker.gave_up(10.0)  # an older call
+    assert breaker.wait_s(11.5) > 0
+    breaker.gave_up(11.0)
+    assert breaker.wait_s(11.5) == 0
+
+
+async def test_an_endpoint_that_keeps_failing_is_left_alone_and_comes_back() -> None:
+    down = [drops] * (FAILURES + 1)
+    async with judging(*down, always=GOOD, attempts=1) as (judge, scripted):
+        for _ in range(FAILURES):
+            with pytest.raises(JudgeUnavailable):
+                await ask(judge)
+        with pytest.raises(JudgeUnavailable):  # waits the second out, and tries
+            await ask(judge)
+        assert scripted.calls == FAILURES + 1
+        await ask(judge)  # two seconds later it is back
+    assert scripted.calls == FAILURES + 2
+
+
+# the line
+
+
+def line(*endpoints: Endpoint, max_waiting: int = 100) -> Line:
+    return Line(endpoints, max_waiting, patience_s=5.0, on_change=lambda: None)
+
+
+@asynccontextmanager
+async def endpoints(number: int, limit: int) -> AsyncIterator[list[Endpoint]]:
+    opened = [
+        Endpoint(f"http://127.0.0.1:9/{index}", None, concurrency=(limit, limit))
+        for index in range(number)
+    ]
+    try:
+        yield opened
+    finally:
+        await asyncio.gather(*(each.aclose() for each in opened))
+
+
+async def hold(line: Line, key: str, served: list[str], done: asyncio.Event) -> None:
+    async with line.place(key, b""):
+        served.append(key)
+        await done.wait()
+
+
+async def test_keys_take_turns_however_many_calls_each_has_waiting() -> None:
+    async with endpoints(1, limit=1) as each:
+        queue, served, done = line(*each), list[str](), asyncio.Event()
+        calls = [asyncio.create_task(hold(queue, "a", served, done)) for _ in range(6)]
+        await until(lambda: queue.num_waiting == 5)
+        calls += [asyncio.create_task(hold(queue, "b", served, done)) for _ in range(2)]
+        await until(lambda: queue.num_waiting == 7)
+        done.set()
+        await asyncio.gather(*calls)
+    assert "".join(served) == "aababaaa"
+    assert queue.num_waiting == 0
+
+
+async def test_a_full_line_refuses_with_a_time_to_come_back_but_leaves_each_key_its_share() -> None:
+    async with endpoints(1, limit=1) as each:
+        queue, done = line(*each, max_waiting=4), asyncio.Event()
+        calls = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(5)]
+        await until(lambda: queue.num_waiting == 4)
+        with pytest.raises(Overloaded, match="4 judge calls wait, and at most 4 may") as caught:
+            await queue.admit("a", 100.0, patient=False)
+        assert caught.value.retry_after_s
+        await queue.admit("b", 100.0, patient=False)  # a share of its own
+        patient = asyncio.create_task(queue.admit("a", 100.0, patient=True))
+        done.set()
+        await patient
+        await asyncio.gather(*calls)
+
+
+async def test_a_group_that_cannot_be_served_in_time_is_refused_early() -> None:
+    async with endpoints(1, limit=1) as each:
+        queue, done = line(*each), asyncio.Event()
+        queue._held_s = 2.0  # as measured
+        calls = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(4)]
+        await until(lambda: queue.num_waiting == 3)
+        with pytest.raises(Overloaded, match="do not fit"):
+            await queue.admit("a", 5.0, patient=False)
+        await queue.admit("a", 50.0, patient=False)
+        done.set()
+        await asyncio.gather(*calls)
+
+
+async def test_who_leaves_the_line_takes_no_place_and_passes_on_one_just_given() -> None:
+    async with endpoints(1, limit=1) as each:
+        queue, served, done = line(*each), list[str](), asyncio.Event()
+        first, second, third = (
+            asyncio.create_task(hold(queue, key, served, done)) for key in ("a", "b", "c")
+        )
+        await until(lambda: queue.num_waiting == 2)
+        second.cancel()
+        await until(lambda: queue.num_waiting == 1)
+        done.set()
+        await asyncio.gather(first, third)
+        assert served == ["a", "c"]
+        assert each[0].taken == 0
+
+
+async def test_calls_with_one_prefix_stay_at_one_endpoint_until_it_is_busy() -> None:
+    async with endpoints(2, limit=100) as each:
+        queue = line(*each)
+        async with queue.place("", b"prefix") as home, queue.place("", b"prefix") as again:
+            assert home is again
+            other = next(one for one in each if one is not home)
+            async with queue.place("", b"prefix", avoid=home) as elsewhere:
+                assert elsewhere is other
+            home.taken += 10
+            async with queue.place("", b"prefix") as busy:
+                assert busy is other
+            home.taken -= 10
+
+
+async def test_a_429_lowers_what_the_endpoint_is_given() -> None:
+    async with judging(fails(429), GOOD, concurrency=100) as (judge, _):
+        await ask(judge)
+        assert judge.endpoints[0].concurrency.limit == 70
+
+
+# hedging
+
+
+async def test_a_second_call_is_made_only_where_configured_and_the_first_answer_counts() -> None:
+    async with (
+        ScriptedJudge(always=hangs).serving() as slow,
+        ScriptedJudge(always=GOOD).serving() as fast,
+    ):
+        urls = [slow.url, fast.url]
+        judge = endpoint_judge("", base_urls=urls, hedge_after_s=0.05, timeout_s=20)
+        for _ in range(4):  # wherever home is
+            await ask(judge)
+        await judge.aclose()
+    assert fast.calls == 4
+
+
+async def test_a_hedged_call_that_fails_waits_for_the_other() -> None:
+    answers = [scores(by_length, delay_s=0.3), fails(500)]
+    async with judging(*answers, hedge_after_s=0.05, attempts=1) as (judge, scripted):
+        await ask(judge)
+    assert scripted.calls == 2
+
+
+# money
+
+
+class Purse:
+    """Quotas of one process, counted by hand."""
+
+    def __init__(self, waits: Sequence[float] = ()) -> None:
+        self.reserved = self.settled = self.most = 0.0
+        self.given_back: list[float] = []
+        self._waits = list(waits)
+
+    async def take(self, account: str, per_minute: float, amount: float) -> float:
+        return self._waits.pop(0) if self._waits else 0.0
+
+    def give_back(self, account: str, per_minute: float, amount: float) -> None:
+        self.given_back.append(amount)
+
+    async def reserve(self, holds: Sequence[Hold], usd: float, *, at: float) -> Hold | None:
+        for each in holds:
+            if self.reserved + self.settled + usd > each.limit_usd:
+                return each
+        self.reserved += usd
+        self.most = max(self.most, self.reserved + self.settled)
+        return None
+
+    def settle(
+        self, holds: Sequence[Hold], reserved_usd: float, spent_usd: float, *, at: float
+    ) -> None:
+        self.reserved -= reserved_usd
+        self.settled += spent_usd
+
+
+PRICE = {"prompt": 1.0, "completion": 10.0}
+PAID = (100 * 1.0 + 10 * 10.0) / 1e6  # what the scripted judge's reply counts
+
+
+async def test_the_worst_case_is_reserved_and_settled_by_what_the_call_cost() -> None:
+    purse = Purse()
+    spend = {"usd": 0.02}
+    async with judging(GOOD, quotas=purse, price=PRICE, spend=spend) as (judge, _):
+        await ask(judge)
+    assert purse.settled == pytest.approx(PAID)
+    assert purse.reserved == pytest.approx(0)
+    assert purse.most > 500 * 10 / 1e6  # all tokens of the cap
+
+
+async def test_a_call_that_does_not_fit_the_limit_is_not_made() -> None:
+    spend = {"usd": 0.001, "per": "month"}
+    async with judging(quotas=Purse(), price=PRICE, spend=spend) as (judge, scripted):
+        with pytest.raises(JudgeSpendLimit, match=r"not fit what is left of \$0.001 per month"):
+            await ask(judge)
+    assert scripted.calls == 0
+
+
+async def test_the_callers_key_has_a_limit_of_its_own() -> None:
+    async with judging(quotas=Purse(), price=PRICE) as (judge, scripted):
+        with pytest.raises(KeySpendLimit, match="this API key"):
+            await ask(judge, Caller(key="k1", spend_limit=SpendLimit(usd=0.001)))
+    assert scripted.calls == 0
+
+
+@pytest.mark.parametrize(("failure", "paid"), [(fails(500), False), (drops, True), (hangs, True)])
+async def test_an_answered_failure_is_free_and_an_unanswered_one_counts_as_its_worst_case(
+    failure: Step, paid: bool
+) -> None:
+    purse = Purse()
+    settings: dict[str, Any] = {"price": PRICE, "spend": {"usd": 1.0}, "attempts": 1}
+    async with judging(failure, quotas=purse, timeout_s=0.3, **settings) as (judge, _):
+        with pytest.raises(JudgeUnavailable):
+            await ask(judge)
+    assert (purse.settled > 500 * 10 / 1e6) is paid
+    assert purse.reserved == pytest.approx(0)
+
+
+async def test_a_call_to_nobody_is_free() -> None:
+    purse = Purse()
+    settings = {"price": PRICE, "spend": {"usd": 1.0}, "attempts": 1}
+    config = LLMJudge.model_validate(llm("http://127.0.0.1:9/v1", **settings))
+    judge = EndpointJudge("main", config, Metrics(), purse)
+    with pytest.raises(JudgeUnavailable):
+        await ask(judge)
+    await judge.aclose()
+    assert purse.settled == 0
+
+
+async def test_a_call_waits_for_its_rate_and_gives_back_what_it_did_not_take() -> None:
+    purse = Purse(waits=[0.05, 0.05])
+    rates: dict[str, Any] = {"requests_per_minute": 60, "tokens_per_minute": 6000}
+    async with judging(GOOD, quotas=purse, **rates) as (judge, _):
+        caller = Caller()
+        await ask(judge, caller)
+    assert 0.1 <= caller.timing.queue_s < 2
+    assert len(purse.given_back) == 1
+    assert purse.given_back[0] > 500 - 110  # the cap was 500 tokens, 110 were counted
+
+
+@asynccontextmanager
+async def judging(
+    *script: Step, always: Step | None = None, quotas: Purse | None = None, **settings: Any
+) -> AsyncIterator[tuple[EndpointJudge, ScriptedJudge]]:
+    async with ScriptedJudge(script, always=always).serving() as scripted:
+        config = LLMJudge.model_validate(llm(scripted.url, **settings))
+        judge = EndpointJudge("main", config, Metrics(), quotas)
+        try:
+            yield judge, scripted
+        finally:
+            await judge.aclose()
+
+
+def prompt() -> Prompt:
+    transcript = transcribe(request("5", "five"), [0, 1])
+    return scores_prompt("You are a judge.", transcript, [1, 0])
+
+
+async def ask(judge: EndpointJudge, caller: Caller | None = None) -> None:
+    await judge.ask(prompt(), 500, lambda call: None, Budget(None), caller or Caller())
