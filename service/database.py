@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from service.errors import ConfigError
 from service.tables import BLOBS, CALL_BLOBS, CALLS, JUDGED, METADATA, RANKINGS
 
-# Pages of this size, where the file is new, take a third less CPU to write long texts.
+# Larger pages than usual, of a new file: texts are long, and each page is a write of its own.
 _SQLITE_PRAGMAS = (
     "busy_timeout=10000",
-    "page_size=8192",
+    "page_size=16384",
     "journal_mode=WAL",
     "synchronous=NORMAL",
 )
