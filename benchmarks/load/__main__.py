@@ -7,8 +7,9 @@ Three processes on loopback: a scripted judge, `podium serve` with its store (SQ
 generator on raw connections; groups of 8 trajectories x 10 messages, all new, `passes: 1`. Beside
 it at some cells, against the same judge server: a plain FastAPI handler around one openai call, and
 RULER in process (`--ruler-python` names an environment with `openpipe-art` and `litellm`). On few
-cores all of them compete: what each used stands in the row, and a row where judge and load took
-more than the ranker says so.
+cores all of them compete: the cores that each kept busy stand in the row, and a row says so where
+judge and load took more than the ranker ("load-heavy") or something else on the machine more than a
+fifth of a core ("disturbed").
 """
 
 import signal

@@ -22,6 +22,15 @@ class Usage:
         return [spent - before.cpu_s.get(pid, 0.0) for pid, spent in self.cpu_s.items()]
 
 
+def machine_busy_s() -> float:
+    """CPU seconds of all cores that someone, or another guest of the host, has used."""
+    times = psutil.cpu_times()
+    # What ran in guests of ours is part of `user` on Linux.
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return float(sum(times) - guests - idle)
+
+
 def usage(process: psutil.Process) -> Usage:
     """Pages that processes share are counted once for each."""
     tree = [process, *process.children(recursive=True)]
