@@ -91,12 +91,14 @@ def soak_command(
     """Watch memory under steady load. Exit status 1 if a group was not ranked."""
     plan = Soak(minutes, warm_up_minutes, in_flight, delay_s, rate, sample_s, workers)
     where, taken, every = machine(), list[Sample](), max(1, round(60 / sample_s))
-    for sample in samples(plan):
-        taken.append(sample)
-        if len(taken) % every == 0:
-            print(said_so_far(sample), flush=True)
-            keep(json_file, found(plan, taken, where))
-    keep(json_file, found(plan, taken, where))
+    try:
+        for sample in samples(plan):
+            taken.append(sample)
+            if len(taken) % every == 0:
+                print(said_so_far(sample), flush=True)
+                keep(json_file, found(plan, taken, where))
+    finally:
+        keep(json_file, found(plan, taken, where))
     print(JSON.from_data(summary(plan, taken)).text)
     if taken[-1].failures:
         raise typer.Exit(1)
