@@ -46,7 +46,6 @@ class _Worker:
         except ConnectionError:
             return False
 
-
     def send(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):  # it has ended, and nobody has noticed yet
             self.process.send_signal(number)
