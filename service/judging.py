@@ -23,7 +23,7 @@ from service.methods import METHODS, Situation, choose
 from service.metrics import Metrics
 from service.schemas import RankRequest
 from service.statistics.noise import NOTHING, JudgeNoise, configured
-from service.store import Store
+from service.store import Recalled, Store
 from service.transcript import Transcript, transcribe
 from service.trim import estimate_tokens
 from service.verdict import Verdict
@@ -142,18 +142,16 @@ class Judging:
 
     async def _verdicts(self, question: Question) -> tuple[Verdicts, JudgeNoise | None]:
         """All verdicts that the method wants, those at hand included, and what it assumed."""
-        recalled = await self._store.verdicts(question.key)
-        if recalled.complete:
-            return dict(recalled.verdicts), _known(question, recalled.noise)
-        async with self._store.claimed(question.key):
-            return await self._asked(question)
+        async with self._store.claimed(question.key) as recalled:
+            if recalled.complete:
+                return dict(recalled.verdicts), _known(question, recalled.noise)
+            return await self._asked(question, recalled)
 
-    async def _asked(self, question: Question) -> tuple[Verdicts, JudgeNoise | None]:
-        """The same, asked for as far as it is not there; nobody else asks meanwhile."""
-        recalled = await self._store.verdicts(question.key)  # perhaps somebody just did
+    async def _asked(
+        self, question: Question, recalled: Recalled
+    ) -> tuple[Verdicts, JudgeNoise | None]:
+        """The same, asked for as far as it is not there."""
         verdicts, method = dict(recalled.verdicts), question.method
-        if recalled.complete:
-            return verdicts, _known(question, recalled.noise)
         length = method.shown(_situation(question, None))
         known = _known(question, await self._background.noise(question.judge_key, length))
         situation = _situation(question, known)
