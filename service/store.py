@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import orjson
 
 from service.accounts import Accounts
-from service.batched import Batched
 from service.claim_rows import ClaimRows
 from service.claims import Claims
 from service.database import Database, Found
@@ -54,8 +53,6 @@ class Recalled:
 class Store(Protocol):
     """The seam to persistence; passed in by constructor."""
 
-    async def verdicts(self, key: str) -> Recalled: ...
-
     def claimed(self, key: str) -> AbstractAsyncContextManager[Recalled]: ...
 
     async def past_groups(self, judge_key: str, limit: int) -> list[PastGroup]: ...
@@ -82,7 +79,6 @@ class SQLStore:
         self._database = database
         self._in_thread = InThread(threads, database.failures)
         self.ledger = Ledger(Accounts(database), self._in_thread)
-        self._recalling: Batched[str, Found] = Batched(self._recall)
         claim_rows = ClaimRows(database)
 
         def commit(rows: Rows, released: list[str]) -> None:
@@ -97,7 +93,12 @@ class SQLStore:
 
     async def verdicts(self, key: str) -> Recalled:
         """The verdicts at hand for a content key, and how they were used before."""
-        return self._recalled(key, await self._recalling.put(key))
+
+        def read() -> Found:
+            with self._database.cursor() as cursor:
+                return self._database.recall(cursor, [key])[key]
+
+        return self._recalled(key, await self._in_thread(read))
 
     @asynccontextmanager
     async def claimed(self, key: str) -> AsyncIterator[Recalled]:
@@ -201,14 +202,6 @@ class SQLStore:
         if self.writer.closed:
             raise StoreUnavailable("the store is closed: restart the service")
         await self._in_thread(self._database.ping)
-
-    async def _recall(self, keys: list[str]) -> list[Found]:
-        def read() -> dict[str, Found]:
-            with self._database.cursor() as cursor:
-                return self._database.recall(cursor, keys)
-
-        found = await self._in_thread(read)
-        return [found[key] for key in keys]
 
     def _recalled(self, key: str, found: Found) -> Recalled:
         verdicts = {index: verdict for index, verdict, _ in found.calls if verdict}  # the oldest
