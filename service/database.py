@@ -210,6 +210,8 @@ class Database:
 
     def _make_tables(self) -> None:
         """Make what is missing; several processes may start on an empty database at once."""
+        if METADATA.tables.keys() <= set(sa.inspect(self._engine).get_table_names()):
+            return
         with self.writing() as connection:
             if self.is_postgres:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING_TABLES)))
