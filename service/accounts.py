@@ -144,7 +144,7 @@ class Accounts:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._locked = {
-            table: sa.select(table, database.clock.label("now"))
+            table: sa.select(table, sa.literal_column(database.clock, sa.Double).label("now"))
             .where(table.c.name.in_(sa.bindparam("names", expanding=True)))
             .order_by(table.c.name)
             .with_for_update()
@@ -164,12 +164,12 @@ class Accounts:
         # Everybody locks in one order, so that nobody waits for one who waits for him.
         ordered = {table: sorted(wanted[table]) for table in _ROW if wanted.get(table)}
         while not self._applied(operations, ordered):
-            with self._database.writing() as connection:  # apart: it must hold no other rows
+            with self._database.writing_cursor() as cursor:  # apart: it must hold no other rows
                 new = {
                     table: [asdict(_ROW[table](name)) for name in names]
                     for table, names in ordered.items()
                 }
-                self._database.insert(connection, new)
+                self._database.insert(cursor, new)
 
     def _applied(self, operations: Sequence[Operation], wanted: dict[sa.Table, list[str]]) -> bool:
         """Whether all rows were there; if not, nothing is changed."""

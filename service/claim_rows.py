@@ -1,12 +1,10 @@
 """The claims of all processes as rows, and one process's name among them; synchronous."""
 
 from collections.abc import Collection
+from typing import Any
 from uuid import uuid4
 
-import sqlalchemy as sa
-
-from service.database import Database
-from service.tables import CLAIMS, OWNERS
+from service.database import Database, Found
 
 
 class ClaimRows:
@@ -16,58 +14,67 @@ class ClaimRows:
         self._database = database
         self._owner = uuid4().hex
         self._is_known = False
-        self._take = database.sql(
+        sql, clock = database.sql, database.clock
+        keys = "key IN (SELECT value FROM {values})"
+        self._take = sql(
             "INSERT INTO claims (key, owner) SELECT value, {value} FROM {values} WHERE true "
             "ON CONFLICT DO NOTHING RETURNING key"
         )
-        self._claimed = database.sql(
-            "SELECT key FROM claims WHERE key IN (SELECT value FROM {values})"
+        self._claimed = sql(f"SELECT key FROM claims WHERE {keys}")
+        self._release = sql(f"DELETE FROM claims WHERE owner = {{value}} AND {keys}")
+        self._see = sql(
+            f"INSERT INTO owners (id, seen_at) VALUES ({{value}}, {clock}) "
+            "ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at"
         )
-        self._release = database.sql(
-            "DELETE FROM claims WHERE owner = {value} AND key IN (SELECT value FROM {values})"
-        )
+        self._bury = sql(f"DELETE FROM owners WHERE seen_at < {clock} - {{value}}")
+        self._sweep = "DELETE FROM claims WHERE owner NOT IN (SELECT id FROM owners)"
+        self._give_up = sql("DELETE FROM claims WHERE owner = {value}")
+        self._go = sql("DELETE FROM owners WHERE id = {value}")
 
-    def take(self, keys: Collection[str]) -> set[str]:
-        """Claim what is free; returns those keys."""
-        with self._database.writing() as connection:
-            if not self._is_known:
-                self._be_seen(connection)
-            values = (self._owner, self._database.values(sorted(keys)))
-            taken = {row[0] for row in connection.exec_driver_sql(self._take, values)}
-        self._is_known = True
-        return taken
+    def open(self, keys: Collection[str]) -> dict[str, tuple[Found, bool]]:
+        """What is there of each key, and whether its claim is ours now: those that are complete are
+        not claimed, others unless somebody has them."""
+        with self._database.cursor() as cursor:
+            found = self._database.recall(cursor, keys)
+        wanted = sorted(key for key in keys if not found[key].complete)
+        taken: set[str] = set()
+        if wanted:
+            with self._database.writing_cursor() as cursor:
+                self._be_known(cursor)
+                values = (self._owner, self._database.values(wanted))
+                taken = {row[0] for row in cursor.execute(self._take, values).fetchall()}
+                if taken:  # perhaps somebody has just asked
+                    found |= self._database.recall(cursor, taken)
+        return {key: (found[key], key in taken) for key in keys}
 
     def claimed(self, keys: Collection[str]) -> set[str]:
         """Those of the keys on which there is a claim."""
-        with self._database.reading() as connection:
-            values = (self._database.values(keys),)
-            return {row[0] for row in connection.exec_driver_sql(self._claimed, values)}
+        with self._database.cursor() as cursor:
+            rows = cursor.execute(self._claimed, (self._database.values(keys),)).fetchall()
+        return {row[0] for row in rows}
 
-    def release(self, connection: sa.Connection, keys: Collection[str]) -> None:
+    def release(self, cursor: Any, keys: Collection[str]) -> None:
         """Give up claims, as a part of a transaction; what is not ours stays."""
         if keys:
-            values = (self._owner, self._database.values(keys))
-            connection.exec_driver_sql(self._release, values)
+            cursor.execute(self._release, (self._owner, self._database.values(keys)))
 
     def beat(self, left: Collection[str], dead_after_s: float | None) -> None:
         """Be seen, give up what was left, and sweep away those not seen for so long, if it says."""
-        with self._database.writing() as connection:
-            self._be_seen(connection)
-            self.release(connection, left)
+        with self._database.writing_cursor() as cursor:
+            cursor.execute(self._see, (self._owner,))
+            self.release(cursor, left)
             if dead_after_s is not None:
-                dead = OWNERS.c.seen_at < self._database.clock - dead_after_s
-                connection.execute(sa.delete(OWNERS).where(dead))
-                living = sa.select(OWNERS.c.id)
-                connection.execute(sa.delete(CLAIMS).where(CLAIMS.c.owner.not_in(living)))
+                cursor.execute(self._bury, (dead_after_s,))
+                cursor.execute(self._sweep)
 
     def leave(self) -> None:
         """Give up all."""
-        with self._database.writing() as connection:
-            connection.execute(sa.delete(CLAIMS).where(CLAIMS.c.owner == self._owner))
-            connection.execute(sa.delete(OWNERS).where(OWNERS.c.id == self._owner))
+        with self._database.writing_cursor() as cursor:
+            cursor.execute(self._give_up, (self._owner,))
+            cursor.execute(self._go, (self._owner,))
 
-    def _be_seen(self, connection: sa.Connection) -> None:
-        now = {"seen_at": self._database.clock}
-        seen = sa.update(OWNERS).where(OWNERS.c.id == self._owner).values(now)
-        if not connection.execute(seen).rowcount:
-            connection.execute(sa.insert(OWNERS).values(id=self._owner, **now))
+    def _be_known(self, cursor: Any) -> None:
+        """Who has claims is seen. Later it is `beat` that sees to it."""
+        if not self._is_known:
+            cursor.execute(self._see, (self._owner,))
+            self._is_known = True

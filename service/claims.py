@@ -12,6 +12,7 @@ from time import monotonic
 
 from service.batched import Batched
 from service.claim_rows import ClaimRows
+from service.database import Found
 from service.errors import StoreUnavailable
 from service.in_thread import InThread
 from service.writer import Write, Writer
@@ -44,31 +45,33 @@ class Claims:
         self._writer = writer
         self._beat_s = beat_s
         self._dead_after_s = dead_after_s
-        self._taking: Batched[str, bool] = Batched(self._take_all)
+        self._opening: Batched[str, tuple[Found, bool]] = Batched(self._open_all)
         self._polling: Batched[str, bool] = Batched(self._are_free)
         self._here: set[str] = set()  # held or being taken by this process
         self._left: set[str] = set()  # given up, and still there: the release was not written
         self._beating: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def held(self, key: str) -> AsyncIterator[None]:
-        """Wait for the claim on a key, and hold it. Whoever takes it next will see all that was
-        handed to the writer meanwhile.
+    async def held(self, key: str) -> AsyncIterator[Found]:
+        """Wait for the claim on a key and hold it, unless all that was wanted of it is there.
+        Whoever opens it next finds what is handed to the writer meanwhile.
 
         Raises:
             StoreUnavailable: If the database does not answer.
         """
         pause_s, longest_s = _POLL_S
-        while not await self._take(key):
+        while not (opened := await self._open(key)):
             free = False
             while not free:
                 await asyncio.sleep(pause_s)
                 pause_s = min(longest_s, 1.5 * pause_s)
                 free = await self._polling.put(key)
+        found, is_held = opened
         try:
-            yield
+            yield found
         finally:
-            self._release(key)
+            if is_held:
+                self._release(key)
 
     async def close(self) -> None:
         """Leave nothing behind; call it once the writer has written all."""
@@ -77,27 +80,28 @@ class Claims:
             with suppress(StoreUnavailable):  # then the others will find us dead
                 await self._in_thread(self._rows.leave)
 
-    async def _take(self, key: str) -> bool:
-        """Whether the claim is ours now; a flight of our own that is about to end has it, too."""
+    async def _open(self, key: str) -> tuple[Found, bool] | None:
+        """What is there, and whether we hold the claim; None if another flight does: in another
+        process, or one of our own that is about to end."""
         if key in self._here:
-            return False
+            return None
         self._here.add(key)
         self._beating = self._beating or asyncio.create_task(self._beat())
-        taking = self._taking.put(key)
+        opening = self._opening.put(key)
         try:
-            taken = await asyncio.shield(taking)
+            found, is_held = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            taking.add_done_callback(partial(self._taken_for_nobody, key))
+            opening.add_done_callback(partial(self._opened_for_nobody, key))
             raise
         except StoreUnavailable:
             self._here.discard(key)
             raise
-        if not taken:
+        if not is_held:
             self._here.discard(key)
-        return taken
+        return (found, is_held) if is_held or found.complete else None
 
-    def _taken_for_nobody(self, key: str, taking: asyncio.Future[bool]) -> None:
-        if not taking.cancelled() and not taking.exception() and taking.result():
+    def _opened_for_nobody(self, key: str, opening: asyncio.Future[tuple[Found, bool]]) -> None:
+        if not opening.cancelled() and not opening.exception() and opening.result()[1]:
             self._release(key)
         else:
             self._here.discard(key)
@@ -113,9 +117,9 @@ class Claims:
         if done.cancelled() or done.exception():
             self._left.add(key)
 
-    async def _take_all(self, keys: list[str]) -> Sequence[bool]:
-        taken = await self._in_thread(lambda: self._rows.take(keys))
-        return [key in taken for key in keys]
+    async def _open_all(self, keys: list[str]) -> Sequence[tuple[Found, bool]]:
+        opened = await self._in_thread(lambda: self._rows.open(keys))
+        return [opened[key] for key in keys]
 
     async def _are_free(self, keys: list[str]) -> Sequence[bool]:
         claimed = await self._in_thread(lambda: self._rows.claimed(keys))

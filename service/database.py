@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from operator import itemgetter
 from threading import Lock
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 import sqlalchemy as sa
@@ -34,13 +35,19 @@ class CommitUnsure(sa.exc.SQLAlchemyError):
     """A commit failed, and may have gone through nevertheless."""
 
 
-class Found(NamedTuple):
-    """What is there of a content key: pass, verdict and usage of each call, newest first; whether
-    all verdicts that were wanted are there, and what was assumed of the judge then."""
+@dataclass(slots=True)
+class Found:
+    """What is there of a content key.
 
-    calls: list[tuple[int, bytes | None, bytes]]
-    complete: bool
-    noise: bytes | None
+    Attributes:
+        calls: pass, verdict and usage of each, newest first.
+        complete: whether all verdicts that were wanted are there.
+        noise: what was assumed of the judge then.
+    """
+
+    calls: list[tuple[int, bytes | None, bytes]] = field(default_factory=list)
+    complete: bool = False
+    noise: bytes | None = None
 
 
 class Database:
@@ -53,6 +60,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
         self.is_postgres = self._engine.dialect.name == "postgresql"
+        # What goes wrong with a cursor of the driver's comes as the driver has it.
+        self.failures = (sa.exc.SQLAlchemyError, OSError, self._engine.dialect.loaded_dbapi.Error)
         # The threads of one process queue here; those of others poll SQLite's own lock.
         self._turn = nullcontext() if self.is_postgres else Lock()
         try:
@@ -63,10 +72,10 @@ class Database:
             raise ConfigError(f"the store {shown} cannot be opened: {one_line(error)}") from error
         self._insert = {table: self._insert_sql(table) for table in METADATA.sorted_tables}
         # Seconds since the epoch by the one clock that all processes share.
-        self.clock: sa.ColumnElement[float] = (
-            sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
+        self.clock = (
+            "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
             if self.is_postgres
-            else (sa.func.julianday("now", type_=sa.Double) - sa.literal(2440587.5)) * 86400.0
+            else "((julianday('now') - 2440587.5) * 86400.0)"
         )
         self._calls = self.sql(
             "SELECT key, pass_index, verdict, usage FROM calls "
@@ -84,6 +93,7 @@ class Database:
             CommitUnsure: If the commit failed; anything else that is raised has left no trace.
         """
         with self._turn, self._engine.connect() as connection:
+            connection.begin()  # or what a cursor of the driver's does would not be committed
             if not self.is_postgres:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
@@ -92,11 +102,26 @@ class Database:
             except sa.exc.SQLAlchemyError as error:
                 raise CommitUnsure(one_line(error)) from error
 
-    def insert(self, connection: sa.Connection, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
+    @contextmanager
+    def cursor(self) -> Iterator[Any]:
+        """The driver's own, to read with: each group needs one, and its statements are few."""
+        connection = self._engine.raw_connection()
+        try:
+            yield connection.cursor()
+        finally:
+            connection.close()
+
+    @contextmanager
+    def writing_cursor(self) -> Iterator[Any]:
+        """The driver's own in a transaction like `writing`'s."""
+        with self.writing() as connection:
+            yield connection.connection.cursor()
+
+    def insert(self, cursor: Any, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
         """Insert all; rows whose key is there already are left as they are."""
         for table, some in rows.items():
             values_of = itemgetter(*(column.name for column in table.columns))
-            connection.exec_driver_sql(self._insert[table], [values_of(row) for row in some])
+            cursor.executemany(self._insert[table], [values_of(row) for row in some])
 
     def sql(self, template: str) -> str:
         """A statement in the driver's own words: {value} takes one, {values} is a table of those
@@ -108,17 +133,17 @@ class Database:
     def values(self, each: Iterable[str]) -> list[str] | str:
         return list(each) if self.is_postgres else orjson.dumps(list(each)).decode()
 
-    def recall(self, keys: Sequence[str]) -> list[Found]:
+    def recall(self, cursor: Any, keys: Iterable[str]) -> dict[str, Found]:
         """What is there of each content key."""
-        calls: dict[str, list[tuple[int, bytes | None, bytes]]] = {key: [] for key in keys}
-        values = (self.values(calls),)
-        with self.reading() as connection:
-            # In this order: who was judged to the end, had all its calls written before.
-            judged = connection.exec_driver_sql(self._judged, values).all()
-            for key, *call in connection.exec_driver_sql(self._calls, values):
-                calls[key].append(tuple(call))
-        noise = dict(tuple(row) for row in judged)
-        return [Found(calls[key], key in noise, noise.get(key)) for key in keys]
+        found = {key: Found() for key in keys}
+        values = (self.values(found),)
+        # In this order: who was judged to the end, had all its calls written before.
+        judged = cursor.execute(self._judged, values).fetchall()
+        for key, *call in cursor.execute(self._calls, values).fetchall():
+            found[key].calls.append((call[0], call[1], call[2]))
+        for key, noise in judged:
+            found[key].complete, found[key].noise = bool(found[key].calls), noise
+        return found
 
     def past_groups(self, judge_key: str, limit: int, *, tells_noise: bool) -> list[bytes]:
         """What the most recent groups told about a judge, oldest first; of those that tell its
@@ -191,6 +216,8 @@ class Database:
 
     def _make_tables(self) -> None:
         """Make what is missing; several processes may start on an empty database at once."""
+        if METADATA.tables.keys() <= set(sa.inspect(self._engine).get_table_names()):
+            return
         with self.writing() as connection:
             if self.is_postgres:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING_TABLES)))

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TypeVar
 
-import sqlalchemy as sa
-
 from service.database import one_line
 from service.errors import StoreUnavailable
 
@@ -14,16 +12,17 @@ T = TypeVar("T")
 
 
 class InThread:
-    """Runs work in the threads it is given."""
+    """Runs work in the threads it is given; `failures` are those of the database."""
 
-    def __init__(self, threads: Executor) -> None:
+    def __init__(self, threads: Executor, failures: tuple[type[Exception], ...]) -> None:
         self._threads = threads
+        self._failures = failures
 
     async def __call__(self, work: Callable[[], T]) -> T:
         """Raises StoreUnavailable if the database does not answer."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except (sa.exc.SQLAlchemyError, OSError) as error:
+        except self._failures as error:
             raise StoreUnavailable(
                 f"the store does not answer ({one_line(error)}): check its disk and its server"
             ) from error

@@ -155,17 +155,13 @@ class Judging:
 
     async def _found(self, question: Question) -> _Found:
         """All verdicts that the method wants, those at hand included, and what they say."""
-        recalled = await self._store.verdicts(question.key)
-        if recalled.complete:
-            return _recalled(question, recalled)
-        async with self._store.claimed(question.key):
-            return await self._asked(question)
+        async with self._store.claimed(question.key) as recalled:
+            if recalled.complete:
+                return _recalled(question, recalled)
+            return await self._asked(question, recalled)
 
-    async def _asked(self, question: Question) -> _Found:
-        """The same, asked for as far as it is not there; nobody else asks meanwhile."""
-        recalled = await self._store.verdicts(question.key)  # perhaps somebody just did
-        if recalled.complete:
-            return _recalled(question, recalled)
+    async def _asked(self, question: Question, recalled: Recalled) -> _Found:
+        """The same, asked for as far as it is not there."""
         verdicts, method = dict(recalled.verdicts), question.method
         length = method.shown(_situation(question, None))
         known = _known(question, await self._background.noise(question.judge_key, length))

@@ -16,7 +16,6 @@ import orjson
 import sqlalchemy as sa
 
 from service.accounts import Accounts
-from service.batched import Batched
 from service.claim_rows import ClaimRows
 from service.claims import Claims
 from service.database import Database, Found
@@ -57,9 +56,7 @@ class Recalled:
 class Store(Protocol):
     """The seam to persistence; passed in by constructor."""
 
-    async def verdicts(self, key: str) -> Recalled: ...
-
-    def claimed(self, key: str) -> AbstractAsyncContextManager[None]: ...
+    def claimed(self, key: str) -> AbstractAsyncContextManager[Recalled]: ...
 
     async def past_groups(self, judge_key: str, limit: int) -> list[PastGroup]: ...
 
@@ -83,15 +80,14 @@ class SQLStore:
         self, database: Database, threads: Executor, beat_s: float, dead_after_s: float
     ) -> None:
         self._database = database
-        self._in_thread = InThread(threads)
+        self._in_thread = InThread(threads, database.failures)
         self.ledger = Ledger(Accounts(database), self._in_thread)
-        self._recalling: Batched[str, Found] = Batched(self._recall)
         claim_rows = ClaimRows(database)
 
         def commit(rows: Rows, released: list[str]) -> None:
-            with database.writing() as connection:
-                database.insert(connection, rows)
-                claim_rows.release(connection, released)
+            with database.writing_cursor() as cursor:
+                database.insert(cursor, rows)
+                claim_rows.release(cursor, released)
 
         self.writer = Writer(lambda *write: self._in_thread(lambda: commit(*write)))
         self.claims = Claims(
@@ -100,26 +96,23 @@ class SQLStore:
 
     async def verdicts(self, key: str) -> Recalled:
         """The verdicts at hand for a content key, and how they were used before."""
-        found = await self._recalling.put(key)
-        verdicts = {index: verdict for index, verdict, _ in found.calls if verdict}  # the oldest
-        self.writer.found((key, index) for index in verdicts)
-        spent = [orjson.loads(usage) for _, _, usage in found.calls]
-        return Recalled(
-            verdicts={index: Verdict(**orjson.loads(each)) for index, each in verdicts.items()},
-            calls=len(spent),
-            tokens=sum(each["prompt_tokens"] + each["completion_tokens"] for each in spent),
-            complete=found.complete and bool(spent),
-            noise=JudgeNoise.from_json(orjson.loads(found.noise)) if found.noise else None,
-        )
 
-    def claimed(self, key: str) -> AbstractAsyncContextManager[None]:
-        """Wait until nobody asks about a content key, and be the one who does: in all processes of
-        this store. Whoever comes next sees what was kept meanwhile.
+        def read() -> Found:
+            with self._database.cursor() as cursor:
+                return self._database.recall(cursor, [key])[key]
+
+        return self._recalled(key, await self._in_thread(read))
+
+    @asynccontextmanager
+    async def claimed(self, key: str) -> AsyncIterator[Recalled]:
+        """Wait until nobody asks about a content key, and be the one who does, unless it is judged
+        to the end: in all processes of this store. Whoever comes next finds what was kept.
 
         Raises:
             StoreUnavailable: If the database does not answer.
         """
-        return self.claims.held(key)
+        async with self.claims.held(key) as found:
+            yield self._recalled(key, found)
 
     async def past_groups(self, judge_key: str, limit: int) -> list[PastGroup]:
         """What the most recent groups told about a judge, oldest first: at most `limit` of those
@@ -221,8 +214,17 @@ class SQLStore:
             raise StoreUnavailable("the store is closed: restart the service")
         await self._in_thread(self._database.ping)
 
-    async def _recall(self, keys: list[str]) -> list[Found]:
-        return await self._in_thread(lambda: self._database.recall(keys))
+    def _recalled(self, key: str, found: Found) -> Recalled:
+        verdicts = {index: verdict for index, verdict, _ in found.calls if verdict}  # the oldest
+        self.writer.found((key, index) for index in verdicts)
+        spent = [orjson.loads(usage) for _, _, usage in found.calls]
+        return Recalled(
+            verdicts={index: Verdict(**orjson.loads(each)) for index, each in verdicts.items()},
+            calls=len(spent),
+            tokens=sum(each["prompt_tokens"] + each["completion_tokens"] for each in spent),
+            complete=found.complete,
+            noise=JudgeNoise.from_json(orjson.loads(found.noise)) if found.noise else None,
+        )
 
 
 @asynccontextmanager

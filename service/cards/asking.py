@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -13,7 +14,7 @@ from service.judge import Call
 from service.judges import Judges
 from service.ranking import Ranker
 from service.schemas import Ranking, RankRequest, Usage
-from service.store import SQLStore, Store
+from service.store import Recalled, SQLStore, Store
 from service.verdict import Verdict
 
 
@@ -57,9 +58,9 @@ class WatchedStore:
     def __init__(self, store: SQLStore) -> None:
         self._store = store
 
-    async def verdicts(self, key: str) -> Any:
+    def claimed(self, key: str) -> AbstractAsyncContextManager[Recalled]:
         _noted.get().keys[key] = None
-        return await self._store.verdicts(key)
+        return self._store.claimed(key)
 
     def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None:
         _noted.get().calls.append(Spent(call.latency_s, call.verdict is None, usage))

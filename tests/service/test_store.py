@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from service.database import open_engine
 from service.errors import ConfigError, StoreUnavailable
 from service.schemas import Ranking, Usage
 from service.store import SQLStore, open_store
@@ -159,3 +160,20 @@ async def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:
         opened: SQLStore = store
     with pytest.raises(StoreUnavailable, match="closed"):
         await opened.add_ranking(KEY, ranking(), {})
+
+
+@pytest.mark.postgres
+async def test_a_server_that_ended_all_connections_is_used_again(postgres: str) -> None:
+    async with open_store(postgres) as store:
+        await store.add_ranking(KEY, ranking("rk_before"), {})
+        engine = open_engine(postgres)
+        with engine.connect() as connection:
+            others = "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE pid <> "
+            connection.exec_driver_sql(
+                others + "pg_backend_pid() AND backend_type = 'client backend'"
+            )
+        engine.dispose()
+        assert await store.ranking("rk_before")
+        await store.add_ranking(KEY, ranking("rk_after"), {})
+        async with store.claimed("b" * 64):
+            assert await store.ledger.count("again", 1) == 0.0
