@@ -24,7 +24,7 @@ from service.methods import METHODS, Situation, choose
 from service.metrics import Metrics
 from service.schemas import RankRequest
 from service.statistics.noise import NOTHING, JudgeNoise, PastGroup, configured
-from service.store import Store
+from service.store import Recalled, Store
 from service.transcript import Transcript, transcribe
 from service.trim import estimate_tokens
 from service.verdict import Verdict
@@ -156,26 +156,30 @@ class Judging:
     async def _found(self, question: Question) -> _Found:
         """All verdicts that the method wants, those at hand included, and what they say."""
         recalled = await self._store.verdicts(question.key)
-        verdicts, config, method = dict(recalled.verdicts), question.config, question.method
-        situation = _situation(question, None)
-        known = recalled.noise
-        if not recalled.complete:
-            known = await self._background.noise(question.judge_key, method.shown(situation))
-        if (known is None or not known.groups) and config.noise_sd is not None:
-            known = configured(config.noise_sd)
+        if recalled.complete:
+            return _recalled(question, recalled)
+        async with self._store.claimed(question.key):
+            return await self._asked(question)
+
+    async def _asked(self, question: Question) -> _Found:
+        """The same, asked for as far as it is not there; nobody else asks meanwhile."""
+        recalled = await self._store.verdicts(question.key)  # perhaps somebody just did
+        if recalled.complete:
+            return _recalled(question, recalled)
+        verdicts, method = dict(recalled.verdicts), question.method
+        length = method.shown(_situation(question, None))
+        known = _known(question, await self._background.noise(question.judge_key, length))
         situation = _situation(question, known)
-        budget = Budget(config.budget, recalled.calls, recalled.tokens)
+        budget = Budget(question.config.budget, recalled.calls, recalled.tokens)
         asking = Asking(question, verdicts, budget, self._store, self._metrics)
-        if not recalled.complete:
-            await question.judge.admit(question.caller)
-            try:
-                await self._ask_all(question, asking, situation, verdicts)
-            except PodiumError:
-                await self._store.flush()  # what was paid counts when the group is asked again
-                raise
-        estimate = question.method.estimate(situation.with_verdicts(verdicts, 0))
-        if not recalled.complete:
-            self._remember(question, estimate.past, known)
+        await question.judge.admit(question.caller)
+        try:
+            await self._ask_all(question, asking, situation, verdicts)
+        except PodiumError:
+            await self._store.flush()  # what was paid counts when the group is asked again
+            raise
+        estimate = method.estimate(situation.with_verdicts(verdicts, 0))
+        self._remember(question, estimate.past, known)
         return _Found(verdicts, known, estimate)
 
     async def _ask_all(
@@ -209,6 +213,14 @@ def _system(config: LLMJudge, form: str, rubric: str | None, marked: bool) -> st
     return prompts.system_text(form, rubric or config.rubric, view=config.view, mark=mark)
 
 
+def _known(question: Question, noise: JudgeNoise | None) -> JudgeNoise | None:
+    """What is assumed of a judge: what was learnt, or else what is configured."""
+    configured_sd = question.config.noise_sd
+    if (noise is None or not noise.groups) and configured_sd is not None:
+        return configured(configured_sd)
+    return noise
+
+
 def _situation(question: Question, noise: JudgeNoise | None) -> Situation:
     config = question.config
     return Situation(
@@ -220,3 +232,11 @@ def _situation(question: Question, noise: JudgeNoise | None) -> Situation:
         combine=config.combine,
         level=config.signal_level,
     )
+
+
+def _recalled(question: Question, recalled: Recalled) -> _Found:
+    """What was found before, by whomever."""
+    noise = _known(question, recalled.noise)
+    verdicts = dict(recalled.verdicts)
+    estimate = question.method.estimate(_situation(question, noise).with_verdicts(verdicts, 0))
+    return _Found(verdicts, noise, estimate)
