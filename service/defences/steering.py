@@ -120,7 +120,7 @@ def steering_flags(
 def num_shared_messages(trajectories: Sequence[Trajectory]) -> int:
     """How many first messages are equal in all trajectories."""
     columns = zip(*(trajectory.messages for trajectory in trajectories), strict=False)
-    equal = takewhile(lambda column: all(each == column[0] for each in column), columns)
+    equal = takewhile(lambda column: all(each == column[0] for each in column[1:]), columns)
     return sum(1 for _ in equal)
 
 
