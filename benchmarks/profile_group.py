@@ -2,9 +2,9 @@
 
     python -m benchmarks.profile_group [--groups 64] [--repeats 25] [--in-flight 16] [--profile]
 
-A scripted judge answers at once over loopback; the store is SQLite. Parsing, validating, ranking,
-writing and the answer's JSON are all in it; the HTTP server in front is not (`benchmarks.load`
-has it). `--profile` prints where the event loop's thread spends it, at cProfile's surcharge.
+A scripted judge answers at once over loopback; the store is SQLite. The whole application is in it,
+from body to answer; the HTTP server in front is not (`benchmarks.load` has it). `--profile` prints
+where the event loop's thread spends it, at cProfile's surcharge.
 """
 
 import asyncio
@@ -17,17 +17,28 @@ from typing import Annotated
 
 import structlog
 import typer
-from starlette.requests import Request
-from starlette.types import Message
+from starlette.types import ASGIApp, Message
 
 from benchmarks.load.connection import templates
 from benchmarks.processes import JUDGES, judge_server
-from service.app import Service
-from service.body import read_json, validated
-from service.schemas import MAX_BODY_BYTES, RankRequest
+from service.app import create_app
 from service.server import event_loop_factory, open_service
 
 WARM_UP = 50
+SCOPE = {
+    "type": "http",
+    "asgi": {"version": "3.0"},
+    "http_version": "1.1",
+    "method": "POST",
+    "scheme": "http",
+    "path": "/rank",
+    "raw_path": b"/rank",
+    "query_string": b"",
+    "root_path": "",
+    "headers": [(b"host", b"podium"), (b"content-type", b"application/json")],
+    "client": ("127.0.0.1", 1),
+    "server": ("127.0.0.1", 2),
+}
 
 
 def main(
@@ -53,41 +64,54 @@ async def measure(
         config = Path(folder) / "judges.yaml"
         config.write_text(JUDGES.format(url=url))
         async with open_service(config, f"{folder}/podium.db") as service:
-            await rank_all(service, bodies, "warm", WARM_UP, in_flight)
+            app = create_app(service)
+            await rank_all(app, bodies, "warm", WARM_UP, in_flight)
             found = []
             for repeat in range(repeats):
                 started = time.process_time()
-                await rank_all(service, bodies, str(repeat), groups, in_flight)
+                await rank_all(app, bodies, str(repeat), groups, in_flight)
                 found.append(1000 * (time.process_time() - started) / groups)
             found.sort()
             print(f"{found[0]:.2f} ms of CPU per group; median {found[len(found) // 2]:.2f}")
             if profile:
                 with cProfile.Profile() as profiler:
-                    await rank_all(service, bodies, "profiled", groups, in_flight)
+                    await rank_all(app, bodies, "profiled", groups, in_flight)
                 pstats.Stats(profiler).sort_stats("tottime").print_stats(40)
 
 
 async def rank_all(
-    service: Service, bodies: list[list[bytes]], run: str, groups: int, in_flight: int
+    app: ASGIApp, bodies: list[list[bytes]], run: str, groups: int, in_flight: int
 ) -> None:
-    """As a `POST /rank` does it, from body to answer."""
+    """Post groups to the application, without a server."""
     numbers = iter(range(groups))
 
     async def worker() -> None:
         for number in numbers:
             body = f"{run}-{number}".encode().join(bodies[number % len(bodies)])
-            group = validated(RankRequest, await read_json(_posted(body), MAX_BODY_BYTES))
-            (await service.ranker.rank(group)).model_dump_json()
+            await post(app, body)
 
     await asyncio.gather(*(worker() for _ in range(in_flight)))
 
 
-def _posted(body: bytes) -> Request:
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+async def post(app: ASGIApp, body: bytes) -> None:
+    """One `POST /rank`, in which the caller stays to the end."""
+    answered = asyncio.Event()
+    statuses: list[int] = []
+    incoming = iter([{"type": "http.request", "body": body, "more_body": False}])
 
-    headers = [(b"content-type", b"application/json")]
-    return Request({"type": "http", "headers": headers}, receive)
+    async def receive() -> Message:
+        message = next(incoming, None)
+        if message is None:
+            await answered.wait()
+        return message or {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    await app(SCOPE | {"state": {}}, receive, send)
+    answered.set()
+    if statuses != [200]:
+        raise RuntimeError(f"not ranked: the application answered {statuses}")
 
 
 if __name__ == "__main__":

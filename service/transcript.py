@@ -200,4 +200,6 @@ def _json(value: Any) -> str:
 
 
 def _attribute(name: str, cleaner: Cleaner) -> str:
+    if name.isascii() and name.isidentifier():  # most are, and need neither
+        return name[:128]
     return escape(_LINE_ENDS.sub(" ", cleaner(name))[:128])

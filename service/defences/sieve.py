@@ -38,7 +38,7 @@ class Sieve:
     def passes(self, text: str) -> list[int]:
         """The indices of the patterns that `text` may hold, sorted."""
         found: list[int] | None = self._set.Match(text)
-        return sorted(found or ())
+        return sorted(found) if found else []
 
 
 def loosened(pattern: str) -> str:

@@ -77,13 +77,18 @@ def folded(text: str) -> str:
 
 def steers(text: str) -> list[str]:
     """The names of the patterns found in `text`, sorted; also in what it holds as base64."""
-    if text.isascii() and not _SIGNS.passes(text):
+    if _harmless(text):
         return []
     seen = "\n".join(_suspect(folded(each)) for each in (text, *_decoded(text)))
     if not seen.strip():
         return []
     seen = _OF_ITSELF.sub("\n", _middle_cut(seen))
     return [_NAMES[index] for index in _PATTERNS.passes(seen) if _COMPILED[index].search(seen)]
+
+
+def _harmless(text: str) -> bool:
+    """Whether one look tells that there is nothing in a text, nor in any of several in lines."""
+    return text.isascii() and not _SIGNS.passes(text)
 
 
 def steering_flags(
@@ -99,20 +104,23 @@ def steering_flags(
             of the group share favour none of them.
         known: texts looked at before, and added to: trajectories of a group repeat each other.
     """
-    texts = (text for m in trajectory.messages[num_shared:] for text in _written(m))
     known = {} if known is None else known
     found: set[str] = set()
-    for text in texts:
-        if text not in known:
-            known[text] = steers(text)
-        found.update(known[text])
+    for message in trajectory.messages[num_shared:]:
+        texts = _written(message)
+        if _harmless("\n".join(texts)):
+            continue
+        for text in texts:
+            if text not in known:
+                known[text] = steers(text)
+            found.update(known[text])
     return sorted(found)
 
 
 def num_shared_messages(trajectories: Sequence[Trajectory]) -> int:
     """How many first messages are equal in all trajectories."""
     columns = zip(*(trajectory.messages for trajectory in trajectories), strict=False)
-    equal = takewhile(lambda column: all(each == column[0] for each in column), columns)
+    equal = takewhile(lambda column: all(each == column[0] for each in column[1:]), columns)
     return sum(1 for _ in equal)
 
 
@@ -140,12 +148,11 @@ def _middle_cut(text: str) -> str:
     return text if len(text) <= _MAX_CHARS else f"{text[:half]}\n{text[-half:]}"
 
 
-def _written(message: Message) -> Iterator[str]:
-    if message.role in ("assistant", "tool"):
-        yield message.text
+def _written(message: Message) -> list[str]:
+    texts = [message.text] if message.role in ("assistant", "tool") else []
     for call in message.tool_calls or ():
-        yield call.function.name
-        yield str(call.function.arguments)
+        texts += (call.function.name, str(call.function.arguments))
+    return texts
 
 
 def _joined(run: re.Match[str]) -> str:

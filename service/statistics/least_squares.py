@@ -138,36 +138,78 @@ class _Solved:
     residuals_O: Array
 
 
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """What passes of some lengths have in common whatever they show; read only."""
+
+    pass_O: npt.NDArray[np.int64]
+    length_B: Array
+    starts_B: npt.NDArray[np.int64]
+    basis_OK: Array
+    basis_centred_OK: Array
+
+
+@lru_cache(maxsize=128)
+def _blocks(lengths: tuple[int, ...]) -> _Blocks:
+    length_B = np.array(lengths, float)
+    pass_O = np.repeat(np.arange(len(lengths)), lengths)
+    starts_B = np.concatenate([[0], np.cumsum(length_B[:-1])]).astype(np.int64)
+    basis_OK = np.concatenate([slot_basis(length) for length in lengths])
+    centred_OK = basis_OK - _means_by_block(basis_OK, starts_B, length_B)[pass_O]
+    for array in (pass_O, length_B, starts_B, basis_OK, centred_OK):
+        array.flags.writeable = False
+    return _Blocks(pass_O, length_B, starts_B, basis_OK, centred_OK)
+
+
+def _means_by_block(values_OX: Array, starts_B: npt.NDArray[np.int64], length_B: Array) -> Array:
+    return np.asarray(np.add.reduceat(values_OX, starts_B, axis=0) / length_B[:, None])
+
+
+def _laplacian(shown_BI: Array) -> Array:
+    return np.asarray(np.diag(shown_BI.sum(0)) - shown_BI.T @ (shown_BI / shown_BI.sum(1)[:, None]))
+
+
+@lru_cache(maxsize=128)
+def _complete_design(num_items: int, num_passes: int) -> tuple[Array, Array]:
+    """The laplacian of passes that all show all, and its inverse about the mean; read only."""
+    laplacian_II = _laplacian(np.ones((num_passes, num_items)))
+    covariance_II = (
+        np.eye(num_items) - np.full((num_items, num_items), 1 / num_items)
+    ) / num_passes
+    for array in (laplacian_II, covariance_II):
+        array.flags.writeable = False
+    return laplacian_II, covariance_II
+
+
 class _Layout:
     """Which trajectory stands where: O observations in B passes."""
 
     def __init__(self, num_items: int, passes: Sequence[Pass]) -> None:
-        lengths = np.array([len(order) for order, _ in passes])
+        lengths = tuple(len(order) for order, _ in passes)
         self.num_items, self.num_passes = num_items, len(passes)
         self.item_O = np.concatenate([np.asarray(order) for order, _ in passes])
-        self.pass_O = np.repeat(np.arange(len(passes)), lengths)
-        self.length_B = lengths.astype(float)
-        self.complete = bool((lengths == num_items).all())
-        self.basis_OK = np.concatenate([slot_basis(int(length)) for length in lengths])
-        shown_BI = np.zeros((len(passes), num_items))
-        shown_BI[self.pass_O, self.item_O] = 1.0
-        self.laplacian_II = np.diag(shown_BI.sum(0)) - shown_BI.T @ (
-            shown_BI / self.length_B[:, None]
-        )
-        mean_II = np.full((num_items, num_items), 1 / num_items)
-        self.covariance_II = (
-            (np.eye(num_items) - mean_II) / len(passes)
-            if self.complete
-            else np.linalg.inv(self.laplacian_II + mean_II) - mean_II
+        self.complete = all(length == num_items for length in lengths)
+        blocks = _blocks(lengths)
+        self.pass_O, self.length_B, self.starts_B = blocks.pass_O, blocks.length_B, blocks.starts_B
+        self.basis_OK, self.basis_centred_OK = blocks.basis_OK, blocks.basis_centred_OK
+        self.laplacian_II, self.covariance_II = (
+            _complete_design(num_items, len(passes)) if self.complete else self._design()
         )
         self.df_error = float(len(self.item_O) - len(passes) - (num_items - 1))
-        self.basis_centred_OK = self.basis_OK - self._pass_means(self.basis_OK)[self.pass_O]
         self.basis_by_item_IK = np.zeros((num_items, KNOTS))
         np.add.at(self.basis_by_item_IK, self.item_O, self.basis_centred_OK)
         self.slot_xtx_KK = (
             self.basis_centred_OK.T @ self.basis_centred_OK
             - self.basis_by_item_IK.T @ self.covariance_II @ self.basis_by_item_IK
         )
+
+    def _design(self) -> tuple[Array, Array]:
+        """The laplacian, and its inverse about the mean."""
+        shown_BI = np.zeros((self.num_passes, self.num_items))
+        shown_BI[self.pass_O, self.item_O] = 1.0
+        laplacian_II = _laplacian(shown_BI)
+        mean_II = np.full((self.num_items, self.num_items), 1 / self.num_items)
+        return laplacian_II, np.linalg.inv(laplacian_II + mean_II) - mean_II
 
     def fit(self, scores_O: Array) -> _Solved:
         """Effects and residuals. Complete passes are summed exactly, so that no order matters."""
@@ -206,8 +248,4 @@ class _Layout:
         return [round(float(effect) + level, 12) for effect in effect_I]
 
     def _pass_means(self, values_OX: Array) -> Array:
-        sums = np.add.reduceat(values_OX, self._starts(), axis=0)
-        return np.asarray(sums / self.length_B[:, None])
-
-    def _starts(self) -> npt.NDArray[np.int64]:
-        return np.concatenate([[0], np.cumsum(self.length_B[:-1])]).astype(np.int64)
+        return _means_by_block(values_OX, self.starts_B, self.length_B)
