@@ -36,6 +36,7 @@ from service.schemas import (
     RankRequest,
 )
 from service.store import SQLStore
+from service.tracing import UNTRACED, Tracing
 
 T = TypeVar("T")
 
@@ -45,10 +46,13 @@ log = structlog.get_logger(__name__)
 class Service:
     """What the routes need. `draining` turns readiness off before the server goes."""
 
-    def __init__(self, ranker: Ranker, store: SQLStore, metrics: Metrics) -> None:
+    def __init__(
+        self, ranker: Ranker, store: SQLStore, metrics: Metrics, tracing: Tracing = UNTRACED
+    ) -> None:
         self.ranker = ranker
         self.store = store
         self.metrics = metrics
+        self.tracing = tracing
         self.draining = False
 
 
@@ -63,7 +67,12 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_middleware(RequireKey, keyring=Keyring(service.store, api_keys))
-    app.add_middleware(RequestContext, metrics=service.metrics, draining=lambda: service.draining)
+    app.add_middleware(
+        RequestContext,
+        metrics=service.metrics,
+        tracing=service.tracing,
+        draining=lambda: service.draining,
+    )
     return app
 
 

@@ -30,6 +30,7 @@ from service.metrics import Metrics
 from service.outbound.allowance import Quotas
 from service.outbound.calls import Calls
 from service.prompts import Prompt
+from service.tracing import UNTRACED, Tracing
 from service.verdict import Fault, Verdict
 
 DEFAULT_CONTEXT_TOKENS = 32_768
@@ -73,11 +74,16 @@ class EndpointJudge:
     """A judge behind one or several OpenAI-compatible base URLs."""
 
     def __init__(
-        self, name: str, config: LLMJudge, metrics: Metrics, quotas: Quotas | None = None
+        self,
+        name: str,
+        config: LLMJudge,
+        metrics: Metrics,
+        quotas: Quotas | None = None,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         self.name = name
         self.config = config
-        self._calls = Calls(name, config, metrics, quotas)
+        self._calls = Calls(name, config, metrics, quotas, tracing)
         self._context_tokens = config.context_tokens
         self._probing = asyncio.Lock()
 

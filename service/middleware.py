@@ -16,6 +16,7 @@ from service.caller import Caller, Timing
 from service.errors import Forbidden, InternalError, PodiumError, Unauthorized
 from service.keyring import Keyring
 from service.metrics import Metrics
+from service.tracing import Tracing
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
@@ -51,9 +52,12 @@ class RequestContext:
     caller goes to another server.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, tracing: Tracing, draining: Callable[[], bool]
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
         self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +83,8 @@ class RequestContext:
             await send(message)
 
         started = perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        span = self._tracing.request(scope, request_id)
+        with structlog.contextvars.bound_contextvars(request_id=request_id), span:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception as error:  # noqa: BLE001 - the one place where a bug becomes an answer
@@ -87,6 +92,7 @@ class RequestContext:
                 if not status:
                     await answer(scope, receive, send_with_id)
             finally:
+                span.answered(status or 499)
                 self._done(scope, status or 499, perf_counter() - started)
 
     def _done(self, scope: Scope, status: int, seconds: float) -> None:

@@ -19,6 +19,7 @@ from service.keyring import read_keys
 from service.metrics import Metrics
 from service.ranking import Ranker
 from service.store import open_store
+from service.tracing import UNTRACED, Tracing, open_tracing
 
 GRACE_S = 130  # a little more than the longest default deadline
 
@@ -26,7 +27,9 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_service(config: Path | None, store_url: str) -> AsyncIterator[Service]:
+async def open_service(
+    config: Path | None, store_url: str, tracing: Tracing = UNTRACED
+) -> AsyncIterator[Service]:
     """Judges, store and ranker, ready to rank; in process or behind `serve`.
 
     Raises:
@@ -34,9 +37,10 @@ async def open_service(config: Path | None, store_url: str) -> AsyncIterator[Ser
     """
     metrics = Metrics()
     async with open_store(store_url) as store:
-        judges = Judges(config, metrics, store.ledger)
+        judges = Judges(config, metrics, store.ledger, tracing)
         try:
-            yield Service(Ranker(judges, store, metrics), store, metrics)
+            ranker = Ranker(judges, store, metrics, tracing)
+            yield Service(ranker, store, metrics, tracing)
         finally:
             await judges.aclose()
 
@@ -120,7 +124,10 @@ async def serve(
         ConfigError: If the judges file, the store or the address is not usable.
     """
     api_key = (api_key or "").strip() or None
-    async with open_service(config, store_url) as service:
+    async with (
+        open_tracing() as tracing,
+        open_service(config, store_url, tracing) as service,
+    ):
         guarded = bool(api_key) or bool(await read_keys(service.store))
         require_key_beyond_loopback(host, guarded=guarded)
         app = create_app(service, api_keys=[api_key] if api_key else [])

@@ -27,6 +27,7 @@ from service.outbound.hedge import Sent, hedged
 from service.outbound.line import Line
 from service.parameters import Parameters
 from service.prompts import Prompt
+from service.tracing import UNTRACED, Tracing
 
 QUOTA_REST_S = 60.0
 _BACKOFF_S, _MAX_BACKOFF_S = 0.25, 8.0
@@ -48,7 +49,12 @@ class Calls:
     """The calls to one judge."""
 
     def __init__(
-        self, name: str, config: LLMJudge, metrics: Metrics, quotas: Quotas | None = None
+        self,
+        name: str,
+        config: LLMJudge,
+        metrics: Metrics,
+        quotas: Quotas | None = None,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         bounds = (config.concurrency.min, config.concurrency.max)
         self.endpoints = [
@@ -58,6 +64,7 @@ class Calls:
         self._name = name
         self._config = config
         self._metrics = metrics
+        self._tracing = tracing
         self._allowance = Allowance(name, config, quotas)
         self._parameters = Parameters(config)
 
@@ -102,9 +109,13 @@ class Calls:
                 paid = await stack.enter_async_context(call)
             parameters = self._parameters.build(prompt, max_tokens)
             sent.to(endpoint)
+            span = self._tracing.attempt(
+                self._name, self._config.model, endpoint.base_url, max_tokens
+            )
             try:
-                with caller.timing.judging(), self._metrics.judge_call(self._name):
+                with caller.timing.judging(), self._metrics.judge_call(self._name), span:
                     reply = await endpoint.complete(parameters, self._config.timeout_s)
+                    span.replied(reply)
             except (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable) as error:
                 self._rest(endpoint, error)
                 raise AttemptFailed(endpoint, error) from error
