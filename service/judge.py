@@ -83,6 +83,7 @@ class EndpointJudge:
     ) -> None:
         self.name = name
         self.config = config
+        self._metrics = metrics
         self._calls = Calls(name, config, metrics, quotas, tracing)
         self._context_tokens = config.context_tokens
         self._probing = asyncio.Lock()
@@ -94,7 +95,8 @@ class EndpointJudge:
     async def admit(self, caller: Caller) -> None:
         """Let a group in, or raise Overloaded before anything is spent on it."""
         remaining_s = caller.ends_at - asyncio.get_running_loop().time()
-        await self._calls.line.admit(caller.key, remaining_s, patient=caller.patient)
+        with self._metrics.refusals(self.name):
+            await self._calls.line.admit(caller.key, remaining_s, patient=caller.patient)
 
     async def context_tokens(self) -> int:
         """The judge's context, prompt and reply together: from config, else from `/models`, else

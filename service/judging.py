@@ -4,6 +4,7 @@ A method plans from the verdicts at hand, its questions are asked at once, and i
 it has nothing left to ask. Callers who want the same at the same moment share one run.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
@@ -22,6 +23,7 @@ from service.judge_config import BudgetLimits, LLMJudge
 from service.methods import METHODS, Situation, choose
 from service.metrics import Metrics
 from service.schemas import RankRequest
+from service.statistics.drift import SlotDrift
 from service.statistics.noise import NOTHING, JudgeNoise, configured
 from service.store import Store
 from service.transcript import Transcript, transcribe
@@ -64,6 +66,7 @@ class Judging:
         self._metrics = metrics
         self._flights: Flights[tuple[Verdicts, JudgeNoise | None]] = Flights()
         self._background = Background(store)
+        self._drift: defaultdict[str, SlotDrift] = defaultdict(SlotDrift)  # by the judge's name
 
     async def judged(
         self,
@@ -186,6 +189,9 @@ class Judging:
         self._store.add_judged(question.key, judge_key, past or NOTHING, situation.noise)
         if past:
             self._background.add(judge_key, past)
+            recent_bias = self._drift[question.name].add(past)
+            if recent_bias is not None:
+                self._metrics.slots(question.name, recent_bias)
 
 
 def _system(config: LLMJudge, form: str, rubric: str | None, marked: bool) -> str:

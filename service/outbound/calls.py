@@ -65,7 +65,7 @@ class Calls:
         self._config = config
         self._metrics = metrics
         self._tracing = tracing
-        self._allowance = Allowance(name, config, quotas)
+        self._allowance = Allowance(name, config, quotas, metrics)
         self._parameters = Parameters(config)
 
     async def complete(self, prompt: Prompt, max_tokens: int, caller: Caller) -> Reply:
@@ -90,6 +90,7 @@ class Calls:
                 failed += 1
                 if failed >= self._config.attempts:
                     raise failure.error from failure
+                self._metrics.retried(self._name, failure.error)
                 avoid = failure.endpoint
                 if failed > 1 or len(self.endpoints) == 1:
                     with caller.timing.queueing():
@@ -108,6 +109,8 @@ class Calls:
                 call = self._allowance.call(prompt, max_tokens, caller)
                 paid = await stack.enter_async_context(call)
             parameters = self._parameters.build(prompt, max_tokens)
+            if sent.endpoint:
+                self._metrics.hedged(self._name)
             sent.to(endpoint)
             span = self._tracing.attempt(
                 self._name, self._config.model, endpoint.base_url, max_tokens
