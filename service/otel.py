@@ -57,8 +57,10 @@ def exporting_provider() -> TracerProvider:
 class OTelTracing(Tracing):
     """Traces by the given provider."""
 
-    def __init__(self, provider: TracerProvider) -> None:
+    def __init__(self, provider: TracerProvider, *, flush_s: float = FLUSH_S) -> None:
+        """`flush_s`: how long the end waits for what is left to be sent."""
         self._provider = provider
+        self._flush_s = flush_s
         self._tracer = provider.get_tracer("podium", __version__)
         self._propagator = TraceContextTextMapPropagator()
 
@@ -95,7 +97,7 @@ class OTelTracing(Tracing):
         """Send what is left; who waits for a collector that is gone waits a few seconds."""
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
-        await asyncio.to_thread(closing.join, FLUSH_S)
+        await asyncio.to_thread(closing.join, self._flush_s)
 
     def _started(
         self, name: str, kind: SpanKind, attributes: Attributes, parent: Context | None = None

@@ -1,25 +1,33 @@
 """What traces tell: spans under spans, by the conventions' names, and never a text or a key."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, server_attributes
 from opentelemetry.trace import SpanKind, StatusCode
+from structlog.testing import capture_logs
 
-from service.otel import OTelTracing
+from service.otel import OTelTracing, exporting_provider
 from service.server import open_service
+from service.tracing import UNTRACED, open_tracing
 from tests.fakes import ScriptedJudge, Step, by_length, fails, says, scores
 from tests.service.helpers import client, group, judges_file, llm
+from tests.service.process import running
 
 pytestmark = pytest.mark.anyio
 
@@ -190,3 +198,128 @@ async def test_no_span_holds_a_text_or_a_key(
     assert [each.name for each in finished].count("chat m") == 3
     told = "".join(each.to_json() for each in finished)
     assert [secret for secret in secrets if secret in told] == []
+
+
+class Collector(ThreadingHTTPServer):
+    """Takes spans over OTLP/HTTP, as a collector does."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Export)
+        self.requests: list[ExportTraceServiceRequest] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class _Export(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        assert isinstance(self.server, Collector)
+        content = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/v1/traces":
+            self.server.requests.append(ExportTraceServiceRequest.FromString(content))
+        self.send_response(200 if self.path == "/v1/traces" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    with Collector() as collector:
+        thread = threading.Thread(target=collector.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield collector
+        finally:
+            collector.shutdown()
+            thread.join()
+
+
+async def test_spans_reach_a_collector_over_http_before_the_service_is_gone(
+    tmp_path: Path,
+) -> None:
+    with (
+        collecting() as collector,
+        running(
+            "--drain-s", "0", cwd=tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url
+        ) as podium,
+    ):  # fmt: skip
+        async with podium.client() as http:
+            answer = await http.post("/rank", json=group("5", "6", reference="5"), headers=CALLER)
+            assert answer.is_success
+        podium.send(signal.SIGTERM)
+        assert await podium.ended() == 0
+        assert podium.logged("not_tracing") == []
+    [sent] = [each for request in collector.requests for each in request.resource_spans]
+    resource = {each.key: each.value.string_value for each in sent.resource.attributes}
+    assert resource["service.name"] == "podium"
+    spans = {each.name: each for scope in sent.scope_spans for each in scope.spans}
+    assert set(spans) == {"POST /rank", "rank group"}
+    assert spans["rank group"].parent_span_id == spans["POST /rank"].span_id
+    assert spans["POST /rank"].trace_id.hex() == TRACE_ID
+    assert spans["POST /rank"].parent_span_id.hex() == PARENT_ID
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({}, ""),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, ""),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_SDK_DISABLED": "true"}, ""),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_TRACES_EXPORTER": "none"}, ""),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "grpc",
+        ),
+    ],
+)
+async def test_nothing_is_traced_unless_the_environment_asks_for_what_can_be_done(
+    environ: dict[str, str], said: str
+) -> None:
+    with capture_logs() as logs:
+        async with open_tracing(environ) as tracing:
+            assert tracing is UNTRACED
+    assert [said in line["detail"] for line in logs] == ([True] if said else [])
+
+
+async def test_without_the_extra_the_service_goes_untraced_and_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "service.otel", None)
+    with capture_logs() as logs:
+        async with open_tracing({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"}) as tracing:
+            assert tracing is UNTRACED
+    assert "pip install 'podium[otel]'" in logs[0]["detail"]
+
+
+async def test_the_services_name_is_the_environments_where_it_has_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9/v1/traces")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "rewards")
+    provider = exporting_provider()
+    assert provider.resource.attributes["service.name"] == "rewards"
+    await OTelTracing(provider).aclose()
+
+
+class Hanging(InMemorySpanExporter):
+    """A collector that takes nothing until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.released.wait(10)
+        return super().export(spans)
+
+
+async def test_a_collector_that_hangs_holds_up_neither_requests_nor_the_end() -> None:
+    exporter, provider = Hanging(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter, max_export_batch_size=1))
+    tracing = OTelTracing(provider, flush_s=0.05)
+    async with asyncio.timeout(5):
+        for _ in range(3000):  # more than its queue holds
+            with tracing.attempt("main", "m", "http://judge/v1", 1):
+                pass
+        await tracing.aclose()
+    assert not exporter.get_finished_spans()
+    exporter.released.set()
