@@ -28,6 +28,7 @@ from service.metrics import Metrics
 from service.middleware import RequestContext, RequireKey, problem_response
 from service.openapi import described, json_body, problem_answers
 from service.ranking import Ranker
+from service.room import Room
 from service.schemas import (
     MAX_BATCH_BODY_BYTES,
     MAX_BODY_BYTES,
@@ -53,6 +54,7 @@ class Service:
         self.store = store
         self.metrics = metrics
         self.tracing = tracing
+        self.room = Room()
         self.draining = False
 
 
@@ -71,6 +73,7 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
         RequestContext,
         metrics=service.metrics,
         tracing=service.tracing,
+        room=service.room,
         draining=lambda: service.draining,
     )
     return app
@@ -102,7 +105,7 @@ def _probes(service: Service) -> APIRouter:
 
 def _rankings(service: Service) -> APIRouter:
     router = APIRouter(responses=problem_answers(401, 403))
-    refusals = problem_answers(400, 413, 415, 422, 429)
+    refusals = problem_answers(400, 402, 408, 413, 415, 422, 429, 431)
 
     @router.post(
         "/rank",

@@ -1,5 +1,6 @@
 """Prometheus series of one service; built, never global, so that two apps do not share counts."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import sqrt
@@ -7,6 +8,7 @@ from time import perf_counter
 from typing import Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.errors import PodiumError, cause
 from service.schemas import AssumedNoise, Ranking, Usage
@@ -191,4 +193,9 @@ class Metrics:
             self._call_s[judge].observe(perf_counter() - started)
 
     def exposition(self) -> bytes:
-        return generate_latest(self.registry)
+        """Of all workers where there are several: `workers` names the folder that they share."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

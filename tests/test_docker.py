@@ -227,7 +227,7 @@ def test_the_dashboard_is_one_that_grafana_imports() -> None:
     assert variables["datasource"]["type"] == "datasource"
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
-    taken = set()
+    taken: set[tuple[int, int]] = set()
     for panel in panels:
         at = panel["gridPos"]
         cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
