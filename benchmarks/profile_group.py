@@ -24,6 +24,7 @@ from benchmarks.load.connection import templates
 from benchmarks.processes import JUDGES, judge_server
 from service.app import Service
 from service.body import read_json, validated
+from service.room import Room
 from service.schemas import MAX_BODY_BYTES, RankRequest
 from service.server import event_loop_factory, open_service
 
@@ -87,7 +88,8 @@ def _posted(body: bytes) -> Request:
         return {"type": "http.request", "body": body, "more_body": False}
 
     headers = [(b"content-type", b"application/json")]
-    return Request({"type": "http", "headers": headers}, receive)
+    state = {"place": Room().place()}
+    return Request({"type": "http", "headers": headers, "state": state}, receive)
 
 
 if __name__ == "__main__":
