@@ -12,7 +12,7 @@ WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY service service
 COPY trainer_client trainer_client
-RUN pip install --no-cache-dir --constraint constraints.txt '.[service]'
+RUN pip install --no-cache-dir --constraint constraints.txt '.[service,otel]'
 
 USER podium
 WORKDIR /data

@@ -37,6 +37,7 @@ from service.schemas import (
     RankRequest,
 )
 from service.store import SQLStore
+from service.tracing import UNTRACED, Tracing
 
 T = TypeVar("T")
 
@@ -46,10 +47,13 @@ log = structlog.get_logger(__name__)
 class Service:
     """What the routes need. `draining` turns readiness off before the server goes."""
 
-    def __init__(self, ranker: Ranker, store: SQLStore, metrics: Metrics) -> None:
+    def __init__(
+        self, ranker: Ranker, store: SQLStore, metrics: Metrics, tracing: Tracing = UNTRACED
+    ) -> None:
         self.ranker = ranker
         self.store = store
         self.metrics = metrics
+        self.tracing = tracing
         self.room = Room()
         self.draining = False
 
@@ -68,6 +72,7 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
     app.add_middleware(
         RequestContext,
         metrics=service.metrics,
+        tracing=service.tracing,
         room=service.room,
         draining=lambda: service.draining,
     )

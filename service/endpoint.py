@@ -45,6 +45,8 @@ class ParameterRejected(Exception):
     """A 400 that may name a parameter in what the server `said`; `judge.py` drops the parameter or
     lets it stand."""
 
+    code = "parameter_rejected"
+
     def __init__(self, detail: str, said: str, sent: dict[str, Any] | None = None) -> None:
         super().__init__(detail)
         self.said = said
@@ -53,6 +55,8 @@ class ParameterRejected(Exception):
 
 class ContextOverflow(Exception):
     """The endpoint counted more tokens than our estimate did."""
+
+    code = "context_overflow"
 
 
 @dataclass(frozen=True, slots=True)

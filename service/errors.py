@@ -43,6 +43,7 @@ To add an error: subclass a branch, set the three class attributes, and run `mak
 rewrites the README's table from this module.
 """
 
+from asyncio import CancelledError
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -253,6 +254,14 @@ class Draining(PodiumError):
 
 class InternalError(PodiumError):
     code, status, title = "internal", 500, "A bug in the service"
+
+
+def cause(error: BaseException) -> str:
+    """What series and traces call a failure: its code. A bug goes by its class."""
+    if isinstance(error, CancelledError):
+        return "cancelled"
+    code = getattr(error, "code", None)
+    return code if isinstance(code, str) else type(error).__name__
 
 
 def leaves(branch: type[PodiumError] = PodiumError) -> Iterator[type[PodiumError]]:

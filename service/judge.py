@@ -30,6 +30,7 @@ from service.metrics import Metrics
 from service.outbound.allowance import Quotas
 from service.outbound.calls import Calls
 from service.prompts import Prompt
+from service.tracing import UNTRACED, Tracing
 from service.verdict import Fault, Verdict
 
 DEFAULT_CONTEXT_TOKENS = 32_768
@@ -73,11 +74,17 @@ class EndpointJudge:
     """A judge behind one or several OpenAI-compatible base URLs."""
 
     def __init__(
-        self, name: str, config: LLMJudge, metrics: Metrics, quotas: Quotas | None = None
+        self,
+        name: str,
+        config: LLMJudge,
+        metrics: Metrics,
+        quotas: Quotas | None = None,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         self.name = name
         self.config = config
-        self._calls = Calls(name, config, metrics, quotas)
+        self._metrics = metrics
+        self._calls = Calls(name, config, metrics, quotas, tracing)
         self._context_tokens = config.context_tokens
         self._probing = asyncio.Lock()
 
@@ -88,7 +95,8 @@ class EndpointJudge:
     async def admit(self, caller: Caller) -> None:
         """Let a group in, or raise Overloaded before anything is spent on it."""
         remaining_s = caller.ends_at - asyncio.get_running_loop().time()
-        await self._calls.line.admit(caller.key, remaining_s, patient=caller.patient)
+        with self._metrics.refusals(self.name):
+            await self._calls.line.admit(caller.key, remaining_s, patient=caller.patient)
 
     async def context_tokens(self) -> int:
         """The judge's context, prompt and reply together: from config, else from `/models`, else

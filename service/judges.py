@@ -17,6 +17,7 @@ from service.judge import EndpointJudge, Judge
 from service.judge_config import ChecksJudge, JuryJudge, LLMJudge
 from service.metrics import Metrics
 from service.outbound.allowance import Quotas
+from service.tracing import UNTRACED, Tracing
 
 RELOAD_POLL_S = 1.0
 
@@ -61,10 +62,17 @@ class Judges:
         ConfigError: From the constructor, if the file is not usable.
     """
 
-    def __init__(self, path: Path | None, metrics: Metrics, quotas: Quotas | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        metrics: Metrics,
+        quotas: Quotas | None = None,
+        tracing: Tracing = UNTRACED,
+    ) -> None:
         self._path = path
         self._metrics = metrics
         self._quotas = quotas
+        self._tracing = tracing
         self._retired: list[EndpointJudge] = []
         self._stamp = _stamp(path)
         self._live: dict[str, EndpointJudge] = {}
@@ -110,7 +118,7 @@ class Judges:
                 self._live[name] = (
                     kept
                     if kept and same
-                    else EndpointJudge(name, judge, self._metrics, self._quotas)
+                    else EndpointJudge(name, judge, self._metrics, self._quotas, self._tracing)
                 )
         live = self._live.values()
         self._retired += [judge for judge in old.values() if judge not in live]

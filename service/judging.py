@@ -4,6 +4,7 @@ A method plans from the verdicts at hand, its questions are asked at once, and i
 it has nothing left to ask. Callers who want the same at the same moment share one run.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from service.judge_config import BudgetLimits, LLMJudge
 from service.methods import METHODS, Situation, choose
 from service.metrics import Metrics
 from service.schemas import RankRequest
+from service.statistics.drift import SlotDrift
 from service.statistics.noise import NOTHING, JudgeNoise, PastGroup, configured
 from service.store import Recalled, Store
 from service.transcript import Transcript, transcribe
@@ -74,6 +76,7 @@ class Judging:
         self._metrics = metrics
         self._flights: Flights[_Found] = Flights()
         self._background = Background(store)
+        self._drift: defaultdict[str, SlotDrift] = defaultdict(SlotDrift)  # by the judge's name
 
     async def judged(
         self,
@@ -202,6 +205,9 @@ class Judging:
         self._store.add_judged(question.key, judge_key, past or NOTHING, noise)
         if past:
             self._background.add(judge_key, past)
+            recent_bias = self._drift[question.name].add(past)
+            if recent_bias is not None:
+                self._metrics.slots(question.name, recent_bias)
 
 
 def _system(config: LLMJudge, form: str, rubric: str | None, marked: bool) -> str:

@@ -17,6 +17,7 @@ from service.errors import Forbidden, InternalError, PodiumError, Unauthorized
 from service.keyring import Keyring
 from service.metrics import Metrics
 from service.room import Room
+from service.tracing import Tracing
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
@@ -54,10 +55,16 @@ class RequestContext:
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, room: Room, draining: Callable[[], bool]
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        tracing: Tracing,
+        room: Room,
+        draining: Callable[[], bool],
     ) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
         self._room = room
         self._draining = draining
 
@@ -86,7 +93,8 @@ class RequestContext:
             await send(message)
 
         started = perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        span = self._tracing.request(scope, request_id)
+        with structlog.contextvars.bound_contextvars(request_id=request_id), span:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception as error:  # noqa: BLE001 - the one place where a bug becomes an answer
@@ -94,6 +102,7 @@ class RequestContext:
                 if not status:
                     await answer(scope, receive, send_with_id)
             finally:
+                span.answered(status or 499)
                 place.leave()
                 self._done(scope, status or 499, perf_counter() - started)
 

@@ -29,6 +29,7 @@ from service.metrics import Metrics
 from service.panel import assumed, empanelled
 from service.schemas import JurorResult, Ranking, RankRequest
 from service.store import Store
+from service.tracing import UNTRACED, Tracing
 from service.transcript import Transcript, transcribe
 
 # What one judge cannot do, the next one may.
@@ -45,10 +46,13 @@ _NEXT_JUDGE = (
 class Ranker:
     """Ranks groups, by the judges it is given."""
 
-    def __init__(self, judges: Judges, store: Store, metrics: Metrics) -> None:
+    def __init__(
+        self, judges: Judges, store: Store, metrics: Metrics, tracing: Tracing = UNTRACED
+    ) -> None:
         self.judges = judges
         self._store = store
         self._metrics = metrics
+        self._tracing = tracing
         self._judging = Judging(store, metrics)
 
     async def rank(
@@ -64,6 +68,14 @@ class Ranker:
         Raises:
             PodiumError: A leaf that says what went wrong and whether asking again may help.
         """
+        with self._tracing.group(request) as span:
+            ranking = await self._rank(request, deadline, caller)
+            span.ranked(ranking)
+            return ranking
+
+    async def _rank(
+        self, request: RankRequest, deadline: Deadline | None, caller: Caller | None
+    ) -> Ranking:
         roster = self.judges.roster
         chain = roster.chain(request.judge)
         deadline = deadline or Deadline.after(request.deadline_s)

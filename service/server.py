@@ -25,6 +25,7 @@ from service.keyring import read_keys
 from service.metrics import Metrics
 from service.ranking import Ranker
 from service.store import open_store
+from service.tracing import UNTRACED, Tracing, open_tracing
 
 GRACE_S = 130  # a little more than the longest default deadline
 
@@ -54,7 +55,9 @@ class Serving:
 
 
 @asynccontextmanager
-async def open_service(config: Path | None, store_url: str) -> AsyncIterator[Service]:
+async def open_service(
+    config: Path | None, store_url: str, tracing: Tracing = UNTRACED
+) -> AsyncIterator[Service]:
     """Judges, store and ranker, ready to rank; in process or behind `serve`.
 
     Raises:
@@ -62,9 +65,10 @@ async def open_service(config: Path | None, store_url: str) -> AsyncIterator[Ser
     """
     metrics = Metrics()
     async with open_store(store_url) as store:
-        judges = Judges(config, metrics, store.ledger)
+        judges = Judges(config, metrics, store.ledger, tracing)
         try:
-            yield Service(Ranker(judges, store, metrics), store, metrics)
+            ranker = Ranker(judges, store, metrics, tracing)
+            yield Service(ranker, store, metrics, tracing)
         finally:
             await judges.aclose()
 
@@ -199,7 +203,10 @@ async def serve_on(
         until: when it is done, listen no more.
     """
     allow_connections(serving.max_connections)
-    async with open_service(serving.config, serving.store_url) as service:
+    async with (
+        open_tracing() as tracing,
+        open_service(serving.config, serving.store_url, tracing) as service,
+    ):
         settings = uvicorn.Config(
             create_app(service, api_keys=[serving.api_key] if serving.api_key else []),
             ws="none",

@@ -1,5 +1,6 @@
 """docker/ cannot be built here: what it names is checked against the project instead."""
 
+import json
 import re
 import shlex
 from itertools import pairwise
@@ -9,16 +10,20 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from service import config, judge_config
 from service.cli import app
 from service.database import open_engine
 from service.schemas import DEFAULT_DEADLINE_S
+from tests.fakes import ScriptedJudge, by_length, scores
+from tests.service.helpers import client, group, llm, service
 from trainer_client.config import TrainConfig
 from trainer_client.tasks import open_task
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "docker/service.Dockerfile").read_text()
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "docker/grafana-dashboard.json").read_text())
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
 
 
@@ -159,3 +164,99 @@ def test_the_recipe_and_the_prompts_of_compose_are_mounted_where_they_are_named(
     here = ROOT / "docker" / Path(prompts).name
     assert len(open_task(RECIPE.task.name, {"path": str(here)}).train) == 4
     assert any(volume.endswith(f":{RECIPE.out.parent}") for volume in trainer["volumes"])
+
+
+# what watches it
+
+
+def read_yaml(name: str) -> Any:
+    return yaml.safe_load((ROOT / "docker" / name).read_text())
+
+
+def expressions() -> dict[str, str]:
+    """What the dashboard asks Prometheus, by panel and target."""
+    return {
+        f"{panel['title']} {target['refId']}": target["expr"]
+        for panel in DASHBOARD["panels"]
+        for target in panel.get("targets", ())
+    }
+
+
+async def exposed(tmp_path: Path) -> dict[str, set[str]]:
+    """Sample name -> its labels, of a service that has ranked; no labels where nothing happened."""
+    async with (
+        ScriptedJudge(always=scores(by_length)).serving() as judge,
+        service(tmp_path, main=llm(judge.url)) as opened,
+        client(opened) as http,
+    ):
+        assert (await http.post("/rank", json=group("5", "five"))).is_success
+        text = (await http.get("/metrics")).text
+    names: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(text):
+        suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
+        for suffix in suffixes.get(family.type, [""]):
+            names[family.name + suffix] = set()
+        for sample in family.samples:
+            names.setdefault(sample.name, set()).update(sample.labels)
+    return names
+
+
+@pytest.mark.anyio
+async def test_the_dashboard_asks_for_series_and_labels_that_a_service_has(tmp_path: Path) -> None:
+    names = await exposed(tmp_path)
+    assert expressions()
+    shown = set()
+    for where, expression in expressions().items():
+        found = re.findall(r"(podium_\w+)(?:\{([^}]*)\})?", expression)
+        by = set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", expression))))
+        assert found, where
+        for name, selector in found:
+            shown.add(re.sub(r"_(total|bucket|sum|count)$", "", name))
+            assert name in names, f"{where}: {name} is no series"
+            asked = by | set(re.findall(r'(\w+)[=!]~?"', selector))
+            assert asked <= names[name] or not names[name], f"{where}: {asked} of {name}"
+        for name in re.findall(r"rate\((podium_\w+)", expression):
+            assert name.endswith(("_total", "_bucket", "_sum", "_count")), f"{where}: a gauge"
+    every = {re.sub(r"_(total|bucket|sum|count|created)$", "", name) for name in names}
+    assert every - shown == set(), "not on the dashboard"
+
+
+def test_the_dashboard_is_one_that_grafana_imports() -> None:
+    assert DASHBOARD["uid"]
+    variables = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
+    assert variables["datasource"]["type"] == "datasource"
+    panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not cells & taken, f"{panel['title']} lies on another panel"
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+        if panel["type"] != "row":
+            assert panel["datasource"]["uid"] == "${datasource}"
+    for variable in re.findall(r"\$(\w+)", " ".join(expressions().values())):
+        assert variable in variables or variable == "__rate_interval"
+
+
+def test_prometheus_scrapes_the_service_with_its_key_and_grafana_finds_both() -> None:
+    services = COMPOSE["services"]
+    prometheus, grafana = services["prometheus"], services["grafana"]
+    assert prometheus["profiles"] == grafana["profiles"] == ["observe"]
+    [job] = read_yaml("prometheus.yaml")["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [f"service:{serve_options()['PODIUM_PORT']}"]}]
+    [secret] = prometheus["secrets"]
+    assert job["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
+    assert COMPOSE["secrets"][secret]["environment"] in services["service"]["environment"]
+    mounts = dict(each.split(":")[:2] for each in prometheus["volumes"] + grafana["volumes"])
+    files = {source: target for source, target in mounts.items() if source.startswith(".")}
+    assert [source for source in files if not (ROOT / "docker" / source).is_file()] == []
+    assert f"--config.file={files['./prometheus.yaml']}" in prometheus["command"]
+    [source] = read_yaml("grafana/datasource.yaml")["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    [provider] = read_yaml("grafana/dashboards.yaml")["providers"]
+    folder = Path(files["./grafana-dashboard.json"]).parent
+    assert provider["options"]["path"] == str(folder)
+    for image in (prometheus["image"], grafana["image"]):
+        assert re.fullmatch(r"[\w/]+:v?\d+\.\d+\.\d+", image), f"{image} is not pinned"

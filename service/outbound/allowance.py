@@ -15,6 +15,7 @@ from service.caller import Caller, Hold, SpendLimit
 from service.endpoint import Tokens
 from service.errors import JudgeSpendLimit, KeySpendLimit
 from service.judge_config import LLMJudge
+from service.metrics import Metrics
 from service.prompts import Prompt
 from service.trim import estimate_tokens
 
@@ -42,11 +43,15 @@ class Quotas(Protocol):
 class Allowance:
     """Of one judge."""
 
-    def __init__(self, name: str, config: LLMJudge, quotas: Quotas | None) -> None:
+    def __init__(
+        self, name: str, config: LLMJudge, quotas: Quotas | None, metrics: Metrics
+    ) -> None:
         """Without `quotas` nobody counts: a command that has no store."""
+        self._name = name
         self._account = f"judge:{name}"
         self._config = config
         self._quotas = quotas
+        self._metrics = metrics
 
     @asynccontextmanager
     async def call(self, prompt: Prompt, max_tokens: int, caller: Caller) -> AsyncIterator[OnPaid]:
@@ -92,7 +97,8 @@ class Allowance:
                 usd = self._usd(tokens)
 
         try:
-            yield spent
+            with self._metrics.reserving(self._name, worst_usd):
+                yield spent
         except Exception as error:
             if not getattr(error, "unanswered", False):
                 usd = 0.0

@@ -27,6 +27,7 @@ from service.outbound.hedge import Sent, hedged
 from service.outbound.line import Line
 from service.parameters import Parameters
 from service.prompts import Prompt
+from service.tracing import UNTRACED, Tracing
 
 QUOTA_REST_S = 60.0
 _BACKOFF_S, _MAX_BACKOFF_S = 0.25, 8.0
@@ -48,7 +49,12 @@ class Calls:
     """The calls to one judge."""
 
     def __init__(
-        self, name: str, config: LLMJudge, metrics: Metrics, quotas: Quotas | None = None
+        self,
+        name: str,
+        config: LLMJudge,
+        metrics: Metrics,
+        quotas: Quotas | None = None,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         bounds = (config.concurrency.min, config.concurrency.max)
         self.endpoints = [
@@ -58,7 +64,8 @@ class Calls:
         self._name = name
         self._config = config
         self._metrics = metrics
-        self._allowance = Allowance(name, config, quotas)
+        self._tracing = tracing
+        self._allowance = Allowance(name, config, quotas, metrics)
         self._parameters = Parameters(config)
 
     async def complete(self, prompt: Prompt, max_tokens: int, caller: Caller) -> Reply:
@@ -83,6 +90,7 @@ class Calls:
                 failed += 1
                 if failed >= self._config.attempts:
                     raise failure.error from failure
+                self._metrics.retried(self._name, failure.error)
                 avoid = failure.endpoint
                 if failed > 1 or len(self.endpoints) == 1:
                     with caller.timing.queueing():
@@ -101,10 +109,16 @@ class Calls:
                 call = self._allowance.call(prompt, max_tokens, caller)
                 paid = await stack.enter_async_context(call)
             parameters = self._parameters.build(prompt, max_tokens)
+            if sent.endpoint:
+                self._metrics.hedged(self._name)
             sent.to(endpoint)
+            span = self._tracing.attempt(
+                self._name, self._config.model, endpoint.base_url, max_tokens
+            )
             try:
-                with caller.timing.judging(), self._metrics.judge_call(self._name):
+                with caller.timing.judging(), self._metrics.judge_call(self._name), span:
                     reply = await endpoint.complete(parameters, self._config.timeout_s)
+                    span.replied(reply)
             except (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable) as error:
                 self._rest(endpoint, error)
                 raise AttemptFailed(endpoint, error) from error
