@@ -86,10 +86,13 @@ def soak_command(
     rate: Annotated[float, typer.Option(help="Groups a second; 0: as many as it takes.")] = 50.0,
     sample_s: Annotated[float, typer.Option(help="Seconds between samples.")] = 5.0,
     workers: Annotated[int, typer.Option(help="Processes of the service.")] = 1,
+    prune_minutes: Annotated[float, typer.Option(help="The store keeps twice that.")] = 2.0,
     json_file: JSONFile = None,
 ) -> None:
     """Watch memory under steady load. Exit status 1 if a group was not ranked."""
-    plan = Soak(minutes, warm_up_minutes, in_flight, delay_s, rate, sample_s, workers)
+    plan = Soak(
+        minutes, warm_up_minutes, in_flight, delay_s, rate, sample_s, workers, prune_minutes
+    )
     where, taken, every = machine(), list[Sample](), max(1, round(60 / sample_s))
     try:
         for sample in samples(plan):

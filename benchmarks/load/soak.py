@@ -1,9 +1,9 @@
 """Half an hour of steady load -> memory, open files and latency over time, and their trend.
 
 As many connections as groups in flight, each asking once in `in_flight / rate` seconds: by default
-64 of them make 50 groups a second, of which ten at a time are before a judge of 0.2 s. A closed
-loop at full speed would grow the store by gigabytes and keep both cores of a small machine busy, so
-that latency would tell of them and not of the service; `rate` 0 asks for it nevertheless.
+64 of them make 50 groups a second, of which ten at a time are before a judge of 0.2 s (`rate` 0:
+each asks again at once). A group takes the store about 80 kB, which is 7 GB in half an hour: what
+is older than `prune_minutes` is deleted as often, by a process beside the service.
 """
 
 import sys
@@ -14,6 +14,7 @@ from statistics import fmean, median
 from typing import IO, Any
 
 from benchmarks.load.measuring import next_line, started
+from benchmarks.load.pruning import pruning
 from benchmarks.load.trend import trend
 from benchmarks.load.usage import usage
 from benchmarks.processes import Running, judge_server, service
@@ -32,6 +33,7 @@ class Soak:
     rate: float = 50.0
     sample_s: float = 5.0
     workers: int = 1
+    prune_minutes: float = 2.0
     group_kb: int = 95
 
     @property
@@ -61,6 +63,7 @@ class Sample:
     fds: int
     cpu_s: float
     store_mb: float
+    prunes: int
     groups: int
     p50_ms: float | None
     p99_ms: float | None
@@ -70,9 +73,12 @@ class Sample:
 def samples(soak: Soak) -> Iterator[Sample]:
     """Run it; a sample as soon as it is taken."""
     with _loaded(soak) as (running, lines):
-        while LAST not in (said := next_line(lines)):
-            if "t_s" in said:
-                yield _sample(said, running)
+        store = f"{running.folder}/podium.db"
+        with pruning(store, 60 * soak.prune_minutes) as pruner:
+            while LAST not in (said := next_line(lines)):
+                if "t_s" in said:
+                    pruner.tick(said["t_s"])
+                    yield _sample(said, running, pruner.done)
 
 
 @contextmanager
@@ -85,7 +91,7 @@ def _loaded(soak: Soak) -> Iterator[tuple[Running, IO[bytes]]]:
         yield running, lines
 
 
-def _sample(said: dict[str, Any], running: Running) -> Sample:
+def _sample(said: dict[str, Any], running: Running, prunes: int) -> Sample:
     now = usage(running.process)
     return Sample(
         t_s=round(said["t_s"], 3),
@@ -93,6 +99,7 @@ def _sample(said: dict[str, Any], running: Running) -> Sample:
         fds=now.fds,
         cpu_s=round(now.total_cpu_s, 2),
         store_mb=sum(file.stat().st_size for file in running.folder.glob("podium.db*")) / 1e6,
+        prunes=prunes,
         groups=said["groups"],
         p50_ms=said["p50_ms"],
         p99_ms=said["p99_ms"],
@@ -119,7 +126,8 @@ def summary(soak: Soak, taken: Sequence[Sample]) -> dict[str, Any] | None:
         "fds": {"first": late[0].fds, "last": late[-1].fds, "most": max(e.fds for e in late)},
         "cpu_ms": 1000 * (late[-1].cpu_s - late[0].cpu_s) / max(1, groups),
         "p99_ms": thirds([each.p99_ms for each in late if each.p99_ms is not None]),
-        "store_mb": late[-1].store_mb,
+        "store_mb": max(each.store_mb for each in late),
+        "prunes": late[-1].prunes,
     }  # fmt: skip
 
 

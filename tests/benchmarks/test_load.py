@@ -93,7 +93,18 @@ def test_the_trend_of_flat_memory_is_within_its_error() -> None:
 def test_a_soak_samples_memory_and_files_while_every_group_is_ranked(tmp_path: Path) -> None:
     file = tmp_path / "soak.json"
     command = [*BENCHMARK, "soak", "--minutes", "0.1", "--warm-up-minutes", "0.03"]
-    command += ["--in-flight", "8", "--rate", "10", "--sample-s", "0.5", "--json", str(file)]
+    command += [
+        "--in-flight",
+        "8",
+        "--rate",
+        "10",
+        "--sample-s",
+        "0.5",
+        "--prune-minutes",
+        "0.02",
+        "--json",
+        str(file),
+    ]
     subprocess.run(command, check=True, env=ENVIRONMENT)
     said = json.loads(file.read_bytes())
     assert len(said["samples"]) >= 8
@@ -101,6 +112,7 @@ def test_a_soak_samples_memory_and_files_while_every_group_is_ranked(tmp_path: P
     assert said["summary"]["groups_per_s"] == pytest.approx(10, rel=0.3)
     assert said["summary"]["fds"]["most"] > 8
     assert said["summary"]["rss_mb"]["highest"] > 50
+    assert said["summary"]["prunes"] >= 1
 
 
 @pytest.mark.benchmark
