@@ -19,7 +19,7 @@ from tests.service.process import Podium, running
 
 pytestmark = pytest.mark.fuzz
 
-EXAMPLES = {"POST /rank": 80, "POST /rank/batch": 100, "GET /rankings/{ranking_id}": 100}
+EXAMPLES = {"POST /rank": 40, "POST /rank/batch": 100, "GET /rankings/{ranking_id}": 100}
 NO_REFERENCE = {"kind": "checks", "criteria": [{"check": "max_words", "words": 9}]}
 CHECKS = [
     not_a_server_error,

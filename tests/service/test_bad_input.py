@@ -133,6 +133,10 @@ BODIES = [
     broken("a lone surrogate", b'{"task": "' + MARKER.encode() + b'\\ud800"}'),
     broken("bytes that are not UTF-8", b'{"task": "' + MARKER.encode() + b'\xed\xa0\x80"}'),
     broken("UTF-16", json.dumps(good()).encode("utf-16")),
+    Bad(
+        "600,000 values", good(metadata={"a": [0] * 600_000}), "body", "holds over 524288 values",
+        413, "body_too_large",
+    ),
     broken("nesting without end", b"[" * 100_000),
     Bad("nesting 500 deep", nested(500), "body", "at most 64 levels deep"),
     Bad("metadata 500 deep", good(metadata={"a": nested(500)}), "body", "at most 64 levels deep"),
@@ -628,3 +632,9 @@ async def test_what_a_request_holds_is_given_back_with_its_answer(tmp_path: Path
                 assert opened.room.held == 0
             many_values = await http.post("/rank", json=good(metadata={"a": [[]] * 2000}))
     assert many_values.status_code == 413
+
+
+async def test_what_looks_like_many_values_inside_of_text_is_taken(http: httpx.AsyncClient) -> None:
+    code = "[{,\\" * 250_000
+    answer = await http.post("/rank", json=group("5", code, reference="5"))
+    assert answer.status_code == 200
