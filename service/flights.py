@@ -24,6 +24,10 @@ class Flights(Generic[T]):
     def __init__(self) -> None:
         self._flights: dict[str, _Flight[T]] = {}
 
+    def __contains__(self, key: object) -> bool:
+        """Whether a flight is in the air."""
+        return key in self._flights
+
     async def join(self, key: str, start: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
         """Wait for the flight `key`, starting it if there is none.
 

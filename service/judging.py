@@ -5,6 +5,7 @@ it has nothing left to ask. Callers who want the same at the same moment share o
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import inf
 
@@ -105,7 +106,10 @@ class Judging:
             name, judge, method_name, key, judge_key, system, marked, transcript, caller
         )
         calls_before = caller.usage.calls
-        (verdicts, noise), _ = await self._flights.join(key, lambda: self._verdicts(question))
+        # Another caller's run of the same: what it waits for, nobody can tell apart.
+        joining = caller.timing.judging() if key in self._flights else nullcontext()
+        with joining:
+            (verdicts, noise), _ = await self._flights.join(key, lambda: self._verdicts(question))
         situation = _situation(question, noise).with_verdicts(verdicts, 0)
         return Judged(
             transcript=transcript,

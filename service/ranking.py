@@ -78,6 +78,9 @@ class Ranker:
             except _NEXT_JUDGE as error:
                 self._metrics.failed(name, error)
                 failures.append(error)
+            except PodiumError as error:
+                self._metrics.failed(name, error)
+                raise
             else:
                 ranking.fallback_from = chain[0] if position else None
                 self._metrics.ranked(ranking)
