@@ -165,9 +165,11 @@ class Accounts:
         ordered = {table: sorted(wanted[table]) for table in _ROW if wanted.get(table)}
         while not self._applied(operations, ordered):
             with self._database.writing() as connection:  # apart: it must hold no other rows
-                for table, names in ordered.items():
-                    new = [asdict(_ROW[table](name)) for name in names]
-                    connection.execute(self._database.insert_missing[table], new)
+                new = {
+                    table: [asdict(_ROW[table](name)) for name in names]
+                    for table, names in ordered.items()
+                }
+                self._database.insert(connection, new)
 
     def _applied(self, operations: Sequence[Operation], wanted: dict[sa.Table, list[str]]) -> bool:
         """Whether all rows were there; if not, nothing is changed."""

@@ -28,6 +28,7 @@ from service.metrics import Metrics
 from service.middleware import RequestContext, RequireKey, problem_response
 from service.openapi import described, json_body, problem_answers
 from service.ranking import Ranker
+from service.room import Room
 from service.schemas import (
     MAX_BATCH_BODY_BYTES,
     MAX_BODY_BYTES,
@@ -49,6 +50,7 @@ class Service:
         self.ranker = ranker
         self.store = store
         self.metrics = metrics
+        self.room = Room()
         self.draining = False
 
 
@@ -63,7 +65,12 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_middleware(RequireKey, keyring=Keyring(service.store, api_keys))
-    app.add_middleware(RequestContext, metrics=service.metrics, draining=lambda: service.draining)
+    app.add_middleware(
+        RequestContext,
+        metrics=service.metrics,
+        room=service.room,
+        draining=lambda: service.draining,
+    )
     return app
 
 
@@ -93,7 +100,7 @@ def _probes(service: Service) -> APIRouter:
 
 def _rankings(service: Service) -> APIRouter:
     router = APIRouter(responses=problem_answers(401, 403))
-    refusals = problem_answers(400, 413, 415, 422, 429)
+    refusals = problem_answers(400, 402, 408, 413, 415, 422, 429, 431)
 
     @router.post(
         "/rank",

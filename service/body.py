@@ -3,6 +3,7 @@
 Refused before they are read, as far as a header tells; never echoed.
 """
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -11,23 +12,34 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from service.errors import BodyTooLarge, InvalidRequest, MalformedJSON, UnsupportedMediaType
+from service.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    InvalidRequest,
+    MalformedJSON,
+    UnsupportedMediaType,
+)
 
 MAX_DEPTH = 64
 MAX_ERRORS = 10
+PATIENCE_S = 10.0  # for a body, and a second more for each of so many bytes:
+MIN_BYTES_PER_S = 65_536
+_VALUE_BYTES = 64  # that a JSON value takes in memory beside its text; lists and objects at least
 # What pydantic calls the members of our unions; no caller knows them by these names.
 _UNION_MEMBERS = {"str", "list[TextPart]", "dict[str,any]"}
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read_json(request: Request, max_bytes: int) -> Any:
+async def read_json(request: Request, max_bytes: int, patience_s: float = PATIENCE_S) -> Any:
     """The body as plain JSON values, at most `max_bytes` long and `MAX_DEPTH` deep.
 
     Raises:
         UnsupportedMediaType: If it is not declared as JSON. A web page cannot declare it so without
             asking first, and that protects a service without keys on loopback.
         BodyTooLarge: If it is over the cap; known from Content-Length before anything is read.
+        BodyTooSlow: If it comes slower than `MIN_BYTES_PER_S` after the first seconds.
+        Overloaded: If all bodies in work take too much memory with this one.
         MalformedJSON: If it is not strict JSON (no NaN, no lone surrogates, UTF-8).
         InvalidRequest: If it is nested too deep.
     """
@@ -38,17 +50,13 @@ async def read_json(request: Request, max_bytes: int) -> Any:
         )
     if request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaType("content-encoding must be identity: send the body uncompressed")
-    body = await _read(request, max_bytes)
+    body = await _read(request, max_bytes, patience_s)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise MalformedJSON(f"body: {error.msg.split(':')[0]} at {place}") from error
-    if _deeper_than(MAX_DEPTH, value):
-        raise InvalidRequest(
-            f"body: nested deeper than {MAX_DEPTH} levels",
-            fields=[{"field": "body", "rule": f"at most {MAX_DEPTH} levels deep"}],
-        )
+    request.state.place.take(_VALUE_BYTES * _num_values(value))
     return value
 
 
@@ -83,21 +91,36 @@ def _path(loc: Iterable[int | str]) -> str:
     return ".".join(str(part)[:64] for part in loc if part not in _UNION_MEMBERS) or "body"
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+async def _read(request: Request, max_bytes: int, patience_s: float) -> bytearray:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > max_bytes:
         raise BodyTooLarge(f"content-length is {declared[:20]}: at most {max_bytes} bytes are read")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise BodyTooLarge(f"the body goes on: at most {max_bytes} bytes are read")
-    return bytes(body)
+    patient_until = asyncio.get_running_loop().time() + patience_s
+    try:
+        async with asyncio.timeout_at(patient_until) as patience:
+            async for chunk in request.stream():
+                request.state.place.take(len(chunk))
+                body += chunk
+                if len(body) > max_bytes:
+                    raise BodyTooLarge(f"the body goes on: at most {max_bytes} bytes are read")
+                patience.reschedule(patient_until + len(body) / MIN_BYTES_PER_S)
+    except TimeoutError as error:
+        raise BodyTooSlow(
+            f"{len(body)} bytes of the body came in {patience_s:g} s and a second for each "
+            f"{MIN_BYTES_PER_S}: send it faster"
+        ) from error
+    return body
 
 
-def _deeper_than(limit: int, value: Any) -> bool:
-    level = [value]
-    for _ in range(limit):
+def _num_values(value: Any) -> int:
+    """How many values there are in one, itself included.
+
+    Raises:
+        InvalidRequest: If it is nested too deep.
+    """
+    count, level = 1, [value]
+    for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for item in level:
             if type(item) is dict:
@@ -105,6 +128,12 @@ def _deeper_than(limit: int, value: Any) -> bool:
             elif type(item) is list:
                 below += item
         if not below:
-            return False
+            return count
+        count += len(below)
         level = below
-    return any(type(item) in (dict, list) for item in level)
+    if any(type(item) in (dict, list) for item in level):
+        raise InvalidRequest(
+            f"body: nested deeper than {MAX_DEPTH} levels",
+            fields=[{"field": "body", "rule": f"at most {MAX_DEPTH} levels deep"}],
+        )
+    return count

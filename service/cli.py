@@ -25,14 +25,16 @@ from service.commands.calibrate import calibrate_command
 from service.commands.compare import compare_command
 from service.commands.keys import keys_app
 from service.commands.rubric import suggest_command
+from service.connection import MAX_CONNECTIONS
 from service.errors import NotFound, PodiumError
 from service.groups_file import read_groups
 from service.judges import Judges
 from service.metrics import Metrics
 from service.remote import judges_remotely, rank_remotely
 from service.schemas import BatchLine
-from service.server import event_loop_factory, open_service, serve
+from service.server import Serving, event_loop_factory, open_service, serve
 from service.store import open_store
+from service.workers import serve_by_workers
 from trainer_client.errors import RankError
 
 GROUPS_IN_FLIGHT = 64
@@ -93,15 +95,28 @@ def serve_command(
         float,
         typer.Option(envvar="PODIUM_DRAIN_S", help="From SIGTERM to the stop; /readyz is 503."),
     ] = 2.0,
+    workers: Annotated[
+        int, typer.Option(envvar="PODIUM_WORKERS", min=1, help="Processes that share the port.")
+    ] = 1,
+    max_connections: Annotated[
+        int, typer.Option(envvar="PODIUM_MAX_CONNECTIONS", min=1, help="Open, to each process.")
+    ] = MAX_CONNECTIONS,
     log_level: LogLevel = "info",
 ) -> None:
-    """Serve POST /rank. Beyond loopback it wants PODIUM_API_KEY."""
+    """Serve POST /rank. Beyond loopback it wants an API key: PODIUM_API_KEY, or podium keys."""
     logs.configure(log_level)
-    serving = serve(
-        host=host, port=port, config=config, store_url=store, api_key=api_key, drain_s=drain_s
+    serving = Serving(
+        host=host,
+        port=port,
+        config=config,
+        store_url=store,
+        api_key=(api_key or "").strip() or None,
+        drain_s=drain_s,
+        max_connections=max_connections,
+        log_level=log_level,
     )
     with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-        runner.run(serving)
+        runner.run(serve(serving) if workers == 1 else serve_by_workers(serving, workers))
 
 
 @app.command("rank")

@@ -1,17 +1,24 @@
 """The store's statements, synchronous: rows in, rows out, in SQLite or PostgreSQL."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from operator import itemgetter
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from service.errors import ConfigError
 from service.tables import BLOBS, CALL_BLOBS, CALLS, JUDGED, METADATA, RANKINGS
 
-_SQLITE_PRAGMAS = ("busy_timeout=10000", "journal_mode=WAL", "synchronous=NORMAL")
+# Larger pages than usual, of a new file: texts are long, and each page is a write of its own.
+_SQLITE_PRAGMAS = (
+    "busy_timeout=10000",
+    "page_size=16384",
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+)
 _MAKING_TABLES = 0x706F6469756D  # the advisory lock of those who start on an empty PostgreSQL
 _PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 20_000}  # s, ms; with a PostgreSQL server
 _DRIVERS = {
@@ -25,6 +32,15 @@ T = TypeVar("T")
 
 class CommitUnsure(sa.exc.SQLAlchemyError):
     """A commit failed, and may have gone through nevertheless."""
+
+
+class Found(NamedTuple):
+    """What is there of a content key: pass, verdict and usage of each call, newest first; whether
+    all verdicts that were wanted are there, and what was assumed of the judge then."""
+
+    calls: list[tuple[int, bytes | None, bytes]]
+    complete: bool
+    noise: bytes | None
 
 
 class Database:
@@ -45,23 +61,20 @@ class Database:
             self.close()
             shown = self._engine.url.render_as_string(hide_password=True)
             raise ConfigError(f"the store {shown} cannot be opened: {one_line(error)}") from error
-        dialect = postgresql if self.is_postgres else sqlite
-        self.insert_missing = {
-            table: dialect.insert(table).on_conflict_do_nothing()
-            for table in METADATA.sorted_tables
-        }
+        self._insert = {table: self._insert_sql(table) for table in METADATA.sorted_tables}
         # Seconds since the epoch by the one clock that all processes share.
         self.clock: sa.ColumnElement[float] = (
             sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
             if self.is_postgres
             else (sa.func.julianday("now", type_=sa.Double) - sa.literal(2440587.5)) * 86400.0
         )
-        self._verdicts = (
-            sa.select(CALLS.c.pass_index, CALLS.c.verdict, CALLS.c.usage)
-            .where(CALLS.c.key == sa.bindparam("key"))
-            .order_by(CALLS.c.created_at.desc(), CALLS.c.id)
+        self._calls = self.sql(
+            "SELECT key, pass_index, verdict, usage FROM calls "
+            "WHERE key IN (SELECT value FROM {values}) ORDER BY created_at DESC, id"
         )
-        self._judged = sa.select(JUDGED.c.noise).where(JUDGED.c.key == sa.bindparam("key"))
+        self._judged = self.sql(
+            "SELECT key, noise FROM judged WHERE key IN (SELECT value FROM {values})"
+        )
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -79,20 +92,33 @@ class Database:
             except sa.exc.SQLAlchemyError as error:
                 raise CommitUnsure(one_line(error)) from error
 
-    def insert(self, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
-        """Insert all in one transaction; rows whose key is there already are left as they are."""
-        with self.writing() as connection:
-            for table, some in rows.items():
-                connection.execute(self.insert_missing[table], some)
+    def insert(self, connection: sa.Connection, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
+        """Insert all; rows whose key is there already are left as they are."""
+        for table, some in rows.items():
+            values_of = itemgetter(*(column.name for column in table.columns))
+            connection.exec_driver_sql(self._insert[table], [values_of(row) for row in some])
 
-    def verdicts(self, key: str) -> tuple[list[Any], sa.Row[Any] | None]:
-        """Question, verdict and usage of every call for a content key, newest first, and the row of
-        `JUDGED` if all verdicts that were wanted are there."""
+    def sql(self, template: str) -> str:
+        """A statement in the driver's own words: {value} takes one, {values} is a table of those
+        that `values` makes one argument of."""
+        if self.is_postgres:
+            return template.format(value="%s", values="unnest(%s::text[]) AS given (value)")
+        return template.format(value="?", values="json_each(?)")
+
+    def values(self, each: Iterable[str]) -> list[str] | str:
+        return list(each) if self.is_postgres else orjson.dumps(list(each)).decode()
+
+    def recall(self, keys: Sequence[str]) -> list[Found]:
+        """What is there of each content key."""
+        calls: dict[str, list[tuple[int, bytes | None, bytes]]] = {key: [] for key in keys}
+        values = (self.values(calls),)
         with self.reading() as connection:
-            # In this order: who is judged to the end, has had all calls written before.
-            judged = connection.execute(self._judged, {"key": key}).one_or_none()
-            rows = connection.execute(self._verdicts, {"key": key}).all()
-        return list(rows), judged if rows else None
+            # In this order: who was judged to the end, had all its calls written before.
+            judged = connection.exec_driver_sql(self._judged, values).all()
+            for key, *call in connection.exec_driver_sql(self._calls, values):
+                calls[key].append(tuple(call))
+        noise = dict(tuple(row) for row in judged)
+        return [Found(calls[key], key in noise, noise.get(key)) for key in keys]
 
     def past_groups(self, judge_key: str, limit: int, *, tells_noise: bool) -> list[bytes]:
         """What the most recent groups told about a judge, oldest first; of those that tell its
@@ -154,6 +180,14 @@ class Database:
     def reading(self) -> sa.Connection:
         """A connection to use as a context."""
         return self._engine.connect()
+
+    def _insert_sql(self, table: sa.Table) -> str:
+        names = [column.name for column in table.columns]
+        values = ", ".join(["{value}"] * len(names))
+        return self.sql(
+            f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) "
+            "ON CONFLICT DO NOTHING"
+        )
 
     def _make_tables(self) -> None:
         """Make what is missing; several processes may start on an empty database at once."""

@@ -3,6 +3,7 @@
 PodiumError
 ├── ConfigError                    at start or reload; never on the wire
 ├── RequestError                   the caller must change the request
+│   ├── MalformedRequest           400  no HTTP/1.1 by its rules
 │   ├── MalformedJSON              400
 │   ├── Unauthorized               401
 │   ├── KeySpendLimit              402  the API key may spend no more in this period
@@ -91,6 +92,10 @@ class ConfigError(PodiumError):
 
 class RequestError(PodiumError):
     """The request must change before it can succeed."""
+
+
+class MalformedRequest(RequestError):
+    code, status, title = "malformed_request", 400, "The request is not HTTP"
 
 
 class MalformedJSON(RequestError):

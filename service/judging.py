@@ -23,8 +23,8 @@ from service.judge_config import BudgetLimits, LLMJudge
 from service.methods import METHODS, Situation, choose
 from service.metrics import Metrics
 from service.schemas import RankRequest
-from service.statistics.noise import NOTHING, JudgeNoise, configured
-from service.store import Store
+from service.statistics.noise import NOTHING, JudgeNoise, PastGroup, configured
+from service.store import Recalled, Store
 from service.transcript import Transcript, transcribe
 from service.trim import estimate_tokens
 from service.verdict import Verdict
@@ -57,13 +57,22 @@ class Judged:
     call_keys: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a flight brings back: all verdicts, what was assumed of the judge, what they say."""
+
+    verdicts: Verdicts
+    noise: JudgeNoise | None
+    estimate: Estimate
+
+
 class Judging:
     """Asks LLM judges. Holds the flights in the air and what is known of each judge."""
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
-        self._flights: Flights[tuple[Verdicts, JudgeNoise | None]] = Flights()
+        self._flights: Flights[_Found] = Flights()
         self._background = Background(store)
 
     async def judged(
@@ -109,16 +118,16 @@ class Judging:
         # Another caller's run of the same: what it waits for, nobody can tell apart.
         joining = caller.timing.judging() if key in self._flights else nullcontext()
         with joining:
-            (verdicts, noise), _ = await self._flights.join(key, lambda: self._verdicts(question))
-        situation = _situation(question, noise).with_verdicts(verdicts, 0)
+            found, _ = await self._flights.join(key, lambda: self._found(question))
+        verdicts = found.verdicts
         return Judged(
             transcript=transcript,
-            estimate=question.method.estimate(situation),
+            estimate=found.estimate,
             verdicts=[verdicts[index] for index in sorted(verdicts)],
             passes=max(1, round(sum(len(each.order) for each in verdicts.values()) / num_items)),
             method=method_name,
             key=key,
-            noise=noise,
+            noise=found.noise,
             cached=caller.usage.calls == calls_before,
         )
 
@@ -144,28 +153,34 @@ class Judging:
             max_tokens=limits.tokens or inf,
         )
 
-    async def _verdicts(self, question: Question) -> tuple[Verdicts, JudgeNoise | None]:
-        """All verdicts that the method wants, those at hand included, and what it assumed."""
+    async def _found(self, question: Question) -> _Found:
+        """All verdicts that the method wants, those at hand included, and what they say."""
         recalled = await self._store.verdicts(question.key)
-        verdicts, config, method = dict(recalled.verdicts), question.config, question.method
-        situation = _situation(question, None)
-        known = recalled.noise
-        if not recalled.complete:
-            known = await self._background.noise(question.judge_key, method.shown(situation))
-        if (known is None or not known.groups) and config.noise_sd is not None:
-            known = configured(config.noise_sd)
+        if recalled.complete:
+            return _recalled(question, recalled)
+        async with self._store.claimed(question.key):
+            return await self._asked(question)
+
+    async def _asked(self, question: Question) -> _Found:
+        """The same, asked for as far as it is not there; nobody else asks meanwhile."""
+        recalled = await self._store.verdicts(question.key)  # perhaps somebody just did
+        if recalled.complete:
+            return _recalled(question, recalled)
+        verdicts, method = dict(recalled.verdicts), question.method
+        length = method.shown(_situation(question, None))
+        known = _known(question, await self._background.noise(question.judge_key, length))
         situation = _situation(question, known)
-        budget = Budget(config.budget, recalled.calls, recalled.tokens)
+        budget = Budget(question.config.budget, recalled.calls, recalled.tokens)
         asking = Asking(question, verdicts, budget, self._store, self._metrics)
-        if not recalled.complete:
-            await question.judge.admit(question.caller)
-            try:
-                await self._ask_all(question, asking, situation, verdicts)
-            except PodiumError:
-                await self._store.flush()  # what was paid counts when the group is asked again
-                raise
-            self._remember(question, situation.with_verdicts(verdicts, 0))
-        return verdicts, known
+        await question.judge.admit(question.caller)
+        try:
+            await self._ask_all(question, asking, situation, verdicts)
+        except PodiumError:
+            await self._store.flush()  # what was paid counts when the group is asked again
+            raise
+        estimate = method.estimate(situation.with_verdicts(verdicts, 0))
+        self._remember(question, estimate.past, known)
+        return _Found(verdicts, known, estimate)
 
     async def _ask_all(
         self, question: Question, asking: Asking, situation: Situation, verdicts: Verdicts
@@ -181,13 +196,14 @@ class Judging:
             if not await asking.ask(plan):
                 return
 
-    def _remember(self, question: Question, situation: Situation) -> None:
+    def _remember(
+        self, question: Question, past: PastGroup | None, noise: JudgeNoise | None
+    ) -> None:
         """Keep what the group tells about its judge."""
-        past = question.method.estimate(situation).past
-        if past and not past.tells_noise and not situation.noise:
+        if past and not past.tells_noise and not noise:
             past = None  # one pass of a judge whose slots are unknown: bias would look like signal
         judge_key = question.judge_key if past else ""  # what tells nothing is nobody's past
-        self._store.add_judged(question.key, judge_key, past or NOTHING, situation.noise)
+        self._store.add_judged(question.key, judge_key, past or NOTHING, noise)
         if past:
             self._background.add(judge_key, past)
 
@@ -195,6 +211,14 @@ class Judging:
 def _system(config: LLMJudge, form: str, rubric: str | None, marked: bool) -> str:
     mark = DATAMARK if marked else None
     return prompts.system_text(form, rubric or config.rubric, view=config.view, mark=mark)
+
+
+def _known(question: Question, noise: JudgeNoise | None) -> JudgeNoise | None:
+    """What is assumed of a judge: what was learnt, or else what is configured."""
+    configured_sd = question.config.noise_sd
+    if (noise is None or not noise.groups) and configured_sd is not None:
+        return configured(configured_sd)
+    return noise
 
 
 def _situation(question: Question, noise: JudgeNoise | None) -> Situation:
@@ -208,3 +232,11 @@ def _situation(question: Question, noise: JudgeNoise | None) -> Situation:
         combine=config.combine,
         level=config.signal_level,
     )
+
+
+def _recalled(question: Question, recalled: Recalled) -> _Found:
+    """What was found before, by whomever."""
+    noise = _known(question, recalled.noise)
+    verdicts = dict(recalled.verdicts)
+    estimate = question.method.estimate(_situation(question, noise).with_verdicts(verdicts, 0))
+    return _Found(verdicts, noise, estimate)

@@ -1,11 +1,13 @@
 """Prometheus series of one service; built, never global, so that two apps do not share counts."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import sqrt
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.errors import PodiumError
 from service.schemas import Ranking, Usage
@@ -43,11 +45,11 @@ class Metrics:
         )  # fmt: skip
         self._noise = Gauge(
             "podium_judge_noise_sd", "Noise of one score, as learnt from past groups", ["judge"],
-            registry=registry,
+            registry=registry, multiprocess_mode="mostrecent",
         )  # fmt: skip
         self._slot_bias = Gauge(
             "podium_judge_slot_bias", "What the last slot of a list gains over the first",
-            ["judge"], registry=registry,
+            ["judge"], registry=registry, multiprocess_mode="mostrecent",
         )  # fmt: skip
         self._waiting = Gauge(
             "podium_judge_waiting", "Judge calls in line for a place", ["judge"], registry=registry
@@ -80,8 +82,9 @@ class Metrics:
             buckets=_SECONDS,
         )  # fmt: skip
         self._in_flight = Gauge(
-            "podium_judge_in_flight", "Judge calls in flight", ["judge"], registry=registry
-        )
+            "podium_judge_in_flight", "Judge calls in flight", ["judge"], registry=registry,
+            multiprocess_mode="livesum",
+        )  # fmt: skip
         self._tokens = Counter(
             "podium_judge_tokens", "Tokens by kind", ["judge", "kind"], registry=registry
         )
@@ -157,4 +160,9 @@ class Metrics:
             self._call_s.labels(judge).observe(perf_counter() - started)
 
     def exposition(self) -> bytes:
-        return generate_latest(self.registry)
+        """Of all workers where there are several: `workers` names the folder that they share."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

@@ -16,6 +16,7 @@ from service.caller import Caller, Timing
 from service.errors import Forbidden, InternalError, PodiumError, Unauthorized
 from service.keyring import Keyring
 from service.metrics import Metrics
+from service.room import Room
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
@@ -45,15 +46,19 @@ def bug(error: Exception) -> InternalError:
 
 class RequestContext:
     """Gives each request an id (the caller's `X-Request-ID`, if it is a sane one), puts it on the
-    response and on every log line, and logs and counts the request when it is done.
+    response and on every log line, and logs and counts the request when it is done. The memory
+    that its body takes is `room`'s until then.
 
     While the service is `draining`, connections end with their answers: the next request of the
     caller goes to another server.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, room: Room, draining: Callable[[], bool]
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._room = room
         self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,8 +67,10 @@ class RequestContext:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else token_hex(8)
-        caller = Caller()
-        scope.setdefault("state", {}).update(request_id=request_id, key=ANYONE, caller=caller)
+        caller, place = Caller(), self._room.place()
+        scope.setdefault("state", {}).update(
+            request_id=request_id, key=ANYONE, caller=caller, place=place
+        )
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -87,6 +94,7 @@ class RequestContext:
                 if not status:
                     await answer(scope, receive, send_with_id)
             finally:
+                place.leave()
                 self._done(scope, status or 499, perf_counter() - started)
 
     def _done(self, scope: Scope, status: int, seconds: float) -> None:

@@ -203,8 +203,13 @@ def _messages(
 def random_ids(count: int) -> list[str]:
     """`count` distinct ids that no trajectory can know."""
     ids: dict[str, None] = {}
+    base = len(_ID_ALPHABET)
     while len(ids) < count:
-        ids["".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_CHARS))] = None
+        number = secrets.randbelow(
+            base**_ID_CHARS
+        )  # one call to the system an id, not one a letter
+        letters = (_ID_ALPHABET[number // base**place % base] for place in range(_ID_CHARS))
+        ids["".join(letters)] = None
     return list(ids)
 
 

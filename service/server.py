@@ -1,18 +1,24 @@
 """Running the service: everything opened in order, drained and closed in the reverse."""
 
 import asyncio
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+import orjson
 import structlog
 import uvicorn
 
+from service.acceptor import Acceptor
 from service.app import Service, create_app
+from service.connection import GuardedProtocol
 from service.errors import ConfigError
 from service.judges import Judges
 from service.keyring import read_keys
@@ -23,6 +29,28 @@ from service.store import open_store
 GRACE_S = 130  # a little more than the longest default deadline
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How to serve: what `podium serve` was told."""
+
+    host: str
+    port: int
+    config: Path | None
+    store_url: str
+    api_key: str | None
+    drain_s: float
+    max_connections: int
+    log_level: str
+
+    def to_json(self) -> bytes:
+        return orjson.dumps(self, default=str)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Serving":
+        told = orjson.loads(content)
+        return cls(**{**told, "config": Path(told["config"]) if told["config"] else None})
 
 
 @asynccontextmanager
@@ -39,6 +67,17 @@ async def open_service(config: Path | None, store_url: str) -> AsyncIterator[Ser
             yield Service(Ranker(judges, store, metrics), store, metrics)
         finally:
             await judges.aclose()
+
+
+async def check(serving: Serving) -> None:
+    """See that it can serve, before any process starts that shall.
+
+    Raises:
+        ConfigError: If the judges file or the store is not usable, or no key guards an open host.
+    """
+    async with open_service(serving.config, serving.store_url) as service:
+        guarded = bool(serving.api_key) or bool(await read_keys(service.store))
+        require_key_beyond_loopback(serving.host, guarded=guarded)
 
 
 def require_key_beyond_loopback(host: str, *, guarded: bool) -> None:
@@ -62,10 +101,26 @@ class DrainingServer(uvicorn.Server):
     """On SIGTERM readiness goes off first, and the server stops `drain_s` later; in-flight requests
     are finished. A second signal stops at once."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, drain_s: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        serving: Serving,
+        started: Callable[[], object],
+    ) -> None:
         super().__init__(config)
         self._service = service
-        self._drain_s = drain_s
+        self._drain_s = serving.drain_s
+        self._max_connections = serving.max_connections
+        self._tell_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Unlike uvicorn's, accept connections one at a time."""
+        assert sockets
+        await self.lifespan.startup()
+        self.servers = [Acceptor(each, self._connection) for each in sockets]  # type: ignore[misc]
+        self.started = True
+        self._tell_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Unlike uvicorn's, forget the signal: raised again after the stop, it would turn a clean
@@ -73,13 +128,20 @@ class DrainingServer(uvicorn.Server):
         if sig == signal.SIGTERM and not self._service.draining:
             self._service.draining = True
             loop = asyncio.get_running_loop()
-            loop.call_soon_threadsafe(loop.call_later, self._drain_s, self._stop)
+            loop.call_soon_threadsafe(loop.call_later, self._drain_s, self.stop)
         else:
             self.force_exit = self.should_exit
             self.should_exit = True
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Listen no more; requests in flight are finished."""
+        self._service.draining = True
         self.should_exit = True
+
+    def _connection(self) -> GuardedProtocol:
+        return GuardedProtocol(
+            self.config, self.server_state, self.lifespan.state, self._max_connections
+        )
 
 
 def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -87,12 +149,13 @@ def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvicorn.Config("", log_config=None).get_loop_factory()
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(serving: Serving) -> socket.socket:
     """A listening socket.
 
     Raises:
         ConfigError: If the address is taken, or none of ours.
     """
+    host, port = serving.host, serving.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
@@ -105,41 +168,64 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(
-    *,
-    host: str,
-    port: int,
-    config: Path | None,
-    store_url: str,
-    api_key: str | None,
-    drain_s: float,
-) -> None:
+def announce(serving: Serving, listener: socket.socket, workers: int = 1) -> None:
+    host, bound = serving.host, listener.getsockname()[1]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
+    log.info("listening", url=url, workers=workers)
+
+
+async def serve(serving: Serving) -> None:
     """Serve until a signal comes.
 
     Raises:
         ConfigError: If the judges file, the store or the address is not usable.
     """
-    api_key = (api_key or "").strip() or None
-    async with open_service(config, store_url) as service:
-        guarded = bool(api_key) or bool(await read_keys(service.store))
-        require_key_beyond_loopback(host, guarded=guarded)
-        app = create_app(service, api_keys=[api_key] if api_key else [])
+    await check(serving)
+    with listen(serving) as listener:
+        await serve_on(listener, serving, started=lambda: announce(serving, listener))
+
+
+async def serve_on(
+    listener: socket.socket,
+    serving: Serving,
+    *,
+    started: Callable[[], object],
+    until: asyncio.Future[Any] | None = None,
+) -> None:
+    """Serve on a socket until a signal comes.
+
+    Args:
+        started: called once requests are taken.
+        until: when it is done, listen no more.
+    """
+    allow_connections(serving.max_connections)
+    async with open_service(serving.config, serving.store_url) as service:
         settings = uvicorn.Config(
-            app,
+            create_app(service, api_keys=[serving.api_key] if serving.api_key else []),
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_S,
         )
+        server = DrainingServer(settings, service, serving, started)
         judges = service.ranker.judges
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, judges.reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, judges.reload)
         watcher = asyncio.create_task(judges.watch())
+        if until is not None:
+            until.add_done_callback(lambda _: server.stop())
         try:
-            with listen(host, port) as listener:
-                bound = listener.getsockname()[1]
-                log.info("listening", url=f"http://{f'[{host}]' if ':' in host else host}:{bound}")
-                await DrainingServer(settings, service, drain_s).serve(sockets=[listener])
+            await server.serve(sockets=[listener])
         finally:
             watcher.cancel()
+
+
+def allow_connections(number: int) -> None:
+    """Let the process open as many files as so many connections need, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * number + 1024  # as many again for what asks judges
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

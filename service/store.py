@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -16,7 +16,10 @@ import orjson
 import sqlalchemy as sa
 
 from service.accounts import Accounts
-from service.database import Database
+from service.batched import Batched
+from service.claim_rows import ClaimRows
+from service.claims import Claims
+from service.database import Database, Found
 from service.errors import StoreUnavailable
 from service.in_thread import InThread
 from service.judge import Call
@@ -26,7 +29,7 @@ from service.schemas import Ranking, Usage
 from service.statistics.noise import JudgeNoise, PastGroup
 from service.tables import JUDGED, RANKINGS
 from service.verdict import Verdict
-from service.writer import Write, Writer
+from service.writer import Rows, Write, Writer
 
 _THREADS = 8
 
@@ -56,6 +59,8 @@ class Store(Protocol):
 
     async def verdicts(self, key: str) -> Recalled: ...
 
+    def claimed(self, key: str) -> AbstractAsyncContextManager[None]: ...
+
     async def past_groups(self, judge_key: str, limit: int) -> list[PastGroup]: ...
 
     def add_judged(
@@ -74,29 +79,47 @@ class Store(Protocol):
 class SQLStore:
     """A store in SQLite or PostgreSQL; open it with `open_store`."""
 
-    def __init__(self, database: Database, threads: Executor) -> None:
+    def __init__(
+        self, database: Database, threads: Executor, beat_s: float, dead_after_s: float
+    ) -> None:
         self._database = database
         self._in_thread = InThread(threads)
         self.ledger = Ledger(Accounts(database), self._in_thread)
-        self.writer = Writer(lambda rows: self._in_thread(lambda: database.insert(rows)))
+        self._recalling: Batched[str, Found] = Batched(self._recall)
+        claim_rows = ClaimRows(database)
+
+        def commit(rows: Rows, released: list[str]) -> None:
+            with database.writing() as connection:
+                database.insert(connection, rows)
+                claim_rows.release(connection, released)
+
+        self.writer = Writer(lambda *write: self._in_thread(lambda: commit(*write)))
+        self.claims = Claims(
+            claim_rows, self._in_thread, self.writer, beat_s=beat_s, dead_after_s=dead_after_s
+        )
 
     async def verdicts(self, key: str) -> Recalled:
         """The verdicts at hand for a content key, and how they were used before."""
-        rows, judged = await self._in_thread(lambda: self._database.verdicts(key))
-        found = {row.pass_index: row.verdict for row in rows if row.verdict}  # the oldest of each
-        self.writer.found((key, index) for index in found)
-        spent = [orjson.loads(row.usage) for row in rows]
+        found = await self._recalling.put(key)
+        verdicts = {index: verdict for index, verdict, _ in found.calls if verdict}  # the oldest
+        self.writer.found((key, index) for index in verdicts)
+        spent = [orjson.loads(usage) for _, _, usage in found.calls]
         return Recalled(
-            verdicts={index: Verdict(**orjson.loads(each)) for index, each in found.items()},
-            calls=len(rows),
+            verdicts={index: Verdict(**orjson.loads(each)) for index, each in verdicts.items()},
+            calls=len(spent),
             tokens=sum(each["prompt_tokens"] + each["completion_tokens"] for each in spent),
-            complete=judged is not None,
-            noise=(
-                JudgeNoise.from_json(orjson.loads(judged.noise))
-                if judged is not None and judged.noise
-                else None
-            ),
+            complete=found.complete and bool(spent),
+            noise=JudgeNoise.from_json(orjson.loads(found.noise)) if found.noise else None,
         )
+
+    def claimed(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Wait until nobody asks about a content key, and be the one who does: in all processes of
+        this store. Whoever comes next sees what was kept meanwhile.
+
+        Raises:
+            StoreUnavailable: If the database does not answer.
+        """
+        return self.claims.held(key)
 
     async def past_groups(self, judge_key: str, limit: int) -> list[PastGroup]:
         """What the most recent groups told about a judge, oldest first: at most `limit` of those
@@ -198,17 +221,27 @@ class SQLStore:
             raise StoreUnavailable("the store is closed: restart the service")
         await self._in_thread(self._database.ping)
 
+    async def _recall(self, keys: list[str]) -> list[Found]:
+        return await self._in_thread(lambda: self._database.recall(keys))
+
 
 @asynccontextmanager
-async def open_store(url: str) -> AsyncIterator[SQLStore]:
+async def open_store(
+    url: str, *, beat_s: float = 2.0, dead_after_s: float = 10.0
+) -> AsyncIterator[SQLStore]:
     """Open (and make, if need be) the store at a database URL, and close it with all written.
+
+    Args:
+        url: the database's.
+        beat_s: how often this process tells the others that it lives.
+        dead_after_s: the silence after which another process counts as dead.
 
     Raises:
         ConfigError: If the URL is none, or the database cannot be opened.
     """
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="store") as threads:
         database = await asyncio.get_running_loop().run_in_executor(threads, Database, url)
-        store = SQLStore(database, threads)
+        store = SQLStore(database, threads, beat_s, dead_after_s)
         writer = asyncio.create_task(store.writer.run())
         try:
             yield store
@@ -217,5 +250,6 @@ async def open_store(url: str) -> AsyncIterator[SQLStore]:
             try:
                 await store.ledger.close()
                 await writer
+                await store.claims.close()
             finally:
                 database.close()

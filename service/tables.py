@@ -58,6 +58,18 @@ RANKINGS = sa.Table(
     sa.Column("request", sa.LargeBinary, nullable=False),
 )  # fmt: skip
 
+# Who is asking about a content key right now, and when each such process was last seen.
+CLAIMS = sa.Table(
+    "claims", METADATA,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(32), nullable=False),
+)  # fmt: skip
+OWNERS = sa.Table(
+    "owners", METADATA,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("seen_at", sa.Double, nullable=False),
+)  # fmt: skip
+
 # Quotas that all processes share, by account: requests in the window that opened with the first of
 # them, what was in a bucket at a moment, and micro-dollars in one period, which the name includes.
 WINDOWS = sa.Table(

@@ -7,8 +7,9 @@ Three processes on loopback: a scripted judge, `podium serve` with its store (SQ
 generator on raw connections; groups of 8 trajectories x 10 messages, all new, `passes: 1`. Beside
 it at some cells, against the same judge server: a plain FastAPI handler around one openai call, and
 RULER in process (`--ruler-python` names an environment with `openpipe-art` and `litellm`). On few
-cores all of them compete: what each used stands in the row, and a row where judge and load took
-more than the ranker says so.
+cores all of them compete: the cores that each kept busy stand in the row, and a row says so where
+judge and load took more than the ranker ("load-heavy") or something else on the machine more than a
+fifth of a core ("disturbed").
 """
 
 import signal
@@ -90,12 +91,14 @@ def soak_command(
     """Watch memory under steady load. Exit status 1 if a group was not ranked."""
     plan = Soak(minutes, warm_up_minutes, in_flight, delay_s, rate, sample_s, workers)
     where, taken, every = machine(), list[Sample](), max(1, round(60 / sample_s))
-    for sample in samples(plan):
-        taken.append(sample)
-        if len(taken) % every == 0:
-            print(said_so_far(sample), flush=True)
-            keep(json_file, found(plan, taken, where))
-    keep(json_file, found(plan, taken, where))
+    try:
+        for sample in samples(plan):
+            taken.append(sample)
+            if len(taken) % every == 0:
+                print(said_so_far(sample), flush=True)
+                keep(json_file, found(plan, taken, where))
+    finally:
+        keep(json_file, found(plan, taken, where))
     print(JSON.from_data(summary(plan, taken)).text)
     if taken[-1].failures:
         raise typer.Exit(1)

@@ -18,7 +18,7 @@ import psutil
 from benchmarks.groups import synthetic_groups
 from benchmarks.load.connection import BASE_GROUPS
 from benchmarks.load.row import Cell, Row, Spent, row
-from benchmarks.load.usage import usage
+from benchmarks.load.usage import machine_busy_s, usage
 from benchmarks.processes import Running, ended, plain_handler, service
 
 
@@ -71,13 +71,15 @@ def measured(
     with started(command) as (process, lines):
         load = psutil.Process(process.pid)
         ranker = ranker or load
+        three = (ranker, judge.process, load)
         next_line(lines)
-        before = [usage(each) for each in (ranker, judge.process, load)]
+        busy_s, before = machine_busy_s(), [usage(each) for each in three]
         said = next_line(lines)
-        after = [usage(each) for each in (ranker, judge.process, load)]
+        busy_s, after = machine_busy_s() - busy_s, [usage(each) for each in three]
         ours, judges, loads = (new.since(old) for new, old in zip(after, before, strict=True))
         apart = 0.0 if ranker is load else sum(loads)
-        return row(what, cell, said, Spent(ours, sum(judges), apart), after[0])
+        others = max(0.0, busy_s - sum(ours) - sum(judges) - apart)
+        return row(what, cell, said, Spent(ours, sum(judges), apart, others), after[0])
 
 
 @contextmanager

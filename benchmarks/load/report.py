@@ -13,7 +13,7 @@ from benchmarks.load.row import Row
 
 COLUMNS = (
     "who", "kB", "judge", "in flight", "groups", "groups/s", "of ideal", "p50 added", "p99 added",
-    "CPU ms", "cores", "judge", "load", "RSS MB", "failed", "",
+    "CPU ms", "cores", "judge's", "load's", "others'", "RSS MB", "failed", "",
 )  # fmt: skip
 
 
@@ -50,9 +50,10 @@ def cells(row: Row) -> list[str]:
         f"{row.ranker_cores:.2f}",
         f"{row.judge_cores:.2f}",
         f"{row.load_cores:.2f}",
+        f"{row.others_cores:.2f}",
         f"{row.rss_mb:,.0f}",
         str(sum(row.failures.values())),
-        "load-heavy" if row.load_heavy else "",
+        ", ".join(["load-heavy"] * row.load_heavy + ["disturbed"] * row.disturbed),
     ]
 
 
@@ -66,4 +67,4 @@ def line(row: Row) -> str:
 
 
 def show(title: str, rows: Sequence[Row]) -> None:
-    Console(width=165).print(table(title, rows))
+    Console(width=180).print(table(title, rows))

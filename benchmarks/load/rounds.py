@@ -2,9 +2,9 @@
 
 Workers start spread over `stagger_s`, the judge's delay: started together they would stay together,
 and a judge that takes 8 s would see 1,024 calls at once every 8 s. Each worker's first round warms
-up. Once all are warm a worker counts its rounds until it has `rounds` of them and `window_s` have
-gone by, then goes on uncounted until the last one has: no one's counted rounds run at less than
-full load.
+up; it waits `WARM_UP_S` for those that an unfair server lets starve. Once all are warm a worker
+counts its rounds until it has `rounds` of them and `window_s` have gone by, then goes on uncounted
+until the last one has: no one's counted rounds run at less than full load.
 
 Throughput is `in_flight` over the mean seconds of a counted round, from one question to the next
 (Little's law). Rounds are counted whole, so that three rounds of 8 s are as good as three hundred
@@ -18,6 +18,8 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+
+WARM_UP_S = 60.0
 
 # (worker, number of the question) -> what went wrong, if anything
 Ask = Callable[[int, int], Awaitable[str | None]]
@@ -82,6 +84,7 @@ class ClosedLoop:
         self._on_warm = on_warm
         self._numbers = itertools.count()
         self._cold = self._counting = schedule.in_flight
+        self._warm = False
         self._warm_at = 0.0
         self._counted = asyncio.Event()
 
@@ -90,6 +93,7 @@ class ClosedLoop:
             workers = [
                 group.create_task(self._work(worker)) for worker in range(self._schedule.in_flight)
             ]
+            asyncio.get_running_loop().call_later(WARM_UP_S, self._all_warm)
             await self._counted.wait()
             self.outcome.wall_s = time.perf_counter() - self._warm_at
             for each in workers:
@@ -99,8 +103,10 @@ class ClosedLoop:
     async def _work(self, worker: int) -> None:
         await asyncio.sleep(self._schedule.stagger_s * worker / self._schedule.in_flight)
         await self._round(worker)
-        self._warmed()
-        while self._cold:
+        self._cold -= 1
+        if not self._cold:
+            self._all_warm()
+        while not self._warm:
             await self._round(worker)
         await self._count(worker)
         while True:
@@ -129,14 +135,14 @@ class ClosedLoop:
             self.outcome.faults[fault] += 1
             await asyncio.sleep(self._schedule.pause_s)
             return None
-        self.outcome.answered += not self._cold
+        self.outcome.answered += self._warm
         if took < self._schedule.pace_s:
             await asyncio.sleep(self._schedule.pace_s - took)
         return took
 
-    def _warmed(self) -> None:
-        self._cold -= 1
-        if not self._cold:
+    def _all_warm(self) -> None:
+        if not self._warm:
+            self._warm = True
             self._warm_at = time.perf_counter()
             self._on_warm()
 

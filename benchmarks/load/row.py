@@ -28,14 +28,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Spent:
-    """CPU seconds while a row was measured: of each of the ranker's processes, and the others'.
+    """CPU seconds while a row was measured.
 
-    RULER is ranker and load in one process: its `load` is 0.
+    Attributes:
+        ranker: of each of its processes. RULER is ranker and load in one: its `load` is 0.
+        others: of everything else on the machine.
     """
 
     ranker: list[float]
     judge: float
     load: float
+    others: float
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Row:
         ranker_cores: CPU seconds a second: near 1 a process of one event loop can do no more.
         rss_mb: of the ranker at the end, all processes.
         load_heavy: whether judge and load together took more CPU than the ranker did.
+        disturbed: whether something else kept more than a fifth of a core busy.
         failures: how often what went wrong.
     """
 
@@ -65,9 +69,11 @@ class Row:
     ranker_cores: float
     judge_cores: float
     load_cores: float
+    others_cores: float
     spent: Spent
     rss_mb: float
     load_heavy: bool
+    disturbed: bool
     failures: dict[str, int]
     versions: dict[str, str]
 
@@ -93,9 +99,11 @@ def row(what: str, cell: Cell, said: Mapping[str, Any], spent: Spent, after: Usa
         ranker_cores=ranker / said["wall_s"],
         judge_cores=spent.judge / said["wall_s"],
         load_cores=spent.load / said["wall_s"],
+        others_cores=spent.others / said["wall_s"],
         spent=spent,
         rss_mb=after.rss_mb,
         load_heavy=spent.judge + spent.load > ranker,
+        disturbed=spent.others / said["wall_s"] > 0.2,
         failures=said["faults"],
         versions=said.get("versions", {}),
     )

@@ -1,9 +1,9 @@
 """Half an hour of steady load -> memory, open files and latency over time, and their trend.
 
 As many connections as groups in flight, each asking once in `in_flight / rate` seconds: by default
-64 of them make 50 groups a second. A closed loop at full speed would grow the store by gigabytes
-and keep both cores of a small machine busy, so that latency would tell of them and not of the
-service; `rate` 0 asks for it nevertheless.
+64 of them make 50 groups a second, of which ten at a time are before a judge of 0.2 s. A closed
+loop at full speed would grow the store by gigabytes and keep both cores of a small machine busy, so
+that latency would tell of them and not of the service; `rate` 0 asks for it nevertheless.
 """
 
 import sys

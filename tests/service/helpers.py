@@ -11,12 +11,18 @@ import yaml
 from service import aggregate
 from service.aggregate import Estimate
 from service.app import Service, create_app
-from service.judge import EndpointJudge
+from service.endpoint import Reply, Tokens
+from service.judge import Call, EndpointJudge
 from service.judge_config import LLMJudge
 from service.metrics import Metrics
+from service.prompts import Prompt
 from service.schemas import RankRequest
 from service.server import open_service
 from service.statistics.noise import configured
+from service.verdict import Verdict
+
+LONG = "A trajectory of many words, with \0, \U0001f3c6 and <tags>. " * 20
+VERDICT = Verdict([1, 0], ["BCD", "FGH"], [0.9, 0.1], ["best", "worst \U0001f3c6"])
 
 
 def chat(answer: str, question: str = "What is 2 + 3?") -> list[dict[str, Any]]:
@@ -72,3 +78,12 @@ async def client(opened: Service, **settings: Any) -> AsyncIterator[httpx.AsyncC
     transport = httpx.ASGITransport(create_app(opened, **settings))
     async with httpx.AsyncClient(transport=transport, base_url="http://podium") as opened_client:
         yield opened_client
+
+
+def call(text: str = LONG, verdict: Verdict | None = VERDICT, fault: str | None = None) -> Call:
+    """A judge's call that showed two trajectories."""
+    prompt = Prompt(
+        "scores", [("system", ["Be fair."]), ("user", ["Here: ", text])], ["BCD", "FGH"], [1, 0]
+    )
+    reply = Reply('{"BCD": \ud83d', "stop", None, Tokens(100, 20, 10), "m\0")
+    return Call(prompt, reply, verdict, fault, latency_s=0.5)

@@ -39,6 +39,11 @@ class Podium:
         self._process.start()
 
     @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """Negative for the number of a signal; None while it runs."""
         return self._process.exitcode
@@ -69,8 +74,7 @@ class Podium:
         return [line for line in self.logs if line["event"] == event]
 
     def send(self, number: signal.Signals) -> None:
-        assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
 
     def kill(self) -> None:
         """`kill -9`, and wait until it is gone."""

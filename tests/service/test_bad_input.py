@@ -1,5 +1,6 @@
 """Whatever is sent: a 4xx that names the field and the rule, never a 5xx, and none of it echoed."""
 
+import asyncio
 import json
 import socket
 import tracemalloc
@@ -10,10 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from service.body import read_json
+from service.errors import BodyTooLarge, BodyTooSlow, Overloaded
+from service.room import Room
 from service.schemas import MAX_BODY_BYTES
 from tests.fakes import ScriptedJudge, by_length, scores
 from tests.service.helpers import chat, client, group, llm, service
@@ -470,6 +475,13 @@ def answer_on(connection: socket.socket) -> tuple[int, dict[str, Any]]:
         return status, json.loads(stream.read(length))
 
 
+def problem_on(connection: socket.socket) -> tuple[int, str]:
+    """The status and the code of the answer after which the connection ends."""
+    status, problem = answer_on(connection)
+    assert connection.recv(1) == b""
+    return status, problem["code"]
+
+
 def assert_others_are_answered(server: Podium) -> None:
     asked = group("5", "6", **REFERENCE)
     answer = httpx.post(f"{server.url}/rank", json=asked, trust_env=False)
@@ -501,3 +513,118 @@ def test_a_body_that_stops_halfway_keeps_nobody_else_waiting(server: Podium) -> 
     with connected(server) as connection:
         connection.sendall(head("/rank", "Content-Length: 1000") + b"[")
         assert_others_are_answered(server)
+
+
+@pytest.mark.parametrize("lines", [["X: " + "x" * 70_000], ["X: x"] * 12_000], ids=["one", "many"])
+@pytest.mark.parametrize("end", [b"", b"\r\n"], ids=["going on", "whole"])
+def test_headers_of_70_kB_are_refused(server: Podium, lines: list[str], end: bytes) -> None:
+    with connected(server) as connection:
+        connection.sendall(head("/rank", *lines).removesuffix(b"\r\n"))
+        if not end:
+            connection.sendall(b"X: " + b"x" * 300_000)
+        connection.sendall(end)
+        assert problem_on(connection) == (431, "headers_too_large")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        head("/rank", "Content-Length: x"),
+        head("/rank", "Content-Length: -1"),
+        head("/rank", "Content-Length: 3", "Content-Length: 4") + b"{}  ",
+        head("/rank", "Content-Length: 2", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        head("/rank", "X\0: 1"),
+        b"POST /rank HTTP/9.9\r\nHost: podium\r\n\r\n",
+    ],
+    ids=["TLS", "length x", "length -1", "two lengths", "CL+TE", "NUL", "HTTP/9.9"],
+)
+def test_what_is_not_http_is_a_problem_like_others(server: Podium, sent: bytes) -> None:
+    with connected(server) as connection:
+        connection.sendall(sent)
+        assert problem_on(connection) == (400, "malformed_request")
+
+
+def test_a_chunk_that_lies_about_its_length_ends_its_connection_only(server: Podium) -> None:
+    with connected(server) as connection:
+        connection.sendall(head("/rank", "Transfer-Encoding: chunked") + b"zz\r\n{}\r\n")
+        assert connection.recv(1) in (b"", b"H")
+        assert_others_are_answered(server)
+
+
+def test_connections_over_the_cap_are_told_when_to_come_back(tmp_path: Path) -> None:
+    with running("--max-connections", "3", cwd=tmp_path) as process:
+        held = [connected(process) for _ in range(3)]
+        for connection in held:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: podium\r\n\r\n")
+            assert answer_on(connection)[0] == 200
+        with connected(process) as one_more:
+            assert b"retry-after: 1" in one_more.recv(4096).partition(b"\r\n\r\n")[0]
+        held.pop().close()
+        while True:  # until the server has noticed
+            with connected(process) as one_more:
+                one_more.sendall(b"GET /livez HTTP/1.1\r\nHost: podium\r\n\r\n")
+                status, _ = answer_on(one_more)
+                assert status in (200, 429)
+                if status == 200:
+                    break
+        for connection in held:
+            connection.close()
+
+
+# Bodies that take time and memory
+
+
+class Arriving:
+    """A request whose body comes in these parts, and then does not end."""
+
+    def __init__(self, *parts: bytes, room: Room | None = None) -> None:
+        self._parts = list(parts)
+        self.place = (room or Room()).place()
+        scope = {
+            "type": "http", "method": "POST", "path": "/rank", "state": {"place": self.place},
+            "headers": [(b"content-type", b"application/json")],
+        }  # fmt: skip
+        self.request = Request(scope, self._receive)
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._parts:
+            await asyncio.sleep(3600)
+        return {"type": "http.request", "body": self._parts.pop(0), "more_body": True}
+
+
+async def test_a_body_that_comes_too_slowly_is_given_up() -> None:
+    with pytest.raises(BodyTooSlow, match=r"^5 bytes of the body came in 0\.05 s"):
+        await read_json(Arriving(b"[", b"1, 2").request, 100, patience_s=0.05)
+
+
+async def test_each_64_kB_of_a_body_buy_it_a_second() -> None:
+    slow = Arriving(b" " * 20_000)
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(BodyTooSlow):
+        await read_json(slow.request, 10**6, patience_s=0.0)
+    assert asyncio.get_running_loop().time() - started >= 20_000 / 65_536 - 0.01
+
+
+async def test_bodies_that_hold_too_much_together_are_refused_and_room_is_given_back() -> None:
+    room = Room(capacity=1000)
+    with pytest.raises(BodyTooSlow):
+        await read_json(Arriving(b" " * 600, room=room).request, 10**6, patience_s=0.01)
+    second = Arriving(b" " * 600, room=room)
+    with pytest.raises(Overloaded, match="hold 600 of 1000 bytes"):
+        await read_json(second.request, 10**6)
+    with pytest.raises(BodyTooLarge, match="over 1000 bytes of memory"):
+        await read_json(Arriving(b" " * 1001, room=room).request, 10**6)
+
+
+async def test_what_a_request_holds_is_given_back_with_its_answer(tmp_path: Path) -> None:
+    async with service(tmp_path) as opened:
+        opened.room = Room(capacity=100_000)
+        async with client(opened) as http:
+            bodies: list[Any] = [good(), {"trajectories": []}, [[]] * 1000]
+            for body in bodies:
+                await http.post("/rank", json=body)
+                await http.post("/rank/batch", json={"groups": [body]})
+                assert opened.room.held == 0
+            many_values = await http.post("/rank", json=good(metadata={"a": [[]] * 2000}))
+    assert many_values.status_code == 413

@@ -8,28 +8,15 @@ from typing import Any
 
 import pytest
 
-from service.endpoint import Reply, Tokens
 from service.errors import ConfigError, StoreUnavailable
-from service.judge import Call
-from service.prompts import Prompt
 from service.schemas import Ranking, Usage
 from service.store import SQLStore, open_store
-from service.verdict import Verdict
 from tests.fakes import until
+from tests.service.helpers import LONG, VERDICT, call
 
 pytestmark = pytest.mark.anyio
 
 KEY = "a" * 64
-LONG = "A trajectory of many words, with \0, \U0001f3c6 and <tags>. " * 20
-VERDICT = Verdict([1, 0], ["BCD", "FGH"], [0.9, 0.1], ["best", "worst \U0001f3c6"])
-
-
-def call(text: str = LONG, verdict: Verdict | None = VERDICT, fault: str | None = None) -> Call:
-    prompt = Prompt(
-        "scores", [("system", ["Be fair."]), ("user", ["Here: ", text])], ["BCD", "FGH"], [1, 0]
-    )
-    reply = Reply('{"BCD": \ud83d', "stop", None, Tokens(100, 20, 10), "m\0")
-    return Call(prompt, reply, verdict, fault, latency_s=0.5)
 
 
 def ranking(ranking_id: str = "rk_1", **fields: Any) -> Ranking:

@@ -1,0 +1,68 @@
+"""The openai client with a shorter way for its one frequent request.
+
+`post` copies options, merges headers and parses addresses anew for each request; all of that is the
+same for every chat completion of a base URL, so it is done once here. Transport, headers and errors
+are the client's own.
+"""
+
+import aiohttp
+import httpx2
+import openai
+import orjson
+
+
+class ChatClient(openai.AsyncOpenAI):
+    """An `AsyncOpenAI` for one base URL: no retries, no clock, no proxies, no redirects."""
+
+    def __init__(self, base_url: str, api_key: str | None, max_connections: int) -> None:
+        self._http = openai.DefaultAioHttpClient(
+            trust_env=False,  # no proxies from the environment
+            follow_redirects=False,
+            timeout=None,
+            limits=httpx2.Limits(max_connections=max_connections, keepalive_expiry=4.0),
+        )
+        super().__init__(
+            base_url=base_url,
+            api_key=api_key or "none",
+            max_retries=0,
+            timeout=None,  # the caller's deadline is the only clock
+            http_client=self._http,
+        )
+        given = {**self.default_headers, **self.auth_headers}
+        self._chat = self._http.build_request(
+            "POST",
+            self.base_url.copy_with(raw_path=self.base_url.raw_path + b"chat/completions"),
+            headers={name: value for name, value in given.items() if isinstance(value, str)},
+            content=b"-",
+        )
+        del self._chat.headers["content-length"]
+
+    async def complete(self, content: bytes) -> httpx2.Response:
+        """One chat completion, as it came.
+
+        Raises:
+            openai.APIStatusError: On any status but success.
+            openai.APIConnectionError: If there was no answer.
+        """
+        chat = self._chat
+        request = httpx2.Request(chat.method, chat.url, headers=chat.headers, content=content)
+        try:
+            response = await self._http.send(request)
+        except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
+            raise openai.APIConnectionError(request=request) from error
+        if not response.is_success:
+            raise _status_error(response)
+        return response
+
+
+def _status_error(response: httpx2.Response) -> openai.APIStatusError:
+    """As the client would make it."""
+    try:
+        body = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        body = response.text.strip()
+    if isinstance(body, dict):
+        body = body.get("error", body)
+    return openai.APIStatusError(
+        f"Error code: {response.status_code}", response=response, body=body
+    )

@@ -1,0 +1,35 @@
+"""One process of `podium serve --workers N`: serves on the socket that it inherits.
+
+`workers` starts it as `python -m service.worker LISTENER PARENT`, two descriptors. Over the second
+it is told how to serve and says that it does; if that breaks, the parent has died, and it stops.
+"""
+
+import asyncio
+import socket
+import sys
+
+from service import logs
+from service.server import Serving, event_loop_factory, serve_on
+
+
+def main() -> None:
+    """Serve until a signal comes or the parent is gone."""
+    listener, parent = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    with listener, parent, parent.makefile("rb") as told:
+        serving = Serving.from_json(told.readline())
+        logs.configure(serving.log_level)
+        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+            runner.run(_serve(listener, parent, serving))
+
+
+async def _serve(listener: socket.socket, parent: socket.socket, serving: Serving) -> None:
+    parent.setblocking(False)
+    gone = asyncio.create_task(asyncio.get_running_loop().sock_recv(parent, 1))
+    try:
+        await serve_on(listener, serving, started=lambda: parent.send(b"s"), until=gone)
+    finally:
+        gone.cancel()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Requests made from the published schema: no 5xx, and no answer that the schema does not know."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.service.helpers import judges_file
+from tests.service.process import Podium, running
+
+pytestmark = pytest.mark.fuzz
+
+EXAMPLES = {"POST /rank": 80, "POST /rank/batch": 100, "GET /rankings/{ranking_id}": 100}
+NO_REFERENCE = {"kind": "checks", "criteria": [{"check": "max_words", "words": 9}]}
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+OPERATIONS = [
+    "GET /livez", "GET /readyz", "GET /metrics", "GET /judges", "GET /keys",
+    "GET /rankings/{ranking_id}", "POST /rank", "POST /rank/batch",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podium]:
+    folder = tmp_path_factory.mktemp("server")
+    config = judges_file(folder / "judges.yaml", main=NO_REFERENCE)
+    with running("--config", str(config), cwd=folder) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def schema(server: Podium) -> schemathesis.BaseSchema:
+    return schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+
+
+def test_every_operation_is_tried(schema: schemathesis.BaseSchema) -> None:
+    found = [operation.ok().label for operation in schema.get_all_operations()]
+    assert sorted(found) == sorted(OPERATIONS)
+
+
+def mend(group: Any) -> None:
+    """Let a group keep the rules that its schema cannot say."""
+    group["judge"] = None
+    while len(group["trajectories"]) < 2:
+        group["trajectories"].append({"messages": [{"role": "user", "content": "5"}]})
+    for index, trajectory in enumerate(group["trajectories"]):
+        trajectory["id"] = f"t{index}"
+        trajectory["messages"] = [
+            {**message, "role": "assistant", "content": "5", "tool_calls": None}
+            for message in trajectory["messages"]
+        ]
+
+
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_no_answer_is_off_the_schema(label: str, schema: schemathesis.BaseSchema) -> None:
+    method, path = label.split()
+    operation = schema[path][method]
+
+    @hypothesis.settings(
+        max_examples=EXAMPLES.get(label, 5),
+        suppress_health_check=list(hypothesis.HealthCheck),
+        derandomize=True,
+        database=None,
+    )
+    @hypothesis.given(operation.as_strategy(), st.booleans())
+    def asked(case: schemathesis.Case, mended: bool) -> None:
+        if label == "POST /rank":
+            case.body.pop("deadline_s", None)  # 1e-309 s rightly end in a 504
+            if mended:
+                mend(case.body)
+        seen.add(case.call_and_validate(checks=CHECKS, timeout=20).status_code)
+
+    seen: set[int] = set()
+    asked()
+    assert seen & {200, 404}  # it was not only refused

@@ -1,0 +1,67 @@
+"""The short way through the openai client: what the endpoint sees and says is as with `post`."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from service.chat_client import ChatClient
+from tests.fakes import Answer, ScriptedJudge, Step, drops, fails, says
+
+pytestmark = pytest.mark.anyio
+
+BODY = b'{"model": "m", "messages": []}'
+
+
+async def outcomes(step: Step) -> tuple[list[Any], ScriptedJudge]:
+    """What the short way and `post` make of the same answer."""
+    async with ScriptedJudge(always=step).serving() as judge:
+        client = ChatClient(judge.url, "a-key", max_connections=4)
+        ways: list[Callable[[], Awaitable[httpx2.Response]]] = [
+            lambda: client.complete(BODY),
+            lambda: client.post("/chat/completions", content=BODY, cast_to=httpx2.Response),
+        ]
+        found: list[Any] = []
+        for way in ways:
+            try:
+                found.append((await way()).content)
+            except openai.APIError as error:
+                found.append(error)
+        await client.close()
+    return found, judge
+
+
+async def test_the_endpoint_sees_the_same_request() -> None:
+    (short, usual), judge = await outcomes(says("hello"))
+    assert short == usual
+    headers = [dict(asked.headers) for asked in judge.asked]
+    assert headers[1].pop("x-stainless-retry-count") == "0"
+    assert headers[0] == headers[1]
+    assert headers[0]["authorization"] == "Bearer a-key"
+    assert judge.asked[0].body == judge.asked[1].body
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        fails(400, "bad seed", code="bad"),
+        fails(429, "slow down", retry_after="3"),
+        lambda asked: Answer("<html>no</html>", status=502),
+        lambda asked: Answer({"message": "moved"}, status=307, headers={"location": "/v2"}),
+        lambda asked: Answer("[1]", status=500),
+    ],
+)
+async def test_any_status_but_success_is_the_clients_error(step: Step) -> None:
+    (short, usual), _ = await outcomes(step)
+    assert isinstance(short, openai.APIStatusError)
+    told = [(each.status_code, each.body, each.code, dict(each.response.headers)) for each in
+            (short, usual)]  # fmt: skip
+    assert told[0] == told[1]
+
+
+async def test_a_lost_connection_is_the_clients_error_with_its_cause() -> None:
+    (short, _), _ = await outcomes(drops)
+    assert isinstance(short, openai.APIConnectionError)
+    assert short.__cause__ is not None
