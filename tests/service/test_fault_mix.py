@@ -53,6 +53,7 @@ SHARE = 0.3  # of the calls that are faulty
 LATE_S = 0.2
 GROUPS_PER_JUDGE, IN_FLIGHT = 40, 32
 PRICE = {"prompt": 1.0, "completion": 10.0}
+NOW = ("podium_judge_in_flight", "podium_judge_waiting", "podium_endpoint_in_flight")
 
 # How the metrics count a call -> the faults that make it so; those answered in time with a chat
 # completion are replies that are no verdict, and verdicts oddly wrapped.
@@ -78,7 +79,7 @@ LAST_FAULTS: dict[str, list[Step]] = {
     "judge_rate_limited": [fails(429, retry_after="600")],
     "judge_quota_exhausted": [NO_CREDIT],
 }
-RARE = 0.02  # of the faults
+RARE = 0.01  # of the faults
 
 
 class Script:
@@ -190,9 +191,7 @@ async def test_with_three_calls_in_ten_faulty_groups_are_ranked_truly_or_fail_by
             assert_ranked_or_failed_by_name(outcomes)
             assert max(map(watch.late_s, outcomes)) <= LATE_S, told
             assert_within_limits(watch, script)
-            assert_metrics_add_up(
-                opened, script, Counter(each.asked.judge or "" for each in outcomes)
-            )
+            assert_metrics_add_up(opened, script, outcomes)
             calls = server.calls
             for each in outcomes:
                 await assert_not_invented(opened, each)
@@ -206,11 +205,16 @@ def usd(index: int) -> float:
     return 0.2 if index == 3 else 100.0
 
 
+def passes_of(name: str) -> int:
+    """Every other judge ranks in two."""
+    return 1 if name == SPARE else 1 + int(name.removeprefix("main-")) % 2
+
+
 def settings(url: str, index: int) -> dict[str, Any]:
-    """Every other judge ranks in one pass."""
-    passes = 1 + index % 2
+    name = f"main-{index}"
+    passes = passes_of(name)
     return judge(
-        url, f"main-{index}", passes=passes, budget={"calls": passes + 1}, timeout_s=1.5,
+        url, name, passes=passes, budget={"calls": passes + 1}, timeout_s=1.5,
         price=PRICE, spend={"usd": usd(index), "per": "total"},
     )  # fmt: skip
 
@@ -258,39 +262,39 @@ def assert_within_limits(watch: Watch, script: Script) -> None:
     for hold, most in watch.most.items():
         assert 0 < most <= hold.limit_usd
     for (name, number), calls in script.answered.items():
-        budget = 2 if name == SPARE else 2 + int(name.removeprefix("main-")) % 2
-        assert calls <= budget, (name, number)
+        assert calls <= 1 + passes_of(name), (name, number)
 
 
-def assert_metrics_add_up(opened: Service, script: Script, sent: Counter[str]) -> None:
-    """With what the script did, judge by judge. A call that was cancelled counts as failed, and the
-    script may not have seen it; judges of one pass have had none cancelled."""
+def assert_metrics_add_up(opened: Service, script: Script, outcomes: list[Outcome]) -> None:
+    """With what the script did, judge by judge."""
     for name, played in script.played.items():
-        calls = by_label(opened, "podium_judge_calls_total", name, "outcome")
-        tokens = by_label(opened, "podium_judge_tokens_total", name, "kind")
-        assert calls.total() >= played.total()
-        assert all(calls[each] <= played[each] for each in calls if each != "failed")
-        if name == SPARE or int(name.removeprefix("main-")) % 2:
-            continue
-        assert calls == played
-        assert total(opened, "podium_judge_faults_total", name) == script.spoilt[name]
-        billed = script.billed[name]
-        assert (tokens["prompt"], tokens["completion"]) == (billed["prompt"], billed["completion"])
-        cost_usd = total(opened, "podium_judge_cost_usd_total", name)
-        assert cost_usd == pytest.approx((billed["prompt"] + 10 * billed["completion"]) / 1e6)
-    for name in script.played:
-        for series in (
-            "podium_judge_in_flight",
-            "podium_judge_waiting",
-            "podium_endpoint_in_flight",
-        ):
+        assert_calls_add_up(opened, script, name, played)
+        for series in NOW:
             assert total(opened, series, name) == 0
+    sent = Counter(each.asked.judge or "" for each in outcomes)
     handed_on = sum((failures(opened, name) for name in sent), Counter[str]())
-    refused = handed_on.pop("overloaded", 0)
-    expected = sent | {SPARE: handed_on.total()}
-    for name, number in expected.items():
+    sent[SPARE] = handed_on.total() - handed_on["overloaded"]  # too much asked is nobody's fault
+    for name, number in sent.items():
         assert total(opened, "podium_rankings_total", name) == number
-    del refused
+
+
+def assert_calls_add_up(opened: Service, script: Script, name: str, played: Counter[str]) -> None:
+    """A call that was cancelled counts as failed, and the script may not have seen it; judges of
+    one pass have had none cancelled."""
+    calls = by_label(opened, "podium_judge_calls_total", name, "outcome")
+    assert calls.total() >= played.total()
+    assert all(calls[each] <= played[each] for each in calls if each != "failed")
+    if name == SPARE or passes_of(name) == 2:
+        return
+    assert calls == played
+    assert total(opened, "podium_judge_faults_total", name) == script.spoilt[name]
+    tokens, billed = (
+        by_label(opened, "podium_judge_tokens_total", name, "kind"),
+        script.billed[name],
+    )
+    assert (tokens["prompt"], tokens["completion"]) == (billed["prompt"], billed["completion"])
+    cost_usd = total(opened, "podium_judge_cost_usd_total", name)
+    assert cost_usd == pytest.approx((billed["prompt"] + 10 * billed["completion"]) / 1e6)
 
 
 def by_label(opened: Service, series: str, name: str, label: str) -> Counter[str]:
@@ -310,18 +314,18 @@ async def assert_not_invented(opened: Service, outcome: Outcome) -> None:
         return
     found = await opened.store.ranking(first.id)
     assert found
-    passes = {}
+    passes = set()
     for call in await opened.store.calls(found["key"]):
         if call["verdict"]:
             shown = Asked({"messages": call["messages"]}, {}).shown
             assert call["verdict"]["scores"] == [worth(text) for text in shown.values()]
-            passes[call["pass_index"]] = call
+            passes.add(call["pass_index"])
     asked = outcome.asked.model_copy(update={"judge": first.judge, "deadline_s": 20.0})
     again = await opened.ranker.rank(asked)
     assert again.cached
     assert (again.id, again.results) == (first.id, first.results)
-    assert len(passes) >= 1
-    if len(passes) == 1 + outcome.number % 2:  # else what is known of its slots comes in
+    assert passes
+    if len(passes) == passes_of(first.judge):  # else what is known of its slots comes in
         assert_true(first, outcome.worths)
 
 
