@@ -51,7 +51,7 @@ pytestmark = pytest.mark.anyio
 
 SHARE = 0.3  # of the calls that are faulty
 LATE_S = 0.2
-GROUPS_PER_JUDGE, IN_FLIGHT = 40, 32
+GROUPS_PER_JUDGE, IN_FLIGHT = 40, 48
 PRICE = {"prompt": 1.0, "completion": 10.0}
 NOW = ("podium_judge_in_flight", "podium_judge_waiting", "podium_endpoint_in_flight")
 
@@ -142,6 +142,7 @@ class Watch:
     def __init__(self, opened: Service, holds: list[Hold]) -> None:
         self.most = dict.fromkeys(holds, 0.0)
         self._opened = opened
+        self.looking = asyncio.Event()
         self._held_up: list[tuple[float, float]] = []
 
     async def run(self) -> None:
@@ -162,6 +163,7 @@ class Watch:
         while True:
             due = clock() + 0.02
             await asyncio.sleep(0.02)
+            self.looking.set()
             if clock() - due > 0.02:
                 self._held_up.append((due, clock()))
 
@@ -173,18 +175,22 @@ class Watch:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("num_groups", [300, pytest.param(2000, marks=pytest.mark.chaos)])
+# No healthy call may time out, however busy the machine is: that would be one more fault.
+@pytest.mark.parametrize(
+    ("num_groups", "timeout_s"), [(300, 2.5), pytest.param(2000, 5.0, marks=pytest.mark.chaos)]
+)
 async def test_with_three_calls_in_ten_faulty_groups_are_ranked_truly_or_fail_by_name(
-    tmp_path: Path, num_groups: int
+    tmp_path: Path, num_groups: int, timeout_s: float
 ) -> None:
     script = Script(Random(7))
     names = [f"main-{index}" for index in range(-(-num_groups // GROUPS_PER_JUDGE))]
     holds = [Hold(f"judge:{name}", usd(index), "total") for index, name in enumerate(names)]
     async with ScriptedJudge(always=script).serving() as server:
-        judges = {name: settings(server.url, index) for index, name in enumerate(names)}
+        judges = {name: settings(server.url, index, timeout_s) for index, name in enumerate(names)}
         async with service(tmp_path, **judges, spare=spare(server.url)) as opened:
             watch = Watch(opened, holds)
             watching = asyncio.create_task(watch.run())
+            await watch.looking.wait()
             outcomes = await all_ranked(opened, names, num_groups)
             watching.cancel()
             told = tell(outcomes, script, watch)
@@ -210,11 +216,11 @@ def passes_of(name: str) -> int:
     return 1 if name == SPARE else 1 + int(name.removeprefix("main-")) % 2
 
 
-def settings(url: str, index: int) -> dict[str, Any]:
+def settings(url: str, index: int, timeout_s: float) -> dict[str, Any]:
     name = f"main-{index}"
     passes = passes_of(name)
     return judge(
-        url, name, passes=passes, budget={"calls": passes + 1}, timeout_s=1.5,
+        url, name, passes=passes, budget={"calls": passes + 1}, timeout_s=timeout_s,
         price=PRICE, spend={"usd": usd(index), "per": "total"},
     )  # fmt: skip
 
@@ -337,7 +343,8 @@ def tell(outcomes: list[Outcome], script: Script, watch: Watch) -> str:
     told = (
         f"{len(outcomes)} groups, {calls} calls, {script.faulty} faulty: "
         f"{len(outcomes) - errors.total()} ranked, {by_spare} of them by the spare judge, "
-        f"failed {dict(errors)}; latest {max(map(watch.late_s, outcomes)):.3f} s after its deadline"
+        f"failed {dict(errors)}; the latest ended {max(map(watch.late_s, outcomes)):.3f} s after "
+        "its deadline"
     )
     print(told)
     return told
