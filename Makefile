@@ -19,11 +19,11 @@ test: $(VENV)/dev.ok  ## ruff, mypy strict and the fast suite.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -m "not vllm and not install and not benchmark and not fuzz and not restart"
+	$(VENV)/bin/python -m pytest -m "not vllm and not install and not benchmark and not fuzz and not restart and not chaos"
 
-test-integration: $(VENV)/dev.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json  ## vLLM on the CPU, a fresh install, fuzzing, restarts.
+test-integration: $(VENV)/dev.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json  ## vLLM on the CPU, a fresh install, fuzzing, restarts, chaos.
 	PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \
-		$(VENV)/bin/python -m pytest -m "vllm or install or benchmark or fuzz or restart"
+		$(VENV)/bin/python -m pytest -m "vllm or install or benchmark or fuzz or restart or chaos"
 
 readme: $(VENV)/dev.ok  ## Rewrite the README's table of errors from service/errors.py.
 	$(VENV)/bin/python docs/errors_table.py README.md

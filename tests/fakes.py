@@ -216,8 +216,8 @@ class ScriptedJudge:
         return len(self.asked)
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator["ScriptedJudge"]:
-        """Listen on a random loopback port; end what is still open at the exit."""
+    async def serving(self, port: int = 0) -> AsyncIterator["ScriptedJudge"]:
+        """Listen on a loopback port, by default a random one; end what is open at the exit."""
         connections: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -225,7 +225,7 @@ class ScriptedJudge:
             connections.add(task)
             task.add_done_callback(connections.discard)
 
-        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        server = await asyncio.start_server(connected, "127.0.0.1", port)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         try:
             yield self

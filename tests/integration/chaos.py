@@ -1,0 +1,163 @@
+"""Load that outlives what it is put on, and what a judge remembers of it."""
+
+import asyncio
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+
+from tests.fakes import Answer, Asked, later
+from tests.service.faults import GOOD, answers
+from tests.service.helpers import group
+from tests.service.process import Podium
+
+PASSES = 2
+COMMIT_S = 0.5  # a verdict that came so shortly before a kill may not have been committed
+GROUPS_PER_S = 12.0
+
+
+def worths(number: int) -> list[float]:
+    """What the four trajectories of a group are worth."""
+    return [value / 100 for value in Random(number).sample(range(101), 4)]
+
+
+def content(number: int) -> dict[str, Any]:
+    return group(*answers(number, worths(number)), group_id=str(number), deadline_s=100.0)
+
+
+def rewards(number: int) -> list[float]:
+    """What a group must earn."""
+    values = worths(number)
+    return [sum(other < each for other in values) / (len(values) - 1) for each in values]
+
+
+@dataclass(frozen=True)
+class Paid:
+    """One judge call: of a group, in an order; answered, unless its caller was gone by then."""
+
+    asked_at: float
+    answered_at: float
+
+
+class Bill:
+    """A healthy judge's script that keeps every call, by group and order shown."""
+
+    def __init__(self, slowest_s: float = 0.5) -> None:
+        self.paid: dict[tuple[int, tuple[str, ...]], list[Paid]] = defaultdict(list)
+        self._random = Random(3)
+        self._slowest_s = slowest_s
+
+    def __call__(self, asked: Asked) -> Answer:
+        number = re.search(r"answer (\d+)\.", asked.text)
+        assert number
+        delay_s = self._random.uniform(0.4, 1.0) * self._slowest_s
+        now = time.monotonic()
+        self.paid[int(number[1]), tuple(asked.shown.values())].append(Paid(now, now + delay_s))
+        return later(GOOD, delay_s)(asked)
+
+    @property
+    def num_calls(self) -> int:
+        return sum(map(len, self.paid.values()))
+
+    @property
+    def repeated(self) -> list[list[Paid]]:
+        """The calls that were made more than once."""
+        return [calls for calls in self.paid.values() if len(calls) > 1]
+
+    def told(self, kills: Sequence[float]) -> str:
+        """How the calls compare with what the kills left open. One that was answered, and made
+        again, was answered a moment before a kill."""
+        every = [each for calls in self.paid.values() for each in calls]
+        open_ = sum(each.asked_at <= kill < each.answered_at for kill in kills for each in every)
+        again = [each for calls in self.repeated for each in calls[:-1]]
+        ages = [
+            min(kill - one.answered_at for kill in kills if kill > one.asked_at) for one in again
+        ]
+        answered = [age for age in ages if age > 0]
+        assert max(answered, default=0.0) <= COMMIT_S
+        return (
+            f"{len(every)} calls, {len(again)} of them paid again: {len(again) - len(answered)} "
+            f"of the {open_} in flight at a kill, and {len(answered)} answered at most "
+            f"{max(answered, default=0.0):.3f} s before one"
+        )
+
+
+@dataclass
+class Load:
+    """Groups that keep coming, each asked for again and again until it is ranked."""
+
+    urls: list[str] = field(default_factory=list)
+    told: dict[int, dict[str, Any]] = field(default_factory=dict)
+    asked: int = 0
+    setbacks: Counter[str] = field(default_factory=Counter)
+
+    @asynccontextmanager
+    async def coming(self) -> AsyncIterator[None]:
+        """New groups come all the while; at the end all of them are ranked."""
+        async with (
+            httpx.AsyncClient(
+                trust_env=False, timeout=120, limits=httpx.Limits(max_connections=None)
+            ) as http,
+            asyncio.TaskGroup() as groups,
+        ):
+            coming = asyncio.create_task(self._come(http, groups))
+            try:
+                yield
+            finally:
+                coming.cancel()
+
+    async def goes_on(self) -> None:
+        """Wait for so many more to be ranked that some of them have come since."""
+        told = len(self.told)
+        await eventually(lambda: len(self.told) > told + 40)
+
+    async def _come(self, http: httpx.AsyncClient, groups: asyncio.TaskGroup) -> None:
+        await eventually(lambda: bool(self.urls))
+        while True:
+            groups.create_task(self.rank(http, self.asked))
+            self.asked += 1
+            await asyncio.sleep(1 / GROUPS_PER_S)
+
+    async def rank(self, http: httpx.AsyncClient, number: int) -> None:
+        while number not in self.told:
+            try:
+                url = self.urls[number % len(self.urls)]
+                answer = await http.post(f"{url}/rank", json=content(number))
+            except httpx.TransportError as error:
+                self.setbacks[type(error).__name__] += 1
+            else:
+                if answer.status_code == 200:
+                    self.told[number] = answer.json()
+                    return
+                problem = answer.json()
+                assert problem["retryable"], problem
+                self.setbacks[problem["code"]] += 1
+            await asyncio.sleep(0.1)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, at most a minute."""
+    async with asyncio.timeout(60):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def serving(cwd: Path, *arguments: str) -> AsyncIterator[Podium]:
+    """`podium serve`, ready; killed at the exit, whatever it is doing."""
+    process = Podium(("serve", "--port", "0", *arguments), cwd, {})
+    try:
+        await eventually(lambda: process.url is not None or process.exit_code is not None)
+        assert process.url, process.err
+        yield process
+    finally:
+        process.kill()
