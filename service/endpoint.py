@@ -23,6 +23,7 @@ from service.errors import (
     JudgeRejected,
     JudgeUnavailable,
 )
+from service.resolver import guarded_transport
 
 PROBE_TIMEOUT_S = 5.0
 MAX_RETRY_AFTER_S = 3600.0
@@ -88,7 +89,7 @@ class Endpoint:
                 trust_env=False,  # no proxies from the environment
                 follow_redirects=False,
                 timeout=None,
-                limits=httpx2.Limits(max_connections=max_connections, keepalive_expiry=4.0),
+                transport=guarded_transport(max_connections, keepalive_s=4.0),
             ),
         )
 
