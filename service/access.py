@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 
 from service.caller import SpendLimit
 from service.errors import ConfigError, KeyRateLimited
+from service.ledger import Spent
 
 Scope = Literal["rank", "read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -100,8 +101,8 @@ def hashed(secret: str) -> bytes:
     return sha256(secret.encode(errors="replace")).digest()
 
 
-def key_shown(key: APIKey) -> dict[str, Any]:
-    """What may be shown of a key."""
+def key_shown(key: APIKey, spent: Spent | None = None) -> dict[str, Any]:
+    """What may be shown of a key; `spent` is of the current period of its limit."""
     limit = key.spend_limit
     return {
         "id": key.id,
@@ -109,6 +110,8 @@ def key_shown(key: APIKey) -> dict[str, Any]:
         "scopes": sorted(key.scopes),
         "requests_per_minute": key.requests_per_minute,
         "spend_limit": {"usd": limit.usd, "per": limit.per} if limit else None,
+        "spent_usd": spent.settled if spent else None,
+        "reserved_usd": spent.reserved if spent else None,
         "created_at": moment(key.created_at),
         "revoked_at": moment(key.revoked_at) if key.revoked_at else None,
     }

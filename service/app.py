@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service import __version__
-from service.access import count_request, key_shown
+from service.access import count_request
 from service.batch import rank_all
 from service.body import read_json, validated
 from service.errors import (
@@ -23,7 +23,7 @@ from service.errors import (
     NotFound,
     PodiumError,
 )
-from service.keyring import Keyring, read_keys
+from service.keyring import Keyring, shown_keys
 from service.metrics import Metrics
 from service.middleware import RequestContext, RequireKey, problem_response
 from service.openapi import described, json_body, problem_answers
@@ -159,8 +159,8 @@ def _keys(service: Service) -> APIRouter:
 
     @router.get("/keys", responses=problem_answers(503))
     async def keys() -> dict[str, Any]:
-        """The API keys ever made, without their secrets."""
-        return {"keys": [key_shown(key) for key in await read_keys(service.store)]}
+        """The API keys ever made, without their secrets, and what each has spent."""
+        return {"keys": await shown_keys(service.store)}
 
     return router
 

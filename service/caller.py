@@ -33,6 +33,11 @@ class Hold:
     per: Period
 
 
+def key_hold(key: str, limit: SpendLimit | None) -> Hold | None:
+    """What bounds an API key's spending, if anything does."""
+    return Hold(f"key:{key}", limit.usd, limit.per) if limit else None
+
+
 class Timing:
     """Where a request's time goes. Of overlapping calls, time with any at the judge is the judge's;
     the rest of the time with any in a queue is the queue's."""

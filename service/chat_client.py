@@ -10,6 +10,8 @@ import httpx2
 import openai
 import orjson
 
+from service.resolver import guarded_transport
+
 
 class ChatClient(openai.AsyncOpenAI):
     """An `AsyncOpenAI` for one base URL: no retries, no clock, no proxies, no redirects."""
@@ -19,7 +21,7 @@ class ChatClient(openai.AsyncOpenAI):
             trust_env=False,  # no proxies from the environment
             follow_redirects=False,
             timeout=None,
-            limits=httpx2.Limits(max_connections=max_connections, keepalive_expiry=4.0),
+            transport=guarded_transport(max_connections, keepalive_s=4.0),
         )
         super().__init__(
             base_url=base_url,

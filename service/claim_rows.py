@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 from typing import Any
-from uuid import uuid4
 
 from service.database import Database, Found
+from service.neighbours import ended, process_name
 
 
 class ClaimRows:
@@ -12,7 +12,7 @@ class ClaimRows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._owner = uuid4().hex
+        self._owner = process_name()
         self._is_known = False
         sql, clock = database.sql, database.clock
         keys = "key IN (SELECT value FROM {values})"
@@ -27,6 +27,8 @@ class ClaimRows:
             "ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at"
         )
         self._bury = sql(f"DELETE FROM owners WHERE seen_at < {clock} - {{value}}")
+        self._owners = "SELECT id FROM owners"
+        self._bury_these = sql("DELETE FROM owners WHERE id IN (SELECT value FROM {values})")
         self._sweep = "DELETE FROM claims WHERE owner NOT IN (SELECT id FROM owners)"
         self._give_up = sql("DELETE FROM claims WHERE owner = {value}")
         self._go = sql("DELETE FROM owners WHERE id = {value}")
@@ -66,6 +68,7 @@ class ClaimRows:
             if dead_after_s is not None:
                 cursor.execute(self._bury, (dead_after_s,))
                 cursor.execute(self._sweep)
+            self._bury_neighbours(cursor)
 
     def leave(self) -> None:
         """Give up all."""
@@ -77,4 +80,14 @@ class ClaimRows:
         """Who has claims is seen. Later it is `beat` that sees to it."""
         if not self._is_known:
             cursor.execute(self._see, (self._owner,))
+            self._bury_neighbours(cursor)
             self._is_known = True
+
+    def _bury_neighbours(self, cursor: Any) -> None:
+        """Of processes on this machine it is known at once that they have ended: whoever is started
+        again after a kill need not wait."""
+        owners = [row[0] for row in cursor.execute(self._owners).fetchall()]
+        dead = ended(owners, self._owner)
+        if dead:
+            cursor.execute(self._bury_these, (self._database.values(dead),))
+            cursor.execute(self._sweep)

@@ -16,6 +16,7 @@ from pydantic import (
 from service.caller import SpendLimit
 from service.checks import AnyCheck
 from service.gates import NotEmpty, NotOpenerOnly
+from service.resolver import is_link_local
 
 RewardKind = Literal["win_probability", "rank", "score"]
 MethodName = Literal["listwise", "subsets", "pairwise", "pointwise", "auto"]
@@ -239,6 +240,9 @@ class LLMJudge(_Rewarding):
     def _no_credentials(cls, urls: list[HttpUrl]) -> list[HttpUrl]:
         if any(url.username or url.password or url.query for url in urls):
             raise ValueError("keys are only ever given by api_key_env, not inside a URL")
+        for url in urls:
+            if is_link_local(url.host or ""):
+                raise ValueError(f"{url.host} is link-local: no judge is asked there")
         return urls
 
     @field_validator("api_key_env")

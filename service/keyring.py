@@ -10,8 +10,8 @@ from typing import Any, cast
 import sqlalchemy as sa
 import structlog
 
-from service.access import ANYONE, APIKey, Scope, hashed, split
-from service.caller import SpendLimit
+from service.access import ANYONE, APIKey, Scope, hashed, key_shown, split
+from service.caller import SpendLimit, key_hold
 from service.errors import NotFound, StoreUnavailable, Unauthorized
 from service.store import SQLStore
 from service.tables import API_KEYS
@@ -46,6 +46,15 @@ async def read_keys(store: SQLStore) -> list[APIKey]:
     query = sa.select(API_KEYS).order_by(API_KEYS.c.created_at, API_KEYS.c.id)
     rows = await store.transaction(lambda connection: connection.execute(query).all())
     return [_key(row) for row in rows]
+
+
+async def shown_keys(store: SQLStore) -> list[dict[str, Any]]:
+    """All keys ever made, oldest first, without their secrets, and what each has spent in the
+    current period of its limit. Raises StoreUnavailable."""
+    keys = await read_keys(store)
+    holds = {key.id: hold for key in keys if (hold := key_hold(key.id, key.spend_limit))}
+    spent = await store.ledger.spent(holds.values(), at=time.time())
+    return [key_shown(key, spent.get(holds[key.id]) if key.id in holds else None) for key in keys]
 
 
 async def revoke_key(store: SQLStore, key_id: str) -> APIKey:

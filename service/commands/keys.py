@@ -1,18 +1,18 @@
 """`podium keys`: make, list and revoke API keys, in the store that the services share."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from service import logs
-from service.access import APIKey, key_shown, mint, moment
+from service.access import APIKey, key_shown, mint
 from service.caller import Period, SpendLimit
 from service.commands import DEFAULT_STORE, AsJSON, StoreURL, print_json
 from service.errors import ConfigError
-from service.keyring import add_key, read_keys, revoke_key
+from service.keyring import add_key, revoke_key, shown_keys
 from service.store import open_store
 
 keys_app = typer.Typer(help="API keys of the services on a store.", no_args_is_help=True)
@@ -53,11 +53,11 @@ def create_command(
 
 @keys_app.command("list")
 def list_command(store: StoreURL = DEFAULT_STORE, as_json: AsJSON = False) -> None:
-    """Show all keys ever made, without their secrets."""
+    """Show all keys ever made, without their secrets, and what each has spent."""
     logs.configure("error")
     keys = asyncio.run(_list(store))
     if as_json:
-        print_json([key_shown(key) for key in keys])
+        print_json(keys)
     else:
         Console().print(_table(keys))
 
@@ -79,17 +79,25 @@ def _spend_limit(usd: float | None, per: Period | None) -> SpendLimit | None:
     return SpendLimit(usd=usd, per=per) if usd is not None and per is not None else None
 
 
-def _table(keys: list[APIKey]) -> Table:
-    columns = ("id", "name", "scopes", "a minute", "spends", "created", "revoked")
-    table = Table(*columns)
+def _table(keys: list[dict[str, Any]]) -> Table:
+    """Of keys as `shown_keys` gives them."""
+    table = Table("id", "name", "scopes", "a minute", "spent", "created", "revoked")
     for key in keys:
-        limit = key.spend_limit
         table.add_row(
-            key.id, key.name, ", ".join(sorted(key.scopes)),
-            str(key.requests_per_minute or ""), f"{limit.usd:g} USD/{limit.per}" if limit else "",
-            moment(key.created_at), moment(key.revoked_at) if key.revoked_at else "",
+            key["id"], key["name"], ", ".join(key["scopes"]),
+            str(key["requests_per_minute"] or ""), _spent(key),
+            key["created_at"], key["revoked_at"] or "",
         )  # fmt: skip
     return table
+
+
+def _spent(key: dict[str, Any]) -> str:
+    """For example `1.25 (+0.01 reserved) of 20 USD/day`."""
+    limit = key["spend_limit"]
+    if not limit:
+        return ""
+    reserved = f" (+{key['reserved_usd']:.2f} reserved)" if key["reserved_usd"] else ""
+    return f"{key['spent_usd']:.2f}{reserved} of {limit['usd']:g} USD/{limit['per']}"
 
 
 async def _add(store_url: str, key: APIKey) -> None:
@@ -97,9 +105,9 @@ async def _add(store_url: str, key: APIKey) -> None:
         await add_key(store, key)
 
 
-async def _list(store_url: str) -> list[APIKey]:
+async def _list(store_url: str) -> list[dict[str, Any]]:
     async with open_store(store_url) as store:
-        return await read_keys(store)
+        return await shown_keys(store)
 
 
 async def _revoke(store_url: str, key_id: str) -> APIKey:

@@ -7,21 +7,22 @@ process they are in.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from service.caller import Caller, Hold, SpendLimit
+from service.caller import Caller, Hold, key_hold
 from service.endpoint import Tokens
-from service.errors import JudgeSpendLimit, KeySpendLimit
+from service.errors import JudgeSpendLimit, KeySpendLimit, PodiumError
 from service.judge_config import LLMJudge
+from service.ledger import Spent
 from service.metrics import Metrics
 from service.prompts import Prompt
 from service.trim import estimate_tokens
 
 _TOKENS_PER_MESSAGE = 16  # what a chat template puts around it, and to spare
 
-KEY = "key"  # begins the account of an API key
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 1.0
 
 OnPaid = Callable[[Tokens], None]
 
@@ -34,6 +35,8 @@ class Quotas(Protocol):
     def give_back(self, account: str, per_minute: float, amount: float) -> None: ...
 
     async def reserve(self, holds: Sequence[Hold], usd: float, *, at: float) -> Hold | None: ...
+
+    async def spent(self, holds: Iterable[Hold], *, at: float) -> dict[Hold, Spent]: ...
 
     def settle(
         self, holds: Sequence[Hold], reserved_usd: float, spent_usd: float, *, at: float
@@ -88,7 +91,7 @@ class Allowance:
             yield lambda _: None
             return
         at = time.time()
-        _require(await quotas.reserve(holds, worst_usd, at=at), worst_usd)
+        await self._reserve(quotas, holds, worst_usd, at)
         usd = worst_usd
 
         def spent(tokens: Tokens) -> None:
@@ -105,6 +108,18 @@ class Allowance:
             raise
         finally:
             quotas.settle(holds, worst_usd, usd, at=at)
+
+    async def _reserve(self, quotas: Quotas, holds: Sequence[Hold], usd: float, at: float) -> None:
+        """Reserve, waiting for calls in flight to be settled if only what they reserve is in the
+        way; they take one attempt's time at most."""
+        loop = asyncio.get_running_loop()
+        ends_at, pause_s = loop.time() + self._config.timeout_s, _FIRST_PAUSE_S
+        while refused := await quotas.reserve(holds, usd, at=at):
+            spent = (await quotas.spent([refused], at=at))[refused]
+            if spent.settled + usd > refused.limit_usd or loop.time() >= ends_at:
+                raise _over(refused, usd)
+            await asyncio.sleep(pause_s)
+            pause_s = min(_LAST_PAUSE_S, 2 * pause_s)
 
     @asynccontextmanager
     async def _paced(
@@ -129,12 +144,10 @@ class Allowance:
         yield took
 
     def _holds(self, caller: Caller) -> list[Hold]:
-        holds = []
-        if self._config.spend:
-            holds.append(_hold(self._account, self._config.spend))
-        if caller.spend_limit:
-            holds.append(_hold(f"{KEY}:{caller.key}", caller.spend_limit))
-        return holds
+        limit = self._config.spend
+        of_judge = Hold(self._account, limit.usd, limit.per) if limit else None
+        holds = (of_judge, key_hold(caller.key, caller.spend_limit))
+        return [hold for hold in holds if hold]
 
     def _worst_usd(self, prompt: Prompt, max_tokens: int) -> float:
         """No tokenizer makes more tokens than bytes."""
@@ -153,20 +166,14 @@ def _texts(prompt: Prompt) -> list[str]:
     return [part for _, parts in prompt.messages for part in parts]
 
 
-def _hold(account: str, limit: SpendLimit) -> Hold:
-    return Hold(account, limit.usd, limit.per)
-
-
-def _require(refused: Hold | None, usd: float) -> None:
-    if refused is None:
-        return
+def _over(refused: Hold, usd: float) -> PodiumError:
     detail = (
         f"a call of up to ${usd:.4f} does not fit what is left of ${refused.limit_usd:g} per "
         f"{refused.per}: raise the limit"
     )
-    if refused.account.startswith(f"{KEY}:"):
-        raise KeySpendLimit(f"this API key: {detail}, or use another key")
-    raise JudgeSpendLimit(f"{refused.account}: {detail}, or wait for the period's end")
+    if not refused.account.startswith("judge:"):
+        return KeySpendLimit(f"this API key: {detail}, or use another key")
+    return JudgeSpendLimit(f"{refused.account}: {detail}, or wait for the period's end")
 
 
 async def _wait_for(quotas: Quotas, account: str, per_minute: float, amount: float) -> None:

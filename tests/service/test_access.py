@@ -22,7 +22,8 @@ from service.errors import StoreUnavailable, Unauthorized
 from service.keyring import Keyring, add_key, read_keys, revoke_key
 from service.schemas import Ranking, RankRequest
 from service.store import SQLStore, open_store
-from tests.service.helpers import client, group, service
+from tests.fakes import ScriptedJudge, by_length, scores
+from tests.service.helpers import client, group, llm, service
 from tests.service.process import podium, running
 
 pytestmark = pytest.mark.anyio
@@ -76,12 +77,14 @@ async def test_a_key_shows_its_id_and_only_its_hash_is_kept(tmp_path: Path) -> N
     assert not_in_files(secret, tmp_path)
     listed = await podium("keys", "list", "--json", cwd=tmp_path)
     [key] = json.loads(listed.out)
-    assert key == {name: value for name, value in made.items() if name != "key"}
+    assert key == {name: value for name, value in made.items() if name != "key"} | {
+        "spent_usd": 0.0, "reserved_usd": 0.0,
+    }  # fmt: skip
     assert (key["scopes"], key["requests_per_minute"]) == (["rank"], 60)
     assert key["spend_limit"] == {"usd": 2.5, "per": "day"}
     assert key["revoked_at"] is None
     shown = await podium("keys", "list", cwd=tmp_path)
-    assert "2.5 USD/day" in shown.out
+    assert "0.00 of 2.5 USD/day" in shown.out
     assert secret not in shown.out + listed.out
 
 
@@ -345,6 +348,31 @@ async def test_a_ranking_knows_the_key_that_asks_and_its_spend_limit(tmp_path: P
         await http.post("/rank/batch", json={"groups": [GROUP, GROUP]})
     assert [(caller.key, caller.spend_limit) for caller in noting.callers] == [(key.id, limit)] * 3
     assert len({id(caller) for caller in noting.callers}) == 3
+
+
+async def test_of_groups_at_once_a_key_has_as_many_judged_as_its_limit_pays_for(
+    tmp_path: Path,
+) -> None:
+    price = {"prompt": 0.0, "completion": 1000.0}  # a reply has 10 tokens: a cent
+    async with (
+        ScriptedJudge(always=scores(by_length)).serving() as judge,
+        service(tmp_path, main=llm(judge.url, passes=1, price=price, max_tokens=500)) as opened,
+        client(opened) as http,
+    ):
+        _, headers = await made(
+            opened.store, "rank", "admin", spend_limit=SpendLimit(usd=0.525, per="month")
+        )
+        asked = [group("5", "five", "x" * size) for size in range(2, 12)]
+        answers = await asyncio.gather(
+            *(http.post("/rank", json=each, headers=headers) for each in asked)
+        )
+        statuses = Counter(answer.status_code for answer in answers)
+        [shown] = (await http.get("/keys", headers=headers)).json()["keys"]
+    assert statuses == {200: 3, 402: 7}  # a fourth might cost half a dollar beside the .03 spent
+    refused = next(answer.json() for answer in answers if answer.status_code == 402)
+    assert (refused["code"], refused["retryable"]) == ("key_spend_limit", False)
+    assert (shown["spent_usd"], shown["reserved_usd"]) == (0.03, 0.0)
+    assert judge.calls == 3
 
 
 # Nowhere

@@ -1,6 +1,9 @@
 """Several processes, one store: a group is asked about once, whoever leaves, fails or dies."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,6 +14,7 @@ import sqlalchemy as sa
 from service.app import Service
 from service.database import open_engine
 from service.errors import JudgeRejected
+from service.neighbours import ended, machine, process_name
 from service.schemas import Ranking, Usage
 from service.server import open_service
 from service.store import open_store
@@ -150,3 +154,13 @@ async def rows(url: str, table: sa.Table) -> int:
         count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
     engine.dispose()
     return int(count)
+
+
+def test_a_process_that_ended_on_this_machine_is_known_to_have_ended() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child.wait()
+    gone = f"{machine()}-{child.pid}-0123456789ab"
+    strange = f"00000000-{child.pid}-0123456789ab"
+    own = process_name()
+    assert len(own) <= 32
+    assert ended([own, gone, strange, f"{machine()}-{os.getppid()}-ab"], own) == [gone]

@@ -1,7 +1,7 @@
 """Who may call a judge, where the call goes, and what it may cost; numbers worked out by hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from service.errors import (
 )
 from service.judge import EndpointJudge
 from service.judge_config import LLMJudge
+from service.ledger import Spent
 from service.metrics import Metrics
 from service.outbound.breaker import FAILURES, LAST_REST_S, Breaker
 from service.outbound.concurrency import Concurrency
@@ -271,6 +272,9 @@ class Purse:
         self.most = max(self.most, self.reserved + self.settled)
         return None
 
+    async def spent(self, holds: Iterable[Hold], *, at: float) -> dict[Hold, Spent]:
+        return {each: Spent(self.settled, self.reserved) for each in holds}
+
     def settle(
         self, holds: Sequence[Hold], reserved_usd: float, spent_usd: float, *, at: float
     ) -> None:
@@ -298,6 +302,17 @@ async def test_a_call_that_does_not_fit_the_limit_is_not_made() -> None:
         with pytest.raises(JudgeSpendLimit, match=r"not fit what is left of \$0.001 per month"):
             await ask(judge)
     assert scripted.calls == 0
+
+
+async def test_a_call_waits_for_what_calls_in_flight_reserve_and_will_not_need() -> None:
+    purse = Purse()
+    spend = {"usd": 0.0075}  # one worst case at a time: 500 tokens and some bytes
+    late = scores(by_length, delay_s=0.05)
+    async with judging(always=late, quotas=purse, price=PRICE, spend=spend) as (judge, scripted):
+        await asyncio.gather(*(ask(judge) for _ in range(3)))
+    assert (scripted.calls, scripted.max_in_flight) == (3, 1)
+    assert purse.settled == pytest.approx(3 * PAID)
+    assert purse.most <= 0.0075
 
 
 async def test_the_callers_key_has_a_limit_of_its_own() -> None:

@@ -1,0 +1,62 @@
+"""Names of judges' hosts -> addresses, but none that is link-local: the metadata services of clouds
+live there, and hand out credentials to whoever asks from inside."""
+
+from ipaddress import IPv6Address, ip_address
+from socket import AF_INET, AddressFamily
+
+import httpx2
+from aiohttp import ClientSession, DefaultResolver, TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
+from openai._vendor.httpx_aiohttp import AiohttpTransport
+
+
+def guarded_transport(max_connections: int, keepalive_s: float) -> httpx2.AsyncBaseTransport:
+    """What the openai client sends through: its own transport, with our resolver."""
+
+    def session() -> ClientSession:
+        connector = TCPConnector(
+            limit=max_connections,
+            keepalive_timeout=keepalive_s,
+            ssl=transport.ssl_context,
+            resolver=NoLinkLocal(),
+        )
+        return ClientSession(connector=connector)
+
+    transport = AiohttpTransport(client=session, trust_env=False)
+    return transport
+
+
+def is_link_local(host: str) -> bool:
+    """Whether it is a literal address that is link-local, as itself or mapped into IPv6."""
+    try:
+        address = ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_link_local
+
+
+class NoLinkLocal(AbstractResolver):
+    """Another resolver, whose answers are looked at. Literal addresses never come here: the judges
+    file is refused if it holds one."""
+
+    def __init__(self, resolver: AbstractResolver | None = None) -> None:
+        self._resolver = resolver or DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: AddressFamily = AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of a host.
+
+        Raises:
+            OSError: If one of them is link-local, or there are none.
+        """
+        found = await self._resolver.resolve(host, port, family)
+        for each in found:
+            if is_link_local(each["host"]):
+                raise OSError(f"{host} is at {each['host']}, which is link-local: not asked")
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()

@@ -1,0 +1,63 @@
+"""No judge is asked at a link-local address, however it is spelled or looked up."""
+
+from socket import AF_INET, AddressFamily
+
+import pytest
+from aiohttp import ClientSession, TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_exceptions import ClientConnectorError
+from pydantic import ValidationError
+
+from service.judge_config import LLMJudge
+from service.resolver import NoLinkLocal
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["169.254.169.254", "2852039166", "0xA9FEA9FE", "0251.0376.0251.0376", "169.254.43518",
+     "[fe80::1]", "[febf::1]", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]",
+     "\uff11\uff16\uff19.254.169.254"],
+)  # fmt: skip
+def test_a_judge_at_a_link_local_address_is_refused(host: str) -> None:
+    with pytest.raises(ValidationError, match="is link-local: no judge is asked there"):
+        LLMJudge.model_validate({"model": "m", "base_urls": [f"http://{host}/v1"]})
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "127.0.0.1", "[fd00::1]", "[::1]", "judge.example"])
+def test_other_addresses_are_taken(host: str) -> None:
+    LLMJudge.model_validate({"model": "m", "base_urls": [f"http://{host}/v1"]})
+
+
+class Hosts(AbstractResolver):
+    """Everything is at one address."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def resolve(
+        self, host: str, port: int = 0, family: AddressFamily = AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host, host=self._address, port=port, family=family, proto=0, flags=0
+            )
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1%eth0"])
+async def test_a_name_that_leads_to_a_link_local_address_is_not_connected_to(address: str) -> None:
+    connector = TCPConnector(resolver=NoLinkLocal(Hosts(address)))
+    async with ClientSession(connector=connector) as http:
+        with pytest.raises(ClientConnectorError) as caught:
+            await http.get("http://judge.example/v1")
+    assert f"judge.example is at {address}, which is link-local" in str(caught.value.__cause__)
+
+
+async def test_other_names_are_looked_up_as_ever() -> None:
+    [found] = await NoLinkLocal(Hosts("10.0.0.1")).resolve("judge.example", 80)
+    assert found["host"] == "10.0.0.1"
