@@ -250,10 +250,10 @@ async def all_ranked(opened: Service, names: list[str], num_groups: int) -> list
 
 
 def a_group(random: Random, number: int, names: list[str]) -> tuple[RankRequest, list[float]]:
-    """Of 2 to 5 trajectories; one group in ten of the judges with two passes is in a hurry."""
+    """Of 2 to 5 trajectories; of the judges with two passes one group in 14 is in a hurry."""
     worths = [value / 100 for value in random.sample(range(101), random.randint(2, 5))]
     index = number % len(names)
-    hurried = index % 2 and random.random() < 0.1
+    hurried = index % 2 and random.random() < 0.07
     deadline_s = random.uniform(0.02, 0.2) if hurried else PATIENT_S
     asked = request(*answers(number, worths), judge=names[index], deadline_s=deadline_s)
     return asked, worths
