@@ -104,8 +104,9 @@ def answers(number: int, worths: Sequence[float] = WORTHS) -> list[str]:
 
 
 def assert_true(ranking: Ranking, worths: Sequence[float]) -> None:
-    """Each got its own score, and the reward that those scores make."""
-    assert [result.score for result in ranking.results] == pytest.approx(worths)
+    """Each got its own score, which what was learnt of a judge may shrink a little, and the reward
+    that those scores make."""
+    assert [result.score for result in ranking.results] == pytest.approx(worths, abs=2e-3)
     beaten = [sum(other < each for other in worths) / (len(worths) - 1) for each in worths]
     assert [result.reward for result in ranking.results] == pytest.approx(beaten)
 
