@@ -1,12 +1,14 @@
 """Writes, queued and committed in groups by one task, so that many requests share a commit.
 
-The queue is first in, first out: once a ranking is durable, so are the verdicts it rests on.
+The queue is first in, first out: once a ranking is durable, so are the verdicts it rests on. Calls
+are paid: while the database is away they are kept, and written once it is back.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
+from time import monotonic
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +17,9 @@ import structlog
 from service.database import Row, one_line
 from service.errors import StoreUnavailable
 from service.tables import BLOBS, CALL_BLOBS, CALLS, JUDGED, RANKINGS
+
+_RETRY_S = 0.5
+_MOST_KEPT = 10_000
 
 Rows = dict[sa.Table, list[Row]]
 
@@ -37,6 +42,7 @@ class Write:
     pass_index: int | None
     rests_on: tuple[str, ...] = ()
     releases: bool = False
+    put_at: float = field(default_factory=monotonic)
     done: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -49,7 +55,9 @@ class Writer:
     def __init__(self, insert: Callable[[Rows, list[str]], Awaitable[None]]) -> None:
         self._insert = insert
         self._queue: asyncio.Queue[Write | None] = asyncio.Queue()
+        self._kept: list[Write] = []  # calls and ends of claims, until the database is back
         self._lost: set[tuple[str, int]] = set()  # passes by key, whose calls could not be written
+        self.keep_s = 120.0  # how long calls wait for a database that is away
         self.closed = False
 
     def put(self, write: Write) -> None:
@@ -68,37 +76,78 @@ class Writer:
         closing = False
         try:
             while not closing:
-                writes = [await self._queue.get()]
-                while not self._queue.empty():
-                    writes.append(self._queue.get_nowait())
+                writes = await self._next()
                 closing = None in writes
+                await self._commit_kept(closing=closing)
                 await self._commit([write for write in writes if write])
         finally:
+            await self._commit_kept(closing=True)
             self.closed = True
 
     def stop(self) -> None:
         """Once all that is queued is committed."""
         self._queue.put_nowait(None)
 
-    async def _commit(self, writes: Sequence[Write]) -> None:
-        """Commit all writes, but for rankings whose calls were lost in an earlier commit."""
-        calls = {(write.key, write.pass_index) for write in writes if write.pass_index is not None}
-        lost_keys = {key for key, _ in self._lost - calls}
-        orphans = [each for each in writes if lost_keys.intersection(each.rests_on)]
-        kept = [write for write in writes if write not in orphans]
-        failure: StoreUnavailable | None = None
+    async def _next(self) -> list[Write | None]:
+        """All that is queued; waits for the first, but not long if some are kept."""
+        patience_s = _RETRY_S if self._kept else None
         try:
-            await self._insert(_together(kept), [each.key for each in kept if each.releases])
-            self._lost -= calls
-        except StoreUnavailable as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001 - the writer must outlive any one write
-            failure = StoreUnavailable(f"the store cannot write ({one_line(error)})")
+            async with asyncio.timeout(patience_s):
+                writes = [await self._queue.get()]
+        except TimeoutError:
+            return []
+        while not self._queue.empty():
+            writes.append(self._queue.get_nowait())
+        return writes
+
+    async def _commit(self, writes: Sequence[Write]) -> None:
+        """Commit all writes, but for rankings whose calls are not written."""
+        calls = _calls(writes)
+        missing = {key for key, _ in self._lost - calls} | {each.key for each in self._kept}
+        orphans = [each for each in writes if missing.intersection(each.rests_on)]
+        others = [write for write in writes if write not in orphans]
+        failure = await self._try(others)
         if failure:
-            self._lost |= calls
-            log.error("store_write_failed", writes=len(writes), detail=str(failure))
-        _settle(kept, failure)
+            log.error("store_write_failed", writes=len(others), detail=str(failure))
+            last = [each for each in others if each.pass_index is not None or each.releases]
+            self._kept += last
+            _settle([each for each in others if each not in last], failure)
+        else:
+            self._lost -= calls
+            _settle(others, None)
         _settle(orphans, StoreUnavailable("verdicts could not be written: ask again"))
+
+    async def _commit_kept(self, *, closing: bool) -> None:
+        """Try again what is kept; what is too old or too much, or left at the end, is lost."""
+        if not self._kept:
+            return
+        failure = await self._try(self._kept)
+        if not failure:
+            _settle(self._kept, None)
+            self._kept = []
+            return
+        oldest = monotonic() - self.keep_s
+        young = [each for each in self._kept[-_MOST_KEPT:] if each.put_at >= oldest]
+        lost = [each for each in self._kept if closing or each not in young]
+        if lost:
+            self._lost |= _calls(lost)
+            self._kept = [each for each in self._kept if each not in lost]
+            log.error("store_calls_lost", calls=len(_calls(lost)), detail=str(failure))
+            _settle(lost, failure)
+
+    async def _try(self, writes: Sequence[Write]) -> StoreUnavailable | None:
+        """Insert all in one transaction; what went wrong, if anything did."""
+        try:
+            await self._insert(_together(writes), [each.key for each in writes if each.releases])
+        except StoreUnavailable as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - the writer must outlive any one write
+            return StoreUnavailable(f"the store cannot write ({one_line(error)})")
+        return None
+
+
+def _calls(writes: Sequence[Write]) -> set[tuple[str, int]]:
+    return {(write.key, write.pass_index) for write in writes if write.pass_index is not None}
 
 
 def _settle(writes: Sequence[Write], failure: StoreUnavailable | None) -> None:
