@@ -30,9 +30,11 @@ class GuardedProtocol(HttpToolsProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         max_connections: int = MAX_CONNECTIONS,
+        head_s: float = HEAD_S,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._max_connections = max_connections
+        self._head_s = head_s
         self._head_bytes = 0
         self._in_head = True
         self._head_began = False  # in the data being parsed
@@ -43,7 +45,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) < self._max_connections:
             super().connection_made(transport)
-            self._end_in(HEAD_S)
+            self._end_in(self._head_s)
         else:
             self.transport = transport
             self._refuse(
@@ -72,8 +74,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         if self._in_head:
-            if self._timer is None:
-                self._end_in(HEAD_S)
+            if self._timer is None and self._is_idle():
+                self._end_in(self._head_s)
             if was_in_head and not self._head_began:
                 self._head_bytes += len(data)
                 self._require_short_head()
@@ -98,12 +100,14 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self._refused:
             super().on_message_complete()
-            self._in_head = True  # of the next request
+            self._in_head, self._head_bytes = True, 0  # of the next request
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if not self._in_head:
             self._end_in(LINGER_S)  # it was answered before it was read
+        elif self._head_bytes and self._timer is None:
+            self._end_in(self._head_s)  # the next one has begun meanwhile
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -118,6 +122,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(MalformedRequest("this is not HTTP/1.1 as it is written"))
 
+    def _is_idle(self) -> bool:
+        """Whether no request waits for its answer."""
+        return self.cycle is None or self.cycle.response_complete
+
     def _require_short_head(self) -> None:
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(
@@ -128,7 +136,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Answer in the application's place, and end the connection."""
         self._refused = True
         log.info("refused", code=error.code)
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_idle():
             self.transport.write(raw_problem(error))
             self.transport.write_eof()
             self._end_in(linger_s)

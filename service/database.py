@@ -173,22 +173,38 @@ class Database:
             blobs = sa.select(BLOBS.c.hash, BLOBS.c.content).where(BLOBS.c.hash.in_(shown))
             return rows, {row.hash: row.content for row in connection.execute(blobs)}
 
-    def prune(self, before: float) -> dict[str, int]:
-        """Delete what was made before a moment (seconds since the epoch), and blobs left over."""
-        old_keys = sa.select(CALLS.c.key).where(CALLS.c.created_at < before)
-        doomed = {
-            # Those without their calls, too: the same content is judged anew under the same id.
-            RANKINGS: sa.or_(RANKINGS.c.created_at < before, RANKINGS.c.key.in_(old_keys)),
-            JUDGED: sa.or_(JUDGED.c.created_at < before, JUDGED.c.key.in_(old_keys)),
-            CALLS: CALLS.c.created_at < before,
-            CALL_BLOBS: CALL_BLOBS.c.call_id.not_in(sa.select(CALLS.c.id)),
-            BLOBS: BLOBS.c.hash.not_in(sa.select(CALL_BLOBS.c.hash)),
-        }
+    def prune_some(self, before: float, most: int) -> dict[str, int]:
+        """Delete at most so many calls made before a moment (seconds since the epoch), what rests
+        on them, and the texts that only they show; else as many rankings as old. Counts by table;
+        all 0 when there is no more."""
+        calls = sa.select(CALLS.c.id, CALLS.c.key).where(CALLS.c.created_at < before).limit(most)
+        shown = sa.select(CALL_BLOBS.c.hash).where(CALL_BLOBS.c.hash == BLOBS.c.hash).exists()
         with self.writing() as connection:
+            old = connection.execute(calls).all()
+            ids = [row.id for row in old]
+            of_ids = CALL_BLOBS.c.call_id.in_(ids)
+            texts = connection.execute(sa.select(CALL_BLOBS.c.hash).where(of_ids)).scalars().all()
+            doomed = {
+                # Those without their calls, too: the content is judged anew under the same id.
+                RANKINGS: self._old(RANKINGS, RANKINGS.c.id, before, old, most),
+                JUDGED: self._old(JUDGED, JUDGED.c.key, before, old, most),
+                CALLS: CALLS.c.id.in_(ids),
+                CALL_BLOBS: of_ids,
+                BLOBS: sa.and_(BLOBS.c.hash.in_(set(texts)), ~shown),
+            }
             return {
                 str(table.name): connection.execute(sa.delete(table).where(rule)).rowcount
                 for table, rule in doomed.items()
             }
+
+    @staticmethod
+    def _old(
+        table: sa.Table, identity: sa.Column[str], before: float, calls: Sequence[Any], most: int
+    ) -> sa.ColumnElement[bool]:
+        """What rests on these calls; without calls, some of what is old."""
+        if calls:
+            return table.c.key.in_({row.key for row in calls})
+        return identity.in_(sa.select(identity).where(table.c.created_at < before).limit(most))
 
     def transaction(self, work: Callable[[sa.Connection], T]) -> T:
         """What `work` returns; committed unless it raises."""

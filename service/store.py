@@ -6,6 +6,7 @@ The database is spoken to in threads: a group costs two hand-overs, a read and a
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -31,6 +32,7 @@ from service.verdict import Verdict
 from service.writer import Rows, Write, Writer
 
 _THREADS = 8
+_PRUNED_AT_ONCE = 200  # calls; some 10 MB of texts
 
 T = TypeVar("T")
 
@@ -196,9 +198,19 @@ class SQLStore:
         return [call_record(row, blobs) for row in rows]
 
     async def prune(self, older_than_s: float) -> dict[str, int]:
-        """Delete what is older, and the texts that nothing shows any more; counts by table."""
+        """Delete what is older, and the texts that nothing shows any more; counts by table.
+
+        A little at a time, and as long a pause after each: a service on the same store goes on.
+        """
         before = time.time() - older_than_s
-        return await self._in_thread(lambda: self._database.prune(before))
+        deleted: Counter[str] = Counter()
+        while True:
+            started = time.monotonic()
+            some = await self._in_thread(lambda: self._database.prune_some(before, _PRUNED_AT_ONCE))
+            deleted.update(some)
+            if not any(some.values()):
+                return dict(deleted)
+            await asyncio.sleep(time.monotonic() - started)
 
     async def transaction(self, work: Callable[[sa.Connection], T]) -> T:
         """What `work`, in a thread, returns of the database; committed unless it raises.
