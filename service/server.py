@@ -29,8 +29,8 @@ from service.store import open_store
 from service.tracing import UNTRACED, Tracing, open_tracing
 
 GRACE_S = 130  # a little more than the longest default deadline
-# How many objects more, and how often, before the collector looks: by default it walks the thousands
-# that each group in work is made of again and again, and finds nothing, as they are in no cycle.
+# After how many more objects, and how often, the collector looks. By default it walks the thousands
+# that each group in work is made of again and again; they are in no cycle, and it finds nothing.
 _COLLECT_AFTER = (20_000, 10, 10)
 
 log = structlog.get_logger(__name__)
