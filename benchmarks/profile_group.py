@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message
 from benchmarks.load.connection import templates
 from benchmarks.processes import JUDGES, judge_server
 from service.app import create_app
-from service.server import event_loop_factory, open_service
+from service.server import event_loop_factory, open_service, spare_collections
 
 WARM_UP = 50
 SCOPE = {
@@ -65,6 +65,7 @@ async def measure(
         config.write_text(JUDGES.format(url=url))
         async with open_service(config, f"{folder}/podium.db") as service:
             app = create_app(service)
+            spare_collections()
             await rank_all(app, bodies, "warm", WARM_UP, in_flight)
             found = []
             for repeat in range(repeats):

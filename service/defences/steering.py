@@ -7,8 +7,9 @@ A flag is evidence for people and for metrics, not a verdict. The patterns are i
 import binascii
 import re
 import unicodedata
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from typing import Protocol
 
 import re2
@@ -77,18 +78,31 @@ def folded(text: str) -> str:
 
 def steers(text: str) -> list[str]:
     """The names of the patterns found in `text`, sorted; also in what it holds as base64."""
-    if _harmless(text):
-        return []
+    return _flags(text) if any(_suspects([text])) else []
+
+
+def _flags(text: str) -> list[str]:
+    """The same, without that first look."""
     seen = "\n".join(_suspect(folded(each)) for each in (text, *_decoded(text)))
     if not seen.strip():
         return []
-    seen = _OF_ITSELF.sub("\n", _middle_cut(seen))
+    seen = _middle_cut(seen)
+    if _OF_ITSELF_SIEVE.passes(seen):
+        seen = _OF_ITSELF.sub("\n", seen)
     return [_NAMES[index] for index in _PATTERNS.passes(seen) if _COMPILED[index].search(seen)]
 
 
-def _harmless(text: str) -> bool:
-    """Whether one look tells that there is nothing in a text, nor in any of several in lines."""
-    return text.isascii() and not _SIGNS.passes(text)
+def _suspects(texts: Sequence[str]) -> Iterator[str]:
+    """Those in which there may be something, as far as one look at all of them tells."""
+    yield from (text for text in texts if not text.isascii())
+    plain = [text for text in texts if text.isascii()]
+    raw = "\n".join(plain).encode()
+    ends = list(accumulate(len(text) + 1 for text in plain))
+    start = 0
+    while start < len(raw) and (sign := _SIGN.search(raw, start)):
+        index = bisect(ends, sign.start())
+        yield plain[index]
+        start = ends[index]
 
 
 def steering_flags(
@@ -106,14 +120,11 @@ def steering_flags(
     """
     known = {} if known is None else known
     found: set[str] = set()
-    for message in trajectory.messages[num_shared:]:
-        texts = _written(message)
-        if _harmless("\n".join(texts)):
-            continue
-        for text in texts:
-            if text not in known:
-                known[text] = steers(text)
-            found.update(known[text])
+    texts = [text for message in trajectory.messages[num_shared:] for text in _written(message)]
+    for text in _suspects(texts):
+        if text not in known:
+            known[text] = _flags(text)
+        found.update(known[text])
     return sorted(found)
 
 
@@ -186,10 +197,9 @@ _NAMES = sorted(PATTERNS)
 _COMPILED = [re.compile(_plain(PATTERNS[name])) for name in _NAMES]
 _PATTERNS = Sieve([loosened(pattern.pattern) for pattern in _COMPILED])
 # What an ASCII text must hold, as it comes, for an anchor to be found when it is folded.
-_SIGNS = Sieve(
-    [
-        rf"(?i:{_AT_WORDS})".replace(" ", r"[\s\v\x1c-\x1f]+")
-        + r"|(?:[A-Za-z][ .*-]){4}[A-Za-z]"  # which `_SPACED` may join
-        + r"|[A-Za-z0-9+/]{24}"  # which `_decoded` may read
-    ]
+_SIGN = re2.compile(
+    rf"(?i:{_AT_WORDS})".replace(" ", r"[\s\v\x1c-\x1f]+")
+    + r"|(?:[A-Za-z][ .*-]){4}[A-Za-z]"  # which `_SPACED` may join
+    + r"|[A-Za-z0-9+/]{24}"  # which `_decoded` may read
 )
+_OF_ITSELF_SIEVE = Sieve([loosened(_OF_ITSELF.pattern)])

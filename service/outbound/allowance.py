@@ -8,7 +8,7 @@ process they are in.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Protocol
 
 from service.caller import Caller, Hold, key_hold
@@ -56,8 +56,9 @@ class Allowance:
         self._quotas = quotas
         self._metrics = metrics
 
-    @asynccontextmanager
-    async def call(self, prompt: Prompt, max_tokens: int, caller: Caller) -> AsyncIterator[OnPaid]:
+    def call(
+        self, prompt: Prompt, max_tokens: int, caller: Caller
+    ) -> AbstractAsyncContextManager[OnPaid]:
         """Wait until the rates allow a call and reserve what it can cost at most.
 
         The body makes the call and tells what it took. One that failed with an answer is free; one
@@ -66,12 +67,20 @@ class Allowance:
         Raises:
             JudgeSpendLimit, KeySpendLimit: If the worst case does not fit a limit.
         """
-        if self._quotas is None:
-            yield lambda _: None
-            return
+        config = self._config
+        paced = config.requests_per_minute or config.tokens_per_minute
+        if self._quotas is None or not (paced or self._holds(caller)):
+            return nullcontext(_nobody)
+        return self._bounded(self._quotas, prompt, max_tokens, caller)
+
+    @asynccontextmanager
+    async def _bounded(
+        self, quotas: Quotas, prompt: Prompt, max_tokens: int, caller: Caller
+    ) -> AsyncIterator[OnPaid]:
+        """Keep to all bounds."""
         async with (
-            self._paced(self._quotas, prompt, max_tokens) as took,
-            self._reserved(self._quotas, prompt, max_tokens, caller) as spent,
+            self._paced(quotas, prompt, max_tokens) as took,
+            self._reserved(quotas, prompt, max_tokens, caller) as spent,
         ):
 
             def paid(tokens: Tokens) -> None:
@@ -88,7 +97,7 @@ class Allowance:
         holds = self._holds(caller)
         worst_usd = self._worst_usd(prompt, max_tokens) if holds else 0.0
         if not worst_usd:
-            yield lambda _: None
+            yield _nobody
             return
         at = time.time()
         await self._reserve(quotas, holds, worst_usd, at)
@@ -130,7 +139,7 @@ class Allowance:
         if requests:
             await _wait_for(quotas, f"{self._account}:requests", requests, 1)
         if not tokens:
-            yield lambda _: None
+            yield _nobody
             return
         account = f"{self._account}:tokens"
         expected = max_tokens + sum(map(estimate_tokens, _texts(prompt)))
@@ -160,6 +169,10 @@ class Allowance:
     def _usd(self, tokens: Tokens) -> float:
         price = self._config.price
         return price.cost_usd(tokens.prompt, tokens.cached, tokens.completion) if price else 0.0
+
+
+def _nobody(_: Tokens) -> None:
+    """Counts what was taken where nothing is bounded."""
 
 
 def _texts(prompt: Prompt) -> list[str]:
