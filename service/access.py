@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from hmac import compare_digest
 from secrets import token_hex, token_urlsafe
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from service.caller import SpendLimit
 from service.errors import ConfigError, KeyRateLimited
-from service.ledger import Spent
+from service.ledger import Ledger, Spent
 
 Scope = Literal["rank", "read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -55,12 +55,6 @@ class APIKey:
 
 # What asks without a key where none is needed, and with the environment's: nothing is refused.
 ANYONE = APIKey("", "", b"", frozenset({"admin"}))
-
-
-class Ledger(Protocol):
-    """Counts requests, exactly, also over several processes."""
-
-    async def count(self, account: str, limit: int, window_s: float) -> float: ...
 
 
 def mint(

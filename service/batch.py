@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from service import middleware
-from service.access import ANYONE, APIKey, Ledger, count_request
+from service.access import ANYONE, APIKey, count_request
 from service.body import validated
 from service.caller import Caller
 from service.deadline import Deadline
 from service.errors import PodiumError
+from service.ledger import Ledger
 from service.ranking import Ranker
 from service.schemas import MAX_ID_CHARS, BatchLine, BatchRequest, Problem, RankRequest
 

@@ -162,6 +162,6 @@ def raw_problem(error: PodiumError) -> bytes:
         b"content-length: %d" % len(content),
         b"connection: close",
     ]
-    if error.retry_after_s is not None:
-        headers.append(b"retry-after: %d" % max(1, round(error.retry_after_s)))
+    if error.retry_after is not None:
+        headers.append(b"retry-after: %d" % error.retry_after)
     return STATUS_LINE[error.status] + b"\r\n".join(headers) + b"\r\n\r\n" + content

@@ -1,7 +1,7 @@
 """One base URL of a judge: a chat-completions call -> a `Reply`, or an error that says what to do.
 
-The openai client does the HTTP, without retries of its own: there is one loop, in `judge.py`. Every
-error of the client is mapped here and nowhere else.
+The openai client does the HTTP, without retries of its own: there is one loop, in
+`outbound.calls`. Every error of the client is mapped here and nowhere else.
 """
 
 import asyncio
@@ -42,8 +42,8 @@ log = structlog.get_logger(__name__)
 
 
 class ParameterRejected(Exception):
-    """A 400 that may name a parameter in what the server `said`; `judge.py` drops the parameter or
-    lets it stand."""
+    """A 400 that may name a parameter in what the server `said`; `outbound.calls` drops it or lets
+    it stand."""
 
     code = "parameter_rejected"
 

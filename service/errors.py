@@ -45,6 +45,7 @@ rewrites the README's table from this module.
 
 from asyncio import CancelledError
 from collections.abc import Iterator
+from math import ceil
 from typing import Any, ClassVar
 
 
@@ -70,6 +71,11 @@ class PodiumError(Exception):
 
     def __str__(self) -> str:
         return self.detail
+
+    @property
+    def retry_after(self) -> int | None:
+        """Whole seconds for a `Retry-After` header: who waits that long does not come too early."""
+        return None if self.retry_after_s is None else max(1, ceil(self.retry_after_s))
 
     def problem(self, request_id: str | None = None) -> dict[str, Any]:
         """The RFC 9457 body of this error."""

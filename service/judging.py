@@ -17,7 +17,7 @@ from service.background import Background
 from service.budget import Budget
 from service.caller import Caller
 from service.defences.escape import DATAMARK
-from service.errors import PodiumError
+from service.errors import KeySpendLimit, Overloaded, PodiumError
 from service.flights import Flights
 from service.judge import Judge
 from service.judge_config import BudgetLimits, LLMJudge
@@ -118,10 +118,7 @@ class Judging:
             name, judge, method_name, key, judge_key, system, marked, transcript, caller
         )
         calls_before = caller.usage.calls
-        # Another caller's run of the same: what it waits for, nobody can tell apart.
-        joining = caller.timing.judging() if key in self._flights else nullcontext()
-        with joining:
-            found, _ = await self._flights.join(key, lambda: self._found(question))
+        found = await self._joined(question)
         verdicts = found.verdicts
         return Judged(
             transcript=transcript,
@@ -133,6 +130,21 @@ class Judging:
             noise=found.noise,
             cached=caller.usage.calls == calls_before,
         )
+
+    async def _joined(self, question: Question) -> _Found:
+        """What a run of this question found: one that is under way, or one of our own."""
+        key, caller = question.key, question.caller
+        while True:
+            first = key not in self._flights
+            # Another's run: whether it waits or asks, nobody can tell apart.
+            with nullcontext() if first else caller.timing.judging():
+                try:
+                    found, _ = await self._flights.join(key, lambda: self._found(question))
+                except (KeySpendLimit, Overloaded):
+                    if first:
+                        raise  # else it was another's money, or another's deadline
+                else:
+                    return found
 
     async def _method(self, judge: Judge, transcript: Transcript, rubric: str | None) -> str:
         config = judge.config

@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 def problem_response(error: PodiumError, request_id: str | None) -> Response:
     """An error as application/problem+json."""
     headers = {}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     return Response(

@@ -1,7 +1,8 @@
 """What was asked, answered and paid, kept: the cache, the audit and the replay in one database.
 
-The database is spoken to in threads: a group costs two hand-overs, a read and a share of a commit
-(see `writer`), where an async driver makes one for every statement.
+The database is spoken to in threads, and what many groups want at the same moment goes together: a
+new group takes a share of one read that claims it, too (see `claims`), and of one commit (see
+`writer`), where an async driver makes a hand-over for every statement.
 """
 
 import asyncio

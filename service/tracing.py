@@ -8,16 +8,18 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from service.endpoint import Reply
 from service.schemas import Ranking, RankRequest
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _PROTOCOL = "http/protobuf"
+
+if TYPE_CHECKING:  # it brings the openai client along, and spans may be none
+    from service.endpoint import Reply
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +43,7 @@ class Span:
     def ranked(self, ranking: Ranking) -> None:
         """A group was."""
 
-    def replied(self, reply: Reply) -> None:
+    def replied(self, reply: "Reply") -> None:
         """A judge did."""
 
 

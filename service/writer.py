@@ -65,6 +65,7 @@ class Writer:
         write.done.add_done_callback(_retrieved)
         if self.closed:
             write.done.set_exception(StoreUnavailable("the store is closed: restart the service"))
+            return
         self._queue.put_nowait(write)
 
     def found(self, calls: Iterable[tuple[str, int]]) -> None:

@@ -94,6 +94,11 @@ class Allowance:
         self, quotas: Quotas, prompt: Prompt, max_tokens: int, caller: Caller
     ) -> AsyncIterator[OnPaid]:
         """Keep to the spend limits."""
+        if caller.spend_limit and not self._config.price:
+            raise KeySpendLimit(
+                f"this API key has a spend limit and judge {self._name!r} no price: give the judge "
+                "one ({} where it costs nothing), or use another key"
+            )
         holds = self._holds(caller)
         worst_usd = self._worst_usd(prompt, max_tokens) if holds else 0.0
         if not worst_usd:

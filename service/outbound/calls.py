@@ -104,7 +104,7 @@ class Calls:
     ) -> Reply:
         async with AsyncExitStack() as stack:
             with caller.timing.queueing(), self._metrics.queueing(self._name):
-                place = self.line.place(caller.key, self._prefix(prompt), avoid or sent.endpoint)
+                place = self.line.place(caller.key, self._prefix(prompt), sent.endpoint or avoid)
                 endpoint = await stack.enter_async_context(place)
                 call = self._allowance.call(prompt, max_tokens, caller)
                 paid = await stack.enter_async_context(call)

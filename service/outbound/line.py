@@ -114,10 +114,6 @@ class Line:
             self._held_s += (held_s - self._held_s) * (_SMOOTHING if self._held_s else 1.0)
             self._hand_out()
 
-    def wake(self) -> None:
-        """An endpoint may be called again, or no longer."""
-        self._hand_out()
-
     async def _enter(self, key: str, prefix: bytes, avoid: Endpoint | None) -> Endpoint:
         waiter = _Waiter(asyncio.get_running_loop().create_future(), prefix, avoid)
         self._turns.setdefault(key, deque()).append(waiter)

@@ -375,6 +375,38 @@ async def test_of_groups_at_once_a_key_has_as_many_judged_as_its_limit_pays_for(
     assert judge.calls == 3
 
 
+async def test_a_key_without_money_fails_nobody_else_who_asks_for_the_same(tmp_path: Path) -> None:
+    price = {"prompt": 0.0, "completion": 1000.0}
+    async with (
+        ScriptedJudge(always=scores(by_length)).serving() as judge,
+        service(tmp_path, main=llm(judge.url, passes=1, price=price)) as opened,
+        client(opened) as http,
+    ):
+        _, poor = await made(opened.store, "rank", spend_limit=SpendLimit(usd=0.01))
+        _, rich = await made(opened.store, "rank")
+        answers = await asyncio.gather(
+            *(
+                http.post("/rank", json=group("5", "five"), headers=key)
+                for key in (poor, rich, rich)
+            )
+        )
+    assert [answer.status_code for answer in answers] == [402, 200, 200]
+    assert judge.calls == 1
+
+
+async def test_a_key_with_a_limit_asks_no_judge_whose_price_is_unknown(tmp_path: Path) -> None:
+    async with (
+        ScriptedJudge().serving() as judge,
+        service(tmp_path, main=llm(judge.url)) as opened,
+        client(opened) as http,
+    ):
+        _, headers = await made(opened.store, "rank", spend_limit=SpendLimit(usd=1.0))
+        refused = await http.post("/rank", json=group("5", "five"), headers=headers)
+    assert refused.status_code == 402
+    assert "judge 'main' no price" in refused.json()["detail"]
+    assert judge.calls == 0
+
+
 # Nowhere
 
 

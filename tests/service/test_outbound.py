@@ -240,6 +240,22 @@ async def test_a_second_call_is_made_only_where_configured_and_the_first_answer_
     assert fast.calls == 4
 
 
+async def test_a_second_call_avoids_where_the_first_hangs_though_that_one_was_elsewhere() -> None:
+    async with (
+        ScriptedJudge([hangs], always=GOOD).serving() as one,
+        ScriptedJudge([fails(500), GOOD], always=GOOD).serving() as two,
+    ):
+        # From `two`, which fails, to `one`, which hangs, and back: `one` has a call out.
+        judge = endpoint_judge("", base_urls=[two.url, one.url], hedge_after_s=0.05, timeout_s=20)
+        judge.endpoints[1].taken += 10  # so that the first call goes to `two`
+        asked = asyncio.create_task(ask(judge))
+        await until(lambda: two.calls == 1)
+        judge.endpoints[1].taken -= 10
+        await asked
+        await judge.aclose()
+    assert (one.calls, two.calls) == (1, 2)
+
+
 async def test_a_hedged_call_that_fails_waits_for_the_other() -> None:
     answers = [scores(by_length, delay_s=0.3), fails(500)]
     async with judging(*answers, hedge_after_s=0.05, attempts=1) as (judge, scripted):
