@@ -18,7 +18,7 @@ _SQLITE_PRAGMAS = (
     "busy_timeout=10000",
     "page_size=16384",
     "journal_mode=WAL",
-    "synchronous=NORMAL",
+    "synchronous=FULL",
 )
 _MAKING_TABLES = 0x706F6469756D  # the advisory lock of those who start on an empty PostgreSQL
 _PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 20_000}  # s, ms; with a PostgreSQL server
