@@ -182,9 +182,10 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
             raise ClientDisconnect
         return task.result()
     finally:
-        task.cancel()
         gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, gone, return_exceptions=True)
 
 
 def _request_id(request: Request) -> str | None:

@@ -202,6 +202,8 @@ class Asking:
 
 async def _all_or_cancel(coroutines: Sequence[Coroutine[Any, Any, bool]]) -> list[bool]:
     """Run all at once; the first failure cancels the rest and is raised as it is."""
+    if len(coroutines) == 1:  # as most often: it needs no task of its own
+        return [await coroutines[0]]
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)

@@ -2,8 +2,8 @@
 
 import time
 from hashlib import sha256
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 import orjson
 import sqlalchemy as sa
@@ -23,11 +23,13 @@ def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -
         [role, [_stored_part(part, blobs) for part in parts]]
         for role, parts in call.prompt.messages
     ]
+    now = time.time()
     row = {
-        "id": uuid4().hex,
+        # Later ones come later, so that rows are added at the end of their index.
+        "id": f"{int(now * 1e6):016x}{token_hex(8)}",
         "key": key,
         "pass_index": pass_index,
-        "created_at": time.time(),
+        "created_at": now,
         "judge": judge,
         "model": call.reply.model.replace("\0", ""),
         "prompt": orjson.dumps(messages),

@@ -51,7 +51,7 @@ def win_probability(estimate: Estimate) -> list[float]:
     known = spread > 0
     surely = 0.5 + np.sign(ahead) / 2
     likely = ndtr(sqrt(estimate.trust) * ahead / np.where(known, spread, 1.0))
-    wins = np.where(known, likely, surely)
+    wins = np.where(known, likely, surely).tolist()
     return [(fsum(row) - 0.5) / (len(means) - 1) for row in wins]  # nobody meets itself
 
 

@@ -37,8 +37,9 @@ class _Strict(BaseModel):
     @classmethod
     def _knows_all_fields(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            unknown = next((name for name in value if name not in cls.model_fields), None)
-            if unknown is not None:
+            known = cls.model_fields.keys()
+            if not value.keys() <= known:
+                unknown = next(name for name in value if name not in known)
                 rule = "no such field: extra fields are not permitted"
                 raise PydanticCustomError("unknown_field", rule, {"loc": (unknown,)})
         return value
@@ -125,7 +126,8 @@ class Trajectory(_Strict):
         for index, message in enumerate(messages):
             if message.role == "tool" and message.tool_call_id not in called:
                 raise ValueError(f"messages.{index} is a tool message that answers no earlier call")
-            called.update(call.id for call in message.tool_calls or ())
+            if message.tool_calls:
+                called.update(call.id for call in message.tool_calls)
         return messages
 
 

@@ -94,14 +94,16 @@ def _flags(text: str) -> list[str]:
 
 def _suspects(texts: Sequence[str]) -> Iterator[str]:
     """Those in which there may be something, as far as one look at all of them tells."""
-    yield from (text for text in texts if not text.isascii())
-    plain = [text for text in texts if text.isascii()]
-    raw = "\n".join(plain).encode()
-    ends = list(accumulate(len(text) + 1 for text in plain))
-    start = 0
+    lines = "\n".join(texts)
+    if not lines.isascii():
+        yield from (text for text in texts if not text.isascii())
+        texts = [text for text in texts if text.isascii()]
+        lines = "\n".join(texts)
+    raw, start = lines.encode(), 0
+    ends = list(accumulate(len(text) + 1 for text in texts))
     while start < len(raw) and (sign := _SIGN.search(raw, start)):
         index = bisect(ends, sign.start())
-        yield plain[index]
+        yield texts[index]
         start = ends[index]
 
 
@@ -120,8 +122,7 @@ def steering_flags(
     """
     known = {} if known is None else known
     found: set[str] = set()
-    texts = [text for message in trajectory.messages[num_shared:] for text in _written(message)]
-    for text in _suspects(texts):
+    for text in _suspects(_written(trajectory.messages[num_shared:])):
         if text not in known:
             known[text] = _flags(text)
         found.update(known[text])
@@ -159,10 +160,13 @@ def _middle_cut(text: str) -> str:
     return text if len(text) <= _MAX_CHARS else f"{text[:half]}\n{text[-half:]}"
 
 
-def _written(message: Message) -> list[str]:
-    texts = [message.text] if message.role in ("assistant", "tool") else []
-    for call in message.tool_calls or ():
-        texts += (call.function.name, str(call.function.arguments))
+def _written(messages: Sequence[Message]) -> list[str]:
+    texts = []
+    for message in messages:
+        if message.role in ("assistant", "tool"):
+            texts.append(message.text)
+        for call in message.tool_calls or ():
+            texts += (call.function.name, str(call.function.arguments))
     return texts
 
 

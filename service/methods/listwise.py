@@ -14,13 +14,15 @@ def plan(situation: Situation) -> Plan:
     the judge's liking is known.
     """
     passes = situation.passes
-    orders = balanced_orders(situation.num_items, passes.max, situation.seed)
     asked = len(situation.verdicts)
     wanted = passes.min
     if passes.min <= asked < passes.max and not settled(estimate_scores(situation), passes):
         known = situation.noise is not None and bool(situation.noise.slots)
         wanted = min(passes.max, asked + (1 if known or asked % 2 else 2))
     missing = [index for index in range(wanted) if index not in situation.verdicts]
+    if not missing:
+        return {}
+    orders = balanced_orders(situation.num_items, passes.max, situation.seed)
     return affordable({index: orders[index] for index in missing}, situation.calls_left)
 
 

@@ -222,7 +222,7 @@ class _Layout:
             ss_items = self.num_passes * fsum(effect**2 for effect in effect_I)
         else:
             ss_items = float(effect_I @ self.laplacian_II @ effect_I)
-        return _Solved(effects, ss_items, fsum(residuals_O**2), residuals_O)
+        return _Solved(effects, ss_items, fsum((residuals_O**2).tolist()), residuals_O)
 
     def line(self, plain: _Solved) -> Array:
         """Knot values of the linear slot effect, mean 0; zeros where it cannot be told."""
