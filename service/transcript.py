@@ -95,9 +95,12 @@ def _blocks(trajectory: Trajectory, cleaner: Cleaner) -> list[str]:
     for message in trajectory.messages:
         if message.role == "tool":
             blocks.append(_result(message, answered, cleaner))
-        else:
-            parts = [cleaner(message.text)] if message.text else []
-            blocks.append(_message(message.role, parts + _calls(message, answered, cleaner)))
+            continue
+        text = message.text
+        parts = [cleaner(text)] if text else []
+        if message.tool_calls:
+            parts += _calls(message, answered, cleaner)
+        blocks.append(_message(message.role, parts))
     blocks.append(_end(trajectory, cleaner))
     return blocks
 
@@ -171,7 +174,7 @@ def _arguments(arguments: str | dict[str, Any]) -> str:
     """`key=value, ...` with JSON values; the raw text where they are no object, or too deep."""
     try:
         parsed = orjson.loads(arguments) if isinstance(arguments, str) else arguments
-        return ", ".join(f"{key}={_json(value)}" for key, value in parsed.items())
+        return ", ".join([f"{key}={_json(value)}" for key, value in parsed.items()])
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, AttributeError):
         return str(arguments)
 

@@ -74,17 +74,19 @@ class _Pairs(list[tuple[str, Any]]):
     """A JSON object with repeated keys kept."""
 
 
+# Not strict: guided decoding lets raw tabs and other control characters into strings.
+_DECODER = json.JSONDecoder(object_pairs_hook=_Pairs, strict=False)
+
+
 def _find_object(text: str, ids: Sequence[str]) -> _Pairs:
     """The last outermost JSON object that names an id; else the last one at all."""
-    # Not strict: guided decoding lets raw tabs and other control characters into strings.
-    decoder = json.JSONDecoder(object_pairs_hook=_Pairs, strict=False)
     found: _Pairs | None = None
     start = text.find("{")
     for _ in range(_MAX_STARTS):
         if start < 0:
             break
         try:
-            value, end = decoder.raw_decode(text, start)
+            value, end = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError):
             end = start + 1
         else:

@@ -226,9 +226,11 @@ class _Layout:
 
     def line(self, plain: _Solved) -> Array:
         """Knot values of the linear slot effect, mean 0; zeros where it cannot be told."""
+        if self.df_error < 3:
+            return np.zeros(KNOTS)
         line_K = np.linspace(-0.5, 0.5, KNOTS)
         seen = float(line_K @ self.slot_xtx_KK @ line_K)
-        if seen < 1e-9 or self.df_error < 3:
+        if seen < 1e-9:
             return np.zeros(KNOTS)
         along = float(line_K @ (self.basis_centred_OK.T @ plain.residuals_O))
         return np.asarray(along / seen * line_K)
