@@ -15,11 +15,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.access import ANYONE, APIKey, Scope, mint
-from service.app import Service
+from service.app import Service, create_app
 from service.caller import Caller, SpendLimit
 from service.deadline import Deadline
 from service.errors import StoreUnavailable, Unauthorized
 from service.keyring import Keyring, add_key, read_keys, revoke_key
+from service.paths import route_of
 from service.schemas import Ranking, RankRequest
 from service.store import SQLStore, open_store
 from tests.fakes import ScriptedJudge, by_length, scores
@@ -418,3 +419,30 @@ async def test_each_answer_of_rank_says_where_its_time_went(tmp_path: Path) -> N
         assert list(times) == ["queue", "judge", "overhead"]
         assert times["queue"] == times["judge"] == 0
     assert ranked["overhead"] > 0
+
+
+async def test_who_is_not_let_in_is_counted_under_the_route_that_was_asked_for(
+    tmp_path: Path, logged: list[MutableMapping[str, Any]]
+) -> None:
+    asked = {"/judges": 401, "/rankings/rk_1": 401, "/nothing/here": 401, "/keys": 403}
+    async with guarded(tmp_path, "read") as (http, opened, _):
+        for path, status in asked.items():
+            headers = {} if status == 403 else {"Authorization": ""}
+            assert (await http.get(path, headers=headers)).status_code == status
+        routes = [line["route"] for line in logged if line["event"] == "request"]
+        assert routes == ["/judges", "/rankings/{ranking_id}", "unrouted", "/keys"]
+        labels = {"route": "/rankings/{ranking_id}", "status": "401"}
+        counted = opened.metrics.registry.get_sample_value("podium_requests_total", labels)
+        assert counted == 1
+
+
+@pytest.mark.parametrize("path", ["/rankings/", "/rankings/a/b", "/rankings", "/rank/", "", "/"])
+def test_a_path_that_is_no_route_of_ours_makes_no_series(path: str) -> None:
+    assert route_of(path) == "unrouted"
+
+
+async def test_every_route_is_counted_under_its_own_path(tmp_path: Path) -> None:
+    async with service(tmp_path) as opened:
+        routes = list(create_app(opened).openapi()["paths"])
+    assert "/rank" in routes
+    assert [route_of(path.replace("{ranking_id}", "rk_1")) for path in routes] == routes
