@@ -14,9 +14,10 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from service.access import ANYONE, APIKey, Scope, mint
+from service.access import ANYONE, APIKey, Scope, mint, moment
 from service.app import Service, create_app
 from service.caller import Caller, SpendLimit
+from service.commands import store_shown
 from service.deadline import Deadline
 from service.errors import StoreUnavailable, Unauthorized
 from service.keyring import Keyring, add_key, read_keys, revoke_key
@@ -89,6 +90,29 @@ async def test_a_key_shows_its_id_and_only_its_hash_is_kept(tmp_path: Path) -> N
     assert secret not in shown.out + listed.out
 
 
+async def test_the_list_is_whole_at_80_columns_and_says_what_no_keys_mean(tmp_path: Path) -> None:
+    async with open_store(str(tmp_path / "podium.db")) as store:
+        empty = await podium("keys", "list", cwd=tmp_path)
+        key, _ = await made(
+            store, "rank", "read", requests_per_minute=600, spend_limit=SpendLimit(usd=20)
+        )
+        await revoke_key(store, key.id)
+    assert empty.out.startswith("no keys: whoever reaches the service on loopback may ask")
+    [row] = [
+        line
+        for line in (await podium("keys", "list", cwd=tmp_path, COLUMNS="80")).out.splitlines()
+        if key.id in line
+    ]
+    assert len(row) <= 80
+    assert row.count(moment(key.created_at)[:10]) == 2
+
+
+async def test_who_makes_a_key_is_told_the_store_and_not_its_password(tmp_path: Path) -> None:
+    finished = await podium("keys", "create", "x", "--store", "own.db", cwd=tmp_path)
+    assert finished.err.endswith("(x) of own.db: keep it, it is shown only now\n")
+    assert store_shown("postgresql://u:secret@h/podium") == "postgresql://u:***@h/podium"
+
+
 async def test_a_revoked_key_keeps_the_moment_and_an_unknown_one_is_an_error(
     tmp_path: Path,
 ) -> None:
@@ -111,8 +135,11 @@ async def test_a_revoked_key_keeps_the_moment_and_an_unknown_one_is_an_error(
         (("x", "--scope", "all"), "scope 'all': is none of rank, read, admin"),
         (("x", "--spend-usd", "5"), "--spend-usd and --per go together"),
         (("x", "--per", "day"), "--spend-usd and --per go together"),
+        (("x", "--spend-usd", "0", "--per", "day"), "--spend-usd 0: must be over 0"),
+        (("x", "--spend-usd", "-1", "--per", "day"), "--spend-usd -1: must be over 0"),
+        (("x", "--spend-usd", "nan", "--per", "day"), "--spend-usd nan: must be over 0"),
     ],
-    ids=["empty", "NUL", "long", "scope", "spend without period", "period without spend"],
+    ids=lambda value: " ".join(value)[:20] if isinstance(value, tuple) else "",
 )
 def test_a_key_that_cannot_be_is_refused_in_one_line(
     options: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
