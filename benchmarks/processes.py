@@ -77,12 +77,6 @@ def plain_handler(judge_url: str) -> Iterator[Running]:
             yield running
 
 
-def service_takes_workers() -> bool:
-    """Whether `podium serve` knows `--workers`."""
-    command = [sys.executable, "-m", "service", "serve", "--help"]
-    return "--workers" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
 @contextmanager
 def _started(command: Sequence[str], folder: Path) -> Iterator[Running]:
     """A server that logs where it listens; its log goes to a file."""

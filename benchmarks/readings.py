@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.cards.measures import agreement
-from service.judge_config import Passes
+from service.limits_config import Passes
 from service.methods import METHODS, Situation
 from service.statistics.bradley_terry import connected_pairs
 from service.verdict import Verdict

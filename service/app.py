@@ -10,7 +10,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from service import __version__
+from service import __version__, paths
 from service.access import count_request
 from service.batch import rank_all
 from service.body import read_json, validated
@@ -60,7 +60,13 @@ class Service:
 
 def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
     """Build the app. Without `api_keys` and keys in the store, whoever reaches it may use it."""
-    app = FastAPI(title="Podium", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Podium",
+        version=__version__,
+        openapi_url=paths.OPENAPI,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.include_router(_probes(service))
     app.include_router(_rankings(service))
     app.include_router(_keys(service))
@@ -82,12 +88,12 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
 def _probes(service: Service) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/livez")
+    @router.get(paths.LIVEZ)
     async def livez() -> dict[str, str]:
         """The process runs."""
         return {"status": "live"}
 
-    @router.get("/readyz", responses=problem_answers(503))
+    @router.get(paths.READYZ, responses=problem_answers(503))
     async def readyz() -> dict[str, str]:
         """Requests may be sent: the store answers, and the server is not about to go."""
         if service.draining:
@@ -95,7 +101,7 @@ def _probes(service: Service) -> APIRouter:
         await service.store.ping()
         return {"status": "ready"}
 
-    @router.get("/metrics", response_class=Response)
+    @router.get(paths.METRICS, response_class=Response)
     async def metrics() -> Response:
         """Prometheus series."""
         return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4")
@@ -108,7 +114,7 @@ def _rankings(service: Service) -> APIRouter:
     refusals = problem_answers(400, 402, 408, 413, 415, 422, 429, 431)
 
     @router.post(
-        "/rank",
+        paths.RANK,
         response_model=Ranking,
         openapi_extra=json_body(RankRequest),
         responses=refusals | problem_answers(502, 503, 504),
@@ -123,7 +129,7 @@ def _rankings(service: Service) -> APIRouter:
         return Response(ranking.model_dump_json(), media_type="application/json")
 
     @router.post(
-        "/rank/batch",
+        paths.RANK_BATCH,
         response_class=StreamingResponse,
         openapi_extra=json_body(BatchRequest),
         responses=refusals | {200: {"content": {"application/x-ndjson": {"schema": _LINE}}}},
@@ -136,7 +142,7 @@ def _rankings(service: Service) -> APIRouter:
         )
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
-    @router.get("/rankings/{ranking_id}", responses=problem_answers(404, 503))
+    @router.get(paths.RANKING, responses=problem_answers(404, 503))
     async def ranking(ranking_id: str) -> Ranking:
         """A past ranking, as its first caller got it: same content, same id, that caller's ids."""
         if len(ranking_id) > 64 or "\0" in ranking_id:
@@ -146,7 +152,7 @@ def _rankings(service: Service) -> APIRouter:
             raise NotFound(f"no ranking {ranking_id!r}: it was never made, or pruned")
         return Ranking.model_validate(found["answer"])
 
-    @router.get("/judges")
+    @router.get(paths.JUDGES)
     async def judges() -> dict[str, Any]:
         """The judges configured, without secrets, and whether each one answers now."""
         return {"judges": await service.ranker.judges.report()}
@@ -157,7 +163,7 @@ def _rankings(service: Service) -> APIRouter:
 def _keys(service: Service) -> APIRouter:
     router = APIRouter(responses=problem_answers(401, 403))
 
-    @router.get("/keys", responses=problem_answers(503))
+    @router.get(paths.KEYS, responses=problem_answers(503))
     async def keys() -> dict[str, Any]:
         """The API keys ever made, without their secrets, and what each has spent."""
         return {"keys": await shown_keys(service.store)}

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from math import inf
 
 from service.errors import BudgetExhausted
-from service.judge_config import BudgetLimits
+from service.limits_config import BudgetLimits
 from service.prompts import Prompt
 from service.trim import estimate_tokens
 

@@ -1,11 +1,10 @@
 """The `podium` command: each subcommand reads its options, does one thing and shows the result."""
 
 import asyncio
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
@@ -14,8 +13,10 @@ from service import __version__, display, logs
 from service.batch import rank_line
 from service.commands import (
     DEFAULT_STORE,
+    APIKeyText,
     AsJSON,
     ConfigPath,
+    LogLevel,
     StoreURL,
     print_json,
     progress,
@@ -25,20 +26,18 @@ from service.commands.calibrate import calibrate_command
 from service.commands.compare import compare_command
 from service.commands.keys import keys_app
 from service.commands.rubric import suggest_command
-from service.connection import MAX_CONNECTIONS
-from service.errors import NotFound, PodiumError
+from service.commands.serve import serve_command
+from service.commands.store import replay_command, store_app
+from service.errors import PodiumError
 from service.groups_file import read_groups
 from service.judges import Judges
 from service.metrics import Metrics
 from service.remote import judges_remotely, rank_remotely
 from service.schemas import BatchLine
-from service.server import Serving, event_loop_factory, open_service, serve
-from service.store import open_store
-from service.workers import serve_by_workers
+from service.server import open_service
 from trainer_client.errors import RankError
 
 GROUPS_IN_FLIGHT = 64
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 app = typer.Typer(
     help="Podium ranks groups of agent trajectories with a judge and returns rewards.",
@@ -46,11 +45,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-store_app = typer.Typer(help="Care for the store.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
 rubric_app = typer.Typer(help="Write rubrics.", no_args_is_help=True)
 app.add_typer(rubric_app, name="rubric")
 app.add_typer(keys_app, name="keys")
+app.command("serve")(serve_command)
+app.command("replay")(replay_command)
 app.command("calibrate")(calibrate_command)
 app.command("compare")(compare_command)
 rubric_app.command("suggest")(suggest_command)
@@ -59,12 +59,6 @@ ServiceURL = Annotated[
     str | None,
     typer.Option("--service", envvar="PODIUM_URL", help="Ask the service at this URL instead."),
 ]
-APIKey = Annotated[
-    str | None,
-    typer.Option("--api-key", envvar="PODIUM_API_KEY", help="Better given by the environment."),
-]
-Level = Literal["debug", "info", "warning", "error"]
-LogLevel = Annotated[Level, typer.Option(envvar="PODIUM_LOG_LEVEL")]
 
 
 def run() -> None:
@@ -84,41 +78,6 @@ def main(version: Annotated[bool, typer.Option("--version")] = False) -> None:
         raise typer.Exit
 
 
-@app.command("serve")
-def serve_command(
-    host: Annotated[str, typer.Option(envvar="PODIUM_HOST")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="PODIUM_PORT", help="0 takes a free one.")] = 8000,
-    config: ConfigPath = None,
-    store: StoreURL = DEFAULT_STORE,
-    api_key: APIKey = None,
-    drain_s: Annotated[
-        float,
-        typer.Option(envvar="PODIUM_DRAIN_S", help="From SIGTERM to the stop; /readyz is 503."),
-    ] = 2.0,
-    workers: Annotated[
-        int, typer.Option(envvar="PODIUM_WORKERS", min=1, help="Processes that share the port.")
-    ] = 1,
-    max_connections: Annotated[
-        int, typer.Option(envvar="PODIUM_MAX_CONNECTIONS", min=1, help="Open, to each process.")
-    ] = MAX_CONNECTIONS,
-    log_level: LogLevel = "info",
-) -> None:
-    """Serve POST /rank. Beyond loopback it wants an API key: PODIUM_API_KEY, or podium keys."""
-    logs.configure(log_level)
-    serving = Serving(
-        host=host,
-        port=port,
-        config=config,
-        store_url=store,
-        api_key=(api_key or "").strip() or None,
-        drain_s=drain_s,
-        max_connections=max_connections,
-        log_level=log_level,
-    )
-    with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-        runner.run(serve(serving) if workers == 1 else serve_by_workers(serving, workers))
-
-
 @app.command("rank")
 def rank_command(
     file: Annotated[Path, typer.Argument(help="A group (JSON) or many (a list, or JSONL); or -.")],
@@ -127,7 +86,7 @@ def rank_command(
     config: ConfigPath = None,
     store: StoreURL = DEFAULT_STORE,
     service: ServiceURL = None,
-    api_key: APIKey = None,
+    api_key: APIKeyText = None,
     as_json: AsJSON = False,
     log_level: LogLevel = "error",
 ) -> None:
@@ -153,7 +112,7 @@ def rank_command(
 def judges_command(
     config: ConfigPath = None,
     service: ServiceURL = None,
-    api_key: APIKey = None,
+    api_key: APIKeyText = None,
     as_json: AsJSON = False,
 ) -> None:
     """Show the judges configured, and whether each one answers. Exit status 1 if one does not."""
@@ -162,46 +121,6 @@ def judges_command(
     _show(judges, display.judges_table(judges), as_json)
     if not all(judge["answers"] for judge in judges):
         raise typer.Exit(1)
-
-
-@app.command("replay")
-def replay_command(
-    ranking_id: Annotated[str, typer.Argument(help="As the ranking's `id` says: rk_...")],
-    store: StoreURL = DEFAULT_STORE,
-    as_json: AsJSON = False,
-) -> None:
-    """Print a past ranking with the exact prompts and replies behind it."""
-    logs.configure("error")
-    ranking, calls = asyncio.run(_replay(store, ranking_id))
-    if as_json:
-        print_json({**ranking, "calls": calls})
-    else:
-        display.print_replay(Console(), ranking, calls)
-
-
-@store_app.command("prune")
-def prune_command(
-    older_than: Annotated[str, typer.Option(help="An age: 90s, 15m, 12h, 30d, 8w.")],
-    store: StoreURL = DEFAULT_STORE,
-    as_json: AsJSON = False,
-) -> None:
-    """Delete rankings and judge calls older than an age; what is needed again is paid again."""
-    logs.configure("error")
-    seconds = parse_age(older_than)
-    deleted = asyncio.run(_prune(store, seconds))
-    _show(deleted, ", ".join(f"{count} {table}" for table, count in deleted.items()), as_json)
-
-
-def parse_age(text: str) -> float:
-    """Seconds of an age such as `30d`.
-
-    Raises:
-        typer.BadParameter: If it is none.
-    """
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhdw])", text.strip())
-    if not match:
-        raise typer.BadParameter(f"{text!r} is no age: write a number and s, m, h, d or w")
-    return float(match[1]) * _UNITS_S[match[2]]
 
 
 def _for_judge(group: Any, judge: str | None) -> Any:
@@ -236,20 +155,6 @@ async def _judges_here(config: Path | None) -> list[dict[str, Any]]:
         return await judges.report()
     finally:
         await judges.aclose()
-
-
-async def _replay(store_url: str, ranking_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    async with open_store(store_url) as store:
-        ranking = await store.ranking(ranking_id)
-        if ranking is None:
-            raise NotFound(f"no ranking {ranking_id!r} in {store_url}: see --store, PODIUM_STORE")
-        calls = [await store.calls(key) for key in ranking["call_keys"]]
-        return ranking, [call for some in calls for call in some]
-
-
-async def _prune(store_url: str, seconds: float) -> dict[str, int]:
-    async with open_store(store_url) as store:
-        return await store.prune(seconds)
 
 
 def _show(data: Any, view: RenderableType, as_json: bool) -> None:

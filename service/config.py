@@ -8,7 +8,8 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.errors import ConfigError
-from service.judge_config import ChecksJudge, JuryJudge, LLMJudge, Settings
+from service.judge_config import ChecksJudge, JuryJudge, LLMJudge
+from service.limits_config import Settings
 
 
 def _kind(value: Any) -> str:

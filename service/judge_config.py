@@ -1,11 +1,9 @@
-"""What can be said of a judge in the judges file: kinds of judges, methods, defences, budgets."""
+"""What can be said of a judge in the judges file: kinds of judges, methods, defences."""
 
 import os
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     FiniteFloat,
     HttpUrl,
@@ -13,10 +11,12 @@ from pydantic import (
     model_validator,
 )
 
+from service.addresses import is_link_local
 from service.caller import SpendLimit
 from service.checks import AnyCheck
 from service.gates import NotEmpty, NotOpenerOnly
-from service.resolver import is_link_local
+from service.limits_config import Bounds, Passes, Price, Settings
+from service.limits_config import BudgetLimits as BudgetLimits
 
 RewardKind = Literal["win_probability", "rank", "score"]
 MethodName = Literal["listwise", "subsets", "pairwise", "pointwise", "auto"]
@@ -26,70 +26,6 @@ Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 DEFAULT_PASSES = {"listwise": 4, "subsets": 4, "pairwise": 1, "pointwise": 2}
 
 
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Price(Settings):
-    """US dollars per million tokens."""
-
-    prompt: Annotated[FiniteFloat, Field(ge=0)] = 0.0
-    cached: Annotated[FiniteFloat, Field(ge=0)] | None = None
-    completion: Annotated[FiniteFloat, Field(ge=0)] = 0.0
-
-    def cost_usd(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
-        """What a call cost, in US dollars; `cached_tokens` are a part of `prompt_tokens`."""
-        cached = self.prompt if self.cached is None else self.cached
-        fresh = prompt_tokens - cached_tokens
-        spent = fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion
-        return spent / 1e6
-
-
-class Passes(Settings):
-    """How often a judge is shown each trajectory: at least `min` times, then until the rewards are
-    settled or the group evidently has no signal, at most `max` times."""
-
-    min: Annotated[int, Field(ge=1, le=64)]
-    max: Annotated[int, Field(ge=1, le=64)]
-    until_stderr: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = Field(
-        default=None,
-        description="settled once no score's stderr is larger; by default, once another pass is "
-        "not expected to put 1.35% of the pairs right",
-    )
-
-    @model_validator(mode="after")
-    def _min_is_no_more_than_max(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is more than max {self.max}")
-        return self
-
-
-class Bounds(Settings):
-    """Between which the number of calls in flight at an endpoint adapts."""
-
-    min: Annotated[int, Field(ge=1)]
-    max: Annotated[int, Field(ge=1)]
-
-    @model_validator(mode="after")
-    def _min_is_no_more_than_max(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is more than max {self.max}")
-        return self
-
-
-class BudgetLimits(Settings):
-    """What one group may spend. A call that might pass a limit is not made."""
-
-    calls: Annotated[int, Field(ge=1)] | None = None
-    tokens: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="prompt and completion; a call's worst case is reserved first"
-    )
-
-    def __str__(self) -> str:
-        limits = [f"{count} {name}" for name, count in self if count is not None]
-        return f"a budget of {' and '.join(limits)}"
-
-
 class _Rewarding(Settings):
     """What every kind of judge has: how scores become rewards, and who is asked instead."""
 
@@ -97,7 +33,7 @@ class _Rewarding(Settings):
     verified_weight: Share = Field(
         default=0.0, description="share of `verified_reward` in the reward; needs one everywhere"
     )
-    fallback: list[str] = []
+    fallback: list[str] = Field(default_factory=list)
 
 
 class ChecksJudge(_Rewarding):
@@ -169,7 +105,7 @@ class LLMJudge(_Rewarding):
     temperature: Annotated[FiniteFloat, Field(ge=0, le=2)] | None = None
     seed: int | None = None
     reasoning_effort: str | None = None
-    extra_body: dict[str, Any] = {}
+    extra_body: dict[str, Any] = Field(default_factory=dict)
     max_tokens: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="cap on a reply; by default 160 per trajectory + 4,096 to think"
     )

@@ -16,6 +16,7 @@ from service.caller import Caller, Timing
 from service.errors import Forbidden, InternalError, PodiumError, Unauthorized
 from service.keyring import Keyring
 from service.metrics import Metrics
+from service.paths import RANK, route_of
 from service.room import Room
 from service.tracing import Tracing
 
@@ -86,7 +87,7 @@ class RequestContext:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                if scope["path"] == "/rank":
+                if scope["path"] == RANK:
                     headers["Server-Timing"] = server_timing(caller.timing)
                 if self._draining():
                     headers["Connection"] = "close"
@@ -107,8 +108,8 @@ class RequestContext:
                 self._done(scope, status or 499, perf_counter() - started)
 
     def _done(self, scope: Scope, status: int, seconds: float) -> None:
-        """499 stands for a caller who left before an answer."""
-        route = getattr(scope.get("route"), "path", "unrouted")
+        """499 stands for a caller who left before an answer; who was not let in was not routed."""
+        route = getattr(scope.get("route"), "path", None) or route_of(scope["path"])
         self._metrics.request(route, status, seconds)
         if route not in OPEN_PATHS:
             log.info(

@@ -26,11 +26,12 @@ from starlette.datastructures import Headers
 from service import __version__
 from service.endpoint import Reply
 from service.errors import cause
+from service.paths import RANK, RANK_BATCH
 from service.schemas import Ranking, RankRequest
 from service.tracing import Span, Tracing
 
 FLUSH_S = 5.0
-_TRACED_PATHS = ("/rank", "/rank/batch")
+_TRACED_PATHS = (RANK, RANK_BATCH)
 _MAX_NAME_CHARS = 128  # of what an endpoint says of itself
 # By host; whoever else speaks OpenAI's protocol goes by its name, as the conventions want it.
 _PROVIDERS = {

@@ -205,9 +205,8 @@ def random_ids(count: int) -> list[str]:
     ids: dict[str, None] = {}
     base = len(_ID_ALPHABET)
     while len(ids) < count:
-        number = secrets.randbelow(
-            base**_ID_CHARS
-        )  # one call to the system an id, not one a letter
+        # One call to the system an id, not one a letter.
+        number = secrets.randbelow(base**_ID_CHARS)
         letters = (_ID_ALPHABET[number // base**place % base] for place in range(_ID_CHARS))
         ids["".join(letters)] = None
     return list(ids)

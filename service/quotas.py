@@ -1,6 +1,6 @@
 """The arithmetic of quotas, over one row each: windows of requests, buckets of tokens, money.
 
-Every function takes a row as it is and gives the row as it will be; `service.ledger` keeps them.
+Every function takes a row as it is and gives the row as it will be; `service.accounts` keeps them.
 Moments are seconds since the epoch, money is whole micro-dollars.
 """
 

@@ -1,13 +1,17 @@
 """Names of judges' hosts -> addresses, but none that is link-local: the metadata services of clouds
 live there, and hand out credentials to whoever asks from inside."""
 
-from ipaddress import IPv6Address, ip_address
 from socket import AF_INET, AddressFamily
 
 import httpx2
 from aiohttp import ClientSession, DefaultResolver, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
+
+# Private to the openai client, which offers no other way to give its transport a resolver: an
+# upgrade may move it, and tests/service/test_resolver.py says so then.
 from openai._vendor.httpx_aiohttp import AiohttpTransport
+
+from service.addresses import is_link_local
 
 
 def guarded_transport(max_connections: int, keepalive_s: float) -> httpx2.AsyncBaseTransport:
@@ -24,17 +28,6 @@ def guarded_transport(max_connections: int, keepalive_s: float) -> httpx2.AsyncB
 
     transport = AiohttpTransport(client=session, trust_env=False)
     return transport
-
-
-def is_link_local(host: str) -> bool:
-    """Whether it is a literal address that is link-local, as itself or mapped into IPv6."""
-    try:
-        address = ip_address(host.strip("[]").partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address.is_link_local
 
 
 class NoLinkLocal(AbstractResolver):

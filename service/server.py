@@ -168,8 +168,9 @@ def listen(serving: Serving) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
+        why = str(error).rstrip(".")
         raise ConfigError(
-            f"cannot listen on {host}:{port}: {error}: choose another --port"
+            f"cannot listen on {host}:{port}: {why}: choose another --port"
         ) from error
     # Connections inherit it. Without it an answer in two parts waits 40 ms for an acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -13,6 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import config, judge_config
+from service.access import scope_of
 from service.cli import app
 from service.database import open_engine
 from service.schemas import DEFAULT_DEADLINE_S
@@ -24,7 +25,8 @@ from trainer_client.tasks import open_task
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "docker/service.Dockerfile").read_text()
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "docker/grafana-dashboard.json").read_text())
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
+COMPOSE_TEXT = (ROOT / "docker/compose.yaml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 
 
 def serve_options() -> dict[str, Any]:
@@ -240,7 +242,7 @@ def test_the_dashboard_is_one_that_grafana_imports() -> None:
         assert variable in variables or variable == "__rate_interval"
 
 
-def test_prometheus_scrapes_the_service_with_its_key_and_grafana_finds_both() -> None:
+def test_prometheus_scrapes_the_service_with_a_key_that_only_reads_and_grafana_finds_both() -> None:
     services = COMPOSE["services"]
     prometheus, grafana = services["prometheus"], services["grafana"]
     assert prometheus["profiles"] == grafana["profiles"] == ["observe"]
@@ -248,7 +250,12 @@ def test_prometheus_scrapes_the_service_with_its_key_and_grafana_finds_both() ->
     assert job["static_configs"] == [{"targets": [f"service:{serve_options()['PODIUM_PORT']}"]}]
     [secret] = prometheus["secrets"]
     assert job["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
-    assert COMPOSE["secrets"][secret]["environment"] in services["service"]["environment"]
+    variable = COMPOSE["secrets"][secret]["environment"]
+    assert variable == "PODIUM_METRICS_KEY"
+    assert variable not in services["service"]["environment"]  # those have all scopes
+    made = re.search(r"exec service podium (keys create .*)$", COMPOSE_TEXT, re.MULTILINE)
+    assert made
+    assert made[1].split() == ["keys", "create", "metrics", "--scope", scope_of("/metrics")]
     mounts = dict(each.split(":")[:2] for each in prometheus["volumes"] + grafana["volumes"])
     files = {source: target for source, target in mounts.items() if source.startswith(".")}
     assert [source for source in files if not (ROOT / "docker" / source).is_file()] == []

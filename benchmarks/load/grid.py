@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.load.measuring import plain, podium, ruler
 from benchmarks.load.row import Cell, Row
-from benchmarks.processes import Running, judge_server, service_takes_workers
+from benchmarks.processes import Running, judge_server
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,15 @@ class Grid:
 
     def run(self) -> Iterator[Row | str]:
         """Rows as they are measured, and lines that say what was left out."""
-        counts = list(self.workers)
-        if max(counts) > 1 and not service_takes_workers():
-            yield "left out: more than one process (`podium serve` has no --workers)"
-            counts = [count for count in counts if count == 1]
         if self.peers and self.ruler_python is None:
             yield "left out: RULER (name an environment that has it by --ruler-python)"
         for delay_s in self.delays_s:
             with judge_server(delay_s) as judge:
                 for in_flight in self.in_flight:
-                    yield from self._row(self.cell(in_flight, delay_s), judge, counts)
+                    yield from self._row(self.cell(in_flight, delay_s), judge)
 
-    def _row(self, cell: Cell, judge: Running, counts: Sequence[int]) -> Iterator[Row]:
-        for workers in counts:
+    def _row(self, cell: Cell, judge: Running) -> Iterator[Row]:
+        for workers in self.workers:
             yield podium(cell, judge, workers=workers)
         if (cell.in_flight, cell.delay_s) in self.peers:
             yield plain(cell, judge)

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.ranking.report import Report, Row
 from service.cards.intervals import Array
-from service.judge_config import Passes
+from service.limits_config import Passes
 from service.methods import METHODS, Plan, Situation
 from service.rewards import rewards
 from service.statistics.jury import Juror, combine

@@ -6,9 +6,10 @@ A command reads its options, does one thing and shows the result. What several n
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
+import sqlalchemy as sa
 import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
@@ -30,6 +31,14 @@ StoreURL = Annotated[
         "--store", envvar="PODIUM_STORE", help="A file's path, sqlite:///FILE or postgresql://..."
     ),
 ]
+APIKeyText = Annotated[
+    str | None,
+    typer.Option("--api-key", envvar="PODIUM_API_KEY", help="Better given by the environment."),
+]
+Level = Literal["debug", "info", "warning", "error"]
+LogLevel = Annotated[
+    Level, typer.Option(envvar="PODIUM_LOG_LEVEL", help="Of the lines of JSON on stderr.")
+]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="Groups in flight.")]
 DeadlineS = Annotated[
@@ -41,6 +50,35 @@ def require_deadline(deadline_s: float) -> None:
     """Raises ConfigError for a deadline that no group may have."""
     if not 0 < deadline_s <= MAX_DEADLINE_S:
         raise ConfigError(f"--deadline-s {deadline_s:g}: a deadline is over 0, at most 3600 s")
+
+
+def require_store(url: str) -> None:
+    """Raises ConfigError for a SQLite file that is not there: who only looks makes none."""
+    file = _sqlite_file(url)
+    if file and not file.exists():
+        raise ConfigError(f"the store {file} does not exist: see --store, PODIUM_STORE")
+
+
+def store_shown(url: str) -> str:
+    """The store's URL as it was given, but for a password."""
+    parsed = _parsed(url)
+    return parsed.render_as_string(hide_password=True) if parsed else url
+
+
+def _sqlite_file(url: str) -> Path | None:
+    parsed = _parsed(url if "://" in url else f"sqlite:///{url}")
+    if parsed is None or parsed.get_backend_name() != "sqlite":
+        return None
+    name = parsed.database or ":memory:"
+    return None if name == ":memory:" or name.startswith("file:") else Path(name)
+
+
+def _parsed(url: str) -> sa.URL | None:
+    """None for a path, and for what is no URL: opening it says so."""
+    try:
+        return sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return None
 
 
 def print_json(data: Any) -> None:

@@ -1,6 +1,7 @@
 """`podium keys`: make, list and revoke API keys, in the store that the services share."""
 
 import asyncio
+from math import inf
 from typing import Annotated, Any
 
 import typer
@@ -10,10 +11,13 @@ from rich.table import Table
 from service import logs
 from service.access import APIKey, key_shown, mint
 from service.caller import Period, SpendLimit
-from service.commands import DEFAULT_STORE, AsJSON, StoreURL, print_json
+from service.commands import DEFAULT_STORE, AsJSON, StoreURL, print_json, require_store, store_shown
 from service.errors import ConfigError
 from service.keyring import add_key, revoke_key, shown_keys
 from service.store import open_store
+
+_WHOLE = ("id", "created", "revoked")  # however narrow the terminal is
+_NO_KEYS = "no keys: whoever reaches the service on loopback may ask; make one with podium keys create NAME"
 
 keys_app = typer.Typer(help="API keys of the services on a store.", no_args_is_help=True)
 
@@ -25,14 +29,14 @@ def create_command(
         list[str] | None,
         typer.Option(
             help="rank: /rank, /rank/batch; read: the rest; admin: both, and /keys. "
-            "Several; rank and read by default."
+            "Repeat for several; rank and read by default."
         ),
     ] = None,
     requests_per_minute: Annotated[
         int | None, typer.Option(min=1, help="Groups it may send; no limit by default.")
     ] = None,
     spend_usd: Annotated[
-        float | None, typer.Option(min=0, help="What its rankings may cost; no limit by default.")
+        float | None, typer.Option(help="What its rankings may cost; no limit by default.")
     ] = None,
     per: Annotated[Period | None, typer.Option(help="Of --spend-usd; in UTC.")] = None,
     store: StoreURL = DEFAULT_STORE,
@@ -48,16 +52,20 @@ def create_command(
         print_json({**key_shown(key), "key": text})
     else:
         typer.echo(text)
-        typer.echo(f"key {key.id} ({key.name}): keep it, it is shown only now", err=True)
+        where = store_shown(store)
+        typer.echo(f"key {key.id} ({key.name}) of {where}: keep it, it is shown only now", err=True)
 
 
 @keys_app.command("list")
 def list_command(store: StoreURL = DEFAULT_STORE, as_json: AsJSON = False) -> None:
     """Show all keys ever made, without their secrets, and what each has spent."""
     logs.configure("error")
+    require_store(store)
     keys = asyncio.run(_list(store))
     if as_json:
         print_json(keys)
+    elif not keys:
+        typer.echo(_NO_KEYS)
     else:
         Console().print(_table(keys))
 
@@ -69,6 +77,7 @@ def revoke_command(
 ) -> None:
     """Let a key open nothing any more; services notice in 2 s."""
     logs.configure("error")
+    require_store(store)
     key = asyncio.run(_revoke(store, key_id))
     typer.echo(f"key {key.id} ({key.name}) is revoked", err=True)
 
@@ -76,19 +85,29 @@ def revoke_command(
 def _spend_limit(usd: float | None, per: Period | None) -> SpendLimit | None:
     if (usd is None) != (per is None):
         raise ConfigError("--spend-usd and --per go together, as in --spend-usd 20 --per day")
+    if usd is not None and not 0 < usd < inf:
+        raise ConfigError(
+            f"--spend-usd {usd:g}: must be over 0 US dollars; leave it out for no limit"
+        )
     return SpendLimit(usd=usd, per=per) if usd is not None and per is not None else None
 
 
 def _table(keys: list[dict[str, Any]]) -> Table:
     """Of keys as `shown_keys` gives them."""
-    table = Table("id", "name", "scopes", "a minute", "spent", "created", "revoked")
+    table = Table()
+    for name in ("id", "name", "scopes", "a minute", "spent", "created", "revoked"):
+        table.add_column(name, no_wrap=name in _WHOLE)
     for key in keys:
         table.add_row(
             key["id"], key["name"], ", ".join(key["scopes"]),
             str(key["requests_per_minute"] or ""), _spent(key),
-            key["created_at"], key["revoked_at"] or "",
+            _day(key["created_at"]), _day(key["revoked_at"] or ""),
         )  # fmt: skip
     return table
+
+
+def _day(moment: str) -> str:
+    return moment.partition("T")[0]
 
 
 def _spent(key: dict[str, Any]) -> str:

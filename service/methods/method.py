@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from service.aggregate import Estimate
-from service.judge_config import Passes
+from service.limits_config import Passes
 from service.statistics.least_squares import Pass
 from service.statistics.noise import JudgeNoise
 from service.statistics.signal import SIGNAL_LEVEL

@@ -11,7 +11,6 @@ import pytest
 
 from benchmarks.load.rounds import ClosedLoop, Outcome, Schedule
 from benchmarks.load.trend import trend
-from benchmarks.processes import service_takes_workers
 
 BENCHMARK = [sys.executable, "-m", "benchmarks.load"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -120,9 +119,7 @@ def test_the_quick_run_measures_the_service_and_a_peer_without_a_failure(tmp_pat
     file = tmp_path / "load.json"
     subprocess.run([*BENCHMARK, "--quick", "--json", str(file)], check=True, env=ENVIRONMENT)
     rows = json.loads(file.read_bytes())["rows"]
-    expected = {"podium", "plain FastAPI"}
-    expected |= {"podium, 2 workers"} if service_takes_workers() else set()
-    assert {row["what"] for row in rows} == expected
+    assert {row["what"] for row in rows} == {"podium", "podium, 2 workers", "plain FastAPI"}
     for row in rows:
         assert row["failures"] == {}
         assert 0 < row["ideal_share"] <= 1.01

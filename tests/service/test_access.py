@@ -14,12 +14,14 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from service.access import ANYONE, APIKey, Scope, mint
-from service.app import Service
+from service.access import ANYONE, APIKey, Scope, mint, moment
+from service.app import Service, create_app
 from service.caller import Caller, SpendLimit
+from service.commands import store_shown
 from service.deadline import Deadline
 from service.errors import StoreUnavailable, Unauthorized
 from service.keyring import Keyring, add_key, read_keys, revoke_key
+from service.paths import route_of
 from service.schemas import Ranking, RankRequest
 from service.store import SQLStore, open_store
 from tests.fakes import ScriptedJudge, by_length, scores
@@ -88,6 +90,29 @@ async def test_a_key_shows_its_id_and_only_its_hash_is_kept(tmp_path: Path) -> N
     assert secret not in shown.out + listed.out
 
 
+async def test_the_list_is_whole_at_80_columns_and_says_what_no_keys_mean(tmp_path: Path) -> None:
+    async with open_store(str(tmp_path / "podium.db")) as store:
+        empty = await podium("keys", "list", cwd=tmp_path)
+        key, _ = await made(
+            store, "rank", "read", requests_per_minute=600, spend_limit=SpendLimit(usd=20)
+        )
+        await revoke_key(store, key.id)
+    assert empty.out.startswith("no keys: whoever reaches the service on loopback may ask")
+    [row] = [
+        line
+        for line in (await podium("keys", "list", cwd=tmp_path, COLUMNS="80")).out.splitlines()
+        if key.id in line
+    ]
+    assert len(row) <= 80
+    assert row.count(moment(key.created_at)[:10]) == 2
+
+
+async def test_who_makes_a_key_is_told_the_store_and_not_its_password(tmp_path: Path) -> None:
+    finished = await podium("keys", "create", "x", "--store", "own.db", cwd=tmp_path)
+    assert finished.err.endswith("(x) of own.db: keep it, it is shown only now\n")
+    assert store_shown("postgresql://u:secret@h/podium") == "postgresql://u:***@h/podium"
+
+
 async def test_a_revoked_key_keeps_the_moment_and_an_unknown_one_is_an_error(
     tmp_path: Path,
 ) -> None:
@@ -110,8 +135,11 @@ async def test_a_revoked_key_keeps_the_moment_and_an_unknown_one_is_an_error(
         (("x", "--scope", "all"), "scope 'all': is none of rank, read, admin"),
         (("x", "--spend-usd", "5"), "--spend-usd and --per go together"),
         (("x", "--per", "day"), "--spend-usd and --per go together"),
+        (("x", "--spend-usd", "0", "--per", "day"), "--spend-usd 0: must be over 0"),
+        (("x", "--spend-usd", "-1", "--per", "day"), "--spend-usd -1: must be over 0"),
+        (("x", "--spend-usd", "nan", "--per", "day"), "--spend-usd nan: must be over 0"),
     ],
-    ids=["empty", "NUL", "long", "scope", "spend without period", "period without spend"],
+    ids=lambda value: " ".join(value)[:20] if isinstance(value, tuple) else "",
 )
 def test_a_key_that_cannot_be_is_refused_in_one_line(
     options: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -450,3 +478,30 @@ async def test_each_answer_of_rank_says_where_its_time_went(tmp_path: Path) -> N
         assert list(times) == ["queue", "judge", "overhead"]
         assert times["queue"] == times["judge"] == 0
     assert ranked["overhead"] > 0
+
+
+async def test_who_is_not_let_in_is_counted_under_the_route_that_was_asked_for(
+    tmp_path: Path, logged: list[MutableMapping[str, Any]]
+) -> None:
+    asked = {"/judges": 401, "/rankings/rk_1": 401, "/nothing/here": 401, "/keys": 403}
+    async with guarded(tmp_path, "read") as (http, opened, _):
+        for path, status in asked.items():
+            headers = {} if status == 403 else {"Authorization": ""}
+            assert (await http.get(path, headers=headers)).status_code == status
+        routes = [line["route"] for line in logged if line["event"] == "request"]
+        assert routes == ["/judges", "/rankings/{ranking_id}", "unrouted", "/keys"]
+        labels = {"route": "/rankings/{ranking_id}", "status": "401"}
+        counted = opened.metrics.registry.get_sample_value("podium_requests_total", labels)
+        assert counted == 1
+
+
+@pytest.mark.parametrize("path", ["/rankings/", "/rankings/a/b", "/rankings", "/rank/", "", "/"])
+def test_a_path_that_is_no_route_of_ours_makes_no_series(path: str) -> None:
+    assert route_of(path) == "unrouted"
+
+
+async def test_every_route_is_counted_under_its_own_path(tmp_path: Path) -> None:
+    async with service(tmp_path) as opened:
+        routes = list(create_app(opened).openapi()["paths"])
+    assert "/rank" in routes
+    assert [route_of(path.replace("{ranking_id}", "rk_1")) for path in routes] == routes

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.budget import Budget
 from service.errors import BudgetExhausted, PodiumError
-from service.judge_config import BudgetLimits
+from service.limits_config import BudgetLimits
 from service.prompts import Prompt
 from tests.fakes import (
     Answer,

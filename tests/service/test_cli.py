@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from service import __version__
-from service.cli import parse_age
+from service.commands.store import parse_age
 from tests.fakes import Answer, Asked, ScriptedJudge, by_length, scores
 from tests.service.helpers import group, judges_file, llm
 from tests.service.process import Finished, podium, running
@@ -226,7 +226,10 @@ async def test_a_service_that_is_not_there_is_a_failure_of_the_groups(tmp_path: 
         (["rank", "group.json", "--deadline-s", "nan"], ["deadline"]),
         (["judges", "--service", "nowhere"], ["nowhere"]),
         (["judges", "--service", "http://127.0.0.1:1"], ["127.0.0.1:1"]),
-        (["replay", "rk_0"], ["no ranking 'rk_0' in podium.db"]),
+        (["replay", "rk_0"], ["the store podium.db does not exist", "--store"]),
+        (["keys", "list", "--store", "sqlite:///no.db"], ["the store no.db does not exist"]),
+        (["keys", "revoke", "x", "--store", "no.db"], ["the store no.db does not exist"]),
+        (["serve", "--port", "65536"], ["port must be 0-65535: choose another --port"]),
         (["store", "prune", "--older-than", "1d", "--store", "group.json"], ["not a database"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -239,6 +242,8 @@ async def test_a_known_error_is_one_line_and_exit_status_1(
     finished = await podium(*arguments, cwd=tmp_path)
     assert_one_line(finished, *words)
     assert "secret" not in finished.err
+    if "does not exist" in words[0]:
+        assert not list(tmp_path.glob("*.db*"))
 
 
 async def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
@@ -332,7 +337,7 @@ async def test_prune_deletes_what_is_older_and_the_texts_only_that_showed(tmp_pa
     assert kept.code == 0
     assert "newer newer" in kept.out
     lost = await podium("replay", parsed(first)[0]["ranking"]["id"], cwd=tmp_path)
-    assert_one_line(lost, "no ranking")
+    assert_one_line(lost, "no ranking", "in podium.db: see --store")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 
 from service.config import DEFAULT, Config, load, parse
 from service.errors import ConfigError
-from service.judge_config import ChecksJudge, LLMJudge, Price
+from service.judge_config import ChecksJudge, LLMJudge
+from service.limits_config import Price
 
 FULL = """\
 # Judges of the lab.

@@ -13,7 +13,7 @@ from scipy.special import expit
 from service.defences.canary import planted_body
 from service.defences.escape import DATAMARK
 from service.errors import JudgeRejected, VerdictVoid, VerifiedRewardRequired
-from service.judge_config import Passes
+from service.limits_config import Passes
 from service.methods import METHODS, Situation
 from service.rewards import mixed, win_probability
 from service.schemas import Ranking, RankRequest

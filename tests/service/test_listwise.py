@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.judge_config import Passes
+from service.limits_config import Passes
 from service.methods import METHODS, Situation
 from service.methods.listwise import LISTWISE, tie_classes
 from service.methods.method import settled

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 
 from service.errors import PodiumError
-from service.judge_config import Passes
+from service.limits_config import Passes
 from service.methods import Situation
 from service.methods.designs import links_all
 from service.methods.pairwise import PAIRWISE

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.judge_config import Passes
+from service.limits_config import Passes
 from service.methods import Situation
 from service.methods.pointwise import POINTWISE
 from service.rewards import rewards

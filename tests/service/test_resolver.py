@@ -1,7 +1,11 @@
 """No judge is asked at a link-local address, however it is spelled or looked up."""
 
+import subprocess
+import sys
+from importlib import import_module
 from socket import AF_INET, AddressFamily
 
+import openai
 import pytest
 from aiohttp import ClientSession, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -9,7 +13,7 @@ from aiohttp.client_exceptions import ClientConnectorError
 from pydantic import ValidationError
 
 from service.judge_config import LLMJudge
-from service.resolver import NoLinkLocal
+from service.resolver import NoLinkLocal, guarded_transport
 
 pytestmark = pytest.mark.anyio
 
@@ -61,3 +65,21 @@ async def test_a_name_that_leads_to_a_link_local_address_is_not_connected_to(add
 async def test_other_names_are_looked_up_as_ever() -> None:
     [found] = await NoLinkLocal(Hosts("10.0.0.1")).resolve("judge.example", 80)
     assert found["host"] == "10.0.0.1"
+
+
+async def test_the_openai_client_still_has_the_private_transport_that_we_give_a_resolver() -> None:
+    module = import_module("openai._vendor.httpx_aiohttp")
+    transport = guarded_transport(max_connections=1, keepalive_s=1.0)
+    assert type(transport) is module.AiohttpTransport
+    assert type(openai.DefaultAioHttpClient()._transport) is type(transport)
+    await transport.aclose()
+
+
+def test_a_judges_file_is_read_without_a_client_for_judges() -> None:
+    code = (
+        "import sys, service.config; "
+        "print(sorted({'openai', 'aiohttp', 'httpx2'} & sys.modules.keys()))"
+    )
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert finished.stdout == "[]\n"

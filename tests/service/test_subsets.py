@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from service.judge_config import Passes
+from service.limits_config import Passes
 from service.methods import Situation
 from service.methods.designs import dealt_hands, hands_to_connect, links_all
 from service.methods.subsets import SUBSETS
