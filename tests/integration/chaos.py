@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +20,7 @@ from tests.service.helpers import group
 from tests.service.process import Podium
 
 PASSES = 2
-COMMIT_S = 0.5  # a verdict that came so shortly before a kill may not have been committed
+COMMIT_S = 0.1  # a verdict that came so shortly before a kill may not have been committed
 GROUPS_PER_S = 12.0
 
 
@@ -91,7 +92,8 @@ class Bill:
         """Of the calls that were made again though answered: how long before the next kill."""
         again = [each for calls in self.repeated for each in calls[:-1]]
         ages = [
-            min(kill - one.answered_at for kill in kills if kill > one.asked_at) for one in again
+            min((kill - one.answered_at for kill in kills if kill > one.asked_at), default=inf)
+            for one in again
         ]
         return [age for age in ages if age > 0]
 
