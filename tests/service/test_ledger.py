@@ -141,20 +141,23 @@ async def test_what_the_store_does_not_take_is_settled_once_it_does(tmp_path: Pa
         assert (await store.ledger.spent([key], at=NOON))[key] == Spent(0.1, 0.0)
 
 
-async def test_a_caller_who_leaves_keeps_no_reservation_and_no_tokens(url: str) -> None:
-    key = Hold("key:a", 1.0, "total")
+async def test_a_caller_who_leaves_at_any_moment_keeps_no_reservation_and_no_tokens(
+    url: str,
+) -> None:
     async with open_store(url) as store:
-        leaving = [
-            asyncio.create_task(store.ledger.reserve([key], 0.5, at=NOON)),
-            asyncio.create_task(store.ledger.take("e", 60, 10)),
-        ]
-        await asyncio.sleep(0)
-        for task in leaving:
-            task.cancel()
-        await asyncio.gather(*leaving, return_exceptions=True)
+        for turns in range(4):  # of the event loop: not begun, queued, asked of the database
+            bucket, key = f"e{turns}", Hold(f"key:{turns}", 1.0, "total")
+            leaving = [
+                asyncio.create_task(store.ledger.reserve([key], 0.5, at=NOON)),
+                asyncio.create_task(store.ledger.take(bucket, 60, 10)),
+            ]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert all(task.cancel() for task in leaving)
+            await asyncio.gather(*leaving, return_exceptions=True)
 
-        async def given_back() -> bool:
-            return await store.ledger.take("e", 60, 5) == 0.0
+            async def given_back(bucket: str = bucket) -> bool:
+                return await store.ledger.take(bucket, 60, 5) == 0.0
 
-        await until(given_back)
-        assert await store.ledger.reserve([key], 1.0, at=time.time()) is None
+            await until(given_back)
+            assert await store.ledger.reserve([key], 1.0, at=time.time()) is None
