@@ -107,7 +107,8 @@ def _key(row: sa.Row[Any]) -> APIKey:
 
 class Keyring:
     """Tells whose key it is, from a copy of the store's keys that is never older than `MAX_AGE_S`
-    while the store answers, and serves for `STALE_AGE_S` while it does not. `environment` are keys without an id and without limits.
+    while the store answers, and serves for `STALE_AGE_S` while it does not. `environment` are keys
+    without an id and without limits.
 
     A store without any key, and no key in the environment, leave the service open to everybody.
     """
