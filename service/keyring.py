@@ -44,8 +44,7 @@ async def add_key(store: SQLStore, key: APIKey) -> None:
 async def read_keys(store: SQLStore) -> list[APIKey]:
     """All keys ever made, oldest first. Raises StoreUnavailable."""
     query = sa.select(API_KEYS).order_by(API_KEYS.c.created_at, API_KEYS.c.id)
-    rows = await store.transaction(lambda connection: connection.execute(query).all())
-    return [_key(row) for row in rows]
+    return [_key(row) for row in await store.read(query)]
 
 
 async def shown_keys(store: SQLStore) -> list[dict[str, Any]]:
