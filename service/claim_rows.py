@@ -13,7 +13,10 @@ class ClaimRows:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._owner = process_name()
-        self._is_known = False
+        self._has_looked = False  # for neighbours that have ended
+        # By the database's clock, as all moments: our last beat, and until when none are buried.
+        self._beaten_at = float("-inf")
+        self._spares_until = float("-inf")
         sql, clock = database.sql, database.clock
         keys = "key IN (SELECT value FROM {values})"
         self._take = sql(
@@ -24,9 +27,9 @@ class ClaimRows:
         self._release = sql(f"DELETE FROM claims WHERE owner = {{value}} AND {keys}")
         self._see = sql(
             f"INSERT INTO owners (id, seen_at) VALUES ({{value}}, {clock}) "
-            "ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at"
+            "ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at RETURNING seen_at"
         )
-        self._bury = sql(f"DELETE FROM owners WHERE seen_at < {clock} - {{value}}")
+        self._bury = sql("DELETE FROM owners WHERE seen_at < {value}")
         self._owners = "SELECT id FROM owners"
         self._bury_these = sql("DELETE FROM owners WHERE id IN (SELECT value FROM {values})")
         self._sweep = "DELETE FROM claims WHERE owner NOT IN (SELECT id FROM owners)"
@@ -42,11 +45,14 @@ class ClaimRows:
         taken: set[str] = set()
         if wanted:
             with self._database.writing_cursor() as cursor:
-                self._be_known(cursor)
+                self._see_us(cursor)  # a claim whose owner is not seen is swept away
+                if not self._has_looked:
+                    self._bury_neighbours(cursor)
                 values = (self._owner, self._database.values(wanted))
                 taken = {row[0] for row in cursor.execute(self._take, values).fetchall()}
                 if taken:  # perhaps somebody has just asked
                     found |= self._database.recall(cursor, taken)
+            self._has_looked = True
         return {key: (found[key], key in taken) for key in keys}
 
     def claimed(self, keys: Collection[str]) -> set[str]:
@@ -60,15 +66,16 @@ class ClaimRows:
         if keys:
             cursor.execute(self._release, (self._owner, self._database.values(keys)))
 
-    def beat(self, left: Collection[str], dead_after_s: float | None) -> None:
-        """Be seen, give up what was left, and sweep away those not seen for so long, if it says."""
+    def beat(self, left: Collection[str], dead_after_s: float) -> None:
+        """Be seen, give up what was left, and sweep away those not seen for so long."""
         with self._database.writing_cursor() as cursor:
-            cursor.execute(self._see, (self._owner,))
-            self.release(cursor, left)
-            if dead_after_s is not None:
-                cursor.execute(self._bury, (dead_after_s,))
+            now = self._see_us(cursor)
+            if not self._spares(now, dead_after_s):
+                cursor.execute(self._bury, (now - dead_after_s,))
                 cursor.execute(self._sweep)
             self._bury_neighbours(cursor)
+            self.release(cursor, left)  # last: who takes one of these waits for us
+        self._beaten_at = now
 
     def leave(self) -> None:
         """Give up all."""
@@ -76,12 +83,20 @@ class ClaimRows:
             cursor.execute(self._give_up, (self._owner,))
             cursor.execute(self._go, (self._owner,))
 
-    def _be_known(self, cursor: Any) -> None:
-        """Who has claims is seen. Later it is `beat` that sees to it."""
-        if not self._is_known:
-            cursor.execute(self._see, (self._owner,))
-            self._bury_neighbours(cursor)
-            self._is_known = True
+    def _see_us(self, cursor: Any) -> float:
+        """We live; the moment."""
+        [(now,)] = cursor.execute(self._see, (self._owner,)).fetchall()
+        return float(now)
+
+    def _spares(self, now: float, dead_after_s: float) -> bool:
+        """Whether to bury nobody for being silent: who was cut off or has just come cannot tell the
+        dead from those who were cut off, too, and gives them as long to be seen again.
+
+        It is asked within the beat that ends the silence: that one may itself have waited long.
+        """
+        if not 0 <= now - self._beaten_at <= dead_after_s / 2:  # or the clock was set
+            self._spares_until = now + dead_after_s
+        return now < self._spares_until
 
     def _bury_neighbours(self, cursor: Any) -> None:
         """Of processes on this machine it is known at once that they have ended: whoever is started

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from time import monotonic
 
 from service.batched import Batched
 from service.claim_rows import ClaimRows
@@ -47,9 +46,10 @@ class Claims:
         self._dead_after_s = dead_after_s
         self._opening: Batched[str, tuple[Found, bool]] = Batched(self._open_all)
         self._polling: Batched[str, bool] = Batched(self._are_free)
-        self._here: set[str] = set()  # held or being taken by this process
-        self._left: set[str] = set()  # given up, and still there: the release was not written
+        self._here: set[str] = set()  # held, being taken or being given up by this process
+        self._left: set[str] = set()  # given up, and perhaps still there: a commit failed
         self._beating: asyncio.Task[None] | None = None
+        self._beat_now: asyncio.Future[None] | None = None
 
     @asynccontextmanager
     async def held(self, key: str) -> AsyncIterator[Found]:
@@ -77,6 +77,8 @@ class Claims:
         """Leave nothing behind; call it once the writer has written all."""
         if self._beating:
             self._beating.cancel()
+            if self._beat_now:  # in its thread it goes on, and would have us live again
+                await asyncio.wait([self._beat_now])
             with suppress(StoreUnavailable):  # then the others will find us dead
                 await self._in_thread(self._rows.leave)
 
@@ -88,27 +90,30 @@ class Claims:
         self._here.add(key)
         self._beating = self._beating or asyncio.create_task(self._beat())
         opening = self._opening.put(key)
+        opening.add_done_callback(partial(self._opened, key))
         try:
             found, is_held = await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(partial(self._opened_for_nobody, key))
             raise
-        except StoreUnavailable:
-            self._here.discard(key)
-            raise
-        if not is_held:
-            self._here.discard(key)
         return (found, is_held) if is_held or found.complete else None
+
+    def _opened(self, key: str, opening: asyncio.Future[tuple[Found, bool]]) -> None:
+        """Whatever went wrong, the claim may be there: perhaps only the answer was lost."""
+        if opening.cancelled() or opening.exception():
+            self._here.discard(key)
+            self._left.add(key)
+        elif not opening.result()[1]:
+            self._here.discard(key)
 
     def _opened_for_nobody(self, key: str, opening: asyncio.Future[tuple[Found, bool]]) -> None:
         if not opening.cancelled() and not opening.exception() and opening.result()[1]:
             self._release(key)
-        else:
-            self._here.discard(key)
 
     def _release(self, key: str) -> None:
         """Once all that is queued is written."""
         self._here.discard(key)
+        self._left.discard(key)  # or the next beat would not wait for what is queued
         write = Write({}, key, None, releases=True)
         self._writer.put(write)
         write.done.add_done_callback(partial(self._released, key))
@@ -126,18 +131,16 @@ class Claims:
         return [key not in claimed for key in keys]
 
     async def _beat(self) -> None:
-        """Say that we live, and sweep away what the dead have left.
-
-        Who has been cut off itself sweeps only after a while: the others may have been, too.
-        """
-        seen_at, cut_off_until = monotonic(), 0.0
+        """Say that we live, give up what we have left, and sweep away what the dead have."""
         while True:
             await asyncio.sleep(self._beat_s)
-            left = {key for key in self._left if key not in self._here}
-            dead_after_s = self._dead_after_s if monotonic() >= cut_off_until else None
-            with suppress(StoreUnavailable):
-                await self._in_thread(partial(self._rows.beat, left, dead_after_s))
-                self._left -= left
-                if monotonic() - seen_at > self._dead_after_s / 2:
-                    cut_off_until = monotonic() + self._dead_after_s
-                seen_at = monotonic()
+            left = self._left - self._here
+            self._here |= left  # nobody here takes one meanwhile: it would be given up, too
+            try:
+                with suppress(StoreUnavailable):
+                    beat = partial(self._rows.beat, left, self._dead_after_s)
+                    self._beat_now = asyncio.ensure_future(self._in_thread(beat))
+                    await asyncio.shield(self._beat_now)
+                    self._left -= left
+            finally:
+                self._here -= left

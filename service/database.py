@@ -211,6 +211,10 @@ class Database:
         with self.writing() as connection:
             return work(connection)
 
+    def read(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        with self.reading() as connection:
+            return connection.execute(query).all()
+
     def ping(self) -> None:
         with self.reading() as connection:
             connection.execute(sa.select(1))

@@ -52,8 +52,7 @@ async def read_keys(store: SQLStore) -> list[APIKey]:
         StoreUnavailable: If the database does not answer.
     """
     query = sa.select(API_KEYS).order_by(API_KEYS.c.created_at, API_KEYS.c.id)
-    rows = await store.transaction(lambda connection: connection.execute(query).all())
-    return [_key(row) for row in rows]
+    return [_key(row) for row in await store.read(query)]
 
 
 async def shown_keys(store: SQLStore) -> list[dict[str, Any]]:

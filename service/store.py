@@ -221,6 +221,14 @@ class SQLStore:
         """
         return await self._in_thread(lambda: self._database.transaction(work))
 
+    async def read(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """What a query finds; nobody who writes waits for it, and it waits for nobody.
+
+        Raises:
+            StoreUnavailable: If the database does not answer.
+        """
+        return await self._in_thread(lambda: self._database.read(query))
+
     async def ping(self) -> None:
         """Raises StoreUnavailable unless the database answers and writes are taken."""
         if self.writer.closed:
@@ -267,4 +275,5 @@ async def open_store(
                 await writer
                 await store.claims.close()
             finally:
+                threads.shutdown()  # who left while one worked has its connection still open
                 database.close()

@@ -254,11 +254,11 @@ class CountedStore(SQLStore):
     reads = 0
     down = False
 
-    async def transaction(self, work: Any) -> Any:
+    async def read(self, query: Any) -> Any:
         self.reads += 1
         if self.down:
             raise StoreUnavailable("down")
-        return await super().transaction(work)
+        return await super().read(query)
 
 
 @asynccontextmanager
@@ -284,6 +284,17 @@ async def test_requests_are_let_in_without_a_read_of_the_store_each(tmp_path: Pa
         now = 2.1
         await asyncio.gather(*(keyring.whose(known) for _ in range(50)))
         assert store.reads == 2
+
+
+async def test_keys_are_read_while_somebody_writes(tmp_path: Path) -> None:
+    path = str(tmp_path / "podium.db")
+    async with open_store(path) as store:
+        key, _ = await made(store, "rank")
+        writer = sqlite3.connect(path, isolation_level=None)
+        writer.execute("BEGIN IMMEDIATE")
+        async with asyncio.timeout(5):  # who wanted to write would wait for ten
+            assert await read_keys(store) == [key]
+        writer.close()
 
 
 async def test_a_flood_of_unknown_keys_reads_the_store_twice_a_second(tmp_path: Path) -> None:

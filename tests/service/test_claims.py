@@ -4,20 +4,27 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
 import sqlalchemy as sa
 
 from service.app import Service
-from service.errors import JudgeRejected
+from service.claim_rows import ClaimRows
+from service.claims import Claims
+from service.database import CommitUnsure, Database, Found
+from service.errors import JudgeRejected, StoreUnavailable
+from service.in_thread import InThread
 from service.neighbours import ended, machine, process_name
 from service.schemas import Ranking, Usage
 from service.server import open_service
 from service.store import open_store
 from service.tables import CALLS, CLAIMS, OWNERS
+from service.writer import Rows, Writer
 from tests.fakes import ScriptedJudge, by_length, fails, later, scores, until
 from tests.service.helpers import call, judges_file, llm, request
 from tests.service.postgres import engine_at
@@ -139,6 +146,126 @@ async def test_who_leaves_at_any_moment_while_it_takes_a_claim_holds_none(url: s
                 await entering
             async with asyncio.timeout(5), store.claimed(KEY):
                 assert await rows(url, CLAIMS) == 1
+
+
+@contextmanager
+def out(url: str) -> Iterator[None]:
+    """Nobody can write meanwhile."""
+    with engine_at(url) as engine, engine.connect() as connection:
+        postgres = engine.dialect.name == "postgresql"
+        connection.begin()
+        connection.exec_driver_sql(
+            "LOCK TABLE owners IN EXCLUSIVE MODE" if postgres else "BEGIN IMMEDIATE"
+        )
+        yield
+
+
+async def test_after_an_outage_of_the_store_nobody_takes_the_others_for_dead(url: str) -> None:
+    async with (
+        open_store(url, beat_s=0.02, dead_after_s=0.4) as one,
+        open_store(url, beat_s=0.02, dead_after_s=0.4) as other,
+        open_store(url, beat_s=0.02, dead_after_s=0.4) as third,
+    ):
+        stores = {"a" * 64: one, "b" * 64: other, "c" * 64: third}
+        async with AsyncExitStack() as held:
+            for key, store in stores.items():
+                await held.enter_async_context(store.claimed(key))
+            await asyncio.sleep(0.5)  # all have beaten, and may bury
+            with out(url):
+                await asyncio.sleep(0.6)
+            await asyncio.sleep(0.2)
+            assert await rows(url, CLAIMS) == 3
+
+
+async def test_who_was_buried_is_seen_again_with_its_next_claim(url: str) -> None:
+    async with open_store(url, beat_s=3600.0) as store, store.claimed("a" * 64):
+        execute(url, sa.delete(OWNERS))
+        async with store.claimed("b" * 64):
+            assert await rows(url, OWNERS) == 1
+
+
+class Faulty(ClaimRows):
+    """Opens the first keys with an error, before or after the commit; beats on request."""
+
+    def __init__(self, database: Database, error: Exception, *, commits: bool) -> None:
+        super().__init__(database)
+        self.error: Exception | None = error
+        self.commits = commits
+        self.beaten: set[str] = set()
+        self.may_beat = Event()
+
+    def open(self, keys: Collection[str]) -> dict[str, tuple[Found, bool]]:
+        error, self.error = self.error, None
+        opened = super().open(keys) if self.commits or not error else {}
+        if error:
+            raise error
+        return opened
+
+    def beat(self, left: Collection[str], dead_after_s: float) -> None:
+        self.beaten |= set(left)
+        self.may_beat.wait(10)
+        super().beat(left, dead_after_s)
+        self.beaten.clear()
+
+
+@asynccontextmanager
+async def faulty(
+    url: str, error: Exception, *, commits: bool
+) -> AsyncIterator[tuple[Faulty, Claims]]:
+    """The claims of a process that had this error with its first."""
+    database = Database(url)
+    rows = Faulty(database, error, commits=commits)
+
+    async def write(_: Rows, released: list[str]) -> None:
+        with database.writing_cursor() as cursor:
+            rows.release(cursor, released)
+
+    writer = Writer(write)
+    with ThreadPoolExecutor(2) as threads:
+        in_thread = InThread(threads, database.failures)
+        claims = Claims(rows, in_thread, writer, beat_s=0.02, dead_after_s=10.0)
+        writing = asyncio.create_task(writer.run())
+        yield rows, claims
+        rows.may_beat.set()
+        writer.stop()
+        await writing
+        await claims.close()
+    database.close()
+
+
+@pytest.mark.parametrize("error", [CommitUnsure("the server is gone"), RuntimeError("a bug")])
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_claim_that_was_taken_without_an_answer_is_given_up(
+    error: Exception, leaves: bool, tmp_path: Path
+) -> None:
+    async with faulty(str(tmp_path / "podium.db"), error, commits=True) as (rows, claims):
+        rows.may_beat.set()
+        first = asyncio.create_task(claims.held(KEY).__aenter__())
+        if leaves:
+            await asyncio.sleep(0)
+            first.cancel()
+        with pytest.raises((StoreUnavailable, RuntimeError, asyncio.CancelledError)):
+            await first
+        async with asyncio.timeout(5), claims.held(KEY):
+            assert rows.error is None
+            assert rows.claimed([KEY])
+
+
+async def test_what_is_being_given_up_is_not_taken_meanwhile(tmp_path: Path) -> None:
+    """The claim just taken would be given up with it."""
+    error = CommitUnsure("the server is gone")
+    async with faulty(str(tmp_path / "podium.db"), error, commits=False) as (rows, claims):
+        held = claims.held(KEY)
+        with pytest.raises(StoreUnavailable):
+            await held.__aenter__()
+        await until(lambda: KEY in rows.beaten)
+        async with AsyncExitStack() as stack:
+            taking = asyncio.create_task(stack.enter_async_context(claims.held(KEY)))
+            await asyncio.wait({taking}, timeout=0.2)
+            rows.may_beat.set()
+            await taking
+            await until(lambda: not rows.beaten)
+            assert rows.claimed([KEY])
 
 
 def execute(url: str, *statements: sa.Executable) -> None:
