@@ -55,3 +55,4 @@ async def test_a_frozen_store_holds_up_no_deadline_and_no_probe(
             assert (ready.status_code, ready.json()["code"]) == (503, "store_unavailable")
             assert live.status_code == 200
             assert (await http.get("/readyz")).status_code == 200
+            assert (await http.post("/rank", json=asked)).status_code == 200
