@@ -14,6 +14,7 @@ from secrets import token_hex, token_urlsafe
 from typing import Any, Literal, cast, get_args
 
 from service.caller import SpendLimit
+from service.deadline import Deadline
 from service.errors import ConfigError, KeyRateLimited
 from service.ledger import Ledger, Spent
 
@@ -120,15 +121,18 @@ def scope_of(path: str) -> Scope:
     return _SCOPE_BY_PATH.get(path, "read")
 
 
-async def count_request(key: APIKey, ledger: Ledger) -> None:
+async def count_request(key: APIKey, ledger: Ledger, deadline: Deadline) -> None:
     """Count one group that a key sends.
 
     Raises:
         KeyRateLimited: If it is one too many in this minute; it is not counted then.
+        DeadlineExceeded: If the store does not count it in time.
+        StoreUnavailable: If the store does not answer.
     """
     if key.requests_per_minute is None:
         return
-    wait_s = await ledger.count(f"key:{key.id}", key.requests_per_minute, _MINUTE_S)
+    async with deadline.enforced("counting the request"):
+        wait_s = await ledger.count(f"key:{key.id}", key.requests_per_minute, _MINUTE_S)
     if wait_s > 0:
         raise KeyRateLimited(
             f"key {key.name!r} may send {key.requests_per_minute} groups a minute: wait "

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -14,6 +15,7 @@ from service import __version__, paths
 from service.access import count_request
 from service.batch import rank_all
 from service.body import read_json, validated
+from service.deadline import Deadline
 from service.errors import (
     ContextExceeded,
     Draining,
@@ -22,6 +24,7 @@ from service.errors import (
     MethodNotAllowed,
     NotFound,
     PodiumError,
+    StoreUnavailable,
 )
 from service.keyring import Keyring, shown_keys
 from service.metrics import Metrics
@@ -38,6 +41,8 @@ from service.schemas import (
 )
 from service.store import SQLStore
 from service.tracing import UNTRACED, Tracing
+
+_PING_S = 2.0  # a probe that waits for a frozen store tells nothing
 
 T = TypeVar("T")
 
@@ -98,7 +103,13 @@ def _probes(service: Service) -> APIRouter:
         """Requests may be sent: the store answers, and the server is not about to go."""
         if service.draining:
             raise Draining("the server is about to stop: send requests to another one")
-        await service.store.ping()
+        try:
+            async with asyncio.timeout(_PING_S):
+                await service.store.ping()
+        except TimeoutError as error:
+            raise StoreUnavailable(
+                f"the store gave no answer in {_PING_S:g} s: check its disk and its server"
+            ) from error
         return {"status": "ready"}
 
     @router.get(paths.METRICS, response_class=Response)
@@ -121,11 +132,8 @@ def _rankings(service: Service) -> APIRouter:
     )
     async def rank(request: Request) -> Response:
         """Rank one group: rewards in the order of its trajectories, or one typed problem."""
-        await count_request(request.state.key, service.store.ledger)
         group = validated(RankRequest, await read_json(request, MAX_BODY_BYTES))
-        ranking = await _unless_gone(
-            request, service.ranker.rank(group, caller=request.state.caller)
-        )
+        ranking = await _unless_gone(request, _ranked(service, group, request.state))
         return Response(ranking.model_dump_json(), media_type="application/json")
 
     @router.post(
@@ -169,6 +177,13 @@ def _keys(service: Service) -> APIRouter:
         return {"keys": await shown_keys(service.store)}
 
     return router
+
+
+async def _ranked(service: Service, group: RankRequest, state: State) -> Ranking:
+    """Count and rank one group; its deadline starts now, that its body has been read."""
+    deadline = Deadline.after(group.deadline_s)
+    await count_request(state.key, service.store.ledger, deadline)
+    return await service.ranker.rank(group, deadline, state.caller)
 
 
 _LINE = {"$ref": "#/components/schemas/BatchLine"}

@@ -63,13 +63,13 @@ async def rank_line(
         key, ledger: whose group it is, and where it is counted; nobody's by default.
     """
     try:
-        if ledger is not None:
-            await count_request(key, ledger)
         request = validated(RankRequest, group)
         if deadline_s is not None and "deadline_s" not in request.model_fields_set:
             request.deadline_s = deadline_s
         start = asyncio.get_running_loop().time() if arrived is None else arrived
         deadline = Deadline(start + request.deadline_s, request.deadline_s)
+        if ledger is not None:
+            await count_request(key, ledger, deadline)
         caller = Caller(key=key.id, spend_limit=key.spend_limit, patient=True)
         ranking = await ranker.rank(request, deadline, caller)
     except PodiumError as error:

@@ -21,7 +21,6 @@ from aiohttp import ClientConnectorError
 
 from service.chat_client import ChatClient
 from service.errors import (
-    JudgeError,
     JudgeQuotaExhausted,
     JudgeRateLimited,
     JudgeRejected,
@@ -219,7 +218,9 @@ class Endpoint:
             if _no_credit(error.code, low, wait_s):
                 return JudgeQuotaExhausted(detail)
             return JudgeRateLimited(detail, retry_after_s=wait_s)
-        return _unexpected(status)(detail)
+        if status >= 500 or status in (408, 409, 425):
+            return JudgeUnavailable(detail, retry_after_s=retry_after_s(error.response.headers))
+        return JudgeRejected(detail)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -248,10 +249,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-def _unexpected(status: int) -> type[JudgeError]:
-    return JudgeUnavailable if status >= 500 or status in (408, 409, 425) else JudgeRejected
 
 
 def _said(error: openai.APIStatusError) -> str:

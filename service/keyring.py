@@ -161,7 +161,9 @@ class Keyring:
                 return self._require_fresh()
             self._tried_at = now
             self._reading = asyncio.create_task(self._read(now))
-        await asyncio.wait({self._reading}, timeout=_WAIT_S)
+        # Of a store that does not answer, only who comes first waits long.
+        left_s = max(0.0, self._tried_at + _WAIT_S - self._clock())
+        await asyncio.wait({self._reading}, timeout=left_s)
         self._require_fresh()
 
     async def _read(self, now: float) -> None:

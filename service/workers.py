@@ -77,9 +77,14 @@ class _Workers:
             await asyncio.gather(*places, return_exceptions=True)
 
     def _stop(self, number: signal.Signals) -> None:
+        """Pass a signal on, and let go of the listener when the workers do: while anybody has it,
+        the kernel goes on taking connections, and nobody would ever answer them."""
+        drains = number == signal.SIGTERM and not self._stopping.is_set()
         self._stopping.set()
         for worker in self._all:
             worker.send(number)
+        wait_s = self._serving.drain_s if drains else 0.0
+        asyncio.get_running_loop().call_later(wait_s, self._listener.close)
 
     def _reload(self) -> None:
         for worker in self._serve:  # others read the file as they start
@@ -133,6 +138,8 @@ class _Workers:
 
     def _served_by(self, worker: _Worker) -> None:
         self._serve.add(worker)
+        if self._stopping.is_set():
+            return
         if len(self._serve) == self._number and not self._announced:
             self._announced = True
             announce(self._serving, self._listener, self._number)

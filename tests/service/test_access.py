@@ -6,7 +6,7 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from service.keyring import Keyring, add_key, read_keys, revoke_key
 from service.paths import route_of
 from service.schemas import Ranking, RankRequest
 from service.store import SQLStore, open_store
-from tests.fakes import ScriptedJudge, by_length, scores
+from tests.fakes import ScriptedJudge, by_length, scores, until
 from tests.service.helpers import client, group, llm, service
 from tests.service.process import podium, running
 
@@ -249,13 +249,16 @@ async def test_nothing_but_the_whole_key_opens(change: str, tmp_path: Path) -> N
 
 
 class CountedStore(SQLStore):
-    """Counts reads; `down` fails them."""
+    """Counts reads; `down` fails them, `frozen` has them wait."""
 
     reads = 0
     down = False
+    frozen: asyncio.Event | None = None
 
     async def read(self, query: Any) -> Any:
         self.reads += 1
+        if self.frozen:
+            await self.frozen.wait()
         if self.down:
             raise StoreUnavailable("down")
         return await super().read(query)
@@ -333,6 +336,26 @@ async def test_without_the_store_the_last_copy_serves_for_a_minute_and_then_nobo
         assert await keyring.whose(headers["Authorization"]) == key
 
 
+async def test_while_the_store_says_nothing_only_who_asks_first_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    now = 0.0
+    async with counted(tmp_path) as store:
+        key, headers = await made(store, "rank")
+        keyring = Keyring(store, clock=lambda: now)
+        known = headers["Authorization"]
+        await keyring.whose(known)
+        store.reads, store.frozen = 0, asyncio.Event()
+        now = 2.5
+        first = asyncio.create_task(keyring.whose(known))
+        await until(lambda: store.reads == 1)
+        now = 3.6
+        async with asyncio.timeout(0.5):
+            assert {await keyring.whose(known) for _ in range(50)} == {key}
+        store.frozen.set()
+        assert await first == key
+
+
 # How often a key may ask
 
 
@@ -357,6 +380,22 @@ async def test_each_group_of_a_batch_counts_as_one_request(tmp_path: Path) -> No
     codes = Counter(line.get("problem", {}).get("code", "ranked") for line in lines)
     assert codes == {"ranked": 8, "key_rate_limited": 12}
     assert again.status_code == 429
+
+
+async def test_a_deadline_holds_while_a_request_is_counted(tmp_path: Path) -> None:
+    asked = {**GROUP, "deadline_s": 0.3}
+    async with guarded(tmp_path, "rank", requests_per_minute=100) as (http, _, _):
+        assert (await http.post("/rank", json=GROUP)).status_code == 200
+        with closing(sqlite3.connect(tmp_path / "podium.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # who writes waits for 10 s
+            async with asyncio.timeout(5):
+                answer, batch = await asyncio.gather(
+                    http.post("/rank", json=asked),
+                    http.post("/rank/batch", json={"groups": [asked]}),
+                )
+    assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+    assert "for counting the request" in answer.json()["detail"]
+    assert json.loads(batch.text)["problem"]["code"] == "deadline_exceeded"
 
 
 # Whose ranking it is

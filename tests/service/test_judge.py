@@ -225,6 +225,13 @@ async def test_a_rate_limit_beyond_our_patience_is_told_to_the_caller() -> None:
     assert caught.value.retry_after_s == pytest.approx(600, abs=5)
 
 
+async def test_how_long_an_endpoint_asks_to_wait_with_a_503_is_told_to_the_caller() -> None:
+    async with judging(fails(503, retry_after="7"), attempts=1) as (judge, _):
+        with pytest.raises(JudgeUnavailable) as caught:
+            await ask(judge)
+    assert caught.value.retry_after == 7
+
+
 async def test_no_credit_dressed_as_429_is_not_retried() -> None:
     step = fails(429, "You exceeded your current quota", code="insufficient_quota")
     async with judging(step) as (judge, scripted):

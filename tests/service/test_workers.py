@@ -93,6 +93,37 @@ async def test_a_parent_that_is_killed_leaves_no_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.restart
+async def test_a_stopped_service_refuses_connections_while_workers_finish_their_requests(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedJudge(always=GOOD, hold=1000).serving() as judge:
+        config = str(judges_file(tmp_path / "judges.yaml", main=llm(judge.url)))
+        options = ("--workers", "2", "--config", config, "--drain-s", "0.5")
+        with running(*options, cwd=tmp_path) as process:
+            async with process.client() as http:
+                asking = asyncio.create_task(http.post("/rank", json=group("5", "five")))
+                await until(lambda: judge.in_flight == 4)
+                process.send(signal.SIGTERM)
+                await until(lambda: refused(process.url))
+                assert not asking.done()
+                judge.hold = 0
+                assert (await asking).status_code == 200
+            assert await process.ended() == 0
+
+
+async def refused(url: str | None) -> bool:
+    """Whether a connection is refused; one that is taken is answered in two seconds."""
+    async with httpx.AsyncClient(trust_env=False, timeout=2) as http:
+        try:
+            await http.get(f"{url}/livez")
+        except httpx.ConnectError:
+            return True
+        except httpx.ReadError:  # it was taken just before
+            return False
+        return False
+
+
+@pytest.mark.restart
 async def test_a_rolling_restart_under_load_loses_no_request(tmp_path: Path) -> None:
     """Clients ask the service that is ready; each is told to stop in its turn, and starts again."""
     async with ScriptedJudge(always=scores(by_length, delay_s=0.05)).serving() as judge:
