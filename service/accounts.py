@@ -5,7 +5,7 @@ To add a quota: its row and arithmetic in `service.quotas`, its table in `servic
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
 import sqlalchemy as sa
@@ -25,7 +25,6 @@ class Page:
 
     now: float
     rows: dict[str, Any]
-    ahead: dict[str, float] = field(default_factory=dict)  # what is waited for already
 
 
 class Operation(Protocol):
@@ -74,11 +73,8 @@ class Take:
         return (self.name,)
 
     def apply(self, page: Page) -> None:
-        bucket, ahead = page.rows[self.name], page.ahead.get(self.name, 0.0)
-        taken = quotas.taken(bucket, self.per_minute, self.amount, page.now, ahead)
+        taken = quotas.taken(page.rows[self.name], self.per_minute, self.amount, page.now)
         page.rows[self.name], self.wait_s = taken
-        if self.wait_s:
-            page.ahead[self.name] = ahead + self.amount
 
 
 @dataclass(slots=True, eq=False)

@@ -27,8 +27,7 @@ from service.errors import (
 from service.forms import FORMS, CanaryMisplaced
 from service.judge_config import LLMJudge
 from service.metrics import Metrics
-from service.outbound.allowance import Quotas
-from service.outbound.calls import Calls
+from service.outbound.calls import Calls, Shared
 from service.prompts import Prompt
 from service.tracing import UNTRACED, Tracing
 from service.verdict import Fault, Verdict
@@ -78,7 +77,7 @@ class EndpointJudge:
         name: str,
         config: LLMJudge,
         metrics: Metrics,
-        quotas: Quotas | None = None,
+        quotas: Shared | None = None,
         tracing: Tracing = UNTRACED,
     ) -> None:
         self.name = name
@@ -94,9 +93,8 @@ class EndpointJudge:
 
     async def admit(self, caller: Caller) -> None:
         """Let a group in, or raise Overloaded before anything is spent on it."""
-        remaining_s = caller.ends_at - asyncio.get_running_loop().time()
         with self._metrics.refusals(self.name):
-            await self._calls.line.admit(caller.key, remaining_s, patient=caller.patient)
+            await self._calls.admit(caller)
 
     async def context_tokens(self) -> int:
         """The judge's context, prompt and reply together: from config, else from `/models`, else

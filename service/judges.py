@@ -16,7 +16,7 @@ from service.errors import ConfigError, JudgeError, UnknownJudge
 from service.judge import EndpointJudge, Judge
 from service.judge_config import ChecksJudge, JuryJudge, LLMJudge
 from service.metrics import Metrics
-from service.outbound.allowance import Quotas
+from service.outbound.calls import Shared
 from service.tracing import UNTRACED, Tracing
 
 RELOAD_POLL_S = 1.0
@@ -66,7 +66,7 @@ class Judges:
         self,
         path: Path | None,
         metrics: Metrics,
-        quotas: Quotas | None = None,
+        quotas: Shared | None = None,
         tracing: Tracing = UNTRACED,
     ) -> None:
         self._path = path

@@ -25,7 +25,11 @@ log = structlog.get_logger(__name__)
 
 
 async def add_key(store: SQLStore, key: APIKey) -> None:
-    """Keep a new key. Raises StoreUnavailable."""
+    """Keep a new key.
+
+    Raises:
+        StoreUnavailable: If the database does not take it.
+    """
     limit = key.spend_limit
     row = {
         "id": key.id,
@@ -42,14 +46,22 @@ async def add_key(store: SQLStore, key: APIKey) -> None:
 
 
 async def read_keys(store: SQLStore) -> list[APIKey]:
-    """All keys ever made, oldest first. Raises StoreUnavailable."""
+    """All keys ever made, oldest first.
+
+    Raises:
+        StoreUnavailable: If the database does not answer.
+    """
     query = sa.select(API_KEYS).order_by(API_KEYS.c.created_at, API_KEYS.c.id)
     return [_key(row) for row in await store.read(query)]
 
 
 async def shown_keys(store: SQLStore) -> list[dict[str, Any]]:
     """All keys ever made, oldest first, without their secrets, and what each has spent in the
-    current period of its limit. Raises StoreUnavailable."""
+    current period of its limit.
+
+    Raises:
+        StoreUnavailable: If the database does not answer.
+    """
     keys = await read_keys(store)
     holds = {key.id: hold for key in keys if (hold := key_hold(key.id, key.spend_limit))}
     spent = await store.ledger.spent(holds.values(), at=time.time())
@@ -94,7 +106,8 @@ def _key(row: sa.Row[Any]) -> APIKey:
 
 class Keyring:
     """Tells whose key it is, from a copy of the store's keys that is never older than `MAX_AGE_S`
-    while the store answers. `environment` are keys without an id and without limits.
+    while the store answers, and serves for `STALE_AGE_S` while it does not. `environment` are keys
+    without an id and without limits.
 
     A store without any key, and no key in the environment, leave the service open to everybody.
     """
@@ -111,11 +124,6 @@ class Keyring:
         self._keys: dict[str, APIKey] = {}
         self._read_at = self._tried_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
-
-    @property
-    def keys(self) -> list[APIKey]:
-        """As last read."""
-        return list(self._keys.values())
 
     async def whose(self, authorization: str) -> APIKey:
         """The key in an Authorization header; `ANYONE` where none is needed.

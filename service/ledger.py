@@ -70,7 +70,8 @@ class Ledger:
         """Take an amount (requests, tokens) from a bucket into which so much flows a minute.
 
         Returns:
-            0.0 if it was taken, else the seconds after which to ask again.
+            0.0 if it was there, else the seconds until it has flowed in. It is taken either way:
+            whoever does not wait for it gives it back.
 
         Raises:
             StoreUnavailable: If the database does not answer.
@@ -78,8 +79,7 @@ class Ledger:
         taking = Take(account, per_minute, amount)
 
         def undo() -> None:
-            if not taking.wait_s:
-                self.give_back(account, per_minute, amount)
+            self.give_back(account, per_minute, amount)
 
         await _undone_if_left(self._batched.put(taking), undo)
         return taking.wait_s

@@ -60,24 +60,23 @@ def refilled(bucket: Bucket, per_minute: float, now: float) -> Bucket:
     return replace(bucket, level=min(capacity(per_minute), bucket.level + poured), at=now)
 
 
-def taken(
-    bucket: Bucket, per_minute: float, amount: float, now: float, ahead: float = 0.0
-) -> tuple[Bucket, float]:
-    """Take an amount; with it the seconds to wait before it can be taken, 0.0 if it was.
+def taken(bucket: Bucket, per_minute: float, amount: float, now: float) -> tuple[Bucket, float]:
+    """Take an amount; with it the seconds until it has flowed in, 0.0 if it was there.
+
+    What is taken ahead of time is owed, so that whoever asks later waits longer: first come, first
+    served, without asking twice.
 
     Args:
         bucket: as it was.
         per_minute: how much flows in.
         amount: may be more than the bucket holds: then a full one will do, and owes the rest.
         now: the moment.
-        ahead: what others wait for already.
     """
     full = refilled(bucket, per_minute, now)
     most = capacity(per_minute)
-    lacking = min(amount, most) + ahead - full.level
-    if lacking <= 1e-9 * most:
-        return replace(full, level=full.level - amount), 0.0
-    return bucket, min(BURST_S, lacking * 60 / per_minute)
+    lacking = min(amount, most) - full.level
+    wait_s = lacking * 60 / per_minute if lacking > 1e-9 * most else 0.0
+    return replace(full, level=full.level - amount), wait_s
 
 
 def given_back(bucket: Bucket, per_minute: float, amount: float, now: float) -> Bucket:

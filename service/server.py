@@ -30,8 +30,9 @@ from service.tracing import UNTRACED, Tracing, open_tracing
 
 GRACE_S = 130  # a little more than the longest default deadline
 # After how many more objects, and how often, the collector looks. By default it walks the thousands
-# that each group in work is made of again and again; they are in no cycle, and it finds nothing.
-_COLLECT_AFTER = (20_000, 10, 10)
+# that each group in work is made of again and again; they are in no cycle, and it finds nothing. A
+# failed judge call leaves cycles, texts included: every tenth look is at all there is.
+_COLLECT_AFTER = (50_000, 5, 2)
 
 log = structlog.get_logger(__name__)
 

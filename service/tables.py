@@ -45,7 +45,7 @@ BLOBS = sa.Table(
 CALL_BLOBS = sa.Table(
     "call_blobs", METADATA,
     sa.Column("call_id", sa.String(32), primary_key=True),
-    sa.Column("hash", sa.LargeBinary(32), primary_key=True),
+    sa.Column("hash", sa.LargeBinary(32), primary_key=True, index=True),
     sqlite_with_rowid=False,
 )  # fmt: skip
 

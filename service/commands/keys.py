@@ -17,7 +17,10 @@ from service.keyring import add_key, revoke_key, shown_keys
 from service.store import open_store
 
 _WHOLE = ("id", "created", "revoked")  # however narrow the terminal is
-_NO_KEYS = "no keys: whoever reaches the service on loopback may ask; make one with podium keys create NAME"
+_NO_KEYS = (
+    "no keys: whoever reaches the service on loopback may ask; "
+    "make one with podium keys create NAME"
+)
 
 keys_app = typer.Typer(help="API keys of the services on a store.", no_args_is_help=True)
 

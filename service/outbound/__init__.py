@@ -1,5 +1,6 @@
 """Calls going out to judges: who may start one, where to, and what it may cost.
 
-`calls` is the loop; `line` hands out places at endpoints, fairly between API keys; `concurrency`
-and `breaker` say what an endpoint can take; `allowance` keeps to rates and spend limits.
+`calls` is the loop; `admission` refuses early; `pace` keeps to rates a minute and `line` hands out
+places at endpoints, both fairly between API keys (`turns`); `concurrency` and `breaker` say what an
+endpoint can take; `allowance` keeps to spend limits; `hedge` asks a second time.
 """

@@ -1,4 +1,4 @@
-"""What the calls to one judge may take: requests and tokens a minute, and money.
+"""What the calls to one judge may cost.
 
 The worst that a call can cost is reserved before it is made and settled by what it did cost, so
 that reserved plus settled never passes a limit, whatever the calls beside it do and whichever
@@ -18,7 +18,6 @@ from service.judge_config import LLMJudge
 from service.ledger import Spent
 from service.metrics import Metrics
 from service.prompts import Prompt
-from service.trim import estimate_tokens
 
 _TOKENS_PER_MESSAGE = 16  # what a chat template puts around it, and to spare
 
@@ -29,10 +28,6 @@ OnPaid = Callable[[Tokens], None]
 
 class Quotas(Protocol):
     """The seam to what all processes of a store count together; see `ledger`."""
-
-    async def take(self, account: str, per_minute: float, amount: float) -> float: ...
-
-    def give_back(self, account: str, per_minute: float, amount: float) -> None: ...
 
     async def reserve(self, holds: Sequence[Hold], usd: float, *, at: float) -> Hold | None: ...
 
@@ -59,7 +54,7 @@ class Allowance:
     def call(
         self, prompt: Prompt, max_tokens: int, caller: Caller
     ) -> AbstractAsyncContextManager[OnPaid]:
-        """Wait until the rates allow a call and reserve what it can cost at most.
+        """Reserve what a call can cost at most.
 
         The body makes the call and tells what it took. One that failed with an answer is free; one
         that got none, or was cancelled, may have been paid and counts as its worst case.
@@ -67,27 +62,9 @@ class Allowance:
         Raises:
             JudgeSpendLimit, KeySpendLimit: If the worst case does not fit a limit.
         """
-        config = self._config
-        paced = config.requests_per_minute or config.tokens_per_minute
-        if self._quotas is None or not (paced or self._holds(caller)):
+        if self._quotas is None or not self._holds(caller):
             return nullcontext(_nobody)
-        return self._bounded(self._quotas, prompt, max_tokens, caller)
-
-    @asynccontextmanager
-    async def _bounded(
-        self, quotas: Quotas, prompt: Prompt, max_tokens: int, caller: Caller
-    ) -> AsyncIterator[OnPaid]:
-        """Keep to all bounds."""
-        async with (
-            self._paced(quotas, prompt, max_tokens) as took,
-            self._reserved(quotas, prompt, max_tokens, caller) as spent,
-        ):
-
-            def paid(tokens: Tokens) -> None:
-                took(tokens)
-                spent(tokens)
-
-            yield paid
+        return self._reserved(self._quotas, prompt, max_tokens, caller)
 
     @asynccontextmanager
     async def _reserved(
@@ -135,28 +112,6 @@ class Allowance:
             await asyncio.sleep(pause_s)
             pause_s = min(_LAST_PAUSE_S, 2 * pause_s)
 
-    @asynccontextmanager
-    async def _paced(
-        self, quotas: Quotas, prompt: Prompt, max_tokens: int
-    ) -> AsyncIterator[OnPaid]:
-        """Keep to the requests and tokens a minute."""
-        requests, tokens = self._config.requests_per_minute, self._config.tokens_per_minute
-        if requests:
-            await _wait_for(quotas, f"{self._account}:requests", requests, 1)
-        if not tokens:
-            yield _nobody
-            return
-        account = f"{self._account}:tokens"
-        expected = max_tokens + sum(map(estimate_tokens, _texts(prompt)))
-        await _wait_for(quotas, account, tokens, expected)
-
-        def took(counted: Tokens) -> None:
-            real = counted.prompt + counted.completion
-            if real:
-                quotas.give_back(account, tokens, expected - real)
-
-        yield took
-
     def _holds(self, caller: Caller) -> list[Hold]:
         limit = self._config.spend
         of_judge = Hold(self._account, limit.usd, limit.per) if limit else None
@@ -192,10 +147,3 @@ def _over(refused: Hold, usd: float) -> PodiumError:
     if not refused.account.startswith("judge:"):
         return KeySpendLimit(f"this API key: {detail}, or use another key")
     return JudgeSpendLimit(f"{refused.account}: {detail}, or wait for the period's end")
-
-
-async def _wait_for(quotas: Quotas, account: str, per_minute: float, amount: float) -> None:
-    wait_s = await quotas.take(account, per_minute, amount)
-    while wait_s:
-        await asyncio.sleep(wait_s)
-        wait_s = await quotas.take(account, per_minute, amount)

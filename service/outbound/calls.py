@@ -8,6 +8,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 from random import uniform
+from typing import Protocol
 
 import structlog
 
@@ -22,9 +23,11 @@ from service.errors import (
 )
 from service.judge_config import LLMJudge
 from service.metrics import Metrics
+from service.outbound.admission import Admission
 from service.outbound.allowance import Allowance, Quotas
 from service.outbound.hedge import Sent, hedged
 from service.outbound.line import Line
+from service.outbound.pace import Buckets, Pace
 from service.parameters import Parameters
 from service.prompts import Prompt
 from service.tracing import UNTRACED, Tracing
@@ -33,6 +36,10 @@ QUOTA_REST_S = 60.0
 _BACKOFF_S, _MAX_BACKOFF_S = 0.25, 8.0
 
 log = structlog.get_logger(__name__)
+
+
+class Shared(Quotas, Buckets, Protocol):
+    """What all processes of a store count together; see `ledger`."""
 
 
 class AttemptFailed(Exception):
@@ -53,20 +60,29 @@ class Calls:
         name: str,
         config: LLMJudge,
         metrics: Metrics,
-        quotas: Quotas | None = None,
+        quotas: Shared | None = None,
         tracing: Tracing = UNTRACED,
     ) -> None:
         bounds = (config.concurrency.min, config.concurrency.max)
         self.endpoints = [
             Endpoint(str(url), config.api_key, concurrency=bounds) for url in config.base_urls
         ]
-        self.line = Line(self.endpoints, config.queue, config.timeout_s, self._report)
+        self._line = Line(self.endpoints, config.timeout_s, self._report)
+        self._pace = Pace(name, config, quotas, self._report)
+        self._admission = Admission([self._pace, self._line], config.queue)
         self._name = name
         self._config = config
         self._metrics = metrics
         self._tracing = tracing
         self._allowance = Allowance(name, config, quotas, metrics)
         self._parameters = Parameters(config)
+
+    async def admit(self, caller: Caller) -> None:
+        """Let a group in that is about to ask; raises Overloaded before anything is spent."""
+        remaining_s = caller.ends_at - asyncio.get_running_loop().time()
+        await self._admission.admit(
+            caller.key, remaining_s, self._line.held_s, patient=caller.patient
+        )
 
     async def complete(self, prompt: Prompt, max_tokens: int, caller: Caller) -> Reply:
         """One reply, from whichever endpoint gives it.
@@ -104,7 +120,10 @@ class Calls:
     ) -> Reply:
         async with AsyncExitStack() as stack:
             with caller.timing.queueing(), self._metrics.queueing(self._name):
-                place = self.line.place(caller.key, self._prefix(prompt), sent.endpoint or avoid)
+                ticket = await stack.enter_async_context(
+                    self._pace.ticket(prompt, max_tokens, caller.key)
+                )
+                place = self._line.place(caller.key, self._prefix(prompt), sent.endpoint or avoid)
                 endpoint = await stack.enter_async_context(place)
                 call = self._allowance.call(prompt, max_tokens, caller)
                 paid = await stack.enter_async_context(call)
@@ -112,6 +131,7 @@ class Calls:
             if sent.endpoint:
                 self._metrics.hedged(self._name)
             sent.to(endpoint)
+            ticket.sent = True
             span = self._tracing.attempt(
                 self._name, self._config.model, endpoint.base_url, max_tokens
             )
@@ -123,6 +143,7 @@ class Calls:
                 self._rest(endpoint, error)
                 raise AttemptFailed(endpoint, error) from error
             paid(reply.tokens)
+            ticket.tokens = reply.tokens
             return reply
 
     def _rest(self, endpoint: Endpoint, error: JudgeError) -> None:
@@ -148,7 +169,8 @@ class Calls:
         return "".join(parts[0] for _, parts in prompt.messages[:2]).encode()
 
     def _report(self) -> None:
-        self._metrics.waiting(self._name, self.line.num_waiting)
+        self._admission.changed()
+        self._metrics.waiting(self._name, self._admission.num_waiting)
         for endpoint in self.endpoints:
             self._metrics.endpoint(
                 self._name,

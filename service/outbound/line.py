@@ -1,4 +1,4 @@
-"""The line of calls for one judge's endpoints: bounded, and fair between API keys.
+"""The line of calls for one judge's endpoints, fair between API keys.
 
 Keys take turns, however many calls each has waiting. A call goes to the endpoint that its prompt's
 prefix calls home, whose prefix cache then is warm, unless that one is a good deal busier than the
@@ -6,14 +6,14 @@ least busy one.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from zlib import crc32
 
 from service.endpoint import Endpoint
-from service.errors import JudgeQuotaExhausted, JudgeRateLimited, JudgeUnavailable, Overloaded
+from service.errors import JudgeQuotaExhausted, JudgeRateLimited, JudgeUnavailable
+from service.outbound.turns import Turns
 
 BREAKER_PATIENCE_S = 2.0
 _HOME_SLACK, _HOME_SHARE = 4, 1.25
@@ -32,7 +32,6 @@ class Line:
 
     Args:
         endpoints: where calls can go.
-        max_waiting: calls that may wait; beyond it new groups are refused.
         patience_s: of a call, when all endpoints ask to wait.
         on_change: told whenever places or waiters change in number.
     """
@@ -40,53 +39,31 @@ class Line:
     def __init__(
         self,
         endpoints: Sequence[Endpoint],
-        max_waiting: int,
         patience_s: float,
         on_change: Callable[[], None],
     ) -> None:
-        self.num_waiting = 0
+        self.held_s = 0.0  # how long a place is held, smoothed
         self._endpoints = endpoints
-        self._max_waiting = max_waiting
         self._patience_s = patience_s
         self._on_change = on_change
-        self._turns: dict[str, deque[_Waiter]] = {}  # by key; the first one is next
-        self._held_s = 0.0  # how long a place is held, smoothed
-        self._room = asyncio.Event()
+        self._turns: Turns[_Waiter] = Turns()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def admit(self, key: str, remaining_s: float, *, patient: bool) -> None:
-        """Let a group in that is about to ask, or refuse it before anything is spent on it.
+    @property
+    def num_waiting(self) -> int:
+        return self._turns.number
 
-        Args:
-            key: of the caller.
-            remaining_s: until its deadline.
-            patient: wait for room in the line instead of being refused; a batch's groups do.
+    @property
+    def keys(self) -> set[str]:
+        return self._turns.keys
 
-        Raises:
-            Overloaded: If the line is full, or too long to be served in time.
-        """
-        while self._full(key):
-            if not patient:
-                raise Overloaded(
-                    f"{self.num_waiting} judge calls wait, and at most {self._max_waiting} may: "
-                    "ask again later, or raise the judge's queue or concurrency",
-                    retry_after_s=max(1.0, self.expected_wait_s(key)),
-                )
-            self._room.clear()
-            await self._room.wait()
-        wait_s = self.expected_wait_s(key)
-        if wait_s and wait_s + self._held_s > remaining_s:
-            raise Overloaded(
-                f"about {wait_s:.1f} s of waiting and {self._held_s:.1f} s of judging do not fit "
-                f"the {remaining_s:.1f} s that are left: raise deadline_s, or ask again later",
-                retry_after_s=max(1.0, wait_s),
-            )
+    def num_waiting_of(self, key: str) -> int:
+        return self._turns.number_of(key)
 
     def expected_wait_s(self, key: str) -> float:
         """How long a call of this key will wait, as calls go now; 0 if none waits."""
-        ahead = min(self.num_waiting, (self._num_waiting(key) + 1) * (len(self._turns) or 1))
         places = sum(max(1, endpoint.concurrency.limit) for endpoint in self._endpoints)
-        return ahead * self._held_s / places
+        return self._turns.ahead_of(key) * self.held_s / places
 
     @asynccontextmanager
     async def place(
@@ -111,13 +88,12 @@ class Line:
         finally:
             endpoint.leave(started)
             held_s = asyncio.get_running_loop().time() - started
-            self._held_s += (held_s - self._held_s) * (_SMOOTHING if self._held_s else 1.0)
+            self.held_s += (held_s - self.held_s) * (_SMOOTHING if self.held_s else 1.0)
             self._hand_out()
 
     async def _enter(self, key: str, prefix: bytes, avoid: Endpoint | None) -> Endpoint:
         waiter = _Waiter(asyncio.get_running_loop().create_future(), prefix, avoid)
-        self._turns.setdefault(key, deque()).append(waiter)
-        self.num_waiting += 1
+        self._turns.add(key, waiter)
         self._hand_out()
         try:
             return await waiter.place
@@ -127,9 +103,10 @@ class Line:
 
     def _hand_out(self) -> None:
         """Give free places to those whose turn it is."""
-        while self._turns:
-            key, waiters = next(iter(self._turns.items()))
-            waiter = waiters[0]
+        while waiter := self._turns.first():
+            if waiter.place.done():  # its caller has left, and has not run yet
+                self._turns.pop()
+                continue
             try:
                 endpoint = self._choose(waiter)
             except (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable) as error:
@@ -140,13 +117,7 @@ class Line:
                     break
                 endpoint.take()
                 waiter.place.set_result(endpoint)
-            waiters.popleft()
-            self.num_waiting -= 1
-            del self._turns[key]
-            if waiters:
-                self._turns[key] = waiters  # to the end: the next turn is another's
-        if self.num_waiting < self._max_waiting:
-            self._room.set()
+            self._turns.pop()
         self._on_change()
 
     def _choose(self, waiter: _Waiter) -> Endpoint | None:
@@ -193,23 +164,7 @@ class Line:
 
     def _forget(self, key: str, waiter: _Waiter) -> None:
         """Its caller left: out of the line with it, or its place to the next."""
-        waiters = self._turns.get(key, deque())
-        if waiter in waiters:
-            waiters.remove(waiter)
-            self.num_waiting -= 1
-            if not waiters:
-                del self._turns[key]
-        elif not waiter.place.cancelled() and not waiter.place.exception():
+        removed = self._turns.remove(key, waiter)
+        if not removed and not waiter.place.cancelled() and not waiter.place.exception():
             waiter.place.result().leave(asyncio.get_running_loop().time())
         self._hand_out()
-
-    def _num_waiting(self, key: str) -> int:
-        return len(self._turns.get(key, ()))
-
-    def _full(self, key: str) -> bool:
-        """Whether a call of this key would be one too many. Where others fill the line, a key
-        still has its share of it."""
-        if self.num_waiting < self._max_waiting:
-            return False
-        keys = len(self._turns.keys() | {key})
-        return self._num_waiting(key) >= self._max_waiting / keys

@@ -14,14 +14,12 @@ from typing import Any
 
 import pytest
 
-from service.database import open_engine
 from service.store import SQLStore, open_store
-from service.tables import METADATA
 from tests.fakes import Asked, ScriptedJudge
 from tests.integration.chaos import PASSES, Bill, Load, eventually, rewards, serving
 from tests.service.faults import worth
 from tests.service.helpers import judges_file, llm
-from tests.service.postgres import postgres_server
+from tests.service.postgres import emptied, postgres_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.chaos]
 
@@ -32,14 +30,6 @@ KILLING_S = 60.0
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with postgres_server(tmp_path_factory) as server:
         yield server
-
-
-def emptied(server: Any) -> str:
-    engine = open_engine(server.get_uri())
-    with engine.begin() as connection:
-        METADATA.drop_all(connection)
-    engine.dispose()
-    return str(server.get_uri())
 
 
 def options(tmp_path: Path, store: str, *judges: ScriptedJudge) -> list[str]:
@@ -54,7 +44,7 @@ async def test_killed_every_few_seconds_it_loses_no_verdict_and_pays_only_what_w
 ) -> None:
     store = str(tmp_path / "podium.db")
     if kind == "postgres":
-        store = emptied(request.getfixturevalue("server"))
+        store = emptied(request.getfixturevalue("server").get_uri())
     bill, load, kills, random = Bill(), Load(), list[float](), Random(5)
     async with ScriptedJudge(always=bill).serving() as judge, AsyncExitStack() as stack:
         command = options(tmp_path, store, judge)
@@ -68,6 +58,7 @@ async def test_killed_every_few_seconds_it_loses_no_verdict_and_pays_only_what_w
             last = await stack.enter_async_context(serving(tmp_path, *command))
             load.urls = [str(last.url)]
     print(f"{kind}: {load.asked} groups, {len(kills)} kills, {bill.told(kills)}; {load.setbacks}")
+    bill.assert_paid_again_only_around(kills)
     if kind == "sqlite":
         assert sqlite3.connect(store).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     await assert_all_kept(store, load)
@@ -76,7 +67,7 @@ async def test_killed_every_few_seconds_it_loses_no_verdict_and_pays_only_what_w
 async def test_two_processes_asked_for_the_same_at_once_pay_for_it_once(
     tmp_path: Path, server: Any
 ) -> None:
-    store, bill, one, other = emptied(server), Bill(), Load(), Load()
+    store, bill, one, other = emptied(server.get_uri()), Bill(), Load(), Load()
     async with ScriptedJudge(always=bill).serving() as judge:
         command = options(tmp_path, store, judge)
         async with (
@@ -100,7 +91,7 @@ async def test_two_processes_asked_for_the_same_at_once_pay_for_it_once(
 async def test_while_postgres_is_away_groups_fail_by_name_or_wait_and_then_go_on(
     tmp_path: Path, server: Any
 ) -> None:
-    store, bill, load = emptied(server), Bill(), Load()
+    store, bill, load = emptied(server.get_uri()), Bill(), Load()
     async with ScriptedJudge(always=bill).serving() as judge:
         command = options(tmp_path, store, judge)
         async with serving(tmp_path, *command) as process, load.coming():

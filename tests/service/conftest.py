@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.database import open_engine
-from service.tables import METADATA
-from tests.service.postgres import postgres_server
+from tests.service.postgres import emptied, postgres_server
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +26,4 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database with nothing in it."""
     if request.param == "sqlite":
         return str(tmp_path / "podium.db")
-    address: str = request.getfixturevalue("postgres")
-    engine = open_engine(address)
-    with engine.begin() as connection:
-        METADATA.drop_all(connection)
-    engine.dispose()
-    return address
+    return emptied(request.getfixturevalue("postgres"))

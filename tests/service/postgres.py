@@ -1,4 +1,4 @@
-"""A real PostgreSQL, from a wheel."""
+"""A real PostgreSQL, from a wheel; and engines for tests."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,27 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+
+from service.database import open_engine
+from service.tables import METADATA
+
+
+@contextmanager
+def engine_at(url: str) -> Iterator[sa.Engine]:
+    """An engine that leaves no connection open, whatever goes wrong with it."""
+    engine = open_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def emptied(url: str) -> str:
+    """The same URL, of a database with nothing in it."""
+    with engine_at(url) as engine, engine.begin() as connection:
+        METADATA.drop_all(connection)
+    return url
 
 
 @contextmanager

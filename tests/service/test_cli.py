@@ -243,7 +243,11 @@ async def test_a_known_error_is_one_line_and_exit_status_1(
     assert_one_line(finished, *words)
     assert "secret" not in finished.err
     if "does not exist" in words[0]:
-        assert not list(tmp_path.glob("*.db*"))
+        assert not stores(tmp_path)
+
+
+def stores(folder: Path) -> list[Path]:
+    return list(folder.glob("*.db*"))
 
 
 async def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -147,6 +147,11 @@ class Outcome:
     ranking: Ranking | None = None
     error: PodiumError | None = None
 
+    @property
+    def late_s(self) -> float:
+        """How long after its deadline it ended; below zero: before."""
+        return self.ended - self.deadline
+
 
 class Watch:
     """Looks on: what is reserved and spent, and when the event loop itself was late."""
@@ -163,12 +168,13 @@ class Watch:
             tasks.create_task(self._look_at_the_money())
 
     def late_s(self, outcome: Outcome) -> float:
-        """How long after its deadline a group ended, without what held up everything."""
+        """How long after its deadline a group ended, without what held up everything: ourselves,
+        or other processes."""
         end = outcome.ended
         held_up = sum(
             max(0.0, min(till, end) - max(since, outcome.deadline)) for since, till in self._held_up
         )
-        return end - outcome.deadline - held_up
+        return outcome.late_s - held_up
 
     async def _look_at_the_clock(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -189,10 +195,11 @@ class Watch:
 
 # No healthy call may time out, however busy the machine is: that would be one more fault.
 @pytest.mark.parametrize(
-    ("num_groups", "timeout_s"), [(300, 2.5), pytest.param(2000, 5.0, marks=pytest.mark.chaos)]
+    ("num_groups", "timeout_s", "all_in_all_late_s"),
+    [(300, 2.5, 5.0), pytest.param(2000, 5.0, 1.0, marks=pytest.mark.chaos)],
 )
 async def test_with_three_calls_in_ten_faulty_groups_are_ranked_truly_or_fail_by_name(
-    tmp_path: Path, num_groups: int, timeout_s: float
+    tmp_path: Path, num_groups: int, timeout_s: float, all_in_all_late_s: float
 ) -> None:
     script = Script(Random(7))
     names = [f"main-{index}" for index in range(-(-num_groups // GROUPS_PER_JUDGE))]
@@ -208,6 +215,7 @@ async def test_with_three_calls_in_ten_faulty_groups_are_ranked_truly_or_fail_by
             told = tell(outcomes, script, watch)
             assert_ranked_or_failed_by_name(outcomes)
             assert max(map(watch.late_s, outcomes)) <= LATE_S, told
+            assert max(each.late_s for each in outcomes) <= all_in_all_late_s, told
             assert_within_limits(watch, script)
             assert_metrics_add_up(opened, script, outcomes)
             calls = server.calls
@@ -366,8 +374,9 @@ def tell(outcomes: list[Outcome], script: Script, watch: Watch) -> str:
     told = (
         f"{len(outcomes)} groups, {calls} calls, {script.faulty} faulty: "
         f"{len(outcomes) - errors.total()} ranked, {by_spare} of them by the spare judge, "
-        f"failed {dict(errors)}; the latest ended {max(map(watch.late_s, outcomes)):.3f} s after "
-        "its deadline"
+        f"failed {dict(errors)}; the latest ended "
+        f"{max(each.late_s for each in outcomes):.3f} s after its deadline, "
+        f"{max(map(watch.late_s, outcomes)):.3f} s without what held up everything"
     )
     print(told)
     return told

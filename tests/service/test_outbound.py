@@ -20,9 +20,11 @@ from service.judge import EndpointJudge
 from service.judge_config import LLMJudge
 from service.ledger import Spent
 from service.metrics import Metrics
+from service.outbound.admission import Admission
 from service.outbound.breaker import FAILURES, LAST_REST_S, Breaker
 from service.outbound.concurrency import Concurrency
 from service.outbound.line import Line
+from service.outbound.pace import Pace
 from service.prompts import Prompt, scores_prompt
 from service.transcript import transcribe
 from tests.fakes import ScriptedJudge, Step, by_length, drops, fails, hangs, scores, until
@@ -126,8 +128,8 @@ async def test_an_endpoint_that_keeps_failing_is_left_alone_and_comes_back() -> 
 # the line
 
 
-def line(*endpoints: Endpoint, max_waiting: int = 100) -> Line:
-    return Line(endpoints, max_waiting, patience_s=5.0, on_change=lambda: None)
+def line(*endpoints: Endpoint) -> Line:
+    return Line(endpoints, patience_s=5.0, on_change=lambda: None)
 
 
 @asynccontextmanager
@@ -163,14 +165,15 @@ async def test_keys_take_turns_however_many_calls_each_has_waiting() -> None:
 
 async def test_a_full_line_refuses_with_a_time_to_come_back_but_leaves_each_key_its_share() -> None:
     async with endpoints(1, limit=1) as each:
-        queue, done = line(*each, max_waiting=4), asyncio.Event()
+        queue, done = Line(each, 5.0, lambda: door.changed()), asyncio.Event()
+        door = Admission([queue], 4)
         calls = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(5)]
         await until(lambda: queue.num_waiting == 4)
         with pytest.raises(Overloaded, match="4 judge calls wait, and at most 4 may") as caught:
-            await queue.admit("a", 100.0, patient=False)
+            await door.admit("a", 100.0, 1.0, patient=False)
         assert caught.value.retry_after_s
-        await queue.admit("b", 100.0, patient=False)  # a share of its own
-        patient = asyncio.create_task(queue.admit("a", 100.0, patient=True))
+        await door.admit("b", 100.0, 1.0, patient=False)  # a share of its own
+        patient = asyncio.create_task(door.admit("a", 100.0, 1.0, patient=True))
         done.set()
         await patient
         await asyncio.gather(*calls)
@@ -179,12 +182,12 @@ async def test_a_full_line_refuses_with_a_time_to_come_back_but_leaves_each_key_
 async def test_a_group_that_cannot_be_served_in_time_is_refused_early() -> None:
     async with endpoints(1, limit=1) as each:
         queue, done = line(*each), asyncio.Event()
-        queue._held_s = 2.0  # as measured
+        queue.held_s = 2.0  # as measured
         calls = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(4)]
         await until(lambda: queue.num_waiting == 3)
         with pytest.raises(Overloaded, match="do not fit"):
-            await queue.admit("a", 5.0, patient=False)
-        await queue.admit("a", 50.0, patient=False)
+            await Admission([queue], 100).admit("a", 5.0, 2.0, patient=False)
+        await Admission([queue], 100).admit("a", 50.0, 2.0, patient=False)
         done.set()
         await asyncio.gather(*calls)
 
@@ -202,6 +205,18 @@ async def test_who_leaves_the_line_takes_no_place_and_passes_on_one_just_given()
         await asyncio.gather(first, third)
         assert served == ["a", "c"]
         assert each[0].taken == 0
+
+
+async def test_many_who_leave_at_once_leak_no_place() -> None:
+    async with endpoints(1, limit=2) as each:
+        queue, done = line(*each), asyncio.Event()
+        calls = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(8)]
+        await until(lambda: queue.num_waiting == 6)
+        for call in calls:
+            call.cancel()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(end) for end in ends} == {asyncio.CancelledError}
+        assert (each[0].taken, queue.num_waiting) == (0, 0)
 
 
 async def test_calls_with_one_prefix_stay_at_one_endpoint_until_it_is_busy() -> None:
@@ -363,7 +378,7 @@ async def test_a_call_to_nobody_is_free() -> None:
 
 
 async def test_a_call_waits_for_its_rate_and_gives_back_what_it_did_not_take() -> None:
-    purse = Purse(waits=[0.05, 0.05])
+    purse = Purse(waits=[0.05, 0.05])  # of requests, of tokens
     rates: dict[str, Any] = {"requests_per_minute": 60, "tokens_per_minute": 6000}
     async with judging(GOOD, quotas=purse, **rates) as (judge, _):
         caller = Caller()
@@ -371,6 +386,40 @@ async def test_a_call_waits_for_its_rate_and_gives_back_what_it_did_not_take() -
     assert 0.1 <= caller.timing.queue_s < 2
     assert len(purse.given_back) == 1
     assert purse.given_back[0] > 500 - 110  # the cap was 500 tokens, 110 were counted
+
+
+def paced(purse: Purse, **rates: float) -> Pace:
+    config = LLMJudge.model_validate(llm("http://127.0.0.1:9/v1", **rates))
+    return Pace("main", config, purse, lambda: None)
+
+
+async def test_calls_pass_at_their_pace_one_key_after_the_other() -> None:
+    pace, passed = paced(Purse(waits=[0.02] * 6), requests_per_minute=60), list[str]()
+
+    async def passes(key: str) -> None:
+        async with pace.ticket(prompt(), 500, key) as ticket:
+            passed.append(key)
+            ticket.sent = True
+
+    calls = [asyncio.create_task(passes("a")) for _ in range(4)]
+    await until(lambda: pace.num_waiting == 4)
+    calls += [asyncio.create_task(passes("b")) for _ in range(2)]
+    await asyncio.gather(*calls)
+    assert "".join(passed) == "aababa"
+    assert pace.num_waiting == 0
+
+
+async def test_who_leaves_or_is_refused_gives_back_what_was_taken() -> None:
+    purse = Purse(waits=[60.0])
+    pace = paced(purse, requests_per_minute=60, tokens_per_minute=6000)
+    waiting = asyncio.create_task(pace.ticket(prompt(), 500, "a").__aenter__())
+    await until(lambda: pace.num_waiting == 1)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert purse.given_back == [1.0]
+    async with pace.ticket(prompt(), 500, "b"):
+        pass  # nothing was sent
+    assert len(purse.given_back) == 3
 
 
 @asynccontextmanager

@@ -10,8 +10,9 @@ import re2
 from benchmarks.injections import INJECTIONS
 from service.defences import steering
 from service.defences.sieve import Sieve, loosened
-from service.defences.steering import folded, steers
+from service.defences.steering import folded, steering_flags, steers
 from service.defences.steering_patterns import ANCHOR, PATTERNS
+from service.schemas import Message, Trajectory
 from tests.service.test_steering import HARMLESS, PAYLOADS
 
 TEXTS = [*HARMLESS, *(text for _, text in PAYLOADS), *(each.text for each in INJECTIONS)]
@@ -66,6 +67,16 @@ def test_flags_are_those_of_the_exact_patterns_whatever_the_text() -> None:
     assert found == [steers_by_exact_patterns_alone(text) for text in texts]
     assert {name for names in found for name in names} == set(PATTERNS)
     assert not all(found)
+
+
+def test_flags_of_a_trajectory_are_those_of_each_of_its_texts() -> None:
+    rng = random.Random(8)
+    texts = [*TEXTS, *mixtures(rng, 400), *["a plain text"] * 400, *[""] * 100]
+    rng.shuffle(texts)
+    for some in (texts[start : start + 8] for start in range(0, len(texts), 8)):
+        messages = [Message(role="assistant", content=text) for text in some]
+        flags = steering_flags(Trajectory(id="a", messages=messages))
+        assert flags == sorted({name for text in some for name in steers(text)})
 
 
 @pytest.mark.parametrize(

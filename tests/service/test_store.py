@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from service.database import open_engine
 from service.errors import ConfigError, StoreUnavailable
 from service.schemas import Ranking, Usage
 from service.store import SQLStore, open_store
 from tests.fakes import until
 from tests.service.helpers import LONG, VERDICT, call
+from tests.service.postgres import engine_at
 
 pytestmark = pytest.mark.anyio
 
@@ -198,13 +198,11 @@ async def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:
 async def test_a_server_that_ended_all_connections_is_used_again(postgres: str) -> None:
     async with open_store(postgres) as store:
         await store.add_ranking(KEY, ranking("rk_before"), {})
-        engine = open_engine(postgres)
-        with engine.connect() as connection:
+        with engine_at(postgres) as engine, engine.connect() as connection:
             others = "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE pid <> "
             connection.exec_driver_sql(
                 others + "pg_backend_pid() AND backend_type = 'client backend'"
             )
-        engine.dispose()
         assert await store.ranking("rk_before")
         await store.add_ranking(KEY, ranking("rk_after"), {})
         async with store.claimed("b" * 64):

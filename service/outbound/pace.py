@@ -1,0 +1,143 @@
+"""Requests and tokens a minute of one judge, over all processes: calls wait for them in turn.
+
+Only the call whose turn it is asks, and waits until what it takes has flowed in: so a large one is
+not overtaken by small ones, nor a key by another's batch.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.endpoint import Tokens
+from service.judge_config import LLMJudge
+from service.outbound.turns import Turns
+from service.prompts import Prompt
+from service.trim import estimate_tokens
+
+_SMOOTHING = 0.1
+
+
+class Buckets(Protocol):
+    """The seam to what all processes of a store count together; see `ledger`."""
+
+    async def take(self, account: str, per_minute: float, amount: float) -> float: ...
+
+    def give_back(self, account: str, per_minute: float, amount: float) -> None: ...
+
+
+@dataclass(slots=True)
+class Ticket:
+    """Leave to make one call; what was taken for one that is not made is given back."""
+
+    sent: bool = False
+    tokens: Tokens | None = None
+
+
+class Pace:
+    """Of one judge.
+
+    Args:
+        on_change: told whenever the number of those who wait changes.
+    """
+
+    def __init__(
+        self, name: str, config: LLMJudge, buckets: Buckets | None, on_change: Callable[[], None]
+    ) -> None:
+        self._requests = config.requests_per_minute if buckets else None
+        self._tokens = config.tokens_per_minute if buckets else None
+        self._account = f"judge:{name}"
+        self._buckets = buckets
+        self._on_change = on_change
+        self._turns: Turns[asyncio.Future[None]] = Turns()
+        self._busy = False
+        self._spacing_s = 0.0  # from one call to the next, smoothed
+
+    @property
+    def num_waiting(self) -> int:
+        return self._turns.number + self._busy
+
+    @property
+    def keys(self) -> set[str]:
+        return self._turns.keys
+
+    def num_waiting_of(self, key: str) -> int:
+        return self._turns.number_of(key)
+
+    def expected_wait_s(self, key: str) -> float:
+        """How long a call of this key will wait, as calls go now; 0 if none waits."""
+        return self._turns.ahead_of(key) * self._spacing_s
+
+    def ticket(
+        self, prompt: Prompt, max_tokens: int, key: str
+    ) -> AbstractAsyncContextManager[Ticket]:
+        """Wait for leave to make a call; the body says whether it was sent, and what it took."""
+        if self._buckets is None or not (self._requests or self._tokens):
+            return nullcontext(Ticket())
+        return self._ticket(self._buckets, prompt, max_tokens, key)
+
+    @asynccontextmanager
+    async def _ticket(
+        self, buckets: Buckets, prompt: Prompt, max_tokens: int, key: str
+    ) -> AsyncIterator[Ticket]:
+        amounts: dict[str, tuple[float, float]] = {}
+        if self._requests:
+            amounts[f"{self._account}:requests"] = (self._requests, 1.0)
+        expected = max_tokens + sum(
+            estimate_tokens(part) for _, parts in prompt.messages for part in parts
+        )
+        of_tokens = f"{self._account}:tokens"
+        if self._tokens:
+            amounts[of_tokens] = (self._tokens, float(expected))
+        ticket, taken = Ticket(), set[str]()
+        try:
+            async with self._turn(key):
+                for account, (per_minute, amount) in amounts.items():
+                    wait_s = await buckets.take(account, per_minute, amount)
+                    taken.add(account)
+                    await asyncio.sleep(wait_s)
+            yield ticket
+        finally:
+            for account in taken if not ticket.sent else ():
+                buckets.give_back(account, *amounts[account])
+            if ticket.tokens and self._tokens:
+                real = ticket.tokens.prompt + ticket.tokens.completion
+                if real:  # else the endpoint does not count
+                    buckets.give_back(of_tokens, self._tokens, expected - real)
+
+    @asynccontextmanager
+    async def _turn(self, key: str) -> AsyncIterator[None]:
+        """One at a time."""
+        if self._busy:
+            await self._wait(key)
+        self._busy = True
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            yield
+        finally:
+            self._spacing_s += (loop.time() - started - self._spacing_s) * _SMOOTHING
+            self._pass_on()
+
+    async def _wait(self, key: str) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.add(key, turn)
+        self._on_change()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not self._turns.remove(key, turn) and not turn.cancelled():
+                self._pass_on()  # it was ours already
+            raise
+
+    def _pass_on(self) -> None:
+        """The next one's turn; `_busy` stays, so that nobody comes between."""
+        self._busy = False
+        while turn := self._turns.first():
+            self._turns.pop()
+            if not turn.done():  # else its caller has left, and has not run yet
+                turn.set_result(None)
+                self._busy = True
+                break
+        self._on_change()
