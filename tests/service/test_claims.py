@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from threading import Event
 
@@ -148,33 +149,43 @@ async def test_who_leaves_at_any_moment_while_it_takes_a_claim_holds_none(url: s
                 assert await rows(url, CLAIMS) == 1
 
 
-@contextmanager
-def out(url: str) -> Iterator[None]:
-    """Nobody can write meanwhile."""
-    with engine_at(url) as engine, engine.connect() as connection:
-        postgres = engine.dialect.name == "postgresql"
-        connection.begin()
-        connection.exec_driver_sql(
-            "LOCK TABLE owners IN EXCLUSIVE MODE" if postgres else "BEGIN IMMEDIATE"
-        )
-        yield
-
-
-async def test_after_an_outage_of_the_store_nobody_takes_the_others_for_dead(url: str) -> None:
+async def test_after_an_outage_of_the_store_nobody_takes_the_others_for_dead(
+    tmp_path: Path,
+) -> None:
+    path = str(tmp_path / "podium.db")
     async with (
-        open_store(url, beat_s=0.02, dead_after_s=0.4) as one,
-        open_store(url, beat_s=0.02, dead_after_s=0.4) as other,
-        open_store(url, beat_s=0.02, dead_after_s=0.4) as third,
+        open_store(path, beat_s=0.02, dead_after_s=0.4) as one,
+        open_store(path, beat_s=0.02, dead_after_s=0.4) as other,
+        one.claimed("a" * 64),
+        other.claimed("b" * 64),
     ):
-        stores = {"a" * 64: one, "b" * 64: other, "c" * 64: third}
-        async with AsyncExitStack() as held:
-            for key, store in stores.items():
-                await held.enter_async_context(store.claimed(key))
-            await asyncio.sleep(0.5)  # all have beaten, and may bury
-            with out(url):
-                await asyncio.sleep(0.6)
-            await asyncio.sleep(0.2)
-            assert await rows(url, CLAIMS) == 3
+        await asyncio.sleep(0.5)  # both have beaten, and may bury
+        writer = sqlite3.connect(path, isolation_level=None)
+        writer.execute("BEGIN IMMEDIATE")
+        await asyncio.sleep(0.5)
+        writer.close()
+        await asyncio.sleep(0.2)
+        assert await rows(path, CLAIMS) == 2
+
+
+async def test_who_was_cut_off_gives_the_others_time_to_be_seen_again(url: str) -> None:
+    database = Database(url)
+    one, other = ClaimRows(database), ClaimRows(database)
+    for key, each in (("one", one), ("other", other)):
+        each.open([key])
+    for _ in range(10):  # until it may bury
+        await asyncio.sleep(0.02)
+        one.beat([], 0.1)
+    other.beat([], 0.1)
+    other.open(["other"])
+    await asyncio.sleep(0.12)
+    one.beat([], 0.1)
+    assert one.claimed(["one", "other"]) == {"one", "other"}
+    for _ in range(10):
+        await asyncio.sleep(0.02)
+        one.beat([], 0.1)
+    assert one.claimed(["one", "other"]) == {"one"}
+    database.close()
 
 
 async def test_who_was_buried_is_seen_again_with_its_next_claim(url: str) -> None:
