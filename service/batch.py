@@ -20,25 +20,26 @@ async def rank_all(
 ) -> AsyncIterator[bytes]:
     """NDJSON lines, in the order of finishing; what is left is cancelled with the caller."""
     arrived = asyncio.get_running_loop().time()
-    tasks = [
-        asyncio.create_task(
-            rank_line(
-                ranker,
-                index,
-                group,
-                batch.deadline_s,
-                request_id,
-                arrived=arrived,
-                key=key,
-                ledger=ledger,
-            )
+    turn = asyncio.Lock()
+
+    async def line(index: int, group: Any) -> BatchLine:
+        async with turn:  # reading a group takes a while: between two, others are served
+            await asyncio.sleep(0)
+        return await rank_line(
+            ranker,
+            index,
+            group,
+            batch.deadline_s,
+            request_id,
+            arrived=arrived,
+            key=key,
+            ledger=ledger,
         )
-        for index, group in enumerate(batch.groups)
-    ]
+
+    tasks = [asyncio.create_task(line(*each)) for each in enumerate(batch.groups)]
     try:
         for finished in asyncio.as_completed(tasks):
-            line = await finished
-            yield line.to_json().encode() + b"\n"
+            yield (await finished).to_json().encode() + b"\n"
     finally:
         for task in tasks:
             task.cancel()

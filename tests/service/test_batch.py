@@ -1,0 +1,56 @@
+"""Batches: how their groups start."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from service.access import ANYONE
+from service.batch import rank_all
+from service.errors import JudgeUnavailable
+from service.ledger import Ledger
+from service.ranking import Ranker
+from service.schemas import BatchRequest
+from tests.fakes import until
+from tests.service.helpers import group
+
+pytestmark = pytest.mark.anyio
+
+
+class Holding:
+    """A ranker that notes at which turn of a bystander's each group comes, and holds them all."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self.came_at: list[int] = []
+        self.go = asyncio.Event()
+
+    async def stand_by(self) -> None:
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
+
+    async def rank(self, *_: Any) -> Any:
+        self.came_at.append(self.turns)
+        await self.go.wait()
+        raise JudgeUnavailable("not today")
+
+
+async def test_others_have_a_turn_between_two_groups_of_a_batch_and_all_are_soon_in_flight() -> (
+    None
+):
+    holding = Holding()
+    batch = BatchRequest(groups=[group("5", str(index)) for index in range(300)])
+    ranker, no_ledger = cast(Ranker, holding), cast(Ledger, None)
+
+    async def lines() -> int:
+        return len([line async for line in rank_all(ranker, batch, "r", ANYONE, no_ledger)])
+
+    bystander = asyncio.create_task(holding.stand_by())
+    ranking = asyncio.create_task(lines())
+    await until(lambda: len(holding.came_at) == 300)
+    bystander.cancel()
+    assert len(set(holding.came_at)) == 300
+    assert holding.came_at[-1] - holding.came_at[0] < 1000
+    holding.go.set()
+    assert await ranking == 300
