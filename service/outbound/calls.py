@@ -147,13 +147,13 @@ class Calls:
             return reply
 
     def _rest(self, endpoint: Endpoint, error: JudgeError) -> None:
-        """A rate limit holds for all callers of an endpoint, and so does an empty account."""
+        """What an endpoint asks to wait holds for all of its callers, and so does an empty account."""
         about = {"base_url": endpoint.base_url, "code": error.code}
         log.warning("judge_attempt_failed", judge=self._name, **about)  # its words may quote texts
         if isinstance(error, JudgeQuotaExhausted):
             endpoint.spent = error
             endpoint.rest(QUOTA_REST_S)
-        elif isinstance(error, JudgeRateLimited):
+        elif isinstance(error, JudgeRateLimited) or error.retry_after_s:
             endpoint.rest((error.retry_after_s or 0.0) + _backoff_s(1))
 
     def _give_up_parameter(self, error: ParameterRejected) -> None:
