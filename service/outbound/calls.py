@@ -147,7 +147,7 @@ class Calls:
             return reply
 
     def _rest(self, endpoint: Endpoint, error: JudgeError) -> None:
-        """What an endpoint asks to wait holds for all of its callers, and so does an empty account."""
+        """What an endpoint asks to wait holds for all its callers, and so does an empty account."""
         about = {"base_url": endpoint.base_url, "code": error.code}
         log.warning("judge_attempt_failed", judge=self._name, **about)  # its words may quote texts
         if isinstance(error, JudgeQuotaExhausted):
