@@ -118,7 +118,7 @@ async def refused(url: str | None) -> bool:
             await http.get(f"{url}/livez")
         except httpx.ConnectError:
             return True
-        except httpx.ReadError:  # it was taken just before
+        except (httpx.ReadError, httpx.RemoteProtocolError):  # it was taken just before
             return False
         return False
 
