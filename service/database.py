@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from operator import itemgetter
 from threading import Lock
 from typing import Any, TypeVar
@@ -11,7 +12,8 @@ import orjson
 import sqlalchemy as sa
 
 from service.errors import ConfigError
-from service.tables import BLOBS, CALL_BLOBS, CALLS, JUDGED, METADATA, RANKINGS
+from service.tables import CALLS, JUDGED, METADATA, RANKINGS, TEXTS
+from service.tables_before import move_blobs
 
 # Larger pages than usual, of a new file: texts are long, and each page is a write of its own.
 _SQLITE_PRAGMAS = (
@@ -21,6 +23,7 @@ _SQLITE_PRAGMAS = (
     "synchronous=FULL",
 )
 _MAKING_TABLES = 0x706F6469756D  # the advisory lock of those who start on an empty PostgreSQL
+_MOST_ROWS = 128  # in one statement
 _PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 20_000}  # s, ms; with a PostgreSQL server
 _DRIVERS = {
     "postgres:": "postgresql+psycopg:",
@@ -70,7 +73,7 @@ class Database:
             self.close()
             shown = self._engine.url.render_as_string(hide_password=True)
             raise ConfigError(f"the store {shown} cannot be opened: {one_line(error)}") from error
-        self._insert = {table: self._insert_sql(table) for table in METADATA.sorted_tables}
+        self._insert: dict[tuple[sa.Table, int], str] = {}
         # Seconds since the epoch by the one clock that all processes share.
         self.clock = (
             "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
@@ -121,7 +124,9 @@ class Database:
         """Insert all; rows whose key is there already are left as they are."""
         for table, some in rows.items():
             values_of = itemgetter(*(column.name for column in table.columns))
-            cursor.executemany(self._insert[table], [values_of(row) for row in some])
+            for part in _parts(some):
+                values = chain.from_iterable(map(values_of, part))
+                cursor.execute(self._insert_sql(table, len(part)), tuple(values))
 
     def sql(self, template: str) -> str:
         """A statement in the driver's own words: {value} takes one, {values} is a table of those
@@ -163,34 +168,30 @@ class Database:
             return connection.execute(query).one_or_none()
 
     def calls(self, key: str) -> tuple[Sequence[sa.Row[Any]], dict[bytes, bytes]]:
-        """The calls for a content key, oldest first, and the blobs that they show, by hash."""
+        """The calls for a content key, oldest first, and the texts that they show, by hash."""
         with self.reading() as connection:
             query = sa.select(CALLS).where(CALLS.c.key == key).order_by(CALLS.c.created_at)
             rows = connection.execute(query).all()
-            shown = sa.select(CALL_BLOBS.c.hash).where(
-                CALL_BLOBS.c.call_id.in_([row.id for row in rows])
-            )
-            blobs = sa.select(BLOBS.c.hash, BLOBS.c.content).where(BLOBS.c.hash.in_(shown))
-            return rows, {row.hash: row.content for row in connection.execute(blobs)}
+            texts = connection.execute(sa.select(TEXTS).where(TEXTS.c.key == key))
+            return rows, {row.hash: row.content for row in texts}
 
     def prune_some(self, before: float, most: int) -> dict[str, int]:
         """Delete at most so many calls made before a moment (seconds since the epoch), what rests
-        on them, and the texts that only they show; else as many rankings as old. Counts by table;
-        all 0 when there is no more."""
+        on them, and their texts, unless a later call of the same content is left; else as many
+        rankings as old. Counts by table; all 0 when there is no more."""
         calls = sa.select(CALLS.c.id, CALLS.c.key).where(CALLS.c.created_at < before).limit(most)
-        shown = sa.select(CALL_BLOBS.c.hash).where(CALL_BLOBS.c.hash == BLOBS.c.hash).exists()
+        shown = sa.select(CALLS.c.id).where(CALLS.c.key == TEXTS.c.key).exists()
         with self.writing() as connection:
+            if self.is_postgres:  # or a call kept meanwhile might rest on texts that go
+                connection.execute(sa.text("LOCK TABLE texts IN SHARE ROW EXCLUSIVE MODE"))
             old = connection.execute(calls).all()
-            ids = [row.id for row in old]
-            of_ids = CALL_BLOBS.c.call_id.in_(ids)
-            texts = connection.execute(sa.select(CALL_BLOBS.c.hash).where(of_ids)).scalars().all()
+            keys = {row.key for row in old}
             doomed = {
                 # Those without their calls, too: the content is judged anew under the same id.
                 RANKINGS: self._old(RANKINGS, RANKINGS.c.id, before, old, most),
                 JUDGED: self._old(JUDGED, JUDGED.c.key, before, old, most),
-                CALLS: CALLS.c.id.in_(ids),
-                CALL_BLOBS: of_ids,
-                BLOBS: sa.and_(BLOBS.c.hash.in_(set(texts)), ~shown),
+                CALLS: CALLS.c.id.in_([row.id for row in old]),
+                TEXTS: sa.and_(TEXTS.c.key.in_(keys), ~shown),
             }
             return {
                 str(table.name): connection.execute(sa.delete(table).where(rule)).rowcount
@@ -226,13 +227,16 @@ class Database:
         """A connection to use as a context."""
         return self._engine.connect()
 
-    def _insert_sql(self, table: sa.Table) -> str:
-        names = [column.name for column in table.columns]
-        values = ", ".join(["{value}"] * len(names))
-        return self.sql(
-            f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) "
-            "ON CONFLICT DO NOTHING"
-        )
+    def _insert_sql(self, table: sa.Table, num: int) -> str:
+        """A statement that inserts so many rows."""
+        if (table, num) not in self._insert:
+            names = [column.name for column in table.columns]
+            row = f"({', '.join(['{value}'] * len(names))})"
+            self._insert[table, num] = self.sql(
+                f"INSERT INTO {table.name} ({', '.join(names)}) VALUES {', '.join([row] * num)} "
+                "ON CONFLICT DO NOTHING"
+            )
+        return self._insert[table, num]
 
     def _make_tables(self) -> None:
         """Make what is missing; several processes may start on an empty database at once."""
@@ -242,6 +246,17 @@ class Database:
             if self.is_postgres:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING_TABLES)))
             METADATA.create_all(connection)
+            move_blobs(connection)
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Cut into few sizes: a statement a part, and not many different ones. With a statement a row,
+    the thread would give up the interpreter for each, and wait for the event loop's to let go."""
+    start = 0
+    while left := len(rows) - start:
+        size = min(_MOST_ROWS, 1 << (left.bit_length() - 1))
+        yield rows[start : start + size]
+        start += size
 
 
 def open_engine(url: str) -> sa.Engine:

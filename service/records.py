@@ -1,4 +1,4 @@
-"""Judge calls as rows: long texts apart, by hash, since other calls show them, too."""
+"""Judge calls as rows: long texts apart, by hash, since other calls of a group show them, too."""
 
 import time
 from hashlib import sha256
@@ -10,17 +10,18 @@ import sqlalchemy as sa
 
 from service.judge import Call
 from service.schemas import Usage
-from service.tables import BLOBS, CALL_BLOBS, CALLS
+from service.tables import CALLS, TEXTS
+from service.texts import packed, unpacked
 from service.writer import Rows
 
-_BLOB_CHARS = 200
+_LONG_CHARS = 200
 
 
 def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> Rows:
     """What is written of one call."""
-    blobs: dict[bytes, bytes] = {}
+    texts: dict[bytes, bytes] = {}
     messages = [
-        [role, [_stored_part(part, blobs) for part in parts]]
+        [role, [_stored_part(part, texts) for part in parts]]
         for role, parts in call.prompt.messages
     ]
     now = time.time()
@@ -40,24 +41,32 @@ def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -
         "usage": usage.model_dump_json().encode(),
         "latency_s": call.latency_s,
     }
-    shown = [{"call_id": row["id"], "hash": hash_} for hash_ in blobs]
-    contents = [{"hash": hash_, "content": content} for hash_, content in blobs.items()]
-    return {BLOBS: contents, CALLS: [row], CALL_BLOBS: shown}
+    shown = [{"key": key, "hash": hash_, "content": text} for hash_, text in texts.items()]
+    return {TEXTS: shown, CALLS: [row]}
 
 
-def _stored_part(part: str, blobs: dict[bytes, bytes]) -> str | dict[str, str]:
-    if len(part) <= _BLOB_CHARS:
+def packed_rows(rows: Rows) -> Rows:
+    """The same, their texts packed."""
+    shown = rows.get(TEXTS, [])
+    contents = packed([row["content"] for row in shown])
+    return rows | {
+        TEXTS: [row | {"content": each} for row, each in zip(shown, contents, strict=True)]
+    }
+
+
+def _stored_part(part: str, texts: dict[bytes, bytes]) -> str | dict[str, str]:
+    if len(part) <= _LONG_CHARS:
         return part
     content = part.encode()
     digest = sha256(content)
-    blobs[digest.digest()] = content
+    texts[digest.digest()] = content
     return {"blob": digest.hexdigest()}
 
 
-def call_record(row: sa.Row[Any], blobs: dict[bytes, bytes]) -> dict[str, Any]:
-    """One call as it was: its exact prompt and reply."""
+def call_record(row: sa.Row[Any], texts: dict[bytes, bytes]) -> dict[str, Any]:
+    """One call as it was: its exact prompt and reply. `texts` are packed, by hash."""
     messages = [
-        {"role": role, "content": "".join(_part_text(part, blobs) for part in parts)}
+        {"role": role, "content": "".join(_part_text(part, texts) for part in parts)}
         for role, parts in orjson.loads(row.prompt)
     ]
     return {
@@ -75,5 +84,5 @@ def call_record(row: sa.Row[Any], blobs: dict[bytes, bytes]) -> dict[str, Any]:
     }
 
 
-def _part_text(part: str | dict[str, str], blobs: dict[bytes, bytes]) -> str:
-    return part if isinstance(part, str) else blobs[bytes.fromhex(part["blob"])].decode()
+def _part_text(part: str | dict[str, str], texts: dict[bytes, bytes]) -> str:
+    return part if isinstance(part, str) else unpacked(texts[bytes.fromhex(part["blob"])]).decode()

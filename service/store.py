@@ -25,7 +25,7 @@ from service.errors import StoreUnavailable
 from service.in_thread import InThread
 from service.judge import Call
 from service.ledger import Ledger
-from service.records import call_record, call_rows
+from service.records import call_record, call_rows, packed_rows
 from service.schemas import Ranking, Usage
 from service.statistics.noise import JudgeNoise, PastGroup
 from service.tables import JUDGED, RANKINGS
@@ -33,7 +33,7 @@ from service.verdict import Verdict
 from service.writer import Rows, Write, Writer
 
 _THREADS = 8
-_PRUNED_AT_ONCE = 200  # calls; some 10 MB of texts
+_PRUNED_AT_ONCE = 200  # calls; some MB of texts
 
 T = TypeVar("T")
 
@@ -88,8 +88,9 @@ class SQLStore:
         claim_rows = ClaimRows(database)
 
         def commit(rows: Rows, released: list[str]) -> None:
+            packed = packed_rows(rows)  # before others wait for us
             with database.writing_cursor() as cursor:
-                database.insert(cursor, rows)
+                database.insert(cursor, packed)
                 claim_rows.release(cursor, released)
 
         self.writer = Writer(lambda *write: self._in_thread(lambda: commit(*write)))
@@ -195,8 +196,8 @@ class SQLStore:
 
     async def calls(self, key: str) -> list[dict[str, Any]]:
         """All calls for a content key, oldest first, with exact prompts and replies."""
-        rows, blobs = await self._in_thread(lambda: self._database.calls(key))
-        return [call_record(row, blobs) for row in rows]
+        rows, texts = await self._in_thread(lambda: self._database.calls(key))
+        return [call_record(row, texts) for row in rows]
 
     async def prune(self, older_than_s: float) -> dict[str, int]:
         """Delete what is older, and the texts that nothing shows any more; counts by table.

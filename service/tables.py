@@ -6,7 +6,7 @@ import sqlalchemy as sa
 METADATA = sa.MetaData()
 
 # What judges were asked and answered. `prompt` is [[role, [part, ...]], ...]; a part is text, or
-# {"blob": hash} for one that recurs. `verdict` is null where the reply was none; `fault` says why.
+# {"blob": hash} for a long one. `verdict` is null where the reply was none; `fault` says why.
 CALLS = sa.Table(
     "calls", METADATA,
     sa.Column("id", sa.String(32), primary_key=True),
@@ -36,17 +36,13 @@ JUDGED = sa.Table(
     sa.Index("judged_by", "judge_key", "tells_noise", "created_at"),
 )  # fmt: skip
 
-# Texts by the sha256 of their UTF-8 bytes, and which calls show them.
-BLOBS = sa.Table(
-    "blobs", METADATA,
+# What the calls of a content key show, once however many show it: texts, as `texts` packs them, by
+# the sha256 of their UTF-8 bytes. By key first, so that a group's are neighbours on the disk.
+TEXTS = sa.Table(
+    "texts", METADATA,
+    sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("hash", sa.LargeBinary(32), primary_key=True),
     sa.Column("content", sa.LargeBinary, nullable=False),
-)  # fmt: skip
-CALL_BLOBS = sa.Table(
-    "call_blobs", METADATA,
-    sa.Column("call_id", sa.String(32), primary_key=True),
-    sa.Column("hash", sa.LargeBinary(32), primary_key=True, index=True),
-    sqlite_with_rowid=False,
 )  # fmt: skip
 
 # What callers were told. `key` leads to the calls behind it; `answer` is what its first caller got.

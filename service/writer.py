@@ -16,7 +16,7 @@ import structlog
 
 from service.database import Row, one_line
 from service.errors import StoreUnavailable
-from service.tables import BLOBS, CALL_BLOBS, CALLS, JUDGED, RANKINGS
+from service.tables import CALLS, JUDGED, RANKINGS, TEXTS
 
 _RETRY_S = 0.5
 _MOST_KEPT = 10_000
@@ -26,7 +26,7 @@ Rows = dict[sa.Table, list[Row]]
 # What is written, in this order, and the primary key of a row.
 _KEY: dict[sa.Table, Callable[[Row], Any]] = {
     table: itemgetter(*(column.name for column in table.primary_key))
-    for table in (BLOBS, CALLS, CALL_BLOBS, JUDGED, RANKINGS)
+    for table in (TEXTS, CALLS, JUDGED, RANKINGS)
 }
 
 log = structlog.get_logger(__name__)

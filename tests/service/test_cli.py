@@ -306,7 +306,7 @@ async def test_replay_prints_the_exact_prompts_and_replies(tmp_path: Path) -> No
 
 def rows(store: Path) -> dict[str, int]:
     database = sqlite3.connect(store)
-    tables = ("rankings", "judged", "calls", "call_blobs", "blobs")
+    tables = ("rankings", "judged", "calls", "texts")
     counts = {
         table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables
     }
@@ -314,7 +314,7 @@ def rows(store: Path) -> dict[str, int]:
     return counts
 
 
-async def test_prune_deletes_what_is_older_and_the_texts_only_that_showed(tmp_path: Path) -> None:
+async def test_prune_deletes_what_is_older_with_its_texts(tmp_path: Path) -> None:
     async with ScriptedJudge(always=GOOD).serving() as judge:
         config = judges_file(tmp_path / "judges.yaml", main=llm(judge.url, passes=2))
         options = ("--config", config.name, "--json")
@@ -335,8 +335,7 @@ async def test_prune_deletes_what_is_older_and_the_texts_only_that_showed(tmp_pa
     left = rows(store)
     deleted = json.loads(gone.out)
     assert deleted == {table: both[table] - left[table] for table in both}
-    assert (deleted["rankings"], deleted["calls"], deleted["blobs"]) == (1, 2, 2)
-    assert left["blobs"] == only_old["blobs"]  # the system prompt is still shown by the newer
+    assert (deleted["rankings"], deleted["calls"], deleted["texts"]) == (1, 2, only_old["texts"])
     kept = await podium("replay", parsed(second)[0]["ranking"]["id"], cwd=tmp_path)
     assert kept.code == 0
     assert "newer newer" in kept.out

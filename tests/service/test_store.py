@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from service.database import open_engine
 from service.errors import ConfigError, StoreUnavailable
 from service.schemas import Ranking, Usage
 from service.store import SQLStore, open_store
+from service.tables import TEXTS
 from tests.fakes import until
 from tests.service.helpers import LONG, VERDICT, call
 from tests.service.postgres import engine_at
@@ -86,21 +89,56 @@ async def test_many_at_once_are_all_kept(url: str) -> None:
             assert (await store.verdicts(f"{index:064d}")).verdicts == {0: VERDICT}
 
 
-async def test_prune_leaves_the_texts_that_a_newer_call_shows(url: str) -> None:
+async def test_prune_leaves_the_texts_of_content_that_was_asked_about_again(url: str) -> None:
     async with open_store(url) as store:
-        store.add_call(KEY, 0, "main", call(LONG), Usage(calls=1))
-        store.add_call(KEY, 1, "main", call(LONG + "old"), Usage(calls=1))
-        await store.add_ranking(KEY, ranking("rk_old"), {})
+        for key in (KEY, "b" * 64):
+            store.add_call(key, 0, "main", call(LONG), Usage(calls=1))
+            store.add_call(key, 1, "main", call(LONG + "old"), Usage(calls=1))
+            await store.add_ranking(key, ranking(f"rk_{key[0]}"), {})
         boundary = time.time()
         await until(lambda: time.time() > boundary + 0.02)
         store.add_call("b" * 64, 0, "main", call(LONG), Usage(calls=1))
         await store.add_ranking("b" * 64, ranking("rk_new"), {})
         assert await store.prune(time.time() - boundary) == {
-            "rankings": 1, "judged": 0, "calls": 2, "call_blobs": 2, "blobs": 1,
+            "rankings": 3, "judged": 0, "calls": 4, "texts": 2,
         }  # fmt: skip
-        assert await store.ranking("rk_old") is None
+        assert await store.ranking("rk_a") is None
         [left] = await store.calls("b" * 64)
     assert left["messages"][1]["content"] == f"Here: {LONG}"
+
+
+async def test_texts_are_kept_small_and_once_for_all_calls_of_a_content_key(url: str) -> None:
+    async with open_store(url) as store:
+        store.add_call(KEY, 0, "main", call(LONG), Usage(calls=1))
+        store.add_call(KEY, 1, "main", call(LONG), Usage(calls=1))
+        await store.flush()
+        [kept] = await store.read(sa.select(TEXTS.c.content))
+    assert len(kept.content) < len(LONG.encode()) / 5
+
+
+async def test_texts_of_an_earlier_versions_store_are_still_there(url: str) -> None:
+    text = LONG.encode()
+    async with open_store(url) as store:
+        store.add_call(KEY, 0, "main", call(LONG), Usage(calls=1))
+        await store.flush()
+    engine = open_engine(url)
+    with engine.begin() as connection:  # as they were before
+        [(call_id,)] = connection.execute(sa.text("SELECT id FROM calls")).all()
+        [(hash_,)] = connection.execute(sa.text("SELECT hash FROM texts")).all()
+        kind = "BYTEA" if engine.dialect.name == "postgresql" else "BLOB"
+        connection.execute(sa.text("DROP TABLE texts"))
+        for table in (
+            f"blobs (hash {kind}, content {kind})",
+            f"call_blobs (call_id TEXT, hash {kind})",
+        ):
+            connection.execute(sa.text(f"CREATE TABLE {table}"))
+        blob, shown = {"hash": hash_, "content": text}, {"id": call_id, "hash": hash_}
+        connection.execute(sa.text("INSERT INTO blobs VALUES (:hash, :content)"), blob)
+        connection.execute(sa.text("INSERT INTO call_blobs VALUES (:id, :hash)"), shown)
+    engine.dispose()
+    async with open_store(url) as store:
+        [replayed] = await store.calls(KEY)
+    assert replayed["messages"][1]["content"] == f"Here: {LONG}"
 
 
 async def test_two_services_share_one_database(url: str) -> None:
