@@ -202,14 +202,17 @@ def _messages(
 
 def random_ids(count: int) -> list[str]:
     """`count` distinct ids that no trajectory can know."""
-    ids: dict[str, None] = {}
     base = len(_ID_ALPHABET)
-    while len(ids) < count:
-        # One call to the system an id, not one a letter.
-        number = secrets.randbelow(base**_ID_CHARS)
-        letters = (_ID_ALPHABET[number // base**place % base] for place in range(_ID_CHARS))
-        ids["".join(letters)] = None
-    return list(ids)
+    while True:
+        number = secrets.randbelow(base ** (_ID_CHARS * count))  # one call to the system for all
+        letters = []
+        for _ in range(_ID_CHARS * count):
+            number, index = divmod(number, base)
+            letters.append(_ID_ALPHABET[index])
+        text = "".join(letters)
+        ids = [text[start : start + _ID_CHARS] for start in range(0, len(text), _ID_CHARS)]
+        if len(set(ids)) == count:
+            return ids
 
 
 def verdict_schema(ids: Sequence[str]) -> dict[str, Any]:

@@ -219,6 +219,7 @@ async def serve_on(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_S,
         )
