@@ -15,7 +15,7 @@ from tests.fakes import until
 pytestmark = pytest.mark.anyio
 
 HEAD = b"POST /rank HTTP/1.1\r\nhost: podium\r\ncontent-length: 4\r\n\r\n"
-HEAD_S, LAST_CHANCE_S, JUDGE_S = 0.15, 0.2, 0.3
+HEAD_S, JUDGE_S = 0.15, 0.3
 
 
 async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,7 +31,11 @@ async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def connected(
-    state: ServerState | None = None, *, head_s: float = HEAD_S, stopping: bool = False
+    state: ServerState | None = None,
+    *,
+    head_s: float = HEAD_S,
+    last_chance_s: float = 60.0,
+    stopping: bool = False,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     config = Config(slow_app, log_config=None, lifespan="off")
     config.load()
@@ -43,7 +47,7 @@ async def connected(
             known,
             {},
             head_s=head_s,
-            last_chance_s=LAST_CHANCE_S,
+            last_chance_s=last_chance_s,
             stopping=lambda: stopping,
         )
 
@@ -118,7 +122,7 @@ async def test_who_does_not_ask_holds_up_a_stop_for_no_longer_than_a_last_chance
     begun: bytes,
 ) -> None:
     state = ServerState()
-    async with connected(state, head_s=60) as (reader, _):
+    async with connected(state, head_s=60, last_chance_s=0.15) as (reader, _):
         connection = await own(state)
         connection.data_received(begun)
         connection.shutdown()
