@@ -17,6 +17,8 @@ from service.quotas import Bucket, Spending, Window
 from service.tables import BUCKETS, SPENDING, WINDOWS
 
 _ROW: dict[sa.Table, type[Any]] = {WINDOWS: Window, BUCKETS: Bucket, SPENDING: Spending}
+# What is younger may still be a running window, a bucket that fills, or calls to be settled.
+_KEPT_S = 86_400.0
 
 
 @dataclass(slots=True)
@@ -195,6 +197,36 @@ class Accounts:
         with self._database.reading() as connection:
             found = {row.name: Spending(*row) for row in connection.execute(query)}
         return {name: found.get(name, Spending(name)) for name in names}
+
+    def prune(self, older_than_s: float) -> dict[str, int]:
+        """Delete what is over for so long, at least a day: windows, buckets that owe nothing (where
+        one a minute or more flows in), and periods; counts by table."""
+        age_s = max(_KEPT_S, older_than_s)
+        now = sa.literal_column(self._database.clock, sa.Double)
+        untouched_s = now - BUCKETS.c.at
+        over = {
+            WINDOWS: WINDOWS.c.opened_at < now - age_s,
+            BUCKETS: (untouched_s > age_s) & (BUCKETS.c.level + untouched_s / 60 > 0),
+        }
+        with self._database.writing() as connection:
+            deleted = {
+                str(table.name): connection.execute(_delete_free(table, rule)).rowcount
+                for table, rule in over.items()
+            }
+            ended_before = connection.execute(sa.select(now)).scalar_one() - age_s
+            names = connection.execute(sa.select(SPENDING.c.name)).scalars()
+            ended = [{"old": name} for name in names if quotas.period_end(name) < ended_before]
+            if ended:
+                of_name = sa.delete(SPENDING).where(SPENDING.c.name == sa.bindparam("old"))
+                connection.execute(of_name, ended)
+        return {**deleted, str(SPENDING.name): len(ended)}
+
+
+def _delete_free(table: sa.Table, rule: sa.ColumnElement[bool]) -> sa.Delete:
+    """Of the rows that fit, those that nobody changes right now: waiting for one while holding
+    others could make a circle with him."""
+    free = sa.select(table.c.name).where(rule).with_for_update(skip_locked=True)
+    return sa.delete(table).where(table.c.name.in_(free))
 
 
 def _columns(table: sa.Table) -> list[str]:

@@ -42,6 +42,7 @@ from service.schemas import (
 from service.store import SQLStore
 from service.tracing import UNTRACED, Tracing
 
+_GUARDED = problem_answers(401, 403, 503)  # whose key it is, the store tells
 _PING_S = 2.0  # a probe that waits for a frozen store tells nothing
 
 T = TypeVar("T")
@@ -112,7 +113,7 @@ def _probes(service: Service) -> APIRouter:
             ) from error
         return {"status": "ready"}
 
-    @router.get(paths.METRICS, response_class=Response)
+    @router.get(paths.METRICS, response_class=Response, responses=_GUARDED)
     async def metrics() -> Response:
         """Prometheus series."""
         return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4")
@@ -121,14 +122,14 @@ def _probes(service: Service) -> APIRouter:
 
 
 def _rankings(service: Service) -> APIRouter:
-    router = APIRouter(responses=problem_answers(401, 403))
+    router = APIRouter(responses=_GUARDED)
     refusals = problem_answers(400, 402, 408, 413, 415, 422, 429, 431)
 
     @router.post(
         paths.RANK,
         response_model=Ranking,
         openapi_extra=json_body(RankRequest),
-        responses=refusals | problem_answers(502, 503, 504),
+        responses=refusals | problem_answers(502, 504),
     )
     async def rank(request: Request) -> Response:
         """Rank one group: rewards in the order of its trajectories, or one typed problem."""
@@ -150,7 +151,7 @@ def _rankings(service: Service) -> APIRouter:
         )
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
-    @router.get(paths.RANKING, responses=problem_answers(404, 503))
+    @router.get(paths.RANKING, responses=problem_answers(404))
     async def ranking(ranking_id: str) -> Ranking:
         """A past ranking, as its first caller got it: same content, same id, that caller's ids."""
         if len(ranking_id) > 64 or "\0" in ranking_id:
@@ -169,9 +170,9 @@ def _rankings(service: Service) -> APIRouter:
 
 
 def _keys(service: Service) -> APIRouter:
-    router = APIRouter(responses=problem_answers(401, 403))
+    router = APIRouter(responses=_GUARDED)
 
-    @router.get(paths.KEYS, responses=problem_answers(503))
+    @router.get(paths.KEYS)
     async def keys() -> dict[str, Any]:
         """The API keys ever made, without their secrets, and what each has spent."""
         return {"keys": await shown_keys(service.store)}

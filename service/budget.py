@@ -31,14 +31,7 @@ class Budget:
         Raises:
             BudgetExhausted: If the worst case does not fit.
         """
-        worst = self._worst(prompt, max_tokens)
-        if self._calls < 1 or self._tokens < worst:
-            raise BudgetExhausted(
-                f"a call of up to {worst} tokens does not fit what is left of {self._limits}: "
-                "raise the judge's budget, or ask for fewer passes"
-            )
-        self._calls -= 1
-        self._tokens -= worst
+        worst = self._take(prompt, max_tokens)
         took = 0
 
         def spend(tokens: int) -> None:
@@ -49,6 +42,26 @@ class Budget:
             yield spend
         finally:
             self._tokens += worst - took
+
+    def another(self, prompt: Prompt, max_tokens: int) -> None:
+        """Take one call more while one is reserved, which was sent and may be paid for nothing:
+        whichever it is that is answered, the other counts as its worst case.
+
+        Raises:
+            BudgetExhausted: If the worst case does not fit.
+        """
+        self._take(prompt, max_tokens)
+
+    def _take(self, prompt: Prompt, max_tokens: int) -> int:
+        worst = self._worst(prompt, max_tokens)
+        if self._calls < 1 or self._tokens < worst:
+            raise BudgetExhausted(
+                f"a call of up to {worst} tokens does not fit what is left of {self._limits}: "
+                "raise the judge's budget, or ask for fewer passes"
+            )
+        self._calls -= 1
+        self._tokens -= worst
+        return worst
 
     def _worst(self, prompt: Prompt, max_tokens: int) -> int:
         if self._tokens == inf:  # nobody counts

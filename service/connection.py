@@ -2,6 +2,7 @@
 how long a peer may keep us waiting. What comes after the head is `body.py`'s."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ MAX_HEAD_BYTES = 65_536
 HEAD_S = 10.0  # for the head of a request, from its first byte or from the connection's start
 LINGER_S = 5.0  # for a peer to take an answer that came before it had sent all
 STALLED_S = 60.0  # for a peer to go on reading its answer
+LAST_CHANCE_S = 1.5  # for the head of a request that comes while the server stops
 MAX_CONNECTIONS = 4096
 
 log = structlog.get_logger(__name__)
@@ -31,13 +33,19 @@ class GuardedProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         max_connections: int = MAX_CONNECTIONS,
         head_s: float = HEAD_S,
+        last_chance_s: float = LAST_CHANCE_S,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._max_connections = max_connections
         self._head_s = head_s
+        self._last_chance_s = last_chance_s
+        self._stopping = stopping
+        self._is_last = False  # whatever comes next is the last request
         self._head_bytes = 0
         self._in_head = True
         self._head_began = False  # in the data being parsed
+        self._head_is_open = False  # it began, and goes on
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._refused = False
@@ -46,6 +54,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.connections) < self._max_connections:
             super().connection_made(transport)
             self._end_in(self._head_s)
+            if self._stopping():  # it was accepted before, and the server asks nobody twice
+                self.shutdown()
         else:
             self.transport = transport
             self._refuse(
@@ -65,6 +75,14 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
+    def shutdown(self) -> None:
+        """The server stops. Who has just connected, or has begun to ask, is still answered."""
+        if self._is_idle() and not self._refused and (self.cycle is None or self._head_is_open):
+            self._is_last = True
+            self._end_in(self._last_chance_s)
+        else:
+            super().shutdown()
+
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
@@ -82,16 +100,18 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_began = self._in_head = True
+        self._head_began = self._head_is_open = self._in_head = True
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_head = self._head_is_open = False
         self._end_in(None)
         self._head_bytes = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
         self._require_short_head()
         if not self._refused:
             super().on_headers_complete()
+            if self._is_last:
+                self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         if not self._refused:
@@ -106,7 +126,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self._in_head:
             self._end_in(LINGER_S)  # it was answered before it was read
-        elif self._head_bytes and self._timer is None:
+        elif self._head_is_open and self._timer is None:
             self._end_in(self._head_s)  # the next one has begun meanwhile
 
     def pause_writing(self) -> None:

@@ -8,6 +8,7 @@ retried here.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Protocol
 
@@ -133,7 +134,8 @@ class EndpointJudge:
             prompt: what to show.
             max_tokens: the cap on the reply.
             on_call: told of every answered call, the useless ones included: they are paid, too.
-            budget: what the group may still spend; every call is taken from it before it is made.
+            budget: what the group may still spend; every call is taken from it before it is made,
+                one that is made beside or after another that may have been paid included.
             caller: who asks, and pays.
 
         Raises:
@@ -147,7 +149,8 @@ class EndpointJudge:
             started = perf_counter()
             try:
                 with budget.call(conversation, max_tokens) as spend:
-                    reply = await self._calls.complete(conversation, max_tokens, caller)
+                    another = partial(budget.another, conversation, max_tokens)
+                    reply = await self._calls.complete(conversation, max_tokens, caller, another)
                     spend(reply.tokens.prompt + reply.tokens.completion)
             except ContextOverflow as error:
                 if corrected or extended:

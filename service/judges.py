@@ -1,6 +1,7 @@
 """The judges at work: the config file's, rebuilt when it changes, without dropping a request."""
 
 import asyncio
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,8 @@ class Judges:
         self._metrics = metrics
         self._quotas = quotas
         self._tracing = tracing
-        self._retired: list[EndpointJudge] = []
+        self._retired: list[weakref.finalize[..., EndpointJudge]] = []
+        self._closing: set[asyncio.Task[None]] = set()
         self._stamp = _stamp(path)
         self._live: dict[str, EndpointJudge] = {}
         self.roster = self._build(config.load(path))
@@ -98,8 +100,10 @@ class Judges:
                 self.reload()
 
     async def aclose(self) -> None:
-        judges = [*self._live.values(), *self._retired]
+        detached = (finalizer.detach() for finalizer in self._retired)
+        judges = [*self._live.values(), *(found[0] for found in detached if found)]
         await asyncio.gather(*(judge.aclose() for judge in judges))
+        await asyncio.gather(*self._closing)
 
     async def report(self) -> list[dict[str, Any]]:
         """What is configured, without secrets, and whether each judge answers now."""
@@ -121,8 +125,25 @@ class Judges:
                     else EndpointJudge(name, judge, self._metrics, self._quotas, self._tracing)
                 )
         live = self._live.values()
-        self._retired += [judge for judge in old.values() if judge not in live]
+        for known in old.values():
+            if known not in live:
+                self._retire(known)
         return Roster(loaded, dict(self._live))
+
+    def _retire(self, judge: EndpointJudge) -> None:
+        """Close a judge once nobody can ask it any more. That is when nobody holds it: rosters of
+        requests do, and those who wait for what another request has asked it."""
+        # Where it was in a cycle, the collector may find it in any thread.
+        in_loop = asyncio.get_running_loop().call_soon_threadsafe
+        finalizer = weakref.finalize(judge, in_loop, self._close, judge.endpoints)
+        finalizer.atexit = False
+        self._retired = [each for each in self._retired if each.alive] + [finalizer]
+
+    def _close(self, endpoints: Sequence[Endpoint]) -> None:
+        for endpoint in endpoints:
+            task = asyncio.create_task(endpoint.aclose())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def _describe(self, roster: Roster, name: str, judge: AnyJudge) -> dict[str, Any]:
         settings = judge.model_dump(mode="json", exclude_none=True, by_alias=True)

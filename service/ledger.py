@@ -137,6 +137,15 @@ class Ledger:
             for name, hold in named
         }
 
+    async def prune(self, older_than_s: float) -> dict[str, int]:
+        """Delete windows, buckets and periods that are over for so long, a day at least; counts by
+        table. A running period stays, and what has no end.
+
+        Raises:
+            StoreUnavailable: If the database does not take it.
+        """
+        return await self._in_thread(lambda: self._accounts.prune(older_than_s))
+
     async def close(self) -> None:
         """Return once all is settled; what the store does not take now stays reserved."""
         await self._all_settled()

@@ -5,8 +5,8 @@ Moments are seconds since the epoch, money is whole micro-dollars.
 """
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from math import ceil, floor
+from datetime import UTC, datetime, timedelta
+from math import ceil, floor, inf
 
 from service.caller import Period
 
@@ -115,3 +115,16 @@ def period_name(account: str, per: Period, at: float) -> str:
     moment = datetime.fromtimestamp(at, UTC)
     start = {"day": f"{moment:%Y-%m-%d}", "month": f"{moment:%Y-%m}", "total": "total"}[per]
     return f"{account} {start}"
+
+
+def period_end(name: str) -> float:
+    """When the period of such a row is over; infinite for one that never is."""
+    start = name.rpartition(" ")[2]
+    if start == "total":
+        return inf
+    if len(start) == len("2027-01"):
+        last = datetime.fromisoformat(f"{start}-28")
+        end = (last + timedelta(days=4)).replace(day=1)
+    else:
+        end = datetime.fromisoformat(start) + timedelta(days=1)
+    return end.replace(tzinfo=UTC).timestamp()

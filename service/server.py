@@ -149,7 +149,11 @@ class DrainingServer(uvicorn.Server):
 
     def _connection(self) -> GuardedProtocol:
         return GuardedProtocol(
-            self.config, self.server_state, self.lifespan.state, self._max_connections
+            self.config,
+            self.server_state,
+            self.lifespan.state,
+            self._max_connections,
+            stopping=lambda: self.should_exit,
         )
 
 

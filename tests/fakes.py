@@ -208,6 +208,7 @@ class ScriptedJudge:
         self.hold = hold
         self.in_flight = 0
         self.max_in_flight = 0
+        self.connected = 0
         self.models = {"data": [{"id": "m", "object": "model", "max_model_len": max_model_len}]}
         self.url = ""
 
@@ -237,6 +238,7 @@ class ScriptedJudge:
             assert not self.dry, f"the script ran dry {self.dry} times"
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connected += 1
         try:
             while answer := await self._answer(reader):
                 if answer.body is None:
@@ -246,6 +248,7 @@ class ScriptedJudge:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self.connected -= 1
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader) -> Answer:

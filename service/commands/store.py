@@ -45,7 +45,10 @@ def prune_command(
     store: StoreURL = DEFAULT_STORE,
     as_json: AsJSON = False,
 ) -> None:
-    """Delete rankings and judge calls older than an age; what is needed again is paid again."""
+    """Delete rankings and judge calls older than an age; what is needed again is paid again.
+
+    Quotas go, too, once they are over for that long, and for a day: windows, spending periods.
+    """
     logs.configure("error")
     seconds = parse_age(older_than)
     deleted = asyncio.run(_prune(store, seconds))
@@ -79,4 +82,5 @@ async def _replay(store_url: str, ranking_id: str) -> tuple[dict[str, Any], list
 
 async def _prune(store_url: str, seconds: float) -> dict[str, int]:
     async with open_store(store_url) as store:
-        return await store.prune(seconds)
+        deleted = await store.prune(seconds)
+        return deleted | await store.ledger.prune(seconds)

@@ -5,6 +5,7 @@ what an endpoint does not accept. Nothing else is retried here.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from random import uniform
@@ -15,6 +16,7 @@ import structlog
 from service.caller import Caller
 from service.endpoint import Endpoint, ParameterRejected, Reply
 from service.errors import (
+    BudgetExhausted,
     JudgeError,
     JudgeQuotaExhausted,
     JudgeRateLimited,
@@ -34,6 +36,8 @@ from service.tracing import UNTRACED, Tracing
 
 QUOTA_REST_S = 60.0
 _BACKOFF_S, _MAX_BACKOFF_S = 0.25, 8.0
+
+OnAnother = Callable[[], None]
 
 log = structlog.get_logger(__name__)
 
@@ -84,8 +88,21 @@ class Calls:
             caller.key, remaining_s, self._line.held_s, patient=caller.patient
         )
 
-    async def complete(self, prompt: Prompt, max_tokens: int, caller: Caller) -> Reply:
+    async def complete(
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        caller: Caller,
+        another: OnAnother = lambda: None,
+    ) -> Reply:
         """One reply, from whichever endpoint gives it.
+
+        Args:
+            prompt: what to show.
+            max_tokens: the cap on the reply.
+            caller: who asks, and pays.
+            another: told before one call more is made where one may have been paid already; it
+                raises BudgetExhausted where that is too much, and the call is not made.
 
         Raises:
             JudgeError: If none does; its type says why.
@@ -96,7 +113,7 @@ class Calls:
         avoid: Endpoint | None = None
         while True:
             try:
-                attempt = partial(self._attempt, prompt, max_tokens, caller, avoid)
+                attempt = partial(self._attempt, prompt, max_tokens, caller, another, avoid)
                 return await hedged(attempt, self._config.hedge_after_s)
             except ParameterRejected as error:
                 self._give_up_parameter(error)
@@ -106,6 +123,8 @@ class Calls:
                 failed += 1
                 if failed >= self._config.attempts:
                     raise failure.error from failure
+                if failure.unanswered:
+                    _require(another, failure)
                 self._metrics.retried(self._name, failure.error)
                 avoid = failure.endpoint
                 if failed > 1 or len(self.endpoints) == 1:
@@ -116,7 +135,13 @@ class Calls:
         await asyncio.gather(*(endpoint.aclose() for endpoint in self.endpoints))
 
     async def _attempt(
-        self, prompt: Prompt, max_tokens: int, caller: Caller, avoid: Endpoint | None, sent: Sent
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        caller: Caller,
+        another: OnAnother,
+        avoid: Endpoint | None,
+        sent: Sent,
     ) -> Reply:
         async with AsyncExitStack() as stack:
             with caller.timing.queueing(), self._metrics.queueing(self._name):
@@ -129,6 +154,7 @@ class Calls:
                 paid = await stack.enter_async_context(call)
             parameters = self._parameters.build(prompt, max_tokens)
             if sent.endpoint:
+                another()
                 self._metrics.hedged(self._name)
             sent.to(endpoint)
             ticket.sent = True
@@ -179,6 +205,14 @@ class Calls:
                 limit=endpoint.concurrency.limit,
                 open_=endpoint.breaker.is_open,
             )
+
+
+def _require(another: OnAnother, failure: AttemptFailed) -> None:
+    """Let the failure stand where it may have been paid and another call is too much."""
+    try:
+        another()
+    except BudgetExhausted:
+        raise failure.error from failure
 
 
 def _backoff_s(failed: int) -> float:

@@ -1,4 +1,7 @@
-"""Requests made from the published schema: no 5xx, and no answer that the schema does not know."""
+"""Requests made from the published schema: no 5xx, and no answer that the schema does not know.
+
+The service is guarded, as it is wherever others can reach it; who shows no key gets nowhere.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +17,13 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from service.access import OPEN_PATHS
 from tests.service.helpers import judges_file
 from tests.service.process import Podium, running
 
 pytestmark = pytest.mark.fuzz
 
+KEY = {"Authorization": "Bearer a-key"}
 EXAMPLES = {"POST /rank": 40, "POST /rank/batch": 100, "GET /rankings/{ranking_id}": 100}
 NO_REFERENCE = {"kind": "checks", "criteria": [{"check": "max_words", "words": 9}]}
 CHECKS = [
@@ -37,13 +42,13 @@ OPERATIONS = [
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podium]:
     folder = tmp_path_factory.mktemp("server")
     config = judges_file(folder / "judges.yaml", main=NO_REFERENCE)
-    with running("--config", str(config), cwd=folder) as process:
+    with running("--config", str(config), cwd=folder, PODIUM_API_KEY="a-key") as process:
         yield process
 
 
 @pytest.fixture(scope="module")
 def schema(server: Podium) -> schemathesis.BaseSchema:
-    return schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    return schemathesis.openapi.from_url(f"{server.url}/openapi.json", headers=KEY)
 
 
 def test_every_operation_is_tried(schema: schemathesis.BaseSchema) -> None:
@@ -67,17 +72,22 @@ def mend(group: Any) -> None:
         ]
 
 
+def tried(examples: int) -> hypothesis.settings:
+    """The same examples in each run."""
+    return hypothesis.settings(
+        max_examples=examples,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        derandomize=True,
+        database=None,
+    )
+
+
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_no_answer_is_off_the_schema(label: str, schema: schemathesis.BaseSchema) -> None:
     method, path = label.split()
     operation = schema[path][method]
 
-    @hypothesis.settings(
-        max_examples=EXAMPLES.get(label, 5),
-        suppress_health_check=list(hypothesis.HealthCheck),
-        derandomize=True,
-        database=None,
-    )
+    @tried(EXAMPLES.get(label, 5))
     @hypothesis.given(operation.as_strategy(), st.booleans())
     def asked(case: schemathesis.Case[Any], mended: bool) -> None:
         if label == "POST /rank":
@@ -85,8 +95,29 @@ def test_no_answer_is_off_the_schema(label: str, schema: schemathesis.BaseSchema
             group.pop("deadline_s", None)  # 1e-309 s rightly end in a 504
             if mended:
                 mend(group)
-        seen.add(case.call_and_validate(checks=CHECKS, timeout=20).status_code)
+        answer = case.call_and_validate(checks=CHECKS, headers=KEY, timeout=20)
+        seen.add(answer.status_code)
 
     seen: set[int] = set()
     asked()
     assert seen & {200, 404}  # it was not only refused
+    assert not seen & {401, 403}
+
+
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_without_a_key_only_the_probes_answer(label: str, schema: schemathesis.BaseSchema) -> None:
+    method, path = label.split()
+    operation = schema[path][method]
+
+    @tried(5)
+    @hypothesis.given(operation.as_strategy())
+    def asked(case: schemathesis.Case[Any]) -> None:
+        answer = case.call_and_validate(checks=CHECKS, timeout=20)
+        if path in OPEN_PATHS:
+            assert answer.status_code == 200
+        else:
+            assert answer.status_code == 401
+            assert answer.headers["content-type"] == ["application/problem+json"]
+            assert answer.json()["code"] == "unauthorized"
+
+    asked()

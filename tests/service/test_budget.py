@@ -1,16 +1,20 @@
 """Budgets in calls and in tokens: never passed, whatever the judge replies."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from service.budget import Budget
-from service.errors import BudgetExhausted, PodiumError
+from service.caller import Caller
+from service.errors import BudgetExhausted, JudgeUnavailable, PodiumError
 from service.limits_config import BudgetLimits
-from service.prompts import Prompt
+from service.prompts import Prompt, scores_prompt
+from service.transcript import transcribe
 from tests.fakes import (
     Answer,
     Asked,
@@ -19,11 +23,15 @@ from tests.fakes import (
     at_random,
     chooses,
     counted,
+    drops,
+    fails,
+    hangs,
+    later,
     rates,
     says,
     scores,
 )
-from tests.service.helpers import llm, request, service
+from tests.service.helpers import endpoint_judge, llm, request, service
 
 pytestmark = pytest.mark.anyio
 
@@ -41,6 +49,17 @@ def test_a_call_is_reserved_at_its_worst_and_settled_by_what_it_took() -> None:
     assert budget.calls_left(195) == 2
     with budget.call(PROMPT, 50), pytest.raises(BudgetExhausted), budget.call(PROMPT, 50):
         pass
+
+
+def test_a_second_call_for_the_same_answer_counts_at_its_worst() -> None:
+    budget = Budget(BudgetLimits(calls=3, tokens=2 * WORST + 10))
+    with budget.call(PROMPT, 50) as spend:
+        budget.another(PROMPT, 50)
+        with pytest.raises(BudgetExhausted):
+            budget.another(PROMPT, 50)
+        spend(120)
+    assert budget.calls_left(1) == 1
+    assert budget.calls_left(140) == 1  # 140 are left
 
 
 def test_calls_end_where_tokens_do_not() -> None:
@@ -188,6 +207,45 @@ async def test_a_budget_that_malformed_replies_used_up_is_a_typed_failure(tmp_pa
         tmp_path, says("?"), 4, method="pointwise", budget={"calls": 4}, gates=[]
     )
     assert (code, calls) == ("budget_exhausted", 4)
+
+
+@pytest.mark.parametrize(
+    ("calls", "script", "settings", "sent", "answered"),
+    [
+        (2, [drops, faithful], {}, 2, True),
+        (1, [drops], {}, 1, False),  # the lost one may have been paid
+        (1, [fails(500), fails(429), faithful], {}, 3, True),  # these are answered: for nothing
+        (2, [hangs, faithful], {"hedge_after_s": 0.05}, 2, True),
+        (1, [later(faithful, 0.2)], {"hedge_after_s": 0.05}, 1, True),
+        (2, [drops, later(faithful, 0.2)], {"hedge_after_s": 0.05}, 2, True),
+    ],
+)
+async def test_calls_that_may_have_been_paid_for_nothing_are_within_the_budget(
+    calls: int, script: list[Step], settings: dict[str, Any], sent: int, answered: bool
+) -> None:
+    async with ScriptedJudge(script).serving() as server:
+        judge = endpoint_judge(server.url, attempts=3, **settings)
+        prompt = scores_prompt("Be fair.", transcribe(request("5", "five"), [0, 1]), [0, 1])
+        asked = judge.ask(
+            prompt, 50, lambda call: None, Budget(BudgetLimits(calls=calls)), Caller()
+        )
+        with nullcontext() if answered else pytest.raises(JudgeUnavailable):
+            await asked
+        await judge.aclose()
+    assert server.calls == sent
+
+
+async def test_a_refused_connection_is_no_call() -> None:
+    async with ScriptedJudge(always=faithful).serving() as server:
+        urls = ["http://127.0.0.1:1/v1", server.url]
+        judge = endpoint_judge("", base_urls=urls)
+        judge.endpoints[1].taken += 10  # so that the first attempt goes to the other
+        prompt = scores_prompt("Be fair.", transcribe(request("5", "five"), [0, 1]), [0, 1])
+        budget = Budget(BudgetLimits(calls=1))
+        with capture_logs() as logged:
+            await judge.ask(prompt, 50, lambda call: None, budget, Caller())
+        assert [line["base_url"] for line in logged] == urls[:1]
+        await judge.aclose()
 
 
 async def test_an_exhausted_budget_goes_to_the_fallback(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ LAST_FAULTS: dict[str, list[Step]] = {
     "judge_quota_exhausted": [NO_CREDIT],
 }
 RARE = 0.01  # of the faults
+UNANSWERED: list[Step] = [drops, hangs, never_ends]  # they may have been paid
 
 
 class Script:
@@ -98,7 +99,7 @@ class Script:
         self.played: dict[str, Counter[str]] = defaultdict(Counter)  # by outcome
         self.billed: dict[str, Counter[str]] = defaultdict(Counter)  # tokens, by kind
         self.spoilt: Counter[str] = Counter()
-        self.answered: Counter[tuple[str, int]] = Counter()  # by group
+        self.payable: Counter[tuple[str, int]] = Counter()  # by group
         self.faulty = 0
 
     def __call__(self, asked: Asked) -> Answer:
@@ -110,7 +111,11 @@ class Script:
         self.spoilt[name] += step in SPOILT
         answer = step(asked)
         if outcome == "ok":
-            self._bill(name, asked, answer)
+            self._bill(name, answer)
+        if outcome == "ok" or step in UNANSWERED:
+            number = re.search(r"answer (\d+)\.", asked.text)
+            assert number
+            self.payable[name, int(number[1])] += 1
         return replace(answer, delay_s=answer.delay_s or self.random.uniform(0, 0.02))
 
     def cost_usd(self, name: str) -> float:
@@ -124,15 +129,12 @@ class Script:
             [(outcome, step) for outcome in faults for step in faults[outcome]]
         )
 
-    def _bill(self, name: str, asked: Asked, answer: Answer) -> None:
+    def _bill(self, name: str, answer: Answer) -> None:
         assert isinstance(answer.body, dict)
         usage = answer.body["usage"]
         self.billed[name] += Counter(
             prompt=usage["prompt_tokens"], completion=usage["completion_tokens"]
         )
-        number = re.search(r"answer (\d+)\.", asked.text)
-        assert number
-        self.answered[name, int(number[1])] += 1
 
 
 @dataclass(frozen=True)
@@ -290,7 +292,7 @@ def assert_ranked_or_failed_by_name(outcomes: list[Outcome]) -> None:
 def assert_within_limits(watch: Watch, script: Script) -> None:
     for hold, most in watch.most.items():
         assert 0 < most <= hold.limit_usd
-    for (name, number), calls in script.answered.items():
+    for (name, number), calls in script.payable.items():
         assert calls <= 1 + passes_of(name), (name, number)
 
 

@@ -3,9 +3,12 @@
 import asyncio
 import sqlite3
 import time
+from dataclasses import asdict
+from math import inf
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from service import quotas
 from service.caller import Hold
@@ -13,6 +16,7 @@ from service.errors import StoreUnavailable
 from service.ledger import Spent
 from service.quotas import Bucket, Spending, Window
 from service.store import open_store
+from service.tables import BUCKETS, WINDOWS
 from tests.fakes import until
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +67,49 @@ def test_periods_are_days_and_months_in_utc() -> None:
     midnight = NOON + 16 * 3600
     assert quotas.period_name("key:a", "day", midnight - 1e-3) == "key:a 2027-01-15"
     assert quotas.period_name("key:a", "day", midnight) == "key:a 2027-01-16"
+
+
+def test_a_period_ends_when_the_next_one_begins() -> None:
+    for day in range(0, 800, 7):
+        at = NOON + 86_400 * day
+        for per in ("day", "month"):
+            name = quotas.period_name("key:a b", per, at)
+            end = quotas.period_end(name)
+            assert end > at
+            assert quotas.period_name("key:a b", per, end - 1e-3) == name
+            assert quotas.period_name("key:a b", per, end) != name
+    assert quotas.period_end("key:a total") == inf
+
+
+async def test_prune_deletes_quotas_that_are_over_and_none_that_may_still_count(url: str) -> None:
+    now, day_s = time.time(), 86_400.0
+    aged = {f"{days}d": now - days * day_s for days in (0, 0.9, 2, 9)}
+    opened = [asdict(Window(name, at, 1)) for name, at in aged.items()]
+    filled = [asdict(Bucket(name, -5.0, at)) for name, at in aged.items()]
+    owing = asdict(Bucket("owing", -1e6, aged["9d"]))
+    key, judge, forever = (
+        Hold("key:a", 1, "day"),
+        Hold("judge:m", 1, "month"),
+        Hold("j", 1, "total"),
+    )
+    async with open_store(url) as store:
+        await store.transaction(lambda it: it.execute(sa.insert(WINDOWS), opened) and None)
+        await store.transaction(
+            lambda it: it.execute(sa.insert(BUCKETS), [*filled, owing]) and None
+        )
+        for days in (0, 1.0, 9, 70):
+            at = now - days * day_s
+            holds = [key, forever] if 0 < days < 31 else [key, judge, forever]
+            assert await store.ledger.reserve(holds, 0.1, at=at) is None
+        assert await store.ledger.prune(5 * day_s) == {"windows": 1, "buckets": 1, "spending": 3}
+        assert await store.ledger.prune(0) == {"windows": 1, "buckets": 1, "spending": 0}
+        left = await store.transaction(
+            lambda it: [set(it.scalars(sa.select(table.c.name))) for table in (WINDOWS, BUCKETS)]
+        )
+        assert left == [{"0d", "0.9d"}, {"0d", "0.9d", "owing"}]
+        spent = await store.ledger.spent([key, judge, forever], at=now)
+        assert spent[forever].reserved == 0.4
+        assert spent[key].reserved == 0.1
 
 
 async def test_of_100_at_once_over_two_services_exactly_so_many_pass_as_may(url: str) -> None:

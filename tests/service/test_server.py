@@ -30,7 +30,7 @@ from tests.fakes import (
     scores,
     until,
 )
-from tests.service.helpers import group, judges_file, llm
+from tests.service.helpers import group, judges_file, llm, request, service
 from tests.service.process import podium, running
 
 pytestmark = pytest.mark.anyio
@@ -229,6 +229,32 @@ async def test_sighup_reads_the_judges_file_without_dropping_a_request(tmp_path:
                 assert not asking.done()
                 old.hold = 0
                 assert (await asking).json()["model"] == "m"
+
+
+async def test_a_judge_that_a_reload_replaced_answers_who_waits_for_it_and_is_then_closed(
+    tmp_path: Path,
+) -> None:
+    async with (
+        ScriptedJudge(always=GOOD, hold=1000).serving() as old,
+        ScriptedJudge().serving() as new,
+        service(tmp_path, main=llm(old.url)) as opened,
+    ):
+        rank, asked = opened.ranker.rank, request("5", "five")
+        leaver = asyncio.create_task(rank(asked))
+        await until(lambda: old.in_flight == 4)
+        judges_file(tmp_path / "judges.yaml", main=llm(new.url))
+        opened.ranker.judges.reload()
+        stayer = asyncio.create_task(rank(asked))  # knows the new one, waits for the old one
+        await asyncio.sleep(0.05)
+        leaver.cancel()
+        await asyncio.gather(leaver, return_exceptions=True)
+        del leaver  # its error holds all that it used
+        assert old.connected == 4
+        old.hold = 0
+        assert (await stayer).results[1].reward == 1
+        async with asyncio.timeout(2):  # of themselves, unused connections go after 4 s
+            await until(lambda: old.connected == 0)
+    assert (old.calls, new.calls) == (4, 0)
 
 
 BAD_FILES = {
