@@ -155,12 +155,14 @@ class Line:
             )
 
     def _come_back(self) -> None:
-        """Hand out again when the next endpoint has rested; a place left does it, too."""
+        """Hand out again when the next endpoint with a free place has rested, which may be by now;
+        a place left does it, too."""
         if self._timer:
             self._timer.cancel()
-        waits = [wait_s for each in self._endpoints if (wait_s := each.wait_s()) > 0]
-        if waits:
-            self._timer = asyncio.get_running_loop().call_later(min(waits), self._hand_out)
+        free = [each for each in self._endpoints if each.taken < each.concurrency.limit]
+        if free:
+            wait_s = min(each.wait_s() for each in free)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._hand_out)
 
     def _forget(self, key: str, waiter: _Waiter) -> None:
         """Its caller left: out of the line with it, or its place to the next."""

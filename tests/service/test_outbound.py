@@ -163,6 +163,25 @@ async def test_keys_take_turns_however_many_calls_each_has_waiting() -> None:
     assert queue.num_waiting == 0
 
 
+class JustRested(Endpoint):
+    """Rests at the first looks at the clock, and has rested at the next one."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__("http://127.0.0.1:9", None, concurrency=(1, 1))
+        self._waits = iter([0.001] * looks)
+
+    def wait_s(self) -> float:
+        return next(self._waits, 0.0)
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3, 4])
+async def test_an_endpoint_that_rests_until_just_now_serves_who_waits(looks: int) -> None:
+    endpoint = JustRested(looks)
+    async with asyncio.timeout(5), line(endpoint).place("a", b""):
+        assert endpoint.taken == 1
+    await endpoint.aclose()
+
+
 async def test_a_full_line_refuses_with_a_time_to_come_back_but_leaves_each_key_its_share() -> None:
     async with endpoints(1, limit=1) as each:
         queue, done = Line(each, 5.0, lambda: door.changed()), asyncio.Event()
