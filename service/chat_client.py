@@ -1,8 +1,8 @@
 """The openai client with a shorter way for its one frequent request.
 
-`post` copies options, merges headers and parses addresses anew for each request; all of that is the
-same for every chat completion of a base URL, so it is done once here. Transport, headers and errors
-are the client's own.
+`post` copies options, merges headers and parses addresses anew for each request, and the layers
+below stream what is sent and read whole. All of that is the same for every chat completion of a
+base URL, so it is done once here. Connections, headers and errors are the client's own.
 """
 
 import aiohttp
@@ -10,34 +10,37 @@ import httpx2
 import openai
 import orjson
 
-from service.resolver import guarded_transport
+from service.resolver import guarded_transport, session_of
+
+_NO_CLOCK = aiohttp.ClientTimeout()  # by default there is one of five minutes
 
 
 class ChatClient(openai.AsyncOpenAI):
     """An `AsyncOpenAI` for one base URL: no retries, no clock, no proxies, no redirects."""
 
     def __init__(self, base_url: str, api_key: str | None, max_connections: int) -> None:
-        self._http = openai.DefaultAioHttpClient(
+        self._transport = guarded_transport(max_connections, keepalive_s=4.0)
+        http = openai.DefaultAioHttpClient(
             trust_env=False,  # no proxies from the environment
             follow_redirects=False,
             timeout=None,
-            transport=guarded_transport(max_connections, keepalive_s=4.0),
+            transport=self._transport,
         )
         super().__init__(
             base_url=base_url,
             api_key=api_key or "none",
             max_retries=0,
             timeout=None,  # the caller's deadline is the only clock
-            http_client=self._http,
+            http_client=http,
         )
         given = {**self.default_headers, **self.auth_headers}
-        self._chat = self._http.build_request(
+        self._chat = http.build_request(
             "POST",
             self.base_url.copy_with(raw_path=self.base_url.raw_path + b"chat/completions"),
             headers={name: value for name, value in given.items() if isinstance(value, str)},
-            content=b"-",
         )
-        del self._chat.headers["content-length"]
+        self._url = str(self._chat.url)
+        self._headers = {k: v for k, v in self._chat.headers.items() if k != "content-length"}
 
     async def complete(self, content: bytes) -> httpx2.Response:
         """One chat completion, as it came.
@@ -46,12 +49,24 @@ class ChatClient(openai.AsyncOpenAI):
             openai.APIStatusError: On any status but success.
             openai.APIConnectionError: If there was no answer.
         """
-        chat = self._chat
-        request = httpx2.Request(chat.method, chat.url, headers=chat.headers, content=content)
+        sent = session_of(self._transport).post(
+            self._url,
+            data=content,
+            headers=self._headers,
+            allow_redirects=False,
+            auto_decompress=False,  # the response does
+            timeout=_NO_CLOCK,
+        )
         try:
-            response = await self._http.send(request)
+            async with sent as answer:
+                response = httpx2.Response(
+                    answer.status,
+                    headers=answer.raw_headers,
+                    content=await answer.read(),
+                    request=self._chat,
+                )
         except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
-            raise openai.APIConnectionError(request=request) from error
+            raise openai.APIConnectionError(request=self._chat) from error
         if not response.is_success:
             raise _status_error(response)
         return response

@@ -161,12 +161,8 @@ def _steering(mode: str, request: RankRequest) -> dict[int, list[str]]:
     if mode == "ignore":
         return {}
     num_shared = num_shared_messages(request.trajectories)
-    known: dict[str, list[str]] = {}
-    found = {
-        index: steering_flags(trajectory, num_shared=num_shared, known=known)
-        for index, trajectory in enumerate(request.trajectories)
-    }
-    return {index: names for index, names in found.items() if names}
+    found = steering_flags(request.trajectories, num_shared=num_shared)
+    return {index: names for index, names in enumerate(found) if names}
 
 
 def _require(name: str, judge: AnyJudge, request: RankRequest) -> None:

@@ -3,7 +3,6 @@ live there, and hand out credentials to whoever asks from inside."""
 
 from socket import AF_INET, AddressFamily
 
-import httpx2
 from aiohttp import ClientSession, DefaultResolver, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -14,7 +13,7 @@ from openai._vendor.httpx_aiohttp import AiohttpTransport
 from service.addresses import is_link_local
 
 
-def guarded_transport(max_connections: int, keepalive_s: float) -> httpx2.AsyncBaseTransport:
+def guarded_transport(max_connections: int, keepalive_s: float) -> AiohttpTransport:
     """What the openai client sends through: its own transport, with our resolver."""
 
     def session() -> ClientSession:
@@ -28,6 +27,13 @@ def guarded_transport(max_connections: int, keepalive_s: float) -> httpx2.AsyncB
 
     transport = AiohttpTransport(client=session, trust_env=False)
     return transport
+
+
+def session_of(transport: AiohttpTransport) -> ClientSession:
+    """What a transport sends through, opened by whoever sends first."""
+    if not isinstance(transport.client, ClientSession):
+        transport.client = transport.get_client()
+    return transport.client
 
 
 class NoLinkLocal(AbstractResolver):

@@ -35,6 +35,8 @@ _HIDDEN = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\U000E0000-\U000E007F"
 _INVISIBLE = re.compile(f"[{_HIDDEN}]")
 _UNUSUAL = re.compile(f"[{_HIDDEN}{BRACKET_TWINS}]")
 _CONTROLS = bytes(i for i in range(128) if (i < 32 and i not in (9, 10, 13)) or i == 127)
+_NO_CONTROLS = bytes.maketrans(_CONTROLS, b"?" * len(_CONTROLS))
+_NOTHING_TO_DO = bytes.maketrans(_CONTROLS + b"\r<", b"?" * (len(_CONTROLS) + 2))
 # What separates words, or looks as if it did.
 _SPACES = re.compile(r"[\s\u2800\u3164\u115f\u1160\u200b\u2060\ufeff]+")
 
@@ -45,13 +47,13 @@ def clean(text: str) -> str:
     A tag is ours in whatever characters look like it: other brackets and letters count, also with
     zero-width characters in between.
     """
-    if text.isascii() and "INST]" not in text and _has_none(text, _CONTROLS + b"\r<"):
+    if text.isascii() and "INST]" not in text and _is_left_alone(text, _NOTHING_TO_DO):
         return text  # the common case
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "<" in text or "INST]" in text:
         text = _CHAT_MARK.sub(lambda mark: "&lt;" if mark[0] == "<" else "&#91;", text)
-    if text.isascii() and _has_none(text, _CONTROLS):  # three times as fast
+    if text.isascii() and _is_left_alone(text, _NO_CONTROLS):  # three times as fast
         return _OUR_TAG.sub("&lt;", text)
     if _UNUSUAL.search(text):
         return _without_disguised_tags(_INVISIBLE.sub("\ufffd", text))
@@ -71,10 +73,10 @@ def marked(text: str) -> str:
     return _SPACES.sub(DATAMARK + r"\g<0>", clean(text.replace(DATAMARK, "")))
 
 
-def _has_none(text: str, characters: bytes) -> bool:
-    """Whether an ASCII text holds none of some characters."""
+def _is_left_alone(text: str, table: bytes) -> bool:
+    """Whether translating an ASCII text changes nothing; twice as fast as deleting."""
     raw = text.encode("ascii")
-    return len(raw.translate(None, characters)) == len(raw)
+    return raw.translate(table) == raw
 
 
 def _without_disguised_tags(text: str) -> str:

@@ -1,16 +1,19 @@
 """Patterns -> one pass over a text that tells which of them cannot be found in it.
 
 RE2 looks for all patterns at once, in time linear in the text, whatever it says: some thirty times
-as fast as `re`. It knows no lookaround, and its words are ASCII, so `loosened` patterns stand in:
-they find whatever the exact ones find, and a little more. What passes is looked at again.
+as fast as `re`. It knows no lookaround, and its words are ASCII, so `loosened` patterns or
+their `opening`s stand in: they find whatever the exact ones find, and a little more. What passes is
+looked at again.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 import re2
 
 _BEYOND_ASCII = r"\x{80}-\x{10FFFF}"
+_SPACES = r"\s\v\x1c-\x1f"  # what `str.split` splits at
 # A lookaround's opening, a group's, its end, a class, a class of characters, an end of a word.
 _TOKEN = re.compile(
     r"(?P<look>\(\?<?[=!])|(?P<open>\()|(?P<close>\))|(?P<set>\[(?:\\.|[^\]\\])+\])|\\b"
@@ -48,18 +51,34 @@ def loosened(pattern: str) -> str:
     >>> loosened(r"\\bscore(?! \\d) [^.]{0,30}1")
     'score [^.]*1'
     """
-    kept: list[str] = []
+    return "".join(map(_loose, _looking_nowhere(pattern)))
+
+
+def opening(pattern: str) -> str:
+    """An RE2 pattern that is found in ASCII text, as it comes, wherever `pattern` (of `re`) is in
+    lower case with single spaces: what comes before its first gap, a class of all but something.
+
+    With what comes after gaps, hostile text could have RE2 try all combinations of patterns begun.
+
+    >>> opening(r"\\bscore(?! \\d)[^.]{0,30}1")
+    '(?i:\\\\bscore)'
+    """
+    tokens = takewhile(lambda token: not token[0].startswith("[^"), _looking_nowhere(pattern))
+    return f"(?i:{''.join(map(_as_it_comes, tokens))})"
+
+
+def _looking_nowhere(pattern: str) -> Iterator[re.Match[str]]:
+    """The tokens of a pattern but those of lookarounds."""
     depth, looking = 0, 0  # the depth at which the outermost lookaround began, counted from 1
     for token in _TOKEN.finditer(pattern):
         if token["look"] or token["open"]:
             depth += 1
             looking = looking or (depth if token["look"] else 0)
         if not looking:
-            kept.append(_loose(token))
+            yield token
         if token["close"]:
             looking = 0 if looking == depth else looking
             depth -= 1
-    return "".join(kept)
 
 
 def _loose(token: re.Match[str]) -> str:
@@ -69,6 +88,18 @@ def _loose(token: re.Match[str]) -> str:
         return f"[{token[0]}{_BEYOND_ASCII}]"
     if token["set"] and not token[0].startswith("[^"):
         return re.sub(r"\\[wd]", lambda kind: kind[0] + _BEYOND_ASCII, token[0])
+    return _unbounded(token)
+
+
+def _as_it_comes(token: re.Match[str]) -> str:
+    if token[0] == " ":
+        return f"(?:[{_SPACES}]+)"
+    if token["set"] and " " in token[0]:
+        return f"(?:[{_SPACES}{token[0][1:]}+)"
+    return _unbounded(token)
+
+
+def _unbounded(token: re.Match[str]) -> str:
     if token["least"]:
         return "*" if token["least"] == "0" else "+"
     return token[0]

@@ -7,16 +7,15 @@ A flag is evidence for people and for metrics, not a verdict. The patterns are i
 import binascii
 import re
 import unicodedata
-from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, takewhile
+from itertools import takewhile
 from typing import Protocol
 
 import re2
 import regex
 
 from service.defences.lookalikes import UNSEEN, fold
-from service.defences.sieve import Sieve, loosened
+from service.defences.sieve import Sieve, loosened, opening
 from service.defences.steering_patterns import ANCHOR, PATTERNS
 from service.schemas import Message, Trajectory
 
@@ -93,40 +92,30 @@ def _flags(text: str) -> list[str]:
 
 
 def _suspects(texts: Sequence[str]) -> Iterator[str]:
-    """Those in which there may be something, as far as one look at all of them tells."""
-    lines = "\n".join(texts)
-    if not lines.isascii():
-        yield from (text for text in texts if not text.isascii())
-        texts = [text for text in texts if text.isascii()]
-        lines = "\n".join(texts)
-    raw, start = lines.encode(), 0
-    ends = list(accumulate(len(text) + 1 for text in texts))
-    while start < len(raw) and (sign := _SIGN.search(raw, start)):
-        index = bisect(ends, sign.start())
-        yield texts[index]
-        start = ends[index]
+    """Those in which there may be something: most often none, which one look at all tells."""
+    yield from (text for text in texts if not text.isascii())
+    plain = [text for text in texts if text.isascii()]
+    if _SIGNS.passes("\n".join(plain)):
+        yield from (text for text in plain if _SIGNS.passes(text))
 
 
-def steering_flags(
-    trajectory: Trajectory, *, num_shared: int = 0, known: dict[str, list[str]] | None = None
-) -> list[str]:
-    """The names of the patterns found in what the agent wrote or its tools returned, sorted.
+def steering_flags(trajectories: Sequence[Trajectory], *, num_shared: int = 0) -> list[list[str]]:
+    """For each trajectory, the names of the patterns found in what the agent wrote or its tools
+    returned, sorted.
 
     What users and the system said is left out: a task may well be about judging.
 
     Args:
-        trajectory: the attempt.
-        num_shared: how many of its first messages to leave out, too: those that all trajectories
+        trajectories: the attempts.
+        num_shared: how many of their first messages to leave out, too: those that all trajectories
             of the group share favour none of them.
-        known: texts looked at before, and added to: trajectories of a group repeat each other.
     """
-    known = {} if known is None else known
-    found: set[str] = set()
-    for text in _suspects(_written(trajectory.messages[num_shared:])):
-        if text not in known:
-            known[text] = _flags(text)
-        found.update(known[text])
-    return sorted(found)
+    written = [_written(trajectory.messages[num_shared:]) for trajectory in trajectories]
+    suspects = set(_suspects([text for texts in written for text in texts]))
+    flags = {text: names for text in suspects if (names := _flags(text))}
+    if not flags:
+        return [[] for _ in trajectories]
+    return [sorted({name for text in texts for name in flags.get(text, ())}) for texts in written]
 
 
 def num_shared_messages(trajectories: Sequence[Trajectory]) -> int:
@@ -187,23 +176,27 @@ def _decoded(text: str) -> Iterator[str]:
             continue
 
 
-def _plain(patterns: Sequence[str]) -> str:
-    """One pattern, in the letters that `folded` leaves."""
-    return "|".join(fold(pattern).translate(_PLAIN) for pattern in patterns)
+def _plain(pattern: str) -> str:
+    """The pattern in the letters that `folded` leaves."""
+    return fold(pattern).translate(_PLAIN)
 
 
-_ANCHOR = re.compile(_plain([ANCHOR]))
+_ANCHOR = re.compile(_plain(ANCHOR))
 _ANCHORS = Sieve([loosened(_ANCHOR.pattern)])
 # Only at the beginnings of words, but for two that begin with no letter.
-_AT_WORDS = rf"\b(?:{loosened(ANCHOR)})|<<sys|<\|"
-_ASCII_ANCHOR = re2.compile(_AT_WORDS)
+_ASCII_ANCHOR = re2.compile(rf"\b(?:{loosened(ANCHOR)})|<<sys|<\|")
 _NAMES = sorted(PATTERNS)
-_COMPILED = [re.compile(_plain(PATTERNS[name])) for name in _NAMES]
+_COMPILED = [re.compile("|".join(map(_plain, PATTERNS[name]))) for name in _NAMES]
 _PATTERNS = Sieve([loosened(pattern.pattern) for pattern in _COMPILED])
-# What an ASCII text must hold, as it comes, for an anchor to be found when it is folded.
-_SIGN = re2.compile(
-    rf"(?i:{_AT_WORDS})".replace(" ", r"[\s\v\x1c-\x1f]+")
-    + r"|(?:[A-Za-z][ .*-]){4}[A-Za-z]"  # which `_SPACED` may join
-    + r"|[A-Za-z0-9+/]{24}"  # which `_decoded` may read
+_IN_ASCII = [
+    plain for each in PATTERNS.values() for one in each if (plain := _plain(one)).isascii()
+]
+# What an ASCII text must hold, as it comes, for a pattern to be found when it is folded.
+_SIGNS = Sieve(
+    [
+        *map(opening, _IN_ASCII),
+        r"(?:[A-Za-z][ .*-]){4}[A-Za-z]",  # which `_SPACED` may join
+        r"[A-Za-z0-9+/]{24}",  # which `_decoded` may read
+    ]
 )
 _OF_ITSELF_SIEVE = Sieve([loosened(_OF_ITSELF.pattern)])

@@ -61,7 +61,11 @@ async def test_any_status_but_success_is_the_clients_error(step: Step) -> None:
     assert told[0] == told[1]
 
 
-async def test_a_lost_connection_is_the_clients_error_with_its_cause() -> None:
-    (short, _), _ = await outcomes(drops)
+@pytest.mark.parametrize(
+    "step", [drops, lambda asked: Answer("no gzip", headers={"content-encoding": "gzip"})]
+)
+async def test_what_is_no_answer_is_the_clients_error_with_its_cause(step: Step) -> None:
+    (short, usual), _ = await outcomes(step)
     assert isinstance(short, openai.APIConnectionError)
+    assert isinstance(usual, openai.APIConnectionError | httpx2.DecodingError)
     assert short.__cause__ is not None

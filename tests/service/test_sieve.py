@@ -9,7 +9,7 @@ import re2
 
 from benchmarks.injections import INJECTIONS
 from service.defences import steering
-from service.defences.sieve import Sieve, loosened
+from service.defences.sieve import Sieve, loosened, opening
 from service.defences.steering import folded, steering_flags, steers
 from service.defences.steering_patterns import ANCHOR, PATTERNS
 from service.schemas import Message, Trajectory
@@ -73,10 +73,14 @@ def test_flags_of_a_trajectory_are_those_of_each_of_its_texts() -> None:
     rng = random.Random(8)
     texts = [*TEXTS, *mixtures(rng, 400), *["a plain text"] * 400, *[""] * 100]
     rng.shuffle(texts)
-    for some in (texts[start : start + 8] for start in range(0, len(texts), 8)):
-        messages = [Message(role="assistant", content=text) for text in some]
-        flags = steering_flags(Trajectory(id="a", messages=messages))
-        assert flags == sorted({name for text in some for name in steers(text)})
+    said = [texts[start : start + 8] for start in range(0, len(texts), 8)]
+    trajectories = [
+        Trajectory(id="a", messages=[Message(role="assistant", content=text) for text in some])
+        for some in said
+    ]
+    expected = [sorted({name for text in some for name in steers(text)}) for some in said]
+    assert steering_flags(trajectories) == expected
+    assert [steering_flags([each])[0] for each in trajectories] == expected
 
 
 @pytest.mark.parametrize(
@@ -91,6 +95,14 @@ def test_flags_of_a_trajectory_are_those_of_each_of_its_texts() -> None:
 )
 def test_a_loosened_pattern_has_no_lookaround_and_no_bounds(pattern: str, loose: str) -> None:
     assert loosened(pattern) == loose
+
+
+def test_an_opening_finds_where_a_pattern_begins_in_text_as_it_comes() -> None:
+    pattern = re2.compile(opening(r"\b(?:the ?|a{0,3})best(?! b)[ ,:] x(?:y)[^.]{0,9}z"))
+    for text in ("the best, xy", "the\n\tBEST \x1f: XY.z", "thebest:\v xy", "best\n xy"):
+        assert pattern.search(text)
+    for text in ("the-best, x", "the best xy", "tbest, xy"):
+        assert not pattern.search(text)
 
 
 def test_a_sieve_says_which_of_its_patterns_a_text_may_hold() -> None:

@@ -179,14 +179,14 @@ def conversation(prompt: str, said: str, argument: str, returned: str) -> Trajec
 
 
 def test_agents_words_arguments_and_tool_results_are_looked_at_but_no_prompt() -> None:
-    assert steering_flags(conversation(STEER, "a", "{}", "b")) == []
+    assert steering_flags([conversation(STEER, "a", "{}", "b")]) == [[]]
     for place in range(3):
         texts = ["a", "{}", "b"]
         texts[place] = STEER
-        assert steering_flags(conversation("q", *texts)) == ["asks_for_score"]
+        assert steering_flags([conversation("q", *texts)]) == [["asks_for_score"]]
 
 
 def test_messages_that_all_trajectories_share_are_left_out_if_told() -> None:
     one, other = conversation("q", STEER, "{}", "b"), conversation("q", STEER, "{}", "c")
     assert num_shared_messages([one, other]) == 3
-    assert steering_flags(one, num_shared=3) == []
+    assert steering_flags([one], num_shared=3) == [[]]
