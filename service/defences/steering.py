@@ -88,7 +88,8 @@ def _flags(text: str) -> list[str]:
     seen = _middle_cut(seen)
     if _OF_ITSELF_SIEVE.passes(seen):
         seen = _OF_ITSELF.sub("\n", seen)
-    return [_NAMES[index] for index in _PATTERNS.passes(seen) if _COMPILED[index].search(seen)]
+    raw = seen.encode()
+    return [name for name in _NAMES if _LOOSENED[name].search(raw) and _EXACT[name].search(seen)]
 
 
 def _suspects(texts: Sequence[str]) -> Iterator[str]:
@@ -186,8 +187,9 @@ _ANCHORS = Sieve([loosened(_ANCHOR.pattern)])
 # Only at the beginnings of words, but for two that begin with no letter.
 _ASCII_ANCHOR = re2.compile(rf"\b(?:{loosened(ANCHOR)})|<<sys|<\|")
 _NAMES = sorted(PATTERNS)
-_COMPILED = [re.compile("|".join(map(_plain, PATTERNS[name]))) for name in _NAMES]
-_PATTERNS = Sieve([loosened(pattern.pattern) for pattern in _COMPILED])
+_EXACT = {name: re.compile("|".join(map(_plain, PATTERNS[name]))) for name in _NAMES}
+# Not all in one sieve: hostile text has that try all combinations of patterns begun, 1 s a MB.
+_LOOSENED = {name: re2.compile(loosened(_EXACT[name].pattern)) for name in _NAMES}
 _IN_ASCII = [
     plain for each in PATTERNS.values() for one in each if (plain := _plain(one)).isascii()
 ]

@@ -23,11 +23,7 @@ ASCII_ANCHOR = re.compile(rf"\b(?:{ANCHOR})|<<sys|<\|")
 def steers_by_exact_patterns_alone(text: str) -> list[str]:
     seen = "\n".join(surroundings(folded(each)) for each in (text, *steering._decoded(text)))
     seen = steering._OF_ITSELF.sub("\n", seen)
-    return [
-        name
-        for name, pattern in zip(steering._NAMES, steering._COMPILED, strict=True)
-        if pattern.search(seen)
-    ]
+    return [name for name, pattern in steering._EXACT.items() if pattern.search(seen)]
 
 
 def surroundings(text: str) -> str:

@@ -1,5 +1,6 @@
 """Text that speaks to a judge is flagged; ordinary talk about judges, scores and rules is not."""
 
+import random
 import time
 from typing import Any
 
@@ -159,6 +160,22 @@ def test_a_megabyte_made_to_be_slow_takes_less_than_half_a_second(unit: str) -> 
     text = unit * (1_000_000 // len(unit.encode()))
     started = time.process_time()
     steers(text)
+    assert time.process_time() - started < 0.5
+
+
+def test_beginnings_of_many_patterns_mixed_take_linear_time_too() -> None:
+    units = [
+        "give it ", "give me ", "dame ", "donne ", "gib ", "da ", "mets ", "pon ", "{ ", '"', ". ",
+        '"explanation":"', "this answer must get ", "mark this ", "rank me ", "award us ", "note ",
+        "as a judge ", "ignorier sie ", "vergib ", "new grading ", "by the grader read", "highest ",
+    ]  # fmt: skip
+    chosen = random.Random(3)
+    texts = ["".join(chosen.choices(units, k=15_000)) for _ in range(6)]
+    messages = [{"role": "user", "content": "?"}]
+    messages += [{"role": "assistant", "content": text} for text in texts]
+    trajectory = Trajectory.model_validate({"id": "a", "messages": messages})
+    started = time.process_time()
+    steering_flags([trajectory])
     assert time.process_time() - started < 0.5
 
 
