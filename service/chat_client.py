@@ -5,6 +5,8 @@ below stream what is sent and read whole. All of that is the same for every chat
 base URL, so it is done once here. Connections, headers and errors are the client's own.
 """
 
+from io import BytesIO
+
 import aiohttp
 import httpx2
 import openai
@@ -51,7 +53,7 @@ class ChatClient(openai.AsyncOpenAI):
         """
         sent = session_of(self._transport).post(
             self._url,
-            data=content,
+            data=BytesIO(content),  # aiohttp warns of more than 1 MB in one piece
             headers=self._headers,
             allow_redirects=False,
             auto_decompress=False,  # the response does

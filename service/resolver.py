@@ -3,7 +3,7 @@ live there, and hand out credentials to whoever asks from inside."""
 
 from socket import AF_INET, AddressFamily
 
-from aiohttp import ClientSession, DefaultResolver, TCPConnector
+from aiohttp import ClientSession, DefaultResolver, DummyCookieJar, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 # Private to the openai client, which offers no other way to give its transport a resolver: an
@@ -23,7 +23,7 @@ def guarded_transport(max_connections: int, keepalive_s: float) -> AiohttpTransp
             ssl=transport.ssl_context,
             resolver=NoLinkLocal(),
         )
-        return ClientSession(connector=connector)
+        return ClientSession(connector=connector, cookie_jar=DummyCookieJar())
 
     transport = AiohttpTransport(client=session, trust_env=False)
     return transport

@@ -5,10 +5,11 @@ from typing import Any
 
 import httpx2
 import openai
+import orjson
 import pytest
 
 from service.chat_client import ChatClient
-from tests.fakes import Answer, ScriptedJudge, Step, drops, fails, says
+from tests.fakes import Answer, Asked, ScriptedJudge, Step, drops, fails, says
 
 pytestmark = pytest.mark.anyio
 
@@ -69,3 +70,19 @@ async def test_what_is_no_answer_is_the_clients_error_with_its_cause(step: Step)
     assert isinstance(short, openai.APIConnectionError)
     assert isinstance(usual, openai.APIConnectionError | httpx2.DecodingError)
     assert short.__cause__ is not None
+
+
+async def test_a_prompt_of_megabytes_is_sent_whole_and_no_cookie_with_it() -> None:
+    body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * 3_000_000}]})
+    async with ScriptedJudge(always=gives_a_cookie).serving() as judge:
+        by_name = judge.url.replace("127.0.0.1", "localhost")  # numbers get no cookies anyway
+        client = ChatClient(by_name, None, max_connections=1)
+        for _ in range(2):
+            await client.complete(body)
+        await client.close()
+    assert [asked.body for asked in judge.asked] == [orjson.loads(body)] * 2
+    assert not any("cookie" in asked.headers for asked in judge.asked)
+
+
+def gives_a_cookie(asked: Asked) -> Answer:
+    return Answer({"choices": []}, headers={"set-cookie": "who=you; Path=/"})
