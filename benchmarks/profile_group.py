@@ -9,18 +9,20 @@ where the event loop's thread spends it, at cProfile's surcharge.
 
 import asyncio
 import cProfile
+import os
 import pstats
 import tempfile
 import time
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 from starlette.types import ASGIApp, Message
 
 from benchmarks.load.connection import templates
 from benchmarks.processes import JUDGES, judge_server
+from service import logs
 from service.app import create_app
 from service.server import event_loop_factory, open_service, spare_collections
 
@@ -49,9 +51,14 @@ def main(
     profile: Annotated[bool, typer.Option("--profile")] = False,
 ) -> None:
     """Print CPU ms per group: the least of the repeats, which other work disturbed least."""
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     loop_factory = event_loop_factory()
-    with judge_server(0.0) as judge, asyncio.Runner(loop_factory=loop_factory) as runner:
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        judge_server(0.0) as judge,
+        asyncio.Runner(loop_factory=loop_factory) as runner,
+    ):
+        with redirect_stderr(nowhere):
+            logs.configure("info")  # lines are made and written, as in the service
         runner.run(measure(judge.url, groups, kb * 1000, in_flight, repeats, profile=profile))
 
 

@@ -11,6 +11,7 @@ import aiohttp
 import httpx2
 import openai
 import orjson
+from aiohttp.payload import TOO_LARGE_BYTES_BODY
 
 from service.resolver import guarded_transport, session_of
 
@@ -53,7 +54,8 @@ class ChatClient(openai.AsyncOpenAI):
         """
         sent = session_of(self._transport).post(
             self._url,
-            data=BytesIO(content),  # aiohttp warns of more than 1 MB in one piece
+            # aiohttp warns of bytes that are large.
+            data=content if len(content) <= TOO_LARGE_BYTES_BODY else BytesIO(content),
             headers=self._headers,
             allow_redirects=False,
             auto_decompress=False,  # the response does
