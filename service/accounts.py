@@ -214,7 +214,7 @@ class Accounts:
                 for table, rule in over.items()
             }
             ended_before = connection.execute(sa.select(now)).scalar_one() - age_s
-            names = connection.execute(sa.select(SPENDING.c.name)).scalars()
+            names = sorted(connection.execute(sa.select(SPENDING.c.name)).scalars())
             ended = [{"old": name} for name in names if quotas.period_end(name) < ended_before]
             if ended:
                 of_name = sa.delete(SPENDING).where(SPENDING.c.name == sa.bindparam("old"))

@@ -12,8 +12,9 @@ import orjson
 import sqlalchemy as sa
 
 from service.errors import ConfigError
+from service.pruning import TEXTS_LOCK
 from service.tables import CALLS, JUDGED, METADATA, RANKINGS, TEXTS
-from service.tables_before import move_blobs
+from service.texts_before import texts_before
 
 # Larger pages than usual, of a new file: texts are long, and each page is a write of its own.
 _SQLITE_PRAGMAS = (
@@ -23,7 +24,7 @@ _SQLITE_PRAGMAS = (
     "synchronous=FULL",
 )
 _MAKING_TABLES = 0x706F6469756D  # the advisory lock of those who start on an empty PostgreSQL
-_MOST_ROWS = 128  # in one statement
+_MOST_ROWS = 128
 _PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 20_000}  # s, ms; with a PostgreSQL server
 _DRIVERS = {
     "postgres:": "postgresql+psycopg:",
@@ -122,6 +123,8 @@ class Database:
 
     def insert(self, cursor: Any, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
         """Insert all; rows whose key is there already are left as they are."""
+        if self.is_postgres and rows.get(TEXTS):
+            cursor.execute(f"SELECT pg_advisory_xact_lock_shared({TEXTS_LOCK})")
         for table, some in rows.items():
             values_of = itemgetter(*(column.name for column in table.columns))
             for part in _parts(some):
@@ -169,43 +172,12 @@ class Database:
 
     def calls(self, key: str) -> tuple[Sequence[sa.Row[Any]], dict[bytes, bytes]]:
         """The calls for a content key, oldest first, and the texts that they show, by hash."""
-        with self.reading() as connection:
+        with self._snapshot() as connection:
             query = sa.select(CALLS).where(CALLS.c.key == key).order_by(CALLS.c.created_at)
             rows = connection.execute(query).all()
+            before = texts_before(connection, [row.id for row in rows])
             texts = connection.execute(sa.select(TEXTS).where(TEXTS.c.key == key))
-            return rows, {row.hash: row.content for row in texts}
-
-    def prune_some(self, before: float, most: int) -> dict[str, int]:
-        """Delete at most so many calls made before a moment (seconds since the epoch), what rests
-        on them, and their texts, unless a later call of the same content is left; else as many
-        rankings as old. Counts by table; all 0 when there is no more."""
-        calls = sa.select(CALLS.c.id, CALLS.c.key).where(CALLS.c.created_at < before).limit(most)
-        shown = sa.select(CALLS.c.id).where(CALLS.c.key == TEXTS.c.key).exists()
-        with self.writing() as connection:
-            if self.is_postgres:  # or a call kept meanwhile might rest on texts that go
-                connection.execute(sa.text("LOCK TABLE texts IN SHARE ROW EXCLUSIVE MODE"))
-            old = connection.execute(calls).all()
-            keys = {row.key for row in old}
-            doomed = {
-                # Those without their calls, too: the content is judged anew under the same id.
-                RANKINGS: self._old(RANKINGS, RANKINGS.c.id, before, old, most),
-                JUDGED: self._old(JUDGED, JUDGED.c.key, before, old, most),
-                CALLS: CALLS.c.id.in_([row.id for row in old]),
-                TEXTS: sa.and_(TEXTS.c.key.in_(keys), ~shown),
-            }
-            return {
-                str(table.name): connection.execute(sa.delete(table).where(rule)).rowcount
-                for table, rule in doomed.items()
-            }
-
-    @staticmethod
-    def _old(
-        table: sa.Table, identity: sa.Column[str], before: float, calls: Sequence[Any], most: int
-    ) -> sa.ColumnElement[bool]:
-        """What rests on these calls; without calls, some of what is old."""
-        if calls:
-            return table.c.key.in_({row.key for row in calls})
-        return identity.in_(sa.select(identity).where(table.c.created_at < before).limit(most))
+            return rows, before | {row.hash: row.content for row in texts}
 
     def transaction(self, work: Callable[[sa.Connection], T]) -> T:
         """What `work` returns; committed unless it raises."""
@@ -227,6 +199,16 @@ class Database:
         """A connection to use as a context."""
         return self._engine.connect()
 
+    @contextmanager
+    def _snapshot(self) -> Iterator[sa.Connection]:
+        """A connection that sees the database as it was at its first look."""
+        with self.reading() as connection:
+            if self.is_postgres:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            else:
+                connection.exec_driver_sql("BEGIN")
+            yield connection
+
     def _insert_sql(self, table: sa.Table, num: int) -> str:
         """A statement that inserts so many rows."""
         if (table, num) not in self._insert:
@@ -246,7 +228,6 @@ class Database:
             if self.is_postgres:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING_TABLES)))
             METADATA.create_all(connection)
-            move_blobs(connection)
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

@@ -1,30 +1,22 @@
 """Structured logs: one JSON object a line on stderr, with the request's id, never its texts."""
 
-import json
 import logging
 import sys
-from collections.abc import Callable
-from typing import Any
 
-import orjson
 import structlog
 
 
 def configure(level: str) -> None:
-    """Send structlog's and the standard library's records to stderr, in one form."""
+    """Send structlog's and the standard library's records through one JSON renderer."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[
-            *shared,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_json),
-        ],
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -34,7 +26,7 @@ def configure(level: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(serializer=_text),
+                structlog.processors.JSONRenderer(),
             ],
         )
     )
@@ -43,14 +35,3 @@ def configure(level: str) -> None:
     for chatty in ("httpx", "httpx2", "httpcore", "httpcore2", "openai"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").disabled = True
-
-
-def _json(event: dict[str, Any], default: Callable[[Any], Any]) -> bytes:
-    try:
-        return orjson.dumps(event, default=default)
-    except orjson.JSONEncodeError:  # half a character, say, which the standard library escapes
-        return json.dumps(event, default=default).encode()
-
-
-def _text(event: dict[str, Any], default: Callable[[Any], Any]) -> str:
-    return _json(event, default).decode()

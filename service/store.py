@@ -25,6 +25,7 @@ from service.errors import StoreUnavailable
 from service.in_thread import InThread
 from service.judge import Call
 from service.ledger import Ledger
+from service.pruning import prune_some
 from service.records import call_record, call_rows, packed_rows
 from service.schemas import Ranking, Usage
 from service.statistics.noise import JudgeNoise, PastGroup
@@ -200,7 +201,7 @@ class SQLStore:
         return [call_record(row, texts) for row in rows]
 
     async def prune(self, older_than_s: float) -> dict[str, int]:
-        """Delete what is older, and the texts that nothing shows any more; counts by table.
+        """Delete what is older, with the texts of content that no call is left of; counts by table.
 
         A little at a time, and as long a pause after each: a service on the same store goes on.
         """
@@ -208,7 +209,9 @@ class SQLStore:
         deleted: Counter[str] = Counter()
         while True:
             started = time.monotonic()
-            some = await self._in_thread(lambda: self._database.prune_some(before, _PRUNED_AT_ONCE))
+            some = await self.transaction(
+                lambda database: prune_some(database, before, _PRUNED_AT_ONCE)
+            )
             deleted.update(some)
             if not any(some.values()):
                 return dict(deleted)

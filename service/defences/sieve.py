@@ -59,6 +59,7 @@ def opening(pattern: str) -> str:
     lower case with single spaces: what comes before its first gap, a class of all but something.
 
     With what comes after gaps, hostile text could have RE2 try all combinations of patterns begun.
+    No gap may stand in a group, nor an alternative outside of one.
 
     >>> opening(r"\\bscore(?! \\d)[^.]{0,30}1")
     '(?i:\\\\bscore)'

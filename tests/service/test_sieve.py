@@ -9,7 +9,7 @@ import re2
 
 from benchmarks.injections import INJECTIONS
 from service.defences import steering
-from service.defences.sieve import Sieve, loosened, opening
+from service.defences.sieve import Sieve, _looking_nowhere, loosened, opening
 from service.defences.steering import folded, steering_flags, steers
 from service.defences.steering_patterns import ANCHOR, PATTERNS
 from service.schemas import Message, Trajectory
@@ -108,3 +108,17 @@ def test_a_sieve_says_which_of_its_patterns_a_text_may_hold() -> None:
     assert sieve.passes("xyz") == []
     with pytest.raises(re2.error):
         Sieve(["(?=a)"])
+
+
+@pytest.mark.parametrize("pattern", steering._IN_ASCII)
+def test_the_first_gap_of_a_pattern_stands_in_no_group_and_no_alternative_outside(
+    pattern: str,
+) -> None:
+    depth, outside = 0, [""]
+    for token in _looking_nowhere(pattern):
+        depth += bool(token["open"]) - bool(token["close"])
+        if depth == 0:
+            outside.append(token[0])
+    has_gap = any(each.startswith("[^") for each in outside)
+    assert not has_gap or "|" not in outside
+    re.compile(opening(pattern).replace(r"\x{", r"\x"))  # a group cut in two would be an error

@@ -11,12 +11,13 @@ import sqlalchemy as sa
 
 from service.database import open_engine
 from service.errors import ConfigError, StoreUnavailable
+from service.records import call_rows, packed_rows
 from service.schemas import Ranking, Usage
 from service.store import SQLStore, open_store
-from service.tables import TEXTS
+from service.tables import CALLS, TEXTS
 from tests.fakes import until
 from tests.service.helpers import LONG, VERDICT, call
-from tests.service.postgres import engine_at
+from tests.service.postgres import emptied, engine_at
 
 pytestmark = pytest.mark.anyio
 
@@ -116,29 +117,82 @@ async def test_texts_are_kept_small_and_once_for_all_calls_of_a_content_key(url:
     assert len(kept.content) < len(LONG.encode()) / 5
 
 
-async def test_texts_of_an_earlier_versions_store_are_still_there(url: str) -> None:
-    text = LONG.encode()
+async def test_texts_that_an_earlier_version_keeps_are_replayed_and_pruned_with_their_calls(
+    url: str,
+) -> None:
+    keys = [KEY, "b" * 64]
+    async with open_store(url) as store:
+        for key in keys:
+            store.add_call(key, 0, "main", call(LONG), Usage(calls=1))
+        await store.flush()
+        as_before(url)
+        [replayed] = await store.calls(KEY)
+        assert replayed["messages"][1]["content"] == f"Here: {LONG}"
+        await store.transaction(lambda database: set_age(database, KEY, 100.0))
+        assert (await store.prune(50.0))["texts"] == 0  # the other call shows it, too
+        [replayed] = await store.calls(keys[1])
+        assert replayed["messages"][1]["content"] == f"Here: {LONG}"
+        await store.transaction(lambda database: set_age(database, keys[1], 100.0))
+        assert (await store.prune(50.0))["texts"] == 1
+        assert not any(
+            await store.read(sa.select(sa.column("hash")).select_from(sa.table("blobs")))
+        )
+
+
+def as_before(url: str) -> None:
+    """Put all texts where they once were."""
+    engine = open_engine(url)
+    kind = "BYTEA" if engine.dialect.name == "postgresql" else "BLOB"
+    blob = {"content": LONG.encode()}
+    with engine.begin() as connection:
+        for statement in (
+            f"CREATE TABLE blobs (hash {kind} PRIMARY KEY, content {kind})",
+            f"CREATE TABLE call_blobs (call_id TEXT, hash {kind}, PRIMARY KEY (call_id, hash))",
+            "INSERT INTO blobs SELECT DISTINCT hash, :content FROM texts",
+            "INSERT INTO call_blobs SELECT id, hash FROM calls JOIN texts ON texts.key = calls.key",
+            "DELETE FROM texts",
+        ):
+            bound = blob if ":content" in statement else {}
+            connection.execute(sa.text(statement).bindparams(**bound))
+    engine.dispose()
+
+
+def set_age(database: sa.Connection, key: str, age_s: float) -> None:
+    of_key = sa.update(CALLS).where(CALLS.c.key == key)
+    database.execute(of_key.values(created_at=time.time() - age_s))
+
+
+async def test_prune_waits_for_a_call_that_rests_on_texts_of_an_old_one(postgres: str) -> None:
+    async with open_store(emptied(postgres)) as store:
+        store.add_call(KEY, 0, "main", call(LONG), Usage(calls=1))
+        await store.flush()
+        await store.transaction(lambda database: set_age(database, KEY, 100.0))
+        database = store._database
+        new = packed_rows(call_rows(KEY, 1, "main", call(LONG), Usage(calls=1)))
+        with database.writing_cursor() as cursor:
+            database.insert(cursor, new)
+            pruning = asyncio.create_task(store.prune(50.0))
+
+            locks: sa.Select[Any] = sa.select(sa.column("pid")).select_from(sa.table("pg_locks"))
+
+            async def waits() -> bool:
+                return any(await store.read(locks.where(sa.text("NOT granted"))))
+
+            await until(waits)
+        assert (await pruning)["calls"] == 1
+        [left] = await store.calls(KEY)
+    assert left["messages"][1]["content"] == f"Here: {LONG}"
+
+
+async def test_a_replay_sees_one_moment_of_the_store(url: str) -> None:
     async with open_store(url) as store:
         store.add_call(KEY, 0, "main", call(LONG), Usage(calls=1))
         await store.flush()
-    engine = open_engine(url)
-    with engine.begin() as connection:  # as they were before
-        [(call_id,)] = connection.execute(sa.text("SELECT id FROM calls")).all()
-        [(hash_,)] = connection.execute(sa.text("SELECT hash FROM texts")).all()
-        kind = "BYTEA" if engine.dialect.name == "postgresql" else "BLOB"
-        connection.execute(sa.text("DROP TABLE texts"))
-        for table in (
-            f"blobs (hash {kind}, content {kind})",
-            f"call_blobs (call_id TEXT, hash {kind})",
-        ):
-            connection.execute(sa.text(f"CREATE TABLE {table}"))
-        blob, shown = {"hash": hash_, "content": text}, {"id": call_id, "hash": hash_}
-        connection.execute(sa.text("INSERT INTO blobs VALUES (:hash, :content)"), blob)
-        connection.execute(sa.text("INSERT INTO call_blobs VALUES (:id, :hash)"), shown)
-    engine.dispose()
-    async with open_store(url) as store:
-        [replayed] = await store.calls(KEY)
-    assert replayed["messages"][1]["content"] == f"Here: {LONG}"
+        with store._database._snapshot() as connection:
+            assert connection.execute(sa.select(CALLS.c.id)).all()
+            assert (await store.prune(-1.0))["calls"] == 1
+            assert connection.execute(sa.select(TEXTS.c.hash)).all()
+        assert not await store.calls(KEY)
 
 
 async def test_two_services_share_one_database(url: str) -> None:
