@@ -1,4 +1,5 @@
-"""What one group costs the service: CPU (all threads) per group, ranked in process, and where.
+"""What one group costs the service: CPU (all threads) per group, ranked in process, and where;
+what the store keeps of it, and writes to the disk for it.
 
     python -m benchmarks.profile_group [--groups 64] [--repeats 25] [--in-flight 16] [--profile]
 
@@ -11,12 +12,14 @@ import asyncio
 import cProfile
 import os
 import pstats
+import sqlite3
 import tempfile
 import time
-from contextlib import redirect_stderr
+from contextlib import closing, redirect_stderr
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
 from starlette.types import ASGIApp, Message
 
@@ -74,17 +77,33 @@ async def measure(
             app = create_app(service)
             spare_collections()
             await rank_all(app, bodies, "warm", WARM_UP, in_flight)
-            found = []
+            kept, written, found = stored_bytes(folder), written_bytes(), []
             for repeat in range(repeats):
                 started = time.process_time()
                 await rank_all(app, bodies, str(repeat), groups, in_flight)
                 found.append(1000 * (time.process_time() - started) / groups)
             found.sort()
             print(f"{found[0]:.2f} ms of CPU per group; median {found[len(found) // 2]:.2f}")
+            num_kb = 1000 * groups * repeats
+            kept_kb = (stored_bytes(folder) - kept) / num_kb
+            written_kb = (written_bytes() - written) / num_kb
+            print(f"{kept_kb:.0f} kB kept and {written_kb:.0f} kB written per group (0: no disk)")
             if profile:
                 with cProfile.Profile() as profiler:
                     await rank_all(app, bodies, "profiled", groups, in_flight)
                 pstats.Stats(profiler).sort_stats("tottime").print_stats(40)
+
+
+def stored_bytes(folder: str) -> int:
+    """Of the database's file, its log moved into it."""
+    with closing(sqlite3.connect(f"{folder}/podium.db")) as store:
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return Path(folder, "podium.db").stat().st_size
+
+
+def written_bytes() -> int:
+    """By this process to disks so far, which the database's logs are, too."""
+    return psutil.Process().io_counters().write_bytes
 
 
 async def rank_all(

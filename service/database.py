@@ -12,9 +12,8 @@ import orjson
 import sqlalchemy as sa
 
 from service.errors import ConfigError
-from service.pruning import TEXTS_LOCK
-from service.tables import CALLS, JUDGED, METADATA, RANKINGS, TEXTS
-from service.texts_before import texts_before
+from service.legacy_texts import legacy_texts
+from service.tables import CALLS, JUDGED, METADATA, RANKINGS, TEXTS, TEXTS_LOCK
 
 # Larger pages than usual, of a new file: texts are long, and each page is a write of its own.
 _SQLITE_PRAGMAS = (
@@ -175,7 +174,7 @@ class Database:
         with self._snapshot() as connection:
             query = sa.select(CALLS).where(CALLS.c.key == key).order_by(CALLS.c.created_at)
             rows = connection.execute(query).all()
-            before = texts_before(connection, [row.id for row in rows])
+            before = legacy_texts(connection, [row.id for row in rows])
             texts = connection.execute(sa.select(TEXTS).where(TEXTS.c.key == key))
             return rows, before | {row.hash: row.content for row in texts}
 

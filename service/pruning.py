@@ -5,12 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.tables import CALLS, JUDGED, RANKINGS, TEXTS
-from service.texts_before import delete_texts_before
-
-# The advisory lock of PostgreSQL: shared by those who write texts, held alone by who deletes some.
-# A call that is being written may rest on texts that are there, and it cannot be seen yet.
-TEXTS_LOCK = 0x706F64747874
+from service.legacy_texts import delete_legacy_texts
+from service.tables import CALLS, JUDGED, RANKINGS, TEXTS, TEXTS_LOCK
 
 
 def prune_some(connection: sa.Connection, before: float, most: int) -> dict[str, int]:
@@ -34,7 +30,7 @@ def prune_some(connection: sa.Connection, before: float, most: int) -> dict[str,
         str(table.name): connection.execute(sa.delete(table).where(rule)).rowcount
         for table, rule in doomed.items()
     }
-    deleted["texts"] += delete_texts_before(connection, ids)
+    deleted["texts"] += delete_legacy_texts(connection, ids)
     return deleted
 
 

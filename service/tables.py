@@ -44,6 +44,9 @@ TEXTS = sa.Table(
     sa.Column("hash", sa.LargeBinary(32), primary_key=True),
     sa.Column("content", sa.LargeBinary, nullable=False),
 )  # fmt: skip
+# The advisory lock of PostgreSQL: shared by those who write texts, held alone by who deletes some.
+# A call that is being written may rest on texts that are there, and it cannot be seen yet.
+TEXTS_LOCK = 0x706F64747874
 
 # What callers were told. `key` leads to the calls behind it; `answer` is what its first caller got.
 RANKINGS = sa.Table(

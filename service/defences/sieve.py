@@ -1,8 +1,8 @@
 """Patterns -> one pass over a text that tells which of them cannot be found in it.
 
 RE2 looks for all patterns at once, in time linear in the text, whatever it says: some thirty times
-as fast as `re`. It knows no lookaround, and its words are ASCII, so `loosened` patterns or
-their `opening`s stand in: they find whatever the exact ones find, and a little more. What passes is
+as fast as `re`. It knows no lookaround, and its words are ASCII, so `loosened` patterns or their
+`opening`s stand in: they find whatever the exact ones find, and a little more. What passes is
 looked at again.
 """
 

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from service.errors import Overloaded
+from service.outbound.turns import Turns
 
 
 class Queue(Protocol):
@@ -14,9 +15,7 @@ class Queue(Protocol):
     def num_waiting(self) -> int: ...
 
     @property
-    def keys(self) -> set[str]: ...
-
-    def num_waiting_of(self, key: str) -> int: ...
+    def turns(self) -> Turns[Any]: ...
 
     def expected_wait_s(self, key: str) -> float: ...
 
@@ -75,6 +74,6 @@ class Admission:
         still has its share of it."""
         if self.num_waiting < self._max_waiting:
             return False
-        keys = set().union({key}, *(queue.keys for queue in self._queues))
-        own = sum(queue.num_waiting_of(key) for queue in self._queues)
+        keys = set().union({key}, *(queue.turns.keys for queue in self._queues))
+        own = sum(queue.turns.number_of(key) for queue in self._queues)
         return own >= self._max_waiting / len(keys)

@@ -46,24 +46,17 @@ class Line:
         self._endpoints = endpoints
         self._patience_s = patience_s
         self._on_change = on_change
-        self._turns: Turns[_Waiter] = Turns()
+        self.turns: Turns[_Waiter] = Turns()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def num_waiting(self) -> int:
-        return self._turns.number
-
-    @property
-    def keys(self) -> set[str]:
-        return self._turns.keys
-
-    def num_waiting_of(self, key: str) -> int:
-        return self._turns.number_of(key)
+        return self.turns.number
 
     def expected_wait_s(self, key: str) -> float:
         """How long a call of this key will wait, as calls go now; 0 if none waits."""
         places = sum(max(1, endpoint.concurrency.limit) for endpoint in self._endpoints)
-        return self._turns.ahead_of(key) * self.held_s / places
+        return self.turns.ahead_of(key) * self.held_s / places
 
     @asynccontextmanager
     async def place(
@@ -93,7 +86,7 @@ class Line:
 
     async def _enter(self, key: str, prefix: bytes, avoid: Endpoint | None) -> Endpoint:
         waiter = _Waiter(asyncio.get_running_loop().create_future(), prefix, avoid)
-        self._turns.add(key, waiter)
+        self.turns.add(key, waiter)
         self._hand_out()
         try:
             return await waiter.place
@@ -103,9 +96,9 @@ class Line:
 
     def _hand_out(self) -> None:
         """Give free places to those whose turn it is."""
-        while waiter := self._turns.first():
+        while waiter := self.turns.first():
             if waiter.place.done():  # its caller has left, and has not run yet
-                self._turns.pop()
+                self.turns.pop()
                 continue
             try:
                 endpoint = self._choose(waiter)
@@ -117,7 +110,7 @@ class Line:
                     break
                 endpoint.take()
                 waiter.place.set_result(endpoint)
-            self._turns.pop()
+            self.turns.pop()
         self._on_change()
 
     def _choose(self, waiter: _Waiter) -> Endpoint | None:
@@ -166,7 +159,7 @@ class Line:
 
     def _forget(self, key: str, waiter: _Waiter) -> None:
         """Its caller left: out of the line with it, or its place to the next."""
-        removed = self._turns.remove(key, waiter)
+        removed = self.turns.remove(key, waiter)
         if not removed and not waiter.place.cancelled() and not waiter.place.exception():
             waiter.place.result().leave(asyncio.get_running_loop().time())
         self._hand_out()

@@ -50,24 +50,17 @@ class Pace:
         self._account = f"judge:{name}"
         self._buckets = buckets
         self._on_change = on_change
-        self._turns: Turns[asyncio.Future[None]] = Turns()
+        self.turns: Turns[asyncio.Future[None]] = Turns()
         self._busy = False
         self._spacing_s = 0.0  # from one call to the next, smoothed
 
     @property
     def num_waiting(self) -> int:
-        return self._turns.number + self._busy
-
-    @property
-    def keys(self) -> set[str]:
-        return self._turns.keys
-
-    def num_waiting_of(self, key: str) -> int:
-        return self._turns.number_of(key)
+        return self.turns.number + self._busy
 
     def expected_wait_s(self, key: str) -> float:
         """How long a call of this key will wait, as calls go now; 0 if none waits."""
-        return self._turns.ahead_of(key) * self._spacing_s
+        return self.turns.ahead_of(key) * self._spacing_s
 
     def ticket(
         self, prompt: Prompt, max_tokens: int, key: str
@@ -122,20 +115,20 @@ class Pace:
 
     async def _wait(self, key: str) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._turns.add(key, turn)
+        self.turns.add(key, turn)
         self._on_change()
         try:
             await turn
         except asyncio.CancelledError:
-            if not self._turns.remove(key, turn) and not turn.cancelled():
+            if not self.turns.remove(key, turn) and not turn.cancelled():
                 self._pass_on()  # it was ours already
             raise
 
     def _pass_on(self) -> None:
         """The next one's turn; `_busy` stays, so that nobody comes between."""
         self._busy = False
-        while turn := self._turns.first():
-            self._turns.pop()
+        while turn := self.turns.first():
+            self.turns.pop()
             if not turn.done():  # else its caller has left, and has not run yet
                 turn.set_result(None)
                 self._busy = True

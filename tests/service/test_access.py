@@ -22,6 +22,7 @@ from service.deadline import Deadline
 from service.errors import StoreUnavailable, Unauthorized
 from service.keyring import Keyring, add_key, read_keys, revoke_key
 from service.paths import route_of
+from service.ranking import Ranker
 from service.schemas import Ranking, RankRequest
 from service.store import SQLStore, open_store
 from tests.fakes import ScriptedJudge, by_length, scores, until
@@ -401,12 +402,11 @@ async def test_a_deadline_holds_while_a_request_is_counted(tmp_path: Path) -> No
 # Whose ranking it is
 
 
-class NotingRanker:
-    """Notes who asks, and answers as the ranker does."""
+class NotingRanker(Ranker):
+    """Notes who asks."""
 
     def __init__(self, opened: Service) -> None:
-        self.judges = opened.ranker.judges
-        self._ranker = opened.ranker
+        super().__init__(opened.ranker.judges, opened.store, opened.metrics)
         self.callers: list[Caller] = []
 
     async def rank(
@@ -414,16 +414,18 @@ class NotingRanker:
     ) -> Ranking:
         assert caller is not None
         self.callers.append(caller)
-        return await self._ranker.rank(request, deadline, caller)
+        return await super().rank(request, deadline, caller)
 
 
 async def test_a_ranking_knows_the_key_that_asks_and_its_spend_limit(tmp_path: Path) -> None:
     limit = SpendLimit(usd=5.0, per="month")
-    async with guarded(tmp_path, "rank", spend_limit=limit) as (http, opened, key):
+    async with service(tmp_path) as opened:
+        key, headers = await made(opened.store, "rank", spend_limit=limit)
         noting = NotingRanker(opened)
-        opened.ranker = noting  # type: ignore[assignment]
-        await http.post("/rank", json=GROUP)
-        await http.post("/rank/batch", json={"groups": [GROUP, GROUP]})
+        async with client(Service(noting, opened.store, opened.metrics)) as http:
+            http.headers.update(headers)
+            await http.post("/rank", json=GROUP)
+            await http.post("/rank/batch", json={"groups": [GROUP, GROUP]})
     assert [(caller.key, caller.spend_limit) for caller in noting.callers] == [(key.id, limit)] * 3
     assert len({id(caller) for caller in noting.callers}) == 3
 

@@ -22,7 +22,7 @@ _CALL_BLOBS = sa.Table(
 )  # fmt: skip
 
 
-def texts_before(connection: sa.Connection, call_ids: Sequence[str]) -> dict[bytes, bytes]:
+def legacy_texts(connection: sa.Connection, call_ids: Sequence[str]) -> dict[bytes, bytes]:
     """The texts that these calls show, by hash, as far as they are there."""
     if not _are_there(connection):
         return {}
@@ -31,7 +31,7 @@ def texts_before(connection: sa.Connection, call_ids: Sequence[str]) -> dict[byt
     return {row.hash: row.content for row in rows}
 
 
-def delete_texts_before(connection: sa.Connection, call_ids: Sequence[str]) -> int:
+def delete_legacy_texts(connection: sa.Connection, call_ids: Sequence[str]) -> int:
     """Delete the texts that only these calls show; returns how many those were."""
     if not _are_there(connection):
         return 0
