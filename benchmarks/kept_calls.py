@@ -6,9 +6,9 @@ from typing import Any
 from benchmarks.readings import Answer
 from service.app import Service
 from service.cards.asking import Asked
-from service.endpoint import Reply, Tokens
 from service.forms import FORMS
 from service.methods import METHODS
+from service.outbound.reply import Reply, Tokens
 from service.prompts import Prompt
 from service.verdict import Fault, Verdict
 

@@ -13,13 +13,14 @@ from service import prompts
 from service.budget import Budget
 from service.caller import Caller
 from service.defences.canary import planted_body
-from service.endpoint import ContextOverflow, Tokens
 from service.errors import BudgetExhausted, ContextExceeded, VerdictVoid
 from service.judge import Call, Judge
 from service.judge_config import LLMJudge
 from service.methods import METHODS, Method, Plan, Situation
 from service.methods.designs import links_all
 from service.metrics import Metrics
+from service.outbound.endpoint import ContextOverflow
+from service.outbound.reply import Tokens
 from service.prompts import Prompt
 from service.schemas import Usage
 from service.store import Store

@@ -17,7 +17,7 @@ from itertools import accumulate
 from math import exp
 from typing import Any
 
-from service.endpoint import Reply
+from service.outbound.reply import Reply
 from service.prompts import DIGITS, TIE, Prompt, correction, verdict_schema
 from service.verdict import THINKING, Fault, Verdict, parse_verdict
 

@@ -16,7 +16,6 @@ import structlog
 
 from service.budget import Budget
 from service.caller import Caller
-from service.endpoint import ContextOverflow, Endpoint, ParameterRejected, Reply
 from service.errors import (
     JudgeError,
     JudgeRefused,
@@ -29,6 +28,8 @@ from service.forms import FORMS, CanaryMisplaced
 from service.judge_config import LLMJudge
 from service.metrics import Metrics
 from service.outbound.calls import Calls, Shared
+from service.outbound.endpoint import ContextOverflow, Endpoint, ParameterRejected
+from service.outbound.reply import Reply
 from service.prompts import Prompt
 from service.tracing import UNTRACED, Tracing
 from service.verdict import Fault, Verdict

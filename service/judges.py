@@ -12,12 +12,12 @@ import structlog
 
 from service import config
 from service.config import AnyJudge, Config
-from service.endpoint import ContextOverflow, Endpoint, ParameterRejected
 from service.errors import ConfigError, JudgeError, UnknownJudge
 from service.judge import EndpointJudge, Judge
 from service.judge_config import ChecksJudge, JuryJudge, LLMJudge
 from service.metrics import Metrics
 from service.outbound.calls import Shared
+from service.outbound.endpoint import ContextOverflow, Endpoint, ParameterRejected
 from service.tracing import UNTRACED, Tracing
 
 RELOAD_POLL_S = 1.0

@@ -24,8 +24,8 @@ from opentelemetry.util.types import AttributeValue
 from starlette.datastructures import Headers
 
 from service import __version__
-from service.endpoint import Reply
 from service.errors import cause
+from service.outbound.reply import Reply
 from service.paths import RANK, RANK_BATCH
 from service.schemas import Ranking, RankRequest
 from service.tracing import Span, Tracing

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import orjson
 
-from service.endpoint import ContextOverflow
 from service.errors import (
     ConfigError,
     ContextExceeded,
@@ -24,6 +23,7 @@ from service.errors import (
 from service.judge import EndpointJudge
 from service.judge_config import LLMJudge
 from service.metrics import Metrics
+from service.outbound.endpoint import ContextOverflow
 from service.prompts import Prompt
 from service.schemas import RankRequest
 from service.transcript import Transcript, transcribe

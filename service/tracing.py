@@ -19,7 +19,7 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 _PROTOCOL = "http/protobuf"
 
 if TYPE_CHECKING:  # it brings the openai client along, and spans may be none
-    from service.endpoint import Reply
+    from service.outbound.reply import Reply
 
 log = structlog.get_logger(__name__)
 

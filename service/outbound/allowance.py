@@ -12,11 +12,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Protocol
 
 from service.caller import Caller, Hold, key_hold
-from service.endpoint import Tokens
 from service.errors import JudgeSpendLimit, KeySpendLimit, PodiumError
 from service.judge_config import LLMJudge
 from service.ledger import Spent
 from service.metrics import Metrics
+from service.outbound.reply import Tokens
 from service.prompts import Prompt
 
 _TOKENS_PER_MESSAGE = 16  # what a chat template puts around it, and to spare

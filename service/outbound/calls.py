@@ -14,7 +14,6 @@ from typing import Protocol
 import structlog
 
 from service.caller import Caller
-from service.endpoint import Endpoint, ParameterRejected, Reply
 from service.errors import (
     BudgetExhausted,
     JudgeError,
@@ -27,9 +26,11 @@ from service.judge_config import LLMJudge
 from service.metrics import Metrics
 from service.outbound.admission import Admission
 from service.outbound.allowance import Allowance, Quotas
+from service.outbound.endpoint import Endpoint, ParameterRejected
 from service.outbound.hedge import Sent, hedged
 from service.outbound.line import Line
 from service.outbound.pace import Buckets, Pace
+from service.outbound.reply import Reply
 from service.parameters import Parameters
 from service.prompts import Prompt
 from service.tracing import UNTRACED, Tracing

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from service.endpoint import Endpoint
+from service.outbound.endpoint import Endpoint
 
 T = TypeVar("T")
 

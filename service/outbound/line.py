@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from zlib import crc32
 
-from service.endpoint import Endpoint
 from service.errors import JudgeQuotaExhausted, JudgeRateLimited, JudgeUnavailable
+from service.outbound.endpoint import Endpoint
 from service.outbound.turns import Turns
 
 BREAKER_PATIENCE_S = 2.0

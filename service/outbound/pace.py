@@ -10,8 +10,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.endpoint import Tokens
 from service.judge_config import LLMJudge
+from service.outbound.reply import Tokens
 from service.outbound.turns import Turns
 from service.prompts import Prompt
 from service.trim import estimate_tokens

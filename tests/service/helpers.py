@@ -11,10 +11,10 @@ import yaml
 from service import aggregate
 from service.aggregate import Estimate
 from service.app import Service, create_app
-from service.endpoint import Reply, Tokens
 from service.judge import Call, EndpointJudge
 from service.judge_config import LLMJudge
 from service.metrics import Metrics
+from service.outbound.reply import Reply, Tokens
 from service.prompts import Prompt
 from service.schemas import RankRequest
 from service.server import open_service

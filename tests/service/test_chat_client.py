@@ -8,7 +8,7 @@ import openai
 import orjson
 import pytest
 
-from service.chat_client import ChatClient
+from service.outbound.chat_client import ChatClient
 from tests.fakes import Answer, Asked, ScriptedJudge, Step, drops, fails, says
 
 pytestmark = pytest.mark.anyio

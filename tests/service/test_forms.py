@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.endpoint import Reply, Tokens
 from service.forms import FORMS, CanaryMisplaced
+from service.outbound.reply import Reply, Tokens
 from service.prompts import DIGITS, Prompt
 from service.verdict import Fault, Verdict
 

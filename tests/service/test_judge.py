@@ -10,7 +10,6 @@ import pytest
 
 from service.budget import Budget
 from service.caller import Caller
-from service.endpoint import ContextOverflow, retry_after_s
 from service.errors import (
     JudgeQuotaExhausted,
     JudgeRateLimited,
@@ -22,6 +21,7 @@ from service.errors import (
 )
 from service.judge import Call, EndpointJudge
 from service.metrics import Metrics
+from service.outbound.endpoint import ContextOverflow, retry_after_s
 from service.prompts import Prompt, choice_prompt, scores_prompt
 from service.transcript import transcribe
 from service.verdict import Verdict

@@ -9,7 +9,6 @@ import pytest
 
 from service.budget import Budget
 from service.caller import Caller, Hold, SpendLimit
-from service.endpoint import Endpoint
 from service.errors import (
     JudgeSpendLimit,
     JudgeUnavailable,
@@ -23,6 +22,7 @@ from service.metrics import Metrics
 from service.outbound.admission import Admission
 from service.outbound.breaker import FAILURES, LAST_REST_S, Breaker
 from service.outbound.concurrency import Concurrency
+from service.outbound.endpoint import Endpoint
 from service.outbound.line import Line
 from service.outbound.pace import Pace
 from service.prompts import Prompt, scores_prompt

@@ -13,7 +13,7 @@ from aiohttp.client_exceptions import ClientConnectorError
 from pydantic import ValidationError
 
 from service.judge_config import LLMJudge
-from service.resolver import NoLinkLocal, guarded_transport
+from service.outbound.resolver import NoLinkLocal, guarded_transport
 
 pytestmark = pytest.mark.anyio
 

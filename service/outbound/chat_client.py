@@ -13,7 +13,7 @@ import openai
 import orjson
 from aiohttp.payload import TOO_LARGE_BYTES_BODY
 
-from service.resolver import guarded_transport, session_of
+from service.outbound.resolver import guarded_transport, session_of
 
 _NO_CLOCK = aiohttp.ClientTimeout()  # by default there is one of five minutes
 

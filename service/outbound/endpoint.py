@@ -7,7 +7,6 @@ The openai client does the HTTP, without retries of its own: there is one loop, 
 import asyncio
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
@@ -19,7 +18,6 @@ import orjson
 import structlog
 from aiohttp import ClientConnectorError
 
-from service.chat_client import ChatClient
 from service.errors import (
     JudgeQuotaExhausted,
     JudgeRateLimited,
@@ -27,7 +25,9 @@ from service.errors import (
     JudgeUnavailable,
 )
 from service.outbound.breaker import Breaker
+from service.outbound.chat_client import ChatClient
 from service.outbound.concurrency import Concurrency
+from service.outbound.reply import Reply, parsed
 
 PROBE_TIMEOUT_S = 5.0
 MAX_RETRY_AFTER_S = 3600.0
@@ -56,30 +56,6 @@ class ContextOverflow(Exception):
     """The endpoint counted more tokens than our estimate did."""
 
     code = "context_overflow"
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """What the endpoint says it counted; `cached` is a part of `prompt`."""
-
-    prompt: int = 0
-    cached: int = 0
-    completion: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One chat completion, as far as a judge needs it.
-
-    `logprobs` holds an object per token of the text, as the endpoint gave it; None if it did not.
-    """
-
-    text: str
-    finish_reason: str | None
-    refusal: str | None
-    tokens: Tokens
-    model: str
-    logprobs: list[Any] | None = None
 
 
 class Endpoint:
@@ -138,7 +114,7 @@ class Endpoint:
         try:
             async with asyncio.timeout(timeout_s):
                 response = await self._client.complete(orjson.dumps(parameters))
-            reply = self._reply(response.content)
+            reply = self._read(response.content)
         except TimeoutError as error:
             self._learn(started_at, None, failed=True)
             raise JudgeUnavailable(
@@ -187,9 +163,9 @@ class Endpoint:
     async def aclose(self) -> None:
         await self._client.close()
 
-    def _reply(self, content: bytes) -> Reply:
+    def _read(self, content: bytes) -> Reply:
         try:
-            return _reply(content)
+            return parsed(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             said = self._without_key(content[:1000].decode(errors="replace"))[:100]
             raise JudgeUnavailable(
@@ -256,31 +232,3 @@ def _said(error: openai.APIStatusError) -> str:
     body = error.body if isinstance(error.body, dict) else {}
     words = str(body.get("message") or error.message)
     return " ".join(f"{words} ({error.code})".split() if error.code else words.split())[:500]
-
-
-def _count(value: Any) -> int:
-    """Tokens, as servers give them: missing, null or nonsense counts as none."""
-    return max(0, int(value or 0))
-
-
-def _reply(content: bytes) -> Reply:
-    body = orjson.loads(content)
-    choice = body["choices"][0]
-    message = choice["message"]
-    usage = body.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
-    thoughts = message.get("reasoning_content") or message.get("reasoning")
-    logprobs = (choice.get("logprobs") or {}).get("content")
-    prompt_tokens = _count(usage.get("prompt_tokens"))
-    return Reply(
-        text=str(message.get("content") or thoughts or ""),
-        finish_reason=choice.get("finish_reason"),
-        refusal=str(message["refusal"]) if message.get("refusal") else None,
-        tokens=Tokens(
-            prompt=prompt_tokens,
-            cached=min(prompt_tokens, _count(details.get("cached_tokens"))),
-            completion=_count(usage.get("completion_tokens")),
-        ),
-        model=str(body.get("model") or ""),
-        logprobs=logprobs if isinstance(logprobs, list) else None,
-    )
