@@ -287,9 +287,11 @@ def _http(answer: Answer) -> bytes:
     return "\r\n".join([f"HTTP/1.1 {answer.status} X", *lines, "", ""]).encode() + content
 
 
-async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
-    """Wait for a condition, at most ten seconds."""
-    async with asyncio.timeout(10):
+async def until(
+    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], at_most_s: float = 10.0
+) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(at_most_s):
         while True:
             holds = condition()
             if await holds if isinstance(holds, Awaitable) else holds:

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from tests.fakes import Answer, Asked, later
+from tests.fakes import Answer, Asked, later, until
 from tests.service.faults import GOOD, answers
 from tests.service.helpers import group
 from tests.service.process import Podium
@@ -167,11 +167,7 @@ class Load:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait for a condition, at most a minute."""
-    async with asyncio.timeout(60):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.02)
+    await until(condition, 60)
 
 
 @asynccontextmanager

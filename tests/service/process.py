@@ -82,8 +82,8 @@ class Podium:
         self._process.join()
 
     async def ended(self) -> int:
-        """Wait for its end, at most ten seconds."""
-        await until(lambda: self.exit_code is not None)
+        """Wait for its end, as long as for a start."""
+        await until(lambda: self.exit_code is not None, START_S)
         assert self.exit_code is not None
         return self.exit_code
 

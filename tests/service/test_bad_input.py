@@ -335,6 +335,7 @@ async def test_refusing_50_000_faults_takes_no_more_memory_than_reading_the_body
     bad: dict[str, Any], http: httpx.AsyncClient
 ) -> None:
     content = json.dumps(bad)
+    await http.post("/rank", content="{}", headers=JSON)  # what the first one builds, it does not
     tracemalloc.start()
     try:
         answer = await http.post("/rank", content=content, headers=JSON)
@@ -443,10 +444,16 @@ async def test_no_json_value_anywhere_in_a_group_is_an_error_of_ours(
 ) -> None:
     content = json.dumps(but(place, value))
     answer = await http.post("/rank", content=content, headers=JSON)
-    assert answer.status_code < 500
+    assert answer.status_code < 500 or too_late(answer.json())
     batch = await http.post("/rank/batch", content=f'{{"groups": [{content}]}}', headers=JSON)
     for line in batch.text.split("\n")[:-1] if batch.is_success else ():
-        assert json.loads(line).get("problem", {"status": 200})["status"] < 500
+        problem = json.loads(line).get("problem", {"status": 200})
+        assert problem["status"] < 500 or too_late(problem)
+
+
+def too_late(problem: dict[str, Any]) -> bool:
+    """As it may be with a deadline of next to nothing."""
+    return bool(problem["code"] == "deadline_exceeded")
 
 
 # Over TCP, where "before reading" means something.
@@ -488,7 +495,7 @@ def problem_on(connection: socket.socket) -> tuple[int, str]:
 
 def assert_others_are_answered(server: Podium) -> None:
     asked = group("5", "6", **REFERENCE)
-    answer = httpx.post(f"{server.url}/rank", json=asked, trust_env=False)
+    answer = httpx.post(f"{server.url}/rank", json=asked, trust_env=False, timeout=30)
     assert answer.status_code == 200
 
 

@@ -100,8 +100,8 @@ async def test_the_claims_of_a_dead_process_are_swept_away_and_of_a_living_one_a
     url: str,
 ) -> None:
     async with (
-        open_store(url, beat_s=0.02, dead_after_s=0.5) as one,
-        open_store(url, beat_s=0.02, dead_after_s=0.5) as other,
+        open_store(url, beat_s=0.05, dead_after_s=1.2) as one,
+        open_store(url, beat_s=0.05, dead_after_s=1.2) as other,
     ):
         execute(
             url,
@@ -112,7 +112,7 @@ async def test_the_claims_of_a_dead_process_are_swept_away_and_of_a_living_one_a
             async with other.claimed(KEY):
                 assert await rows(url, OWNERS) == 2
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.7), other.claimed("b" * 64):
+                async with asyncio.timeout(1.8), other.claimed("b" * 64):
                     pass
         async with other.claimed("b" * 64):
             assert await rows(url, CLAIMS) == 1
@@ -154,37 +154,37 @@ async def test_after_an_outage_of_the_store_nobody_takes_the_others_for_dead(
 ) -> None:
     path = str(tmp_path / "podium.db")
     async with (
-        open_store(path, beat_s=0.02, dead_after_s=0.4) as one,
-        open_store(path, beat_s=0.02, dead_after_s=0.4) as other,
+        open_store(path, beat_s=0.05, dead_after_s=1.2) as one,
+        open_store(path, beat_s=0.05, dead_after_s=1.2) as other,
         one.claimed("a" * 64),
         other.claimed("b" * 64),
     ):
-        await asyncio.sleep(0.5)  # both have beaten, and may bury
+        await asyncio.sleep(1.5)  # both have beaten, and may bury
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)
         writer.close()
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
         assert await rows(path, CLAIMS) == 2
 
 
 async def test_who_was_cut_off_gives_the_others_time_to_be_seen_again(url: str) -> None:
     database = Database(url)
     one, other = ClaimRows(database), ClaimRows(database)
+
+    def other_is_buried() -> bool:
+        one.beat([], 0.5)
+        return one.claimed(["one", "other"]) == {"one"}
+
     for key, each in (("one", one), ("other", other)):
         each.open([key])
-    for _ in range(10):  # until it may bury
-        await asyncio.sleep(0.02)
-        one.beat([], 0.1)
-    other.beat([], 0.1)
+    await until(other_is_buried)
+    other.beat([], 0.5)
     other.open(["other"])
-    await asyncio.sleep(0.12)
-    one.beat([], 0.1)
+    await asyncio.sleep(0.6)
+    one.beat([], 0.5)
     assert one.claimed(["one", "other"]) == {"one", "other"}
-    for _ in range(10):
-        await asyncio.sleep(0.02)
-        one.beat([], 0.1)
-    assert one.claimed(["one", "other"]) == {"one"}
+    await until(other_is_buried)
     database.close()
 
 

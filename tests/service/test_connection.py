@@ -15,7 +15,7 @@ from tests.fakes import until
 pytestmark = pytest.mark.anyio
 
 HEAD = b"POST /rank HTTP/1.1\r\nhost: podium\r\ncontent-length: 4\r\n\r\n"
-HEAD_S, JUDGE_S = 0.15, 0.3
+HEAD_S, JUDGE_S = 0.5, 0.8
 
 
 async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,7 +37,7 @@ async def connected(
     last_chance_s: float = 60.0,
     stopping: bool = False,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    config = Config(slow_app, log_config=None, lifespan="off")
+    config = Config(slow_app, log_config=None, lifespan="off", timeout_keep_alive=60)
     config.load()
     known = state or ServerState()
 
@@ -83,7 +83,7 @@ async def test_a_head_begun_while_another_request_is_answered_has_its_time_from_
     async with connected() as (reader, writer):
         writer.write(HEAD + b"body" + HEAD[:9])
         assert (await answered(reader)).startswith(b"HTTP/1.1 200")
-        assert await asyncio.wait_for(reader.read(), timeout=3) == b""  # uvicorn would wait 5 s
+        assert await asyncio.wait_for(reader.read(), timeout=10) == b""  # uvicorn would wait 60 s
 
 
 async def own(state: ServerState) -> GuardedProtocol:
@@ -127,7 +127,7 @@ async def test_who_does_not_ask_holds_up_a_stop_for_no_longer_than_a_last_chance
         connection.data_received(begun)
         connection.shutdown()
         connection.data_received(HEAD[len(begun) : 12])  # a trickle makes it no longer
-        assert await asyncio.wait_for(reader.read(), timeout=3) == b""
+        assert await asyncio.wait_for(reader.read(), timeout=10) == b""
     assert not state.connections
 
 

@@ -62,8 +62,8 @@ ROWS = {
     "500 to the end": Row([fails(500)] * 2, 2, "judge_unavailable"),
     "529, overloaded": Row([fails(529, "Overloaded")], 2),
     "lost connection": Row([drops], 2),
-    "no answer": Row([hangs], 2, settings={"timeout_s": 0.2}),
-    "half an answer": Row([never_ends], 2, settings={"timeout_s": 0.2}),
+    "no answer": Row([hangs], 2, settings={"timeout_s": 3.0}),
+    "half an answer": Row([never_ends], 2, settings={"timeout_s": 3.0}),
     "a gateway's page": Row([html], 2),
     # an endpoint that refuses
     "401": Row([fails(401)], 1, "judge_rejected"),

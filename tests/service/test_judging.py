@@ -144,7 +144,7 @@ async def test_after_a_crash_only_what_is_missing_is_asked(tmp_path: Path, metho
     def step(asked: Asked) -> Answer:
         seen.append(1)
         if len(seen) == 3 and broken:
-            return later(fails(401), 0.3)(asked)
+            return later(fails(401), 1.5)(asked)
         return answers(asked)
 
     def answers(asked: Asked) -> Answer:
@@ -402,4 +402,4 @@ def test_planning_and_aggregation_for_64_trajectories_cost_a_few_milliseconds(
         wins = win_probability(METHODS[method].estimate(situation))
         took.append(1000 * (planning + process_time() - started))
         assert len(wins) == 64
-    assert min(took) < 3 * MOST_MS, took
+    assert min(took) < 6 * MOST_MS, took

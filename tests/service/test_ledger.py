@@ -124,12 +124,13 @@ async def test_of_100_at_once_over_two_services_exactly_so_many_pass_as_may(url:
 async def test_buckets_are_shared_and_who_waits_is_told_when_its_turn_may_come(url: str) -> None:
     async with open_store(url) as one, open_store(url) as other:
         ledgers = [one.ledger, other.ledger]
-        waits = await asyncio.gather(*(ledgers[i % 2].take("e", 60, 1) for i in range(14)))
+        # Of a bucket that holds 1, into which .1 flows in 100 s.
+        waits = await asyncio.gather(*(ledgers[i % 2].take("e", 0.06, 0.1) for i in range(14)))
         assert waits.count(0.0) == 10
-        assert all(0 < wait_s <= 4 for wait_s in waits if wait_s)
-        one.ledger.give_back("e", 60, 4 + 3)
-        assert await one.ledger.take("e", 60, 3) == 0.0
-        assert await other.ledger.take("e", 60, 1) > 0
+        assert all(0 < wait_s <= 400 for wait_s in waits if wait_s)
+        one.ledger.give_back("e", 0.06, 0.4 + 0.3)
+        assert await one.ledger.take("e", 0.06, 0.3) == 0.0
+        assert await other.ledger.take("e", 0.06, 0.1) > 0
 
 
 async def test_concurrent_reservations_never_pass_a_limit_and_take_all_accounts_or_none(
