@@ -222,6 +222,9 @@ class ScriptedJudge:
         connections: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if not server.is_serving():  # it came just before the end
+                writer.transport.abort()
+                return
             task = asyncio.create_task(self._converse(reader, writer))
             connections.add(task)
             task.add_done_callback(connections.discard)
@@ -288,7 +291,7 @@ def _http(answer: Answer) -> bytes:
 
 
 async def until(
-    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], at_most_s: float = 10.0
+    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], at_most_s: float = 30.0
 ) -> None:
     """Wait for a condition."""
     async with asyncio.timeout(at_most_s):

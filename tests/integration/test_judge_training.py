@@ -24,9 +24,9 @@ NOISE_SD, SLOT_BIAS, GRID = 0.3, 0.15, 20
 
 def noisy(seed: int) -> Step:
     """Right answers are worth .7 and others .3, plus noise and a liking for what is shown early."""
-    draw = random.Random(seed)
 
     def step(asked: Asked) -> Answer:
+        draw = random.Random(f"{seed} {list(asked.shown.values())}")  # not by which call is first
         reference = re.search(r"<reference[^>]*>\s*(\S+)\s*</reference", asked.text)
         assert reference, asked.text
         verdict = {}

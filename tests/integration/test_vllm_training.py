@@ -113,13 +113,13 @@ def test_weights_change_under_sequences_in_flight(url: str, tmp_path: Path) -> N
         policy.chat.render([{"role": "user", "content": "Tell me a very long story."}], None)
     )
     with open_servers(SamplerConfig(kind="vllm", urls=[url])) as servers:
-        sampler = VllmSampler(servers, stop_ids=[], temperature=1.0, timeout_s=120)
+        sampler = VllmSampler(servers, stop_ids=[], temperature=1.0, timeout_s=900)
         sync = FullReload(policy, sampler, tmp_path, timeout_s=60)
         sync.push(0)
         disturb(policy)
         groups: list[list[Completion]] = []
         thread = threading.Thread(
-            target=lambda: groups.extend(sampler.sample([Request(prompt, 2, 1200)], seed=0))
+            target=lambda: groups.extend(sampler.sample([Request(prompt, 2, 600)], seed=0))
         )
         thread.start()
         wait_until_running(url)

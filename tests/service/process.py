@@ -65,7 +65,8 @@ class Podium:
     @property
     def url(self) -> str | None:
         """Where it serves, as its log says."""
-        for line in self.err.splitlines():
+        whole, _, _ = self.err.rpartition("\n")
+        for line in whole.splitlines():
             if '"listening"' in line:
                 return str(json.loads(line)["url"])
         return None

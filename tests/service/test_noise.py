@@ -7,6 +7,7 @@ from math import inf
 import numpy as np
 import orjson
 import pytest
+from numpy.random import default_rng
 
 from service.aggregate import estimate
 from service.statistics.least_squares import KNOTS
@@ -22,10 +23,9 @@ from service.statistics.noise import (
 from service.statistics.signal import SIGNAL_LEVEL
 from tests.service.simulated import listwise_passes, past_groups, scorer
 
-GENERATOR = np.random.default_rng(11)
-HOMOGENEOUS = past_groups(300, GENERATOR, slope=0.3)
+HOMOGENEOUS = past_groups(300, default_rng(11), slope=0.3)
 MIXED = cycle([0.0, 0.0, 0.1])
-TWO_KINDS = past_groups(300, GENERATOR, signal_sd=lambda: next(MIXED))
+TWO_KINDS = past_groups(300, default_rng(12), signal_sd=lambda: next(MIXED))
 
 
 def learnt(noise: JudgeNoise | None) -> JudgeNoise:
@@ -59,14 +59,14 @@ def test_a_judge_that_is_as_noisy_in_every_group_gets_many_degrees_of_freedom() 
 
 def test_a_judge_that_is_noisier_in_some_groups_gets_few_degrees_of_freedom() -> None:
     sds = cycle([0.03, 0.1, 0.3])
-    noise = learnt(learn(past_groups(200, GENERATOR, noise_sd=lambda: next(sds)), 8))
+    noise = learnt(learn(past_groups(200, default_rng(13), noise_sd=lambda: next(sds)), 8))
     assert 2 < noise.df < 8
 
 
 def test_too_few_groups_tell_nothing() -> None:
     assert learn(HOMOGENEOUS[: MIN_GROUPS - 1], 8) is None
     assert learn(HOMOGENEOUS[:MIN_GROUPS], 8) is not None
-    single = past_groups(MIN_GROUPS, GENERATOR, passes=1)  # one pass has no residuals
+    single = past_groups(MIN_GROUPS, default_rng(14), passes=1)  # one pass has no residuals
     assert learn(single, 8) is None
     assert learn([NOTHING] * 100, 8) is None
 
@@ -79,7 +79,7 @@ def test_only_lists_of_about_the_same_length_tell() -> None:
 
 
 def test_a_judge_without_noise_is_known_to_have_none() -> None:
-    noise = learnt(learn(past_groups(30, GENERATOR, noise_sd=lambda: 0.0), 8))
+    noise = learnt(learn(past_groups(30, default_rng(15), noise_sd=lambda: 0.0), 8))
     assert noise.variance == pytest.approx(0, abs=1e-9)
     found = estimate(3, [([0, 1, 2], [0.1, 0.5, 0.5])], replace(noise, variance=0.0))
     assert (found.signal, found.reliability) == (True, 1)
@@ -99,7 +99,7 @@ def test_configured_noise_is_certain() -> None:
 @pytest.mark.parametrize("passes", [1, 2, 4])
 def test_with_known_noise_the_signal_test_has_its_level(passes: int) -> None:
     """And the power to see more than a group can tell by itself."""
-    noise, random = learnt(learn(HOMOGENEOUS, 8)), np.random.default_rng(passes)
+    noise, random = learnt(learn(HOMOGENEOUS, 8)), default_rng(passes)
     null, real, alone = 0, 0, 0
     for seed in range(2000):
         score = scorer([0.5] * 8, 0.1, random, 0.3)
@@ -117,7 +117,7 @@ def test_with_known_noise_the_signal_test_has_its_level(passes: int) -> None:
 
 
 def test_one_pass_with_learnt_noise_has_an_error_and_a_reliability() -> None:
-    noise, random = learnt(learn(HOMOGENEOUS, 8)), np.random.default_rng(1)
+    noise, random = learnt(learn(HOMOGENEOUS, 8)), default_rng(1)
     truth = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
     found = estimate(8, listwise_passes(8, 1, 1, scorer(truth, 0.1, random, 0.3)), noise)
     assert found.signal
@@ -129,8 +129,8 @@ def test_one_pass_with_learnt_noise_has_an_error_and_a_reliability() -> None:
 
 def test_learnt_reliability_is_that_of_the_truth() -> None:
     """Where the F ratio of one group says little, past groups say how much signal is there."""
-    past = past_groups(300, GENERATOR, passes=2)
-    noise, random = learnt(learn(past, 8)), np.random.default_rng(3)
+    past = past_groups(300, default_rng(16), passes=2)
+    noise, random = learnt(learn(past, 8)), default_rng(3)
     trusts = []
     for seed in range(300):
         truth = [float(each) for each in random.normal(0.5, 0.1, 8)]

@@ -280,7 +280,7 @@ async def test_a_second_call_avoids_where_the_first_hangs_though_that_one_was_el
         ScriptedJudge([fails(500), GOOD], always=GOOD).serving() as two,
     ):
         # From `two`, which fails, to `one`, which hangs, and back: `one` has a call out.
-        judge = endpoint_judge("", base_urls=[two.url, one.url], hedge_after_s=0.05, timeout_s=20)
+        judge = endpoint_judge("", base_urls=[two.url, one.url], hedge_after_s=1.5, timeout_s=20)
         judge.endpoints[1].taken += 10  # so that the first call goes to `two`
         asked = asyncio.create_task(ask(judge))
         await until(lambda: two.calls == 1)
@@ -291,7 +291,7 @@ async def test_a_second_call_avoids_where_the_first_hangs_though_that_one_was_el
 
 
 async def test_a_hedged_call_that_fails_waits_for_the_other() -> None:
-    answers = [scores(by_length, delay_s=0.3), fails(500)]
+    answers = [scores(by_length, delay_s=2.0), fails(500)]
     async with judging(*answers, hedge_after_s=0.05, attempts=1) as (judge, scripted):
         await ask(judge)
     assert scripted.calls == 2
@@ -378,7 +378,8 @@ async def test_an_answered_failure_is_free_and_an_unanswered_one_counts_as_its_w
 ) -> None:
     purse = Purse()
     settings: dict[str, Any] = {"price": PRICE, "spend": {"usd": 1.0}, "attempts": 1}
-    async with judging(failure, quotas=purse, timeout_s=0.3, **settings) as (judge, _):
+    settings["timeout_s"] = 0.3 if failure is hangs else 20
+    async with judging(failure, quotas=purse, **settings) as (judge, _):
         with pytest.raises(JudgeUnavailable):
             await ask(judge)
     assert (purse.settled > 500 * 10 / 1e6) is paid
@@ -402,7 +403,7 @@ async def test_a_call_waits_for_its_rate_and_gives_back_what_it_did_not_take() -
     async with judging(GOOD, quotas=purse, **rates) as (judge, _):
         caller = Caller()
         await ask(judge, caller)
-    assert 0.1 <= caller.timing.queue_s < 2
+    assert 0.1 <= caller.timing.queue_s < 10
     assert len(purse.given_back) == 1
     assert purse.given_back[0] > 500 - 110  # the cap was 500 tokens, 110 were counted
 
@@ -413,7 +414,7 @@ def paced(purse: Purse, **rates: float) -> Pace:
 
 
 async def test_calls_pass_at_their_pace_one_key_after_the_other() -> None:
-    pace, passed = paced(Purse(waits=[0.02] * 6), requests_per_minute=60), list[str]()
+    pace, passed = paced(Purse(waits=[1.0] + [0.0] * 5), requests_per_minute=60), list[str]()
 
     async def passes(key: str) -> None:
         async with pace.ticket(prompt(), 500, key) as ticket:

@@ -114,17 +114,18 @@ async def test_after_a_crash_in_one_order_only_the_other_order_is_asked(tmp_path
         pair = tuple(map(worth, asked.shown.values()))
         seen.append(pair)
         if pair[0] > pair[1] and not healed:
-            return later(fails(401), 0.3)(asked)  # after the others were kept
+            return later(fails(401), 1.5)(asked)  # after the others were kept
         return chooses(prefers)(asked)
 
     healed: list[bool] = []
-    async with ScriptedJudge(always=step).serving() as judge:
+    async with ScriptedJudge(always=step, hold=12).serving() as judge:
         main = llm(judge.url, method="pairwise", attempts=1)
         async with service(tmp_path, main=main) as opened:
             with pytest.raises(PodiumError):
                 await opened.ranker.rank(request(*WORDS))
         assert len(seen) == 12
         healed.append(True)
+        judge.hold = 0
         async with service(tmp_path, main=main) as opened:
             ranking = await opened.ranker.rank(request(*WORDS))
     assert all(first > second for first, second in seen[12:])

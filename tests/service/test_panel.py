@@ -99,8 +99,8 @@ async def test_a_juror_that_hangs_drops_out_within_the_deadline(tmp_path: Path) 
     async with jury(tmp_path, honest(1), honest(2), hangs) as (ranker, _):
         clock = asyncio.get_running_loop().time
         started = clock()
-        ranking = await ranker.rank(request(*WORDS, deadline_s=2))
-        assert clock() - started < 2
+        ranking = await ranker.rank(request(*WORDS, deadline_s=5))
+        assert clock() - started < 5
     assert statuses(ranking)["c"] == "failed"
     assert ranking.jurors[-1].code == "deadline_exceeded"
 
@@ -119,7 +119,7 @@ async def test_a_missed_quorum_is_worth_a_retry_if_one_failure_is(
 ) -> None:
     async with jury(tmp_path, honest(1), fails(401), failure) as (ranker, _):
         with pytest.raises(kind, match="1 of 3 jurors ranked the group") as caught:
-            await ranker.rank(request(*WORDS, deadline_s=1.0))
+            await ranker.rank(request(*WORDS, deadline_s=5.0))
     assert caught.value.retryable
 
 

@@ -113,6 +113,7 @@ async def test_whenever_it_is_killed_nothing_that_was_kept_is_paid_again(tmp_pat
                     await until(lambda at=kill_at + before: judge.calls >= at)
                     process.kill()
                     await asyncio.gather(*asking, return_exceptions=True)
+            await until(lambda: judge.connected == 0)  # what was sent has come
             assert_sound(store)
         kept, asked = verdicts(store), judge.calls
         assert 0 < kept < needed
@@ -134,7 +135,7 @@ async def test_sigterm_turns_readiness_off_then_finishes_what_is_in_flight(
 ) -> None:
     async with ScriptedJudge(always=GOOD, hold=1000).serving() as judge:
         config = judges_file(tmp_path / "judges.yaml", main=llm(judge.url))
-        with running("--config", str(config), "--drain-s", "0.5", cwd=tmp_path) as process:
+        with running("--config", str(config), "--drain-s", "2", cwd=tmp_path) as process:
             async with process.client() as http:
                 asking = asyncio.create_task(http.post("/rank", json=group("5", "five")))
                 await until(lambda: judge.in_flight == 4)
@@ -158,7 +159,7 @@ async def test_sigterm_turns_readiness_off_then_finishes_what_is_in_flight(
 
 
 async def test_requests_that_come_while_it_drains_are_answered(tmp_path: Path) -> None:
-    with running("--drain-s", "1", cwd=tmp_path) as process:
+    with running("--drain-s", "3", cwd=tmp_path) as process:
         async with process.client() as http:
             process.send(signal.SIGTERM)
             answer = await http.post("/rank", json=group("5", "6", **REFERENCE))
@@ -197,7 +198,9 @@ async def test_a_judges_file_that_changes_is_read_again_and_a_bad_one_is_refused
         async with process.client() as http:
             assert await judge_names(http) == {"old"}
 
-            config.write_text("default_judge: x\njudges:\n  x: {kind: checks, criterias: []}\n")
+            bad = tmp_path / "bad.yaml"
+            bad.write_text("default_judge: x\njudges:\n  x: {kind: checks, criterias: []}\n")
+            bad.replace(config)  # at once: half of it would be refused, too
             await until(lambda: bool(process.logged("config_refused")))
             assert await judge_names(http) == {"old"}
             [refused] = process.logged("config_refused")
@@ -253,7 +256,7 @@ async def test_a_judge_that_a_reload_replaced_answers_who_waits_for_it_and_is_th
         assert old.connected == 4
         old.hold = 0
         assert (await stayer).results[1].reward == 1
-        async with asyncio.timeout(2):  # of themselves, unused connections go after 4 s
+        async with asyncio.timeout(3.5):  # of themselves, unused connections go after 4 s
             await until(lambda: old.connected == 0)
     assert (old.calls, new.calls) == (4, 0)
 

@@ -291,7 +291,7 @@ async def test_a_server_that_ended_all_connections_is_used_again(postgres: str) 
     async with open_store(postgres) as store:
         await store.add_ranking(KEY, ranking("rk_before"), {})
         with engine_at(postgres) as engine, engine.connect() as connection:
-            others = "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE pid <> "
+            others = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE pid <> "
             connection.exec_driver_sql(
                 others + "pg_backend_pid() AND backend_type = 'client backend'"
             )

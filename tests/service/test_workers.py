@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -42,6 +43,15 @@ async def counted(url: str | None) -> Counter[str]:
     return found
 
 
+def have_counted(url: str | None, number: int) -> Callable[[], Awaitable[bool]]:
+    """Whether all of them have told of so many; they do so once they have answered."""
+
+    async def told() -> bool:
+        return await counted(url) == {"200": number}
+
+    return told
+
+
 @pytest.mark.restart
 async def test_workers_share_a_port_and_counts_and_one_that_dies_is_replaced(
     tmp_path: Path,
@@ -50,10 +60,11 @@ async def test_workers_share_a_port_and_counts_and_one_that_dies_is_replaced(
         first = workers(process)
         assert len(first) == 2
         assert await asyncio.gather(*(ask(process.url) for _ in range(20))) == [200] * 20
+        await until(have_counted(process.url, 20))
         first[0].kill()
         await until(lambda: bool(process.logged("worker_died")))
         assert await asyncio.gather(*(ask(process.url) for _ in range(20))) == [200] * 20
-        assert await counted(process.url) == {"200": 40}
+        await until(have_counted(process.url, 40))
         await until(lambda: len(workers(process)) == 2)
         process.send(signal.SIGTERM)
         assert await process.ended() == 0
@@ -118,8 +129,8 @@ async def refused(url: str | None) -> bool:
             await http.get(f"{url}/livez")
         except httpx.ConnectError:
             return True
-        except (httpx.ReadError, httpx.RemoteProtocolError):  # it was taken just before
-            return False
+        except (httpx.ReadError, httpx.RemoteProtocolError, httpx.TimeoutException):
+            return False  # it was taken just before
         return False
 
 
@@ -128,7 +139,7 @@ async def test_a_rolling_restart_under_load_loses_no_request(tmp_path: Path) -> 
     """Clients ask the service that is ready; each is told to stop in its turn, and starts again."""
     async with ScriptedJudge(always=scores(by_length, delay_s=0.05)).serving() as judge:
         config = str(judges_file(tmp_path / "judges.yaml", main=llm(judge.url)))
-        options = ("--config", config, "--drain-s", "1")
+        options = ("--config", config, "--drain-s", "3")
         urls: dict[str, str] = {}
         statuses: Counter[int] = Counter()
         stopping = asyncio.Event()

@@ -78,6 +78,9 @@ class FakeVllm:
         conversations: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if not server.is_serving():  # it came just before the end
+                writer.transport.abort()
+                return
             task = asyncio.create_task(self._converse(reader, writer))
             conversations.add(task)
             task.add_done_callback(conversations.discard)

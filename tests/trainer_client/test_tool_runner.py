@@ -4,6 +4,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +16,7 @@ from trainer_client.tool_runner import MAX_RESULT_CHARS, ToolRunner
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[ToolRunner]:
-    with ToolRunner(TOOLS, timeout_s=1.0, num_processes=2) as opened:
-        opened.run_all([ToolCall("add", {"a": 1, "b": 1})] * 2)  # the processes have started
+    with ToolRunner(TOOLS, timeout_s=60.0, num_processes=2) as opened:
         yield opened
 
 
@@ -36,10 +36,10 @@ def test_results_come_in_the_order_of_the_calls(runner: ToolRunner) -> None:
     assert runner.run_all([]) == []
 
 
-def test_calls_run_side_by_side(runner: ToolRunner) -> None:
-    started = time.perf_counter()
-    runner.run_all([ToolCall("nap", {"seconds": 0.5})] * 2)
-    assert time.perf_counter() - started < 0.9
+def test_calls_run_side_by_side(runner: ToolRunner, tmp_path: Path) -> None:
+    meet = [{"folder": str(tmp_path), "me": me, "other": {"a": "b", "b": "a"}[me]} for me in "ab"]
+    met = runner.run_all([ToolCall("meet", arguments) for arguments in meet])
+    assert met == ["a met b", "b met a"]
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,13 @@ def test_an_unknown_tool_is_told_with_those_that_there_are(runner: ToolRunner) -
     assert said.startswith("error: there is no tool 'prize'; there are: add, echo, ")
 
 
-def test_a_tool_that_hangs_is_ended_at_the_limit_and_the_next_call_works(
-    runner: ToolRunner,
-) -> None:
-    started = time.perf_counter()
-    results = runner.run_all([ToolCall("hang", {}), ToolCall("echo", {"text": "ok"})])
-    assert results == ["error: hang took longer than 1 s", "ok"]
-    assert time.perf_counter() - started < 5
-    assert run(runner, "add", a=1, b=2) == "3"
+def test_a_tool_that_hangs_is_ended_at_the_limit_and_the_next_call_works() -> None:
+    with ToolRunner(TOOLS, timeout_s=4.0, num_processes=2) as runner:
+        started = time.perf_counter()
+        results = runner.run_all([ToolCall("hang", {}), ToolCall("echo", {"text": "ok"})])
+        assert results == ["error: hang took longer than 4 s", "ok"]
+        assert time.perf_counter() - started < 60
+        assert run(runner, "add", a=1, b=2) == "3"
 
 
 def test_a_tool_that_ends_its_process_is_told_and_the_next_call_works(
@@ -106,11 +105,10 @@ def test_many_threads_may_call_at_once(runner: ToolRunner) -> None:
     assert results == {i: str(i + 1) for i in range(8)}
 
 
-def test_a_runner_that_was_never_used_closes_at_once() -> None:
-    started = time.perf_counter()
+def test_a_runner_that_was_never_used_starts_no_process() -> None:
+    before = set(multiprocessing.active_children())
     with ToolRunner(TOOLS, timeout_s=1.0):
-        pass
-    assert time.perf_counter() - started < 1
+        assert set(multiprocessing.active_children()) == before
 
 
 def test_a_process_that_dies_between_calls_is_replaced() -> None:

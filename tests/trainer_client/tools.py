@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 
 from trainer_client.tasks.task import Tool
 
@@ -61,6 +62,14 @@ def long_text() -> str:
     return "x" * 100_000
 
 
+def meet(folder: str, me: str, other: str) -> str:
+    """Returns once the other one has come, too."""
+    Path(folder, me).touch()
+    while not Path(folder, other).exists():
+        time.sleep(0.01)
+    return f"{me} met {other}"
+
+
 def nap(seconds: float) -> float:
     """When it woke."""
     time.sleep(seconds)
@@ -75,6 +84,6 @@ TOOLS = [
     Tool(function.__name__, "A tool.", {"type": "object", "properties": {}}, function)
     for function in (
         add, echo, fail, hang, die, leave, interrupt, unprintable, raise_unprintable,
-        half_a_character, long_text, nap, environment,
+        half_a_character, long_text, meet, nap, environment,
     )
 ]  # fmt: skip
