@@ -24,9 +24,9 @@ class Flights(Generic[T]):
     def __init__(self) -> None:
         self._flights: dict[str, _Flight[T]] = {}
 
-    def __contains__(self, key: object) -> bool:
+    def __contains__(self, key: str) -> bool:
         """Whether a flight is in the air."""
-        return key in self._flights
+        return self._flying(key) is not None
 
     async def join(self, key: str, start: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
         """Wait for the flight `key`, starting it if there is none.
@@ -34,7 +34,7 @@ class Flights(Generic[T]):
         Returns:
             Its result, and whether this caller started it.
         """
-        flight = self._flights.get(key)
+        flight = self._flying(key)
         first = flight is None
         if flight is None:
             flight = _Flight(asyncio.create_task(start()))
@@ -48,6 +48,11 @@ class Flights(Generic[T]):
             if not flight.waiters and not flight.task.done():
                 self._forget(key, flight.task)
                 flight.task.cancel()
+
+    def _flying(self, key: str) -> _Flight[T] | None:
+        """One that is over may not have landed yet."""
+        flight = self._flights.get(key)
+        return flight if flight and not flight.task.done() else None
 
     def _landed(self, key: str, task: asyncio.Task[T]) -> None:
         self._forget(key, task)

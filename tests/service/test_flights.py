@@ -47,6 +47,26 @@ async def test_callers_of_one_key_share_one_run_and_one_of_them_started_it() -> 
     assert answers == [("verdicts", True)] + [("verdicts", False)] * 4
 
 
+async def test_who_comes_as_a_run_ends_starts_another() -> None:
+    """Its error was the first caller's; whoever tried again at once would never let it land."""
+    flights, late = Flights[str](), list[asyncio.Task[tuple[str, bool]]]()
+
+    async def fails() -> str:
+        late.append(asyncio.create_task(comes()))  # runs before anything that this one's end calls
+        raise ValueError("of the first")
+
+    async def comes() -> tuple[str, bool]:
+        assert "k" not in flights
+        return await flights.join("k", answers)
+
+    async def answers() -> str:
+        return "of the second"
+
+    with pytest.raises(ValueError, match="of the first"):
+        await flights.join("k", fails)
+    assert await late[0] == ("of the second", True)
+
+
 async def test_other_keys_have_their_own_runs() -> None:
     flights, one, other = Flights[str](), Run(), Run()
     callers = [join(flights, one, "k"), join(flights, other, "l")]
