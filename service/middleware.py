@@ -1,5 +1,6 @@
 """Around every request: an id, a log line, the counts, the times, and the API key."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from secrets import token_hex
@@ -13,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access import ANYONE, OPEN_PATHS, scope_of
 from service.caller import Caller, Timing
-from service.errors import Forbidden, InternalError, PodiumError, Unauthorized
+from service.errors import Draining, Forbidden, InternalError, PodiumError, Unauthorized
 from service.keyring import Keyring
 from service.metrics import Metrics
 from service.paths import RANK, route_of
@@ -98,6 +99,11 @@ class RequestContext:
         with structlog.contextvars.bound_contextvars(request_id=request_id), span:
             try:
                 await self._app(scope, receive, send_with_id)
+            except asyncio.CancelledError:  # not by the caller: the server waits no longer
+                if status:
+                    raise
+                error = Draining("the server stops before an answer came: ask another one")
+                await problem_response(error, request_id)(scope, receive, send_with_id)
             except Exception as error:  # noqa: BLE001 - the one place where a bug becomes an answer
                 answer = problem_response(bug(error), request_id)
                 if not status:

@@ -28,7 +28,7 @@ from service.ranking import Ranker
 from service.store import open_store
 from service.tracing import UNTRACED, Tracing, open_tracing
 
-GRACE_S = 130  # a little more than the longest default deadline
+GRACE_S = 320  # a little more than the longest deadline that our trainer asks with
 # After how many more objects, and how often, the collector looks. By default it walks the thousands
 # that each group in work is made of again and again; they are in no cycle, and it finds nothing. A
 # failed judge call leaves cycles, texts included: every tenth look is at all there is.
@@ -47,6 +47,7 @@ class Serving:
     store_url: str
     api_key: str | None
     drain_s: float
+    grace_s: int
     max_connections: int
     log_level: str
 
@@ -225,7 +226,7 @@ async def serve_on(
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=GRACE_S,
+            timeout_graceful_shutdown=serving.grace_s,
         )
         server = DrainingServer(settings, service, serving, started)
         judges = service.ranker.judges

@@ -8,7 +8,7 @@ import typer
 from service import logs
 from service.commands import DEFAULT_STORE, APIKeyText, ConfigPath, LogLevel, StoreURL
 from service.connection import MAX_CONNECTIONS
-from service.server import Serving, event_loop_factory, serve
+from service.server import GRACE_S, Serving, event_loop_factory, serve
 from service.workers import serve_by_workers
 
 
@@ -28,6 +28,14 @@ def serve_command(
             help="Seconds after SIGTERM in which new requests are still taken and /readyz is 503.",
         ),
     ] = 2.0,
+    grace_s: Annotated[
+        int,
+        typer.Option(
+            envvar="PODIUM_GRACE_S",
+            min=0,
+            help="Seconds that requests in flight have after that; the rest is told 503, draining.",
+        ),
+    ] = GRACE_S,
     workers: Annotated[
         int, typer.Option(envvar="PODIUM_WORKERS", min=1, help="Processes that share the port.")
     ] = 1,
@@ -45,6 +53,7 @@ def serve_command(
         store_url=store,
         api_key=(api_key or "").strip() or None,
         drain_s=drain_s,
+        grace_s=grace_s,
         max_connections=max_connections,
         log_level=log_level,
     )

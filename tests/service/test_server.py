@@ -158,6 +158,24 @@ async def test_sigterm_turns_readiness_off_then_finishes_what_is_in_flight(
     assert verdicts(store) == 4
 
 
+async def test_what_has_no_answer_when_the_grace_ends_is_told_to_ask_another_server(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedJudge(always=GOOD, hold=1000).serving() as judge:
+        config = str(judges_file(tmp_path / "judges.yaml", main=llm(judge.url)))
+        options = ("--config", config, "--drain-s", "0", "--grace-s", "0")
+        with running(*options, cwd=tmp_path) as process:
+            async with process.client() as http:
+                asking = asyncio.create_task(http.post("/rank", json=group("5", "five")))
+                await until(lambda: judge.in_flight == 4)
+                process.send(signal.SIGTERM)
+                answer = await asking
+            assert await process.ended() == 0
+    assert (answer.status_code, answer.json()["code"]) == (503, "draining")
+    assert answer.json()["retryable"] is True
+    assert process.logged("request")[-1]["status"] == 503
+
+
 async def test_requests_that_come_while_it_drains_are_answered(tmp_path: Path) -> None:
     with running("--drain-s", "3", cwd=tmp_path) as process:
         async with process.client() as http:
