@@ -39,8 +39,8 @@ async def read_json(request: Request, max_bytes: int, patience_s: float = PATIEN
     """The body as plain JSON values, at most `max_bytes` long and `MAX_DEPTH` deep.
 
     Raises:
-        UnsupportedMediaType: If it is not declared as JSON. A web page cannot declare it so without
-            asking first, and that protects a service without keys on loopback.
+        UnsupportedMediaType: If it is not declared as JSON. A web page of another origin cannot
+            declare it so without asking first, and we allow none.
         BodyTooLarge: If it is over the cap, known from Content-Length before anything is read; or
             if it holds more values than a body of that size is good for.
         BodyTooSlow: If it comes slower than `MIN_BYTES_PER_S` after the first seconds.

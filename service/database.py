@@ -25,6 +25,7 @@ _SQLITE_PRAGMAS = (
 _MAKING_TABLES = 0x706F6469756D  # the advisory lock of those who start on an empty PostgreSQL
 _MOST_ROWS = 128
 _PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 20_000}  # s, ms; with a PostgreSQL server
+_IDLE_MS = 10_000
 _DRIVERS = {
     "postgres:": "postgresql+psycopg:",
     "postgresql:": "postgresql+psycopg:",
@@ -71,7 +72,7 @@ class Database:
             self._make_tables()
         except (sa.exc.SQLAlchemyError, OSError) as error:
             self.close()
-            shown = self._engine.url.render_as_string(hide_password=True)
+            shown = without_secrets(self._engine.url)
             raise ConfigError(f"the store {shown} cannot be opened: {one_line(error)}") from error
         self._insert: dict[tuple[sa.Table, int], str] = {}
         # Seconds since the epoch by the one clock that all processes share.
@@ -257,13 +258,23 @@ def open_engine(url: str) -> sa.Engine:
             "the store's URL must be a file's path, sqlite:///FILE or postgresql://HOST/NAME: "
             f"{one_line(error)}"
         ) from error
+    if "@" in (engine.url.host or ""):  # it would be shown as a part of the host
+        raise ConfigError("the store's URL has an @ in its password: write it as %40")
     return engine
+
+
+def without_secrets(url: sa.URL) -> str:
+    """A store's URL as it may be shown."""
+    secret = [name for name in url.query if "password" in name.lower()]
+    return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() == "postgresql":
         patience = {key: value for key, value in _PATIENCE.items() if key not in url.query}
-        return sa.create_engine(url, pool_size=16, pool_pre_ping=True, connect_args=patience)
+        engine = sa.create_engine(url, pool_size=16, pool_pre_ping=True, connect_args=patience)
+        sa.event.listen(engine, "connect", _set_idle_timeout)
+        return engine
     # In autocommit, that is: transactions begin where we say so.
     engine = sa.create_engine(url, pool_size=16, connect_args={"isolation_level": None})
     sa.event.listen(engine, "connect", _set_pragmas)
@@ -274,6 +285,12 @@ def one_line(error: Exception) -> str:
     """What the driver said, without the statement and its values."""
     cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:300]
+
+
+def _set_idle_timeout(connection: Any, _: Any) -> None:
+    """Whoever freezes in a transaction, or vanishes with its machine, gives its locks back."""
+    connection.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_MS}")
+    connection.commit()
 
 
 def _set_pragmas(connection: Any, _: Any) -> None:

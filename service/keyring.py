@@ -122,6 +122,7 @@ class Keyring:
         self._environment = [hashed(key) for key in environment]
         self._clock = clock
         self._keys: dict[str, APIKey] = {}
+        self._guarded = bool(environment)  # and stays so, whatever becomes of the store
         self._read_at = self._tried_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
 
@@ -138,7 +139,7 @@ class Keyring:
         if any(known):
             return ANYONE
         await self._refresh(MAX_AGE_S)
-        if not self._keys and not self._environment:
+        if not self._guarded:
             return ANYONE
         key = self._opened_by(given)
         if key is None and given:
@@ -169,6 +170,7 @@ class Keyring:
     async def _read(self, now: float) -> None:
         try:
             self._keys = {key.id: key for key in await read_keys(self._store)}
+            self._guarded |= bool(self._keys)
             self._read_at = now
         except StoreUnavailable as error:
             log.warning("keys_not_read", detail=error.detail)

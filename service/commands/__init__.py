@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from service.database import without_secrets
 from service.errors import ConfigError
 from service.schemas import MAX_DEADLINE_S
 
@@ -62,7 +63,7 @@ def require_store(url: str) -> None:
 def store_shown(url: str) -> str:
     """The store's URL as it was given, but for a password."""
     parsed = _parsed(url)
-    return parsed.render_as_string(hide_password=True) if parsed else url
+    return without_secrets(parsed) if parsed else url
 
 
 def _sqlite_file(url: str) -> Path | None:

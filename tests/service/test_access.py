@@ -25,6 +25,7 @@ from service.paths import route_of
 from service.ranking import Ranker
 from service.schemas import Ranking, RankRequest
 from service.store import SQLStore, open_store
+from service.tables import API_KEYS
 from tests.fakes import ScriptedJudge, by_length, scores, until
 from tests.service.helpers import client, group, llm, service
 from tests.service.process import podium, running
@@ -112,6 +113,7 @@ async def test_who_makes_a_key_is_told_the_store_and_not_its_password(tmp_path: 
     finished = await podium("keys", "create", "x", "--store", "own.db", cwd=tmp_path)
     assert finished.err.endswith("(x) of own.db: keep it, it is shown only now\n")
     assert store_shown("postgresql://u:secret@h/podium") == "postgresql://u:***@h/podium"
+    assert store_shown("postgresql://h/x?user=u&password=secret") == "postgresql://h/x?user=u"
 
 
 async def test_a_revoked_key_keeps_the_moment_and_an_unknown_one_is_an_error(
@@ -288,6 +290,23 @@ async def test_requests_are_let_in_without_a_read_of_the_store_each(tmp_path: Pa
         now = 2.1
         await asyncio.gather(*(keyring.whose(known) for _ in range(50)))
         assert store.reads == 2
+
+
+async def test_a_service_that_was_ever_guarded_stays_so_whatever_becomes_of_its_store(
+    tmp_path: Path,
+) -> None:
+    now = 0.0
+    async with counted(tmp_path) as store:
+        keyring = Keyring(store, clock=lambda: now)
+        assert await keyring.whose("") == ANYONE
+        _, headers = await made(store, "rank")
+        now = 3.0
+        await keyring.whose(headers["Authorization"])
+        await store.transaction(lambda it: it.execute(API_KEYS.delete()))
+        now = 6.0
+        for shown in ("", headers["Authorization"]):
+            with pytest.raises(Unauthorized):
+                await keyring.whose(shown)
 
 
 async def test_keys_are_read_while_somebody_writes(tmp_path: Path) -> None:

@@ -219,6 +219,10 @@ async def test_a_service_that_is_not_there_is_a_failure_of_the_groups(tmp_path: 
             ["rank", "group.json", "--store", "postgresql://u:secret@127.0.0.1:1/x"],
             ["cannot be opened", "u:***@127.0.0.1"],
         ),
+        (
+            ["rank", "group.json", "--store", "postgresql://u:in@secret@127.0.0.1:1/x"],
+            ["an @ in its password: write it as %40"],
+        ),
         (["rank", "group.json", "--service", "nowhere"], ["nowhere"]),
         (["rank", "group.json", "--service", "http://u:secret@h"], ["user or password"]),
         (["rank", "group.json", "--service", "http://h", "--deadline-s", "-1"], ["deadline"]),

@@ -287,6 +287,13 @@ async def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
+async def test_who_freezes_in_a_transaction_keeps_its_locks_for_ten_seconds(postgres: str) -> None:
+    async with open_store(postgres) as store:
+        setting = sa.text("SHOW idle_in_transaction_session_timeout")
+        assert await store.transaction(lambda it: it.scalar(setting)) == "10s"
+
+
+@pytest.mark.postgres
 async def test_a_server_that_ended_all_connections_is_used_again(postgres: str) -> None:
     async with open_store(postgres) as store:
         await store.add_ranking(KEY, ranking("rk_before"), {})
