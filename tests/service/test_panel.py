@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service import panel
 from service.errors import DeadlineExceeded, JudgeUnavailable, PodiumError, QuorumMissed
 from service.ranking import Ranker
 from service.schemas import Ranking
@@ -95,12 +96,15 @@ async def test_a_juror_that_fails_is_named_and_the_others_count(
     assert [result.rank for result in ranking.results] == [8, 7, 6, 5, 4, 3, 2, 1]
 
 
-async def test_a_juror_that_hangs_drops_out_within_the_deadline(tmp_path: Path) -> None:
+async def test_a_juror_that_hangs_drops_out_within_the_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panel, "_JURORS_SHARE", 0.2)
     async with jury(tmp_path, honest(1), honest(2), hangs) as (ranker, _):
         clock = asyncio.get_running_loop().time
         started = clock()
-        ranking = await ranker.rank(request(*WORDS, deadline_s=5))
-        assert clock() - started < 5
+        ranking = await ranker.rank(request(*WORDS, deadline_s=10))
+        assert clock() - started < 10
     assert statuses(ranking)["c"] == "failed"
     assert ranking.jurors[-1].code == "deadline_exceeded"
 
@@ -115,11 +119,12 @@ async def test_a_missed_quorum_is_a_typed_failure(tmp_path: Path) -> None:
     ("failure", "kind"), [(fails(500), JudgeUnavailable), (hangs, DeadlineExceeded)]
 )
 async def test_a_missed_quorum_is_worth_a_retry_if_one_failure_is(
-    tmp_path: Path, failure: Step, kind: type[PodiumError]
+    tmp_path: Path, failure: Step, kind: type[PodiumError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(panel, "_JURORS_SHARE", 0.2)
     async with jury(tmp_path, honest(1), fails(401), failure) as (ranker, _):
         with pytest.raises(kind, match="1 of 3 jurors ranked the group") as caught:
-            await ranker.rank(request(*WORDS, deadline_s=5.0))
+            await ranker.rank(request(*WORDS, deadline_s=10.0))
     assert caught.value.retryable
 
 
