@@ -5,21 +5,16 @@ cut off is asked for again with twice the tokens, a faulty one gets one correcti
 retried here.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Protocol
 
-import structlog
-
 from service.budget import Budget
 from service.caller import Caller
 from service.errors import (
-    JudgeError,
     JudgeRefused,
-    JudgeUnavailable,
     VerdictInvalid,
     VerdictTruncated,
     VerdictVoid,
@@ -28,17 +23,15 @@ from service.forms import FORMS, CanaryMisplaced
 from service.judge_config import LLMJudge
 from service.metrics import Metrics
 from service.outbound.calls import Calls, Shared
-from service.outbound.endpoint import ContextOverflow, Endpoint, ParameterRejected
+from service.outbound.context import Context
+from service.outbound.endpoint import ContextOverflow, Endpoint
 from service.outbound.reply import Reply
 from service.prompts import Prompt
 from service.tracing import UNTRACED, Tracing
 from service.verdict import Fault, Verdict
 
-DEFAULT_CONTEXT_TOKENS = 32_768
 TOKENS_FOR_REASONING = 4_096
 _CORRECTED_REPLY_CHARS = 2_000
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +79,7 @@ class EndpointJudge:
         self.config = config
         self._metrics = metrics
         self._calls = Calls(name, config, metrics, quotas, tracing)
-        self._context_tokens = config.context_tokens
-        self._probing = asyncio.Lock()
+        self._context = Context(name, config.model, self.endpoints)
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -101,23 +93,7 @@ class EndpointJudge:
     async def context_tokens(self) -> int:
         """The judge's context, prompt and reply together: from config, else from `/models`, else
         a common size."""
-        async with self._probing:
-            if self._context_tokens is None:
-                self._context_tokens = await self._probed_context()
-        return self._context_tokens or DEFAULT_CONTEXT_TOKENS
-
-    async def _probed_context(self) -> int | None:
-        """`max_model_len` of our model; None while the endpoint cannot be asked."""
-        try:
-            listed = await self.endpoints[0].models()
-        except JudgeUnavailable as error:
-            log.warning("judge_context_unknown", judge=self.name, code=error.code)
-            return None
-        except (JudgeError, ParameterRejected, ContextOverflow):
-            listed = []
-        ours = (entry for entry in listed if entry.get("id") == self.config.model)
-        length = next(ours, {}).get("max_model_len")
-        return length if isinstance(length, int) and length > 0 else DEFAULT_CONTEXT_TOKENS
+        return self.config.context_tokens or await self._context.tokens()
 
     def reply_tokens(self, form: str, num_trajectories: int, context_tokens: int) -> int:
         """The cap on a reply's tokens: tight, since a model that loops runs into it, but with room
@@ -185,6 +161,7 @@ class EndpointJudge:
         return await self._calls.complete(prompt, max_tokens, Caller())
 
     async def aclose(self) -> None:
+        await self._context.aclose()
         await self._calls.aclose()
 
 
