@@ -85,6 +85,14 @@ class EndpointJudge:
     def endpoints(self) -> list[Endpoint]:
         return self._calls.endpoints
 
+    def report(self) -> None:
+        """Show in the gauges what its endpoints can take."""
+        self._calls.report()
+
+    def retire(self) -> None:
+        """Another has its place: show nothing in the gauges any more."""
+        self._calls.retire()
+
     async def admit(self, caller: Caller) -> None:
         """Let a group in, or raise Overloaded before anything is spent on it."""
         with self._metrics.refusals(self.name):

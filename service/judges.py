@@ -128,11 +128,14 @@ class Judges:
         for known in old.values():
             if known not in live:
                 self._retire(known)
+        for each in live:  # after the retired ones, which may have had the same endpoints
+            each.report()
         return Roster(loaded, dict(self._live))
 
     def _retire(self, judge: EndpointJudge) -> None:
         """Close a judge once nobody can ask it any more. That is when nobody holds it: rosters of
         requests do, and those who wait for what another request has asked it."""
+        judge.retire()
         # Where it was in a cycle, the collector may find it in any thread.
         in_loop = asyncio.get_running_loop().call_soon_threadsafe
         finalizer = weakref.finalize(judge, in_loop, self._close, judge.endpoints)

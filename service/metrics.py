@@ -143,6 +143,13 @@ class Metrics:
         self._limit[judge, base_url].set(limit)
         self._breaker[judge, base_url].set(open_)
 
+    def retired(self, judge: str, base_urls: Sequence[str]) -> None:
+        """Nothing waits or goes on there any more. To zero, since series that several workers make
+        cannot be removed."""
+        self.waiting(judge, 0)
+        for base_url in base_urls:
+            self.endpoint(judge, base_url, taken=0, limit=0, open_=False)
+
     def hedged(self, judge: str) -> None:
         self._hedges[judge].inc()
 

@@ -72,8 +72,8 @@ class Calls:
         self.endpoints = [
             Endpoint(str(url), config.api_key, concurrency=bounds) for url in config.base_urls
         ]
-        self._line = Line(self.endpoints, config.timeout_s, self._report)
-        self._pace = Pace(name, config, quotas, self._report)
+        self._line = Line(self.endpoints, config.timeout_s, self.report)
+        self._pace = Pace(name, config, quotas, self.report)
         self._admission = Admission([self._pace, self._line], config.queue)
         self._name = name
         self._config = config
@@ -81,6 +81,7 @@ class Calls:
         self._tracing = tracing
         self._allowance = Allowance(name, config, quotas, metrics)
         self._parameters = Parameters(config)
+        self._retired = False
 
     async def admit(self, caller: Caller) -> None:
         """Let a group in that is about to ask; raises Overloaded before anything is spent."""
@@ -195,8 +196,17 @@ class Calls:
             return b""
         return "".join(parts[0] for _, parts in prompt.messages[:2]).encode()
 
-    def _report(self) -> None:
+    def retire(self) -> None:
+        """No new groups come. Calls that still go on are shown in no gauge, which are those of
+        whoever has the judge's name now."""
+        self._retired = True
+        self._metrics.retired(self._name, [endpoint.base_url for endpoint in self.endpoints])
+
+    def report(self) -> None:
+        """Show what waits, and what the endpoints can take."""
         self._admission.changed()
+        if self._retired:
+            return
         self._metrics.waiting(self._name, self._admission.num_waiting)
         for endpoint in self.endpoints:
             self._metrics.endpoint(

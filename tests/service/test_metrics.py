@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from service.metrics import Metrics
+from service.outbound.breaker import FAILURES
 from service.schemas import AssumedNoise, JurorResult, Ranking, Usage
 from service.statistics.drift import HALF_LIFE, SlotDrift
 from service.statistics.least_squares import KNOTS
 from service.statistics.noise import NOTHING, PastGroup
 from tests.fakes import Answer, Asked, ScriptedJudge, by_length, fails, later, says, scores, until
-from tests.service.helpers import client, group, llm, service
+from tests.service.helpers import client, group, judges_file, llm, request, service
 
 pytestmark = pytest.mark.anyio
 
@@ -118,6 +119,43 @@ async def test_what_a_call_may_cost_is_shown_as_reserved_until_it_is_settled(
         await first
         assert 2e-6 * 1000 < held < 2e-6 * 1000 + 1e-6 * 16_000  # its tokens and bytes
         assert (await series(http))[name] == pytest.approx(0)
+
+
+async def test_what_a_reload_replaced_shows_nothing_while_it_goes_on_nor_thereafter(
+    tmp_path: Path,
+) -> None:
+    dead, judge = "http://127.0.0.1:9/v1", ScriptedJudge(always=GOOD, hold=1000)
+
+    def shown(url: str, name: str = "main") -> list[float | None]:
+        names = ("in_flight", "limit", "breaker_open")
+        labels = {"judge": name, "base_url": url}
+        value = opened.metrics.registry.get_sample_value
+        return [value(f"podium_endpoint_{name}", labels) for name in names]
+
+    async with judge.serving():
+        both = llm(judge.url, passes=1, base_urls=[judge.url, dead])
+        async with service(tmp_path, main=both, gone=llm(dead)) as opened:
+            judges, rank = opened.ranker.judges, opened.ranker.rank
+            assert shown(judge.url) == shown(dead) == [0, 256, 0]
+            living, dying = judges._live["main"].endpoints
+            for _ in range(FAILURES):
+                dying.breaker.failed(0, now=1e12)
+            first = asyncio.create_task(rank(request("a", "b")))
+            await until(lambda: judge.in_flight == 1)
+            assert (shown(judge.url), shown(dead)) == ([1, 256, 0], [0, 256, 1])
+            new = llm(judge.url, passes=1, model="n", concurrency=7)
+            judges_file(tmp_path / "judges.yaml", main=new)
+            assert shown(dead, "gone") == [0, 256, 0]
+            judges.reload()
+            assert shown(dead, "gone") == [0, 0, 0]
+            assert (shown(judge.url), shown(dead)) == ([0, 7, 0], [0, 0, 0])
+            second = asyncio.create_task(rank(request("a", "b")))
+            await until(lambda: judge.calls == 2)
+            first.cancel()
+            await until(lambda: living.taken == 0)
+            assert (shown(judge.url), shown(dead)) == ([1, 7, 0], [0, 0, 0])
+            judge.hold = 0
+            assert (await second).model == "n"
 
 
 def likes_late_slots(asked: Asked) -> Answer:
