@@ -15,6 +15,7 @@ from service.caller import Caller, Hold, key_hold
 from service.errors import JudgeSpendLimit, KeySpendLimit, PodiumError
 from service.judge_config import LLMJudge
 from service.ledger import Spent
+from service.limits_config import Price
 from service.metrics import Metrics
 from service.outbound.reply import Tokens
 from service.prompts import Prompt
@@ -62,25 +63,25 @@ class Allowance:
         Raises:
             JudgeSpendLimit, KeySpendLimit: If the worst case does not fit a limit.
         """
-        if self._quotas is None or not self._holds(caller):
+        holds = self._holds(caller)
+        if self._quotas is None or not holds:
             return nullcontext(_nobody)
-        return self._reserved(self._quotas, prompt, max_tokens, caller)
-
-    @asynccontextmanager
-    async def _reserved(
-        self, quotas: Quotas, prompt: Prompt, max_tokens: int, caller: Caller
-    ) -> AsyncIterator[OnPaid]:
-        """Keep to the spend limits."""
-        if caller.spend_limit and not self._config.price:
+        price = self._config.price
+        if not price:  # the hold is the key's: a judge's own limit needs one
             raise KeySpendLimit(
                 f"this API key has a spend limit and judge {self._name!r} no price: give the judge "
                 "one ({} where it costs nothing), or use another key"
             )
-        holds = self._holds(caller)
-        worst_usd = self._worst_usd(prompt, max_tokens) if holds else 0.0
+        worst_usd = price.cost_usd(_most_tokens(prompt), 0, max_tokens)
         if not worst_usd:
-            yield _nobody
-            return
+            return nullcontext(_nobody)
+        return self._reserved(self._quotas, holds, price, worst_usd)
+
+    @asynccontextmanager
+    async def _reserved(
+        self, quotas: Quotas, holds: Sequence[Hold], price: Price, worst_usd: float
+    ) -> AsyncIterator[OnPaid]:
+        """Keep to the spend limits."""
         at = time.time()
         await self._reserve(quotas, holds, worst_usd, at)
         usd = worst_usd
@@ -88,7 +89,7 @@ class Allowance:
         def spent(tokens: Tokens) -> None:
             nonlocal usd
             if tokens.prompt or tokens.completion:  # else the endpoint does not count
-                usd = self._usd(tokens)
+                usd = price.cost_usd(tokens.prompt, tokens.cached, tokens.completion)
 
         try:
             with self._metrics.reserving(self._name, worst_usd):
@@ -118,25 +119,15 @@ class Allowance:
         holds = (of_judge, key_hold(caller.key, caller.spend_limit))
         return [hold for hold in holds if hold]
 
-    def _worst_usd(self, prompt: Prompt, max_tokens: int) -> float:
-        """No tokenizer makes more tokens than bytes."""
-        price = self._config.price
-        if not price:
-            return 0.0
-        num_bytes = sum(len(text.encode()) + _TOKENS_PER_MESSAGE for text in _texts(prompt))
-        return price.cost_usd(num_bytes, 0, max_tokens)
-
-    def _usd(self, tokens: Tokens) -> float:
-        price = self._config.price
-        return price.cost_usd(tokens.prompt, tokens.cached, tokens.completion) if price else 0.0
-
 
 def _nobody(_: Tokens) -> None:
     """Counts what was taken where nothing is bounded."""
 
 
-def _texts(prompt: Prompt) -> list[str]:
-    return [part for _, parts in prompt.messages for part in parts]
+def _most_tokens(prompt: Prompt) -> int:
+    """No tokenizer makes more tokens than bytes."""
+    texts = [part for _, parts in prompt.messages for part in parts]
+    return sum(len(text.encode()) + _TOKENS_PER_MESSAGE for text in texts)
 
 
 def _over(refused: Hold, usd: float) -> PodiumError:
