@@ -23,6 +23,11 @@ class Price(Settings):
         spent = fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion
         return spent / 1e6
 
+    def worst_usd(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """What a call can cost at most, whether its prompt is cached or not."""
+        cached = (0, prompt_tokens)
+        return max(self.cost_usd(prompt_tokens, each, completion_tokens) for each in cached)
+
 
 class Range(Settings):
     min: int

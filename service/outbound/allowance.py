@@ -72,7 +72,7 @@ class Allowance:
                 f"this API key has a spend limit and judge {self._name!r} no price: give the judge "
                 "one ({} where it costs nothing), or use another key"
             )
-        worst_usd = price.cost_usd(_most_tokens(prompt), 0, max_tokens)
+        worst_usd = price.worst_usd(_most_tokens(prompt), max_tokens)
         if not worst_usd:
             return nullcontext(_nobody)
         return self._reserved(self._quotas, holds, price, worst_usd)

@@ -102,6 +102,11 @@ def test_a_price_is_per_million_tokens_and_cached_ones_are_cheaper() -> None:
     assert Price(prompt=2, completion=8).cost_usd(1000, 400, 100) == pytest.approx(0.0028)
 
 
+def test_the_worst_price_of_a_prompt_is_the_larger_one_cached_or_not() -> None:
+    assert Price(prompt=2, cached=0.5, completion=8).worst_usd(1000, 100) == pytest.approx(0.0028)
+    assert Price(cached=1).worst_usd(1000, 100) == pytest.approx(0.001)
+
+
 def test_without_a_file_the_judge_compares_with_the_reference() -> None:
     assert load(None) is DEFAULT
     (judge,) = DEFAULT.judges.values()
