@@ -216,7 +216,8 @@ class JudgeSpendLimit(JudgeError):
 
 
 class JudgeUnavailable(JudgeError):
-    """`unanswered`: the call was sent and no answer came, so it may have been paid."""
+    """`unanswered`: the call was sent and no answer of the model came that can be read, so it may
+    have been paid."""
 
     code, status, title = "judge_unavailable", 503, "The judge does not answer"
     retryable = True

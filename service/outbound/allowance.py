@@ -58,7 +58,8 @@ class Allowance:
         """Reserve what a call can cost at most.
 
         The body makes the call and tells what it took. One that failed with an answer is free; one
-        that got none, or was cancelled, may have been paid and counts as its worst case.
+        that got none, none that can be read, or was cancelled, may have been paid and counts as its
+        worst case.
 
         Raises:
             JudgeSpendLimit, KeySpendLimit: If the worst case does not fit a limit.

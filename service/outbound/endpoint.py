@@ -168,8 +168,9 @@ class Endpoint:
             return parsed(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             said = self._without_key(content[:1000].decode(errors="replace"))[:100]
+            # A status of 200: the model has run, whatever became of its reply on the way.
             raise JudgeUnavailable(
-                f"{self.base_url} answered no chat completion: {said!r}"
+                f"{self.base_url} answered no chat completion: {said!r}", unanswered=True
             ) from error
 
     def _without_key(self, text: str) -> str:
@@ -195,7 +196,12 @@ class Endpoint:
                 return JudgeQuotaExhausted(detail)
             return JudgeRateLimited(detail, retry_after_s=wait_s)
         if status >= 500 or status in (408, 409, 425):
-            return JudgeUnavailable(detail, retry_after_s=retry_after_s(error.response.headers))
+            return JudgeUnavailable(
+                detail,
+                # A gateway's patience was over; behind it the model may have run.
+                unanswered=status in (408, 504, 524),
+                retry_after_s=retry_after_s(error.response.headers),
+            )
         return JudgeRejected(detail)
 
 

@@ -214,6 +214,8 @@ async def test_a_budget_that_malformed_replies_used_up_is_a_typed_failure(tmp_pa
     [
         (2, [drops, faithful], {}, 2, True),
         (1, [drops], {}, 1, False),  # the lost one may have been paid
+        (1, [lambda asked: Answer({"choices": []})], {}, 1, False),  # and so may this
+        (1, [fails(504)], {}, 1, False),
         (1, [fails(500), fails(429), faithful], {}, 3, True),  # these are answered: for nothing
         (2, [hangs, faithful], {"hedge_after_s": 0.05}, 2, True),
         (1, [later(faithful, 0.2)], {"hedge_after_s": 0.05}, 1, True),

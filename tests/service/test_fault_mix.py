@@ -88,7 +88,7 @@ LAST_FAULTS: dict[str, list[Step]] = {
     "judge_quota_exhausted": [NO_CREDIT],
 }
 RARE = 0.01  # of the faults
-UNANSWERED: list[Step] = [drops, hangs, never_ends]  # they may have been paid
+UNANSWERED: list[Step] = [drops, hangs, html, never_ends]  # they may have been paid
 
 
 class Script:

@@ -27,7 +27,7 @@ from service.outbound.line import Line
 from service.outbound.pace import Pace
 from service.prompts import Prompt, scores_prompt
 from service.transcript import transcribe
-from tests.fakes import ScriptedJudge, Step, by_length, drops, fails, hangs, scores, until
+from tests.fakes import Answer, ScriptedJudge, Step, by_length, drops, fails, hangs, scores, until
 from tests.service.helpers import endpoint_judge, llm, request
 
 pytestmark = pytest.mark.anyio
@@ -372,7 +372,17 @@ async def test_the_callers_key_has_a_limit_of_its_own() -> None:
     assert scripted.calls == 0
 
 
-@pytest.mark.parametrize(("failure", "paid"), [(fails(500), False), (drops, True), (hangs, True)])
+@pytest.mark.parametrize(
+    ("failure", "paid"),
+    [
+        (fails(500), False),
+        (drops, True),
+        (hangs, True),
+        (lambda asked: Answer({"choices": []}), True),
+        (lambda asked: Answer('{"choices": [{"mess'), True),
+        *((fails(status), True) for status in (408, 504, 524)),
+    ],
+)
 async def test_an_answered_failure_is_free_and_an_unanswered_one_counts_as_its_worst_case(
     failure: Step, paid: bool
 ) -> None:
