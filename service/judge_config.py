@@ -10,6 +10,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from service.addresses import is_link_local
 from service.caller import SpendLimit
@@ -23,6 +24,7 @@ MethodName = Literal["listwise", "subsets", "pairwise", "pointwise", "auto"]
 View = Literal["as_told", "actions_first"]
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
+_DEARER = ("n", "max_tokens", "max_completion_tokens")  # than what we asked for and reserved
 DEFAULT_PASSES = {"listwise": 4, "subsets": 4, "pairwise": 1, "pointwise": 2}
 
 
@@ -148,6 +150,18 @@ class LLMJudge(_Rewarding):
     def _spending_needs_a_price(self) -> Self:
         if self.spend and not self.price:
             raise ValueError("spend needs a price: without one nobody knows what a call costs")
+        return self
+
+    @model_validator(mode="after")
+    def _no_call_is_dearer_than_reserved(self) -> Self:
+        dearer = next((name for name in _DEARER if name in self.extra_body), None)
+        if dearer and (self.price or (self.budget and self.budget.tokens)):
+            raise PydanticCustomError(
+                "dearer",
+                "with a price or a budget of tokens a call's worst case is reserved first; this "
+                "would pass it: cap replies by the judge's max_tokens; n has to stay 1",
+                {"loc": ("extra_body", dearer)},
+            )
         return self
 
     @field_validator("passes", mode="before")

@@ -154,6 +154,17 @@ def test_a_setting_that_breaks_a_rule_is_refused_by_line_and_field(setting: str,
     assert refused(f"{HEAD}    {setting}\n").startswith(f"judges.yaml:6: {said}")
 
 
+@pytest.mark.parametrize("name", ["n", "max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("bound", ["price: {prompt: 1}", "budget: {tokens: 1000}"])
+def test_extra_body_makes_no_call_dearer_than_what_is_reserved(name: str, bound: str) -> None:
+    text = f"{HEAD}    extra_body: {{{name}: 8, top_k: 1}}\n"
+    said = refused(f"{text}    {bound}\n")
+    assert said.startswith(f"judges.yaml:6: judges.main.extra_body.{name}: with a price or a")
+    assert "cap replies by the judge's max_tokens" in said
+    for allowed in (text, f"{text}    budget: {{calls: 9}}\n"):
+        assert isinstance(parse(allowed, "judges.yaml").judges["main"], LLMJudge)
+
+
 def test_an_unknown_fallback_is_shown_with_those_there_are() -> None:
     said = refused(HEAD + "    fallback: [nope]\n")
     assert "'nope' is not among: main" in said
