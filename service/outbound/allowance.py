@@ -2,7 +2,8 @@
 
 The worst that a call can cost is reserved before it is made and settled by what it did cost, so
 that reserved plus settled never passes a limit, whatever the calls beside it do and whichever
-process they are in.
+process they are in. A call that only others' reservations hold back waits outside the line, where
+it keeps no place from a call that has the money.
 """
 
 import asyncio
@@ -17,12 +18,15 @@ from service.judge_config import LLMJudge
 from service.ledger import Spent
 from service.limits_config import Price
 from service.metrics import Metrics
+from service.outbound.line import PlaceUnused
 from service.outbound.reply import Tokens
+from service.outbound.turns import Turns
 from service.prompts import Prompt
 
 _TOKENS_PER_MESSAGE = 16  # what a chat template puts around it, and to spare
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 1.0
+_LOOKS_PER_S = 200  # of all calls of a key that wait, together
 
 OnPaid = Callable[[Tokens], None]
 
@@ -39,23 +43,58 @@ class Quotas(Protocol):
     ) -> None: ...
 
 
+class HeldBack(PlaceUnused):
+    """Only what other calls reserve is in the way of a call; `Allowance.room` waits for it.
+
+    Attributes:
+        by: the hold that has no room.
+        usd: what does not fit.
+        quotas: who counts.
+    """
+
+    def __init__(self, by: Hold, usd: float, quotas: Quotas) -> None:
+        super().__init__(str(_over(by, usd)))
+        self.by = by
+        self.usd = usd
+        self.quotas = quotas
+
+
 class Allowance:
-    """Of one judge."""
+    """Of one judge.
+
+    Args:
+        quotas: who counts; None: nobody, for a command that has no store.
+        on_change: told whenever the number of those who wait changes.
+    """
 
     def __init__(
-        self, name: str, config: LLMJudge, quotas: Quotas | None, metrics: Metrics
+        self,
+        name: str,
+        config: LLMJudge,
+        quotas: Quotas | None,
+        metrics: Metrics,
+        on_change: Callable[[], None],
     ) -> None:
-        """Without `quotas` nobody counts: a command that has no store."""
         self._name = name
         self._account = f"judge:{name}"
         self._config = config
         self._quotas = quotas
         self._metrics = metrics
+        self._on_change = on_change
+        self.turns: Turns[object] = Turns()  # only counted: who finds room first is served first
+
+    @property
+    def num_waiting(self) -> int:
+        return self.turns.number
+
+    def expected_wait_s(self, key: str) -> float:
+        """Nobody waits here for those who came before."""
+        return 0.0
 
     def call(
         self, prompt: Prompt, max_tokens: int, caller: Caller
     ) -> AbstractAsyncContextManager[OnPaid]:
-        """Reserve what a call can cost at most.
+        """Reserve what a call can cost at most, if it fits now.
 
         The body makes the call and tells what it took. One that failed with an answer is free; one
         that got none, none that can be read, or was cancelled, may have been paid and counts as its
@@ -63,6 +102,7 @@ class Allowance:
 
         Raises:
             JudgeSpendLimit, KeySpendLimit: If the worst case does not fit a limit.
+            HeldBack: If it may fit once other calls are settled.
         """
         holds = self._holds(caller)
         if self._quotas is None or not holds:
@@ -84,7 +124,10 @@ class Allowance:
     ) -> AsyncIterator[OnPaid]:
         """Keep to the spend limits."""
         at = time.time()
-        await self._reserve(quotas, holds, worst_usd, at)
+        if refused := await quotas.reserve(holds, worst_usd, at=at):
+            held = HeldBack(refused, worst_usd, quotas)
+            await _spent(held)
+            raise held
         usd = worst_usd
 
         def spent(tokens: Tokens) -> None:
@@ -102,17 +145,34 @@ class Allowance:
         finally:
             quotas.settle(holds, worst_usd, usd, at=at)
 
-    async def _reserve(self, quotas: Quotas, holds: Sequence[Hold], usd: float, at: float) -> None:
-        """Reserve, waiting for calls in flight to be settled if only what they reserve is in the
-        way; they take one attempt's time at most."""
-        loop = asyncio.get_running_loop()
-        ends_at, pause_s = loop.time() + self._config.timeout_s, _FIRST_PAUSE_S
-        while refused := await quotas.reserve(holds, usd, at=at):
-            spent = (await quotas.spent([refused], at=at))[refused]
-            if spent.settled + usd > refused.limit_usd or loop.time() >= ends_at:
-                raise _over(refused, usd)
-            await asyncio.sleep(pause_s)
-            pause_s = min(_LAST_PAUSE_S, 2 * pause_s)
+    async def room(self, held: HeldBack, key: str, ends_at: float) -> None:
+        """Wait until a call that was held back seems to fit; it may be held back again.
+
+        Args:
+            held: what it was told.
+            key: of its caller.
+            ends_at: until when it waits, on the event loop's clock.
+
+        Raises:
+            JudgeSpendLimit, KeySpendLimit: If it will not fit, or does not by then.
+        """
+        clock, pause_s, waiter = asyncio.get_running_loop().time, _FIRST_PAUSE_S, object()
+        self.turns.add(key, waiter)
+        self._on_change()
+        try:
+            while True:
+                left_s = ends_at - clock()
+                if left_s <= 0:
+                    raise _over(held.by, held.usd)
+                apart_s = self.turns.number_of(key) / _LOOKS_PER_S
+                await asyncio.sleep(min(left_s, max(pause_s, apart_s)))
+                pause_s = min(_LAST_PAUSE_S, 2 * pause_s)
+                spent = await _spent(held)
+                if spent.settled + spent.reserved + held.usd <= held.by.limit_usd:
+                    return
+        finally:
+            self.turns.remove(key, waiter)
+            self._on_change()
 
     def _holds(self, caller: Caller) -> list[Hold]:
         limit = self._config.spend
@@ -129,6 +189,18 @@ def _most_tokens(prompt: Prompt) -> int:
     """No tokenizer makes more tokens than bytes."""
     texts = [part for _, parts in prompt.messages for part in parts]
     return sum(len(text.encode()) + _TOKENS_PER_MESSAGE for text in texts)
+
+
+async def _spent(held: HeldBack) -> Spent:
+    """What is spent now of what holds a call back.
+
+    Raises:
+        JudgeSpendLimit, KeySpendLimit: If the call would not fit though all others were free.
+    """
+    spent = (await held.quotas.spent([held.by], at=time.time()))[held.by]
+    if spent.settled + held.usd > held.by.limit_usd:
+        raise _over(held.by, held.usd)
+    return spent
 
 
 def _over(refused: Hold, usd: float) -> PodiumError:

@@ -25,7 +25,7 @@ from service.errors import (
 from service.judge_config import LLMJudge
 from service.metrics import Metrics
 from service.outbound.admission import Admission
-from service.outbound.allowance import Allowance, Quotas
+from service.outbound.allowance import Allowance, HeldBack, OnPaid, Quotas
 from service.outbound.endpoint import Endpoint, ParameterRejected
 from service.outbound.hedge import Sent, hedged
 from service.outbound.line import Line
@@ -74,12 +74,12 @@ class Calls:
         ]
         self._line = Line(self.endpoints, config.timeout_s, self.report)
         self._pace = Pace(name, config, quotas, self.report)
-        self._admission = Admission([self._pace, self._line], config.queue)
+        self._allowance = Allowance(name, config, quotas, metrics, self.report)
+        self._admission = Admission([self._pace, self._line, self._allowance], config.queue)
         self._name = name
         self._config = config
         self._metrics = metrics
         self._tracing = tracing
-        self._allowance = Allowance(name, config, quotas, metrics)
         self._parameters = Parameters(config)
         self._retired = False
 
@@ -150,10 +150,8 @@ class Calls:
                 ticket = await stack.enter_async_context(
                     self._pace.ticket(prompt, max_tokens, caller.key)
                 )
-                place = self._line.place(caller.key, self._prefix(prompt), sent.endpoint or avoid)
-                endpoint = await stack.enter_async_context(place)
-                call = self._allowance.call(prompt, max_tokens, caller)
-                paid = await stack.enter_async_context(call)
+                avoid = sent.endpoint or avoid
+                endpoint, paid = await self._enter(stack, prompt, max_tokens, caller, avoid)
             parameters = self._parameters.build(prompt, max_tokens)
             if sent.endpoint:
                 another()
@@ -173,6 +171,33 @@ class Calls:
             paid(reply.tokens)
             ticket.tokens = reply.tokens
             return reply
+
+    async def _enter(
+        self,
+        stack: AsyncExitStack,
+        prompt: Prompt,
+        max_tokens: int,
+        caller: Caller,
+        avoid: Endpoint | None,
+    ) -> tuple[Endpoint, OnPaid]:
+        """A place at an endpoint and the money for a call there, both until the stack is left.
+
+        What waits for money keeps no place from others: it lines up again once there is room. Nor
+        is money reserved before there is a place: what only waits would hold others back.
+        """
+        ends_at: float | None = None
+        while True:
+            try:
+                async with AsyncExitStack() as tried:
+                    place = self._line.place(caller.key, self._prefix(prompt), avoid)
+                    endpoint = await tried.enter_async_context(place)
+                    call = self._allowance.call(prompt, max_tokens, caller)
+                    paid = await tried.enter_async_context(call)
+                    stack.push_async_exit(tried.pop_all())
+                    return endpoint, paid
+            except HeldBack as held:
+                ends_at = ends_at or asyncio.get_running_loop().time() + self._config.timeout_s
+                await self._allowance.room(held, caller.key, ends_at)
 
     def _rest(self, endpoint: Endpoint, error: JudgeError) -> None:
         """What an endpoint asks to wait holds for all its callers, and so does an empty account."""

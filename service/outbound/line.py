@@ -20,6 +20,10 @@ _HOME_SLACK, _HOME_SHARE = 4, 1.25
 _SMOOTHING = 0.1
 
 
+class PlaceUnused(Exception):
+    """Raised in a place: no call was made from it, so how long it was held tells nothing."""
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter:
     place: asyncio.Future[Endpoint]
@@ -76,12 +80,17 @@ class Line:
         """
         endpoint = await self._enter(key, prefix, avoid)
         started = asyncio.get_running_loop().time()
+        used = True
         try:
             yield endpoint
+        except PlaceUnused:
+            used = False
+            raise
         finally:
             endpoint.leave(started)
             held_s = asyncio.get_running_loop().time() - started
-            self.held_s += (held_s - self.held_s) * (_SMOOTHING if self.held_s else 1.0)
+            if used:
+                self.held_s += (held_s - self.held_s) * (_SMOOTHING if self.held_s else 1.0)
             self._hand_out()
 
     async def _enter(self, key: str, prefix: bytes, avoid: Endpoint | None) -> Endpoint:

@@ -23,7 +23,7 @@ from service.outbound.admission import Admission
 from service.outbound.breaker import FAILURES, LAST_REST_S, Breaker
 from service.outbound.concurrency import Concurrency
 from service.outbound.endpoint import Endpoint
-from service.outbound.line import Line
+from service.outbound.line import Line, PlaceUnused
 from service.outbound.pace import Pace
 from service.prompts import Prompt, scores_prompt
 from service.transcript import transcribe
@@ -211,6 +211,16 @@ async def test_a_group_that_cannot_be_served_in_time_is_refused_early() -> None:
         await asyncio.gather(*calls)
 
 
+async def test_a_place_that_was_not_used_tells_nothing_of_how_long_one_is_held() -> None:
+    async with endpoints(1, limit=1) as each:
+        queue = line(*each)
+        queue.held_s = 2.0
+        with pytest.raises(PlaceUnused):
+            async with queue.place("a", b""):
+                raise PlaceUnused
+        assert (queue.held_s, each[0].taken) == (2.0, 0)
+
+
 async def test_who_leaves_the_line_takes_no_place_and_passes_on_one_just_given() -> None:
     async with endpoints(1, limit=1) as each:
         queue, served, done = line(*each), list[str](), asyncio.Event()
@@ -306,6 +316,7 @@ class Purse:
     def __init__(self, waits: Sequence[float] = ()) -> None:
         self.reserved = self.settled = self.most = 0.0
         self.given_back: list[float] = []
+        self.looks = 0
         self._waits = list(waits)
 
     async def take(self, account: str, per_minute: float, amount: float) -> float:
@@ -323,6 +334,7 @@ class Purse:
         return None
 
     async def spent(self, holds: Iterable[Hold], *, at: float) -> dict[Hold, Spent]:
+        self.looks += 1
         return {each: Spent(self.settled, self.reserved) for each in holds}
 
     def settle(
@@ -363,6 +375,54 @@ async def test_a_call_waits_for_what_calls_in_flight_reserve_and_will_not_need()
     assert (scripted.calls, scripted.max_in_flight) == (3, 1)
     assert purse.settled == pytest.approx(3 * PAID)
     assert purse.most <= 0.0075
+
+
+LIMITED = Caller(key="a", spend_limit=SpendLimit(usd=0.02))
+
+
+async def test_a_call_that_waits_for_money_takes_no_place_and_no_trial_from_another_key() -> None:
+    purse, other = Purse(), Caller(key="b")
+    purse.reserved = 0.02  # by a process that was killed
+    settings: dict[str, Any] = {"price": PRICE, "concurrency": 1, "queue": 1}
+    async with judging(always=GOOD, quotas=purse, **settings) as (judge, scripted):
+        [endpoint] = judge.endpoints
+        for _ in range(FAILURES):
+            endpoint.breaker.failed(0.0, 0.0)  # half open by now
+        waiting = asyncio.create_task(ask(judge, LIMITED))
+        await until(lambda: purse.looks >= 2)  # one in a place, one outside
+        assert (endpoint.taken, endpoint.breaker.is_open) == (0, True)
+        with pytest.raises(Overloaded, match="1 judge calls wait"):
+            await judge.admit(LIMITED)
+        await judge.admit(other)
+        await ask(judge, other)
+        assert (scripted.calls, endpoint.breaker.is_open) == (1, False)
+        purse.reserved = 0.0
+        await waiting
+        await judge.admit(LIMITED)
+    assert scripted.calls == 2
+
+
+async def test_a_call_waits_for_money_no_longer_than_for_an_answer() -> None:
+    purse = Purse()
+    purse.reserved = 0.02
+    settings: dict[str, Any] = {"price": PRICE, "requests_per_minute": 60, "timeout_s": 0.1}
+    async with judging(quotas=purse, **settings) as (judge, scripted):
+        with pytest.raises(KeySpendLimit, match=r"not fit what is left of \$0.02 per day"):
+            await ask(judge, LIMITED)
+        assert judge.endpoints[0].taken == 0
+    assert (scripted.calls, purse.given_back, purse.reserved) == (0, [1.0], 0.02)
+
+
+async def test_who_leaves_while_waiting_for_money_waits_no_more() -> None:
+    purse = Purse()
+    purse.reserved = 0.02
+    async with judging(always=GOOD, quotas=purse, price=PRICE, queue=1) as (judge, scripted):
+        waiting = asyncio.create_task(ask(judge, LIMITED))
+        await until(lambda: purse.looks >= 2)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await judge.admit(LIMITED)
+    assert (scripted.calls, purse.reserved, purse.settled) == (0, 0.02, 0.0)
 
 
 async def test_the_callers_key_has_a_limit_of_its_own() -> None:
