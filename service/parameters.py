@@ -82,5 +82,7 @@ class Parameters:
         if not sent_format or not any(word in low for word in _ABOUT_FORMAT):
             return None
         if self.formats[0] == sent_format:  # else a call beside this one has stepped down already
+            if len(self.formats) == 1:  # configured: there is nothing to step down to
+                return None
             self.formats = self.formats[1:]
-        return f"response_format {sent_format}" if self.formats else None
+        return f"response_format {sent_format}"

@@ -264,6 +264,16 @@ async def test_the_response_format_ladder_is_stepped_down_once_and_remembered() 
     assert formats == ["json_schema", "json_object", None, None]
 
 
+@pytest.mark.parametrize("fixed", ["json_schema", "json_object"])
+async def test_a_configured_response_format_is_kept_and_its_refusal_stands(fixed: str) -> None:
+    refusal = fails(400, "Invalid parameter: response_format")
+    async with judging(always=refusal, response_format=fixed) as (judge, scripted):
+        for _ in range(2):
+            with pytest.raises(JudgeRejected, match="response_format"):
+                await ask(judge)
+    assert [asked.body["response_format"]["type"] for asked in scripted.asked] == [fixed] * 2
+
+
 async def test_a_parameter_that_a_400_names_is_dropped_and_that_is_remembered() -> None:
     script = [
         fails(400, "Unsupported parameter: 'max_completion_tokens'"),
