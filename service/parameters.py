@@ -60,10 +60,15 @@ class Parameters:
         return parameters
 
     def learn(self, sent: dict[str, Any], refusal: str) -> str | None:
-        """Give up what a refused call sent and the refusal names; None if it names nothing."""
+        """Give up what a refused call sent and the refusal names; None if it names nothing.
+
+        What `extra_body` holds under the name of a ladder is on no ladder: it may be named here and
+        stay. Who is refused compares what would be sent now.
+        """
         low = refusal.lower()
         about_value = any(words in low for words in _ABOUT_VALUE)
-        if "max_completion_tokens" in sent and "max_completion_tokens" in low and not about_value:
+        newer = self.token_parameter == "max_completion_tokens"
+        if newer and "max_completion_tokens" in low and not about_value:
             self.token_parameter = "max_tokens"
             return "max_completion_tokens"
         for name in [*self._optional, *self._extra_body]:
@@ -72,13 +77,15 @@ class Parameters:
                 self._extra_body.pop(name, None)
                 return name
         if "top_logprobs" in sent and any(word in low for word in _ABOUT_LOGPROBS):
-            if self.top_logprobs[0] == sent["top_logprobs"]:  # else a call beside it stepped down
+            step = self.top_logprobs[0]
+            if step and step == sent["top_logprobs"]:  # else a call beside it stepped down
                 self.top_logprobs = self.top_logprobs[1:]
             return f"top_logprobs {sent['top_logprobs']}"
         return self._step_down(sent, low)
 
     def _step_down(self, sent: dict[str, Any], low: str) -> str | None:
-        sent_format = sent.get("response_format", {}).get("type")
+        asked_for = sent.get("response_format")
+        sent_format = asked_for.get("type") if isinstance(asked_for, dict) else None
         if not sent_format or not any(word in low for word in _ABOUT_FORMAT):
             return None
         if self.formats[0] == sent_format:  # else a call beside this one has stepped down already

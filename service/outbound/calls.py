@@ -118,7 +118,7 @@ class Calls:
                 attempt = partial(self._attempt, prompt, max_tokens, caller, another, avoid)
                 return await hedged(attempt, self._config.hedge_after_s)
             except ParameterRejected as error:
-                self._give_up_parameter(error)
+                self._give_up_parameter(error, prompt, max_tokens)
             except AttemptFailed as failure:
                 if isinstance(failure.error, JudgeQuotaExhausted):
                     continue  # elsewhere, if there is an elsewhere
@@ -209,11 +209,13 @@ class Calls:
         elif isinstance(error, JudgeRateLimited) or error.retry_after_s:
             endpoint.rest((error.retry_after_s or 0.0) + _backoff_s(1))
 
-    def _give_up_parameter(self, error: ParameterRejected) -> None:
+    def _give_up_parameter(self, error: ParameterRejected, prompt: Prompt, max_tokens: int) -> None:
+        """Learn from a refusal; it stands if what would be sent now is what was refused."""
         given_up = self._parameters.learn(error.sent, error.said)
-        if not given_up:
+        if self._parameters.build(prompt, max_tokens) == error.sent:
             raise JudgeRejected(str(error)) from error
-        log.info("judge_parameter_dropped", judge=self._name, parameter=given_up)
+        if given_up:  # else a call beside this one has given it up
+            log.info("judge_parameter_dropped", judge=self._name, parameter=given_up)
 
     def _prefix(self, prompt: Prompt) -> bytes:
         """What prompts must share for a prefix cache to help: instructions and context."""

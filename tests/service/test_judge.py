@@ -293,6 +293,40 @@ async def test_a_parameter_that_a_400_names_is_dropped_and_that_is_remembered() 
     assert (last["seed"], last["min_p"]) == (7, 0)
 
 
+async def test_calls_side_by_side_give_up_a_parameter_together() -> None:
+    def picky(asked: Asked) -> Answer:
+        return (fails(400, "no temperature") if "temperature" in asked.body else GOOD)(asked)
+
+    async with ScriptedJudge(always=picky, hold=3).serving() as scripted:
+        judge = endpoint_judge(scripted.url, temperature=0)
+        await asyncio.gather(*(ask(judge) for _ in range(3)))
+        await judge.aclose()
+    assert scripted.calls == 6
+
+
+async def test_a_cap_in_extra_body_is_dropped_as_any_other_parameter_that_a_400_names() -> None:
+    def old_server(asked: Asked) -> Answer:
+        refused = "max_completion_tokens" in asked.body
+        return (fails(400, "unknown: max_completion_tokens") if refused else GOOD)(asked)
+
+    body = {"max_completion_tokens": 8000}
+    async with judging(always=old_server, extra_body=body) as (judge, scripted):
+        await ask(judge)
+    assert scripted.calls == 3  # with both names, then with the older one alone
+    assert scripted.asked[-1].body["max_tokens"] == 500
+
+
+@pytest.mark.parametrize("format", [{"type": "json_schema"}, "json_schema", None])
+async def test_a_refusal_that_changes_nothing_stands(format: object) -> None:
+    """A format in extra_body is on no ladder, and the refusal does not name its key."""
+    refusal = fails(400, "json_schema is not supported")
+    async with judging(always=refusal, extra_body={"response_format": format}) as (judge, scripted):
+        for _ in range(2):
+            with pytest.raises(JudgeRejected):
+                await ask(judge)
+    assert scripted.calls == 3 + 1  # the ladder once, then what is under it
+
+
 async def test_a_400_that_names_nothing_of_ours_is_a_typed_failure() -> None:
     async with judging(fails(400, "the moon is wrong")) as (judge, _):
         with pytest.raises(JudgeRejected, match="400: the moon is wrong"):
@@ -465,6 +499,20 @@ async def test_the_logprobs_ladder_is_stepped_down_and_remembered() -> None:
     assert asked == [20, 5, None, None]
     assert "logprobs" not in scripted.asked[-1].body
     assert first.scores == second.scores == [1, 0]
+
+
+@pytest.mark.parametrize("alternatives", [0, 20])
+async def test_alternatives_in_extra_body_that_are_refused_are_not_asked_for_without_end(
+    alternatives: int,
+) -> None:
+    refusal = fails(400, "no logprobs here")
+    body = {"top_logprobs": alternatives}
+    async with judging(always=refusal, extra_body=body) as (judge, scripted):
+        for _ in range(2):
+            with pytest.raises(JudgeRejected):
+                await choose(judge)
+    asked = [each.body["top_logprobs"] for each in scripted.asked]
+    assert asked == [20, 5, alternatives, alternatives]
 
 
 async def test_with_five_alternatives_a_token_the_probabilities_are_still_read() -> None:
