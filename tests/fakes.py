@@ -204,6 +204,7 @@ class ScriptedJudge:
         self.script = deque(script)
         self.always = always
         self.asked: list[Asked] = []
+        self.listed: list[dict[str, str]] = []  # the headers of each GET /models
         self.dry = 0
         self.hold = hold
         self.in_flight = 0
@@ -260,6 +261,7 @@ class ScriptedJudge:
         headers = {name.lower(): value.strip() for name, value in pairs}
         content = await reader.readexactly(int(headers.get("content-length", 0)))
         if head[0].startswith("GET"):
+            self.listed.append(headers)
             return Answer(self.models)
         asked = Asked(json.loads(content), headers)
         self.asked.append(asked)

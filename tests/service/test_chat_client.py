@@ -44,6 +44,30 @@ async def test_the_endpoint_sees_the_same_request() -> None:
     assert judge.asked[0].body == judge.asked[1].body
 
 
+async def headers_of_both(scripted: ScriptedJudge) -> list[dict[str, str]]:
+    """What a chat completion and `/models` were sent with."""
+    async with scripted.serving() as judge:
+        client = ChatClient(judge.url, None, max_connections=1)
+        await client.complete(BODY)
+        await client.get("/models", cast_to=httpx2.Response)
+        await client.close()
+    both = [judge.asked[0].headers, judge.listed[0]]
+    for headers in both:
+        del headers["host"]
+    return both
+
+
+async def test_nothing_from_the_environment_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = await headers_of_both(ScriptedJudge(always=says("hello")))
+    secret = "X-Gateway: sekret\nAuthorization: Bearer sekret"
+    names = ["API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID", "WEBHOOK_SECRET", "BASE_URL"]
+    for name in names:
+        monkeypatch.setenv(f"OPENAI_{name}", "sekret")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", secret)
+    assert await headers_of_both(ScriptedJudge(always=says("hello"))) == usual
+    assert [headers["authorization"] for headers in usual] == ["Bearer none"] * 2
+
+
 @pytest.mark.parametrize(
     "step",
     [
