@@ -31,6 +31,7 @@ from service.outbound.reply import Reply, parsed
 
 PROBE_TIMEOUT_S = 5.0
 MAX_RETRY_AFTER_S = 3600.0
+MAX_SAID = 500  # characters of a server's words: short enough for a log
 _DECIMAL = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 _OVERFLOW = ("context length", "context_length", "context window", "max_model_len")
 _NO_CREDIT_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
@@ -167,22 +168,23 @@ class Endpoint:
         try:
             return parsed(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            said = self._without_key(content[:1000].decode(errors="replace"))[:100]
+            said = self._without_key(content.decode(errors="replace"), 100)
             # A status of 200: the model has run, whatever became of its reply on the way.
             raise JudgeUnavailable(
                 f"{self.base_url} answered no chat completion: {said!r}", unanswered=True
             ) from error
 
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._api_key, "***") if self._api_key else text
+    def _without_key(self, text: str, at_most: int = MAX_SAID) -> str:
+        """Without our key, then cut: the other way round the cut could leave a part of it."""
+        return (text.replace(self._api_key, "***") if self._api_key else text)[:at_most]
 
     def _mapped(self, error: openai.APIError) -> Exception:
         if not isinstance(error, openai.APIStatusError):
             causes = list(_causes(error))
-            said = f"{self.base_url}: {type(causes[-1]).__name__}: {causes[-1]}"
+            said = self._without_key(f"{type(causes[-1]).__name__}: {causes[-1]}")
             # Without a connection nothing was sent, and nothing can have been paid.
             connected = not any(isinstance(each, ClientConnectorError) for each in causes)
-            return JudgeUnavailable(said, unanswered=connected)
+            return JudgeUnavailable(f"{self.base_url}: {said}", unanswered=connected)
         status, said = error.status_code, self._without_key(_said(error))
         detail = f"{self.base_url} answered {status}: {said}"
         low = said.lower()
@@ -234,7 +236,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _said(error: openai.APIStatusError) -> str:
-    """The server's own words and code, on one line, short enough for a log."""
+    """The server's own words and code, on one line."""
     body = error.body if isinstance(error.body, dict) else {}
     words = str(body.get("message") or error.message)
-    return " ".join(f"{words} ({error.code})".split() if error.code else words.split())[:500]
+    return " ".join(f"{words} ({error.code})".split() if error.code else words.split())

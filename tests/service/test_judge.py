@@ -11,6 +11,7 @@ import pytest
 from service.budget import Budget
 from service.caller import Caller
 from service.errors import (
+    JudgeError,
     JudgeQuotaExhausted,
     JudgeRateLimited,
     JudgeRefused,
@@ -359,6 +360,27 @@ async def test_the_key_goes_to_the_endpoint_and_into_no_error(
             await ask(judge)
     assert scripted.asked[0].headers["authorization"] == "Bearer sk-very-secret"
     assert "sk-very-secret" not in str(caught.value)
+
+
+KEY = "sk-0123456789-abcdefghijklmnopqrstuvwxyz"  # 40 characters
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        fails(401, "x" * 480 + KEY),  # errors quote 500 characters
+        lambda asked: Answer("x" + 30 * KEY),  # and 100 of what is no JSON
+    ],
+)
+async def test_no_part_of_the_key_is_left_where_words_are_cut(
+    step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    async with judging(step, api_key_env="JUDGE_KEY", attempts=1) as (judge, _):
+        with pytest.raises(JudgeError, match=r"x\*\*\*") as caught:
+            await ask(judge)
+    assert "sk-" not in str(caught.value)
+    assert "012345" not in str(caught.value)
 
 
 async def test_environment_proxies_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
