@@ -109,7 +109,9 @@ class LLMJudge(_Rewarding):
     reasoning_effort: str | None = None
     extra_body: dict[str, Any] = Field(default_factory=dict)
     max_tokens: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="cap on a reply; by default 160 per trajectory + 4,096 to think"
+        default=None,
+        description="cap on a reply, thoughts included; by default 160 a trajectory + 4,160 "
+        "(pairs, ratings 8), smaller where the context is",
     )
     response_format: Literal["auto", "json_schema", "json_object", "text"] = "auto"
     context_tokens: Annotated[int, Field(ge=512)] | None = None

@@ -108,8 +108,9 @@ def require_key_beyond_loopback(host: str, *, guarded: bool) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """On SIGTERM readiness goes off first, and the server stops `drain_s` later; in-flight requests
-    are finished. A second signal stops at once."""
+    """On SIGTERM readiness goes off first, and the server listens no more `drain_s` later; requests
+    in flight are finished. The next signal, or SIGINT as the first, ends that wait; one that comes
+    when it is over does not wait for requests in flight either."""
 
     def __init__(
         self,

@@ -2,7 +2,8 @@
 
 `post` copies options, merges headers and parses addresses anew for each request, and the layers
 below stream what is sent and read whole. All of that is the same for every chat completion of a
-base URL, so it is done once here. Connections, headers and errors are the client's own.
+base URL, so it is done once here. Connections and headers are the client's own, and what aiohttp
+raises becomes an error of the client's.
 """
 
 from io import BytesIO

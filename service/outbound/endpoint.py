@@ -1,7 +1,8 @@
 """One base URL of a judge: a chat-completions call -> a `Reply`, or an error that says what to do.
 
-The openai client does the HTTP, without retries of its own: there is one loop, in
-`outbound.calls`. Every error of the client is mapped here and nowhere else.
+Completions go straight through the connections of the openai client, `/models` through the client
+itself (see `chat_client`), neither with a retry: there is one loop, in `outbound.calls`. Either
+way what fails comes here as an error of openai's, and here alone it is mapped to ours.
 """
 
 import asyncio
