@@ -92,6 +92,16 @@ class Asking:
             )
         return left
 
+    async def let_in(self, plan: Plan) -> None:
+        """Have the judge let in the calls that are asked first.
+
+        Raises:
+            Overloaded: If too many wait; nothing is spent yet.
+        """
+        caller = self._question.caller
+        caller.arrival.calls = len(self._missing(plan))
+        await self._question.judge.admit(caller)
+
     async def ask(self, plan: Plan) -> bool:
         """Ask all questions at once; whether the budget held all of them.
 
@@ -100,10 +110,9 @@ class Asking:
             ContextExceeded: If not even trimmed to half do they fit.
         """
         while True:
-            missing = {index: order for index, order in plan.items() if index not in self._verdicts}
             try:
                 held = await _all_or_cancel(
-                    [self._ask(index, order) for index, order in missing.items()]
+                    [self._ask(index, order) for index, order in self._missing(plan).items()]
                 )
             except ContextOverflow as overflow:
                 self._fitted.clear()
@@ -130,6 +139,9 @@ class Asking:
                 "it, or look at `podium replay` for what the judge says"
             )
         return False
+
+    def _missing(self, plan: Plan) -> Plan:
+        return {index: order for index, order in plan.items() if index not in self._verdicts}
 
     async def _ask(self, index: int, order: list[int]) -> bool:
         """Get one verdict; False if the budget does not hold the call."""

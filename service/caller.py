@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from service.outbound.arrival import Arrival
 from service.schemas import Usage
 
 Period = Literal["day", "month", "total"]
@@ -96,6 +97,7 @@ class Caller:
         patient: whether it rather waits for room in a full line than be refused.
         usage: what was spent.
         timing: where the time went.
+        arrival: its calls that one judge has let in and that have not queued yet.
     """
 
     key: str = ""
@@ -104,3 +106,4 @@ class Caller:
     patient: bool = False
     usage: Usage = dataclasses.field(default_factory=Usage)
     timing: Timing = dataclasses.field(default_factory=Timing)
+    arrival: Arrival = dataclasses.field(default_factory=Arrival)

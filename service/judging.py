@@ -7,7 +7,7 @@ it has nothing left to ask. Callers who want the same at the same moment share o
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from service import keys, prompts
@@ -21,8 +21,9 @@ from service.errors import KeySpendLimit, Overloaded, PodiumError
 from service.flights import Flights
 from service.judge import Judge
 from service.judge_config import BudgetLimits, LLMJudge
-from service.methods import METHODS, Situation, choose
+from service.methods import METHODS, Plan, Situation, choose
 from service.metrics import Metrics
+from service.outbound.arrival import Arrival
 from service.schemas import RankRequest
 from service.statistics.drift import SlotDrift
 from service.statistics.noise import NOTHING, JudgeNoise, PastGroup, configured
@@ -182,13 +183,10 @@ class Judging:
         known = _known(question, await self._background.noise(question.judge_key, length))
         situation = _situation(question, known)
         budget = Budget(question.config.budget, recalled.calls, recalled.tokens)
-        asking = Asking(question, verdicts, budget, self._store, self._metrics)
-        await question.judge.admit(question.caller)
-        try:
+        with Arrival() as arrival:  # of its own: jurors share a caller
+            question = replace(question, caller=replace(question.caller, arrival=arrival))
+            asking = Asking(question, verdicts, budget, self._store, self._metrics)
             await self._ask_all(question, asking, situation, verdicts)
-        except PodiumError:
-            await self._store.flush()  # what was paid counts when the group is asked again
-            raise
         estimate = method.estimate(situation.with_verdicts(verdicts, 0))
         self._remember(question, estimate.past, known)
         return _Found(verdicts, known, estimate)
@@ -197,15 +195,22 @@ class Judging:
         self, question: Question, asking: Asking, situation: Situation, verdicts: Verdicts
     ) -> None:
         """Plan and ask until there is nothing left to ask; `verdicts` fill as they come."""
-        while True:
+
+        async def planned() -> Plan:
             calls_left = await asking.calls_left(situation)
-            situation = situation.with_verdicts(verdicts, calls_left)
-            plan = question.method.plan(situation)
+            return question.method.plan(situation.with_verdicts(verdicts, calls_left))
+
+        plan = await planned()
+        if plan:
+            await asking.let_in(plan)
+        try:
+            while plan and await asking.ask(plan):
+                plan = await planned()
             if not plan:
                 asking.require_enough()
-                return
-            if not await asking.ask(plan):
-                return
+        except PodiumError:
+            await self._store.flush()  # what was paid counts when the group is asked again
+            raise
 
     def _remember(
         self, question: Question, past: PastGroup | None, noise: JudgeNoise | None

@@ -8,8 +8,9 @@ it keeps no place from a call that has the money.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from math import inf
 from typing import Protocol
 
 from service.caller import Caller, Hold, key_hold
@@ -87,7 +88,12 @@ class Allowance:
     def num_waiting(self) -> int:
         return self.turns.number
 
-    def expected_wait_s(self, key: str) -> float:
+    @property
+    def num_free(self) -> float:
+        """Whether there is money is not known beforehand."""
+        return inf
+
+    def expected_wait_s(self, key: str, coming: Mapping[str, int]) -> float:
         """Nobody waits here for those who came before."""
         return 0.0
 

@@ -75,7 +75,8 @@ class Calls:
         self._line = Line(self.endpoints, config.timeout_s, self.report)
         self._pace = Pace(name, config, quotas, self.report)
         self._allowance = Allowance(name, config, quotas, metrics, self.report)
-        self._admission = Admission([self._pace, self._line, self._allowance], config.queue)
+        queues = [self._pace, self._line, self._allowance]
+        self._admission = Admission(queues, config.queue, lambda: self._line.held_s)
         self._name = name
         self._config = config
         self._metrics = metrics
@@ -85,10 +86,7 @@ class Calls:
 
     async def admit(self, caller: Caller) -> None:
         """Let a group in that is about to ask; raises Overloaded before anything is spent."""
-        remaining_s = caller.ends_at - asyncio.get_running_loop().time()
-        await self._admission.admit(
-            caller.key, remaining_s, self._line.held_s, patient=caller.patient
-        )
+        await self._admission.admit(caller)
 
     async def complete(
         self,
@@ -147,6 +145,7 @@ class Calls:
     ) -> Reply:
         async with AsyncExitStack() as stack:
             with caller.timing.queueing(), self._metrics.queueing(self._name):
+                caller.arrival.queues()
                 ticket = await stack.enter_async_context(
                     self._pace.ticket(prompt, max_tokens, caller.key)
                 )
@@ -234,7 +233,7 @@ class Calls:
         self._admission.changed()
         if self._retired:
             return
-        self._metrics.waiting(self._name, self._admission.num_waiting)
+        self._metrics.waiting(self._name, self._admission.num_queued)
         for endpoint in self.endpoints:
             self._metrics.endpoint(
                 self._name,

@@ -6,7 +6,7 @@ least busy one.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from zlib import crc32
@@ -57,10 +57,20 @@ class Line:
     def num_waiting(self) -> int:
         return self.turns.number
 
-    def expected_wait_s(self, key: str) -> float:
-        """How long a call of this key will wait, as calls go now; 0 if none waits."""
+    @property
+    def num_free(self) -> int:
+        """Places for those who come now; none while others wait for one."""
+        if self.turns.number:
+            return 0
+        rested = [each for each in self._endpoints if each.wait_s() <= 0]
+        return sum(max(0, each.concurrency.limit - each.taken) for each in rested)
+
+    def expected_wait_s(self, key: str, coming: Mapping[str, int]) -> float:
+        """How long a call of this key will wait, as calls go now; 0 if none waits, nor will of
+        those `coming`, by key."""
         places = sum(max(1, endpoint.concurrency.limit) for endpoint in self._endpoints)
-        return self.turns.ahead_of(key) * self.held_s / places
+        ahead = max(0, self.turns.ahead_of(key, coming) - self.num_free)
+        return ahead * self.held_s / places
 
     @asynccontextmanager
     async def place(

@@ -5,9 +5,10 @@ not overtaken by small ones, nor a key by another's batch.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 from service.judge_config import LLMJudge
@@ -58,9 +59,15 @@ class Pace:
     def num_waiting(self) -> int:
         return self.turns.number + self._busy
 
-    def expected_wait_s(self, key: str) -> float:
-        """How long a call of this key will wait, as calls go now; 0 if none waits."""
-        return self.turns.ahead_of(key) * self._spacing_s
+    @property
+    def num_free(self) -> float:
+        """All pass where there are no rates; else each waits at least for its own turn's end."""
+        return 0 if self._requests or self._tokens else inf
+
+    def expected_wait_s(self, key: str, coming: Mapping[str, int]) -> float:
+        """How long a call of this key will wait, as calls go now; 0 if none waits, nor will of
+        those `coming`, by key."""
+        return self.turns.ahead_of(key, coming) * self._spacing_s
 
     def ticket(
         self, prompt: Prompt, max_tokens: int, key: str
@@ -120,7 +127,9 @@ class Pace:
         try:
             await turn
         except asyncio.CancelledError:
-            if not self.turns.remove(key, turn) and not turn.cancelled():
+            if self.turns.remove(key, turn):
+                self._on_change()
+            elif not turn.cancelled():
                 self._pass_on()  # it was ours already
             raise
 

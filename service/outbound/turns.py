@@ -1,6 +1,7 @@
 """Who waits, by API key: keys take turns, however many waiters each has."""
 
 from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
 Waiter = TypeVar("Waiter")
@@ -28,12 +29,16 @@ class Turns(Generic[Waiter]):
         """Whose turn it is; None if nobody waits."""
         return next(iter(self._by_key.values()))[0] if self._by_key else None
 
-    def pop(self) -> None:
-        """The first one leaves; the next turn is another key's."""
-        key, waiters = next(iter(self._by_key.items()))
+    def firsts(self) -> Iterator[Waiter]:
+        """The first one of each key, in turn; not to be changed meanwhile."""
+        return (waiters[0] for waiters in self._by_key.values())
+
+    def pop(self, key: str | None = None) -> None:
+        """The first one leaves, or the first one of a key; the next turn is another key's."""
+        key = next(iter(self._by_key)) if key is None else key
+        waiters = self._by_key.pop(key)
         waiters.popleft()
         self.number -= 1
-        del self._by_key[key]
         if waiters:
             self._by_key[key] = waiters
 
@@ -48,6 +53,10 @@ class Turns(Generic[Waiter]):
             del self._by_key[key]
         return True
 
-    def ahead_of(self, key: str) -> int:
-        """How many are served before one more of this key would be."""
-        return min(self.number, (self.number_of(key) + 1) * (len(self._by_key) or 1))
+    def ahead_of(self, key: str, coming: Mapping[str, int]) -> int:
+        """How many are served before one more of this key would be, once those have queued, too,
+        who come before it: `coming`, by key."""
+        number = self.number + sum(coming.values())
+        own = self.number_of(key) + coming.get(key, 0)
+        keys = len(self._by_key.keys() | coming.keys())
+        return min(number, (own + 1) * (keys or 1))

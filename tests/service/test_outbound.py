@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from service.judge_config import LLMJudge
 from service.ledger import Spent
 from service.metrics import Metrics
 from service.outbound.admission import Admission
+from service.outbound.arrival import Arrival
 from service.outbound.breaker import FAILURES, LAST_REST_S, Breaker
 from service.outbound.concurrency import Concurrency
 from service.outbound.endpoint import Endpoint
@@ -182,17 +184,28 @@ async def test_an_endpoint_that_rests_until_just_now_serves_who_waits(looks: int
     await endpoint.aclose()
 
 
+def admission(queue: Line, max_waiting: int = 100) -> Admission:
+    return Admission([queue], max_waiting, lambda: queue.held_s)
+
+
+def arriving(
+    key: str = "a", calls: int = 1, *, patient: bool = False, ends_at: float = inf
+) -> Caller:
+    return Caller(key=key, patient=patient, ends_at=ends_at, arrival=Arrival(calls))
+
+
 async def test_a_full_line_refuses_with_a_time_to_come_back_but_leaves_each_key_its_share() -> None:
     async with endpoints(1, limit=1) as each:
         queue, done = Line(each, 5.0, lambda: door.changed()), asyncio.Event()
-        door = Admission([queue], 4)
+        door = admission(queue, 4)
         calls = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(5)]
         await until(lambda: queue.num_waiting == 4)
         with pytest.raises(Overloaded, match="4 judge calls wait, and at most 4 may") as caught:
-            await door.admit("a", 100.0, 1.0, patient=False)
+            await door.admit(arriving("a"))
         assert caught.value.retry_after_s
-        await door.admit("b", 100.0, 1.0, patient=False)  # a share of its own
-        patient = asyncio.create_task(door.admit("a", 100.0, 1.0, patient=True))
+        with arriving("b").arrival as arrival:
+            await door.admit(Caller(key="b", arrival=arrival))  # a share of its own
+        patient = asyncio.create_task(door.admit(arriving("a", patient=True)))
         done.set()
         await patient
         await asyncio.gather(*calls)
@@ -204,9 +217,10 @@ async def test_a_group_that_cannot_be_served_in_time_is_refused_early() -> None:
         queue.held_s = 2.0  # as measured
         calls = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(4)]
         await until(lambda: queue.num_waiting == 3)
+        now = asyncio.get_running_loop().time()
         with pytest.raises(Overloaded, match="do not fit"):
-            await Admission([queue], 100).admit("a", 5.0, 2.0, patient=False)
-        await Admission([queue], 100).admit("a", 50.0, 2.0, patient=False)
+            await admission(queue).admit(arriving(ends_at=now + 5))
+        await admission(queue).admit(arriving(ends_at=now + 500))
         done.set()
         await asyncio.gather(*calls)
 
@@ -219,6 +233,88 @@ async def test_a_place_that_was_not_used_tells_nothing_of_how_long_one_is_held()
             async with queue.place("a", b""):
                 raise PlaceUnused
         assert (queue.held_s, each[0].taken) == (2.0, 0)
+
+
+async def test_calls_let_in_count_before_they_queue_unless_a_place_is_free_for_them() -> None:
+    async with endpoints(1, limit=4) as each:
+        queue = line(*each)
+        queue.held_s = 2.0
+        door, soon = admission(queue, 3), asyncio.get_running_loop().time() + 3.0
+        with arriving(calls=4).arrival as first:
+            await door.admit(Caller(arrival=first))  # to the four places
+            await door.admit(arriving(calls=0, ends_at=soon - 1.0))
+            assert door.num_waiting == 0
+            with arriving(calls=3).arrival as second:
+                await door.admit(Caller(arrival=second))
+                with pytest.raises(Overloaded, match="3 judge calls wait, and at most 3 may"):
+                    await door.admit(arriving(""))
+                second.queues()
+                assert door.num_waiting == 2
+                with pytest.raises(Overloaded, match=r"about 1\.0 s of waiting and 2"):
+                    await door.admit(arriving("", ends_at=soon - 1.0))
+            assert door.num_waiting == 0
+
+
+async def test_patient_groups_are_let_in_in_order_and_no_more_than_there_is_room_for() -> None:
+    async with endpoints(1, limit=1) as each:
+        queue, done = Line(each, 5.0, lambda: door.changed()), asyncio.Event()
+        door, order, most = admission(queue, 4), list[int](), 0
+
+        async def asks(number: int) -> None:
+            nonlocal most
+            caller = arriving(calls=3, patient=True)
+            with caller.arrival:
+                await door.admit(caller)
+                order.append(number)
+                await asyncio.gather(*(calls(caller) for _ in range(3)))
+
+        async def calls(caller: Caller) -> None:
+            nonlocal most
+            caller.arrival.queues()
+            async with queue.place(caller.key, b""):
+                most = max(most, door.num_waiting)
+                await done.wait()
+
+        groups = [asyncio.create_task(asks(number)) for number in range(40)]
+        await until(lambda: queue.num_waiting == 5)  # 6 calls, one of them at the judge
+        groups[2].cancel()
+        done.set()
+        await asyncio.gather(*groups, return_exceptions=True)
+        assert order == [0, 1, *range(3, 40)]
+        assert most <= 4 - 1 + 3  # one group is let in as long as there is room for a call
+        assert (door.num_waiting, each[0].taken) == (0, 0)
+
+
+async def test_a_patient_group_that_leaves_as_it_is_let_in_lets_in_the_next() -> None:
+    async with endpoints(1, limit=1) as each:
+        seen = list[int]()
+
+        def leaves() -> None:
+            seen.append(door.num_waiting)
+            waiting[0].cancel()
+
+        def changed() -> None:
+            door.changed()
+            if done.is_set():  # it is let in then, and will not have run yet
+                asyncio.get_running_loop().call_soon(leaves)
+
+        async def asks() -> None:
+            caller = arriving(calls=9, patient=True)  # more than there will ever be room for
+            with caller.arrival:
+                await door.admit(caller)
+
+        queue, done = Line(each, 5.0, changed), asyncio.Event()
+        door = admission(queue, 1)
+        busy = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(2)]
+        await until(lambda: queue.num_waiting == 1)
+        waiting = [asyncio.create_task(asks()) for _ in range(3)]
+        await asyncio.sleep(0)
+        done.set()
+        async with asyncio.timeout(10):
+            ends = await asyncio.gather(*waiting, *busy, return_exceptions=True)
+        assert seen[0] == 9 - 1  # one place is free
+        assert [type(end) for end in ends] == [asyncio.CancelledError] + 4 * [type(None)]
+        assert door.num_waiting == 0
 
 
 async def test_who_leaves_the_line_takes_no_place_and_passes_on_one_just_given() -> None:
