@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
+BACKLOG = 2048  # connections that the kernel keeps for us
 _PAUSE_S = 0.5
 
 log = structlog.get_logger(__name__)
@@ -25,9 +26,20 @@ class Acceptor:
         self._resume()
 
     def close(self) -> None:
+        """Accept who has connected by now, and nobody after: once the last process lets go of the
+        listener, the kernel resets who is still in its backlog. Other processes may still serve
+        it, but none can know whether it is the last. A full backlog is the most it can be: who
+        goes on connecting holds up no stop."""
         self._loop.remove_reader(self._listener.fileno())
         if self._paused is not None:
             self._paused.cancel()
+        try:
+            for _ in range(BACKLOG):
+                self._accept_one()
+        except BlockingIOError:
+            pass  # nobody is left
+        except OSError as error:
+            log.error("connections_not_accepted", detail=str(error))
 
     async def wait_closed(self) -> None:
         """Return once the connections that were accepted are handed over."""
@@ -39,14 +51,20 @@ class Acceptor:
 
     def _accept(self) -> None:
         try:
-            connection, _ = self._listener.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # another process was faster, or the peer has gone
+            self._accept_one()
+        except BlockingIOError:
+            pass  # another process was faster
         except OSError as error:
             log.error("connections_not_accepted", detail=str(error))
             self._loop.remove_reader(self._listener.fileno())
             self._paused = self._loop.call_later(_PAUSE_S, self._resume)
-            return
+
+    def _accept_one(self) -> None:
+        """Raises OSError; BlockingIOError if nobody waits."""
+        try:
+            connection, _ = self._listener.accept()
+        except (InterruptedError, ConnectionAbortedError):
+            return  # the peer has gone
         connection.setblocking(False)
         handing = self._loop.create_task(
             self._loop.connect_accepted_socket(self._connect, connection)

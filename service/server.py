@@ -17,7 +17,7 @@ import orjson
 import structlog
 import uvicorn
 
-from service.acceptor import Acceptor
+from service.acceptor import BACKLOG, Acceptor
 from service.app import Service, create_app
 from service.connection import GuardedProtocol
 from service.errors import ConfigError
@@ -133,6 +133,17 @@ class DrainingServer(uvicorn.Server):
         self.started = True
         self._tell_started()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Unlike uvicorn's, see who has just connected before waiting for all to be answered."""
+        for server in self.servers:
+            server.close()
+        for each in sockets or []:
+            each.close()
+        for server in self.servers:
+            await server.wait_closed()
+        self.servers = []
+        await super().shutdown()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Unlike uvicorn's, forget the signal: raised again after the stop, it would turn a clean
         end into exit status -15."""
@@ -173,7 +184,7 @@ def listen(serving: Serving) -> socket.socket:
     host, port = serving.host, serving.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         why = str(error).rstrip(".")
         raise ConfigError(

@@ -77,14 +77,13 @@ class _Workers:
             await asyncio.gather(*places, return_exceptions=True)
 
     def _stop(self, number: signal.Signals) -> None:
-        """Pass a signal on, and let go of the listener when the workers do: while anybody has it,
-        the kernel goes on taking connections, and nobody would ever answer them."""
-        drains = number == signal.SIGTERM and not self._stopping.is_set()
+        """Pass a signal on, and let go of the listener: workers have it as long as they serve, and
+        the last of them takes whom the kernel still keeps. If we had it any longer, the kernel
+        would go on taking connections, and nobody would ever answer them."""
         self._stopping.set()
         for worker in self._all:
             worker.send(number)
-        wait_s = self._serving.drain_s if drains else 0.0
-        asyncio.get_running_loop().call_later(wait_s, self._listener.close)
+        self._listener.close()
 
     def _reload(self) -> None:
         for worker in self._serve:  # others read the file as they start
