@@ -75,8 +75,9 @@ class Calls:
         self._line = Line(self.endpoints, config.timeout_s, self.report)
         self._pace = Pace(name, config, quotas, self.report)
         self._allowance = Allowance(name, config, quotas, metrics, self.report)
-        queues = [self._pace, self._line, self._allowance]
-        self._admission = Admission(queues, config.queue, lambda: self._line.held_s)
+        self._admission = Admission(
+            [self._pace, self._line, self._allowance], config.queue, lambda: self._line.held_s
+        )
         self._name = name
         self._config = config
         self._metrics = metrics

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.config import Config
 
 from service.app import Service
-from service.server import DrainingServer, Serving, listen
+from service.server import GRACE_S, DrainingServer, Serving, listen
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +18,7 @@ ASKED = b"GET / HTTP/1.1\r\nhost: podium\r\n\r\n"
 
 
 async def test_whoever_has_connected_when_it_stops_is_answered_before_the_loop_turned() -> None:
-    serving = Serving("127.0.0.1", 0, None, "", None, 0.0, 6, "info")
+    serving = Serving("127.0.0.1", 0, None, "", None, 0.0, GRACE_S, 6, "info")
     clients = list[socket.socket]()
     with ExitStack() as stack, listen(serving) as listener:
 

@@ -1,6 +1,7 @@
 """Batches: how their groups start."""
 
 import asyncio
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,8 +12,8 @@ from service.errors import JudgeUnavailable
 from service.ledger import Ledger
 from service.ranking import Ranker
 from service.schemas import BatchRequest
-from tests.fakes import until
-from tests.service.helpers import group
+from tests.fakes import Answer, Asked, ScriptedJudge, by_length, scores, until
+from tests.service.helpers import client, group, llm, service
 
 pytestmark = pytest.mark.anyio
 
@@ -54,3 +55,22 @@ async def test_others_have_a_turn_between_two_groups_of_a_batch_and_all_are_soon
     assert holding.came_at[-1] - holding.came_at[0] < 1000
     holding.go.set()
     assert await ranking == 300
+
+
+async def test_a_batch_larger_than_the_line_puts_no_more_than_a_group_beyond_its_bound(
+    tmp_path: Path,
+) -> None:
+    waiting, good = list[float](), scores(by_length)
+    groups = [group("5", f"five {index}") for index in range(30)]
+
+    def looks(asked: Asked) -> Answer:
+        found = opened.metrics.registry.get_sample_value("podium_judge_waiting", {"judge": "main"})
+        waiting.append(found or 0.0)
+        return good(asked)
+
+    async with ScriptedJudge(always=looks).serving() as judge:
+        config = llm(judge.url, passes=4, queue=6, concurrency=2)
+        async with service(tmp_path, main=config) as opened, client(opened) as http:
+            answer = await http.post("/rank/batch", json={"groups": groups})
+    assert answer.text.count('"status":"ranked"') == 30
+    assert 0 < max(waiting) < 6 + 4
