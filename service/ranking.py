@@ -86,7 +86,7 @@ class Ranker:
             try:
                 caller.ends_at = share.at
                 async with share.enforced(f"judge {name}"):
-                    ranking = await self._rank_by(roster, name, request, caller, share)
+                    ranking = await self._rank_by(roster, chain, position, request, caller, share)
             except _NEXT_JUDGE as error:
                 self._metrics.failed(name, error)
                 failures.append(error)
@@ -94,7 +94,6 @@ class Ranker:
                 self._metrics.failed(name, error)
                 raise
             else:
-                ranking.fallback_from = chain[0] if position else None
                 self._metrics.ranked(ranking)
                 return ranking
         raise _combined(chain, failures)
@@ -102,11 +101,13 @@ class Ranker:
     async def _rank_by(
         self,
         roster: Roster,
-        name: str,
+        chain: Sequence[str],
+        position: int,
         request: RankRequest,
         caller: Caller,
         deadline: Deadline,
     ) -> Ranking:
+        name = chain[position]
         judge = roster.config.judges[name]
         _require(name, judge, request)
         flags = {} if isinstance(judge, ChecksJudge) else _steering(judge.steering, request)
@@ -131,6 +132,7 @@ class Ranker:
             id=keys.ranking_id(judged.key, _answered(judge, judged, request, gated)),
             group_id=request.group_id,
             judge=name,
+            fallback_from=chain[0] if position else None,
             model=judge.model if isinstance(judge, LLMJudge) else None,
             method=judged.method,
             passes=judged.passes,

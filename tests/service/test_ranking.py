@@ -13,6 +13,7 @@ from service.errors import (
     UnknownJudge,
     VerdictInvalid,
 )
+from service.schemas import Ranking
 from tests.fakes import ScriptedJudge, by_length, fails, hangs, later, says, scores, until
 from tests.service.helpers import llm, request, service
 
@@ -136,6 +137,9 @@ async def test_a_judge_that_fails_for_good_gives_way_to_its_fallback(tmp_path: P
     ):
         ranking = await opened.ranker.rank(request("5", "five"))
         assert (ranking.judge, ranking.fallback_from) == ("other", "main")
+        kept = await opened.store.ranking(ranking.id)
+        assert kept
+        assert Ranking.model_validate(kept["answer"]) == ranking
         assert bad.calls == 2  # one corrective retry
         assert ranking.usage.calls == 6  # what the failing judge cost is told, too
         direct = await opened.ranker.rank(request("5", "five", judge="other"))
