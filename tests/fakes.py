@@ -36,7 +36,7 @@ class Asked:
 class Answer:
     """One HTTP answer; `body=None` drops the connection, `delay_s` waits first."""
 
-    body: dict[str, Any] | str | None
+    body: dict[str, Any] | str | bytes | None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
@@ -307,8 +307,8 @@ class Listing:
 
 
 def _http(answer: Answer) -> bytes:
-    body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
-    content = body.encode()
+    body = json.dumps(answer.body) if isinstance(answer.body, dict) else answer.body or b""
+    content = body if isinstance(body, bytes) else body.encode()
     headers = {"content-type": "application/json", "content-length": str(len(content))}
     lines = [f"{name}: {value}" for name, value in {**headers, **answer.headers}.items()]
     return "\r\n".join([f"HTTP/1.1 {answer.status} X", *lines, "", ""]).encode() + content

@@ -55,8 +55,8 @@ class ChatClient(openai.AsyncOpenAI):
         self._custom_headers = {}
         self._ambient_authorizations = frozenset()
 
-    async def complete(self, content: bytes) -> httpx2.Response:
-        """One chat completion, as it came.
+    async def complete(self, content: bytes) -> bytes:
+        """One chat completion: the body of the answer, as it came.
 
         Raises:
             openai.APIStatusError: On any status but success.
@@ -68,22 +68,22 @@ class ChatClient(openai.AsyncOpenAI):
             data=content if len(content) <= TOO_LARGE_BYTES_BODY else BytesIO(content),
             headers=self._headers,
             allow_redirects=False,
-            auto_decompress=False,  # the response does
+            auto_decompress=False,  # a response of the client's does
             timeout=_NO_CLOCK,
         )
         try:
             async with sent as answer:
+                body = await answer.read()
+                if answer.status == 200 and "content-encoding" not in answer.headers:
+                    return body
                 response = httpx2.Response(
-                    answer.status,
-                    headers=answer.raw_headers,
-                    content=await answer.read(),
-                    request=self._chat,
+                    answer.status, headers=answer.raw_headers, content=body, request=self._chat
                 )
         except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
             raise openai.APIConnectionError(request=self._chat) from error
         if not response.is_success:
             raise _status_error(response)
-        return response
+        return response.content
 
 
 def _status_error(response: httpx2.Response) -> openai.APIStatusError:

@@ -115,8 +115,8 @@ class Endpoint:
         started_at = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self._client.complete(orjson.dumps(parameters))
-            reply = self._read(response.content)
+                content = await self._client.complete(orjson.dumps(parameters))
+            reply = self._read(content)
         except TimeoutError as error:
             self._learn(started_at, None, failed=True)
             raise JudgeUnavailable(

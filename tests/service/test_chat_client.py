@@ -1,5 +1,6 @@
 """The short way through the openai client: what the endpoint sees and says is as with `post`."""
 
+import gzip
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,14 +21,16 @@ async def outcomes(step: Step) -> tuple[list[Any], ScriptedJudge]:
     """What the short way and `post` make of the same answer."""
     async with ScriptedJudge(always=step).serving() as judge:
         client = ChatClient(judge.url, "a-key", max_connections=4)
-        ways: list[Callable[[], Awaitable[httpx2.Response]]] = [
-            lambda: client.complete(BODY),
-            lambda: client.post("/chat/completions", content=BODY, cast_to=httpx2.Response),
-        ]
+
+        async def usual() -> bytes:
+            path = "/chat/completions"
+            return (await client.post(path, content=BODY, cast_to=httpx2.Response)).content
+
+        ways: list[Callable[[], Awaitable[bytes]]] = [lambda: client.complete(BODY), usual]
         found: list[Any] = []
         for way in ways:
             try:
-                found.append((await way()).content)
+                found.append(await way())
             except openai.APIError as error:
                 found.append(error)
         await client.close()
@@ -42,6 +45,14 @@ async def test_the_endpoint_sees_the_same_request() -> None:
     assert headers[0] == headers[1]
     assert headers[0]["authorization"] == "Bearer a-key"
     assert judge.asked[0].body == judge.asked[1].body
+
+
+async def test_a_compressed_answer_is_read_as_the_client_reads_it() -> None:
+    content = gzip.compress(b'{"choices": []}')
+    (short, usual), _ = await outcomes(
+        lambda asked: Answer(content, headers={"content-encoding": "gzip"})
+    )
+    assert short == usual == b'{"choices": []}'
 
 
 async def headers_of_both(scripted: ScriptedJudge) -> list[dict[str, str]]:
