@@ -25,35 +25,22 @@ class Budget:
         return max(0.0, min(self._calls, self._tokens // worst_tokens))
 
     @contextmanager
-    def call(self, prompt: Prompt, max_tokens: int) -> Iterator[Callable[[int], None]]:
-        """Reserve one call; the body tells how many tokens it took, if it was answered.
+    def call(self, prompt: Prompt, max_tokens: int) -> Iterator["Outlay"]:
+        """Reserve one call; the body sends it, and tells what it took.
 
         Raises:
             BudgetExhausted: If the worst case does not fit.
         """
-        worst = self._take(prompt, max_tokens)
-        took = 0
-
-        def spend(tokens: int) -> None:
-            nonlocal took
-            took = tokens or worst  # an endpoint that does not count
-
-        try:
-            yield spend
-        finally:
-            self._tokens += worst - took
-
-    def another(self, prompt: Prompt, max_tokens: int) -> None:
-        """Take one call more while one is reserved, which was sent and may be paid for nothing:
-        whichever it is that is answered, the other counts as its worst case.
-
-        Raises:
-            BudgetExhausted: If the worst case does not fit.
-        """
-        self._take(prompt, max_tokens)
-
-    def _take(self, prompt: Prompt, max_tokens: int) -> int:
         worst = self._worst(prompt, max_tokens)
+        self._take(worst)
+        outlay = Outlay(lambda: self._take(worst), worst)
+        try:
+            yield outlay
+        finally:
+            if worst:  # else nobody counts
+                self._tokens += outlay.unspent
+
+    def _take(self, worst: int) -> None:
         if self._calls < 1 or self._tokens < worst:
             raise BudgetExhausted(
                 f"a call of up to {worst} tokens does not fit what is left of {self._limits}: "
@@ -61,7 +48,6 @@ class Budget:
             )
         self._calls -= 1
         self._tokens -= worst
-        return worst
 
     def _worst(self, prompt: Prompt, max_tokens: int) -> int:
         if self._tokens == inf:  # nobody counts
@@ -69,3 +55,44 @@ class Budget:
         return max_tokens + sum(
             estimate_tokens(part) for _, parts in prompt.messages for part in parts
         )
+
+
+class Outlay:
+    """What one call takes of a budget: its worst case, as often as it is sent and may be paid."""
+
+    def __init__(self, take: Callable[[], None], worst: int) -> None:
+        """`take` takes the worst case from the budget once more; once it is taken already."""
+        self._take = take
+        self._worst = worst
+        self._num_taken, self._num_unanswered = 1, 0
+        self._took: int | None = None
+
+    @property
+    def unspent(self) -> int:
+        """Of what was taken; what was sent and not answered counts as its worst case."""
+        spent = self._num_unanswered * self._worst + (self._took or 0)
+        return self._num_taken * self._worst - spent
+
+    def another(self) -> None:
+        """Take the worst case once more: the call is made beside, or after, one that may be paid.
+
+        Raises:
+            BudgetExhausted: If it does not fit.
+        """
+        self._take()
+        self._num_taken += 1
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """The body sends the call. Whatever answers it, if only by an error, is not paid twice."""
+        self._num_unanswered += 1
+        try:
+            yield
+        except Exception as error:
+            self._num_unanswered -= not getattr(error, "unanswered", False)
+            raise
+        self._num_unanswered -= 1
+
+    def took(self, tokens: int) -> None:
+        """So many tokens, by the endpoint's count; 0 if it does not count."""
+        self._took = tokens or self._worst

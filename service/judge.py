@@ -7,7 +7,6 @@ retried here.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import Protocol
 
@@ -133,10 +132,9 @@ class EndpointJudge:
         while True:
             started = perf_counter()
             try:
-                with budget.call(conversation, max_tokens) as spend:
-                    another = partial(budget.another, conversation, max_tokens)
-                    reply = await self._calls.complete(conversation, max_tokens, caller, another)
-                    spend(reply.tokens.prompt + reply.tokens.completion)
+                with budget.call(conversation, max_tokens) as outlay:
+                    reply = await self._calls.complete(conversation, max_tokens, caller, outlay)
+                    outlay.took(reply.tokens.prompt + reply.tokens.completion)
             except ContextOverflow as error:
                 if corrected or extended:
                     raise VerdictInvalid(f"no room left to ask again: {error}") from error
@@ -166,7 +164,8 @@ class EndpointJudge:
 
     async def reply(self, prompt: Prompt, max_tokens: int) -> Reply:
         """One reply, whatever it says; raises as `ask` does."""
-        return await self._calls.complete(prompt, max_tokens, Caller())
+        with Budget(None).call(prompt, max_tokens) as outlay:
+            return await self._calls.complete(prompt, max_tokens, Caller(), outlay)
 
     async def aclose(self) -> None:
         await self._context.aclose()

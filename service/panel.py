@@ -14,7 +14,14 @@ from service import keys
 from service.aggregate import Estimate, unasked
 from service.caller import Caller
 from service.deadline import Deadline
-from service.errors import ContextExceeded, DeadlineExceeded, JudgeError, PodiumError, QuorumMissed
+from service.errors import (
+    ContextExceeded,
+    DeadlineExceeded,
+    JudgeError,
+    Overloaded,
+    PodiumError,
+    QuorumMissed,
+)
 from service.judge import Judge
 from service.judge_config import JuryJudge
 from service.judging import Judged, Judging
@@ -29,7 +36,7 @@ _JURORS_SHARE = 0.9
 _UNKNOWN_TRUST = 0.5
 
 _GRACE_S = 5.0
-_DROPS_OUT = (JudgeError, ContextExceeded, DeadlineExceeded)
+_DROPS_OUT = (JudgeError, ContextExceeded, DeadlineExceeded, Overloaded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,4 +194,6 @@ def _quorum_missed(
         f"{jury_config.needed} are needed: {said}"
     )
     passing = [error for error in failed.values() if error.retryable]
-    return type(passing[0])(detail) if passing else QuorumMissed(detail)
+    if not passing:
+        return QuorumMissed(detail)
+    return type(passing[0])(detail, retry_after_s=passing[0].retry_after_s)

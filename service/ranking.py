@@ -18,6 +18,7 @@ from service.errors import (
     ContextExceeded,
     DeadlineExceeded,
     JudgeError,
+    Overloaded,
     PodiumError,
     ReferenceRequired,
     VerifiedRewardRequired,
@@ -37,6 +38,7 @@ _NEXT_JUDGE = (
     JudgeError,
     ContextExceeded,
     DeadlineExceeded,
+    Overloaded,
     ReferenceRequired,
     VerifiedRewardRequired,
     CheckFailed,
@@ -86,7 +88,9 @@ class Ranker:
             try:
                 caller.ends_at = share.at
                 async with share.enforced(f"judge {name}"):
-                    ranking = await self._rank_by(roster, chain, position, request, caller, share)
+                    judged, ranking = await self._rank_by(
+                        roster, chain, position, request, caller, share
+                    )
             except _NEXT_JUDGE as error:
                 self._metrics.failed(name, error)
                 failures.append(error)
@@ -94,9 +98,24 @@ class Ranker:
                 self._metrics.failed(name, error)
                 raise
             else:
-                self._metrics.ranked(ranking)
-                return ranking
+                return await self._kept(judged, ranking, request, deadline)
         raise _combined(chain, failures)
+
+    async def _kept(
+        self, judged: Judged, ranking: Ranking, request: RankRequest, deadline: Deadline
+    ) -> Ranking:
+        """The ranking, once it is durable. It is paid for: if time runs out now, no other judge is
+        asked, and who asks again finds its verdicts."""
+        try:
+            async with deadline.enforced("the store"):
+                await self._store.add_ranking(
+                    judged.key, ranking, _asked(request), judged.call_keys
+                )
+        except PodiumError as error:
+            self._metrics.failed(ranking.judge, error)
+            raise
+        self._metrics.ranked(ranking)
+        return ranking
 
     async def _rank_by(
         self,
@@ -106,7 +125,7 @@ class Ranker:
         request: RankRequest,
         caller: Caller,
         deadline: Deadline,
-    ) -> Ranking:
+    ) -> tuple[Judged, Ranking]:
         name = chain[position]
         judge = roster.config.judges[name]
         _require(name, judge, request)
@@ -143,8 +162,7 @@ class Ranker:
             cached=judged.cached,
             usage=caller.usage.model_copy(),
         )
-        await self._store.add_ranking(judged.key, ranking, _asked(request), judged.call_keys)
-        return ranking
+        return judged, ranking
 
 
 def _combined(chain: Sequence[str], failures: Sequence[PodiumError]) -> PodiumError:

@@ -14,12 +14,11 @@ from math import inf
 from typing import Protocol
 
 from service.caller import Caller, Hold, key_hold
-from service.errors import JudgeSpendLimit, KeySpendLimit, PodiumError
+from service.errors import JudgeSpendLimit, KeySpendLimit, Overloaded, PodiumError
 from service.judge_config import LLMJudge
 from service.ledger import Spent
 from service.limits_config import Price
 from service.metrics import Metrics
-from service.outbound.line import PlaceUnused
 from service.outbound.reply import Tokens
 from service.outbound.turns import Turns
 from service.prompts import Prompt
@@ -44,7 +43,7 @@ class Quotas(Protocol):
     ) -> None: ...
 
 
-class HeldBack(PlaceUnused):
+class HeldBack(Exception):
     """Only what other calls reserve is in the way of a call; `Allowance.room` waits for it.
 
     Attributes:
@@ -139,7 +138,8 @@ class Allowance:
         def spent(tokens: Tokens) -> None:
             nonlocal usd
             if tokens.prompt or tokens.completion:  # else the endpoint does not count
-                usd = price.cost_usd(tokens.prompt, tokens.cached, tokens.completion)
+                cost_usd = price.cost_usd(tokens.prompt, tokens.cached, tokens.completion)
+                usd = min(worst_usd, cost_usd)  # a count beyond that is wrong
 
         try:
             with self._metrics.reserving(self._name, worst_usd):
@@ -160,7 +160,8 @@ class Allowance:
             ends_at: until when it waits, on the event loop's clock.
 
         Raises:
-            JudgeSpendLimit, KeySpendLimit: If it will not fit, or does not by then.
+            JudgeSpendLimit, KeySpendLimit: If it will not fit.
+            Overloaded: If it does not by then.
         """
         clock, pause_s, waiter = asyncio.get_running_loop().time, _FIRST_PAUSE_S, object()
         self.turns.add(key, waiter)
@@ -169,7 +170,12 @@ class Allowance:
             while True:
                 left_s = ends_at - clock()
                 if left_s <= 0:
-                    raise _over(held.by, held.usd)
+                    raise Overloaded(
+                        f"calls in flight reserve what a call of up to ${held.usd:.4f} needs of "
+                        f"${held.by.limit_usd:g} per {held.by.per}: ask again once they are "
+                        "settled, or raise the limit",
+                        retry_after_s=1.0,
+                    )
                 apart_s = self.turns.number_of(key) / _LOOKS_PER_S
                 await asyncio.sleep(min(left_s, max(pause_s, apart_s)))
                 pause_s = min(_LAST_PAUSE_S, 2 * pause_s)

@@ -24,9 +24,9 @@ class Breaker:
 
     def wait_s(self, now: float) -> float:
         """How long no call may start; 0 if one may. While another call tries it out, as long as
-        the rest would be if that one failed."""
+        the rest was, or as that call has been out: what is late is expected to be later still."""
         if self._trying_since is not None:
-            return self._rest_s
+            return max(self._rest_s, now - self._trying_since)
         return max(0.0, self._until - now)
 
     def started(self, now: float) -> None:

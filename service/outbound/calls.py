@@ -5,14 +5,14 @@ what an endpoint does not accept. Nothing else is retried here.
 """
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from random import uniform
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
+from service.budget import Outlay
 from service.caller import Caller
 from service.errors import (
     BudgetExhausted,
@@ -29,7 +29,7 @@ from service.outbound.allowance import Allowance, HeldBack, OnPaid, Quotas
 from service.outbound.endpoint import Endpoint, ParameterRejected
 from service.outbound.hedge import Sent, hedged
 from service.outbound.line import Line
-from service.outbound.pace import Buckets, Pace
+from service.outbound.pace import Buckets, Pace, Ticket
 from service.outbound.reply import Reply
 from service.parameters import Parameters
 from service.prompts import Prompt
@@ -37,8 +37,9 @@ from service.tracing import UNTRACED, Tracing
 
 QUOTA_REST_S = 60.0
 _BACKOFF_S, _MAX_BACKOFF_S = 0.25, 8.0
-
-OnAnother = Callable[[], None]
+# A call that its caller gave up was late if it was out so long, and so many times as long as usual.
+_LATE_S, _LATE_TIMES = 0.5, 4.0
+_SMOOTHING = 0.1
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +84,7 @@ class Calls:
         self._metrics = metrics
         self._tracing = tracing
         self._parameters = Parameters(config)
+        self._usual_s: float | None = None  # of calls that were answered, smoothed
         self._retired = False
 
     async def admit(self, caller: Caller) -> None:
@@ -90,11 +92,7 @@ class Calls:
         await self._admission.admit(caller)
 
     async def complete(
-        self,
-        prompt: Prompt,
-        max_tokens: int,
-        caller: Caller,
-        another: OnAnother = lambda: None,
+        self, prompt: Prompt, max_tokens: int, caller: Caller, outlay: Outlay
     ) -> Reply:
         """One reply, from whichever endpoint gives it.
 
@@ -102,19 +100,20 @@ class Calls:
             prompt: what to show.
             max_tokens: the cap on the reply.
             caller: who asks, and pays.
-            another: told before one call more is made where one may have been paid already; it
-                raises BudgetExhausted where that is too much, and the call is not made.
+            outlay: what the group's budget holds for it; where that does not hold one call more
+                beside or after one that may have been paid, that one is not made.
 
         Raises:
             JudgeError: If none does; its type says why.
             ContextOverflow: If the endpoint counts more tokens than fit.
             KeySpendLimit: If the caller's key may not spend that much.
+            Overloaded: If the money for it stays reserved for other calls.
         """
         failed = 0
         avoid: Endpoint | None = None
         while True:
             try:
-                attempt = partial(self._attempt, prompt, max_tokens, caller, another, avoid)
+                attempt = partial(self._attempt, prompt, max_tokens, caller, outlay, avoid)
                 return await hedged(attempt, self._config.hedge_after_s)
             except ParameterRejected as error:
                 self._give_up_parameter(error, prompt, max_tokens)
@@ -125,7 +124,7 @@ class Calls:
                 if failed >= self._config.attempts:
                     raise failure.error from failure
                 if failure.unanswered:
-                    _require(another, failure)
+                    _require(outlay, failure)
                 self._metrics.retried(self._name, failure.error)
                 avoid = failure.endpoint
                 if failed > 1 or len(self.endpoints) == 1:
@@ -140,21 +139,18 @@ class Calls:
         prompt: Prompt,
         max_tokens: int,
         caller: Caller,
-        another: OnAnother,
+        outlay: Outlay,
         avoid: Endpoint | None,
         sent: Sent,
     ) -> Reply:
         async with AsyncExitStack() as stack:
             with caller.timing.queueing(), self._metrics.queueing(self._name):
                 caller.arrival.queues()
-                ticket = await stack.enter_async_context(
-                    self._pace.ticket(prompt, max_tokens, caller.key)
-                )
                 avoid = sent.endpoint or avoid
-                endpoint, paid = await self._enter(stack, prompt, max_tokens, caller, avoid)
+                ticket, endpoint, paid = await self._enter(stack, prompt, max_tokens, caller, avoid)
             parameters = self._parameters.build(prompt, max_tokens)
             if sent.endpoint:
-                another()
+                outlay.another()
                 self._metrics.hedged(self._name)
             sent.to(endpoint)
             ticket.sent = True
@@ -162,8 +158,13 @@ class Calls:
                 self._name, self._config.model, endpoint.base_url, max_tokens
             )
             try:
-                with caller.timing.judging(), self._metrics.judge_call(self._name), span:
-                    reply = await endpoint.complete(parameters, self._config.timeout_s)
+                with (
+                    caller.timing.judging(),
+                    self._metrics.judge_call(self._name),
+                    outlay.sending(),
+                    span,
+                ):
+                    reply = await self._ask(endpoint, parameters)
                     span.replied(reply)
             except (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable) as error:
                 self._rest(endpoint, error)
@@ -172,6 +173,22 @@ class Calls:
             ticket.tokens = reply.tokens
             return reply
 
+    async def _ask(self, endpoint: Endpoint, parameters: dict[str, Any]) -> Reply:
+        """Send, and learn how long a call usually is out."""
+        clock = asyncio.get_running_loop().time
+        started, timeout_s = clock(), self._config.timeout_s
+        late_s = timeout_s / 2
+        if self._usual_s is not None:
+            late_s = min(late_s, max(_LATE_S, _LATE_TIMES * self._usual_s))
+        try:
+            reply = await endpoint.complete(parameters, timeout_s, late_s)
+        finally:
+            self._line.was_held(clock() - started)
+        took_s = clock() - started
+        usual_s = took_s if self._usual_s is None else self._usual_s
+        self._usual_s = usual_s + (took_s - usual_s) * _SMOOTHING
+        return reply
+
     async def _enter(
         self,
         stack: AsyncExitStack,
@@ -179,22 +196,27 @@ class Calls:
         max_tokens: int,
         caller: Caller,
         avoid: Endpoint | None,
-    ) -> tuple[Endpoint, OnPaid]:
-        """A place at an endpoint and the money for a call there, both until the stack is left.
+    ) -> tuple[Ticket, Endpoint, OnPaid]:
+        """A ticket, a place at an endpoint and the money for a call there, until the stack is left.
 
-        What waits for money keeps no place from others: it lines up again once there is room. Nor
-        is money reserved before there is a place: what only waits would hold others back.
+        What waits for money keeps neither from others: it lines up again once there is room. Nor
+        is money reserved before there is a place: what only waits would hold others back. A ticket
+        that has waited long for its place is void: many of them would leave together.
         """
         ends_at: float | None = None
         while True:
             try:
                 async with AsyncExitStack() as tried:
-                    place = self._line.place(caller.key, self._prefix(prompt), avoid)
+                    leave = self._pace.ticket(prompt, max_tokens, caller)
+                    ticket = await tried.enter_async_context(leave)
+                    place = self._line.place(caller, self._prefix(prompt), avoid)
                     endpoint = await tried.enter_async_context(place)
+                    if ticket.is_void:
+                        continue
                     call = self._allowance.call(prompt, max_tokens, caller)
                     paid = await tried.enter_async_context(call)
                     stack.push_async_exit(tried.pop_all())
-                    return endpoint, paid
+                    return ticket, endpoint, paid
             except HeldBack as held:
                 ends_at = ends_at or asyncio.get_running_loop().time() + self._config.timeout_s
                 await self._allowance.room(held, caller.key, ends_at)
@@ -245,10 +267,10 @@ class Calls:
             )
 
 
-def _require(another: OnAnother, failure: AttemptFailed) -> None:
+def _require(outlay: Outlay, failure: AttemptFailed) -> None:
     """Let the failure stand where it may have been paid and another call is too much."""
     try:
-        another()
+        outlay.another()
     except BudgetExhausted:
         raise failure.error from failure
 

@@ -9,9 +9,10 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from hashlib import blake2b
+from math import inf
 from time import time
 from typing import Any
-from zlib import crc32
 
 import httpx2
 import openai
@@ -69,7 +70,7 @@ class Endpoint:
     ) -> None:
         """`concurrency`: the bounds between which the number of calls in flight adapts."""
         self.base_url = base_url
-        self.salt = crc32(base_url.encode())
+        self._salt = base_url.encode()
         self.concurrency = Concurrency(*concurrency)
         self.breaker = Breaker()
         self.taken = 0
@@ -77,6 +78,11 @@ class Endpoint:
         self.spent: JudgeQuotaExhausted | None = None  # rests because its credit is gone
         self._api_key = api_key
         self._client = ChatClient(base_url, api_key, max_connections=2 * concurrency[1])
+
+    def affinity(self, prefix: bytes) -> bytes:
+        """Of the endpoints of a judge, what begins with `prefix` is at home where it is largest: in
+        every process the same one, and each as often as the others."""
+        return blake2b(prefix + self._salt, digest_size=8).digest()
 
     def rest(self, seconds: float) -> None:
         """Let no new call start here for a while."""
@@ -101,8 +107,16 @@ class Endpoint:
         self.taken -= 1
         self.breaker.gave_up(started_at)
 
-    async def complete(self, parameters: dict[str, Any], timeout_s: float) -> Reply:
+    async def complete(
+        self, parameters: dict[str, Any], timeout_s: float, late_s: float = inf
+    ) -> Reply:
         """One chat completion.
+
+        Args:
+            parameters: of the call.
+            timeout_s: how long it may take.
+            late_s: who is given up by its caller after so long counts as failed, too: an endpoint
+                that hangs would else never be found out by callers in a hurry.
 
         Raises:
             ParameterRejected: On a 400 or 422.
@@ -117,6 +131,10 @@ class Endpoint:
             async with asyncio.timeout(timeout_s):
                 content = await self._client.complete(orjson.dumps(parameters))
             reply = self._read(content)
+        except asyncio.CancelledError:
+            if asyncio.get_running_loop().time() - started_at >= late_s:
+                self._learn(started_at, 0, failed=True)
+            raise
         except TimeoutError as error:
             self._learn(started_at, None, failed=True)
             raise JudgeUnavailable(

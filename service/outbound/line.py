@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from zlib import crc32
+from hashlib import blake2b
 
+from service.caller import Caller
 from service.errors import JudgeQuotaExhausted, JudgeRateLimited, JudgeUnavailable
 from service.outbound.endpoint import Endpoint
 from service.outbound.turns import Turns
@@ -20,14 +21,11 @@ _HOME_SLACK, _HOME_SHARE = 4, 1.25
 _SMOOTHING = 0.1
 
 
-class PlaceUnused(Exception):
-    """Raised in a place: no call was made from it, so how long it was held tells nothing."""
-
-
 @dataclass(slots=True, eq=False)
 class _Waiter:
     place: asyncio.Future[Endpoint]
-    prefix: bytes
+    prefix: bytes  # its digest
+    ends_at: float
     avoid: Endpoint | None
 
 
@@ -46,7 +44,7 @@ class Line:
         patience_s: float,
         on_change: Callable[[], None],
     ) -> None:
-        self.held_s = 0.0  # how long a place is held, smoothed
+        self.held_s = 0.0  # how long a call holds its place, smoothed
         self._endpoints = endpoints
         self._patience_s = patience_s
         self._on_change = on_change
@@ -72,14 +70,18 @@ class Line:
         ahead = max(0, self.turns.ahead_of(key, coming) - self.num_free)
         return ahead * self.held_s / places
 
+    def was_held(self, seconds: float) -> None:
+        """A call has held its place for so long. One that was never made tells nothing."""
+        self.held_s += (seconds - self.held_s) * (_SMOOTHING if self.held_s else 1.0)
+
     @asynccontextmanager
     async def place(
-        self, key: str, prefix: bytes, avoid: Endpoint | None = None
+        self, caller: Caller, prefix: bytes, avoid: Endpoint | None = None
     ) -> AsyncIterator[Endpoint]:
         """Hold a place at an endpoint.
 
         Args:
-            key: of the caller; keys take turns.
+            caller: who asks; keys take turns, and a wait beyond its deadline is not begun.
             prefix: what the prompt begins with, and others may begin with, too.
             avoid: not this one, as long as there is another.
 
@@ -88,29 +90,26 @@ class Line:
             JudgeQuotaExhausted: If no endpoint has credit left.
             JudgeUnavailable: If all endpoints keep failing and are left alone.
         """
-        endpoint = await self._enter(key, prefix, avoid)
+        endpoint = await self._enter(caller, prefix, avoid)
         started = asyncio.get_running_loop().time()
-        used = True
         try:
             yield endpoint
-        except PlaceUnused:
-            used = False
-            raise
         finally:
             endpoint.leave(started)
-            held_s = asyncio.get_running_loop().time() - started
-            if used:
-                self.held_s += (held_s - self.held_s) * (_SMOOTHING if self.held_s else 1.0)
             self._hand_out()
 
-    async def _enter(self, key: str, prefix: bytes, avoid: Endpoint | None) -> Endpoint:
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), prefix, avoid)
-        self.turns.add(key, waiter)
+    async def _enter(self, caller: Caller, prefix: bytes, avoid: Endpoint | None) -> Endpoint:
+        if not any(each.wait_s() <= 0 for each in self._endpoints):
+            self._require_patience(caller.ends_at)
+        place = asyncio.get_running_loop().create_future()
+        digest = blake2b(prefix, digest_size=16).digest() if prefix else b""
+        waiter = _Waiter(place, digest, caller.ends_at, avoid)
+        self.turns.add(caller.key, waiter)
         self._hand_out()
         try:
             return await waiter.place
         except asyncio.CancelledError:
-            self._forget(key, waiter)
+            self._forget(caller.key, waiter)
             raise
 
     def _hand_out(self) -> None:
@@ -136,32 +135,33 @@ class Line:
         """Where a call may start now; None if it must wait."""
         rested = [each for each in self._endpoints if each.wait_s() <= 0]
         if not rested:
-            self._require_patience()
+            self._require_patience(waiter.ends_at)
             return None
         free = [each for each in rested if each.taken < each.concurrency.limit]
         if not free:
             return None
         free = [each for each in free if each is not waiter.avoid] or free
         least = min(each.taken for each in free)
-        home = max(free, key=lambda each: crc32(waiter.prefix, each.salt))
+        home = max(free, key=lambda each: each.affinity(waiter.prefix))
         if home.taken <= max(least + _HOME_SLACK, _HOME_SHARE * least):
             return home
         return min(free, key=lambda each: each.taken)
 
-    def _require_patience(self) -> None:
-        """Raise if no endpoint has rested within the patience of a call."""
+    def _require_patience(self, ends_at: float) -> None:
+        """Raise if no endpoint has rested within the patience of a call, nor by `ends_at`."""
+        patience_s = min(self._patience_s, ends_at - asyncio.get_running_loop().time())
         solvent = [each for each in self._endpoints if not each.spent]
         if not solvent:
             spent = self._endpoints[0].spent
             raise JudgeQuotaExhausted(spent.detail if spent else "no credit left")
         endpoint = min(solvent, key=lambda each: each.wait_s())
         wait_s = endpoint.wait_s()
-        if endpoint.breaker.is_open and wait_s > BREAKER_PATIENCE_S:
+        if endpoint.breaker.is_open and wait_s > min(BREAKER_PATIENCE_S, patience_s):
             raise JudgeUnavailable(
                 f"{endpoint.base_url} keeps failing and is left alone for {wait_s:.1f} s",
                 retry_after_s=wait_s,
             )
-        if wait_s > self._patience_s:
+        if wait_s > patience_s:
             raise JudgeRateLimited(
                 f"{endpoint.base_url} asks to wait {wait_s:.0f} s", retry_after_s=wait_s
             )

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
+from service.caller import Caller
+from service.errors import JudgeRateLimited
 from service.judge_config import LLMJudge
 from service.outbound.reply import Tokens
 from service.outbound.turns import Turns
 from service.prompts import Prompt
+from service.quotas import BURST_S
 from service.trim import estimate_tokens
 
 _SMOOTHING = 0.1
@@ -30,10 +33,16 @@ class Buckets(Protocol):
 
 @dataclass(slots=True)
 class Ticket:
-    """Leave to make one call; what was taken for one that is not made is given back."""
+    """Leave to make one call; what was taken for one that is not made is given back, unless it has
+    become void meanwhile: then the time to make it is over, too."""
 
+    good_until: float = inf
     sent: bool = False
     tokens: Tokens | None = None
+
+    @property
+    def is_void(self) -> bool:
+        return asyncio.get_running_loop().time() > self.good_until
 
 
 class Pace:
@@ -70,16 +79,20 @@ class Pace:
         return self.turns.ahead_of(key, coming) * self._spacing_s
 
     def ticket(
-        self, prompt: Prompt, max_tokens: int, key: str
+        self, prompt: Prompt, max_tokens: int, caller: Caller
     ) -> AbstractAsyncContextManager[Ticket]:
-        """Wait for leave to make a call; the body says whether it was sent, and what it took."""
+        """Wait for leave to make a call; the body says whether it was sent, and what it took.
+
+        Raises:
+            JudgeRateLimited: If leave comes only after the caller's deadline.
+        """
         if self._buckets is None or not (self._requests or self._tokens):
             return nullcontext(Ticket())
-        return self._ticket(self._buckets, prompt, max_tokens, key)
+        return self._ticket(self._buckets, prompt, max_tokens, caller)
 
     @asynccontextmanager
     async def _ticket(
-        self, buckets: Buckets, prompt: Prompt, max_tokens: int, key: str
+        self, buckets: Buckets, prompt: Prompt, max_tokens: int, caller: Caller
     ) -> AsyncIterator[Ticket]:
         amounts: dict[str, tuple[float, float]] = {}
         if self._requests:
@@ -92,19 +105,29 @@ class Pace:
             amounts[of_tokens] = (self._tokens, float(expected))
         ticket, taken = Ticket(), set[str]()
         try:
-            async with self._turn(key):
+            async with self._turn(caller.key):
                 for account, (per_minute, amount) in amounts.items():
                     wait_s = await buckets.take(account, per_minute, amount)
                     taken.add(account)
-                    await asyncio.sleep(wait_s)
+                    await self._wait_out(wait_s, caller.ends_at)
+            ticket.good_until = asyncio.get_running_loop().time() + BURST_S
             yield ticket
         finally:
-            for account in taken if not ticket.sent else ():
+            for account in taken if not (ticket.sent or ticket.is_void) else ():
                 buckets.give_back(account, *amounts[account])
             if ticket.tokens and self._tokens:
                 real = ticket.tokens.prompt + ticket.tokens.completion
                 if real:  # else the endpoint does not count
                     buckets.give_back(of_tokens, self._tokens, expected - real)
+
+    async def _wait_out(self, wait_s: float, ends_at: float) -> None:
+        if wait_s > ends_at - asyncio.get_running_loop().time():
+            raise JudgeRateLimited(
+                f"{self._account} has a rate a minute, and this call's turn comes in {wait_s:.1f} "
+                "s, after its deadline: raise the rate or deadline_s, or ask again later",
+                retry_after_s=wait_s,
+            )
+        await asyncio.sleep(wait_s)
 
     @asynccontextmanager
     async def _turn(self, key: str) -> AsyncIterator[None]:

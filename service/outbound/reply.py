@@ -5,6 +5,8 @@ from typing import Any
 
 import orjson
 
+_MOST_TOKENS = 1_000_000_000  # of one call: no context is as long
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -39,8 +41,8 @@ def parsed(content: bytes) -> Reply:
     body = orjson.loads(content)
     choice = body["choices"][0]
     message = choice["message"]
-    usage = body.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
+    usage = _object(body.get("usage"))
+    details = _object(usage.get("prompt_tokens_details"))
     thoughts = message.get("reasoning_content") or message.get("reasoning")
     logprobs = (choice.get("logprobs") or {}).get("content")
     prompt_tokens = _count(usage.get("prompt_tokens"))
@@ -58,6 +60,12 @@ def parsed(content: bytes) -> Reply:
     )
 
 
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _count(value: Any) -> int:
     """Tokens, as servers give them: missing, null or nonsense counts as none."""
-    return max(0, int(value or 0))
+    if isinstance(value, int | float) and 0 < value <= _MOST_TOKENS:
+        return int(value)
+    return 0

@@ -1,6 +1,7 @@
 """Budgets in calls and in tokens: never passed, whatever the judge replies."""
 
-from contextlib import nullcontext
+import asyncio
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from service.budget import Budget
+from service.budget import Budget, Outlay
 from service.caller import Caller
 from service.errors import BudgetExhausted, JudgeUnavailable, PodiumError
 from service.limits_config import BudgetLimits
@@ -42,9 +43,9 @@ METHODS = ("listwise", "subsets", "pairwise", "pointwise")
 
 def test_a_call_is_reserved_at_its_worst_and_settled_by_what_it_took() -> None:
     budget = Budget(BudgetLimits(calls=3, tokens=2 * WORST + 10))
-    with budget.call(PROMPT, 50) as spend:
+    with budget.call(PROMPT, 50) as outlay:
         assert budget.calls_left(WORST) == 1  # 260 are left meanwhile
-        spend(120)
+        outlay.took(120)
     assert budget.calls_left(WORST) == 1  # 390
     assert budget.calls_left(195) == 2
     with budget.call(PROMPT, 50), pytest.raises(BudgetExhausted), budget.call(PROMPT, 50):
@@ -53,19 +54,50 @@ def test_a_call_is_reserved_at_its_worst_and_settled_by_what_it_took() -> None:
 
 def test_a_second_call_for_the_same_answer_counts_at_its_worst() -> None:
     budget = Budget(BudgetLimits(calls=3, tokens=2 * WORST + 10))
-    with budget.call(PROMPT, 50) as spend:
-        budget.another(PROMPT, 50)
+    with budget.call(PROMPT, 50) as outlay:
+        sends(outlay, asyncio.CancelledError())
+        outlay.another()
         with pytest.raises(BudgetExhausted):
-            budget.another(PROMPT, 50)
-        spend(120)
+            outlay.another()
+        sends(outlay, None)
+        outlay.took(120)
     assert budget.calls_left(1) == 1
     assert budget.calls_left(140) == 1  # 140 are left
 
 
+def sends(outlay: Outlay, error: BaseException | None) -> None:
+    with suppress(BaseException), outlay.sending():
+        if error:
+            raise error
+
+
+@pytest.mark.parametrize(
+    ("sent", "num_paid"),
+    [
+        ([], 0),
+        ([JudgeUnavailable("500")], 0),
+        ([JudgeUnavailable("no answer", unanswered=True)], 1),
+        ([asyncio.CancelledError()], 1),
+        ([JudgeUnavailable("no answer", unanswered=True), JudgeUnavailable("500")], 1),
+        ([asyncio.CancelledError(), asyncio.CancelledError()], 2),
+    ],
+)
+def test_what_was_sent_and_not_answered_counts_at_its_worst(
+    sent: list[BaseException], num_paid: int
+) -> None:
+    budget = Budget(BudgetLimits(tokens=4 * WORST))
+    with budget.call(PROMPT, 50) as outlay:
+        for number, error in enumerate(sent):
+            if number:
+                outlay.another()
+            sends(outlay, error)
+    assert budget.calls_left(WORST) == 4 - num_paid
+
+
 def test_calls_end_where_tokens_do_not() -> None:
     budget = Budget(BudgetLimits(calls=2), calls=1)
-    with budget.call(PROMPT, 50) as spend:
-        spend(10**9)
+    with budget.call(PROMPT, 50) as outlay:
+        outlay.took(10**9)
     with pytest.raises(BudgetExhausted, match="a budget of 2 calls"), budget.call(PROMPT, 50):
         pass
 
@@ -79,15 +111,15 @@ def test_a_call_that_failed_took_no_tokens_but_was_a_call() -> None:
 
 def test_an_endpoint_that_counts_no_tokens_is_taken_to_have_used_all() -> None:
     budget = Budget(BudgetLimits(tokens=2 * WORST))
-    with budget.call(PROMPT, 50) as spend:
-        spend(0)
+    with budget.call(PROMPT, 50) as outlay:
+        outlay.took(0)
     assert budget.calls_left(WORST) == 1
 
 
 def test_without_limits_there_is_no_end() -> None:
     budget = Budget(None)
-    with budget.call(PROMPT, 50) as spend:
-        spend(10**9)
+    with budget.call(PROMPT, 50) as outlay:
+        outlay.took(10**9)
     assert budget.calls_left(1) == float("inf")
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from service.errors import (
 from service.judge import Call, EndpointJudge
 from service.metrics import Metrics
 from service.outbound.endpoint import ContextOverflow, retry_after_s
+from service.outbound.reply import Tokens
 from service.prompts import Prompt, choice_prompt, scores_prompt
 from service.transcript import transcribe
 from service.verdict import Verdict
@@ -76,6 +78,28 @@ async def test_a_good_reply_is_one_call() -> None:
     assert scripted.calls == 1
     assert verdict.order == [1, 0]
     assert verdict.scores == [by_length(text) for text in scripted.asked[0].shown.values()]
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "none",
+        [1],
+        {"prompt_tokens": "many", "completion_tokens": -3},
+        {"prompt_tokens": [1], "prompt_tokens_details": [2], "completion_tokens": 2**64 - 1},
+        {"prompt_tokens": None, "prompt_tokens_details": {"cached_tokens": "x"}},
+    ],
+)
+async def test_a_verdict_is_worth_the_same_whatever_its_endpoint_counts(usage: Any) -> None:
+    def miscounted(asked: Asked) -> Answer:
+        answer = GOOD(asked)
+        assert isinstance(answer.body, dict)
+        return replace(answer, body={**answer.body, "usage": usage})
+
+    calls: list[Call] = []
+    async with judging(miscounted) as (judge, _):
+        await ask(judge, calls)
+    assert [call.reply.tokens for call in calls] == [Tokens()]
 
 
 @pytest.mark.parametrize(

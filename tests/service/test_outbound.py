@@ -1,8 +1,10 @@
 """Who may call a judge, where the call goes, and what it may cost; numbers worked out by hand."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from service.budget import Budget
 from service.caller import Caller, Hold, SpendLimit
 from service.errors import (
+    JudgeRateLimited,
     JudgeSpendLimit,
     JudgeUnavailable,
     KeySpendLimit,
@@ -25,11 +28,23 @@ from service.outbound.arrival import Arrival
 from service.outbound.breaker import FAILURES, LAST_REST_S, Breaker
 from service.outbound.concurrency import Concurrency
 from service.outbound.endpoint import Endpoint
-from service.outbound.line import Line, PlaceUnused
+from service.outbound.line import Line
 from service.outbound.pace import Pace
 from service.prompts import Prompt, scores_prompt
 from service.transcript import transcribe
-from tests.fakes import Answer, ScriptedJudge, Step, by_length, drops, fails, hangs, scores, until
+from tests.fakes import (
+    Answer,
+    Asked,
+    ScriptedJudge,
+    Step,
+    by_length,
+    drops,
+    fails,
+    hangs,
+    later,
+    scores,
+    until,
+)
 from tests.service.helpers import endpoint_judge, llm, request
 
 pytestmark = pytest.mark.anyio
@@ -86,7 +101,8 @@ def test_a_half_open_breaker_lets_one_call_try_and_rests_twice_as_long_if_it_fai
     breaker = opened()
     assert breaker.wait_s(11.0) == 0
     breaker.started(11.0)
-    assert breaker.wait_s(11.0) > 0  # the others wait for its end
+    assert breaker.wait_s(11.0) == 1.0  # the others wait for its end
+    assert breaker.wait_s(14.5) == 3.5  # which seems the farther the later it is
     assert not breaker.failed(10.5, 11.1)  # in flight since before: tells nothing new
     assert breaker.failed(11.0, 12.0)
     assert breaker.wait_s(12.0) == pytest.approx(2.0)
@@ -147,7 +163,7 @@ async def endpoints(number: int, limit: int) -> AsyncIterator[list[Endpoint]]:
 
 
 async def hold(line: Line, key: str, served: list[str], done: asyncio.Event) -> None:
-    async with line.place(key, b""):
+    async with line.place(Caller(key), b""):
         served.append(key)
         await done.wait()
 
@@ -179,7 +195,7 @@ class JustRested(Endpoint):
 @pytest.mark.parametrize("looks", [1, 2, 3, 4])
 async def test_an_endpoint_that_rests_until_just_now_serves_who_waits(looks: int) -> None:
     endpoint = JustRested(looks)
-    async with asyncio.timeout(5), line(endpoint).place("a", b""):
+    async with asyncio.timeout(5), line(endpoint).place(Caller("a"), b""):
         assert endpoint.taken == 1
     await endpoint.aclose()
 
@@ -225,14 +241,75 @@ async def test_a_group_that_cannot_be_served_in_time_is_refused_early() -> None:
         await asyncio.gather(*calls)
 
 
-async def test_a_place_that_was_not_used_tells_nothing_of_how_long_one_is_held() -> None:
-    async with endpoints(1, limit=1) as each:
-        queue = line(*each)
-        queue.held_s = 2.0
-        with pytest.raises(PlaceUnused):
-            async with queue.place("a", b""):
-                raise PlaceUnused
-        assert (queue.held_s, each[0].taken) == (2.0, 0)
+async def test_places_of_calls_that_were_never_made_tell_nothing_of_how_long_one_is_held() -> None:
+    poor = Caller("poor", spend_limit=SpendLimit(usd=1e-6))
+    async with judging(always=later(GOOD, 0.2), quotas=Purse(), price=PRICE) as (judge, _):
+        await ask(judge)
+        held_s = judge._calls._line.held_s
+        for _ in range(9):
+            with pytest.raises(KeySpendLimit):
+                await ask(judge, poor)
+        assert judge._calls._line.held_s == held_s >= 0.2
+        assert judge.endpoints[0].taken == 0
+
+
+async def test_a_rest_that_ends_after_the_deadline_is_not_waited_for() -> None:
+    async with judging(always=fails(429, "slow down", Retry_After="50"), attempts=1) as (judge, _):
+        with pytest.raises(JudgeRateLimited):
+            await ask(judge)  # from now on the endpoint rests
+        loop = asyncio.get_running_loop()
+        with pytest.raises(JudgeRateLimited, match="asks to wait") as refused:
+            await ask(judge, Caller(ends_at=loop.time() + 30))
+        assert (refused.value.retry_after_s or 0) > 30
+        waiting = asyncio.create_task(ask(judge, Caller(ends_at=loop.time() + 300)))
+        await until(lambda: judge._calls._line.num_waiting == 1)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
+def test_prefixes_are_at_home_at_each_endpoint_as_often() -> None:
+    each = [Endpoint(f"http://judge-{index}:8000/v1", None) for index in range(3)]
+    homes = Counter(
+        max(each, key=lambda one: one.affinity(b"%016d" % number)).base_url
+        for number in range(3000)
+    )
+    assert all(900 < times < 1100 for times in homes.values())
+
+
+async def test_an_endpoint_that_hangs_is_found_out_by_callers_who_give_it_up() -> None:
+    async with judging(always=hangs, timeout_s=0.4) as (judge, scripted):
+        for number in range(FAILURES):
+            assert not judge.endpoints[0].breaker.is_open
+            call = asyncio.create_task(ask(judge))
+            await until(lambda asked=number + 1: scripted.calls == asked)
+            await asyncio.sleep(0.25)  # more than half of what it may take
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+        assert judge.endpoints[0].breaker.is_open
+
+
+async def test_a_call_given_up_before_it_was_late_says_nothing_of_its_endpoint() -> None:
+    async with judging(always=hangs) as (judge, scripted):
+        for number in range(FAILURES):
+            call = asyncio.create_task(ask(judge))
+            await until(lambda asked=number + 1: scripted.calls == asked)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+        assert not judge.endpoints[0].breaker.is_open
+
+
+async def test_who_is_behind_a_trial_that_hangs_does_not_wait_for_its_end() -> None:
+    script = [drops] * FAILURES
+    async with judging(*script, always=hangs, attempts=1) as (judge, scripted):
+        for _ in range(FAILURES):
+            with pytest.raises(JudgeUnavailable):
+                await ask(judge)
+        trial = asyncio.create_task(ask(judge))
+        await until(lambda: scripted.calls == FAILURES + 1)
+        with pytest.raises(JudgeUnavailable, match="left alone"):
+            await asyncio.wait_for(ask(judge), 20)
+        trial.cancel()
+        await asyncio.gather(trial, return_exceptions=True)
 
 
 async def test_calls_let_in_count_before_they_queue_unless_a_place_is_free_for_them() -> None:
@@ -271,7 +348,7 @@ async def test_patient_groups_are_let_in_in_order_and_no_more_than_there_is_room
         async def calls(caller: Caller) -> None:
             nonlocal most
             caller.arrival.queues()
-            async with queue.place(caller.key, b""):
+            async with queue.place(caller, b""):
                 most = max(most, door.num_waiting)
                 await done.wait()
 
@@ -347,13 +424,16 @@ async def test_many_who_leave_at_once_leak_no_place() -> None:
 async def test_calls_with_one_prefix_stay_at_one_endpoint_until_it_is_busy() -> None:
     async with endpoints(2, limit=100) as each:
         queue = line(*each)
-        async with queue.place("", b"prefix") as home, queue.place("", b"prefix") as again:
+        async with (
+            queue.place(Caller(), b"prefix") as home,
+            queue.place(Caller(), b"prefix") as again,
+        ):
             assert home is again
-            other = next(one for one in each if one is not home)
-            async with queue.place("", b"prefix", avoid=home) as elsewhere:
+            other = next(endpoint for endpoint in each if endpoint is not home)
+            async with queue.place(Caller(), b"prefix", avoid=home) as elsewhere:
                 assert elsewhere is other
             home.taken += 10
-            async with queue.place("", b"prefix") as busy:
+            async with queue.place(Caller(), b"prefix") as busy:
                 assert busy is other
             home.taken -= 10
 
@@ -503,10 +583,25 @@ async def test_a_call_waits_for_money_no_longer_than_for_an_answer() -> None:
     purse.reserved = 0.02
     settings: dict[str, Any] = {"price": PRICE, "requests_per_minute": 60, "timeout_s": 0.1}
     async with judging(quotas=purse, **settings) as (judge, scripted):
-        with pytest.raises(KeySpendLimit, match=r"not fit what is left of \$0.02 per day"):
+        with pytest.raises(Overloaded, match=r"reserve what a call .* needs of \$0.02 per day"):
             await ask(judge, LIMITED)
         assert judge.endpoints[0].taken == 0
     assert (scripted.calls, purse.given_back, purse.reserved) == (0, [1.0], 0.02)
+
+
+@pytest.mark.parametrize("count", [2**64 - 1, 10**12, 1e300])
+async def test_an_absurd_count_of_tokens_costs_no_more_than_the_worst_case(count: float) -> None:
+    def absurd(asked: Asked) -> Answer:
+        answer = GOOD(asked)
+        assert isinstance(answer.body, dict)
+        usage = {"prompt_tokens": 10**8, "completion_tokens": count}
+        return replace(answer, body={**answer.body, "usage": usage})
+
+    purse = Purse()
+    async with judging(absurd, quotas=purse, price=PRICE, spend={"usd": 0.02}) as (judge, _):
+        await ask(judge)
+    assert purse.settled == pytest.approx(purse.most)
+    assert purse.reserved == pytest.approx(0)
 
 
 async def test_who_leaves_while_waiting_for_money_waits_no_more() -> None:
@@ -583,7 +678,7 @@ async def test_calls_pass_at_their_pace_one_key_after_the_other() -> None:
     pace, passed = paced(Purse(waits=[1.0] + [0.0] * 5), requests_per_minute=60), list[str]()
 
     async def passes(key: str) -> None:
-        async with pace.ticket(prompt(), 500, key) as ticket:
+        async with pace.ticket(prompt(), 500, Caller(key)) as ticket:
             passed.append(key)
             ticket.sent = True
 
@@ -598,14 +693,33 @@ async def test_calls_pass_at_their_pace_one_key_after_the_other() -> None:
 async def test_who_leaves_or_is_refused_gives_back_what_was_taken() -> None:
     purse = Purse(waits=[60.0])
     pace = paced(purse, requests_per_minute=60, tokens_per_minute=6000)
-    waiting = asyncio.create_task(pace.ticket(prompt(), 500, "a").__aenter__())
+    waiting = asyncio.create_task(pace.ticket(prompt(), 500, Caller("a")).__aenter__())
     await until(lambda: pace.num_waiting == 1)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert purse.given_back == [1.0]
-    async with pace.ticket(prompt(), 500, "b"):
+    async with pace.ticket(prompt(), 500, Caller("b")):
         pass  # nothing was sent
     assert len(purse.given_back) == 3
+
+
+async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
+    purse = Purse(waits=[60.0])
+    pace = paced(purse, requests_per_minute=60)
+    caller = Caller("a", ends_at=asyncio.get_running_loop().time() + 30)
+    with pytest.raises(JudgeRateLimited, match=r"turn comes in 60\.0 s"):
+        await pace.ticket(prompt(), 500, caller).__aenter__()
+    assert (purse.given_back, pace.num_waiting) == ([1.0], 0)
+
+
+async def test_a_ticket_that_waited_long_for_its_place_is_void_and_stays_taken() -> None:
+    purse = Purse()
+    pace = paced(purse, requests_per_minute=60)
+    async with pace.ticket(prompt(), 500, Caller()) as ticket:
+        assert not ticket.is_void
+        ticket.good_until = asyncio.get_running_loop().time() - 1
+        assert ticket.is_void
+    assert purse.given_back == []
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from service import panel
 from service.errors import DeadlineExceeded, JudgeUnavailable, PodiumError, QuorumMissed
+from service.judge import EndpointJudge
 from service.ranking import Ranker
 from service.schemas import Ranking
 from tests.fakes import ScriptedJudge, Step, fails, hangs, says, scores
@@ -107,6 +108,16 @@ async def test_a_juror_that_hangs_drops_out_within_the_deadline(
         assert clock() - started < 10
     assert statuses(ranking)["c"] == "failed"
     assert ranking.jurors[-1].code == "deadline_exceeded"
+
+
+async def test_a_juror_whose_line_is_full_drops_out(tmp_path: Path) -> None:
+    async with jury(tmp_path, honest(1), honest(2), hangs) as (ranker, judges):
+        third = ranker.judges.roster.llms["c"]
+        assert isinstance(third, EndpointJudge)
+        third._calls._admission._max_waiting = 0
+        ranking = await ranker.rank(request(*WORDS))
+    assert statuses(ranking) == {"a": "counted", "b": "counted", "c": "failed"}
+    assert (ranking.jurors[-1].code, judges[2].calls) == ("overloaded", 0)
 
 
 async def test_a_missed_quorum_is_a_typed_failure(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -9,11 +10,15 @@ from service.errors import (
     DeadlineExceeded,
     JudgeRejected,
     JudgeUnavailable,
+    Overloaded,
     ReferenceRequired,
     UnknownJudge,
     VerdictInvalid,
 )
+from service.judge import EndpointJudge, Judge
+from service.ranking import Ranker
 from service.schemas import Ranking
+from service.store import Store
 from tests.fakes import ScriptedJudge, by_length, fails, hangs, later, says, scores, until
 from tests.service.helpers import llm, request, service
 
@@ -275,6 +280,75 @@ async def test_a_rate_limit_beyond_patience_sends_every_group_to_the_fallback(
             ranking = await opened.ranker.rank(request("5", answer))
             assert (ranking.judge, ranking.fallback_from) == ("other", "main")
     assert busy.calls == 1  # a floor for all callers
+
+
+def is_full(judge: Judge) -> bool:
+    assert isinstance(judge, EndpointJudge)
+    return judge._calls._line.num_waiting == 1
+
+
+async def test_a_full_line_sends_the_group_to_the_fallback_and_is_refused_without_one(
+    tmp_path: Path,
+) -> None:
+    async with (
+        ScriptedJudge(always=hangs).serving() as busy,
+        ScriptedJudge(always=scores(by_length)).serving() as free,
+        service(
+            tmp_path,
+            main=llm(busy.url, passes=1, concurrency=1, queue=1, fallback=["other"]),
+            alone=llm(busy.url, model="alone", passes=1, concurrency=1, queue=1),
+            other=llm(free.url, passes=1),
+        ) as opened,
+    ):
+        tasks = [
+            asyncio.create_task(opened.ranker.rank(request(f"{judge}{number}", "x", judge=judge)))
+            for judge in ("main", "alone")
+            for number in range(2)
+        ]
+        waiting = [opened.ranker.judges.roster.llms[name] for name in ("main", "alone")]
+        await until(lambda: busy.calls == 2 and all(map(is_full, waiting)))
+        ranking = await opened.ranker.rank(request("5", "five"))
+        assert (ranking.judge, ranking.fallback_from) == ("other", "main")
+        with pytest.raises(Overloaded) as refused:
+            await opened.ranker.rank(request("5", "five", judge="alone"))
+        assert refused.value.retry_after_s
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class SlowToKeep:
+    """A store that takes its time to keep a ranking."""
+
+    def __init__(self, store: Store, seconds: float) -> None:
+        self._store = store
+        self._seconds = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def add_ranking(self, *ranking: Any) -> None:
+        await asyncio.sleep(self._seconds)
+        await self._store.add_ranking(*ranking)
+
+
+async def test_a_ranking_that_is_kept_late_is_not_paid_to_another_judge_too(
+    tmp_path: Path,
+) -> None:
+    judged = scores(by_length)
+    async with (
+        ScriptedJudge(always=judged).serving() as first,
+        ScriptedJudge(always=judged).serving() as second,
+        service(
+            tmp_path,
+            main=llm(first.url, passes=1, fallback=["other"]),
+            other=llm(second.url, passes=1),
+        ) as opened,
+    ):
+        slow = cast(Store, SlowToKeep(opened.store, 6.0))  # main has 5 s
+        ranker = Ranker(opened.ranker.judges, slow, opened.metrics)
+        ranking = await ranker.rank(request("5", "five", deadline_s=10.0))
+    assert (ranking.judge, first.calls, second.calls) == ("main", 1, 0)
 
 
 async def test_a_fallback_that_cannot_judge_hides_no_outage(tmp_path: Path) -> None:
