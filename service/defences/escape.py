@@ -47,11 +47,12 @@ def clean(text: str) -> str:
     A tag is ours in whatever characters look like it: other brackets and letters count, also with
     zero-width characters in between.
     """
-    if text.isascii() and "INST]" not in text and _is_left_alone(text, _NOTHING_TO_DO):
+    instructs = "[" in text and "INST]" in text
+    if text.isascii() and not instructs and _is_left_alone(text, _NOTHING_TO_DO):
         return text  # the common case
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if "<" in text or "INST]" in text:
+    if instructs or "<" in text:
         text = _CHAT_MARK.sub(lambda mark: "&lt;" if mark[0] == "<" else "&#91;", text)
     if text.isascii() and _is_left_alone(text, _NO_CONTROLS):  # three times as fast
         return _OUR_TAG.sub("&lt;", text)

@@ -94,10 +94,10 @@ def _flags(text: str) -> list[str]:
 
 def _suspects(texts: Sequence[str]) -> Iterator[str]:
     """Those in which there may be something: most often none, which one look at all tells."""
-    yield from (text for text in texts if not text.isascii())
-    plain = [text for text in texts if text.isascii()]
-    if _SIGNS.passes("\n".join(plain)):
-        yield from (text for text in plain if _SIGNS.passes(text))
+    together = "\n".join(texts)
+    if together.isascii() and not _SIGNS.passes(together):
+        return
+    yield from (text for text in texts if not text.isascii() or _SIGNS.passes(text))
 
 
 def steering_flags(trajectories: Sequence[Trajectory], *, num_shared: int = 0) -> list[list[str]]:
