@@ -27,7 +27,8 @@ from benchmarks.load.connection import templates
 from benchmarks.processes import JUDGES, judge_server
 from service import logs
 from service.app import create_app
-from service.server import event_loop_factory, open_service, spare_collections
+from service.garbage import look_rarely
+from service.server import event_loop_factory, open_service
 
 WARM_UP = 50
 SCOPE = {
@@ -75,7 +76,7 @@ async def measure(
         config.write_text(JUDGES.format(url=url))
         async with open_service(config, f"{folder}/podium.db") as service:
             app = create_app(service)
-            spare_collections()
+            look_rarely()
             await rank_all(app, bodies, "warm", WARM_UP, in_flight)
             kept, written, found = stored_bytes(folder), written_bytes(), []
             for repeat in range(repeats):

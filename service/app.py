@@ -208,6 +208,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         if not task.done():
             task.cancel()
             await asyncio.gather(task, gone, return_exceptions=True)
+        del task  # its error would hold this frame, and the frame the task
 
 
 def _request_id(request: Request) -> str | None:

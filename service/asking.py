@@ -224,6 +224,7 @@ async def _all_or_cancel(coroutines: Sequence[Coroutine[Any, Any, bool]]) -> lis
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        del task, tasks  # their errors would hold this frame, and the frame them
 
 
 def _usage(config: LLMJudge, tokens: Tokens) -> Usage:

@@ -176,7 +176,12 @@ class HeadersTooLarge(RequestError):
 
 
 class JudgeError(PodiumError):
-    """The judge gave no usable verdict. The group goes to the next judge, never to a number."""
+    """The judge gave no usable verdict. The group goes to the next judge, never to a number.
+
+    `base_url`: where a call failed; None where none was made, or it is not its endpoint's fault.
+    """
+
+    base_url: str | None = None
 
 
 class VerdictInvalid(JudgeError):

@@ -48,6 +48,7 @@ class Flights(Generic[T]):
             if not flight.waiters and not flight.task.done():
                 self._forget(key, flight.task)
                 flight.task.cancel()
+            del flight  # its error would hold this frame, and the frame the flight
 
     def _flying(self, key: str) -> _Flight[T] | None:
         """One that is over may not have landed yet."""

@@ -99,7 +99,10 @@ class Ranker:
                 raise
             else:
                 return await self._kept(judged, ranking, request, deadline)
-        raise _combined(chain, failures)
+        try:
+            raise _combined(chain, failures)
+        finally:
+            failures.clear()  # or they and this frame would hold each other, texts included
 
     async def _kept(
         self, judged: Judged, ranking: Ranking, request: RankRequest, deadline: Deadline

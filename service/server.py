@@ -1,7 +1,6 @@
 """Running the service: everything opened in order, drained and closed in the reverse."""
 
 import asyncio
-import gc
 import resource
 import signal
 import socket
@@ -21,6 +20,7 @@ from service.acceptor import BACKLOG, Acceptor
 from service.app import Service, create_app
 from service.connection import GuardedProtocol
 from service.errors import ConfigError
+from service.garbage import look_now_and_then, look_rarely
 from service.judges import Judges
 from service.keyring import read_keys
 from service.metrics import Metrics
@@ -29,10 +29,6 @@ from service.store import open_store
 from service.tracing import UNTRACED, Tracing, open_tracing
 
 GRACE_S = 320  # a little more than the longest deadline that our trainer asks with
-# After how many more objects, and how often, the collector looks. By default it walks the thousands
-# that each group in work is made of again and again; they are in no cycle, and it finds nothing. A
-# failed judge call leaves cycles, texts included: every tenth look is at all there is.
-_COLLECT_AFTER = (50_000, 5, 2)
 
 log = structlog.get_logger(__name__)
 
@@ -243,21 +239,15 @@ async def serve_on(
         server = DrainingServer(settings, service, serving, started)
         judges = service.ranker.judges
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, judges.reload)
-        watcher = asyncio.create_task(judges.watch())
+        beside = [asyncio.create_task(each) for each in (judges.watch(), look_now_and_then())]
         if until is not None:
             until.add_done_callback(lambda _: server.stop())
-        spare_collections()
+        look_rarely()
         try:
             await server.serve(sockets=[listener])
         finally:
-            watcher.cancel()
-
-
-def spare_collections() -> None:
-    """Have the garbage collector look less often, and not at what was there before any request."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
+            for each in beside:
+                each.cancel()
 
 
 def allow_connections(number: int) -> None:

@@ -100,6 +100,8 @@ class Admission:
             if not self._patient.remove(caller.key, group) and not group.turn.cancelled():
                 group.turn.exception()  # seen; had it been let in, its arrival gives that back
             raise
+        finally:
+            del group  # an error there would hold this frame, and the frame the error
 
     def _look_again(self) -> None:
         self._looks_again = False

@@ -48,16 +48,6 @@ class Shared(Quotas, Buckets, Protocol):
     """What all processes of a store count together; see `ledger`."""
 
 
-class AttemptFailed(Exception):
-    """An endpoint failed; it, or another one, may do better."""
-
-    def __init__(self, endpoint: Endpoint, error: JudgeError) -> None:
-        super().__init__(str(error))
-        self.endpoint = endpoint
-        self.error = error
-        self.unanswered = isinstance(error, JudgeUnavailable) and error.unanswered
-
-
 class Calls:
     """The calls to one judge."""
 
@@ -110,26 +100,26 @@ class Calls:
             Overloaded: If the money for it stays reserved for other calls.
         """
         failed = 0
-        avoid: Endpoint | None = None
+        avoid: str | None = None
         while True:
             try:
                 attempt = partial(self._attempt, prompt, max_tokens, caller, outlay, avoid)
                 return await hedged(attempt, self._config.hedge_after_s)
             except ParameterRejected as error:
                 self._give_up_parameter(error, prompt, max_tokens)
-            except AttemptFailed as failure:
-                if isinstance(failure.error, JudgeQuotaExhausted):
+            except JudgeError as error:
+                if error.base_url is None:
+                    raise
+                if isinstance(error, JudgeQuotaExhausted):
                     continue  # elsewhere, if there is an elsewhere
                 failed += 1
-                if failed >= self._config.attempts:
-                    raise failure.error from failure
-                if failure.unanswered:
-                    _require(outlay, failure)
-                self._metrics.retried(self._name, failure.error)
-                avoid = failure.endpoint
-                if failed > 1 or len(self.endpoints) == 1:
-                    with caller.timing.queueing():
-                        await asyncio.sleep(_backoff_s(failed))
+                if failed >= self._config.attempts or not _holds_another(outlay, error):
+                    raise
+                self._metrics.retried(self._name, error)
+                avoid = error.base_url
+            if failed > 1 or (failed and len(self.endpoints) == 1):
+                with caller.timing.queueing():
+                    await asyncio.sleep(_backoff_s(failed))
 
     async def aclose(self) -> None:
         await asyncio.gather(*(endpoint.aclose() for endpoint in self.endpoints))
@@ -140,19 +130,19 @@ class Calls:
         max_tokens: int,
         caller: Caller,
         outlay: Outlay,
-        avoid: Endpoint | None,
+        avoid: str | None,
         sent: Sent,
     ) -> Reply:
         async with AsyncExitStack() as stack:
             with caller.timing.queueing(), self._metrics.queueing(self._name):
                 caller.arrival.queues()
-                avoid = sent.endpoint or avoid
+                avoid = sent.base_url or avoid
                 ticket, endpoint, paid = await self._enter(stack, prompt, max_tokens, caller, avoid)
             parameters = self._parameters.build(prompt, max_tokens)
-            if sent.endpoint:
+            if sent.base_url:
                 outlay.another()
                 self._metrics.hedged(self._name)
-            sent.to(endpoint)
+            sent.to(endpoint.base_url)
             ticket.sent = True
             span = self._tracing.attempt(
                 self._name, self._config.model, endpoint.base_url, max_tokens
@@ -168,7 +158,8 @@ class Calls:
                     span.replied(reply)
             except (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable) as error:
                 self._rest(endpoint, error)
-                raise AttemptFailed(endpoint, error) from error
+                error.base_url = endpoint.base_url
+                raise
             paid(reply.tokens)
             ticket.tokens = reply.tokens
             return reply
@@ -195,7 +186,7 @@ class Calls:
         prompt: Prompt,
         max_tokens: int,
         caller: Caller,
-        avoid: Endpoint | None,
+        avoid: str | None,
     ) -> tuple[Ticket, Endpoint, OnPaid]:
         """A ticket, a place at an endpoint and the money for a call there, until the stack is left.
 
@@ -267,12 +258,14 @@ class Calls:
             )
 
 
-def _require(outlay: Outlay, failure: AttemptFailed) -> None:
-    """Let the failure stand where it may have been paid and another call is too much."""
-    try:
-        outlay.another()
-    except BudgetExhausted:
-        raise failure.error from failure
+def _holds_another(outlay: Outlay, error: JudgeError) -> bool:
+    """Whether one more call may be made where the one that failed may have been paid."""
+    if getattr(error, "unanswered", False):
+        try:
+            outlay.another()
+        except BudgetExhausted:
+            return False
+    return True
 
 
 def _backoff_s(failed: int) -> float:

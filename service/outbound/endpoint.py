@@ -141,17 +141,23 @@ class Endpoint:
                 f"{self.base_url} gave no answer in {timeout_s:.3g} s", unanswered=True
             ) from error
         except openai.APIError as error:
-            mapped = self._mapped(error)
-            if isinstance(mapped, ParameterRejected):
-                mapped.sent = parameters
-            status = error.status_code if isinstance(error, openai.APIStatusError) else 0
-            self._learn(started_at, status, failed=isinstance(mapped, JudgeUnavailable))
-            raise mapped from error
+            raise self._failed(error, parameters, started_at) from error
         except JudgeUnavailable:
             self._learn(started_at, 0, failed=True)
             raise
         self._learn(started_at, 200, failed=False)
         return reply
+
+    def _failed(
+        self, error: openai.APIError, parameters: dict[str, Any], started_at: float
+    ) -> Exception:
+        """Learn from an error of the client's, and map it to ours."""
+        mapped = self._mapped(error)
+        if isinstance(mapped, ParameterRejected):
+            mapped.sent = parameters
+        status = error.status_code if isinstance(error, openai.APIStatusError) else 0
+        self._learn(started_at, status, failed=isinstance(mapped, JudgeUnavailable))
+        return mapped
 
     def _learn(self, started_at: float, status: int | None, *, failed: bool) -> None:
         """What the end of a call tells about the endpoint; status None: it timed out."""

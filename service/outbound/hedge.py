@@ -7,8 +7,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from service.outbound.endpoint import Endpoint
-
 T = TypeVar("T")
 
 
@@ -16,11 +14,11 @@ class Sent:
     """Whether a call is on its way, and where to: a second one then avoids that endpoint."""
 
     def __init__(self) -> None:
-        self.endpoint: Endpoint | None = None
+        self.base_url: str | None = None
         self.event = asyncio.Event()
 
-    def to(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
+    def to(self, base_url: str) -> None:
+        self.base_url = base_url
         self.event.set()
 
 

@@ -26,7 +26,7 @@ class _Waiter:
     place: asyncio.Future[Endpoint]
     prefix: bytes  # its digest
     ends_at: float
-    avoid: Endpoint | None
+    avoid: str | None
 
 
 class Line:
@@ -76,14 +76,14 @@ class Line:
 
     @asynccontextmanager
     async def place(
-        self, caller: Caller, prefix: bytes, avoid: Endpoint | None = None
+        self, caller: Caller, prefix: bytes, avoid: str | None = None
     ) -> AsyncIterator[Endpoint]:
         """Hold a place at an endpoint.
 
         Args:
             caller: who asks; keys take turns, and a wait beyond its deadline is not begun.
             prefix: what the prompt begins with, and others may begin with, too.
-            avoid: not this one, as long as there is another.
+            avoid: not this base URL, as long as there is another.
 
         Raises:
             JudgeRateLimited: If the endpoints ask for more patience than a call has.
@@ -98,7 +98,7 @@ class Line:
             endpoint.leave(started)
             self._hand_out()
 
-    async def _enter(self, caller: Caller, prefix: bytes, avoid: Endpoint | None) -> Endpoint:
+    async def _enter(self, caller: Caller, prefix: bytes, avoid: str | None) -> Endpoint:
         if not any(each.wait_s() <= 0 for each in self._endpoints):
             self._require_patience(caller.ends_at)
         place = asyncio.get_running_loop().create_future()
@@ -111,6 +111,8 @@ class Line:
         except asyncio.CancelledError:
             self._forget(caller.key, waiter)
             raise
+        finally:
+            del waiter, place  # an error there would hold this frame, and the frame the error
 
     def _hand_out(self) -> None:
         """Give free places to those whose turn it is."""
@@ -140,7 +142,7 @@ class Line:
         free = [each for each in rested if each.taken < each.concurrency.limit]
         if not free:
             return None
-        free = [each for each in free if each is not waiter.avoid] or free
+        free = [each for each in free if each.base_url != waiter.avoid] or free
         least = min(each.taken for each in free)
         home = max(free, key=lambda each: each.affinity(waiter.prefix))
         if home.taken <= max(least + _HOME_SLACK, _HOME_SHARE * least):

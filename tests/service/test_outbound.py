@@ -430,7 +430,7 @@ async def test_calls_with_one_prefix_stay_at_one_endpoint_until_it_is_busy() -> 
         ):
             assert home is again
             other = next(endpoint for endpoint in each if endpoint is not home)
-            async with queue.place(Caller(), b"prefix", avoid=home) as elsewhere:
+            async with queue.place(Caller(), b"prefix", avoid=home.base_url) as elsewhere:
                 assert elsewhere is other
             home.taken += 10
             async with queue.place(Caller(), b"prefix") as busy:
