@@ -3,8 +3,10 @@ how long a peer may keep us waiting. What comes after the head is `body.py`'s.""
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
+import httptools
 import orjson
 import structlog
 from uvicorn.config import Config
@@ -16,11 +18,20 @@ from service.errors import HeadersTooLarge, MalformedRequest, Overloaded, Podium
 MAX_HEAD_BYTES = 65_536
 HEAD_S = 10.0  # for the head of a request, from its first byte or from the connection's start
 LINGER_S = 5.0  # for a peer to take an answer that came before it had sent all
+OVERFULL_S = 1.0  # the same for a peer that was not let in
 STALLED_S = 60.0  # for a peer to go on reading its answer
 LAST_CHANCE_S = 1.5  # for the head of a request that comes while the server stops
 MAX_CONNECTIONS = 4096
 
 log = structlog.get_logger(__name__)
+
+
+class _At(Enum):
+    """How far the request is read that comes now."""
+
+    HEAD = "head"  # from the connection's start, or from the first byte after another request
+    BODY = "body"  # its head is whole, and the application has it
+    END = "end"  # it is whole, and nothing came since
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -33,22 +44,23 @@ class GuardedProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         max_connections: int = MAX_CONNECTIONS,
         head_s: float = HEAD_S,
+        linger_s: float = LINGER_S,
         last_chance_s: float = LAST_CHANCE_S,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._max_connections = max_connections
         self._head_s = head_s
+        self._linger_s = linger_s
         self._last_chance_s = last_chance_s
         self._stopping = stopping
         self._is_last = False  # whatever comes next is the last request
-        self._head_bytes = 0
-        self._in_head = True
-        self._head_began = False  # in the data being parsed
-        self._head_is_open = False  # it began, and goes on
+        self._at = _At.HEAD
+        self._due = 0  # requests that wait for their answers
+        self._idle_bytes = 0  # of a head, since the first that came of it
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
-        self._refused = False
+        self._refused = False  # nothing more is read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) < self._max_connections:
@@ -58,13 +70,13 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.shutdown()
         else:
             self.transport = transport
+            self._linger_s = OVERFULL_S
             self._refuse(
                 Overloaded(
                     f"{self._max_connections} connections are open, and no more are taken: "
                     "come back later, or keep fewer open",
                     retry_after_s=1.0,
-                ),
-                linger_s=1.0,
+                )
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -77,7 +89,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server stops. Who has just connected, or has begun to ask, is still answered."""
-        if self._is_idle() and not self._refused and (self.cycle is None or self._head_is_open):
+        if self._at is _At.HEAD and not self._due and not self._refused:
             self._is_last = True
             self._end_in(self._last_chance_s)
         else:
@@ -86,48 +98,46 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        was_in_head = self._in_head
-        self._head_began = False
-        super().data_received(data)
-        if self._refused or self.transport.is_closing():
-            return
-        if self._in_head:
-            if self._timer is None and self._is_idle():
-                self._end_in(self._head_s)
-            if was_in_head and not self._head_began:
-                self._head_bytes += len(data)
-                self._require_short_head()
+        self._unset_keepalive_if_required()
+        if self._at is _At.END:
+            self._at = _At.HEAD
+        if self._at is _At.HEAD:
+            self._idle_bytes += len(data)
+        try:
+            self._parse(data)
+            self._require_short_head(self._idle_bytes)
+        except PodiumError as error:
+            self._refuse(error)
+        else:
+            self._wait()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_began = self._head_is_open = self._in_head = True
-        self._head_bytes = 0
+        self._at, self._idle_bytes = _At.HEAD, 0
 
     def on_headers_complete(self) -> None:
-        self._in_head = self._head_is_open = False
+        self._require_short_head(len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers))
+        super().on_headers_complete()
+        if self._is_last:
+            self.cycle.keep_alive = False
         self._end_in(None)
-        self._head_bytes = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
-        self._require_short_head()
-        if not self._refused:
-            super().on_headers_complete()
-            if self._is_last:
-                self.cycle.keep_alive = False
-
-    def on_body(self, body: bytes) -> None:
-        if not self._refused:
-            super().on_body(body)
+        self._at, self._idle_bytes = _At.BODY, 0
+        self._due += 1
 
     def on_message_complete(self) -> None:
-        if not self._refused:
-            super().on_message_complete()
-            self._in_head, self._head_bytes = True, 0  # of the next request
+        super().on_message_complete()
+        self._end_in(None)  # it was answered before, and we lingered
+        self._at, self._idle_bytes = _At.END, 0
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self._in_head:
-            self._end_in(LINGER_S)  # it was answered before it was read
-        elif self._head_is_open and self._timer is None:
-            self._end_in(self._head_s)  # the next one has begun meanwhile
+        self._due -= 1
+        if self._due or self.transport.is_closing():
+            return
+        if self._at is _At.BODY:
+            self._end_in(self._linger_s)
+        elif self._at is _At.HEAD:
+            self._wait()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -139,29 +149,46 @@ class GuardedProtocol(HttpToolsProtocol):
             self._stalled = None
             super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(MalformedRequest("this is not HTTP/1.1 as it is written"))
+    def _parse(self, data: bytes) -> None:
+        """Raises PodiumError."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, PodiumError):  # one of the callbacks raised it
+                raise error.__context__ from None
+            raise MalformedRequest("this is not HTTP/1.1 as it is written") from None
 
-    def _is_idle(self) -> bool:
-        """Whether no request waits for its answer."""
-        return self.cycle is None or self.cycle.response_complete
+    def _require_short_head(self, num_bytes: int) -> None:
+        if num_bytes > MAX_HEAD_BYTES:
+            raise HeadersTooLarge(f"the request's head goes on: at most {MAX_HEAD_BYTES} bytes")
 
-    def _require_short_head(self) -> None:
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(
-                HeadersTooLarge(f"the request's head goes on: at most {MAX_HEAD_BYTES} bytes")
+    def _wait(self) -> None:
+        """Give the next request its time, if it is the peer's turn."""
+        if self._due:
+            return
+        if self._at is _At.HEAD and self._timer is None:
+            self._end_in(self._head_s)
+        elif self._at is _At.END:  # of a request that was answered before
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
-    def _refuse(self, error: PodiumError, linger_s: float = LINGER_S) -> None:
+    def _refuse(self, error: PodiumError) -> None:
         """Answer in the application's place, and end the connection."""
-        self._refused = True
         log.info("refused", code=error.code)
-        if self._is_idle():
-            self.transport.write(raw_problem(error))
-            self.transport.write_eof()
-            self._end_in(linger_s)
+        self._refused = True
+        if self._due:
+            self.transport.close()
         else:
-            self.transport.close()  # an earlier request of the connection waits for its answer
+            self._part(raw_problem(error))
+
+    def _part(self, last_words: bytes) -> None:
+        """End the connection once the peer has read what we said; what it sends is dropped."""
+        self.transport.write(last_words)
+        self.transport.write_eof()
+        self._end_in(self._linger_s)
 
     def _end_in(self, seconds: float | None) -> None:
         """End the connection then, unless told otherwise before."""

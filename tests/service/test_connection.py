@@ -1,11 +1,13 @@
-"""One connection's clocks, made short: who is too slow is left, who waits for an answer is not."""
+"""One connection: where a request ends and the next begins, and its clocks, made short: who is too
+slow is left, who waits for an answer is not."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
@@ -15,7 +17,9 @@ from tests.fakes import until
 pytestmark = pytest.mark.anyio
 
 HEAD = b"POST /rank HTTP/1.1\r\nhost: podium\r\ncontent-length: 4\r\n\r\n"
-HEAD_S, JUDGE_S = 0.5, 0.8
+CHUNKED = b"POST /rank HTTP/1.1\r\nhost: podium\r\ntransfer-encoding: chunked\r\n\r\n"
+GET = b"GET /livez HTTP/1.1\r\nhost: podium\r\n\r\n"
+HEAD_S, JUDGE_S, LINGER_S = 0.5, 0.8, 0.2
 
 
 async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -29,15 +33,46 @@ async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
+async def answer(send: Send, content: bytes, *headers: tuple[bytes, bytes]) -> None:
+    length = (b"content-length", b"%d" % len(content))
+    await send({"type": "http.response.start", "status": 200, "headers": [length, *headers]})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def read(receive: Receive) -> bytes | None:
+    """The whole body, or None if the peer has gone."""
+    body = bytearray()
+    while (message := await receive())["type"] == "http.request":
+        body += message["body"]
+        if not message["more_body"]:
+            return bytes(body)
+    return None
+
+
+async def echo_app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Says what it was asked, with all headers, and then `ok`."""
+    body = await read(receive)
+    if body is not None:
+        names = b",".join(name for name, _ in scope["headers"])
+        await answer(send, b"%s %s [%s] ok" % (scope["path"].encode(), names, body))
+
+
+async def hasty_app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers before it has read anything."""
+    await answer(send, b"ok")
+
+
 @asynccontextmanager
 async def connected(
     state: ServerState | None = None,
     *,
+    app: ASGIApp = slow_app,
     head_s: float = HEAD_S,
+    keep_alive_s: int = 60,
     last_chance_s: float = 60.0,
     stopping: bool = False,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    config = Config(slow_app, log_config=None, lifespan="off", timeout_keep_alive=60)
+    config = Config(app, log_config=None, lifespan="off", timeout_keep_alive=keep_alive_s)
     config.load()
     known = state or ServerState()
 
@@ -47,6 +82,7 @@ async def connected(
             known,
             {},
             head_s=head_s,
+            linger_s=LINGER_S,
             last_chance_s=last_chance_s,
             stopping=lambda: stopping,
         )
@@ -54,12 +90,24 @@ async def connected(
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        yield reader, writer
-        writer.close()
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            await until(lambda: not known.connections)
 
 
 async def answered(reader: asyncio.StreamReader) -> bytes:
-    return await reader.readuntil(b"ok")
+    return await asyncio.wait_for(reader.readuntil(b"ok"), timeout=10)
+
+
+async def all_of(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the connection ends."""
+    return await asyncio.wait_for(reader.read(), timeout=10)
+
+
+def statuses(answers: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", answers)]
 
 
 @pytest.mark.parametrize("pieces", [[HEAD + b"body"], [HEAD, b"body"], [HEAD + b"bo", b"dy"]])
@@ -105,7 +153,8 @@ async def test_a_request_that_comes_as_the_server_stops_is_answered_and_ends_its
         for _ in range(answers):
             writer.write(HEAD + b"body")
             assert b"connection: close" not in await answered(reader)
-        connection.data_received(begun)
+        if begun:
+            connection.data_received(begun)
         connection.shutdown()
         if answers and not begun:  # it was idle: closed at once
             assert connection.transport.is_closing()
@@ -135,3 +184,50 @@ async def test_a_connection_made_while_the_server_stops_has_its_last_chance_too(
     async with connected(head_s=60, stopping=True) as (reader, writer):
         writer.write(HEAD + b"body")
         assert b"\r\nconnection: close\r\n" in await asyncio.wait_for(reader.read(), timeout=10)
+
+
+# Where a request ends
+
+
+async def test_empty_lines_before_a_request_are_not_read_without_end() -> None:
+    async with connected() as (reader, writer):
+        writer.write(b"\r\n" + HEAD + b"body\r\n")
+        assert statuses(await answered(reader)) == [200]
+        for _ in range(100):
+            writer.write(b"\r\n" * 4000)
+            await asyncio.sleep(0)
+        assert statuses(await all_of(reader)) == [431]
+
+
+# Answers before the request is read
+
+
+@pytest.mark.parametrize("ends", [b""])
+async def test_who_never_sends_the_rest_of_what_was_answered_is_left(ends: bytes) -> None:
+    async with connected(app=hasty_app) as (reader, writer):
+        writer.write(HEAD.replace(b"host", ends + b"host") + b"bo")
+        assert statuses(await answered(reader)) == [200]
+        assert await all_of(reader) == b""
+
+
+async def test_a_connection_lives_on_if_what_was_answered_comes_after_all() -> None:
+    async with connected(app=hasty_app, head_s=LINGER_S) as (reader, writer):
+        for _ in range(2):
+            writer.write(HEAD + b"bo")
+            assert statuses(await answered(reader)) == [200]
+            writer.write(b"dy")
+            await asyncio.sleep(3 * LINGER_S)
+    async with connected(app=hasty_app, keep_alive_s=1) as (reader, writer):
+        writer.write(HEAD + b"bo")
+        assert statuses(await answered(reader)) == [200]
+        writer.write(b"dy")
+        assert await all_of(reader) == b""
+
+
+async def test_a_body_that_comes_while_an_earlier_request_is_answered_is_waited_for() -> None:
+    async with connected() as (reader, writer):
+        writer.write(HEAD + b"body" + HEAD + b"bo")
+        assert statuses(await answered(reader)) == [200]
+        await asyncio.sleep(3 * LINGER_S)
+        writer.write(b"dy")
+        assert statuses(await answered(reader)) == [200]
