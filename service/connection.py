@@ -61,6 +61,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._refused = False  # nothing more is read
+        self._last_words = b""  # to be said once no answer is due
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) < self._max_connections:
@@ -134,7 +135,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._due -= 1
         if self._due or self.transport.is_closing():
             return
-        if self._at is _At.BODY:
+        if self._refused:
+            self._part()
+        elif self._at is _At.BODY:
             self._end_in(self._linger_s)
         elif self._at is _At.HEAD:
             self._wait()
@@ -176,19 +179,33 @@ class GuardedProtocol(HttpToolsProtocol):
             )
 
     def _refuse(self, error: PodiumError) -> None:
-        """Answer in the application's place, and end the connection."""
+        """Answer in the application's place, after earlier requests, and end the connection."""
         log.info("refused", code=error.code)
         self._refused = True
-        if self._due:
-            self.transport.close()
-        else:
-            self._part(raw_problem(error))
+        if self._at is not _At.BODY:
+            self._last_words = raw_problem(error)
+        elif not self.cycle.response_started:  # or it would get two answers
+            self._take_back()
+            self._last_words = raw_problem(error)
+        if not self._due:
+            self._part()
 
-    def _part(self, last_words: bytes) -> None:
+    def _take_back(self) -> None:
+        """Have the application leave the request alone whose body cannot be read."""
+        self._due -= 1
+        if self.pipeline:
+            self.pipeline.popleft()
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self.flow.resume_reading()
+
+    def _part(self) -> None:
         """End the connection once the peer has read what we said; what it sends is dropped."""
-        self.transport.write(last_words)
+        self.transport.write(self._last_words)
         self.transport.write_eof()
-        self._end_in(self._linger_s)
+        is_all_sent = not self.transport.get_write_buffer_size()
+        self._end_in(self._linger_s if is_all_sent else STALLED_S)
 
     def _end_in(self, seconds: float | None) -> None:
         """End the connection then, unless told otherwise before."""

@@ -20,6 +20,7 @@ HEAD = b"POST /rank HTTP/1.1\r\nhost: podium\r\ncontent-length: 4\r\n\r\n"
 CHUNKED = b"POST /rank HTTP/1.1\r\nhost: podium\r\ntransfer-encoding: chunked\r\n\r\n"
 GET = b"GET /livez HTTP/1.1\r\nhost: podium\r\n\r\n"
 HEAD_S, JUDGE_S, LINGER_S = 0.5, 0.8, 0.2
+LARGE = 2**25  # more than a kernel keeps for who does not read
 
 
 async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,6 +61,11 @@ async def echo_app(scope: Scope, receive: Receive, send: Send) -> None:
 async def hasty_app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers before it has read anything."""
     await answer(send, b"ok")
+
+
+async def large_app(scope: Scope, receive: Receive, send: Send) -> None:
+    await read(receive)
+    await answer(send, b"x" * LARGE)
 
 
 @asynccontextmanager
@@ -197,6 +203,43 @@ async def test_empty_lines_before_a_request_are_not_read_without_end() -> None:
             writer.write(b"\r\n" * 4000)
             await asyncio.sleep(0)
         assert statuses(await all_of(reader)) == [431]
+
+
+BAD_FRAMING = [
+    HEAD.replace(b"content-length: 4", b"transfer-encoding: xchunked") + b"0\r\n\r\n",
+    CHUNKED + b"-1\r\n\r\n",
+    CHUNKED + b"2\r\nhiho\r\n",
+]
+
+
+@pytest.mark.parametrize("bad", [*BAD_FRAMING, b"GARBAGE\r\n\r\n"])
+async def test_what_cannot_be_read_is_told_so_after_earlier_requests_are_answered(
+    bad: bytes,
+) -> None:
+    for earlier in range(3):
+        async with connected(app=echo_app) as (reader, writer):
+            writer.write((HEAD + b"body") * earlier + bad + GET)
+            assert statuses(await all_of(reader)) == earlier * [200] + [400]
+
+
+@pytest.mark.parametrize("bad", BAD_FRAMING[1:])
+async def test_a_request_answered_before_its_body_went_wrong_is_not_answered_again(
+    bad: bytes,
+) -> None:
+    async with connected(app=hasty_app) as (reader, writer):
+        writer.write(CHUNKED)
+        assert statuses(await answered(reader)) == [200]
+        writer.write(bad.removeprefix(CHUNKED) + GET)
+        assert await all_of(reader) == b""
+
+
+async def test_who_reads_slowly_has_time_for_all_that_was_said_before_the_connection_ends() -> None:
+    async with connected(app=large_app) as (reader, writer):
+        writer.write(HEAD + b"body" + b"GARBAGE\r\n\r\n")
+        await asyncio.sleep(3 * LINGER_S)
+        answers = await all_of(reader)
+        assert len(answers) > LARGE
+        assert statuses(answers) == [200, 400]
 
 
 # Answers before the request is read
