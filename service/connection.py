@@ -118,6 +118,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._require_short_head(len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers))
+        if self.parser.get_method() == b"CONNECT":
+            raise MalformedRequest("CONNECT is for proxies, and this is none")
+        if self.parser.should_upgrade():
+            return  # it comes again, without
         super().on_headers_complete()
         if self._is_last:
             self.cycle.keep_alive = False
@@ -126,6 +130,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._due += 1
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         self._end_in(None)  # it was answered before, and we lingered
         self._at, self._idle_bytes = _At.END, 0
@@ -154,14 +160,26 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         """Raises PodiumError."""
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._unsupported_upgrade_warning()
-        except httptools.HttpParserError as error:
-            if isinstance(error.__context__, PodiumError):  # one of the callbacks raised it
-                raise error.__context__ from None
-            raise MalformedRequest("this is not HTTP/1.1 as it is written") from None
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            except httptools.HttpParserError as error:
+                if isinstance(error.__context__, PodiumError):  # one of the callbacks raised it
+                    raise error.__context__ from None
+                raise MalformedRequest("this is not HTTP/1.1 as it is written") from None
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head just read, for a server that speaks nothing else than HTTP/1.1. The parser takes
+        it that what follows a wish to upgrade is in another protocol, bodies included."""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _require_short_head(self, num_bytes: int) -> None:
         if num_bytes > MAX_HEAD_BYTES:

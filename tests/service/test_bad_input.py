@@ -564,6 +564,17 @@ def test_a_chunk_that_lies_about_its_length_is_refused(server: Podium, chunk: by
     assert_others_are_answered(server)
 
 
+def test_a_request_that_would_upgrade_is_served_with_its_own_body(server: Podium) -> None:
+    hidden = b"GET /livez HTTP/1.1\r\nHost: podium\r\n\r\n"
+    upgrade = ("Connection: upgrade", "Upgrade: h2c", f"Content-Length: {len(hidden)}")
+    with connected(server) as connection:
+        for _ in range(2):
+            connection.sendall(head("/rank", *upgrade) + hidden)
+            status, problem = answer_on(connection)
+            assert (status, problem["code"]) == (400, "malformed_json")
+    assert not [line for line in server.logs if line["level"] == "warning"]
+
+
 def test_connections_over_the_cap_are_told_when_to_come_back(tmp_path: Path) -> None:
     with running("--max-connections", "3", cwd=tmp_path) as process:
         held = [connected(process) for _ in range(3)]

@@ -2,6 +2,7 @@
 slow is left, who waits for an answer is not."""
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -193,6 +194,46 @@ async def test_a_connection_made_while_the_server_stops_has_its_last_chance_too(
 
 
 # Where a request ends
+
+
+UPGRADE = b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 40, 10_000], ids="{} bytes at once".format)
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"content-length: %d\r\n\r\n" % len(GET), GET),
+        (b"transfer-encoding: chunked\r\n\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(GET), GET)),
+    ],
+    ids=["length", "chunked"],
+)
+async def test_a_request_that_would_upgrade_is_served_as_it_is_with_its_own_body(
+    framing: bytes, body: bytes, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    asked = HEAD[: HEAD.index(b"content-length")] + UPGRADE + framing + body
+    async with connected(app=echo_app) as (reader, writer):
+        for _ in range(2):
+            for start in range(0, len(asked), size):
+                writer.write(asked[start : start + size])
+                await asyncio.sleep(0)
+            assert b"\r\n\r\n/rank host," in (answer := await answered(reader))
+            assert b"[" + GET + b"]" in answer
+            assert statuses(answer) == [200]
+        writer.write(
+            GET.replace(b"GET", b"DELETE").replace(b"\r\n\r\n", b"\r\n" + UPGRADE + b"\r\n")
+        )
+        writer.write(GET)
+        assert b"/livez host,connection,http2-settings [] ok" in await answered(reader)
+        assert b"/livez host [] ok" in await answered(reader)
+    assert caplog.records == []
+
+
+async def test_a_tunnel_is_refused() -> None:
+    async with connected(app=echo_app) as (reader, writer):
+        writer.write(b"CONNECT podium:80 HTTP/1.1\r\nhost: podium\r\n\r\n" + GET)
+        assert statuses(await all_of(reader)) == [400]
 
 
 async def test_empty_lines_before_a_request_are_not_read_without_end() -> None:
