@@ -57,7 +57,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._is_last = False  # whatever comes next is the last request
         self._at = _At.HEAD
         self._due = 0  # requests that wait for their answers
-        self._idle_bytes = 0  # of a head, since the first that came of it
+        self._idle_bytes = 0  # that came since the head or the body last got on
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._refused = False  # nothing more is read
@@ -102,8 +102,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._at is _At.END:
             self._at = _At.HEAD
-        if self._at is _At.HEAD:
-            self._idle_bytes += len(data)
+        self._idle_bytes += len(data)
         try:
             self._parse(data)
             self._require_short_head(self._idle_bytes)
@@ -115,6 +114,11 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._at, self._idle_bytes = _At.HEAD, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._at is not _At.HEAD:
+            return  # a trailer: nobody reads it
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._require_short_head(len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers))
@@ -128,6 +132,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._end_in(None)
         self._at, self._idle_bytes = _At.BODY, 0
         self._due += 1
+
+    def on_body(self, body: bytes) -> None:
+        self._idle_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -183,7 +191,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _require_short_head(self, num_bytes: int) -> None:
         if num_bytes > MAX_HEAD_BYTES:
-            raise HeadersTooLarge(f"the request's head goes on: at most {MAX_HEAD_BYTES} bytes")
+            raise HeadersTooLarge(
+                "the request's head, trailers or chunk extensions go on: at most "
+                f"{MAX_HEAD_BYTES} bytes"
+            )
 
     def _wait(self) -> None:
         """Give the next request its time, if it is the peer's turn."""

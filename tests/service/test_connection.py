@@ -236,6 +236,29 @@ async def test_a_tunnel_is_refused() -> None:
         assert statuses(await all_of(reader)) == [400]
 
 
+@pytest.mark.parametrize("body", [b"0\r\n", b"2\r\nhi\r\n0\r\n"])
+async def test_trailers_are_read_over_and_are_no_headers_of_the_next_request(body: bytes) -> None:
+    async with connected(app=echo_app) as (reader, writer):
+        writer.write(CHUNKED + body + b"authorization: a\r\nx: y\r\n\r\n" + GET)
+        assert b"/rank host,transfer-encoding [" in await answered(reader)
+        assert b"/livez host [] ok" in await answered(reader)
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+@pytest.mark.parametrize("begun", [b"0\r\n", b"0\r\na: ", b"2;", b"2\r\nhi\r\n0\r\n"])
+async def test_what_goes_on_without_more_of_a_body_is_not_read_without_end(
+    begun: bytes, answers: int
+) -> None:
+    async with connected(app=hasty_app if answers else slow_app) as (reader, writer):
+        writer.write(CHUNKED + begun)
+        if answers:
+            await answered(reader)
+        for _ in range(100):
+            writer.write((b"b:c\r\n" if begun.endswith(b"\n") else b"x") * 4000)
+            await asyncio.sleep(0)
+        assert statuses(await all_of(reader)) == ([] if answers else [431])
+
+
 async def test_empty_lines_before_a_request_are_not_read_without_end() -> None:
     async with connected() as (reader, writer):
         writer.write(b"\r\n" + HEAD + b"body\r\n")
