@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 from service.errors import HeadersTooLarge, MalformedRequest, Overloaded, PodiumError
 
 MAX_HEAD_BYTES = 65_536
+MAX_HEADERS = 200
 HEAD_S = 10.0  # for the head of a request, from its first byte or from the connection's start
 LINGER_S = 5.0  # for a peer to take an answer that came before it had sent all
 OVERFULL_S = 1.0  # the same for a peer that was not let in
@@ -119,6 +120,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._at is not _At.HEAD:
             return  # a trailer: nobody reads it
         super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            raise HeadersTooLarge(f"the request has many headers: at most {MAX_HEADERS}")
 
     def on_headers_complete(self) -> None:
         self._require_short_head(len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers))

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from service.connection import GuardedProtocol
+from service.connection import MAX_HEADERS, GuardedProtocol
 from tests.fakes import until
 
 pytestmark = pytest.mark.anyio
@@ -266,6 +266,15 @@ async def test_empty_lines_before_a_request_are_not_read_without_end() -> None:
         for _ in range(100):
             writer.write(b"\r\n" * 4000)
             await asyncio.sleep(0)
+        assert statuses(await all_of(reader)) == [431]
+
+
+async def test_a_request_has_no_more_headers_than_it_may() -> None:
+    most = HEAD[:-2] + b"a:b\r\n" * (MAX_HEADERS - 2)
+    async with connected() as (reader, writer):
+        writer.write(most + b"\r\nbody")
+        assert statuses(await answered(reader)) == [200]
+        writer.write(most + b"a:b\r\n" * 9000)
         assert statuses(await all_of(reader)) == [431]
 
 
