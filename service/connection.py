@@ -1,5 +1,6 @@
-"""One connection's limits: how many there are, how long and how large a request's head may be, and
-how long a peer may keep us waiting. What comes after the head is `body.py`'s."""
+"""One connection's limits: how many there are, how long and how large a request's head may be, how
+many requests may wait, and how long a peer may keep us waiting. What comes after the head is
+`body.py`'s."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from service.errors import HeadersTooLarge, MalformedRequest, Overloaded, Podium
 
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 200
+MAX_WAITING = 8  # requests that wait for an earlier one of the same connection
 HEAD_S = 10.0  # for the head of a request, from its first byte or from the connection's start
 LINGER_S = 5.0  # for a peer to take an answer that came before it had sent all
 OVERFULL_S = 1.0  # the same for a peer that was not let in
@@ -129,6 +131,12 @@ class GuardedProtocol(HttpToolsProtocol):
             raise MalformedRequest("CONNECT is for proxies, and this is none")
         if self.parser.should_upgrade():
             return  # it comes again, without
+        if self._due > MAX_WAITING:
+            raise Overloaded(
+                f"{MAX_WAITING} requests of this connection wait for an earlier one: await "
+                "answers, or open more connections",
+                retry_after_s=1.0,
+            )
         super().on_headers_complete()
         if self._is_last:
             self.cycle.keep_alive = False

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from service.connection import MAX_HEADERS, GuardedProtocol
+from service.connection import MAX_HEADERS, MAX_WAITING, GuardedProtocol
 from tests.fakes import until
 
 pytestmark = pytest.mark.anyio
@@ -276,6 +276,15 @@ async def test_a_request_has_no_more_headers_than_it_may() -> None:
         assert statuses(await answered(reader)) == [200]
         writer.write(most + b"a:b\r\n" * 9000)
         assert statuses(await all_of(reader)) == [431]
+
+
+async def test_no_more_requests_wait_for_an_earlier_one_than_may() -> None:
+    async with connected(app=echo_app) as (reader, writer):
+        writer.write(GET * (1 + MAX_WAITING))
+        for _ in range(1 + MAX_WAITING):
+            assert statuses(await answered(reader)) == [200]
+        writer.write(GET * 1000)
+        assert statuses(await all_of(reader)) == (1 + MAX_WAITING) * [200] + [429]
 
 
 BAD_FRAMING = [
