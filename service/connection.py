@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
+from weakref import WeakMethod
 
 import httptools
-import orjson
 import structlog
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.errors import HeadersTooLarge, MalformedRequest, Overloaded, PodiumError
+from service.last_words import Answers, raw_problem
 
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 200
@@ -138,6 +139,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 retry_after_s=1.0,
             )
         super().on_headers_complete()
+        self.cycle.transport = Answers(self.transport, WeakMethod(self._hang_up))
         if self._is_last:
             self.cycle.keep_alive = False
         self._end_in(None)
@@ -247,6 +249,13 @@ class GuardedProtocol(HttpToolsProtocol):
         is_all_sent = not self.transport.get_write_buffer_size()
         self._end_in(self._linger_s if is_all_sent else STALLED_S)
 
+    def _hang_up(self) -> None:
+        """End the connection, as the application or its caller wished."""
+        if self._at is _At.BODY and self.cycle.response_complete:
+            self._refused = True  # a close would reset who still sends before it can read
+        else:
+            self.transport.close()
+
     def _end_in(self, seconds: float | None) -> None:
         """End the connection then, unless told otherwise before."""
         if self._timer is not None:
@@ -256,16 +265,3 @@ class GuardedProtocol(HttpToolsProtocol):
     def _end(self) -> None:
         self._timer = None
         self.transport.abort()
-
-
-def raw_problem(error: PodiumError) -> bytes:
-    """An error as a whole answer, where no application gives one."""
-    content = orjson.dumps(error.problem())
-    headers = [
-        b"content-type: application/problem+json",
-        b"content-length: %d" % len(content),
-        b"connection: close",
-    ]
-    if error.retry_after is not None:
-        headers.append(b"retry-after: %d" % error.retry_after)
-    return STATUS_LINE[error.status] + b"\r\n".join(headers) + b"\r\n\r\n" + content

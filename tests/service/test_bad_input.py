@@ -564,6 +564,14 @@ def test_a_chunk_that_lies_about_its_length_is_refused(server: Podium, chunk: by
     assert_others_are_answered(server)
 
 
+def test_who_still_sends_what_was_refused_can_read_why(server: Podium) -> None:
+    with connected(server) as connection:
+        connection.sendall(head("/rank", "Connection: close", "Content-Length: 30000000"))
+        for _ in range(30):
+            connection.sendall(b"[" * 1_000_000)
+        assert problem_on(connection) == (413, "body_too_large")
+
+
 def test_a_request_that_would_upgrade_is_served_with_its_own_body(server: Podium) -> None:
     hidden = b"GET /livez HTTP/1.1\r\nHost: podium\r\n\r\n"
     upgrade = ("Connection: upgrade", "Upgrade: h2c", f"Content-Length: {len(hidden)}")

@@ -327,7 +327,21 @@ async def test_who_reads_slowly_has_time_for_all_that_was_said_before_the_connec
 # Answers before the request is read
 
 
-@pytest.mark.parametrize("ends", [b""])
+@pytest.mark.parametrize("ends", [b"", b"connection: close\r\n"])
+async def test_who_still_sends_can_read_an_answer_that_came_before(ends: bytes) -> None:
+    head = HEAD.replace(b"content-length: 4", ends + b"content-length: 30000000")
+    async with connected(app=hasty_app) as (reader, writer):
+        writer.write(head)
+        sent = 0
+        while sent < 30_000_000 and not writer.is_closing():
+            writer.write(b"x" * 1_000_000)
+            await writer.drain()
+            sent += 1_000_000
+        assert sent == 30_000_000
+        assert statuses(await answered(reader)) == [200]
+
+
+@pytest.mark.parametrize("ends", [b"", b"connection: close\r\n"])
 async def test_who_never_sends_the_rest_of_what_was_answered_is_left(ends: bytes) -> None:
     async with connected(app=hasty_app) as (reader, writer):
         writer.write(HEAD.replace(b"host", ends + b"host") + b"bo")
