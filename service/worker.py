@@ -8,18 +8,28 @@ import asyncio
 import socket
 import sys
 
+import structlog
+
 from service import logs
+from service.errors import PodiumError
 from service.server import Serving, event_loop_factory, serve_on
+
+log = structlog.get_logger(__name__)
 
 
 def main() -> None:
-    """Serve until a signal comes or the parent is gone."""
+    """Serve until a signal comes or the parent is gone. An error we know is one line of the log and
+    exit status 1."""
     listener, parent = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     with listener, parent, parent.makefile("rb") as told:
         serving = Serving.from_json(told.readline())
         logs.configure(serving.log_level)
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            runner.run(_serve(listener, parent, serving))
+            try:
+                runner.run(_serve(listener, parent, serving))
+            except PodiumError as error:
+                log.error("worker_failed", detail=str(error))
+                sys.exit(1)
 
 
 async def _serve(listener: socket.socket, parent: socket.socket, serving: Serving) -> None:
