@@ -19,6 +19,7 @@ from service.server import Serving, announce, check, listen
 
 MAX_FAILED_STARTS = 3
 _PAUSE_S = 0.5  # after a failed start, times their number
+_LONGEST_PAUSE_S = 30.0
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +91,12 @@ class _Workers:
             worker.send(signal.SIGHUP)
 
     async def _keep_one(self) -> None:
-        """Keep one process running until all shall stop."""
+        """Keep one process running until all shall stop. Once all have served, the others still do
+        while one cannot start (a judges file gone bad, a store away): it is tried on and on.
+
+        Raises:
+            ConfigError: If it dies at its start again and again before that.
+        """
         failed = 0
         while not self._stopping.is_set():
             worker = await self._start()
@@ -102,13 +108,14 @@ class _Workers:
             status = await self._ended(worker)
             if self._stopping.is_set():
                 return
-            log.error("worker_died", pid=worker.process.pid, status=status)
-            if failed == MAX_FAILED_STARTS:
+            pause_s = min(_LONGEST_PAUSE_S, _PAUSE_S * failed)
+            log.error("worker_died", pid=worker.process.pid, status=status, again_in_s=pause_s)
+            if failed >= MAX_FAILED_STARTS and not self._announced:
                 raise ConfigError(
                     f"a worker died at its start {failed} times (exit status {status}): see its "
                     "own words above, or start with --workers 1"
                 )
-            await self._pause(_PAUSE_S * failed)
+            await self._pause(pause_s)
 
     async def _start(self) -> _Worker:
         line, other_end = socket.socketpair()

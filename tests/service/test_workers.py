@@ -10,6 +10,7 @@ import httpx
 import psutil
 import pytest
 
+from service.workers import MAX_FAILED_STARTS
 from tests.fakes import ScriptedJudge, by_length, scores, until
 from tests.service.helpers import group, judges_file, llm
 from tests.service.process import Podium, podium, running
@@ -17,6 +18,7 @@ from tests.service.process import Podium, podium, running
 pytestmark = pytest.mark.anyio
 
 REFERENCE = {"reference": "5"}
+CHECKS = {"kind": "checks", "criteria": [{"check": "matches_reference"}]}
 GOOD = scores(by_length)
 
 
@@ -86,6 +88,28 @@ async def test_workers_that_die_at_their_start_are_given_up(tmp_path: Path) -> N
     assert finished.code == 1
     last = finished.err.splitlines()[-1]
     assert last.startswith("podium: a worker died at its start 3 times (exit status 1)")
+
+
+@pytest.mark.restart
+async def test_workers_serve_on_while_another_cannot_start_and_it_does_once_it_can(
+    tmp_path: Path,
+) -> None:
+    config = judges_file(tmp_path / "judges.yaml", checks=CHECKS)
+    with running("--workers", "2", "--config", str(config), cwd=tmp_path) as process:
+        first, second = workers(process)
+        config.write_text("judges: [")
+        first.kill()
+        await until(lambda: len(process.logged("worker_died")) > 1 + MAX_FAILED_STARTS, 60)
+        assert await ask(process.url) == 200
+        assert "not YAML" in process.logged("worker_failed")[0]["detail"]
+        judges_file(config, checks=CHECKS)
+        second.kill()
+        assert await ask(process.url) == 200  # of whom only a new one can answer
+        pauses = [line["again_in_s"] for line in process.logged("worker_died")]
+        assert pauses[:4] == [0, 0.5, 1, 1.5]
+        await until(lambda: len(workers(process)) == 2)
+        process.send(signal.SIGTERM)
+        assert await process.ended() == 0
 
 
 @pytest.mark.restart
