@@ -9,12 +9,12 @@ import sys
 from asyncio.subprocess import DEVNULL, Process
 from contextlib import suppress
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from service.errors import ConfigError
+from service.metrics_folder import metrics_folder
 from service.server import Serving, announce, check, listen
 
 MAX_FAILED_STARTS = 3
@@ -31,8 +31,8 @@ async def serve_by_workers(serving: Serving, number: int) -> None:
         ConfigError: If the service cannot start, or its processes die at their start.
     """
     await check(serving)
-    with listen(serving) as listener, TemporaryDirectory(prefix="podium-metrics-") as metrics:
-        await _Workers(serving, listener, number, metrics).run()
+    with listen(serving) as listener, metrics_folder() as (folder, hold):
+        await _Workers(serving, listener, number, folder, hold).run()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -54,12 +54,13 @@ class _Worker:
 
 class _Workers:
     def __init__(
-        self, serving: Serving, listener: socket.socket, number: int, metrics_folder: str
+        self, serving: Serving, listener: socket.socket, number: int, folder: str, hold: int
     ) -> None:
         self._serving = serving
         self._listener = listener
         self._number = number
-        self._metrics_folder = metrics_folder
+        self._metrics_folder = folder
+        self._hold = hold  # on that folder
         self._serve: set[_Worker] = set()
         self._all: set[_Worker] = set()
         self._announced = False
@@ -124,7 +125,7 @@ class _Workers:
             descriptors = (self._listener.fileno(), other_end.fileno())
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "service.worker", *map(str, descriptors),
-                pass_fds=descriptors, stdin=DEVNULL, env=self._environment(),
+                pass_fds=(*descriptors, self._hold), stdin=DEVNULL, env=self._environment(),
                 start_new_session=True,  # Ctrl-C comes from us, once
             )  # fmt: skip
         worker = _Worker(process, line)

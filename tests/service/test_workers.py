@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -125,6 +126,28 @@ async def test_a_parent_that_is_killed_leaves_no_worker(tmp_path: Path) -> None:
                 judge.hold = 0
                 assert (await asking).status_code == 200  # what is in flight is finished
             await until(lambda: not any(worker.is_running() for worker in left))
+
+
+@pytest.mark.restart
+async def test_the_counts_that_a_killed_service_left_are_removed_by_the_next_one_that_starts(
+    tmp_path: Path,
+) -> None:
+    counts = tmp_path / "temporary"
+    counts.mkdir()
+    start = partial(running, "--workers", "2", cwd=tmp_path, TMPDIR=str(counts))
+    with start() as killed:
+        assert await ask(killed.url) == 200
+        [left] = counts.iterdir()
+        with start() as living:
+            assert await ask(living.url) == 200
+            [kept] = set(counts.iterdir()) - {left}
+            children = workers(killed)
+            killed.kill()
+            await until(lambda: not any(worker.is_running() for worker in children))
+            assert left.exists()
+            with start():
+                assert not left.exists()
+                assert kept.exists()
 
 
 @pytest.mark.restart
