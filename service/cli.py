@@ -165,5 +165,5 @@ def _show(data: Any, view: RenderableType, as_json: bool) -> None:
 
 
 def _fail(detail: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"podium: {detail}", style="red", markup=False)
+    Console(stderr=True, soft_wrap=True).print(display.literal(f"podium: {detail}", style="red"))
     sys.exit(1)

@@ -17,16 +17,17 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def ranking_table(ranking: Ranking) -> Table:
     """One group: its trajectories, best first."""
-    title = _text(ranking.group_id or ranking.id)
+    title = literal(ranking.group_id or ranking.id)
     table = Table(title=title, title_justify="left")
-    table.caption, table.caption_justify = _caption(ranking), "left"
+    caption = literal(_caption(ranking), style="table.caption")
+    table.caption, table.caption_justify = caption, "left"
     for name in ("rank", "trajectory", "reward", "score", "stderr"):
         table.add_column(name, justify="left" if name == "trajectory" else "right", no_wrap=True)
     table.add_column("the judge's words", overflow="fold")
     for result in sorted(ranking.results, key=lambda each: each.rank):
         table.add_row(
             f"{result.rank:g}",
-            _text(result.id),
+            literal(result.id),
             Text(f"{result.reward:.3f}", style="bold"),
             _number(result.score),
             _number(result.stderr),
@@ -45,8 +46,8 @@ def lines_view(lines: Sequence[BatchLine]) -> RenderableType:
             views.append(ranking_table(line.ranking))
         elif line.problem:
             name = line.group_id or f"group {line.index}"
-            failed = _text(f"{line.problem.code}: {line.problem.detail}", style="red")
-            views.append(Panel(failed, title=_text(name), title_align="left", style="red"))
+            failed = literal(f"{line.problem.code}: {line.problem.detail}", style="red")
+            views.append(Panel(failed, title=literal(name), title_align="left", style="red"))
     return Group(*views)
 
 
@@ -61,8 +62,8 @@ def judges_table(judges: Sequence[dict[str, Any]]) -> Table:
         method = _method(judge)
         name = f"{judge['name']} (default)" if judge["default"] else judge["name"]
         table.add_row(
-            Text(name), judge["kind"], Text(judge.get("model", criteria) or members), method,
-            Text(", ".join(judge["fallback"])), _answers(judge),
+            literal(name), literal(judge["kind"]), literal(judge.get("model", criteria) or members),
+            literal(method), literal(", ".join(judge["fallback"])), _answers(judge),
         )  # fmt: skip
     return table
 
@@ -78,23 +79,24 @@ def print_replay(
             f"pass {call['pass_index'] + 1} · judge {call['judge']} · {call['model']} · "
             f"{call['latency_s']:.2f} s · {outcome}"
         )
-        console.print(Text(f"\n━━ {heading}", style="bold"))
+        console.print(literal(f"\n━━ {heading}", style="bold"))
         for message in call["messages"]:
-            console.print(Text(f"── {message['role']}", style="cyan"))
+            console.print(literal(f"── {message['role']}", style="cyan"))
             _write(console, message["content"])
         console.print(Text("── reply", style="green"))
         _write(console, call["reply"])
 
 
+def literal(text: str, style: str = "") -> Text:
+    """Text from outside, literally: neither rich nor a terminal obeys it."""
+    return Text(_visible(text), style=style)
+
+
 def _words(result: TrajectoryResult) -> Text:
-    words = _text(result.explanation)
+    words = literal(result.explanation)
     for flag in result.flags:
         words.append(f" [{_visible(flag)}]", style="yellow")
     return words
-
-
-def _text(text: str, style: str = "") -> Text:
-    return Text(_visible(text), style=style)
 
 
 def _write(console: Console, text: str) -> None:
@@ -130,12 +132,14 @@ def _overview(lines: Sequence[BatchLine]) -> Table:
     for name in ("group and ranking", "best", "rewards", "reliability", "calls"):
         table.add_column(name, overflow="fold")
     for line in lines:
-        group = _text(line.group_id or str(line.index))
+        group = literal(line.group_id or str(line.index))
         if line.ranking:
             group.append(f"\n{line.ranking.id}", style="dim")
             table.add_row(group, *_overview_cells(line.ranking))
         elif line.problem:
-            table.add_row(group, _text(f"{line.problem.code}: {line.problem.detail}", style="red"))
+            table.add_row(
+                group, literal(f"{line.problem.code}: {line.problem.detail}", style="red")
+            )
     return table
 
 
@@ -143,7 +147,7 @@ def _overview_cells(ranking: Ranking) -> list[str | Text]:
     best = min(ranking.results, key=lambda each: each.rank)
     worst = max(ranking.results, key=lambda each: each.rank)
     return [
-        _text(best.id if best.reward > worst.reward else "all tie"),
+        literal(best.id if best.reward > worst.reward else "all tie"),
         f"{worst.reward:.2f} to {best.reward:.2f}",
         _number(ranking.reliability),
         "stored" if ranking.cached else str(ranking.usage.calls),
@@ -162,7 +166,7 @@ def _answers(judge: dict[str, Any]) -> Text:
     if judge["answers"]:
         return Text("yes", style="green")
     said = (endpoint.get("detail", "") for endpoint in judge["endpoints"])
-    return Text(f"no: {'; '.join(said)}", style="red")
+    return literal(f"no: {'; '.join(said)}", style="red")
 
 
 def _number(value: float | None) -> str:

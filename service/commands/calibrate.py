@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from service import logs
 from service.cards.calibrate import calibrate, write_card
@@ -27,6 +26,7 @@ from service.commands import (
     progress,
     require_deadline,
 )
+from service.display import literal
 from service.server import open_service
 
 
@@ -64,7 +64,7 @@ def card_view(card: Card) -> RenderableType:
     """The card as tables for a terminal."""
     stored = f", {card.stored} from the store" if card.stored else ""
     heading = f"{card.judge}: {card.ranked} of {card.groups} groups ranked{stored}"
-    truth = Table(title=Text(heading), title_justify="left")
+    truth = Table(title=literal(heading), title_justify="left")
     truth.add_column("against the truth")
     for words in COLUMNS.values():
         truth.add_column(words)

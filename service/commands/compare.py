@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from service import logs
 from service.cards.compare import Comparison, PairSummary, compare, stored_groups
@@ -26,6 +25,7 @@ from service.commands import (
     progress,
     require_deadline,
 )
+from service.display import literal
 from service.errors import ConfigError
 from service.schemas import RankRequest
 from service.server import open_service
@@ -85,7 +85,7 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     judges = Table(title=f"{comparison.groups} groups", title_justify="left")
     judges.add_column("")
     for each in comparison.judges:
-        judges.add_column(Text(each.judge))
+        judges.add_column(literal(each.judge))
     judges.add_row("Ranked", *(_ranked(each.ranked, each.stored) for each in comparison.judges))
     judges.add_row(
         ROWS["reliability"][0], *(with_interval(each.reliability) for each in comparison.judges)
@@ -98,14 +98,14 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     pairs = Table(title="how far they agree", title_justify="left")
     pairs.add_column("")
     for pair in comparison.pairs:
-        pairs.add_column(Text(f"{pair.first}, {pair.second}"))
+        pairs.add_column(literal(f"{pair.first}, {pair.second}"))
     pairs.add_row("Groups ranked by both", *(str(pair.groups) for pair in comparison.pairs))
     for name, words in _PAIR_ROWS.items():
         values = (with_interval(getattr(pair, name)) for pair in comparison.pairs)
         pairs.add_row(words, *values)
     changes = [_changes_table(pair) for pair in comparison.pairs if pair.changes]
     left_out = [
-        Text(f"{count} stored groups left out: {reason}")
+        literal(f"{count} stored groups left out: {reason}")
         for reason, count in comparison.left_out.items()
     ]
     return Group(judges, pairs, *changes, *left_out)
@@ -117,11 +117,11 @@ def _changes_table(pair: PairSummary) -> Table:
     title = f"rewards that change sign: the widest {min(_SHOWN, len(widest))} of {len(widest)}"
     table = Table(title=title, title_justify="left")
     for name in ("group", "trajectory", pair.first, pair.second):
-        table.add_column(Text(name))
+        table.add_column(literal(name))
     for each in widest[:_SHOWN]:
         group = each.group_id or f"group {each.group}"
         rewards = f"{each.first_reward:.3f}", f"{each.second_reward:.3f}"
-        table.add_row(Text(group), Text(each.trajectory), *rewards)
+        table.add_row(literal(group), literal(each.trajectory), *rewards)
     return table
 
 

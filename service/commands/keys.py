@@ -12,6 +12,7 @@ from service import logs
 from service.access import APIKey, key_shown, mint
 from service.caller import Period, SpendLimit
 from service.commands import DEFAULT_STORE, AsJSON, StoreURL, print_json, require_store, store_shown
+from service.display import literal
 from service.errors import ConfigError
 from service.keyring import add_key, revoke_key, shown_keys
 from service.store import open_store
@@ -102,7 +103,7 @@ def _table(keys: list[dict[str, Any]]) -> Table:
         table.add_column(name, no_wrap=name in _WHOLE)
     for key in keys:
         table.add_row(
-            key["id"], key["name"], ", ".join(key["scopes"]),
+            key["id"], literal(key["name"]), ", ".join(key["scopes"]),
             str(key["requests_per_minute"] or ""), _spent(key),
             _day(key["created_at"]), _day(key["revoked_at"] or ""),
         )  # fmt: skip

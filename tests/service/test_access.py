@@ -129,6 +129,14 @@ async def test_a_revoked_key_keeps_the_moment_and_an_unknown_one_is_an_error(
     assert (finished.code, finished.err) == (1, "podium: no key 'nope': see podium keys list\n")
 
 
+async def test_the_list_shows_names_as_they_are(tmp_path: Path) -> None:
+    name = "team[/a] [red]:fire:"
+    assert (await podium("keys", "create", name, cwd=tmp_path)).code == 0
+    listed = await podium("keys", "list", cwd=tmp_path)
+    assert (listed.code, listed.err) == (0, "")
+    assert f" {name} " in listed.out
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -162,6 +162,22 @@ async def test_what_a_terminal_would_obey_is_made_visible(tmp_path: Path) -> Non
     assert "[red]" in finished.out
 
 
+async def test_brackets_and_colons_of_judges_and_models_are_shown_as_they_are(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedJudge(always=GOOD).serving() as judge:
+        odd = llm(judge.url, model="m[/a]:fire:", passes=1)
+        config = judges_file(tmp_path / "judges.yaml", **{"j[/b]:-1:": odd})
+        file = written(tmp_path / "group.json", answers("5", "6"))
+        ranked = await podium("rank", file, "--config", config.name, cwd=tmp_path)
+        listed = await podium("judges", "--config", config.name, cwd=tmp_path)
+    assert (ranked.code, ranked.err) == (0, "")
+    assert "j[/b]:-1: (m[/a]:fire:)" in ranked.out
+    assert (listed.code, listed.err) == (0, "")
+    assert "j[/b]:-1: (default)" in listed.out
+    assert "m[/a]:fire:" in listed.out
+
+
 @pytest.mark.parametrize("key", [None, "podium-secret"])
 async def test_a_service_ranks_as_the_command_alone_does(key: str | None, tmp_path: Path) -> None:
     environment = {"PODIUM_API_KEY": key} if key else {}
@@ -252,6 +268,10 @@ async def test_a_known_error_is_one_line_and_exit_status_1(
 
 def stores(folder: Path) -> list[Path]:
     return list(folder.glob("*.db*"))
+
+
+async def test_an_error_is_shown_as_it_is(tmp_path: Path) -> None:
+    assert_one_line(await podium("serve", "--port", "-1", cwd=tmp_path), "127.0.0.1:-1: ")
 
 
 async def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
