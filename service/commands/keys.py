@@ -1,7 +1,6 @@
 """`podium keys`: make, list and revoke API keys, in the store that the services share."""
 
 import asyncio
-from math import inf
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +16,8 @@ from service.errors import ConfigError
 from service.keyring import add_key, revoke_key, shown_keys
 from service.store import open_store
 
+MAX_PER_MINUTE = 1_000_000
+MIN_USD, MAX_USD = 1e-6, 1e9  # the store counts in whole micro-dollars
 _WHOLE = ("id", "created", "revoked")  # however narrow the terminal is
 _NO_KEYS = (
     "no keys: whoever reaches the service on loopback may ask; "
@@ -37,7 +38,7 @@ def create_command(
         ),
     ] = None,
     requests_per_minute: Annotated[
-        int | None, typer.Option(min=1, help="Groups it may send; no limit by default.")
+        int | None, typer.Option(help="Groups it may send; no limit by default.")
     ] = None,
     spend_usd: Annotated[
         float | None, typer.Option(help="What its rankings may cost; no limit by default.")
@@ -48,9 +49,9 @@ def create_command(
 ) -> None:
     """Make a key and print it, once: the store keeps its hash. Then services are guarded."""
     logs.configure("error")
-    key, text = mint(
-        name, scope or ("rank", "read"), requests_per_minute, _spend_limit(spend_usd, per)
-    )
+    _require_rate(requests_per_minute)
+    limit = _spend_limit(spend_usd, per)
+    key, text = mint(name, scope or ("rank", "read"), requests_per_minute, limit)
     asyncio.run(_add(store, key))
     if as_json:
         print_json({**key_shown(key), "key": text})
@@ -86,12 +87,21 @@ def revoke_command(
     typer.echo(f"key {key.id} ({key.name}) is revoked", err=True)
 
 
+def _require_rate(number: int | None) -> None:
+    if number is not None and not 1 <= number <= MAX_PER_MINUTE:
+        raise ConfigError(
+            f"--requests-per-minute {number}: must be 1 to {MAX_PER_MINUTE}; leave it out for no "
+            "limit"
+        )
+
+
 def _spend_limit(usd: float | None, per: Period | None) -> SpendLimit | None:
     if (usd is None) != (per is None):
         raise ConfigError("--spend-usd and --per go together, as in --spend-usd 20 --per day")
-    if usd is not None and not 0 < usd < inf:
+    if usd is not None and not MIN_USD <= usd <= MAX_USD:
         raise ConfigError(
-            f"--spend-usd {usd:g}: must be over 0 US dollars; leave it out for no limit"
+            f"--spend-usd {usd:g}: must be {MIN_USD:f} to {MAX_USD:.0f} US dollars; leave it out "
+            "for no limit"
         )
     return SpendLimit(usd=usd, per=per) if usd is not None and per is not None else None
 
