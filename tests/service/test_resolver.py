@@ -21,7 +21,9 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize(
     "host",
     ["169.254.169.254", "2852039166", "0xA9FEA9FE", "0251.0376.0251.0376", "169.254.43518",
-     "[fe80::1]", "[febf::1]", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]",
+     "[fe80::1]", "[febf::1]", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "[::a9fe:a9fe]",
+     "[::ffff:0:a9fe:a9fe]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b::169.254.169.254]",
+     "[2002:a9fe:a9fe::]", "[2002:a9fe:a9fe::1]", "[2001:0:102:304::5601:5601]",
      "\uff11\uff16\uff19.254.169.254"],
 )  # fmt: skip
 def test_a_judge_at_a_link_local_address_is_refused(host: str) -> None:
@@ -29,7 +31,11 @@ def test_a_judge_at_a_link_local_address_is_refused(host: str) -> None:
         LLMJudge.model_validate({"model": "m", "base_urls": [f"http://{host}/v1"]})
 
 
-@pytest.mark.parametrize("host", ["10.0.0.1", "127.0.0.1", "[fd00::1]", "[::1]", "judge.example"])
+@pytest.mark.parametrize(
+    "host",
+    ["10.0.0.1", "127.0.0.1", "[fd00::1]", "[::1]", "[64:ff9b::a00:1]", "[2002:a00:1::1]",
+     "[2001:db8::a9fe:a9fe]", "judge.example"],
+)  # fmt: skip
 def test_other_addresses_are_taken(host: str) -> None:
     LLMJudge.model_validate({"model": "m", "base_urls": [f"http://{host}/v1"]})
 
@@ -53,7 +59,10 @@ class Hosts(AbstractResolver):
         pass
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1%eth0"])
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "fe80::1%eth0"],
+)
 async def test_a_name_that_leads_to_a_link_local_address_is_not_connected_to(address: str) -> None:
     connector = TCPConnector(resolver=NoLinkLocal(Hosts(address)))
     async with ClientSession(connector=connector) as http:
