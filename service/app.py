@@ -146,8 +146,9 @@ def _rankings(service: Service) -> APIRouter:
     async def rank_batch(request: Request) -> StreamingResponse:
         """Rank many groups: one line each, as it finishes. A bad group fails its own line only."""
         batch = validated(BatchRequest, await read_json(request, MAX_BATCH_BODY_BYTES))
+        state, ledger = request.state, service.store.ledger
         lines = rank_all(
-            service.ranker, batch, request.state.request_id, request.state.key, service.store.ledger
+            service.ranker, batch, state.request_id, state.key, ledger, service.metrics
         )
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
@@ -211,16 +212,12 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         del task  # its error would hold this frame, and the frame the task
 
 
-def _request_id(request: Request) -> str | None:
-    return getattr(request.state, "request_id", None)
-
-
 async def _answer_podium_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PodiumError)
     # A judge's failure quotes the judge, who may quote a trajectory: the store has it, logs do not.
     detail = None if isinstance(error, JudgeError | ContextExceeded) else error.detail
     log.info("problem", code=error.code, detail=detail)
-    return problem_response(error, _request_id(request))
+    return problem_response(error, request.scope)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
@@ -230,7 +227,7 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
         answer: PodiumError = MethodNotAllowed(f"{method} {path}: see /openapi.json")
     else:
         answer = NotFound(f"{method} {path}: see /openapi.json")
-    response = problem_response(answer, _request_id(request))
+    response = problem_response(answer, request.scope)
     response.headers.update(error.headers or {})
     return response
 

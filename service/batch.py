@@ -11,12 +11,18 @@ from service.caller import Caller
 from service.deadline import Deadline
 from service.errors import PodiumError
 from service.ledger import Ledger
+from service.metrics import Metrics
 from service.ranking import Ranker
 from service.schemas import MAX_ID_CHARS, BatchLine, BatchRequest, Problem, RankRequest
 
 
 async def rank_all(
-    ranker: Ranker, batch: BatchRequest, request_id: str, key: APIKey, ledger: Ledger
+    ranker: Ranker,
+    batch: BatchRequest,
+    request_id: str,
+    key: APIKey,
+    ledger: Ledger,
+    metrics: Metrics,
 ) -> AsyncIterator[bytes]:
     """NDJSON lines, in the order of finishing; what is left is cancelled with the caller."""
     arrived = asyncio.get_running_loop().time()
@@ -39,7 +45,10 @@ async def rank_all(
     tasks = [asyncio.create_task(line(*each)) for each in enumerate(batch.groups)]
     try:
         for finished in asyncio.as_completed(tasks):
-            yield (await finished).to_json().encode() + b"\n"
+            answer = await finished
+            if answer.problem:
+                metrics.problem(answer.problem.code)
+            yield answer.to_json().encode() + b"\n"
     finally:
         for task in tasks:
             task.cancel()

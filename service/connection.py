@@ -51,6 +51,7 @@ class GuardedProtocol(HttpToolsProtocol):
         linger_s: float = LINGER_S,
         last_chance_s: float = LAST_CHANCE_S,
         stopping: Callable[[], bool] = lambda: False,
+        count_problem: Callable[[str], object] = lambda code: None,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._max_connections = max_connections
@@ -58,6 +59,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._linger_s = linger_s
         self._last_chance_s = last_chance_s
         self._stopping = stopping
+        self._count_problem = count_problem
         self._is_last = False  # whatever comes next is the last request
         self._at = _At.HEAD
         self._due = 0  # requests that wait for their answers
@@ -223,6 +225,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _refuse(self, error: PodiumError) -> None:
         """Answer in the application's place, after earlier requests, and end the connection."""
         log.info("refused", code=error.code)
+        self._count_problem(error.code)
         self._refused = True
         if self._at is not _At.BODY:
             self._last_words = raw_problem(error)

@@ -54,6 +54,8 @@ class Metrics:
 
         self._requests = counter("podium_requests", "HTTP requests", "route", "status")
         self._request_s = histogram("podium_request_seconds", "Time to answer", "route")
+        about = "Problems answered to requests, connections and lines of batches, by code"
+        self._problems = counter("podium_problems", about, "code")
         about = "Groups by outcome: ranked, cached, or an error's code"
         self._rankings = counter("podium_rankings", about, "judge", "outcome")
         about, tenths = "Share of score variance that is signal", [i / 10 for i in range(11)]
@@ -99,6 +101,9 @@ class Metrics:
     def request(self, route: str, status: int, seconds: float) -> None:
         self._requests[route, str(status)].inc()
         self._request_s[route].observe(seconds)
+
+    def problem(self, code: str) -> None:
+        self._problems[code].inc()
 
     def ranked(self, ranking: Ranking) -> None:
         judge = ranking.judge

@@ -26,15 +26,17 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 log = structlog.get_logger(__name__)
 
 
-def problem_response(error: PodiumError, request_id: str | None) -> Response:
-    """An error as application/problem+json."""
+def problem_response(error: PodiumError, scope: Scope) -> Response:
+    """An error as application/problem+json, and noted in the request's state, to be counted."""
+    state = scope["state"]
+    state["problem"] = error.code
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     return Response(
-        orjson.dumps(error.problem(request_id)),
+        orjson.dumps(error.problem(state["request_id"])),
         status_code=error.status,
         headers=headers,
         media_type="application/problem+json",
@@ -103,11 +105,11 @@ class RequestContext:
                 if status:
                     raise
                 error = Draining("the server stops before an answer came: ask another one")
-                await problem_response(error, request_id)(scope, receive, send_with_id)
+                await problem_response(error, scope)(scope, receive, send_with_id)
             except Exception as error:  # noqa: BLE001 - the one place where a bug becomes an answer
-                answer = problem_response(bug(error), request_id)
+                found = bug(error)
                 if not status:
-                    await answer(scope, receive, send_with_id)
+                    await problem_response(found, scope)(scope, receive, send_with_id)
             finally:
                 span.answered(status or 499)
                 place.leave()
@@ -117,6 +119,8 @@ class RequestContext:
         """499 stands for a caller who left before an answer; who was not let in was not routed."""
         route = getattr(scope.get("route"), "path", None) or route_of(scope["path"])
         self._metrics.request(route, status, seconds)
+        if code := scope["state"].get("problem"):
+            self._metrics.problem(code)
         if route not in OPEN_PATHS:
             log.info(
                 "request", method=scope["method"], route=route, status=status, s=round(seconds, 4)
@@ -135,8 +139,7 @@ class RequireKey:
             try:
                 await self._admit(scope)
             except PodiumError as error:
-                answer = problem_response(error, scope["state"]["request_id"])
-                await answer(scope, receive, send)
+                await problem_response(error, scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -163,6 +163,7 @@ class DrainingServer(uvicorn.Server):
             self.lifespan.state,
             self._max_connections,
             stopping=lambda: self.should_exit,
+            count_problem=self._service.metrics.problem,
         )
 
 

@@ -10,6 +10,7 @@ from service.access import ANYONE
 from service.batch import rank_all
 from service.errors import JudgeUnavailable
 from service.ledger import Ledger
+from service.metrics import Metrics
 from service.ranking import Ranker
 from service.schemas import BatchRequest
 from tests.fakes import Answer, Asked, ScriptedJudge, by_length, scores, until
@@ -42,10 +43,10 @@ async def test_others_have_a_turn_between_two_groups_of_a_batch_and_all_are_soon
 ):
     holding = Holding()
     batch = BatchRequest(groups=[group("5", str(index)) for index in range(300)])
-    ranker, no_ledger = cast(Ranker, holding), cast(Ledger, None)
+    whose = cast(Ranker, holding), batch, "r", ANYONE, cast(Ledger, None), Metrics()
 
     async def lines() -> int:
-        return len([line async for line in rank_all(ranker, batch, "r", ANYONE, no_ledger)])
+        return len([line async for line in rank_all(*whose)])
 
     bystander = asyncio.create_task(holding.stand_by())
     ranking = asyncio.create_task(lines())

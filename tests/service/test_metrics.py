@@ -12,6 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
+from service.access import mint
+from service.keyring import add_key
 from service.metrics import Metrics
 from service.outbound.breaker import FAILURES
 from service.schemas import AssumedNoise, JurorResult, Ranking, Usage
@@ -20,6 +22,7 @@ from service.statistics.least_squares import KNOTS
 from service.statistics.noise import NOTHING, PastGroup
 from tests.fakes import Answer, Asked, ScriptedJudge, by_length, fails, later, says, scores, until
 from tests.service.helpers import client, group, judges_file, llm, request, service
+from tests.service.process import running
 
 pytestmark = pytest.mark.anyio
 
@@ -93,6 +96,58 @@ async def test_the_series_add_up_to_what_the_script_did(tmp_path: Path) -> None:
         f'podium_endpoint_breaker_open{{base_url="{late.url}",judge="late"}}': 0,
     }
     assert {name: found.get(name) for name in expected} == expected
+
+
+async def test_every_problem_is_counted_once_by_its_code_whichever_door_answers_it(
+    tmp_path: Path,
+) -> None:
+    key, text = mint("trainer", ["rank"], requests_per_minute=5)
+    groups = [group("a"), *(group("x", "y", judge="none") for _ in range(5))]
+    async with (
+        ScriptedJudge([GOOD, fails(401)]).serving() as judge,
+        service(tmp_path, main=llm(judge.url, passes=1)) as opened,
+        client(opened, api_keys=["environment"]) as http,
+    ):
+        await add_key(opened.store, key)
+        await http.post("/rank", json=group("a", "b"))
+        http.headers["Authorization"] = f"Bearer {text}"
+        await http.get("/judges")
+        await http.post("/rank", content="{")  # without a content-type
+        await http.post("/rank", json=group("a"))
+        for answer in ("a", "c"):  # ranked, refused
+            await http.post("/rank", json=group(answer, f"{answer} and longer"))
+        await http.post("/rank/batch", json={"groups": groups})
+        await http.post("/rank", json=group("a", "b"))
+        http.headers["Authorization"] = "Bearer environment"
+        await http.get("/nowhere")
+        await http.get("/rank")
+        found = await series(http)
+    name = "podium_problems_total"
+    assert {each: value for each, value in found.items() if each.startswith(name)} == {
+        f'{name}{{code="{code}"}}': number
+        for code, number in {
+            "unauthorized": 1, "forbidden": 1, "unsupported_media_type": 1, "invalid_request": 2,
+            "judge_rejected": 1, "unknown_judge": 3, "key_rate_limited": 3, "not_found": 1,
+            "method_not_allowed": 1,
+        }.items()
+    }  # fmt: skip
+
+
+async def test_what_a_connection_is_refused_is_counted(tmp_path: Path) -> None:
+    with running("--max-connections", "2", cwd=tmp_path) as process:
+        async with process.client() as http:
+            assert (await http.get("/livez")).is_success
+            address = http.base_url.host, http.base_url.port
+            reader, writer = await asyncio.open_connection(*address)
+            full, one_too_many = await asyncio.open_connection(*address)
+            assert (await full.read()).startswith(b"HTTP/1.1 429 ")
+            writer.write(b"no HTTP\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+            for each in (writer, one_too_many):
+                each.close()
+            found = await series(http)
+    for code in ("overloaded", "malformed_request"):
+        assert found[f'podium_problems_total{{code="{code}"}}'] == 1
 
 
 def labelled(found: dict[str, float], metric: str, label: str) -> dict[tuple[str, str], float]:
