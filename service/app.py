@@ -17,10 +17,8 @@ from service.batch import rank_all
 from service.body import read_json, validated
 from service.deadline import Deadline
 from service.errors import (
-    ContextExceeded,
     Draining,
     InvalidRequest,
-    JudgeError,
     MethodNotAllowed,
     NotFound,
     PodiumError,
@@ -214,8 +212,8 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 async def _answer_podium_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PodiumError)
-    # A judge's failure quotes the judge, who may quote a trajectory: the store has it, logs do not.
-    detail = None if isinstance(error, JudgeError | ContextExceeded) else error.detail
+    # Others may quote the caller, or a judge who quotes a trajectory: the answer says that, no log.
+    detail = error.detail if isinstance(error, StoreUnavailable) else None
     log.info("problem", code=error.code, detail=detail)
     return problem_response(error, request.scope)
 
