@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from tests.fakes import until
 
@@ -109,7 +110,7 @@ def running(*arguments: str, cwd: Path, **environment: str) -> Iterator[Podium]:
     """`podium serve --port 0 ARGUMENTS`, ready; killed at the exit if it is still there."""
     process = Podium(("serve", "--port", "0", *arguments), cwd, environment)
     try:
-        _wait(lambda: process.url is not None or process.exit_code is not None)
+        wait(lambda: process.url is not None or process.exit_code is not None)
         assert process.url, f"podium serve did not start: {process.err}"
         yield process
     finally:
@@ -125,6 +126,14 @@ async def podium(*arguments: str, cwd: Path, stdin: str = "", **environment: str
         return Finished(code, process.out, process.err)
     finally:
         process.kill()
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it is gone, or would be if its parent took note: in a container maybe none does."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _be_podium(
@@ -155,7 +164,7 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def _wait(condition: Callable[[], bool]) -> None:
+def wait(condition: Callable[[], bool]) -> None:
     """As `until`, for code without an event loop."""
     ends_at = time.monotonic() + START_S
     while not condition():

@@ -14,7 +14,7 @@ import pytest
 from service.workers import MAX_FAILED_STARTS
 from tests.fakes import ScriptedJudge, by_length, scores, until
 from tests.service.helpers import group, judges_file, llm
-from tests.service.process import Podium, podium, running
+from tests.service.process import Podium, has_ended, podium, running
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +71,7 @@ async def test_workers_share_a_port_and_counts_and_one_that_dies_is_replaced(
         await until(lambda: len(workers(process)) == 2)
         process.send(signal.SIGTERM)
         assert await process.ended() == 0
-        assert not any(worker.is_running() for worker in first)
+        assert all(map(has_ended, first))
 
 
 async def test_workers_that_cannot_start_end_the_service_with_one_line(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ async def test_a_parent_that_is_killed_leaves_no_worker(tmp_path: Path) -> None:
                 process.kill()
                 judge.hold = 0
                 assert (await asking).status_code == 200  # what is in flight is finished
-            await until(lambda: not any(worker.is_running() for worker in left))
+            await until(lambda: all(map(has_ended, left)))
 
 
 @pytest.mark.restart
