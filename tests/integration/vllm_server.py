@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-STARTUP_LIMIT_S = 240.0
+STARTUP_LIMIT_S = 600.0
 SHUTDOWN_LIMIT_S = 15.0
 POLL_S = 0.25
 LOG_TAIL_LINES = 40
