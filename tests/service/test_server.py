@@ -31,7 +31,7 @@ from tests.fakes import (
     until,
 )
 from tests.service.helpers import group, judges_file, llm, request, service
-from tests.service.process import podium, running
+from tests.service.process import Podium, podium, running
 
 pytestmark = pytest.mark.anyio
 
@@ -130,22 +130,28 @@ async def test_whenever_it_is_killed_nothing_that_was_kept_is_paid_again(tmp_pat
 # SIGTERM
 
 
+async def drain(process: Podium, http: httpx.AsyncClient) -> None:
+    """Send the signal, and wait until it is not ready; only the next one ends a long drain."""
+    process.send(signal.SIGTERM)
+
+    async def draining() -> bool:
+        return (await http.get("/readyz")).status_code == 503
+
+    await until(draining)
+
+
 async def test_sigterm_turns_readiness_off_then_finishes_what_is_in_flight(
     tmp_path: Path,
 ) -> None:
     async with ScriptedJudge(always=GOOD, hold=1000).serving() as judge:
         config = judges_file(tmp_path / "judges.yaml", main=llm(judge.url))
-        with running("--config", str(config), "--drain-s", "2", cwd=tmp_path) as process:
+        with running("--config", str(config), "--drain-s", "600", cwd=tmp_path) as process:
             async with process.client() as http:
                 asking = asyncio.create_task(http.post("/rank", json=group("5", "five")))
                 await until(lambda: judge.in_flight == 4)
                 assert (await http.get("/readyz")).status_code == 200
-                process.send(signal.SIGTERM)
-
-                async def draining() -> bool:
-                    return (await http.get("/readyz")).status_code == 503
-
-                await until(draining)
+                await drain(process, http)
+                process.send(signal.SIGTERM)  # listen no more
                 assert not asking.done()
                 judge.hold = 0
                 answer = await asking
@@ -177,23 +183,19 @@ async def test_what_has_no_answer_when_the_grace_ends_is_told_to_ask_another_ser
 
 
 async def test_requests_that_come_while_it_drains_are_answered(tmp_path: Path) -> None:
-    with running("--drain-s", "3", cwd=tmp_path) as process:
+    with running("--drain-s", "600", cwd=tmp_path) as process:
         async with process.client() as http:
-            process.send(signal.SIGTERM)
+            await drain(process, http)
             answer = await http.post("/rank", json=group("5", "6", **REFERENCE))
             assert answer.status_code == 200
+        process.send(signal.SIGTERM)
         assert await process.ended() == 0
 
 
 async def test_a_second_signal_stops_it_without_waiting(tmp_path: Path) -> None:
     with running("--drain-s", "600", cwd=tmp_path) as process:
         async with process.client() as http:
-            process.send(signal.SIGTERM)
-
-            async def draining() -> bool:
-                return (await http.get("/readyz")).status_code == 503
-
-            await until(draining)
+            await drain(process, http)
         process.send(signal.SIGTERM)
         assert await process.ended() == 0
 

@@ -186,7 +186,7 @@ async def test_a_rolling_restart_under_load_loses_no_request(tmp_path: Path) -> 
     """Clients ask the service that is ready; each is told to stop in its turn, and starts again."""
     async with ScriptedJudge(always=scores(by_length, delay_s=0.05)).serving() as judge:
         config = str(judges_file(tmp_path / "judges.yaml", main=llm(judge.url)))
-        options = ("--config", config, "--drain-s", "3")
+        options = ("--config", config, "--drain-s", "10")
         urls: dict[str, str] = {}
         statuses: Counter[int] = Counter()
         stopping = asyncio.Event()
