@@ -17,6 +17,8 @@ from structlog.testing import capture_logs
 from service.errors import ConfigError
 from service.judges import Judges
 from service.metrics import Metrics
+from service.outbound import chat_client
+from service.outbound.resolver import guarded_transport
 from service.server import require_key_beyond_loopback
 from tests.fakes import (
     Answer,
@@ -255,8 +257,12 @@ async def test_sighup_reads_the_judges_file_without_dropping_a_request(tmp_path:
 
 
 async def test_a_judge_that_a_reload_replaced_answers_who_waits_for_it_and_is_then_closed(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def for_long(max_connections: int, keepalive_s: float) -> Any:
+        return guarded_transport(max_connections, keepalive_s=600)
+
+    monkeypatch.setattr(chat_client, "guarded_transport", for_long)  # else they go after 4 s
     async with (
         ScriptedJudge(always=GOOD, hold=1000).serving() as old,
         ScriptedJudge().serving() as new,
@@ -276,8 +282,7 @@ async def test_a_judge_that_a_reload_replaced_answers_who_waits_for_it_and_is_th
         assert old.connected == 4
         old.hold = 0
         assert (await stayer).results[1].reward == 1
-        async with asyncio.timeout(3.5):  # of themselves, unused connections go after 4 s
-            await until(lambda: old.connected == 0)
+        await until(lambda: old.connected == 0)
     assert (old.calls, new.calls) == (4, 0)
 
 
