@@ -478,7 +478,7 @@ async def test_a_second_call_avoids_where_the_first_hangs_though_that_one_was_el
 
 async def test_a_hedged_call_that_fails_waits_for_the_other() -> None:
     answers = [scores(by_length, delay_s=2.0), fails(500)]
-    async with judging(*answers, hedge_after_s=0.05, attempts=1) as (judge, scripted):
+    async with judging(*answers, hold=2, hedge_after_s=0.05, attempts=1) as (judge, scripted):
         await ask(judge)
     assert scripted.calls == 2
 
@@ -724,9 +724,13 @@ async def test_a_ticket_that_waited_long_for_its_place_is_void_and_stays_taken()
 
 @asynccontextmanager
 async def judging(
-    *script: Step, always: Step | None = None, quotas: Purse | None = None, **settings: Any
+    *script: Step,
+    always: Step | None = None,
+    hold: int = 0,
+    quotas: Purse | None = None,
+    **settings: Any,
 ) -> AsyncIterator[tuple[EndpointJudge, ScriptedJudge]]:
-    async with ScriptedJudge(script, always=always).serving() as scripted:
+    async with ScriptedJudge(script, always=always, hold=hold).serving() as scripted:
         config = LLMJudge.model_validate(llm(scripted.url, **settings))
         judge = EndpointJudge("main", config, Metrics(), quotas)
         try:
