@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,22 @@ def frozen(server: Any) -> Iterator[None]:
     """The processes of a PostgreSQL, stopped: connections stay open, and no answer comes."""
     number = int((Path(server.pgdata) / "postmaster.pid").read_text().split()[0])
     postmaster = psutil.Process(number)
-    processes = [postmaster, *postmaster.children()]
-    for process in processes:
-        process.send_signal(signal.SIGSTOP)
+    processes = [postmaster]
     try:
+        postmaster.send_signal(signal.SIGSTOP)  # first: it makes no more of them
+        processes += postmaster.children()
+        for process in processes[1:]:
+            send(process, signal.SIGSTOP)
         yield
     finally:
         for process in processes:
-            process.send_signal(signal.SIGCONT)
+            send(process, signal.SIGCONT)
+
+
+def send(process: psutil.Process, number: signal.Signals) -> None:
+    """A signal, unless it has ended meanwhile, as workers of a PostgreSQL do."""
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
 
 
 @pytest.mark.restart
