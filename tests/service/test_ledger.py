@@ -82,7 +82,7 @@ def test_a_period_ends_when_the_next_one_begins() -> None:
 
 
 async def test_prune_deletes_quotas_that_are_over_and_none_that_may_still_count(url: str) -> None:
-    now, day_s = time.time(), 86_400.0
+    now, day_s = time.time() + 60, 86_400.0  # a midnight that comes meanwhile has come
     aged = {f"{days}d": now - days * day_s for days in (0, 0.9, 2, 9)}
     opened = [asdict(Window(name, at, 1)) for name, at in aged.items()]
     filled = [asdict(Bucket(name, -5.0, at)) for name, at in aged.items()]
