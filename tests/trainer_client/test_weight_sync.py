@@ -120,7 +120,8 @@ def test_an_adapter_stays_while_a_request_that_asked_for_it_is_open(
     fake: FakeVllm, sampler: VllmSampler, swap: LoraSwap, tmp_path: Path
 ) -> None:
     swap.push(0)
-    fake.faults[GENERATE].append(3.0)
+    sampler.timeout_s = 60.0
+    fake.faults[GENERATE].append(60.0)
     done: list[list[Completion]] = []
     thread = threading.Thread(target=lambda: done.extend(sampler.sample([ASK], seed=0)))
     thread.start()
@@ -129,6 +130,7 @@ def test_an_adapter_stays_while_a_request_that_asked_for_it_is_open(
     swap.push(1)
     assert len(fake.adapters) == 2
     assert folders(tmp_path) == ["version-000000", "version-000001"]
+    fake.goes_on.set()
     thread.join()
     assert done[0][0].policy_versions == [0, 0, 0]
     swap.push(2)
