@@ -104,8 +104,8 @@ async def test_a_juror_that_hangs_drops_out_within_the_deadline(
     async with jury(tmp_path, honest(1), honest(2), hangs) as (ranker, _):
         clock = asyncio.get_running_loop().time
         started = clock()
-        ranking = await ranker.rank(request(*WORDS, deadline_s=10))
-        assert clock() - started < 10
+        ranking = await ranker.rank(request(*WORDS, deadline_s=30))
+        assert clock() - started < 30
     assert statuses(ranking)["c"] == "failed"
     assert ranking.jurors[-1].code == "deadline_exceeded"
 
@@ -135,7 +135,7 @@ async def test_a_missed_quorum_is_worth_a_retry_if_one_failure_is(
     monkeypatch.setattr(panel, "_JURORS_SHARE", 0.2)
     async with jury(tmp_path, honest(1), fails(401), failure) as (ranker, _):
         with pytest.raises(kind, match="1 of 3 jurors ranked the group") as caught:
-            await ranker.rank(request(*WORDS, deadline_s=10.0))
+            await ranker.rank(request(*WORDS, deadline_s=30.0))
     assert caught.value.retryable
 
 
