@@ -23,6 +23,9 @@ import psutil
 from tests.fakes import until
 
 START_S = 60.0
+# Read when the process starts that they are forked from: the memory that glibc keeps for threads
+# would grow with the number of cores.
+os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["service.cli"])
 _NAMES = count()
