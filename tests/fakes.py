@@ -34,12 +34,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer; `body=None` drops the connection, `delay_s` waits first."""
+    """One HTTP answer; `body=None` drops the connection, `delay_s` waits first, `sent` is called as
+    it goes out."""
 
     body: dict[str, Any] | str | bytes | None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
+    sent: Callable[[], None] = lambda: None
 
 
 Step = Callable[[Asked], Answer]
@@ -248,6 +250,7 @@ class ScriptedJudge:
                 if answer.body is None:
                     break
                 writer.write(_http(answer))
+                answer.sent()
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

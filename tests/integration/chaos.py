@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from random import Random
@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from tests.fakes import Answer, Asked, later, until
+from tests.fakes import Answer, Asked, until
 from tests.service.faults import GOOD, answers
 from tests.service.helpers import group
 from tests.service.process import Podium
@@ -39,12 +39,15 @@ def rewards(number: int) -> list[float]:
     return [sum(other < each for other in values) / (len(values) - 1) for each in values]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Paid:
     """One judge call: of a group, in an order; answered, unless its caller was gone by then."""
 
     asked_at: float
-    answered_at: float
+    answered_at: float  # when it shall be, and then when it was
+
+    def answered(self) -> None:
+        self.answered_at = time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,9 @@ class Bill:
         assert number
         delay_s = self._random.uniform(0.4, 1.0) * self._slowest_s
         now = time.monotonic()
-        self.paid[int(number[1]), tuple(asked.shown.values())].append(Paid(now, now + delay_s))
-        return later(GOOD, delay_s)(asked)
+        paid = Paid(now, now + delay_s)
+        self.paid[int(number[1]), tuple(asked.shown.values())].append(paid)
+        return replace(GOOD(asked), delay_s=delay_s, sent=paid.answered)
 
     @property
     def num_calls(self) -> int:
