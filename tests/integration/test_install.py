@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet"]
     constraints = str(ROOT / "constraints.txt")
-    subprocess.run([*pip, "--constraint", constraints, str(ROOT)], check=True)
+    install = [*pip, "--constraint", constraints, str(ROOT)]
+    if subprocess.run(install, check=False).returncode:  # the index may be away for a moment
+        time.sleep(10)
+        subprocess.run(install, check=True)
     return folder / "bin"
 
 
