@@ -81,12 +81,11 @@ class Database:
             if self.is_postgres
             else "((julianday('now') - 2440587.5) * 86400.0)"
         )
-        self._calls = self.sql(
-            "SELECT key, pass_index, verdict, usage FROM calls "
-            "WHERE key IN (SELECT value FROM {values}) ORDER BY created_at DESC, id"
-        )
-        self._judged = self.sql(
-            "SELECT key, noise FROM judged WHERE key IN (SELECT value FROM {values})"
+        # One statement, hence one moment: a prune may delete both meanwhile.
+        self._recall = self.sql(
+            "SELECT calls.key, pass_index, verdict, usage, judged.key IS NOT NULL, noise "
+            "FROM calls LEFT JOIN judged ON judged.key = calls.key "
+            "WHERE calls.key IN (SELECT value FROM {values}) ORDER BY calls.created_at DESC, id"
         )
 
     @contextmanager
@@ -144,13 +143,11 @@ class Database:
     def recall(self, cursor: Any, keys: Iterable[str]) -> dict[str, Found]:
         """What is there of each content key."""
         found = {key: Found() for key in keys}
-        values = (self.values(found),)
-        # In this order: who was judged to the end, had all its calls written before.
-        judged = cursor.execute(self._judged, values).fetchall()
-        for key, *call in cursor.execute(self._calls, values).fetchall():
-            found[key].calls.append((call[0], call[1], call[2]))
-        for key, noise in judged:
-            found[key].complete, found[key].noise = bool(found[key].calls), noise
+        rows = cursor.execute(self._recall, (self.values(found),)).fetchall()
+        for key, pass_index, verdict, usage, complete, noise in rows:
+            each = found[key]
+            each.calls.append((pass_index, verdict, usage))
+            each.complete, each.noise = bool(complete), noise
         return found
 
     def past_groups(self, judge_key: str, limit: int, *, tells_noise: bool) -> list[bytes]:

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import sqlalchemy as sa
 
 from service.database import open_engine
 from service.errors import ConfigError, StoreUnavailable
+from service.pruning import prune_some
 from service.records import call_rows, packed_rows
 from service.schemas import Ranking, Usage
+from service.statistics.noise import NOTHING
 from service.store import SQLStore, open_store
 from service.tables import CALLS, TEXTS
 from tests.fakes import until
@@ -193,6 +196,44 @@ async def test_a_replay_sees_one_moment_of_the_store(url: str) -> None:
             assert (await store.prune(-1.0))["calls"] == 1
             assert connection.execute(sa.select(TEXTS.c.hash)).all()
         assert not await store.calls(KEY)
+
+
+class Interrupted:
+    """A cursor before whose every further statement something happens."""
+
+    def __init__(self, cursor: Any, meanwhile: Callable[[], object]) -> None:
+        self._cursor = cursor
+        self._meanwhile = meanwhile
+        self._executed = 0
+
+    def execute(self, *statement: Any) -> Any:
+        if self._executed:
+            self._meanwhile()
+        self._executed += 1
+        return self._cursor.execute(*statement)
+
+
+async def test_what_is_recalled_of_a_group_while_it_is_pruned_is_of_one_moment(url: str) -> None:
+    async with open_store(url) as store:
+        store.add_call(KEY, 0, "main", call(), Usage(calls=1))
+        store.add_judged(KEY, "j", NOTHING, None)
+        await store.flush()
+        await store.transaction(lambda database: set_age(database, KEY, 100.0))
+        store.add_call(KEY, 1, "main", call(), Usage(calls=1))
+        await store.flush()
+        database = store._database
+
+        def prune() -> None:
+            database.transaction(lambda connection: prune_some(connection, time.time() - 50.0, 9))
+
+        with database.cursor() as cursor:
+            found = database.recall(Interrupted(cursor, prune), [KEY])[KEY]
+        assert found.complete
+        assert len(found.calls) == 2
+        prune()
+        recalled = await store.verdicts(KEY)
+        assert not recalled.complete
+        assert recalled.verdicts == {1: VERDICT}
 
 
 async def test_two_services_share_one_database(url: str) -> None:
