@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from service.judge import Call
 from service.schemas import Usage
 from service.tables import CALLS, TEXTS
-from service.texts import packed, unpacked
+from service.texts import is_packed, packed, unpacked
 from service.writer import Rows
 
 _LONG_CHARS = 200
@@ -45,13 +45,11 @@ def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -
     return {TEXTS: shown, CALLS: [row]}
 
 
-def packed_rows(rows: Rows) -> Rows:
-    """The same, their texts packed."""
-    shown = rows.get(TEXTS, [])
-    contents = packed([row["content"] for row in shown])
-    return rows | {
-        TEXTS: [row | {"content": each} for row, each in zip(shown, contents, strict=True)]
-    }
+def pack(rows: Rows) -> None:
+    """Pack their texts, in place: what is tried again has been packed before."""
+    shown = [row for row in rows.get(TEXTS, []) if not is_packed(row["content"])]
+    for row, content in zip(shown, packed([row["content"] for row in shown]), strict=True):
+        row["content"] = content
 
 
 def _stored_part(part: str, texts: dict[bytes, bytes]) -> str | dict[str, str]:

@@ -26,7 +26,7 @@ from service.in_thread import InThread
 from service.judge import Call
 from service.ledger import Ledger
 from service.pruning import prune_some
-from service.records import call_record, call_rows, packed_rows
+from service.records import call_record, call_rows, pack
 from service.schemas import Ranking, Usage
 from service.statistics.noise import JudgeNoise, PastGroup
 from service.tables import JUDGED, RANKINGS
@@ -89,9 +89,9 @@ class SQLStore:
         claim_rows = ClaimRows(database)
 
         def commit(rows: Rows, released: list[str]) -> None:
-            packed = packed_rows(rows)  # before others wait for us
+            pack(rows)  # before others wait for us
             with database.writing_cursor() as cursor:
-                database.insert(cursor, packed)
+                database.insert(cursor, rows)
                 claim_rows.release(cursor, released)
 
         self.writer = Writer(lambda *write: self._in_thread(lambda: commit(*write)))

@@ -8,6 +8,10 @@ _LEVEL = 1
 _MAGIC = b"\x28\xb5\x2f\xfd"  # with which no UTF-8 text begins
 
 
+def is_packed(content: bytes) -> bool:
+    return content.startswith(_MAGIC)
+
+
 def packed(texts: Sequence[bytes]) -> list[bytes]:
     """All in one call: for each call of its own a thread would give up the interpreter, and wait
     for it again."""
@@ -19,7 +23,7 @@ def packed(texts: Sequence[bytes]) -> list[bytes]:
 
 def unpacked(content: bytes) -> bytes:
     """The text; one that an earlier version kept is there as it was."""
-    if not content.startswith(_MAGIC):
+    if not is_packed(content):
         return content
     text: bytes = zstandard.ZstdDecompressor().decompress(content)
     return text

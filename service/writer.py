@@ -7,6 +7,7 @@ are paid: while the database is away they are kept, and written once it is back.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from operator import itemgetter
 from time import monotonic
 from typing import Any
@@ -105,17 +106,17 @@ class Writer:
         """Commit all writes, but for rankings whose calls are not written."""
         calls = _calls(writes)
         missing = {key for key, _ in self._lost - calls} | {each.key for each in self._kept}
-        orphans = [each for each in writes if missing.intersection(each.rests_on)]
-        others = [write for write in writes if write not in orphans]
+        orphans, others = _parted(writes, lambda each: not missing.isdisjoint(each.rests_on))
         failure = await self._try(others)
         if failure:
             log.error("store_write_failed", writes=len(others), detail=str(failure))
-            last = [each for each in others if each.pass_index is not None or each.releases]
+            last, others = _parted(
+                others, lambda each: each.pass_index is not None or each.releases
+            )
             self._kept += last
-            _settle([each for each in others if each not in last], failure)
         else:
             self._lost -= calls
-            _settle(others, None)
+        _settle(others, failure)
         _settle(orphans, StoreUnavailable("verdicts could not be written: ask again"))
 
     async def _commit_kept(self, *, closing: bool) -> None:
@@ -127,12 +128,11 @@ class Writer:
             _settle(self._kept, None)
             self._kept = []
             return
-        oldest = monotonic() - self.keep_s
-        young = [each for each in self._kept[-_MOST_KEPT:] if each.put_at >= oldest]
-        lost = [each for each in self._kept if closing or each not in young]
+        oldest = inf if closing else monotonic() - self.keep_s
+        young = {each for each in self._kept[-_MOST_KEPT:] if each.put_at >= oldest}
+        self._kept, lost = _parted(self._kept, young.__contains__)
         if lost:
             self._lost |= _calls(lost)
-            self._kept = [each for each in self._kept if each not in lost]
             log.error("store_calls_lost", calls=len(_calls(lost)), detail=str(failure))
             _settle(lost, failure)
 
@@ -149,6 +149,16 @@ class Writer:
 
 def _calls(writes: Sequence[Write]) -> set[tuple[str, int]]:
     return {(write.key, write.pass_index) for write in writes if write.pass_index is not None}
+
+
+def _parted(
+    writes: Sequence[Write], belongs: Callable[[Write], bool]
+) -> tuple[list[Write], list[Write]]:
+    """Those that belong together, and the others."""
+    parts: tuple[list[Write], list[Write]] = [], []
+    for write in writes:
+        parts[not belongs(write)].append(write)
+    return parts
 
 
 def _settle(writes: Sequence[Write], failure: StoreUnavailable | None) -> None:

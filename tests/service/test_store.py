@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from service.database import open_engine
 from service.errors import ConfigError, StoreUnavailable
 from service.pruning import prune_some
-from service.records import call_rows, packed_rows
+from service.records import call_rows, pack
 from service.schemas import Ranking, Usage
 from service.statistics.noise import NOTHING
 from service.store import SQLStore, open_store
 from service.tables import CALLS, TEXTS
+from service.texts import unpacked
 from tests.fakes import until
 from tests.service.helpers import LONG, VERDICT, call
 from tests.service.postgres import emptied, engine_at
@@ -120,6 +121,15 @@ async def test_texts_are_kept_small_and_once_for_all_calls_of_a_content_key(url:
     assert len(kept.content) < len(LONG.encode()) / 5
 
 
+def test_texts_that_are_tried_again_are_not_packed_again() -> None:
+    rows = call_rows(KEY, 0, "main", call(LONG), Usage(calls=1))
+    pack(rows)
+    once = rows[TEXTS][0]["content"]
+    pack(rows)
+    assert rows[TEXTS][0]["content"] is once
+    assert unpacked(once) == LONG.encode()
+
+
 async def test_texts_that_an_earlier_version_keeps_are_replayed_and_pruned_with_their_calls(
     url: str,
 ) -> None:
@@ -171,7 +181,8 @@ async def test_prune_waits_for_a_call_that_rests_on_texts_of_an_old_one(postgres
         await store.flush()
         await store.transaction(lambda database: set_age(database, KEY, 100.0))
         database = store._database
-        new = packed_rows(call_rows(KEY, 1, "main", call(LONG), Usage(calls=1)))
+        new = call_rows(KEY, 1, "main", call(LONG), Usage(calls=1))
+        pack(new)
         with database.writing_cursor() as cursor:
             database.insert(cursor, new)
             pruning = asyncio.create_task(store.prune(50.0))
