@@ -46,7 +46,9 @@ class Claims:
         self._dead_after_s = dead_after_s
         self._opening: Batched[str, tuple[Found, bool]] = Batched(self._open_all)
         self._polling: Batched[str, bool] = Batched(self._are_free)
-        self._here: set[str] = set()  # held, being taken or being given up by this process
+        # Held, being taken or being given up by this process: if somebody here took one meanwhile,
+        # that claim would be given up, too.
+        self._here: set[str] = set()
         self._left: set[str] = set()  # given up, and perhaps still there: a commit failed
         self._beating: asyncio.Task[None] | None = None
         self._beat_now: asyncio.Future[None] | None = None
@@ -112,13 +114,12 @@ class Claims:
 
     def _release(self, key: str) -> None:
         """Once all that is queued is written."""
-        self._here.discard(key)
-        self._left.discard(key)  # or the next beat would not wait for what is queued
         write = Write({}, key, None, releases=True)
         self._writer.put(write)
         write.done.add_done_callback(partial(self._released, key))
 
     def _released(self, key: str, done: asyncio.Future[None]) -> None:
+        self._here.discard(key)
         if done.cancelled() or done.exception():
             self._left.add(key)
 
@@ -135,7 +136,7 @@ class Claims:
         while True:
             await asyncio.sleep(self._beat_s)
             left = self._left - self._here
-            self._here |= left  # nobody here takes one meanwhile: it would be given up, too
+            self._here |= left
             try:
                 with suppress(StoreUnavailable):
                     beat = partial(self._rows.beat, left, self._dead_after_s)

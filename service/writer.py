@@ -103,11 +103,15 @@ class Writer:
         return writes
 
     async def _commit(self, writes: Sequence[Write]) -> None:
-        """Commit all writes, but for rankings whose calls are not written."""
+        """Commit all writes, but for rankings whose calls are not written. The end of a claim waits
+        for its calls: whoever is next would not find them, and pay for them again."""
         calls = _calls(writes)
-        missing = {key for key, _ in self._lost - calls} | {each.key for each in self._kept}
+        waited_for = {key for key, _ in _calls(self._kept)}
+        missing = waited_for | {key for key, _ in self._lost - calls}
+        behind, writes = _parted(writes, lambda each: each.releases and each.key in waited_for)
+        self._kept += behind
         orphans, others = _parted(writes, lambda each: not missing.isdisjoint(each.rests_on))
-        failure = await self._try(others)
+        failure = await self._try(others) if others else None
         if failure:
             log.error("store_write_failed", writes=len(others), detail=str(failure))
             last, others = _parted(
@@ -120,7 +124,8 @@ class Writer:
         _settle(orphans, StoreUnavailable("verdicts could not be written: ask again"))
 
     async def _commit_kept(self, *, closing: bool) -> None:
-        """Try again what is kept; what is too old or too much, or left at the end, is lost."""
+        """Try again what is kept; calls that are too old or too many, or left at the end, are lost,
+        and the ends of claims that waited for them fail."""
         if not self._kept:
             return
         failure = await self._try(self._kept)
@@ -129,12 +134,16 @@ class Writer:
             self._kept = []
             return
         oldest = inf if closing else monotonic() - self.keep_s
-        young = {each for each in self._kept[-_MOST_KEPT:] if each.put_at >= oldest}
-        self._kept, lost = _parted(self._kept, young.__contains__)
-        if lost:
-            self._lost |= _calls(lost)
-            log.error("store_calls_lost", calls=len(_calls(lost)), detail=str(failure))
-            _settle(lost, failure)
+        calls = [each for each in self._kept if each.pass_index is not None]
+        young = {each for each in calls[-_MOST_KEPT:] if each.put_at >= oldest}
+        waited_for = {each.key for each in young}
+        self._kept, left = _parted(
+            self._kept, lambda each: each in young or (each.releases and each.key in waited_for)
+        )
+        if lost := _calls(left):
+            self._lost |= lost
+            log.error("store_calls_lost", calls=len(lost), detail=str(failure))
+        _settle(left, failure)
 
     async def _try(self, writes: Sequence[Write]) -> StoreUnavailable | None:
         """Insert all in one transaction; what went wrong, if anything did."""

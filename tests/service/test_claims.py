@@ -231,13 +231,19 @@ async def faulty(
         with database.writing_cursor() as cursor:
             rows.release(cursor, released)
 
-    writer = Writer(write)
+    async with running(rows, database, Writer(write)) as claims:
+        yield rows, claims
+        rows.may_beat.set()
+
+
+@asynccontextmanager
+async def running(rows: ClaimRows, database: Database, writer: Writer) -> AsyncIterator[Claims]:
+    """The claims of a process that beats all the time."""
     with ThreadPoolExecutor(2) as threads:
         in_thread = InThread(threads, database.failures)
         claims = Claims(rows, in_thread, writer, beat_s=0.02, dead_after_s=10.0)
         writing = asyncio.create_task(writer.run())
-        yield rows, claims
-        rows.may_beat.set()
+        yield claims
         writer.stop()
         await writing
         await claims.close()
@@ -276,6 +282,30 @@ async def test_what_is_being_given_up_is_not_taken_meanwhile(tmp_path: Path) -> 
             rows.may_beat.set()
             await taking
             await until(lambda: not rows.beaten)
+            assert rows.claimed([KEY])
+
+
+async def test_an_end_of_a_claim_that_is_tried_again_does_not_end_the_next_one(
+    tmp_path: Path,
+) -> None:
+    """The first commit went through, and only its answer was lost."""
+    database = Database(str(tmp_path / "podium.db"))
+    rows = ClaimRows(database)
+    tries = 0
+
+    async def write(_: Rows, released: list[str]) -> None:
+        nonlocal tries
+        with database.writing_cursor() as cursor:
+            rows.release(cursor, released)
+        tries += 1
+        if tries == 1:
+            raise StoreUnavailable("the server is gone")
+
+    async with running(rows, database, Writer(write)) as claims:
+        async with claims.held(KEY):
+            pass
+        async with asyncio.timeout(5), claims.held(KEY):
+            await until(lambda: tries == 2)
             assert rows.claimed([KEY])
 
 

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -329,6 +330,40 @@ async def test_a_ranking_whose_calls_were_lost_is_no_success(tmp_path: Path) -> 
         store.add_call(KEY, 0, "main", call(), Usage(calls=1))  # asked again
         await store.add_ranking(KEY, ranking(), {})
         assert (await store.verdicts(KEY)).verdicts == {0: VERDICT}
+
+
+async def test_a_claim_lasts_until_the_calls_paid_under_it_are_written(tmp_path: Path) -> None:
+    """A disk that is full for calls may hold the end of a claim."""
+    path = str(tmp_path / "podium.db")
+    async with open_store(path, beat_s=0.02) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            async with store.claimed(KEY):
+                database.execute(FULL)
+                store.add_call(KEY, 0, "main", call(), Usage(calls=1))
+                await store.flush()  # tried, and failed
+            await store.flush()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1.0), store.claimed(KEY):
+                    pass
+            database.execute("DROP TRIGGER full")
+        async with asyncio.timeout(5), store.claimed(KEY) as recalled:
+            assert recalled.verdicts == {0: VERDICT}
+
+
+async def test_a_claim_ends_when_the_calls_paid_under_it_are_given_up(tmp_path: Path) -> None:
+    path = str(tmp_path / "podium.db")
+    async with open_store(path, beat_s=0.02) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            async with store.claimed(KEY), store.claimed("b" * 64):
+                database.execute(FULL)
+                store.add_call(KEY, 0, "main", call(), Usage(calls=1))
+                await store.flush()
+            store.writer.keep_s = 0.0
+            async with asyncio.timeout(5), store.claimed(KEY) as recalled:
+                assert not recalled.calls
+
+
+FULL = "CREATE TRIGGER full BEFORE INSERT ON calls BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
 
 
 async def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:
