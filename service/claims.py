@@ -9,14 +9,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
+import structlog
+
 from service.batched import Batched
 from service.claim_rows import ClaimRows
-from service.database import Found
+from service.database import Found, one_line
 from service.errors import StoreUnavailable
 from service.in_thread import InThread
 from service.writer import Write, Writer
 
 _POLL_S = (0.05, 1.0)  # first and longest pause of one who waits for another's claim
+
+log = structlog.get_logger(__name__)
 
 
 class Claims:
@@ -138,10 +142,13 @@ class Claims:
             left = self._left - self._here
             self._here |= left
             try:
-                with suppress(StoreUnavailable):
-                    beat = partial(self._rows.beat, left, self._dead_after_s)
-                    self._beat_now = asyncio.ensure_future(self._in_thread(beat))
-                    await asyncio.shield(self._beat_now)
-                    self._left -= left
+                beat = partial(self._rows.beat, left, self._dead_after_s)
+                self._beat_now = asyncio.ensure_future(self._in_thread(beat))
+                await asyncio.shield(self._beat_now)
+                self._left -= left
+            except StoreUnavailable:
+                pass  # until it is back
+            except Exception as error:  # noqa: BLE001 - who does not beat counts as dead
+                log.error("store_beat_failed", detail=one_line(error))
             finally:
                 self._here -= left

@@ -202,6 +202,7 @@ class Faulty(ClaimRows):
         super().__init__(database)
         self.error: Exception | None = error
         self.commits = commits
+        self.beat_error: Exception | None = None
         self.beaten: set[str] = set()
         self.may_beat = Event()
 
@@ -213,6 +214,9 @@ class Faulty(ClaimRows):
         return opened
 
     def beat(self, left: Collection[str], dead_after_s: float) -> None:
+        error, self.beat_error = self.beat_error, None
+        if error:
+            raise error
         self.beaten |= set(left)
         self.may_beat.wait(10)
         super().beat(left, dead_after_s)
@@ -283,6 +287,17 @@ async def test_what_is_being_given_up_is_not_taken_meanwhile(tmp_path: Path) -> 
             await taking
             await until(lambda: not rows.beaten)
             assert rows.claimed([KEY])
+
+
+async def test_a_process_beats_on_whatever_went_wrong_with_one_beat(tmp_path: Path) -> None:
+    error = CommitUnsure("the server is gone")
+    async with faulty(str(tmp_path / "podium.db"), error, commits=True) as (rows, claims):
+        rows.beat_error = RuntimeError("a bug")
+        with pytest.raises(StoreUnavailable):
+            await claims.held(KEY).__aenter__()
+        await until(lambda: rows.beat_error is None)
+        rows.may_beat.set()
+        await until(lambda: not rows.claimed([KEY]))  # given up by the next one
 
 
 async def test_an_end_of_a_claim_that_is_tried_again_does_not_end_the_next_one(
