@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -270,14 +270,15 @@ async def open_store(
         database = await asyncio.get_running_loop().run_in_executor(threads, Database, url)
         store = SQLStore(database, threads, beat_s, dead_after_s)
         writer = asyncio.create_task(store.writer.run())
-        try:
-            yield store
-        finally:
+
+        async def written() -> None:
             store.writer.stop()
-            try:
-                await store.ledger.close()
-                await writer
-                await store.claims.close()
-            finally:
-                threads.shutdown()  # who left while one worked has its connection still open
-                database.close()
+            await writer
+
+        async with AsyncExitStack() as closing:  # each though the one before it failed; upwards
+            closing.callback(database.close)
+            closing.callback(threads.shutdown)  # who left while one worked has its connection open
+            closing.push_async_callback(store.claims.close)
+            closing.push_async_callback(written)
+            closing.push_async_callback(store.ledger.close)
+            yield store

@@ -65,7 +65,10 @@ class Writer:
         """Queue a write; its `done` tells when it is durable, or why it will not be."""
         write.done.add_done_callback(_retrieved)
         if self.closed:
-            write.done.set_exception(StoreUnavailable("the store is closed: restart the service"))
+            closed = StoreUnavailable("the store is closed: restart the service")
+            if write.pass_index is not None:
+                log.error("store_calls_lost", calls=1, detail=str(closed))
+            write.done.set_exception(closed)
             return
         self._queue.put_nowait(write)
 
@@ -74,17 +77,19 @@ class Writer:
         self._lost.difference_update(calls)
 
     async def run(self) -> None:
-        """Commit queued writes, all that are waiting in one transaction, until told to stop."""
+        """Commit queued writes, all that are waiting in one transaction, until told to stop; what
+        is put during the last commit has one more."""
         closing = False
         try:
-            while not closing:
+            while not closing or self._queue.qsize():
                 writes = await self._next()
-                closing = None in writes
+                closing = closing or None in writes
                 await self._commit_kept(closing=closing)
                 await self._commit([write for write in writes if write])
         finally:
-            await self._commit_kept(closing=True)
             self.closed = True
+            await self._commit([write for write in self._queued() if write])
+            await self._commit_kept(closing=True)
 
     def stop(self) -> None:
         """Once all that is queued is committed."""
@@ -98,9 +103,10 @@ class Writer:
                 writes = [await self._queue.get()]
         except TimeoutError:
             return []
-        while not self._queue.empty():
-            writes.append(self._queue.get_nowait())
-        return writes
+        return writes + self._queued()
+
+    def _queued(self) -> list[Write | None]:
+        return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
 
     async def _commit(self, writes: Sequence[Write]) -> None:
         """Commit all writes, but for rankings whose calls are not written. The end of a claim waits

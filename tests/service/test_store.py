@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from service.caller import Hold
 from service.database import open_engine
 from service.errors import ConfigError, StoreUnavailable
 from service.pruning import prune_some
@@ -371,6 +372,30 @@ async def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:
         opened: SQLStore = store
     with pytest.raises(StoreUnavailable, match="closed"):
         await opened.add_ranking(KEY, ranking(), {})
+
+
+async def test_a_store_whose_closing_is_interrupted_has_written_all(tmp_path: Path) -> None:
+    path = str(tmp_path / "podium.db")
+    key, locks = Hold("key:a", 1.0, "day"), sqlite3.connect(path, isolation_level=None)
+    opened = asyncio.Event()
+
+    async def serve() -> None:
+        async with open_store(path) as store:
+            store.ledger.settle([key], 0.0, 0.1, at=time.time())
+            locks.execute("BEGIN IMMEDIATE")
+            store.add_call(KEY, 0, "main", call(), Usage(calls=1))
+            opened.set()
+
+    serving = asyncio.create_task(serve())
+    await opened.wait()
+    await asyncio.sleep(0)  # it closes, and waits for what is to be settled
+    serving.cancel()
+    await asyncio.sleep(0)
+    locks.close()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    async with open_store(path) as store:
+        assert (await store.verdicts(KEY)).verdicts == {0: VERDICT}
 
 
 @pytest.mark.postgres
