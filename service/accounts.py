@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from service import quotas
 from service.caller import Hold
-from service.database import Database
+from service.database import Database, one_line
 from service.quotas import Bucket, Spending, Window
 from service.tables import BUCKETS, SPENDING, WINDOWS
 
@@ -112,6 +112,7 @@ class Reserve:
         return [name for name, _ in self.holds]
 
     def apply(self, page: Page) -> None:
+        self.refused = None  # it may have been tried before, beside others
         rows = {name: page.rows[name] for name in self.names}
         for name, hold in self.holds:
             row = quotas.reserved(rows[name], hold.limit_usd, self.micro)
@@ -155,7 +156,11 @@ class Accounts:
         }  # fmt: skip
 
     def apply(self, operations: Sequence[Operation]) -> None:
-        """All operations, in their order, in one transaction."""
+        """All operations, in their order, in one transaction.
+
+        Raises:
+            OverflowError: If an amount is one that no row holds; nothing is changed.
+        """
         wanted: dict[sa.Table, set[str]] = {}
         for operation in operations:
             wanted.setdefault(operation.table, set()).update(operation.names)
@@ -188,7 +193,7 @@ class Accounts:
                 changed = [row for name, row in page.rows.items() if row is not old[name]]
                 if changed:
                     values = [{"old": row.name, **asdict(row)} for row in changed]
-                    connection.execute(self._update[table], values)
+                    _execute(connection, self._update[table], values)
         return True
 
     def spending(self, names: Sequence[str]) -> dict[str, Spending]:
@@ -220,6 +225,14 @@ class Accounts:
                 of_name = sa.delete(SPENDING).where(SPENDING.c.name == sa.bindparam("old"))
                 connection.execute(of_name, ended)
         return {**deleted, str(SPENDING.name): len(ended)}
+
+
+def _execute(connection: sa.Connection, update: sa.Update, values: list[dict[str, Any]]) -> None:
+    """SQLite's driver has its own word for a number that is too large."""
+    try:
+        connection.execute(update, values)
+    except sa.exc.DataError as error:
+        raise OverflowError(one_line(error)) from error
 
 
 def _delete_free(table: sa.Table, rule: sa.ColumnElement[bool]) -> sa.Delete:

@@ -12,13 +12,15 @@ _MOST = 500  # in one batch: a statement names them all
 
 
 class Batched(Generic[Item, Result]):
-    """Hands items over in batches, one batch at a time; `run` gives one result for each, in order.
-    What it raises, all of its batch get."""
+    """Hands items over in batches, one batch at a time; `run` gives one result for each, in order,
+    or what went wrong with it. What it raises, all of its batch get."""
 
-    def __init__(self, run: Callable[[list[Item]], Coroutine[Any, Any, Sequence[Result]]]) -> None:
+    def __init__(
+        self, run: Callable[[list[Item]], Coroutine[Any, Any, Sequence[Result | Exception]]]
+    ) -> None:
         self._run = run
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
-        self._running: asyncio.Task[Sequence[Result]] | None = None
+        self._running: asyncio.Task[Sequence[Result | Exception]] | None = None
 
     def put(self, item: Item) -> asyncio.Future[Result]:
         """Queue one item. An item whose future is cancelled before its batch starts is dropped."""
@@ -39,24 +41,28 @@ class Batched(Generic[Item, Result]):
             self._running.add_done_callback(partial(self._landed, futures))
 
     def _landed(
-        self, futures: Sequence[asyncio.Future[Result]], task: asyncio.Task[Sequence[Result]]
+        self,
+        futures: Sequence[asyncio.Future[Result]],
+        task: asyncio.Task[Sequence[Result | Exception]],
     ) -> None:
         self._start()
         _settle(task, futures)
 
 
 def _settle(
-    task: asyncio.Task[Sequence[Result]], futures: Sequence[asyncio.Future[Result]]
+    task: asyncio.Task[Sequence[Result | Exception]], futures: Sequence[asyncio.Future[Result]]
 ) -> None:
     """Give each waiter that is still there what became of its item."""
-    error = None if task.cancelled() else task.exception()
-    results = None if task.cancelled() or error else task.result()
-    for index, future in enumerate(futures):
+    if task.cancelled():
+        for future in futures:
+            future.cancel()
+        return
+    error = task.exception()
+    results: Sequence[Result | BaseException] = [error] * len(futures) if error else task.result()
+    for future, result in zip(futures, results, strict=True):
         if future.done():
             continue
-        if results is not None:
-            future.set_result(results[index])
-        elif error is not None:
-            future.set_exception(error)
+        if isinstance(result, BaseException):
+            future.set_exception(result)
         else:
-            future.cancel()
+            future.set_result(result)

@@ -119,7 +119,7 @@ class Ledger:
         self, holds: Sequence[Hold], reserved_usd: float, spent_usd: float, *, at: float
     ) -> None:
         """Turn what was reserved at that moment into what was spent. It is queued, and asked again
-        until the store takes it or `close` gives up."""
+        while the store is away, until `close` gives up."""
         micros = quotas.micro_dollars(reserved_usd), quotas.micro_dollars(spent_usd)
         self._settle(Settle([name for name, _ in _named(holds, at)], *micros))
 
@@ -171,15 +171,22 @@ class Ledger:
             return
         error = None if future.cancelled() else future.exception()
         # A commit that may have gone through is not made again: better reserved than spent twice.
-        unsure = isinstance(error, StoreUnavailable) and isinstance(error.__cause__, CommitUnsure)
-        if error is None or unsure or self._closing:
-            log.error("spending_stays_reserved", accounts=settling.names, detail=str(error))
-        else:
+        away = isinstance(error, StoreUnavailable) and not isinstance(error.__cause__, CommitUnsure)
+        if away and not self._closing:
             later = asyncio.get_running_loop().call_later
             self._retrying[settling] = later(_RETRY_S, self._settle, settling)
+        else:
+            log.error("spending_stays_reserved", accounts=settling.names, detail=str(error))
 
-    async def _run(self, operations: list[Operation]) -> Sequence[None]:
-        await self._in_thread(lambda: self._accounts.apply(operations))
+    async def _run(self, operations: list[Operation]) -> Sequence[Exception | None]:
+        """What became of each: one that cannot be, an amount that no row holds, fails alone."""
+        try:
+            await self._in_thread(lambda: self._accounts.apply(operations))
+        except Exception as error:  # noqa: BLE001 - each waiter is given its own
+            if isinstance(error, StoreUnavailable) or len(operations) == 1:
+                return [error] * len(operations)
+            half = len(operations) // 2
+            return [*await self._run(operations[:half]), *await self._run(operations[half:])]
         return [None] * len(operations)
 
 

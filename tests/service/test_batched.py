@@ -69,3 +69,12 @@ async def test_a_failure_is_that_of_its_batch_alone() -> None:
     failures = await asyncio.gather(*first, return_exceptions=True)
     assert [repr(failure) for failure in failures] == ["OSError('gone')"] * 2
     assert await second == 6
+
+
+async def test_a_result_that_is_an_error_is_raised_to_its_own_waiter_alone() -> None:
+    async def run(items: list[int]) -> Sequence[int | Exception]:
+        return [OSError("odd") if item % 2 else item for item in items]
+
+    batched: Batched[int, int] = Batched(run)
+    found = await asyncio.gather(*map(batched.put, range(4)), return_exceptions=True)
+    assert [repr(each) for each in found] == ["0", "OSError('odd')", "2", "OSError('odd')"]

@@ -189,6 +189,30 @@ async def test_what_the_store_does_not_take_is_settled_once_it_does(tmp_path: Pa
         assert (await store.ledger.spent([key], at=NOON))[key] == Spent(0.1, 0.0)
 
 
+async def test_an_amount_that_no_row_holds_fails_alone_and_is_not_asked_again(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absurd, key = Hold("judge:absurd", 1.0, "total"), Hold("key:a", 1.0, "total")
+    async with open_store(url) as store:
+        ledger = store.ledger
+        assert await ledger.reserve([absurd], 0.1, at=NOON) is None
+        ledger.settle([absurd], 0.1, 1.8e13, at=NOON)
+        beside = await asyncio.gather(
+            *(ledger.reserve([key], 0.3, at=NOON) for _ in range(5)),
+            *(ledger.count("k", 3) for _ in range(5)),
+            ledger.reserve([absurd], 0.1, at=NOON),
+        )
+        assert beside[:5] == [None, None, None, key, key]
+        assert beside[5:8] == [0.0, 0.0, 0.0]
+        assert all(beside[8:10])
+        assert beside[10] is None
+        spent = await ledger.spent([absurd, key], at=NOON)
+        assert spent[absurd] == Spent(0.0, 0.2)  # it stays reserved
+        assert spent[key] == Spent(0.0, 0.9)
+        assert not ledger._retrying
+    assert "spending_stays_reserved" in capsys.readouterr().out
+
+
 async def test_a_caller_who_leaves_at_any_moment_keeps_no_reservation_and_no_tokens(
     url: str,
 ) -> None:
