@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.config import Config
 
 from service.app import Service
+from service.metrics import Metrics
 from service.server import GRACE_S, DrainingServer, Serving, listen
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +30,7 @@ async def test_whoever_has_connected_when_it_stops_is_answered_before_the_loop_t
                 client.sendall(ASKED)
             server.stop()
 
-        service = cast(Service, SimpleNamespace(draining=False))
+        service = cast(Service, SimpleNamespace(draining=False, metrics=Metrics()))
         config = Config(PlainTextResponse("ok"), lifespan="off", log_config=None)
         server = DrainingServer(config, service, serving, connect_and_stop)
         await server.serve(sockets=[listener])
