@@ -4,6 +4,7 @@ import asyncio
 import resource
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ from service.store import open_store
 from service.tracing import UNTRACED, Tracing, open_tracing
 
 GRACE_S = 320  # a little more than the longest deadline that our trainer asks with
+
+# For how long the event loop may keep the interpreter from a thread of the store, which wants it
+# after each statement, and for whose transaction others wait; by default it is 5 ms.
+_SWITCH_S = 0.0005
 
 log = structlog.get_logger(__name__)
 
@@ -244,6 +249,7 @@ async def serve_on(
         if until is not None:
             until.add_done_callback(lambda _: server.stop())
         look_rarely()
+        sys.setswitchinterval(_SWITCH_S)
         try:
             await server.serve(sockets=[listener])
         finally:
