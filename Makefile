@@ -19,7 +19,7 @@ test: $(VENV)/dev.ok  ## ruff, mypy strict and the fast suite.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 -m "not vllm and not install and not benchmark and not fuzz and not restart and not chaos"
+	$(VENV)/bin/python -m pytest -n 3 -m "not vllm and not install and not benchmark and not fuzz and not restart and not chaos"
 
 test-integration: $(VENV)/dev.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json  ## vLLM on the CPU, a fresh install, fuzzing, restarts, chaos.
 	PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \

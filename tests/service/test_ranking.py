@@ -345,9 +345,9 @@ async def test_a_ranking_that_is_kept_late_is_not_paid_to_another_judge_too(
             other=llm(second.url, passes=1),
         ) as opened,
     ):
-        slow = cast(Store, SlowToKeep(opened.store, 6.0))  # main has 5 s
+        slow = cast(Store, SlowToKeep(opened.store, 3.2))  # main has 3 s
         ranker = Ranker(opened.ranker.judges, slow, opened.metrics)
-        ranking = await ranker.rank(request("5", "five", deadline_s=10.0))
+        ranking = await ranker.rank(request("5", "five", deadline_s=6.0))
     assert (ranking.judge, first.calls, second.calls) == ("main", 1, 0)
 
 
