@@ -117,9 +117,9 @@ class Calls:
                     raise
                 self._metrics.retried(self._name, error)
                 avoid = error.base_url
-            if failed > 1 or (failed and len(self.endpoints) == 1):
-                with caller.timing.queueing():
-                    await asyncio.sleep(_backoff_s(failed))
+                if failed > 1 or len(self.endpoints) == 1:
+                    with caller.timing.queueing():
+                        await asyncio.sleep(_backoff_s(failed))
 
     async def aclose(self) -> None:
         await asyncio.gather(*(endpoint.aclose() for endpoint in self.endpoints))
@@ -188,21 +188,21 @@ class Calls:
         caller: Caller,
         avoid: str | None,
     ) -> tuple[Ticket, Endpoint, OnPaid]:
-        """A ticket, a place at an endpoint and the money for a call there, until the stack is left.
+        """A place at an endpoint, leave to make a call and money for it, until the stack is left.
 
-        What waits for money keeps neither from others: it lines up again once there is room. Nor
-        is money reserved before there is a place: what only waits would hold others back. A ticket
-        that has waited long for its place is void: many of them would leave together.
+        What waits for money keeps neither from others: it lines up again once there is room. Leave
+        is taken, and money reserved, only by who has a place: what only waits would hold others
+        back, and what has waited with leave would go all at once.
         """
         ends_at: float | None = None
         while True:
             try:
                 async with AsyncExitStack() as tried:
-                    leave = self._pace.ticket(prompt, max_tokens, caller)
-                    ticket = await tried.enter_async_context(leave)
                     place = self._line.place(caller, self._prefix(prompt), avoid)
                     endpoint = await tried.enter_async_context(place)
-                    if ticket.is_void:
+                    leave = self._pace.ticket(prompt, max_tokens, caller)
+                    ticket = await tried.enter_async_context(leave)
+                    if endpoint.rest_s() > 0:  # it has asked for that meanwhile
                         continue
                     call = self._allowance.call(prompt, max_tokens, caller)
                     paid = await tried.enter_async_context(call)

@@ -17,7 +17,6 @@ from service.judge_config import LLMJudge
 from service.outbound.reply import Tokens
 from service.outbound.turns import Turns
 from service.prompts import Prompt
-from service.quotas import BURST_S
 from service.trim import estimate_tokens
 
 _SMOOTHING = 0.1
@@ -33,16 +32,10 @@ class Buckets(Protocol):
 
 @dataclass(slots=True)
 class Ticket:
-    """Leave to make one call; what was taken for one that is not made is given back, unless it has
-    become void meanwhile: then the time to make it is over, too."""
+    """Leave to make one call; what was taken for one that is not made is given back."""
 
-    good_until: float = inf
     sent: bool = False
     tokens: Tokens | None = None
-
-    @property
-    def is_void(self) -> bool:
-        return asyncio.get_running_loop().time() > self.good_until
 
 
 class Pace:
@@ -110,10 +103,9 @@ class Pace:
                     wait_s = await buckets.take(account, per_minute, amount)
                     taken.add(account)
                     await self._wait_out(wait_s, caller.ends_at)
-            ticket.good_until = asyncio.get_running_loop().time() + BURST_S
             yield ticket
         finally:
-            for account in taken if not (ticket.sent or ticket.is_void) else ():
+            for account in taken if not ticket.sent else ():
                 buckets.give_back(account, *amounts[account])
             if ticket.tokens and self._tokens:
                 real = ticket.tokens.prompt + ticket.tokens.completion

@@ -492,10 +492,11 @@ class Purse:
     def __init__(self, waits: Sequence[float] = ()) -> None:
         self.reserved = self.settled = self.most = 0.0
         self.given_back: list[float] = []
-        self.looks = 0
+        self.looks = self.takes = 0
         self._waits = list(waits)
 
     async def take(self, account: str, per_minute: float, amount: float) -> float:
+        self.takes += 1
         return self._waits.pop(0) if self._waits else 0.0
 
     def give_back(self, account: str, per_minute: float, amount: float) -> None:
@@ -712,14 +713,32 @@ async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
     assert (purse.given_back, pace.num_waiting) == ([1.0], 0)
 
 
-async def test_a_ticket_that_waited_long_for_its_place_is_void_and_stays_taken() -> None:
+async def test_calls_without_a_place_take_nothing_from_a_rate() -> None:
     purse = Purse()
-    pace = paced(purse, requests_per_minute=60)
-    async with pace.ticket(prompt(), 500, Caller()) as ticket:
-        assert not ticket.is_void
-        ticket.good_until = asyncio.get_running_loop().time() - 1
-        assert ticket.is_void
-    assert purse.given_back == []
+    slow = later(GOOD, 0.3)
+    async with judging(slow, always=GOOD, quotas=purse, requests_per_minute=60, concurrency=1) as (
+        judge,
+        scripted,
+    ):
+        calls = [asyncio.create_task(ask(judge)) for _ in range(3)]
+        await until(lambda: judge._calls._line.num_waiting == 2 and scripted.calls == 1)
+        assert purse.takes == 1  # or they would leave all at once after a stall
+        await asyncio.gather(*calls)
+    assert (purse.takes, purse.given_back) == (3, [])
+
+
+async def test_an_endpoint_that_asks_for_a_rest_meanwhile_is_not_asked_in_turn_either() -> None:
+    purse = Purse(waits=[0.0, 0.3])
+    settings: dict[str, Any] = {"requests_per_minute": 60, "concurrency": 2, "attempts": 1}
+    rests = fails(429, "slow down", Retry_After="1")
+    async with judging(rests, always=GOOD, quotas=purse, **settings) as (judge, scripted):
+        first, second = asyncio.create_task(ask(judge)), asyncio.create_task(ask(judge))
+        with pytest.raises(JudgeRateLimited):
+            await first
+        asked = asyncio.get_running_loop().time()
+        await second
+        assert asyncio.get_running_loop().time() - asked > 0.9
+    assert (scripted.calls, purse.given_back) == (2, [1.0])
 
 
 @asynccontextmanager
