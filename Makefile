@@ -10,10 +10,10 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo demo-rank test test-integration readme openapi clean
 
 demo: $(VENV)/train.ok  ## Fetch a small model, start the service, train on addition, show the curve.
-	@$(VENV)/bin/python -m trainer_client.demo
+	@$(VENV)/bin/python -m podium_trainer.run.demo
 
 demo-rank: $(VENV)/service.ok  ## Start the service, rank a group that ships with it, stop.
-	@$(VENV)/bin/python -m service.demo
+	@$(VENV)/bin/python -m podium_service.cli.demo
 
 test: $(VENV)/dev.ok  ## ruff, mypy strict and the fast suite.
 	$(VENV)/bin/ruff check .
@@ -25,7 +25,7 @@ test-integration: $(VENV)/dev.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json  ##
 	PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \
 		$(VENV)/bin/python -m pytest -m "vllm or install or benchmark or fuzz or restart or chaos"
 
-readme: $(VENV)/dev.ok  ## Rewrite the README's table of errors from service/errors.py.
+readme: $(VENV)/dev.ok  ## Rewrite the README's table of errors from service/podium_service/errors.py.
 	$(VENV)/bin/python docs/errors_table.py README.md
 
 openapi: $(VENV)/dev.ok  ## Rewrite the published form of the wire.
@@ -57,5 +57,5 @@ $(VLLM_VENV)/vllm.ok: tests/integration/vllm-requirements.txt
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
-$(SMOLLM2)/config.json: trainer_client/smollm2.py | $(VENV)/train.ok
-	$(VENV)/bin/python -m trainer_client.smollm2 $(SMOLLM2)
+$(SMOLLM2)/config.json: trainer_client/podium_trainer/run/smollm2.py | $(VENV)/train.ok
+	$(VENV)/bin/python -m podium_trainer.run.smollm2 $(SMOLLM2)

@@ -21,9 +21,8 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-
-from service.body import validated
-from service.schemas import RankRequest
+from podium_service.http.body import validated
+from podium_service.schemas import RankRequest
 
 Message = dict[str, Any]
 Group = dict[str, Any]

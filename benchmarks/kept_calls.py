@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+from podium_service.evaluation.run_judge import Asked
+from podium_service.http.app import Service
+from podium_service.prompts.forms import FORMS
+from podium_service.prompts.reply import Reply, Tokens
+from podium_service.prompts.templates import Prompt
+from podium_service.prompts.verdict import Fault, Verdict
+from podium_service.ranking.methods import METHODS
+
 from benchmarks.readings import Answer
-from service.app import Service
-from service.cards.asking import Asked
-from service.forms import FORMS
-from service.methods import METHODS
-from service.outbound.reply import Reply, Tokens
-from service.prompts import Prompt
-from service.verdict import Fault, Verdict
 
 
 async def answered(service: Service, asked: Asked) -> list[Answer]:

@@ -17,18 +17,18 @@ from typing import Any
 
 import yaml
 from anyio.from_thread import start_blocking_portal
+from podium_trainer.config import TrainConfig
+from podium_trainer.policy.samples import Attempt
+from podium_trainer.records.metrics import Row
+from podium_trainer.run.build import open_trainer
+from podium_trainer.run.demo import READY_S, wait_for_url
+from podium_trainer.run.recipe import read_recipe
+from podium_trainer.train import Trainer
+from podium_trainer.update.groups import RankedGroup
 
 from benchmarks.judges.fit import fitted
 from benchmarks.judges.server import serving
 from benchmarks.sums import SumJudge
-from trainer_client.config import TrainConfig
-from trainer_client.demo import READY_S, wait_for_url
-from trainer_client.groups import RankedGroup
-from trainer_client.metrics import Row
-from trainer_client.open_run import open_trainer
-from trainer_client.recipe import read_recipe
-from trainer_client.samples import Attempt
-from trainer_client.train import Trainer
 
 Record = dict[str, Any]
 
@@ -153,7 +153,17 @@ def ranking_service(arm: Arm, judge_url: str, folder: Path) -> Iterator[str]:
     judges, log = folder / "judges.yaml", folder / "service.log"
     main = {"model": "sums", "base_urls": [judge_url], **arm.judge}
     judges.write_text(yaml.safe_dump({"default_judge": "main", "judges": {"main": main}}))
-    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--drain-s", "0"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "podium_service",
+        "serve",
+        "--port",
+        "0",
+        "--drain-s",
+        "0",
+    ]
     command += ["--config", str(judges), "--store", str(folder / "podium.db")]
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, stderr=stderr)

@@ -60,7 +60,17 @@ def service(judge_url: str, *, workers: int = 1) -> Iterator[Running]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "judges.yaml").write_text(JUDGES.format(url=judge_url))
-        command = [sys.executable, "-m", "service", "serve", "--port", "0", "--drain-s", "0"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "podium_service",
+            "serve",
+            "--port",
+            "0",
+            "--drain-s",
+            "0",
+        ]
         command += ["--config", f"{folder}/judges.yaml", "--store", f"{folder}/podium.db"]
         command += ["--workers", str(workers)] if workers > 1 else []
         with _started(command, folder) as running:

@@ -3,7 +3,7 @@
 All ways of a method read the same calls, so they differ in nothing else:
 
     named           the judge has to name one of two: the likelier letter wins whole
-    probabilities   the probabilities of the letters, as `service.forms` reads them
+    probabilities   the probabilities of the letters, as `podium_service.prompts.forms` reads them
     one order       each pair is looked at in one order only, each slot as often
     both orders     and in the other, too
 
@@ -15,12 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from service.cards.measures import agreement
-from service.limits_config import Passes
-from service.methods import METHODS, Situation
-from service.statistics.bradley_terry import connected_pairs
-from service.verdict import Verdict
+from podium_service.evaluation.measures import agreement
+from podium_service.judges.limits import Passes
+from podium_service.prompts.verdict import Verdict
+from podium_service.ranking.methods import METHODS, Situation
+from podium_service.scoring.bradley_terry import connected_pairs
 
 DRAWS = 20  # of the pairs looked at, where not all are
 

@@ -21,6 +21,14 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from podium_service.errors import VerdictInvalid, VerdictTruncated
+from podium_service.evaluation.run_judge import Asked, ask_all
+from podium_service.http.server.server import open_service
+from podium_service.prompts.templates import _LETTERS as LETTERS
+from podium_service.prompts.templates import DIGITS, PROMPT_VERSION, TIE
+from podium_service.prompts.transcript import transcribe
+from podium_service.schemas import RankRequest
+from podium_service.scoring.bootstrap import Bootstrap, Measure
 from rich.console import Console
 from rich.table import Table
 
@@ -29,14 +37,6 @@ from benchmarks.groups import CONVERTERS
 from benchmarks.kept_calls import answered
 from benchmarks.machine import machine
 from benchmarks.readings import EQUAL_TOKENS, WAYS, Answer, Reading, read
-from service.cards.asking import Asked, ask_all
-from service.cards.intervals import Bootstrap, Measure
-from service.errors import VerdictInvalid, VerdictTruncated
-from service.prompts import _LETTERS as LETTERS
-from service.prompts import DIGITS, PROMPT_VERSION, TIE
-from service.schemas import RankRequest
-from service.server import open_service
-from service.transcript import transcribe
 from tests.integration.vllm_server import vllm_server
 
 SIZE = 6  # pairs of 6: 30 calls in both orders
@@ -88,7 +88,7 @@ class Row:
 def main(
     file: Path,
     vllm_python: Annotated[Path, typer.Option()],
-    model: Annotated[Path, typer.Option(help="Made by python -m trainer_client.smollm2.")],
+    model: Annotated[Path, typer.Option(help="Made by python -m podium_trainer.smollm2.")],
     num: int = 20,
     store: str = "real_judge.db",
     max_model_len: int = 8192,

@@ -13,10 +13,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from podium_trainer.tasks.addition import addition
+from podium_trainer.tasks.task import Prompt, Task
+
 from benchmarks.judges.reading import NothingShown
 from benchmarks.judges.simulated import SimulatedJudge
-from trainer_client.tasks.addition import addition
-from trainer_client.tasks.task import Prompt, Task
 
 LARGEST = 18
 _ASKED = re.compile(r"\b(\d) \+ (\d) =")

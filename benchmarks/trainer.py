@@ -21,18 +21,18 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from podium_trainer.config import LossConfig, ModelConfig
+from podium_trainer.policy.load import load_policy
+from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.samples import Sample
+from podium_trainer.rollout.rollout import Rollout
+from podium_trainer.rollout.tool_runner import ToolRunner
+from podium_trainer.samplers.local import LocalSampler
+from podium_trainer.tasks.task import Prompt, Task
+from podium_trainer.update.groups import with_advantage
+from podium_trainer.update.update import update
 
 from benchmarks.from_scratch import save_model
-from trainer_client.config import LossConfig, ModelConfig
-from trainer_client.groups import with_advantage
-from trainer_client.load import load_policy
-from trainer_client.policy import Policy
-from trainer_client.rollout import Rollout
-from trainer_client.samplers.local import LocalSampler
-from trainer_client.samples import Sample
-from trainer_client.tasks.task import Prompt, Task
-from trainer_client.tool_runner import ToolRunner
-from trainer_client.update import update
 
 WARM_UP = 2
 Job = dict[str, Any]

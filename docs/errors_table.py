@@ -1,4 +1,4 @@
-"""Write the table of error codes, made from service/errors.py, into the README.
+"""Write the table of error codes, made from service/podium_service/podium_service/errors.py, into the README.
 
 python docs/errors_table.py README.md
 """
@@ -6,7 +6,7 @@ python docs/errors_table.py README.md
 import sys
 from pathlib import Path
 
-from service import errors
+from podium_service import errors
 
 START, END = "<!-- errors: made by `make readme` -->\n", "<!-- /errors -->"
 

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from podium_service.cli.main import app
+from podium_service.http.api_keys import scope_of
+from podium_service.http.server.server import GRACE_S
+from podium_service.judges import judges_file, settings
+from podium_service.schemas import DEFAULT_DEADLINE_S
+from podium_service.store.database.database import open_engine
+from podium_trainer.config import TrainConfig
+from podium_trainer.tasks import open_task
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import config, judge_config
-from service.access import scope_of
-from service.cli import app
-from service.database import open_engine
-from service.schemas import DEFAULT_DEADLINE_S
-from service.server import GRACE_S
 from tests.fakes import ScriptedJudge, by_length, scores
 from tests.service.helpers import client, group, llm, service
-from trainer_client.config import TrainConfig
-from trainer_client.tasks import open_task
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "docker/service.Dockerfile").read_text()
@@ -56,7 +56,7 @@ def test_the_command_is_one_that_the_package_installs() -> None:
     command = re.search(r"^CMD \[(.*)\]$", DOCKERFILE, re.MULTILINE)
     assert command
     script, subcommand = (word.strip().strip('"') for word in command[1].split(","))
-    assert f'{script} = "service.__main__:main"' in (ROOT / "pyproject.toml").read_text()
+    assert f'{script} = "podium_service.__main__:main"' in (ROOT / "pyproject.toml").read_text()
     assert subcommand in typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
@@ -82,13 +82,13 @@ def test_compose_builds_the_dockerfile_and_mounts_a_judges_file_that_loads() -> 
     assert (ROOT / service["build"]["dockerfile"]).is_file()
     source, target, _ = service["volumes"][0].split(":")
     mounted = Path(service["environment"]["PODIUM_CONFIG"]).relative_to(target)
-    loaded = config.load(ROOT / "docker" / source / mounted)
-    assert isinstance(loaded.judges["local"], judge_config.LLMJudge)
+    loaded = judges_file.load(ROOT / "docker" / source / mounted)
+    assert isinstance(loaded.judges["local"], settings.LLMJudge)
 
 
 def test_the_judge_that_compose_starts_is_the_one_configured() -> None:
-    judge = config.load(ROOT / "docker/judges.yaml").judges["local"]
-    assert isinstance(judge, judge_config.LLMJudge)
+    judge = judges_file.load(ROOT / "docker/judges.yaml").judges["local"]
+    assert isinstance(judge, settings.LLMJudge)
     started = COMPOSE["services"]["judge"]
     assert started["command"][:2] == ["--model", judge.model]
     assert [url.host for url in judge.base_urls] == ["judge"]
@@ -125,7 +125,7 @@ def test_the_trainer_image_copies_what_exists_and_runs_what_the_package_installs
     assert [path for path in paths if not (ROOT / path).exists()] == []
     command = re.search(r'^ENTRYPOINT \["podium-train"\]$', TRAINER_DOCKERFILE, re.MULTILINE)
     assert command
-    assert 'podium-train = "trainer_client.__main__:main"' in (ROOT / "pyproject.toml").read_text()
+    assert 'podium-train = "podium_trainer.__main__:main"' in (ROOT / "pyproject.toml").read_text()
     assert "useradd --create-home --uid 10001 podium" in TRAINER_DOCKERFILE
     assert re.search(r"^USER podium$", TRAINER_DOCKERFILE, re.MULTILINE)
 

@@ -13,11 +13,19 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from podium.client import AsyncRankClient
+from podium.types import GroupReward, Trajectory, TrajectoryGroup
+from podium_service.errors import PodiumError
+from podium_service.http.app import create_app
+from podium_service.prompts.transcript import transcribe
+from podium_trainer.policy.samples import Completion, Request
+from podium_trainer.rollout.rollout import Rollout
+from podium_trainer.rollout.tool_runner import ToolRunner
+from podium_trainer.samplers.local import LocalSampler
+from podium_trainer.tasks.task import Prompt, Task
+from podium_trainer.update.groups import RankedGroup, to_samples
 from scipy.special import expit
 
-from service.app import create_app
-from service.errors import PodiumError
-from service.transcript import transcribe
 from tests.fakes import (
     Answer,
     Asked,
@@ -35,15 +43,7 @@ from tests.fakes import (
     until,
 )
 from tests.service.helpers import group, llm, request, service
-from tests.trainer_client.tiny import tiny_llama, tiny_policy, tiny_tokenizer
-from trainer_client.groups import RankedGroup, to_samples
-from trainer_client.reward_client import AsyncRankClient
-from trainer_client.rollout import Rollout
-from trainer_client.samplers.local import LocalSampler
-from trainer_client.samples import Completion, Request
-from trainer_client.tasks.task import Prompt, Task
-from trainer_client.tool_runner import ToolRunner
-from trainer_client.types import GroupReward, Trajectory, TrajectoryGroup
+from tests.trainer.tiny import tiny_llama, tiny_policy, tiny_tokenizer
 
 pytestmark = pytest.mark.anyio
 METHODS = ("listwise", "subsets", "pairwise", "pointwise")
@@ -370,9 +370,9 @@ async def test_invariant_7_one_deadline_covers_queue_attempts_and_backoff(tmp_pa
 
 
 FORBIDDEN = {
-    "service": {"torch", "vllm", "transformers"},
-    "trainer_client": {"service"},
-    "trainer_client/reward_client.py": {"torch", "fastapi", "openai", "service"},
+    "service/podium_service": {"torch", "vllm", "transformers", "podium_trainer"},
+    "trainer_client/podium_trainer": {"podium_service", "fastapi", "openai"},
+    "trainer_client/podium": {"torch", "fastapi", "openai", "podium_service", "podium_trainer"},
 }
 
 
@@ -388,9 +388,9 @@ def test_invariant_8_packages_import_only_what_they_may(place: str) -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("service.app", ["torch", "transformers", "trainer_client"]),
-        ("trainer_client.reward_client", ["torch", "transformers", "service"]),
-        ("trainer_client.recipe", ["torch", "transformers", "service"]),
+        ("podium_service.http.app", ["torch", "transformers", "podium_trainer"]),
+        ("podium.client", ["torch", "transformers", "podium_service", "podium_trainer"]),
+        ("podium_trainer.run.recipe", ["torch", "transformers", "podium_service"]),
     ],
 )
 def test_invariant_8_holds_for_what_imports_bring_along(module: str, absent: list[str]) -> None:

@@ -10,7 +10,16 @@ class Pruner:
     """Deletes what is older than `every_s`, so that a store holds twice that at most."""
 
     def __init__(self, store: str, every_s: float) -> None:
-        self._command = [sys.executable, "-m", "service", "store", "prune", "--store", store]
+        self._command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "podium_service",
+            "store",
+            "prune",
+            "--store",
+            store,
+        ]
         self._command += ["--older-than", f"{every_s:g}s"]
         self._every_s = every_s
         self._due_s = 2 * every_s

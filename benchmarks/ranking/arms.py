@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from podium_service.errors import PodiumError
+from podium_service.judges.dispatch.caller import Caller
+from podium_service.judges.registry import Judges
+from podium_service.judges.settings import JuryJudge
+from podium_service.prompts.verdict import Verdict
+from podium_service.ranking.deadline import Deadline
+from podium_service.ranking.jury import empanelled
+from podium_service.ranking.llm_ranking import Judged, Judging
+from podium_service.ranking.pipeline import Ranker
+from podium_service.schemas import Ranking, RankRequest, Usage
+from podium_service.scoring.estimate import Estimate
+from podium_service.scoring.rewards import rewards
+from podium_service.store.store import SQLStore, open_store
+from podium_service.telemetry.metrics import Metrics
 
 from benchmarks.content import Labelled, synthetic_groups
-from service.aggregate import Estimate
-from service.caller import Caller
-from service.deadline import Deadline
-from service.errors import PodiumError
-from service.judge_config import JuryJudge
-from service.judges import Judges
-from service.judging import Judged, Judging
-from service.metrics import Metrics
-from service.panel import empanelled
-from service.ranking import Ranker
-from service.rewards import rewards
-from service.schemas import Ranking, RankRequest, Usage
-from service.store import SQLStore, open_store
-from service.verdict import Verdict
 
 IN_FLIGHT = 64
 DEADLINE_S = 600.0

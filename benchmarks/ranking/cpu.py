@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from podium_service.judges.limits import Passes
+from podium_service.prompts.verdict import Verdict
+from podium_service.ranking.methods import METHODS, Plan, Situation
+from podium_service.scoring.bootstrap import Array
+from podium_service.scoring.jury import Juror, combine
+from podium_service.scoring.noise import JudgeNoise, learn
+from podium_service.scoring.rewards import rewards
 
 from benchmarks.ranking.report import Report, Row
-from service.cards.intervals import Array
-from service.limits_config import Passes
-from service.methods import METHODS, Plan, Situation
-from service.rewards import rewards
-from service.statistics.jury import Juror, combine
-from service.statistics.noise import JudgeNoise, learn
-from service.verdict import Verdict
 
 SIZE, MOST_MS = 64, 5.0
 NOISE, SPREAD = 1.0, 0.08

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from podium_service.scoring.bootstrap import Measure
 
 from benchmarks.content import Labelled, truth_by_case
 from benchmarks.injections import INJECTIONS, PLACES, Payload, Place, inject
@@ -18,7 +19,6 @@ from benchmarks.ranking import canary, figures
 from benchmarks.ranking.arms import GRID, SPREAD, at, bench, made_up
 from benchmarks.ranking.report import Report, Row
 from benchmarks.ranking.ruler import rule
-from service.cards.intervals import Measure
 
 SIZE = 8
 OBEDIENCE = (0.3, 0.6, 1.0)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from podium_service.prompts.verdict import Verdict
+
 from benchmarks.kept_calls import answer, says
-from service.verdict import Verdict
 
 CHOICE: dict[str, Any] = {
     "order": [1, 0],

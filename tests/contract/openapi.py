@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from service.app import create_app
+from podium_service.http.app import create_app
+
 from tests.service.helpers import service
 
 PUBLISHED = Path(__file__).parent / "openapi.json"

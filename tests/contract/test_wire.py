@@ -4,14 +4,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from podium.client import AsyncRankClient
+from podium.errors import JudgeFailed, RequestRefused, Unauthorized
+from podium.types import Trajectory, TrajectoryGroup
+from podium_service.http.app import create_app
 
-from service.app import create_app
 from tests.contract.openapi import PUBLISHED, document
 from tests.fakes import ScriptedJudge, by_length, fails, scores
 from tests.service.helpers import chat, llm, service
-from trainer_client.errors import JudgeFailed, RequestRefused, Unauthorized
-from trainer_client.reward_client import AsyncRankClient
-from trainer_client.types import Trajectory, TrajectoryGroup
 
 pytestmark = pytest.mark.anyio
 

@@ -13,12 +13,12 @@ from statistics import fmean
 
 import pytest
 import yaml
+from podium_trainer.records.metrics import read_rows
+from podium_trainer.run.cli import run
 
 from tests.fakes import Answer, Asked, ScriptedJudge, Step, says
 from tests.integration.conftest import need
 from tests.service.process import running
-from trainer_client.cli import run
-from trainer_client.metrics import read_rows
 
 pytestmark = pytest.mark.vllm  # it needs the model that those tests need
 NOISE_SD, SLOT_BIAS, GRID = 0.3, 0.15, 20

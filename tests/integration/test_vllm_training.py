@@ -10,19 +10,19 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
+from podium_trainer.config import ModelConfig, SamplerConfig
+from podium_trainer.policy.load import load_policy
+from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.samples import Completion, Request
+from podium_trainer.run.cli import run
+from podium_trainer.run.parity import check_parity
+from podium_trainer.samplers.vllm import VllmSampler
+from podium_trainer.samplers.vllm_check import open_servers
+from podium_trainer.samplers.weight_sync import FullReload
 
 from tests.integration.conftest import need
 from tests.integration.vllm_server import vllm_server
 from tests.service.process import running
-from trainer_client.cli import run
-from trainer_client.config import ModelConfig, SamplerConfig
-from trainer_client.load import load_policy
-from trainer_client.parity import check_parity
-from trainer_client.policy import Policy
-from trainer_client.samplers.vllm import VllmSampler
-from trainer_client.samplers.vllm_check import open_servers
-from trainer_client.samples import Completion, Request
-from trainer_client.weight_sync import FullReload
 
 pytestmark = pytest.mark.vllm
 

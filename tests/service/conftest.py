@@ -11,7 +11,7 @@ from tests.service.postgres import emptied, postgres_server
 @pytest.fixture(autouse=True)
 def _own_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command sets up the process's logs for good, and the next test reads its own."""
-    monkeypatch.setattr("service.logs.configure", lambda level: None)
+    monkeypatch.setattr("podium_service.telemetry.logs.configure", lambda level: None)
 
 
 @pytest.fixture(scope="session")

@@ -8,19 +8,19 @@ from typing import Any
 
 import httpx
 import yaml
-
-from service import aggregate
-from service.aggregate import Estimate
-from service.app import Service, create_app
-from service.judge import Call, EndpointJudge
-from service.judge_config import LLMJudge
-from service.metrics import Metrics
-from service.outbound.reply import Reply, Tokens
-from service.prompts import Prompt
-from service.schemas import RankRequest
-from service.server import open_service
-from service.statistics.noise import configured
-from service.verdict import Verdict
+from podium_service.http.app import Service, create_app
+from podium_service.http.server.server import open_service
+from podium_service.judges.llm_judge import EndpointJudge
+from podium_service.judges.settings import LLMJudge
+from podium_service.prompts.call import Call
+from podium_service.prompts.reply import Reply, Tokens
+from podium_service.prompts.templates import Prompt
+from podium_service.prompts.verdict import Verdict
+from podium_service.schemas import RankRequest
+from podium_service.scoring import estimate as estimate_module
+from podium_service.scoring.estimate import Estimate
+from podium_service.scoring.noise import configured
+from podium_service.telemetry.metrics import Metrics
 
 LONG = "A trajectory of many words, with \0, \U0001f3c6 and <tags>. " * 20
 VERDICT = Verdict([1, 0], ["BCD", "FGH"], [0.9, 0.1], ["best", "worst \U0001f3c6"])
@@ -52,7 +52,7 @@ def estimate(scores: Sequence[Sequence[float]], noise_sd: float | None = None) -
     """The estimate from passes that all show the trajectories in the same order."""
     noise = configured(noise_sd) if noise_sd is not None else None
     passes = [(range(len(row)), row) for row in scores]
-    return aggregate.estimate(len(scores[0]), passes, noise)
+    return estimate_module.estimate(len(scores[0]), passes, noise)
 
 
 def endpoint_judge(url: str, **settings: Any) -> EndpointJudge:

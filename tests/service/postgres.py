@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-
-from service.database import open_engine
-from service.tables import METADATA
+from podium_service.store.database.database import open_engine
+from podium_service.store.database.tables import METADATA
 
 START_S = 60.0
 

@@ -1,7 +1,7 @@
 """`podium` in processes of its own: real sockets, signals and exit codes.
 
 Importing the service takes seconds. One process does it once; those of the tests are forked from
-it and go through the same `service.__main__.main` as `python -m service` does.
+it and go through the same `podium_service.__main__.main` as `python -m podium_service` does.
 """
 
 import json
@@ -27,7 +27,7 @@ START_S = 60.0
 # would grow with the number of cores.
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["service.cli"])
+_FORKS.set_forkserver_preload(["podium_service.cli.main"])
 _NAMES = count()
 
 
@@ -142,7 +142,7 @@ def has_ended(process: psutil.Process) -> bool:
 def _be_podium(
     arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], stem: Path
 ) -> None:
-    """In the forked process: what `python -m service ARGUMENTS` does."""
+    """In the forked process: what `python -m podium_service ARGUMENTS` does."""
     os.chdir(cwd)
     for name in [name for name in os.environ if name.startswith("PODIUM_")]:
         del os.environ[name]
@@ -152,7 +152,9 @@ def _be_podium(
     sys.stdout = _redirect(1, stem.with_suffix(".out"), "w")
     sys.stderr = _redirect(2, stem.with_suffix(".err"), "w")
     sys.argv = ["podium", *arguments]
-    from service.__main__ import main  # only here: the tests' own process need not pay for it
+    from podium_service.__main__ import (
+        main,  # only here: the tests' own process need not pay for it
+    )
 
     main()
 

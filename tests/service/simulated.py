@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-
-from service.methods import Method, Situation
-from service.methods.designs import balanced_orders
-from service.statistics.least_squares import Pass, least_squares
-from service.statistics.noise import PastGroup, past_group
-from service.verdict import Verdict
+from podium_service.prompts.verdict import Verdict
+from podium_service.ranking.methods import Method, Situation
+from podium_service.ranking.methods.designs import balanced_orders
+from podium_service.scoring.least_squares import Pass, least_squares
+from podium_service.scoring.noise import PastGroup, past_group
 
 Floats = NDArray[np.float64]
 Scorer = Callable[[Sequence[int]], list[float]]

@@ -1,0 +1,173 @@
+"""Rankings as a person reads them: rich tables."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from podium_service.schemas import BatchLine, JurorResult, Ranking, TrajectoryResult
+
+_MANY = 8
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def ranking_table(ranking: Ranking) -> Table:
+    """One group: its trajectories, best first."""
+    title = literal(ranking.group_id or ranking.id)
+    table = Table(title=title, title_justify="left")
+    caption = literal(_caption(ranking), style="table.caption")
+    table.caption, table.caption_justify = caption, "left"
+    for name in ("rank", "trajectory", "reward", "score", "stderr"):
+        table.add_column(name, justify="left" if name == "trajectory" else "right", no_wrap=True)
+    table.add_column("the judge's words", overflow="fold")
+    for result in sorted(ranking.results, key=lambda each: each.rank):
+        table.add_row(
+            f"{result.rank:g}",
+            literal(result.id),
+            Text(f"{result.reward:.3f}", style="bold"),
+            _number(result.score),
+            _number(result.stderr),
+            _words(result),
+        )
+    return table
+
+
+def lines_view(lines: Sequence[BatchLine]) -> RenderableType:
+    """A table for each of a few groups; one row for each of many."""
+    if len(lines) > _MANY:
+        return _overview(lines)
+    views: list[RenderableType] = []
+    for line in lines:
+        if line.ranking:
+            views.append(ranking_table(line.ranking))
+        elif line.problem:
+            name = line.group_id or f"group {line.index}"
+            failed = literal(f"{line.problem.code}: {line.problem.detail}", style="red")
+            views.append(Panel(failed, title=literal(name), title_align="left", style="red"))
+    return Group(*views)
+
+
+def judges_table(judges: Sequence[dict[str, Any]]) -> Table:
+    """What is configured, and whether it answers."""
+    table = Table(title="judges", title_justify="left")
+    for name in ("judge", "kind", "model or criteria", "method", "fallback", "answers"):
+        table.add_column(name)
+    for judge in judges:
+        members = ", ".join(judge.get("members", []))
+        criteria = ", ".join(check["check"] for check in judge.get("criteria", []))
+        method = _method(judge)
+        name = f"{judge['name']} (default)" if judge["default"] else judge["name"]
+        table.add_row(
+            literal(name), literal(judge["kind"]), literal(judge.get("model", criteria) or members),
+            literal(method), literal(", ".join(judge["fallback"])), _answers(judge),
+        )  # fmt: skip
+    return table
+
+
+def print_replay(
+    console: Console, ranking: dict[str, Any], calls: Sequence[dict[str, Any]]
+) -> None:
+    """A past ranking, then every prompt and reply behind it, word for word and unwrapped."""
+    console.print(ranking_table(Ranking.model_validate(ranking["answer"])))
+    for call in calls:
+        outcome = f"no verdict: {call['fault']}" if call["fault"] else "verdict"
+        heading = (
+            f"pass {call['pass_index'] + 1} · judge {call['judge']} · {call['model']} · "
+            f"{call['latency_s']:.2f} s · {outcome}"
+        )
+        console.print(literal(f"\n━━ {heading}", style="bold"))
+        for message in call["messages"]:
+            console.print(literal(f"── {message['role']}", style="cyan"))
+            _write(console, message["content"])
+        console.print(Text("── reply", style="green"))
+        _write(console, call["reply"])
+
+
+def literal(text: str, style: str = "") -> Text:
+    """Text from outside, literally: neither rich nor a terminal obeys it."""
+    return Text(_visible(text), style=style)
+
+
+def _words(result: TrajectoryResult) -> Text:
+    words = literal(result.explanation)
+    for flag in result.flags:
+        words.append(f" [{_visible(flag)}]", style="yellow")
+    return words
+
+
+def _write(console: Console, text: str) -> None:
+    """As it is: rich would wrap lines and expand tabs."""
+    console.file.write(_visible(text) + "\n")
+
+
+def _visible(text: str) -> str:
+    """Text from outside: what a terminal would obey is made visible instead."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def _caption(ranking: Ranking) -> str:
+    reliability = "unknown" if ranking.reliability is None else f"{ranking.reliability:.2f}"
+    usage = ranking.usage
+    spent = "from the store" if ranking.cached else f"{usage.calls} judge calls"
+    cost = f", ${usage.cost_usd:.4f}" if usage.cost_usd is not None else ""
+    answered = f"{ranking.judge}" + (f" ({ranking.model})" if ranking.model else "")
+    instead = f" instead of {ranking.fallback_from}" if ranking.fallback_from else ""
+    caption = f"{ranking.id} · {answered}{instead} · reliability {reliability} · {spent}{cost}"
+    jurors = ", ".join(map(_juror, ranking.jurors))
+    return f"{caption}\njurors: {jurors}" if jurors else caption
+
+
+def _juror(juror: JurorResult) -> str:
+    if juror.status == "counted":
+        return f"{juror.judge} {juror.weight:.2f}"
+    return f"{juror.judge} {juror.status}" + (f" ({juror.code})" if juror.code else "")
+
+
+def _overview(lines: Sequence[BatchLine]) -> Table:
+    table = Table(title=f"{len(lines)} groups", title_justify="left")
+    for name in ("group and ranking", "best", "rewards", "reliability", "calls"):
+        table.add_column(name, overflow="fold")
+    for line in lines:
+        group = literal(line.group_id or str(line.index))
+        if line.ranking:
+            group.append(f"\n{line.ranking.id}", style="dim")
+            table.add_row(group, *_overview_cells(line.ranking))
+        elif line.problem:
+            table.add_row(
+                group, literal(f"{line.problem.code}: {line.problem.detail}", style="red")
+            )
+    return table
+
+
+def _overview_cells(ranking: Ranking) -> list[str | Text]:
+    best = min(ranking.results, key=lambda each: each.rank)
+    worst = max(ranking.results, key=lambda each: each.rank)
+    return [
+        literal(best.id if best.reward > worst.reward else "all tie"),
+        f"{worst.reward:.2f} to {best.reward:.2f}",
+        _number(ranking.reliability),
+        "stored" if ranking.cached else str(ranking.usage.calls),
+    ]
+
+
+def _method(judge: dict[str, Any]) -> str:
+    passes = judge.get("passes")
+    if not passes:
+        return str(judge.get("method", ""))
+    low, high = passes["min"], passes["max"]
+    return f"{judge['method']} x {low if low == high else f'{low}-{high}'}"
+
+
+def _answers(judge: dict[str, Any]) -> Text:
+    if judge["answers"]:
+        return Text("yes", style="green")
+    said = (endpoint.get("detail", "") for endpoint in judge["endpoints"])
+    return literal(f"no: {'; '.join(said)}", style="red")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

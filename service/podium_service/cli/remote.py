@@ -1,0 +1,103 @@
+"""`podium rank --service`: groups as a file holds them -> batch lines, by the reward client."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from podium.client import RankClient, checked_key, checked_url
+from podium.errors import ProtocolError, RankError, from_response, transport_errors
+from podium.types import GroupReward, Trajectory, TrajectoryGroup
+
+from podium_service.errors import ConfigError, PodiumError
+from podium_service.http.batch import failed_line
+from podium_service.http.body import validated
+from podium_service.schemas import BatchLine, Problem, Ranking, RankRequest
+
+GROUPS_AT_ONCE = 64
+JUDGES_TIMEOUT_S = 30.0
+
+
+def rank_remotely(
+    url: str, api_key: str | None, groups: list[Any], deadline_s: float, advance: Callable[[], None]
+) -> list[BatchLine]:
+    """One line per group, in their order; `advance` is called as each is done.
+
+    Raises:
+        RankError: If the service refuses the caller, or cannot be reached at all.
+    """
+    lines: list[BatchLine] = []
+    valid: dict[float, list[tuple[int, TrajectoryGroup]]] = {}  # by deadline
+    for index, group in enumerate(groups):
+        try:
+            validated(RankRequest, group)
+            own_s = group.get("deadline_s", deadline_s)
+            valid.setdefault(own_s, []).append((index, _client_group(group)))
+        except PodiumError as error:
+            lines.append(failed_line(index, group, error))
+            advance()
+    for each_s, groups_of_it in valid.items():
+        with _usable():
+            client = RankClient(url, api_key=api_key, deadline_s=each_s)
+        with client:
+            for first in range(0, len(groups_of_it), GROUPS_AT_ONCE):
+                some = groups_of_it[first : first + GROUPS_AT_ONCE]
+                answers = client.rank_many([g for _, g in some], on_progress=lambda *_: advance())
+                lines += [_line(i, g, a) for (i, g), a in zip(some, answers, strict=True)]
+    return sorted(lines, key=lambda line: line.index)
+
+
+def judges_remotely(url: str, api_key: str | None) -> list[dict[str, Any]]:
+    """What `GET /judges` says.
+
+    Raises:
+        RankError: If the service refuses the caller, cannot be reached, or is no Podium.
+    """
+    with _usable():
+        asked = f"{str(checked_url(url)).rstrip('/')}/judges"
+        key = checked_key(api_key)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with transport_errors():
+        answer = httpx.get(asked, headers=headers, timeout=JUDGES_TIMEOUT_S, trust_env=False)
+    if not answer.is_success:
+        raise from_response(answer)
+    try:
+        judges = answer.json()["judges"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProtocolError.about("not_podium", f"{asked} does not list judges") from error
+    return list(judges)
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """What the client says of a URL or a key that it cannot use, as an error of this command."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _client_group(group: dict[str, Any]) -> TrajectoryGroup:
+    fields = {name: value for name, value in group.items() if name != "deadline_s"}
+    fields["trajectories"] = [Trajectory(**each) for each in group["trajectories"]]
+    return TrajectoryGroup(**fields)
+
+
+def _line(index: int, group: TrajectoryGroup, answer: GroupReward) -> BatchLine:
+    if answer.ranking:
+        ranking = Ranking.model_validate(answer.ranking.model_dump())
+        return BatchLine(index=index, group_id=group.group_id, status="ranked", ranking=ranking)
+    problem = _problem(answer.error) if answer.error else None
+    return BatchLine(index=index, group_id=group.group_id, status="failed", problem=problem)
+
+
+def _problem(error: RankError) -> Problem:
+    return Problem(
+        type=f"urn:podium:{error.code}",
+        title=error.code,
+        status=error.status or 0,
+        detail=error.detail,
+        code=error.code,
+        retryable=error.retryable,
+        request_id=error.request_id,
+    )

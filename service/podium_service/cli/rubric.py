@@ -1,0 +1,75 @@
+"""`podium rubric suggest`: criteria drafted by a judge, for a person to edit."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from podium_service.cli.options import AsJSON, ConfigPath, print_json
+from podium_service.errors import ConfigError
+from podium_service.evaluation.labelled_groups import read_unlabelled
+from podium_service.evaluation.rubric import Draft, Drafter, suggest
+from podium_service.judges.registry import Judges
+from podium_service.judges.settings import LLMJudge
+from podium_service.schemas import RankRequest
+from podium_service.telemetry import logs
+from podium_service.telemetry.metrics import Metrics
+
+
+def suggest_command(
+    file: Annotated[Path, typer.Argument(help="Groups as `podium rank` takes them; or -.")],
+    judge: Annotated[str, typer.Option(help="The LLM judge that drafts.")],
+    groups: Annotated[int, typer.Option(min=1, help="The first groups of FILE to look at.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Write the draft here, if it is new.")] = None,
+    cache: Annotated[Path, typer.Option(help="Drafts that were paid, by content.")] = Path(
+        "rubrics"
+    ),
+    config: ConfigPath = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Draft criteria from a few groups, for a person to edit and put under `rubric:`.
+
+    The same question is paid once.
+    """
+    logs.configure("error")
+    if out and out.exists():  # perhaps edited by now
+        raise ConfigError(f"--out {out}: is there already: name a new file")
+    requests = [each.request for each in read_unlabelled(file, groups)]
+    draft = asyncio.run(_suggest(config, judge, requests, cache))
+    if out:
+        _write(out, draft.rubric)
+    if as_json:
+        fields = {"rubric": draft.rubric, "criteria": draft.criteria, "key": draft.key}
+        print_json({**fields, "judge": judge, "cached": draft.cached, "tokens": draft.tokens})
+    else:
+        typer.echo(draft.rubric, nl=False)
+        paid = "from the cache" if draft.cached else f"{draft.tokens} tokens"
+        typer.echo(f"a draft by {judge}, {paid}: read it, edit it", err=True)
+
+
+async def _suggest(
+    config: Path | None, name: str, requests: list[RankRequest], cache: Path
+) -> Draft:
+    metrics = Metrics()
+    judges = Judges(config, metrics)
+    try:
+        judges.roster.chain(name)
+        judge = judges.roster.config.judges[name]
+        if not isinstance(judge, LLMJudge):
+            raise ConfigError(f"--judge {name}: is no LLM ({judge.kind}) and cannot draft")
+        drafter = Drafter(name, judge, metrics)
+        try:
+            return await suggest(drafter, requests, cache)
+        finally:
+            await drafter.aclose()
+    finally:
+        await judges.aclose()
+
+
+def _write(out: Path, rubric: str) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(rubric, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from error

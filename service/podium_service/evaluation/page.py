@@ -1,0 +1,200 @@
+"""A card -> one HTML page that stands alone: tables and plots as inline SVG, no script, no network.
+
+A `Plot` is in pixels already; the template only draws it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import log2
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from podium_service.evaluation.card import Card
+from podium_service.scoring.bootstrap import Measure
+
+WIDTH, HEIGHT = 460, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 40
+
+ROWS = {
+    "accuracy": ("Accuracy", "pairs of different truth in the right order; a tie is not right"),
+    "top1": ("Top 1", "chance that one of the judge's best is truly best"),
+    "auc": ("AUC", "chance that the better of a pair scores higher; ties count half"),
+    "tau_b": ("Kendall's tau", "1 is the true order, 0 is chance, -1 the reverse"),
+    "order_flips": ("Order flips", "pairs that a pass and its reverse order differently"),
+    "retest_tau": ("Test-retest", "Kendall's tau between two halves of the passes"),
+    "ties": ("Ties", "pairs within a pass that get the same score"),
+    "reliability": ("Reliability", "share of the score variance that is signal, as returned"),
+    "correlation": ("Length, correlation", "of score and log length in a group, at equal truth"),
+    "slope": ("Length, slope", "score per unit of log length; times .69 for twice the length"),
+    "malformed": ("Malformed replies", "calls whose reply was no verdict"),
+    "latency_p50_s": ("Latency, median", "seconds of one call"),
+    "latency_p95_s": ("Latency, 95%", "seconds of one call"),
+    "calls": ("Calls", "per group"),
+    "prompt_tokens": ("Prompt tokens", "per group"),
+    "cached_tokens": ("of these cached", "per group"),
+    "completion_tokens": ("Completion tokens", "per group"),
+    "cost_usd": ("Cost", "US dollars per group"),
+}
+COLUMNS = {"one_pass": "one pass alone", "all_passes": "all passes", "reward": "reward returned"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A dot at (x, y) with a whisker from `low` to `high` where there is one."""
+
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+    colour: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Marks, and the places of ticks with their words; `zero` is where a base line goes."""
+
+    title: str
+    marks: list[Mark]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    zero: float
+    x_label: str
+
+
+def render(card: Card) -> str:
+    """The page."""
+    return (
+        _environment()
+        .get_template("card.html.jinja")
+        .render(
+            card=card,
+            rows=ROWS,
+            columns=COLUMNS,
+            plots=[plot for plot in (_agreement(card), _slots(card), _lengths(card)) if plot],
+            size=(WIDTH, HEIGHT),
+            frame=(_LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM),
+        )
+    )
+
+
+def number(value: float | None) -> str:
+    """Three digits, or enough to tell a small amount from none; whole where large."""
+    if value is None:
+        return "–"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
+
+
+def with_interval(measure: Measure) -> str:
+    """`0.812 [0.790, 0.834]`; the reason where there is no value."""
+    if measure.value is None:
+        return f"– ({measure.reason})"
+    if measure.low is None:
+        return number(measure.value)
+    return f"{number(measure.value)} [{number(measure.low)}, {number(measure.high)}]"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("podium_service.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "with_interval": with_interval}
+    return environment
+
+
+def _agreement(card: Card) -> Plot | None:
+    """Four measures side by side, each by one pass, by all, and as the reward."""
+    points = [
+        (slot + 0.22 * (colour - 1), measure, colour, f"{ROWS[name][0]}, {COLUMNS[of]}")
+        for slot, (name, values) in enumerate(card.agreement.items())
+        for colour, (of, measure) in enumerate(values.items())
+        if measure.value is not None
+    ]
+    if not points:
+        return None
+    ticks = [(float(slot), ROWS[name][0]) for slot, name in enumerate(card.agreement)]
+    ends = [end for _, m, _, _ in points for end in (m.value, m.low) if end is not None]
+    lowest = min(0.0, *ends)
+    return _plot(
+        "Agreement with the truth", points, ticks, (-0.5, len(ticks) - 0.5), (lowest, 1.0), ""
+    )
+
+
+def _slots(card: Card) -> Plot | None:
+    """The slot's effect with 95% whiskers."""
+    if not card.slots:
+        return None
+    points = []
+    for slot in card.slots:
+        reach = None if slot.stderr is None else 1.96 * slot.stderr
+        low, high = (None, None) if reach is None else (slot.effect - reach, slot.effect + reach)
+        points.append((slot.position, Measure(slot.effect, low, high, 0), 0, "slot effect"))
+    ticks = [(0.0, "first"), (0.5, "middle"), (1.0, "last")]
+    return _plot("Slot bias", points, ticks, (-0.1, 1.1), _around_zero(points), "slot shown in")
+
+
+def _lengths(card: Card) -> Plot | None:
+    """The mean residual of fifths of all trajectories by relative length."""
+    points = [
+        (log2(bin_.times_mean_length), Measure(bin_.residual, None, None, 0), 0, f"{bin_.items}")
+        for bin_ in card.length_bins
+    ]
+    if not points or card.length["slope"].value is None:
+        return None
+    reach = max(0.1, *(abs(x) for x, *_ in points)) * 1.15
+    ticks = [(x, f"× {2**x:.2g}") for x in (-reach / 1.15, 0.0, reach / 1.15)]
+    label = "length, times the group's mean"
+    return _plot("Length bias", points, ticks, (-reach, reach), _around_zero(points), label)
+
+
+Points = Sequence[tuple[float, Measure, int, str]]
+
+
+def _around_zero(points: Points) -> tuple[float, float]:
+    ends = [end for _, m, _, _ in points for end in (m.value, m.low, m.high) if end is not None]
+    reach = 1.1 * max(0.02, *map(abs, ends))
+    return -reach, reach
+
+
+def _plot(
+    title: str,
+    points: Points,
+    x_ticks: list[tuple[float, str]],
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    x_label: str,
+) -> Plot:
+    x_at = _scale(x_range, (_LEFT, WIDTH - _RIGHT))
+    y_at = _scale(y_range, (HEIGHT - _BOTTOM, _TOP))
+    marks = [
+        Mark(x_at(x), y_at(m.value or 0.0), _at(y_at, m.low), _at(y_at, m.high), colour,
+             f"{words}: {with_interval(m)}")
+        for x, m, colour, words in points
+    ]  # fmt: skip
+    low, high = y_range
+    steps = [low + (high - low) * i / 4 for i in range(5)]
+    return Plot(
+        title=title,
+        marks=marks,
+        x_ticks=[(x_at(x), words) for x, words in x_ticks],
+        y_ticks=[(y_at(y), f"{y:+.2f}" if low < 0 else f"{y:.2f}") for y in steps],
+        zero=y_at(0.0),
+        x_label=x_label,
+    )
+
+
+def _scale(values: tuple[float, float], pixels: tuple[float, float]) -> Callable[[float], float]:
+    per_unit = (pixels[1] - pixels[0]) / (values[1] - values[0])
+    return lambda value: round(pixels[0] + (value - values[0]) * per_unit, 1)
+
+
+def _at(scale: Callable[[float], float], value: float | None) -> float | None:
+    return None if value is None else scale(value)

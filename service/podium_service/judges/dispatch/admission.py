@@ -1,0 +1,149 @@
+"""Letting groups in, or refusing them before anything is spent on them."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from podium_service.errors import Overloaded
+from podium_service.judges.dispatch.arrival import Coming
+from podium_service.judges.dispatch.caller import Caller
+from podium_service.judges.dispatch.fair_queue import Turns
+
+
+class Queue(Protocol):
+    """Where calls of one judge wait."""
+
+    @property
+    def num_waiting(self) -> int: ...
+
+    @property
+    def num_free(self) -> float:
+        """How many calls would not wait if they came now."""
+
+    @property
+    def turns(self) -> Turns[Any]: ...
+
+    def expected_wait_s(self, key: str, coming: Mapping[str, int]) -> float: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    caller: Caller
+    turn: asyncio.Future[None]
+
+
+class Admission:
+    """Of one judge: groups are let in while fewer than `max_waiting` calls wait, so that no more
+    than that and the calls of one group do; beyond it, each key still has its share. Calls that
+    are let in and have not queued yet wait, too, unless there is a free place for them.
+
+    Args:
+        queues: where calls wait, one after the other.
+        max_waiting: how many may.
+        judging_s: how long a call takes once its turn has come.
+    """
+
+    def __init__(
+        self, queues: Sequence[Queue], max_waiting: int, judging_s: Callable[[], float]
+    ) -> None:
+        self._queues = queues
+        self._max_waiting = max_waiting
+        self._judging_s = judging_s
+        self._coming = Coming(self.changed)
+        self._patient: Turns[_Group] = Turns()
+        self._looks_again = False
+
+    @property
+    def num_queued(self) -> int:
+        return sum(queue.num_waiting for queue in self._queues)
+
+    @property
+    def num_waiting(self) -> int:
+        """Those in the queues, and those who come and will have to wait."""
+        free = min(queue.num_free for queue in self._queues)
+        return self.num_queued + int(max(0, self._coming.number - free))
+
+    def changed(self) -> None:
+        """A queue has become longer or shorter. Whoever waits for room is let in a moment later:
+        just now a call may be on its way from one queue to the next."""
+        if self._patient.number and not self._looks_again:
+            self._looks_again = True
+            asyncio.get_running_loop().call_soon(self._look_again)
+
+    async def admit(self, caller: Caller) -> None:
+        """Let a group in that is about to ask, as many calls at once as its `arrival` says. A
+        patient one waits for room, in turn between keys and first come, first served within one.
+
+        Raises:
+            Overloaded: If too many calls wait and the caller is not patient, or too many to be
+                served by its deadline.
+        """
+        if caller.patient:
+            await self._wait(caller)
+        elif self._full(caller.key):
+            raise Overloaded(
+                f"{self.num_waiting} judge calls wait, and at most {self._max_waiting} may: "
+                "ask again later, or raise the judge's queue or concurrency",
+                retry_after_s=max(1.0, self._expected_wait_s(caller.key)),
+            )
+        else:
+            self._enter(caller)
+
+    async def _wait(self, caller: Caller) -> None:
+        group = _Group(caller, asyncio.get_running_loop().create_future())
+        self._patient.add(caller.key, group)
+        self._let_in()
+        try:
+            await group.turn
+        except asyncio.CancelledError:
+            if not self._patient.remove(caller.key, group) and not group.turn.cancelled():
+                group.turn.exception()  # seen; had it been let in, its arrival gives that back
+            raise
+        finally:
+            del group  # an error there would hold this frame, and the frame the error
+
+    def _look_again(self) -> None:
+        self._looks_again = False
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Those whose turn it is, as long as there is room for one."""
+        while group := self._next():
+            self._patient.pop(group.caller.key)
+            if group.turn.done():  # its caller has left, and has not run yet
+                continue
+            try:
+                self._enter(group.caller)
+            except Overloaded as error:
+                group.turn.set_exception(error)
+            else:
+                group.turn.set_result(None)
+
+    def _next(self) -> _Group | None:
+        firsts = self._patient.firsts()
+        return next((group for group in firsts if not self._full(group.caller.key)), None)
+
+    def _enter(self, caller: Caller) -> None:
+        """There is room; is there time?"""
+        remaining_s = caller.ends_at - asyncio.get_running_loop().time()
+        wait_s, judging_s = self._expected_wait_s(caller.key), self._judging_s()
+        if wait_s and wait_s + judging_s > remaining_s:
+            raise Overloaded(
+                f"about {wait_s:.1f} s of waiting and {judging_s:.1f} s of judging do not fit "
+                f"the {remaining_s:.1f} s that are left: raise deadline_s, or ask again later",
+                retry_after_s=max(1.0, wait_s),
+            )
+        caller.arrival.begin(self._coming, caller.key)
+
+    def _expected_wait_s(self, key: str) -> float:
+        return sum(queue.expected_wait_s(key, self._coming.by_key) for queue in self._queues)
+
+    def _full(self, key: str) -> bool:
+        """Whether a group of this key would be one too many. Where others fill the line, a key
+        still has its share of it."""
+        if self.num_waiting < self._max_waiting:
+            return False
+        keys = {key}.union(self._coming.by_key, *(queue.turns.keys for queue in self._queues))
+        own = self._coming.by_key[key] + sum(q.turns.number_of(key) for q in self._queues)
+        return own >= self._max_waiting / len(keys)

@@ -1,0 +1,55 @@
+"""All trajectories in every call, in balanced orders, until the rewards are settled."""
+
+from podium_service.ranking.methods.designs import balanced_orders
+from podium_service.ranking.methods.method import Method, Plan, Situation, affordable, settled
+from podium_service.scoring import plackett_luce
+from podium_service.scoring.estimate import Estimate, estimate, from_strengths
+from podium_service.scoring.least_squares import Pass
+
+
+def plan(situation: Situation) -> Plan:
+    """`passes.min` orders at once, then more as long as they are worth it.
+
+    Orders come in pairs, an order and its reverse, so that a liking for slots cancels; singly once
+    the judge's liking is known.
+    """
+    passes = situation.passes
+    asked = len(situation.verdicts)
+    wanted = passes.min
+    if passes.min <= asked < passes.max and not settled(estimate_scores(situation), passes):
+        known = situation.noise is not None and bool(situation.noise.slots)
+        wanted = min(passes.max, asked + (1 if known or asked % 2 else 2))
+    missing = [index for index in range(wanted) if index not in situation.verdicts]
+    if not missing:
+        return {}
+    orders = balanced_orders(situation.num_items, passes.max, situation.seed)
+    return affordable({index: orders[index] for index in missing}, situation.calls_left)
+
+
+def estimate_scores(situation: Situation) -> Estimate:
+    """Least squares on pass and trajectory effects, or Plackett-Luce on the orders implied."""
+    if situation.combine == "plackett_luce":
+        orders = [tie_classes(verdict) for verdict in situation.scored]
+        shown = sum(len(order) for order, _ in situation.scored) / situation.num_items
+        return from_strengths(
+            plackett_luce.fit(situation.num_items, orders), shown, level=situation.level
+        )
+    return estimate(situation.num_items, situation.scored, situation.noise, level=situation.level)
+
+
+def tie_classes(scored: Pass) -> list[list[int]]:
+    """A pass's trajectories, best first, those with equal scores together."""
+    order, scores = scored
+    by_score: dict[float, list[int]] = {}
+    for item, score in zip(order, scores, strict=True):
+        by_score.setdefault(score, []).append(item)
+    return [sorted(by_score[score]) for score in sorted(by_score, reverse=True)]
+
+
+LISTWISE = Method(
+    form="scores",
+    plan=plan,
+    estimate=estimate_scores,
+    min_calls=lambda situation: 1,
+    shown=lambda situation: situation.num_items,
+)

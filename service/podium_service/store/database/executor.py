@@ -1,0 +1,28 @@
+"""Work for the database, handed over to a thread; what goes wrong there is StoreUnavailable."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from podium_service.errors import StoreUnavailable
+from podium_service.store.database.database import one_line
+
+T = TypeVar("T")
+
+
+class InThread:
+    """Runs work in the threads it is given; `failures` are those of the database."""
+
+    def __init__(self, threads: Executor, failures: tuple[type[Exception], ...]) -> None:
+        self._threads = threads
+        self._failures = failures
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        """Raises StoreUnavailable if the database does not answer."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except self._failures as error:
+            raise StoreUnavailable(
+                f"the store does not answer ({one_line(error)}): check its disk and its server"
+            ) from error

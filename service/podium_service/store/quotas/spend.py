@@ -1,0 +1,31 @@
+"""Spend limits: how much an API key or a judge may spend in a period, and on which account."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+Period = Literal["day", "month", "total"]
+
+
+class SpendLimit(BaseModel):
+    """At most so many US dollars in a period."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    usd: Annotated[FiniteFloat, Field(gt=0)]
+    per: Period = Field(default="day", description="UTC day or month, or total: for ever")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An account whose spending is bounded: a key's, or a judge's."""
+
+    account: str
+    limit_usd: float
+    per: Period
+
+
+def key_hold(key: str, limit: SpendLimit | None) -> Hold | None:
+    """What bounds an API key's spending, if anything does."""
+    return Hold(f"key:{key}", limit.usd, limit.per) if limit else None

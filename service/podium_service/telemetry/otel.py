@@ -1,0 +1,190 @@
+"""Tracing by OpenTelemetry: spans with the semantic conventions' names, sent from a thread.
+
+A judge call carries the names of the GenAI conventions:
+https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
+"""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from functools import lru_cache
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+from opentelemetry import context, trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
+from starlette.datastructures import Headers
+
+from podium_service import __version__
+from podium_service.errors import cause
+from podium_service.prompts.reply import Reply
+from podium_service.schemas import Ranking, RankRequest
+from podium_service.telemetry.routes import RANK, RANK_BATCH
+from podium_service.telemetry.tracing import Span, Tracing
+
+FLUSH_S = 5.0
+_TRACED_PATHS = (RANK, RANK_BATCH)
+_MAX_NAME_CHARS = 128  # of what an endpoint says of itself
+# By host; whoever else speaks OpenAI's protocol goes by its name, as the conventions want it.
+_PROVIDERS = {
+    "api.anthropic.com": "anthropic",
+    "api.deepseek.com": "deepseek",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral_ai",
+    "api.x.ai": "x_ai",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+}
+
+Attributes = dict[str, AttributeValue]
+
+
+def exporting_provider() -> TracerProvider:
+    """Sends spans in batches, from a thread of its own, where the standard environment says."""
+    named = OTELResourceDetector().detect().attributes
+    ours = {"service.name": "podium", "service.version": __version__}
+    provider = TracerProvider(resource=Resource.create({**ours, **named}), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
+
+
+class OTelTracing(Tracing):
+    """Traces by the given provider."""
+
+    def __init__(self, provider: TracerProvider, *, flush_s: float = FLUSH_S) -> None:
+        """`flush_s`: how long the end waits for what is left to be sent."""
+        self._provider = provider
+        self._flush_s = flush_s
+        self._tracer = provider.get_tracer("podium", __version__)
+        self._propagator = TraceContextTextMapPropagator()
+
+    def request(self, scope: Mapping[str, Any], request_id: str) -> Span:
+        """The caller's `traceparent` is honoured."""
+        method, path = scope["method"], scope["path"]
+        if method != "POST" or path not in _TRACED_PATHS:
+            return super().request(scope, request_id)
+        parent = self._propagator.extract(Headers(raw=scope["headers"]), context=Context())
+        attributes: Attributes = {
+            "http.request.method": method,
+            "http.route": path,
+            "url.path": path,
+            "url.scheme": scope.get("scheme", "http"),
+            "podium.request_id": request_id,
+        }
+        return _RequestSpan(self._started(f"POST {path}", SpanKind.SERVER, attributes, parent))
+
+    def group(self, request: RankRequest) -> Span:
+        attributes: Attributes = {"podium.trajectories": len(request.trajectories)}
+        return _GroupSpan(self._started("rank group", SpanKind.INTERNAL, attributes))
+
+    def attempt(self, judge: str, model: str, base_url: str, max_tokens: int) -> Span:
+        attributes: Attributes = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": model,
+            "gen_ai.request.max_tokens": max_tokens,
+            "podium.judge": judge,
+            **_server(base_url),
+        }
+        return _AttemptSpan(self._started(f"chat {model}", SpanKind.CLIENT, attributes))
+
+    async def aclose(self) -> None:
+        """Send what is left; who waits for a collector that is gone waits a few seconds."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, self._flush_s)
+
+    def _started(
+        self, name: str, kind: SpanKind, attributes: Attributes, parent: Context | None = None
+    ) -> trace.Span:
+        return self._tracer.start_span(name, parent, kind, attributes)
+
+
+class _OTelSpan(Span):
+    """Current while entered, so that what starts meanwhile becomes its child."""
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+
+    def __enter__(self) -> Span:
+        self._token = context.attach(trace.set_span_in_context(self._span))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        context.detach(self._token)
+        if error is not None:
+            self._failed(cause(error), mistake=isinstance(error, Exception))
+        self._span.end()
+
+    def _failed(self, code: str, *, mistake: bool) -> None:
+        """By its code alone: what an error says may quote a text. To be cancelled is no mistake."""
+        self._span.set_attribute("error.type", code)
+        if mistake:
+            self._span.set_status(StatusCode.ERROR)
+
+
+class _RequestSpan(_OTelSpan):
+    def answered(self, status: int) -> None:
+        self._span.set_attribute("http.response.status_code", status)
+        if status >= 500:
+            self._failed(str(status), mistake=True)
+
+
+class _GroupSpan(_OTelSpan):
+    def ranked(self, ranking: Ranking) -> None:
+        attributes: Attributes = {
+            "podium.outcome": "cached" if ranking.cached else "ranked",
+            "podium.ranking_id": ranking.id,
+            "podium.judge": ranking.judge,
+            "podium.method": ranking.method,
+            "podium.passes": ranking.passes,
+            "podium.cached": ranking.cached,
+        }
+        if ranking.fallback_from is not None:
+            attributes["podium.fallback_from"] = ranking.fallback_from
+        if ranking.reliability is not None:
+            attributes["podium.reliability"] = ranking.reliability
+        self._span.set_attributes(attributes)
+
+    def _failed(self, code: str, *, mistake: bool) -> None:
+        super()._failed(code, mistake=mistake)
+        self._span.set_attribute("podium.outcome", code)
+
+
+class _AttemptSpan(_OTelSpan):
+    def replied(self, reply: Reply) -> None:
+        attributes: Attributes = {
+            "gen_ai.usage.input_tokens": reply.tokens.prompt,
+            "gen_ai.usage.output_tokens": reply.tokens.completion,
+            "gen_ai.usage.cache_read.input_tokens": reply.tokens.cached,
+        }
+        if reply.model:
+            attributes["gen_ai.response.model"] = reply.model[:_MAX_NAME_CHARS]
+        if reply.finish_reason:
+            reason = str(reply.finish_reason)[:_MAX_NAME_CHARS]
+            attributes["gen_ai.response.finish_reasons"] = [reason]
+        self._span.set_attributes(attributes)
+
+
+@lru_cache(maxsize=256)
+def _server(base_url: str) -> Attributes:
+    """Who is called, without path, query and whatever stands before the host."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    azure = host.endswith(".openai.azure.com")
+    return {
+        "gen_ai.provider.name": "azure.ai.openai" if azure else _PROVIDERS.get(host, "openai"),
+        "server.address": host,
+        "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+    }

@@ -1,0 +1,174 @@
+"""`podium rubric suggest`: a draft by a judge, checked, cached, for a person to edit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import typer
+from podium_service.cli.rubric import suggest_command
+from podium_service.errors import (
+    ConfigError,
+    ContextExceeded,
+    JudgeRefused,
+    JudgeUnavailable,
+    PodiumError,
+    VerdictInvalid,
+    VerdictTruncated,
+)
+from podium_service.evaluation.rubric import parse_draft
+from typer.testing import CliRunner, Result
+
+from tests.fakes import ScriptedJudge, fails, says
+from tests.service.helpers import group, judges_file, llm
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ("Done", "Evidence", "Honesty", "Economy")
+BULLETS = [
+    f"**{name}**: look for tool results that show it. Gamed by: claiming it." for name in NAMES
+]
+DRAFT = "".join(f"- {bullet}\n" for bullet in BULLETS)
+
+
+async def suggested(
+    tmp_path: Path, server: ScriptedJudge, *arguments: str | Path, groups: int = 4, **judge: Any
+) -> Result:
+    """Run `podium rubric suggest` on a file of groups, in a thread of its own."""
+    words = {"kind": "checks", "criteria": [{"check": "max_words", "words": 1}]}
+    config = judges_file(tmp_path / "judges.yaml", main=llm(server.url, **judge), words=words)
+    file = tmp_path / "groups.jsonl"
+    file.write_text("".join(json.dumps(group(f"{i}", f"-{i}")) + "\n" for i in range(groups)))
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(suggest_command)
+    options = ["--judge", "main", "--config", config, "--cache", tmp_path / "cache"]
+    everything = list(map(str, [file, *options, *arguments]))
+    return await anyio.to_thread.run_sync(lambda: CliRunner().invoke(app, everything))
+
+
+async def test_a_draft_is_printed_and_paid_once(tmp_path: Path) -> None:
+    async with ScriptedJudge([says(f"Here it is:\n\n{DRAFT}\nGood luck!")]).serving() as server:
+        first = await suggested(tmp_path, server)
+        again = await suggested(tmp_path, server, "--json", "--out", tmp_path / "new" / "rubric.md")
+    assert (first.exit_code, first.stdout) == (0, DRAFT)
+    assert "110 tokens" in first.stderr
+    found = json.loads(again.stdout)
+    assert (found["cached"], found["tokens"], found["rubric"]) == (True, 0, DRAFT)
+    assert found["criteria"] == BULLETS
+    assert (tmp_path / "new" / "rubric.md").read_text() == DRAFT
+    assert (tmp_path / "cache" / f"{found['key']}.md").read_text() == DRAFT
+
+
+async def test_the_judge_sees_the_first_groups_fenced_and_no_schema(tmp_path: Path) -> None:
+    async with ScriptedJudge([says(DRAFT)]).serving() as server:
+        await suggested(tmp_path, server, "--groups", "2")
+    [asked] = server.asked
+    assert "response_format" not in asked.body
+    assert asked.text.count("</trajectory-") == 4
+    assert "Task 2 of 2" in asked.text
+    assert "\n-1\n" in asked.text
+    assert "\n-2\n" not in asked.text
+
+
+async def test_another_question_is_another_draft(tmp_path: Path) -> None:
+    async with ScriptedJudge(always=says(DRAFT)).serving() as server:
+        await suggested(tmp_path, server)
+        await suggested(tmp_path, server, "--groups", "1")
+        await suggested(tmp_path, server, temperature=0.5)
+        await suggested(tmp_path, server, passes=2)  # no matter for a draft
+    assert server.calls == 3
+
+
+async def test_a_faulty_draft_is_corrected_once_and_then_refused(tmp_path: Path) -> None:
+    script = [says("- Be good."), says(DRAFT), says("no"), says("- Be good.")]
+    async with ScriptedJudge(script).serving() as server:
+        assert (await suggested(tmp_path, server)).stdout == DRAFT
+        failed = await suggested(tmp_path, server, "--groups", "1")
+    assert "it has 1 bullets, not 4 to 8" in server.asked[1].text
+    assert isinstance(failed.exception, VerdictInvalid)
+    assert not list((tmp_path / "cache").glob("*.tmp"))
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        (says(DRAFT[:90], finish_reason="length"), VerdictTruncated),
+        (says(None, refusal="I cannot"), JudgeRefused),
+        (says(None, finish_reason="content_filter"), JudgeRefused),
+        (fails(500), JudgeUnavailable),
+        (fails(400, "maximum context length is 9 tokens"), ContextExceeded),
+    ],
+)
+async def test_what_goes_wrong_is_typed_and_nothing_is_cached(
+    step: Any, error: type[PodiumError], tmp_path: Path
+) -> None:
+    async with ScriptedJudge(always=step).serving() as server:
+        result = await suggested(tmp_path, server, attempts=1)
+    assert isinstance(result.exception, error)
+    assert not (tmp_path / "cache").exists()
+
+
+async def test_groups_are_trimmed_to_the_judges_context(tmp_path: Path) -> None:
+    async with ScriptedJudge([says(DRAFT)]).serving() as server:
+        file = tmp_path / "long.jsonl"
+        file.write_text(json.dumps(group("x y " * 20_000, "5")))
+        config = judges_file(tmp_path / "judges.yaml", main=llm(server.url, context_tokens=8192))
+        app = typer.Typer(pretty_exceptions_enable=False)
+        app.command()(suggest_command)
+        arguments = [file, "--judge", "main", "--config", config, "--cache", tmp_path / "cache"]
+        result = await anyio.to_thread.run_sync(
+            lambda: CliRunner().invoke(app, list(map(str, arguments)))
+        )
+    assert result.exit_code == 0
+    assert "<trimmed characters=" in server.asked[0].text
+    assert len(server.asked[0].text) < 3 * 8192
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--judge", "words"], "is no LLM"),
+        (["--judge", "nobody"], "not configured"),
+        (["--out", "judges.yaml"], "is there already"),
+    ],
+)
+async def test_what_cannot_draft_says_so_before_it_is_paid(
+    arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    arguments = [str(tmp_path / each) if each.endswith(".yaml") else each for each in arguments]
+    async with ScriptedJudge().serving() as server:
+        result = await suggested(tmp_path, server, *arguments)
+    assert isinstance(result.exception, PodiumError)
+    assert said in str(result.exception)
+    assert server.calls == 0
+
+
+async def test_a_cache_that_cannot_be_written_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    async with ScriptedJudge(always=says(DRAFT)).serving() as server:
+        result = await suggested(tmp_path, server, "--cache", tmp_path / "file" / "cache")
+    assert isinstance(result.exception, ConfigError)
+
+
+def test_bullets_of_any_kind_become_one_line_each() -> None:
+    broken = [bullet.replace(". Gamed", ".\n   - Gamed") for bullet in BULLETS]
+    numbered = "".join(f"{number}. {each}\n\n" for number, each in enumerate(broken, start=1))
+    assert parse_draft(f"<think>- not this one</think>\n{numbered}") == DRAFT
+
+
+@pytest.mark.parametrize(
+    ("bullets", "said"),
+    [
+        (BULLETS[:3], "3 bullets"),
+        (BULLETS * 3, "12 bullets"),
+        ([*BULLETS[:3], "Be good; gamed."], "criterion 4 has 15 characters"),
+        ([*BULLETS[:3], BULLETS[3] + "x" * 900], "criterion 4 has 9"),
+        ([*BULLETS[:3], "**Done**: look for what was really done, in tools."], "how it could be"),
+        ([*BULLETS[:3], BULLETS[3] + " Worth 10 points."], "gives points"),
+    ],
+)
+def test_a_list_that_is_no_rubric_says_why(bullets: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_draft("".join(f"- {bullet}\n" for bullet in bullets))

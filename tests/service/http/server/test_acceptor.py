@@ -1,0 +1,38 @@
+"""Connections taken from a listening socket, up to the last one."""
+
+import socket
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from podium_service.http.app import Service
+from podium_service.http.server.server import GRACE_S, DrainingServer, Serving, listen
+from podium_service.telemetry.metrics import Metrics
+from starlette.responses import PlainTextResponse
+from uvicorn.config import Config
+
+pytestmark = pytest.mark.anyio
+
+ASKED = b"GET / HTTP/1.1\r\nhost: podium\r\n\r\n"
+
+
+async def test_whoever_has_connected_when_it_stops_is_answered_before_the_loop_turned() -> None:
+    serving = Serving("127.0.0.1", 0, None, "", None, 0.0, GRACE_S, 6, "info")
+    clients = list[socket.socket]()
+    with ExitStack() as stack, listen(serving) as listener:
+
+        def connect_and_stop() -> None:
+            for _ in range(8):  # to the kernel; nobody accepts meanwhile
+                client = socket.create_connection(listener.getsockname(), timeout=10)
+                clients.append(stack.enter_context(client))
+                client.sendall(ASKED)
+            server.stop()
+
+        service = cast(Service, SimpleNamespace(draining=False, metrics=Metrics()))
+        config = Config(PlainTextResponse("ok"), lifespan="off", log_config=None)
+        server = DrainingServer(config, service, serving, connect_and_stop)
+        await server.serve(sockets=[listener])
+        answers = [client.recv(65_536) for client in clients]
+    assert sorted(answer.split()[1] for answer in answers) == 6 * [b"200"] + 2 * [b"429"]
+    assert all(b"connection: close" in answer for answer in answers)

@@ -1,0 +1,79 @@
+"""A group that is over leaves nothing to the garbage collector, which looks rarely."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from podium_service.errors import PodiumError
+from podium_service.http.server import gc_policy
+from podium_service.schemas import RankRequest
+
+from tests.fakes import ScriptedJudge, Step, by_length, drops, fails, says, scores, until
+from tests.service.helpers import client, group, llm, request, service
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def groups_there() -> int:
+    return sum(type(each) is RankRequest for each in gc.get_objects())
+
+
+@pytest.mark.parametrize(
+    "step",
+    [scores(by_length), fails(500), fails(429, "slow down"), fails(400), says("no verdict"), drops],
+)
+@pytest.mark.parametrize("passes", [1, 2])
+async def test_a_group_is_gone_once_it_is_ranked_or_has_failed(
+    tmp_path: Path, step: Step, passes: int
+) -> None:
+    before = groups_there()
+    async with (
+        ScriptedJudge(always=step).serving() as judge,
+        service(tmp_path, main=llm(judge.url, passes=passes, attempts=1)) as opened,
+    ):
+        for number in range(3):
+            try:
+                await opened.ranker.rank(request("5", "five", task=f"{number}"))
+            except PodiumError as error:
+                assert error.code  # noqa: PT017
+        await asyncio.sleep(0)  # what has ended lets go of its task
+        assert groups_there() - before <= 1  # the last error may be there until the next one
+
+
+async def test_a_group_is_gone_once_its_failure_is_answered(tmp_path: Path) -> None:
+    before = groups_there()
+    async with (
+        ScriptedJudge(always=fails(500)).serving() as judge,
+        service(tmp_path, main=llm(judge.url, attempts=1)) as opened,
+        client(opened) as http,
+    ):
+        for number in range(3):
+            answer = await http.post("/rank", json=group("5", "five", task=f"{number}"))
+            assert answer.status_code == 503
+        await asyncio.sleep(0)
+        assert groups_there() == before
+
+
+class Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+async def test_what_is_garbage_nevertheless_is_found_by_the_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gc_policy, "EVERY_S", 0.01)
+    Cycle()
+    looking = asyncio.create_task(gc_policy.look_now_and_then())
+    await until(lambda: not any(type(each) is Cycle for each in gc.get_objects()))
+    looking.cancel()

@@ -1,0 +1,234 @@
+"""`podium serve --workers N`, restarts: no request is lost, no process is left."""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from podium_service.http.server.supervisor import MAX_FAILED_STARTS
+
+from tests.fakes import ScriptedJudge, by_length, scores, until
+from tests.service.helpers import group, judges_file, llm
+from tests.service.process import Podium, has_ended, podium, running
+
+pytestmark = pytest.mark.anyio
+
+REFERENCE = {"reference": "5"}
+CHECKS = {"kind": "checks", "criteria": [{"check": "matches_reference"}]}
+GOOD = scores(by_length)
+
+
+def workers(process: Podium) -> list[psutil.Process]:
+    """The processes that serve."""
+    return psutil.Process(process.pid).children()
+
+
+async def ask(url: str | None) -> int:
+    """The status of one ranking, over a connection of its own."""
+    assert url
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        return (await http.post(f"{url}/rank", json=group("5", "6", **REFERENCE))).status_code
+
+
+async def counted(url: str | None) -> Counter[str]:
+    """Requests by status, of all workers, as one of them tells."""
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        lines = (await http.get(f"{url}/metrics")).text.splitlines()
+    found: Counter[str] = Counter()
+    for line in lines:
+        if line.startswith('podium_requests_total{route="/rank"'):
+            found[line.split('status="')[1][:3]] += int(float(line.split()[-1]))
+    return found
+
+
+def have_counted(url: str | None, number: int) -> Callable[[], Awaitable[bool]]:
+    """Whether all of them have told of so many; they do so once they have answered."""
+
+    async def told() -> bool:
+        return await counted(url) == {"200": number}
+
+    return told
+
+
+@pytest.mark.restart
+async def test_workers_share_a_port_and_counts_and_one_that_dies_is_replaced(
+    tmp_path: Path,
+) -> None:
+    with running("--workers", "2", "--drain-s", "0", cwd=tmp_path) as process:
+        first = workers(process)
+        assert len(first) == 2
+        assert await asyncio.gather(*(ask(process.url) for _ in range(20))) == [200] * 20
+        await until(have_counted(process.url, 20))
+        first[0].kill()
+        await until(lambda: bool(process.logged("worker_died")))
+        assert await asyncio.gather(*(ask(process.url) for _ in range(20))) == [200] * 20
+        await until(have_counted(process.url, 40))
+        await until(lambda: len(workers(process)) == 2)
+        process.send(signal.SIGTERM)
+        assert await process.ended() == 0
+        assert all(map(has_ended, first))
+
+
+async def test_workers_that_cannot_start_end_the_service_with_one_line(tmp_path: Path) -> None:
+    finished = await podium(
+        "serve", "--port", "0", "--workers", "2", "--config", "no.yaml", cwd=tmp_path
+    )
+    assert finished.code == 1
+    assert finished.err.splitlines()[-1].startswith("podium: no.yaml: cannot be read")
+
+
+@pytest.mark.restart
+async def test_workers_that_die_at_their_start_are_given_up(tmp_path: Path) -> None:
+    broken = {"PYTHONHASHSEED": "no number"}  # the parent has started already
+    finished = await podium("serve", "--port", "0", "--workers", "2", cwd=tmp_path, **broken)
+    assert finished.code == 1
+    last = finished.err.splitlines()[-1]
+    assert last.startswith("podium: a worker died at its start 3 times (exit status 1)")
+
+
+@pytest.mark.restart
+async def test_workers_serve_on_while_another_cannot_start_and_it_does_once_it_can(
+    tmp_path: Path,
+) -> None:
+    config = judges_file(tmp_path / "judges.yaml", checks=CHECKS)
+    with running("--workers", "2", "--config", str(config), cwd=tmp_path) as process:
+        first, second = workers(process)
+        config.write_text("judges: [")
+        first.kill()
+        await until(lambda: len(process.logged("worker_died")) > 1 + MAX_FAILED_STARTS, 60)
+        assert await ask(process.url) == 200
+        assert "not YAML" in process.logged("worker_failed")[0]["detail"]
+        judges_file(config, checks=CHECKS)
+        second.kill()
+        assert await ask(process.url) == 200  # of whom only a new one can answer
+        pauses = [line["again_in_s"] for line in process.logged("worker_died")]
+        assert pauses[:4] == [0, 0.5, 1, 1.5]
+        await until(lambda: len(workers(process)) == 2)
+        process.send(signal.SIGTERM)
+        assert await process.ended() == 0
+
+
+@pytest.mark.restart
+async def test_a_parent_that_is_killed_leaves_no_worker(tmp_path: Path) -> None:
+    async with ScriptedJudge(always=GOOD, hold=1000).serving() as judge:
+        config = judges_file(tmp_path / "judges.yaml", main=llm(judge.url))
+        with running("--workers", "2", "--config", str(config), cwd=tmp_path) as process:
+            left = workers(process)
+            async with process.client() as http:
+                asking = asyncio.create_task(http.post("/rank", json=group("5", "five")))
+                await until(lambda: judge.in_flight == 4)
+                process.kill()
+                judge.hold = 0
+                assert (await asking).status_code == 200  # what is in flight is finished
+            await until(lambda: all(map(has_ended, left)))
+
+
+@pytest.mark.restart
+async def test_the_counts_that_a_killed_service_left_are_removed_by_the_next_one_that_starts(
+    tmp_path: Path,
+) -> None:
+    counts = tmp_path / "temporary"
+    counts.mkdir()
+    start = partial(running, "--workers", "2", cwd=tmp_path, TMPDIR=str(counts))
+    with start() as killed:
+        assert await ask(killed.url) == 200
+        [left] = counts.iterdir()
+        with start() as living:
+            assert await ask(living.url) == 200
+            [kept] = set(counts.iterdir()) - {left}
+            children = workers(killed)
+            killed.kill()
+            await until(lambda: not any(worker.is_running() for worker in children))
+            assert left.exists()
+            with start():
+                assert not left.exists()
+                assert kept.exists()
+
+
+@pytest.mark.restart
+async def test_a_stopped_service_refuses_connections_while_workers_finish_their_requests(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedJudge(always=GOOD, hold=1000).serving() as judge:
+        config = str(judges_file(tmp_path / "judges.yaml", main=llm(judge.url)))
+        options = ("--workers", "2", "--config", config, "--drain-s", "0.5")
+        with running(*options, cwd=tmp_path) as process:
+            async with process.client() as http:
+                asking = asyncio.create_task(http.post("/rank", json=group("5", "five")))
+                await until(lambda: judge.in_flight == 4)
+                process.send(signal.SIGTERM)
+                await until(lambda: refused(process.url))
+                assert not asking.done()
+                judge.hold = 0
+                assert (await asking).status_code == 200
+            assert await process.ended() == 0
+
+
+async def refused(url: str | None) -> bool:
+    """Whether a connection is refused; one that is taken is answered in two seconds."""
+    async with httpx.AsyncClient(trust_env=False, timeout=2) as http:
+        try:
+            await http.get(f"{url}/livez")
+        except httpx.ConnectError:
+            return True
+        except (httpx.ReadError, httpx.RemoteProtocolError, httpx.TimeoutException):
+            return False  # it was taken just before
+        return False
+
+
+@pytest.mark.restart
+async def test_a_rolling_restart_under_load_loses_no_request(tmp_path: Path) -> None:
+    """Clients ask the service that is ready; each is told to stop in its turn, and starts again."""
+    async with ScriptedJudge(always=scores(by_length, delay_s=0.05)).serving() as judge:
+        config = str(judges_file(tmp_path / "judges.yaml", main=llm(judge.url)))
+        options = ("--config", config, "--drain-s", "10")
+        urls: dict[str, str] = {}
+        statuses: Counter[int] = Counter()
+        stopping = asyncio.Event()
+
+        async def client(number: int) -> None:
+            async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+                asked = 0
+                while not stopping.is_set():
+                    url = await ready(http, urls)
+                    content = group("5", f"five {number} {asked}")
+                    statuses[(await http.post(f"{url}/rank", json=content)).status_code] += 1
+                    asked += 1
+
+        with running(*options, cwd=tmp_path) as a, running(*options, cwd=tmp_path) as b:
+            assert a.url
+            assert b.url
+            urls |= {"a": a.url, "b": b.url}
+            clients = [asyncio.create_task(client(number)) for number in range(16)]
+            await until(lambda: statuses[200] > 50)
+            a.send(signal.SIGTERM)
+            assert await a.ended() == 0
+            with running(*options, cwd=tmp_path) as again:
+                assert again.url
+                urls["a"] = again.url
+                so_far = statuses[200]
+                await until(lambda: statuses[200] > so_far + 20)
+                b.send(signal.SIGTERM)
+                assert await b.ended() == 0
+                so_far = statuses[200]
+                await until(lambda: statuses[200] > so_far + 20)
+                stopping.set()
+                await asyncio.gather(*clients)
+    assert set(statuses) == {200}
+
+
+async def ready(http: httpx.AsyncClient, urls: dict[str, str]) -> str:
+    """The first service that says it is."""
+    while True:
+        for url in list(urls.values()):
+            try:
+                if (await http.get(f"{url}/readyz")).status_code == 200:
+                    return url
+            except httpx.TransportError:
+                continue
+        await asyncio.sleep(0.01)

@@ -1,0 +1,93 @@
+"""No judge is asked at a link-local address, however it is spelled or looked up."""
+
+import subprocess
+import sys
+from importlib import import_module
+from socket import AF_INET, AddressFamily
+
+import openai
+import pytest
+from aiohttp import ClientSession, TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_exceptions import ClientConnectorError
+from podium_service.judges.endpoint.resolver import NoLinkLocal, guarded_transport
+from podium_service.judges.settings import LLMJudge
+from pydantic import ValidationError
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["169.254.169.254", "2852039166", "0xA9FEA9FE", "0251.0376.0251.0376", "169.254.43518",
+     "[fe80::1]", "[febf::1]", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "[::a9fe:a9fe]",
+     "[::ffff:0:a9fe:a9fe]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b::169.254.169.254]",
+     "[2002:a9fe:a9fe::]", "[2002:a9fe:a9fe::1]", "[2001:0:102:304::5601:5601]",
+     "\uff11\uff16\uff19.254.169.254"],
+)  # fmt: skip
+def test_a_judge_at_a_link_local_address_is_refused(host: str) -> None:
+    with pytest.raises(ValidationError, match="is link-local: no judge is asked there"):
+        LLMJudge.model_validate({"model": "m", "base_urls": [f"http://{host}/v1"]})
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["10.0.0.1", "127.0.0.1", "[fd00::1]", "[::1]", "[64:ff9b::a00:1]", "[2002:a00:1::1]",
+     "[2001:db8::a9fe:a9fe]", "judge.example"],
+)  # fmt: skip
+def test_other_addresses_are_taken(host: str) -> None:
+    LLMJudge.model_validate({"model": "m", "base_urls": [f"http://{host}/v1"]})
+
+
+class Hosts(AbstractResolver):
+    """Everything is at one address."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def resolve(
+        self, host: str, port: int = 0, family: AddressFamily = AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host, host=self._address, port=port, family=family, proto=0, flags=0
+            )
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "fe80::1%eth0"],
+)
+async def test_a_name_that_leads_to_a_link_local_address_is_not_connected_to(address: str) -> None:
+    connector = TCPConnector(resolver=NoLinkLocal(Hosts(address)))
+    async with ClientSession(connector=connector) as http:
+        with pytest.raises(ClientConnectorError) as caught:
+            await http.get("http://judge.example/v1")
+    assert f"judge.example is at {address}, which is link-local" in str(caught.value.__cause__)
+
+
+async def test_other_names_are_looked_up_as_ever() -> None:
+    [found] = await NoLinkLocal(Hosts("10.0.0.1")).resolve("judge.example", 80)
+    assert found["host"] == "10.0.0.1"
+
+
+async def test_the_openai_client_still_has_the_private_transport_that_we_give_a_resolver() -> None:
+    module = import_module("openai._vendor.httpx_aiohttp")
+    transport = guarded_transport(max_connections=1, keepalive_s=1.0)
+    assert type(transport) is module.AiohttpTransport
+    assert type(openai.DefaultAioHttpClient()._transport) is type(transport)
+    await transport.aclose()
+
+
+def test_a_judges_file_is_read_without_a_client_for_judges() -> None:
+    code = (
+        "import sys, podium_service.judges.judges_file; "
+        "print(sorted({'openai', 'aiohttp', 'httpx2'} & sys.modules.keys()))"
+    )
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert finished.stdout == "[]\n"

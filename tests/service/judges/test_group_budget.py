@@ -1,0 +1,308 @@
+"""Budgets in calls and in tokens: never passed, whatever the judge replies."""
+
+import asyncio
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from podium_service.errors import BudgetExhausted, JudgeUnavailable, PodiumError
+from podium_service.judges.dispatch.caller import Caller
+from podium_service.judges.group_budget import Budget, Outlay
+from podium_service.judges.limits import BudgetLimits
+from podium_service.prompts.templates import Prompt, scores_prompt
+from podium_service.prompts.transcript import transcribe
+from structlog.testing import capture_logs
+
+from tests.fakes import (
+    Answer,
+    Asked,
+    ScriptedJudge,
+    Step,
+    at_random,
+    chooses,
+    counted,
+    drops,
+    fails,
+    hangs,
+    later,
+    rates,
+    says,
+    scores,
+)
+from tests.service.helpers import endpoint_judge, llm, request, service
+
+pytestmark = pytest.mark.anyio
+
+PROMPT = Prompt("rating", [("system", ["a" * 299]), ("user", ["b" * 299])], ["BCDFG"], [0])
+WORST = 2 * 100 + 50  # a third of a token per byte and one per part, and the reply's cap
+METHODS = ("listwise", "subsets", "pairwise", "pointwise")
+
+
+def test_a_call_is_reserved_at_its_worst_and_settled_by_what_it_took() -> None:
+    budget = Budget(BudgetLimits(calls=3, tokens=2 * WORST + 10))
+    with budget.call(PROMPT, 50) as outlay:
+        assert budget.calls_left(WORST) == 1  # 260 are left meanwhile
+        outlay.took(120)
+    assert budget.calls_left(WORST) == 1  # 390
+    assert budget.calls_left(195) == 2
+    with budget.call(PROMPT, 50), pytest.raises(BudgetExhausted), budget.call(PROMPT, 50):
+        pass
+
+
+def test_a_second_call_for_the_same_answer_counts_at_its_worst() -> None:
+    budget = Budget(BudgetLimits(calls=3, tokens=2 * WORST + 10))
+    with budget.call(PROMPT, 50) as outlay:
+        sends(outlay, asyncio.CancelledError())
+        outlay.another()
+        with pytest.raises(BudgetExhausted):
+            outlay.another()
+        sends(outlay, None)
+        outlay.took(120)
+    assert budget.calls_left(1) == 1
+    assert budget.calls_left(140) == 1  # 140 are left
+
+
+def sends(outlay: Outlay, error: BaseException | None) -> None:
+    with suppress(BaseException), outlay.sending():
+        if error:
+            raise error
+
+
+@pytest.mark.parametrize(
+    ("sent", "num_paid"),
+    [
+        ([], 0),
+        ([JudgeUnavailable("500")], 0),
+        ([JudgeUnavailable("no answer", unanswered=True)], 1),
+        ([asyncio.CancelledError()], 1),
+        ([JudgeUnavailable("no answer", unanswered=True), JudgeUnavailable("500")], 1),
+        ([asyncio.CancelledError(), asyncio.CancelledError()], 2),
+    ],
+)
+def test_what_was_sent_and_not_answered_counts_at_its_worst(
+    sent: list[BaseException], num_paid: int
+) -> None:
+    budget = Budget(BudgetLimits(tokens=4 * WORST))
+    with budget.call(PROMPT, 50) as outlay:
+        for number, error in enumerate(sent):
+            if number:
+                outlay.another()
+            sends(outlay, error)
+    assert budget.calls_left(WORST) == 4 - num_paid
+
+
+def test_calls_end_where_tokens_do_not() -> None:
+    budget = Budget(BudgetLimits(calls=2), calls=1)
+    with budget.call(PROMPT, 50) as outlay:
+        outlay.took(10**9)
+    with pytest.raises(BudgetExhausted, match="a budget of 2 calls"), budget.call(PROMPT, 50):
+        pass
+
+
+def test_a_call_that_failed_took_no_tokens_but_was_a_call() -> None:
+    budget = Budget(BudgetLimits(calls=2, tokens=WORST))
+    with pytest.raises(ConnectionError), budget.call(PROMPT, 50):
+        raise ConnectionError
+    assert budget.calls_left(WORST) == 1
+
+
+def test_an_endpoint_that_counts_no_tokens_is_taken_to_have_used_all() -> None:
+    budget = Budget(BudgetLimits(tokens=2 * WORST))
+    with budget.call(PROMPT, 50) as outlay:
+        outlay.took(0)
+    assert budget.calls_left(WORST) == 1
+
+
+def test_without_limits_there_is_no_end() -> None:
+    budget = Budget(None)
+    with budget.call(PROMPT, 50) as outlay:
+        outlay.took(10**9)
+    assert budget.calls_left(1) == float("inf")
+
+
+def worth(text: str) -> float:
+    return len(text) / 1000
+
+
+def faithful(asked: Asked) -> Answer:
+    """The right form for whatever method asks."""
+    if len(asked.shown) == 1:
+        return rates(lambda text: min(9, worth(text)))(asked)
+    if all(len(shown) == 1 for shown in asked.shown):
+        return chooses(lambda one, two: 0.8 if len(one) > len(two) else 0.3)(asked)
+    return scores(worth)(asked)
+
+
+def cut_off(asked: Asked) -> Answer:
+    cap = asked.body["max_completion_tokens"]
+    return says("{", finish_reason="length", tokens=cap)(asked)
+
+
+STEPS: list[Step] = [*[counted(faithful, completion=20)] * 8, counted(faithful)]
+MALFORMED: list[Step] = [counted(says("no idea " * 200)), counted(cut_off)]
+
+
+async def outcome(
+    path: Path, step: Step, num_items: int, **main: Any
+) -> tuple[str | None, int, int]:
+    """The error's code, if it is one; calls and tokens that the judge counted."""
+    billed = [0]
+
+    def billing(asked: Asked) -> Answer:
+        answer = step(asked)
+        assert isinstance(answer.body, dict)
+        usage = answer.body["usage"]
+        billed[0] += usage["prompt_tokens"] + usage["completion_tokens"]
+        return answer
+
+    code = None
+    async with (
+        ScriptedJudge(always=billing).serving() as judge,
+        service(path, main=llm(judge.url, **main)) as opened,
+    ):
+        try:
+            ranking = await opened.ranker.rank(request(*("x" * (9 * i) for i in range(num_items))))
+        except PodiumError as error:
+            code = error.code
+        else:
+            assert ranking.usage.calls == judge.calls
+            assert len(ranking.results) == num_items
+    return code, judge.calls, billed[0]
+
+
+@pytest.mark.parametrize("method", [*METHODS, "auto"])
+@given(
+    st.integers(3, 12),
+    st.integers(1, 40),
+    st.integers(0, 2**32),
+    st.sampled_from([[], MALFORMED]),
+    st.booleans(),
+)
+@settings(max_examples=8, deadline=None)
+async def test_no_method_passes_its_budget(
+    tmp_path_factory: pytest.TempPathFactory,
+    method: str,
+    num_items: int,
+    size: int,
+    seed: int,
+    malformed: list[Step],
+    by_tokens: bool,
+) -> None:
+    budget = {"tokens": 1500 * size} if by_tokens else {"calls": size}
+    code, calls, tokens = await outcome(
+        tmp_path_factory.mktemp("store"),
+        at_random(STEPS + malformed, seed),
+        num_items,
+        method=method,
+        budget=budget,
+        canary=bool(seed % 2),
+        passes={"min": 2, "max": 6},
+        gates=[],
+    )
+    assert calls <= budget.get("calls", calls)
+    assert tokens <= budget.get("tokens", tokens)
+    wrong = {"verdict_invalid", "verdict_truncated", "context_exceeded"} if malformed else set()
+    void = {"verdict_void"} if seed % 2 else set()
+    assert code in {None, "budget_exhausted", *wrong, *void}
+
+
+@pytest.mark.parametrize(
+    ("method", "least"), [("listwise", 1), ("subsets", 2), ("pairwise", 14), ("pointwise", 8)]
+)
+async def test_what_links_all_is_ranked_and_less_is_a_typed_failure(
+    tmp_path: Path, method: str, least: int
+) -> None:
+    few = await outcome(tmp_path, faithful, 8, method=method, budget={"calls": least}, gates=[])
+    assert few[:2] == (None, least)
+    if least > 1:
+        none = await outcome(
+            tmp_path, faithful, 8, method=method, budget={"calls": least - 1}, gates=[]
+        )
+        assert none[:2] == ("budget_exhausted", 0)  # known beforehand: no call is wasted
+
+
+async def test_what_a_malformed_reply_used_up_leaves_a_ranking_from_the_rest(
+    tmp_path: Path,
+) -> None:
+    script = iter([says("?"), *[faithful] * 3])
+    code, calls, _ = await outcome(
+        tmp_path, lambda asked: next(script)(asked), 4, budget={"calls": 4}, gates=[]
+    )
+    assert (code, calls) == (None, 4)  # three passes of four
+
+
+async def test_a_budget_that_malformed_replies_used_up_is_a_typed_failure(tmp_path: Path) -> None:
+    code, calls, _ = await outcome(
+        tmp_path, says("?"), 4, method="pointwise", budget={"calls": 4}, gates=[]
+    )
+    assert (code, calls) == ("budget_exhausted", 4)
+
+
+@pytest.mark.parametrize(
+    ("calls", "script", "settings", "sent", "answered"),
+    [
+        (2, [drops, faithful], {}, 2, True),
+        (1, [drops], {}, 1, False),  # the lost one may have been paid
+        (1, [lambda asked: Answer({"choices": []})], {}, 1, False),  # and so may this
+        (1, [fails(504)], {}, 1, False),
+        (1, [fails(500), fails(429), faithful], {}, 3, True),  # these are answered: for nothing
+        (2, [hangs, faithful], {"hedge_after_s": 0.05}, 2, True),
+        (1, [later(faithful, 0.2)], {"hedge_after_s": 0.05}, 1, True),
+        (2, [drops, later(faithful, 0.2)], {"hedge_after_s": 0.05}, 2, True),
+    ],
+)
+async def test_calls_that_may_have_been_paid_for_nothing_are_within_the_budget(
+    calls: int, script: list[Step], settings: dict[str, Any], sent: int, answered: bool
+) -> None:
+    async with ScriptedJudge(script).serving() as server:
+        judge = endpoint_judge(server.url, attempts=3, **settings)
+        prompt = scores_prompt("Be fair.", transcribe(request("5", "five"), [0, 1]), [0, 1])
+        asked = judge.ask(
+            prompt, 50, lambda call: None, Budget(BudgetLimits(calls=calls)), Caller()
+        )
+        with nullcontext() if answered else pytest.raises(JudgeUnavailable):
+            await asked
+        await judge.aclose()
+    assert server.calls == sent
+
+
+async def test_a_refused_connection_is_no_call() -> None:
+    async with ScriptedJudge(always=faithful).serving() as server:
+        urls = ["http://127.0.0.1:1/v1", server.url]
+        judge = endpoint_judge("", base_urls=urls)
+        judge.endpoints[1].taken += 10  # so that the first attempt goes to the other
+        prompt = scores_prompt("Be fair.", transcribe(request("5", "five"), [0, 1]), [0, 1])
+        budget = Budget(BudgetLimits(calls=1))
+        with capture_logs() as logged:
+            await judge.ask(prompt, 50, lambda call: None, budget, Caller())
+        assert [line["base_url"] for line in logged] == urls[:1]
+        await judge.aclose()
+
+
+async def test_an_exhausted_budget_goes_to_the_fallback(tmp_path: Path) -> None:
+    async with (
+        ScriptedJudge(always=faithful).serving() as judge,
+        service(
+            tmp_path,
+            main=llm(judge.url, budget={"tokens": 100}, fallback=["other"]),
+            other=llm(judge.url, model="other"),
+        ) as opened,
+    ):
+        ranking = await opened.ranker.rank(request("5", "five"))
+    assert (ranking.judge, ranking.fallback_from) == ("other", "main")
+
+
+async def test_a_group_that_spent_its_budget_is_answered_from_the_store(tmp_path: Path) -> None:
+    """The call that its budget did not hold is not made by asking again."""
+    script = [says("?"), *[faithful] * 3]
+    async with (
+        ScriptedJudge(script).serving() as judge,
+        service(tmp_path, main=llm(judge.url, budget={"calls": 4}, concurrency=1)) as opened,
+    ):
+        first = await opened.ranker.rank(request("5", "five"))
+        again = await opened.ranker.rank(request("5", "five"))
+    assert judge.calls == 4
+    assert (again.cached, again.id, again.results) == (True, first.id, first.results)

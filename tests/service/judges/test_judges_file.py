@@ -1,0 +1,322 @@
+"""The judges file: what it may say, and what a bad one is told: line, field, value or rule."""
+
+from pathlib import Path
+
+import pytest
+from podium_service.errors import ConfigError
+from podium_service.judges.judges_file import DEFAULT, Config, load, parse
+from podium_service.judges.limits import Price
+from podium_service.judges.settings import ChecksJudge, LLMJudge
+
+FULL = """\
+# Judges of the lab.
+default_judge: main
+judges:
+  main:
+    model: gpt-5-mini
+    base_urls: [https://api.openai.com/v1]
+    api_key_env: JUDGE_KEY
+    method: listwise
+    passes: 6
+    rubric: |
+      Shorter is better.
+    fallback: [local]
+    gates:
+      - {check: max_words, words: 200}
+    reward: rank
+    noise_sd: 0.1
+    temperature: 1
+    seed: 7
+    reasoning_effort: low
+    extra_body: {chat_template_kwargs: {enable_thinking: false}}
+    max_tokens: 4000
+    response_format: json_object
+    context_tokens: 128000
+    price: {prompt: 0.25, cached: 0.025, completion: 2}
+    timeout_s: 30
+    attempts: 2
+    concurrency: 64
+  local:
+    model: Qwen/Qwen3-32B
+    base_urls: [http://judge-0:8000/v1, http://judge-1:8000/v1]
+  checks:
+    kind: checks
+    criteria:
+      - {check: matches_reference, how: number, weight: 2}
+      - {check: no_tool_errors, gate: true}
+"""
+HEAD = """\
+default_judge: main
+judges:
+  main:
+    model: m
+    base_urls: [http://judge/v1]
+"""  # a setting added to it stands on line 6
+
+
+def refused(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "judges.yaml")
+    return str(caught.value)
+
+
+def test_a_full_file_parses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "k-123")
+    config = parse(FULL, "judges.yaml")
+    assert config.default_judge == "main"
+    main, local, checks = config.judges.values()
+    assert isinstance(main, LLMJudge)
+    assert isinstance(local, LLMJudge)
+    assert isinstance(checks, ChecksJudge)
+    assert (main.passes_for("listwise").max, main.reward, main.rubric) == (
+        6,
+        "rank",
+        "Shorter is better.\n",
+    )
+    assert main.api_key == "k-123"
+    assert [check.label for check in main.gates] == ["max_words(200)"]
+    assert main.extra_body == {"chat_template_kwargs": {"enable_thinking": False}}
+    assert (local.passes_for("listwise").min, local.reward, local.api_key) == (
+        4,
+        "win_probability",
+        None,
+    )
+    assert [str(url) for url in local.base_urls] == [
+        "http://judge-0:8000/v1",
+        "http://judge-1:8000/v1",
+    ]
+    assert [check.weight for check in checks.criteria] == [2, 1]
+    assert [check.check for check in checks.gates] == ["no_tool_errors"]
+
+
+def test_a_key_is_named_never_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "k-123")
+    assert "k-123" not in parse(FULL, "judges.yaml").model_dump_json()
+
+
+def test_a_price_is_per_million_tokens_and_cached_ones_are_cheaper() -> None:
+    price = Price(prompt=2, cached=0.5, completion=8)
+    # 1000 tokens in, 400 of them cached, 100 out: (600 * 2 + 400 * .5 + 100 * 8) / 1e6.
+    assert price.cost_usd(1000, 400, 100) == pytest.approx(0.0022)
+    assert Price(prompt=2, completion=8).cost_usd(1000, 400, 100) == pytest.approx(0.0028)
+
+
+def test_the_worst_price_of_a_prompt_is_the_larger_one_cached_or_not() -> None:
+    assert Price(prompt=2, cached=0.5, completion=8).worst_usd(1000, 100) == pytest.approx(0.0028)
+    assert Price(cached=1).worst_usd(1000, 100) == pytest.approx(0.001)
+
+
+def test_without_a_file_the_judge_compares_with_the_reference() -> None:
+    assert load(None) is DEFAULT
+    (judge,) = DEFAULT.judges.values()
+    assert isinstance(judge, ChecksJudge)
+    assert [check.check for check in judge.criteria] == ["matches_reference"]
+
+
+def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "judges.yaml"
+    path.write_text("\ufeff" + HEAD, encoding="utf-8")
+    assert list(load(path).judges) == ["main"]
+
+
+def test_the_example_in_the_package_parses() -> None:
+    example = Path(__file__).parents[3] / "service/podium_service/examples/judges.yaml"
+    assert load(example).default_judge in load(example).judges
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("bogus: 1", "judges.main.bogus: Extra inputs are not permitted"),
+        ("api_key: k-123", "judges.main.api_key: Extra inputs are not permitted"),
+        ("kind: oracle", "judges.main.kind: kind must be llm (the default), jury or checks"),
+        ("method: psychic", "judges.main.method: Input should be 'listwise'"),
+        ("passes: {min: 6, max: 2}", "judges.main.passes: min 6 is more than max 2"),
+        ("passes: 0", "judges.main.passes: 0 is neither 1 to 64 nor {min, max, until_stderr}"),
+        ("passes: many", "judges.main.passes: 'many' is neither 1 to 64 nor"),
+        ("budget: {calls: 0}", "judges.main.budget.calls: Input should be greater than or equal"),
+        ("verified_weight: 2", "judges.main.verified_weight: Input should be less than or equal"),
+        ("reward: gold", "judges.main.reward: Input should be 'win_probability', 'rank' or"),
+        ("temperature: .nan", "judges.main.temperature: Input should be a finite number"),
+        ("noise_sd: 0", "judges.main.noise_sd: Input should be greater than 0"),
+        ("price: {prompt: -1}", "judges.main.price.prompt: Input should be greater than or equal "
+         "to 0"),
+        ("api_key_env: PODIUM_TEST_UNSET",
+         "judges.main.api_key_env: the environment variable PODIUM_TEST_UNSET is not set"),
+        ("fallback: [nope]", "judges.main.fallback"),
+        ("gates: [{check: nope}]", "judges.main.gates.0: Input tag 'nope' found using 'check'"),
+        ("gates: [{check: max_words}]", "judges.main.gates.0.words: Field required"),
+        ("model: other", "model stands twice in one mapping"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_breaks_a_rule_is_refused_by_line_and_field(setting: str, said: str) -> None:
+    assert refused(f"{HEAD}    {setting}\n").startswith(f"judges.yaml:6: {said}")
+
+
+@pytest.mark.parametrize("name", ["n", "max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("bound", ["price: {prompt: 1}", "budget: {tokens: 1000}"])
+def test_extra_body_makes_no_call_dearer_than_what_is_reserved(name: str, bound: str) -> None:
+    text = f"{HEAD}    extra_body: {{{name}: 8, top_k: 1}}\n"
+    said = refused(f"{text}    {bound}\n")
+    assert said.startswith(f"judges.yaml:6: judges.main.extra_body.{name}: with a price or a")
+    assert "cap replies by the judge's max_tokens" in said
+    for allowed in (text, f"{text}    budget: {{calls: 9}}\n"):
+        assert isinstance(parse(allowed, "judges.yaml").judges["main"], LLMJudge)
+
+
+def test_an_unknown_fallback_is_shown_with_those_there_are() -> None:
+    said = refused(HEAD + "    fallback: [nope]\n")
+    assert "'nope' is not among: main" in said
+
+
+def test_an_unknown_default_is_refused_on_its_own_line() -> None:
+    text = "# first\n\njudges:\n" + HEAD.split("judges:\n")[1] + "default_judge: nope\n"
+    assert refused(text).startswith("judges.yaml:7: ")
+    assert refused(text).endswith("default_judge: 'nope' is not among: main")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:secret@judge/v1",
+        "http://secret@judge/v1",
+        "http://:secret@judge/v1",
+        "http://judge/v1?key=secret",
+    ],
+)
+def test_a_url_with_credentials_is_refused_and_not_repeated(url: str) -> None:
+    said = refused(HEAD.replace("http://judge/v1", f'"{url}"'))
+    assert said == (
+        "judges.yaml:5: judges.main.base_urls: "
+        "keys are only ever given by api_key_env, not inside a URL"
+    )
+
+
+@pytest.mark.parametrize(
+    ("urls", "said"),
+    [
+        ("[]", "judges.main.base_urls: List should have at least 1 item"),
+        ("http://judge/v1", "judges.main.base_urls: Input should be a valid list"),
+        ("[http://a/v1, judge/v1]", "judges.main.base_urls.1: Input should be a valid URL"),
+        ("[ftp://judge/v1]", "judges.main.base_urls.0: URL scheme should be 'http' or 'https'"),
+    ],
+)
+def test_what_is_no_list_of_urls_is_refused(urls: str, said: str) -> None:
+    text = HEAD.replace("[http://judge/v1]", urls)
+    assert refused(text).startswith(f"judges.yaml:5: {said}")
+
+
+def test_an_item_of_a_list_is_named_by_its_index_and_its_own_line() -> None:
+    said = refused(
+        "default_judge: c\n"
+        "judges:\n"
+        "  c:\n"
+        "    kind: checks\n"
+        "    criteria:\n"
+        "      - {check: contains, text: a}\n"
+        "      - check: regex\n"
+        "        weight: 2\n"
+        '        pattern: "(a"\n'
+    )
+    assert said.startswith(
+        "judges.yaml:9: judges.c.criteria.1.pattern: '(a' is not a regular expression: missing )"
+    )
+
+
+def test_a_judge_may_be_called_like_one_of_our_kinds() -> None:
+    said = refused("default_judge: llm\njudges:\n  llm:\n    model: m\n    base_urls: [x]\n")
+    assert said.startswith("judges.yaml:5: judges.llm.base_urls.0: Input should be a valid URL")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "judges.yaml:1: the file: Input should be a valid dictionary"),
+        ("# nothing yet\n", "judges.yaml:1: the file: Input should be a valid dictionary"),
+        ("- main\n", "judges.yaml:1: the file: Input should be a valid dictionary"),
+        ("judges: {}\n", "judges.yaml:1: default_judge: Field required"),
+        ("default_judge: a\njudges: {}\n", "judges.yaml:2: judges: Dictionary should have at"),
+        ("default_judge: a\njudges:\n  a:\n", "judges.yaml:3: judges.a"),
+        ("default_judge: a\njudges: [\n", "judges.yaml:3: not YAML: expected the node content"),
+        ("a: 1\n\tb: 2\n", "judges.yaml:2: not YAML: found character '\\t'"),
+        ("a: 1\n--- \nb: 1\n", "judges.yaml:2: not YAML: but found another document"),
+        ("a: !!python/object:os.system x\n", "judges.yaml:1: not YAML: could not determine"),
+        ("a: \x00\n", "judges.yaml: not YAML: unacceptable character #x0000"),
+        ("a: 1\nb: 2\na: 3\n", "judges.yaml:3: a stands twice in one mapping"),
+        ("a: 1\n1: 2\n'1': 3\n", "judges.yaml:3: 1 stands twice in one mapping"),
+    ],
+)
+def test_what_is_no_judges_file_is_refused_by_line(text: str, said: str) -> None:
+    assert refused(text).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD + "    rubric: 2024-13-45\n",  # looks like a date to YAML, and is none
+        HEAD + "    seed: !!int x\n",
+        HEAD + '    rubric: "half \\ud83d"\n',
+        "judges: &all\n  main: *all\n",  # contains itself
+        "&all [*all]\n",
+    ],
+)
+def test_what_yaml_chokes_on_is_an_error_of_the_file_not_a_crash(text: str) -> None:
+    assert refused(text).startswith("judges.yaml:")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read: .*No such file"):
+        load(tmp_path / "nowhere.yaml")
+    with pytest.raises(ConfigError, match=r"cannot be read: .*directory"):
+        load(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"default_judge: caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.yaml: cannot be read: .*utf-8"):
+        load(tmp_path / "latin.yaml")
+
+
+def with_fallbacks(**fallbacks: list[str]) -> Config:
+    judges = {
+        name: {"model": "m", "base_urls": ["http://judge/v1"], "fallback": names}
+        for name, names in fallbacks.items()
+    }
+    return Config.model_validate({"default_judge": "a", "judges": judges})
+
+
+def test_fallbacks_are_asked_depth_first_and_each_once() -> None:
+    config = with_fallbacks(a=["b", "d"], b=["c"], c=["d"], d=["e"], e=[])
+    assert config.chain("a") == ["a", "b", "c", "d", "e"]
+    assert config.chain("d") == ["d", "e"]
+    assert config.chain("e") == ["e"]
+
+
+def test_a_fallback_of_a_fallback_comes_before_the_next_one() -> None:
+    config = with_fallbacks(a=["b", "c"], b=["d"], c=[], d=["c"])
+    assert config.chain("a") == ["a", "b", "d", "c"]
+    assert with_fallbacks(a=["b", "c"], b=["d"], c=[], d=[]).chain("a") == ["a", "b", "d", "c"]
+
+
+def test_judges_that_name_each_other_are_still_asked_once() -> None:
+    config = with_fallbacks(a=["b", "a"], b=["c"], c=["a", "b"])
+    assert config.chain("a") == ["a", "b", "c"]
+    assert config.chain("c") == ["c", "a", "b"]
+
+
+def test_a_jury_of_one_judge_under_two_names_is_refused() -> None:
+    members = "    members: [a, b]\n"
+    judge = "model: m, base_urls: [http://{}/v1]"
+    text = (
+        "default_judge: a\njudges:\n"
+        f"  a: {{{judge.format('one')}}}\n  b: {{{judge.format('two')}}}\n"
+        f"  j:\n    kind: jury\n{members}"
+    )
+    assert "judges.yaml:7: judges.j.members: b is a under another name" in refused(text)
+    other = text.replace("http://two/v1]", "http://two/v1], temperature: 0.5")
+    assert parse(other, "judges.yaml").judges["j"].kind == "jury"
+
+
+def test_jurors_must_be_llm_judges_of_the_file() -> None:
+    text = (
+        "default_judge: j\njudges:\n  a: {model: m, base_urls: [http://one/v1]}\n"
+        "  j: {kind: jury, members: [a, nobody]}\n"
+    )
+    assert "judges.j.members: 'nobody' is not among: a" in refused(text)

@@ -1,0 +1,124 @@
+"""A sieve lets through whatever the exact patterns find: flags are the same with it and without."""
+
+import random
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+import re2
+from podium_service.prompts.defences import steering
+from podium_service.prompts.defences.sieve import Sieve, _looking_nowhere, loosened, opening
+from podium_service.prompts.defences.steering import folded, steering_flags, steers
+from podium_service.prompts.defences.steering_patterns import ANCHOR, PATTERNS
+from podium_service.schemas import Message, Trajectory
+
+from benchmarks.injections import INJECTIONS
+from tests.service.prompts.defences.test_steering import HARMLESS, PAYLOADS
+
+TEXTS = [*HARMLESS, *(text for _, text in PAYLOADS), *(each.text for each in INJECTIONS)]
+SPACES = " \n\t\v\x1c\x1f\x85\xa0\u2003\u200b.,-*\"'<>|éа的\0"
+ASCII_ANCHOR = re.compile(rf"\b(?:{ANCHOR})|<<sys|<\|")
+
+
+def steers_by_exact_patterns_alone(text: str) -> list[str]:
+    seen = "\n".join(surroundings(folded(each)) for each in (text, *steering._decoded(text)))
+    seen = steering._OF_ITSELF.sub("\n", seen)
+    return [name for name, pattern in steering._EXACT.items() if pattern.search(seen)]
+
+
+def surroundings(text: str) -> str:
+    stretches: list[list[int]] = []
+    for anchor in (ASCII_ANCHOR if text.isascii() else steering._ANCHOR).finditer(text):
+        start, stop = max(0, anchor.start() - 160), anchor.end() + 160
+        if stretches and start <= stretches[-1][1]:
+            stretches[-1][1] = stop
+        else:
+            stretches.append([start, stop])
+    return "\n".join(text[start:stop] for start, stop in stretches)
+
+
+def mixtures(rng: random.Random, count: int) -> Iterator[str]:
+    """Words of patterns, of payloads and of neither, in odd cases, scripts and spaces."""
+    patterns = "|".join([ANCHOR, *(each for some in PATTERNS.values() for each in some)])
+    words = [*re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[wbd]", "|", patterns)), *"abcxyz019.:[{<|"]
+    changes: list[Callable[[str], str]] = [
+        str,
+        str,
+        str,
+        str.upper,
+        str.title,
+        " ".join,
+        lambda s: s.replace("o", "о"),
+    ]
+    for _ in range(count):
+        some = rng.choices(words, k=rng.randint(1, 12)) + rng.choices(TEXTS, k=rng.randint(0, 2))
+        rng.shuffle(some)
+        space = rng.choice(SPACES) if rng.random() < 0.5 else " "
+        yield space.join(rng.choice(changes)(each) for each in some)
+
+
+def test_flags_are_those_of_the_exact_patterns_whatever_the_text() -> None:
+    texts = [*TEXTS, *mixtures(random.Random(7), 1500)]
+    found = [steers(text) for text in texts]
+    assert found == [steers_by_exact_patterns_alone(text) for text in texts]
+    assert {name for names in found for name in names} == set(PATTERNS)
+    assert not all(found)
+
+
+def test_flags_of_a_trajectory_are_those_of_each_of_its_texts() -> None:
+    rng = random.Random(8)
+    texts = [*TEXTS, *mixtures(rng, 400), *["a plain text"] * 400, *[""] * 100]
+    rng.shuffle(texts)
+    said = [texts[start : start + 8] for start in range(0, len(texts), 8)]
+    trajectories = [
+        Trajectory(id="a", messages=[Message(role="assistant", content=text) for text in some])
+        for some in said
+    ]
+    expected = [sorted({name for text in some for name in steers(text)}) for some in said]
+    assert steering_flags(trajectories) == expected
+    assert [steering_flags([each])[0] for each in trajectories] == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "loose"),
+    [
+        (r"a(?=[)(]| (?:b|\)))c", "ac"),
+        (r"(?<!\w)(?:a|(?<!x)b)(?!(?:c)d)", "(?:a|b)"),
+        (r"\ba{0,30}?[^.]{1,4}\b", "a*?[^.]+"),
+        (r"[\w-]\d", r"[\w\x{80}-\x{10FFFF}-][\d\x{80}-\x{10FFFF}]"),
+        (r"\(?!\)[(?!]", r"\(?!\)[(?!]"),
+    ],
+)
+def test_a_loosened_pattern_has_no_lookaround_and_no_bounds(pattern: str, loose: str) -> None:
+    assert loosened(pattern) == loose
+
+
+def test_an_opening_finds_where_a_pattern_begins_in_text_as_it_comes() -> None:
+    pattern = re2.compile(opening(r"\b(?:the ?|a{0,3})best(?! b)[ ,:] x(?:y)[^.]{0,9}z"))
+    for text in ("the best, xy", "the\n\tBEST \x1f: XY.z", "thebest:\v xy", "best\n xy"):
+        assert pattern.search(text)
+    for text in ("the-best, x", "the best xy", "tbest, xy"):
+        assert not pattern.search(text)
+
+
+def test_a_sieve_says_which_of_its_patterns_a_text_may_hold() -> None:
+    sieve = Sieve(["a+", "b", "界"])
+    assert sieve.passes("xbya") == [0, 1]
+    assert sieve.passes("世界") == [2]
+    assert sieve.passes("xyz") == []
+    with pytest.raises(re2.error):
+        Sieve(["(?=a)"])
+
+
+@pytest.mark.parametrize("pattern", steering._IN_ASCII)
+def test_the_first_gap_of_a_pattern_stands_in_no_group_and_no_alternative_outside(
+    pattern: str,
+) -> None:
+    depth, outside = 0, [""]
+    for token in _looking_nowhere(pattern):
+        depth += bool(token["open"]) - bool(token["close"])
+        if depth == 0:
+            outside.append(token[0])
+    has_gap = any(each.startswith("[^") for each in outside)
+    assert not has_gap or "|" not in outside
+    re.compile(opening(pattern).replace(r"\x{", r"\x"))  # a group cut in two would be an error

@@ -1,0 +1,236 @@
+"""Replies -> verdicts: from the probabilities of tokens, else from words; scores with a canary."""
+
+import json
+from math import log
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from podium_service.prompts.forms import FORMS, CanaryMisplaced
+from podium_service.prompts.reply import Reply, Tokens
+from podium_service.prompts.templates import DIGITS, Prompt
+from podium_service.prompts.verdict import Fault, Verdict
+
+CHOICE = Prompt("choice", [], ["K", "B"], [3, 1])
+RATING = Prompt("rating", [], ["BCDFG"], [2])
+
+
+def reply(text: str, tokens: list[Any] | None = None, finish_reason: str = "stop") -> Reply:
+    return Reply(text, finish_reason, None, Tokens(), "m", tokens)
+
+
+def token(text: str, tops: dict[str, float] | None = None, chance: float = 1.0) -> dict[str, Any]:
+    """A token and the likeliest in its place, by probability."""
+    found: dict[str, Any] = {"token": text, "logprob": log(chance)}
+    if tops is not None:
+        found["top_logprobs"] = [
+            {"token": top, "logprob": log(probability)} for top, probability in tops.items()
+        ]
+    return found
+
+
+def choice(text: str, tokens: list[Any] | None = None, finish_reason: str = "stop") -> float:
+    """The probability that the first of the two is better."""
+    verdict = FORMS["choice"].read(reply(text, tokens, finish_reason), CHOICE)
+    assert verdict.order == [3, 1]
+    assert sum(verdict.scores) == pytest.approx(1)
+    return verdict.scores[0]
+
+
+def rating(text: str, tokens: list[Any] | None = None) -> float:
+    """The expected digit."""
+    return 9 * FORMS["rating"].read(reply(text, tokens), RATING).scores[0]
+
+
+def test_the_probabilities_of_the_letters_are_made_to_sum_to_one() -> None:
+    assert choice("K", [token("K", {"K": 0.6, "B": 0.2, "The": 0.2})]) == pytest.approx(0.75)
+
+
+def test_a_tie_is_half_for_each() -> None:
+    assert choice("=", [token("=", {"=": 0.5, "K": 0.4, "B": 0.1})]) == pytest.approx(0.65)
+    assert choice("=") == 0.5
+
+
+@pytest.mark.parametrize("blank", [" ", "\u0120", "\u2581", "\n", '"', "**", "("])
+def test_a_label_is_the_same_after_a_blank(blank: str) -> None:
+    tops = {f"{blank}K": 0.3, f"{blank}B": 0.1}
+    assert choice(f"{blank}K", [token(f"{blank}K", tops)]) == pytest.approx(0.75)
+
+
+def test_several_tokens_of_one_label_are_added() -> None:
+    tops = {"K": 0.2, " K": 0.2, "k": 0.1, " K.": 0.1, "B": 0.1, " B": 0.1}
+    assert choice("K", [token("K", tops)]) == pytest.approx(0.6 / 0.8)
+
+
+def test_reasoning_before_the_answer_is_passed_over() -> None:
+    words = [token(word, {word: 1.0}) for word in ("Both", " B", " and", " K", " try", ". So")]
+    tokens = [*words, token(" B", {" B": 0.8, " K": 0.2})]
+    assert choice("Both B and K try. So B", tokens) == pytest.approx(0.2)
+
+
+def test_a_reply_that_starts_with_its_answer_is_read_there() -> None:
+    tokens = [token("K", {"K": 0.7, "B": 0.3}), token(" beats", {}), token(" B", {" B": 1.0})]
+    assert choice("K beats B", tokens) == pytest.approx(0.7)
+    assert choice("K beats B") == 1
+    assert choice("**B**\n\nK is worse.") == 0
+    assert rating("8\n\n1. It is good.\n2. It is short.") == pytest.approx(8)
+
+
+def test_thinking_is_no_answer() -> None:
+    thought = [token("<think>", {}), token("K", {"K": 1.0}), token("</think>", {})]
+    assert choice("<think>K</think>B", [*thought, token("B", {"B": 0.9, "K": 0.1})]) == (
+        pytest.approx(0.1)
+    )
+    assert choice("<think>K, no</think> B") == 0
+    with pytest.raises(Fault, match="it is empty"):
+        choice("<think>K or B, B", [*thought[:2], token(" or", {}), token(" B", {" B": 1.0})])
+
+
+def test_reasoning_that_the_endpoint_took_out_of_the_text_is_no_answer() -> None:
+    tokens = [token("B", {"B": 1.0}), token(" it is.", {}), token("K", {"K": 0.9, "B": 0.1})]
+    assert choice("K", tokens) == pytest.approx(0.9)
+
+
+def test_a_reply_that_was_cut_off_counts_only_if_it_starts_with_its_answer() -> None:
+    assert choice("K is better, since B", finish_reason="length") == 1
+    with pytest.raises(Fault):
+        choice("I first look at K, then at B", finish_reason="length")
+
+
+def test_labels_that_were_only_considered_count_at_the_first_token() -> None:
+    assert choice("The", [token("The", {"The": 0.8, "K": 0.15, "B": 0.05})]) == pytest.approx(0.75)
+    with pytest.raises(Fault):
+        choice("The", [token("The", {"The": 0.8, "K": 0.15})])
+
+
+def test_a_label_that_was_drawn_though_it_is_not_among_the_likeliest_counts() -> None:
+    drawn = token("K", {"B": 0.6, "The": 0.2}, chance=0.2)
+    assert choice("K", [drawn]) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("missing", [None, []])
+def test_without_logprobs_the_text_counts(missing: list[Any] | None) -> None:
+    assert choice("K", missing) == 1
+    assert choice("I prefer B.", missing) == 0
+    assert rating("7", missing) == pytest.approx(7)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        [None, 3, "K"],
+        [{}],
+        [{"token": "K"}],
+        [{"token": "K", "top_logprobs": None}],
+        [{"token": "K", "top_logprobs": "no"}],
+        [{"token": "K", "top_logprobs": [None, 1, {}, {"token": None, "logprob": "x"}]}],
+        [{"token": "K", "logprob": -9999.0, "top_logprobs": []}],
+        [{"token": None, "logprob": 0}],
+    ],
+)
+def test_garbage_for_logprobs_leaves_the_text(garbage: list[Any]) -> None:
+    assert choice("K", garbage) == 1
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["token", "logprob", "top_logprobs"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(JSON, max_size=4), st.sampled_from(["K", "", "7", "no", "<think>", "B = K"]))
+def test_no_reply_is_anything_but_a_verdict_or_a_fault(tokens: list[Any], text: str) -> None:
+    for form, prompt in (("choice", CHOICE), ("rating", RATING)):
+        try:
+            verdict = FORMS[form].read(reply(text, tokens), prompt)
+        except Fault:
+            continue
+        assert all(0 <= score <= 1 for score in verdict.scores)
+
+
+def test_letters_inside_words_are_no_labels() -> None:
+    with pytest.raises(Fault, match="names none of K, B, ="):
+        choice("Kind of Both")
+    tokens = [token("Ok", {}), token("B", {"B": 1.0}), token(" it", {}), token("'k", {"'k": 1.0})]
+    assert choice("Ok: B it'k", [tokens[0], token(": ", {}), *tokens[1:]]) == 0
+
+
+def test_the_rating_is_the_expected_digit() -> None:
+    assert rating("7", [token("7", {"7": 0.5, "8": 0.25, " 6": 0.25})]) == pytest.approx(7)
+    assert rating("7", [token("7", {"7": 0.6, "9": 0.2})]) == pytest.approx(7.5)
+
+
+def test_numbers_of_two_digits_are_no_rating() -> None:
+    tops = {"7": 0.5, "78": 0.25, "89": 0.25}
+    assert rating("7", [token("7", tops)]) == pytest.approx(7)
+    with pytest.raises(Fault):
+        rating("78")
+    with pytest.raises(Fault):
+        rating("78", [token("78", {"78": 0.9})])
+    with pytest.raises(Fault):
+        rating("7.5")
+
+
+@pytest.mark.parametrize("text", ["7/9", "7 / 9", "7 out of 9", "Rating: 7/10", "7 out of 10."])
+def test_the_scale_is_not_the_rating(text: str) -> None:
+    assert rating(text) == pytest.approx(7)
+
+
+@pytest.mark.parametrize("digit", DIGITS)
+def test_digits_go_from_0_to_1(digit: str) -> None:
+    assert FORMS["rating"].read(reply(digit), RATING).scores == [round(int(digit) / 9, 12)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_correction_names_the_fault_and_what_is_wanted(form: str) -> None:
+    prompt = {"choice": CHOICE, "rating": RATING}.get(
+        form, Prompt("scores", [], ["X", "Y"], [0, 1])
+    )
+    said = FORMS[form].correction("it is empty", prompt.ids)
+    assert "it is empty" in said
+    wanted = ["digit"] if form == "rating" else prompt.ids
+    assert all(word in said for word in wanted)
+
+
+def scored(given_scores: dict[str, float], words: str = "") -> Verdict:
+    ids = [shown for shown in given_scores if shown != "ZZZZZ"]
+    prompt = Prompt("scores", [], ids, list(range(len(ids))), canary="ZZZZZ")
+    entries = {
+        shown: {"explanation": words or shown, "score": score}
+        for shown, score in given_scores.items()
+    }
+    return FORMS["scores"].read(reply(json.dumps(entries)), prompt)
+
+
+def test_the_canary_is_checked_and_left_out() -> None:
+    verdict = scored({"AAAAA": 0.9, "ZZZZZ": 0.1, "BBBBB": 0.2, "CCCCC": 0.5})
+    assert verdict.ids == ["AAAAA", "BBBBB", "CCCCC"]
+    assert verdict.scores == [0.9, 0.2, 0.5]
+    assert verdict.order == [0, 1, 2]
+    assert len(verdict.explanations) == 3
+
+
+def test_what_is_said_of_the_canary_does_not_name_it() -> None:
+    verdict = scored({"AAAAA": 0.9, "BBBBB": 0.5, "ZZZZZ": 0.1}, "better than ZZZZZ")
+    assert verdict.explanations == ["better than a planted bad one"] * 2
+
+
+def test_a_canary_among_the_last_third_is_low_enough() -> None:
+    # Seven shown: the last third holds two, so two others may be worse than it.
+    others = dict(zip(["A", "B", "C", "D", "E", "F"], [0.1, 0.2, 0.5, 0.6, 0.7, 0.8], strict=True))
+    assert scored({**others, "ZZZZZ": 0.3}).scores == list(others.values())
+    with pytest.raises(CanaryMisplaced, match="beats 3 of 6"):
+        scored({**others, "ZZZZZ": 0.55})
+    with pytest.raises(CanaryMisplaced, match="beats 1 of 2"):
+        scored({"A": 0.1, "B": 0.9, "ZZZZZ": 0.5})
+
+
+def test_a_verdict_without_the_canary_is_a_fault() -> None:
+    prompt = Prompt("scores", [], ["A", "B"], [0, 1], canary="ZZZZZ")
+    with pytest.raises(Fault, match="ZZZZZ missing"):
+        FORMS["scores"].read(reply('{"A": {"score": 1}, "B": {"score": 0}}'), prompt)

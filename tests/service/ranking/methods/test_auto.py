@@ -1,0 +1,85 @@
+"""Which method `auto` stands for: by group size, context and budget."""
+
+from math import inf
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from podium_service.ranking.methods import METHODS, choose
+
+from tests.fakes import Answer, Asked, ScriptedJudge, Step, chooses, rates, scores
+from tests.service.helpers import llm, request, service
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("bodies", "room", "max_calls", "method"),
+    [
+        ([100] * 8, 32_000, inf, "listwise"),
+        ([100] * 9, 32_000, inf, "subsets"),
+        ([100] * 64, 32_000, inf, "subsets"),
+        ([100] * 64, 32_000, 31, "listwise"),  # too few calls for subsets to beat one list
+        ([1000] * 8, 6_000, inf, "subsets"),  # eight do not fit, five do
+        ([1000] * 8, 6_000, 3, "listwise"),  # trimmed
+        ([1000] * 8, 3_000, inf, "pairwise"),
+        ([1000] * 8, 3_000, 13, "pointwise"),  # too few for pairs that link all
+        ([1000] * 8, 1_500, inf, "pointwise"),
+        ([1000] * 8, 1_500, 7, "listwise"),
+        ([5000] * 8, 1_500, inf, "listwise"),  # not even one fits
+        ([5000, *[100] * 7], 6_000, inf, "listwise"),
+        ([5000, *[600] * 7], 7_600, inf, "subsets"),  # the five longest fit
+        ([100], 32_000, inf, "listwise"),
+        ([], 32_000, inf, "listwise"),
+    ],
+)
+def test_the_method_follows_from_size_context_and_budget(
+    bodies: list[int], room: int, max_calls: float, method: str
+) -> None:
+    assert choose(bodies, lambda *_: 100, room, block_size=5, max_calls=max_calls) == method
+
+
+@given(st.lists(st.integers(1, 9000), max_size=64), st.integers(0, 40_000), st.integers(1, 300))
+def test_the_choice_depends_on_no_order_and_is_always_a_method(
+    bodies: list[int], room: int, max_calls: int
+) -> None:
+    chosen = choose(bodies, lambda *_: 50, room, block_size=5, max_calls=max_calls)
+    assert chosen in METHODS
+    assert chosen == choose(sorted(bodies), lambda *_: 50, room, block_size=5, max_calls=max_calls)
+
+
+def any_form(asked: Asked) -> Answer:
+    """Whatever is asked: longer is better."""
+    form = {1: rates(lambda text: min(9.0, len(text) / 400))}
+    form[2] = chooses(lambda one, two: 0.9 if len(one) > len(two) else 0.1)
+    letters = all(len(shown) == 1 for shown in asked.shown)
+    step: Step = form.get(len(asked.shown), scores(lambda text: len(text) / 1e5))
+    if len(asked.shown) == 2 and not letters:
+        step = scores(lambda text: len(text) / 1e5)
+    return step(asked)
+
+
+@pytest.mark.parametrize(
+    ("num_items", "words", "context", "method"),
+    [
+        (4, 10, 32_768, "listwise"),
+        (12, 10, 32_768, "subsets"),
+        (6, 400, 5_000, "pairwise"),
+        (6, 400, 3_000, "pointwise"),
+    ],
+)
+async def test_auto_ranks_and_says_which_method_it_stood_for(
+    tmp_path: Path, num_items: int, words: int, context: int, method: str
+) -> None:
+    answers = [" ".join(["word"] * (words + 20 * i)) for i in range(num_items)]
+    async with (
+        ScriptedJudge(always=any_form).serving() as judge,
+        service(tmp_path, main=llm(judge.url, method="auto", context_tokens=context)) as opened,
+    ):
+        ranking = await opened.ranker.rank(request(*answers))
+        again = await opened.ranker.rank(request(*answers))
+    assert ranking.method == again.method == method
+    assert [result.rank for result in ranking.results] == list(range(num_items, 0, -1))
+    assert again.cached
+    assert all("<trimmed" not in text for text in judge.asked[0].shown.values())

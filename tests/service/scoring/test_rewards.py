@@ -1,0 +1,198 @@
+"""Estimates -> ranks and rewards, worked out by hand with the normal distribution."""
+
+from itertools import pairwise
+from math import sqrt
+from random import Random
+from statistics import NormalDist, mean
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from podium_service.scoring.estimate import Estimate, certain, unasked
+from podium_service.scoring.rewards import REWARDS, mean_ranks, rewards
+
+from tests.service.helpers import estimate
+
+Phi = NormalDist().cdf
+KINDS = sorted(REWARDS)
+
+
+def signal(means: list[float], stderr: float | None, trust: float = 1.0) -> Estimate:
+    centre = mean(means)
+    scores = [centre + trust * (each - centre) for each in means]
+    errors = None if stderr is None else [stderr] * len(means)
+    return Estimate(means, scores, errors, reliability=trust, signal=True, trust=trust)
+
+
+def test_win_probability_by_hand() -> None:
+    # Two passes of test_aggregate: means .25 .45 .80, stderr .05, reliability 30/31.
+    # sqrt(.05^2 + .05^2) = .0707107, sqrt(30/31) = .9837388.
+    # 0 over 1: Phi(-.20 / .0707107 * .9837388) = Phi(-2.78243) = .00270
+    # 0 over 2: Phi(-.55 / .0707107 * .9837388) = Phi(-7.65169) = 1e-14
+    # 1 over 2: Phi(-.35 / .0707107 * .9837388) = Phi(-4.86926) = 6e-7
+    earned = rewards(estimate([[0.2, 0.5, 0.8], [0.3, 0.4, 0.8]]), "win_probability")
+    assert earned == pytest.approx([0.0013489, 0.4986514, 0.9999997], abs=1e-7)
+    a, b, c = (Phi(sqrt(30 / 31) * gap / sqrt(2 * 0.05**2)) for gap in (0.2, 0.55, 0.35))
+    assert earned == pytest.approx([(2 - a - b) / 2, (a + 1 - c) / 2, (b + c) / 2])
+
+
+def test_win_probability_compares_the_unshrunk_means() -> None:
+    # Shrinking is the root of the reliability alone: Phi(.5 * .1 / (.1 * sqrt 2)) = Phi(.3536).
+    earned = rewards(signal([0.4, 0.5], stderr=0.1, trust=0.25), "win_probability")
+    assert earned == pytest.approx([1 - Phi(0.3535534), Phi(0.3535534)], abs=1e-7)
+    assert earned[1] == pytest.approx(0.6381632, abs=1e-6)
+
+
+def test_without_any_error_the_sign_decides() -> None:
+    # .8 beats two of three; the .5s tie with each other, beat .2 and lose to .8.
+    earned = rewards(certain([0.8, 0.5, 0.5, 0.2]), "win_probability")
+    assert earned == [1, 0.5, 0.5, 0]
+    assert rewards(estimate([[0.1, 0.2, 0.2]] * 2), "win_probability") == [0, 0.75, 0.75]
+
+
+def test_one_pass_of_unknown_noise_is_decided_by_the_sign() -> None:
+    assert rewards(estimate([[0.5, 0.51, 0.4]]), "win_probability") == [0.5, 1, 0]
+
+
+def test_one_pass_of_known_noise_wins_by_the_normal_distribution() -> None:
+    # .2 .5 .8 at noise .1: trust 8/9, sqrt(8/9) / (.1 * sqrt 2) = 6.6667: gaps of 2 and 4 units.
+    earned = rewards(estimate([[0.2, 0.5, 0.8]], noise_sd=0.1), "win_probability")
+    assert earned == pytest.approx([(Phi(-2) + Phi(-4)) / 2, 0.5, (Phi(2) + Phi(4)) / 2])
+
+
+def test_exact_ties_are_exactly_half() -> None:
+    earned = rewards(signal([0.3, 0.7, 0.7, 0.3], stderr=0.05), "win_probability")
+    assert earned[0] == earned[3]
+    assert earned[1] == earned[2]
+    p = Phi(0.4 / (0.05 * sqrt(2)))
+    assert earned[1] == pytest.approx((0.5 + 2 * p) / 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        estimate([[0.3, 0.2, 0.4], [0.3, 0.5, 0.7], [0.3, 0.5, 0.4]]),  # F = 2, p = .25
+        estimate([[0.1, 0.5, 0.9], [0.9, 0.5, 0.1]]),
+        estimate([[0.9, 0.9, 0.9]]),
+        estimate([[0.2, 0.5, 0.8]], noise_sd=0.2),  # p = .105
+        certain([0.25, 0.25, 0.25]),
+        unasked(3),
+    ],
+    ids=["noise", "contradiction", "tie", "within known noise", "checks tie", "unasked"],
+)
+def test_a_group_without_signal_earns_half_each(kind: str, nothing: Estimate) -> None:
+    assert rewards(nothing, kind) == [0.5] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lone_distinct_trajectory_earns_half(kind: str) -> None:
+    assert rewards(unasked(1), kind) == [0.5]
+    assert rewards(certain([1.0]), kind) == [0.5]
+
+
+def test_the_rank_reward_goes_from_1_to_0_in_even_steps_and_ties_share() -> None:
+    assert rewards(signal([0.9, 0.1, 0.5], stderr=0.01), "rank") == [1, 0, 0.5]
+    # Ranks 1, 2.5, 2.5, 4 of four.
+    assert rewards(signal([0.9, 0.5, 0.5, 0.1], stderr=0.01), "rank") == [1, 0.5, 0.5, 0]
+
+
+def test_the_score_reward_is_the_shrunk_score() -> None:
+    assert rewards(signal([0.2, 0.8], stderr=0.1, trust=0.5), "score") == pytest.approx(
+        [0.35, 0.65]
+    )
+
+
+def test_ties_share_the_mean_rank_and_copies_count() -> None:
+    assert mean_ranks([0.9, 0.1, 0.5], [1, 1, 1]) == [1, 3, 2]
+    assert mean_ranks([0.5, 0.9, 0.5], [1, 1, 1]) == [2.5, 1, 2.5]
+    # .5 stands for two trajectories and ties with a third: ranks 2, 3, 4 are shared, and .1 is 5th.
+    assert mean_ranks([0.9, 0.5, 0.5, 0.1], [1, 2, 1, 1]) == [1, 3, 3, 5]
+    assert mean_ranks([0.7], [4]) == [2.5]
+
+
+SCORES = st.lists(st.integers(0, 4).map(lambda step: step / 4), min_size=1, max_size=6)
+
+
+@given(SCORES.flatmap(lambda s: st.tuples(st.just(s), st.lists(
+    st.integers(1, 4), min_size=len(s), max_size=len(s)))))  # fmt: skip
+@settings(max_examples=50)
+def test_ranks_sum_to_what_ranks_sum_to(case: tuple[list[float], list[int]]) -> None:
+    scores, weights = case
+    num = sum(weights)
+    ranks = mean_ranks(scores, weights)
+    total = sum(rank * weight for rank, weight in zip(ranks, weights, strict=True))
+    assert total == num * (num + 1) / 2
+
+
+VERDICTS = st.tuples(st.integers(1, 4), st.integers(2, 6)).flatmap(
+    lambda shape: st.lists(
+        st.lists(
+            st.integers(0, 10).map(lambda step: step / 10) | st.floats(0, 1),
+            min_size=shape[1],
+            max_size=shape[1],
+        ),
+        min_size=shape[0],
+        max_size=shape[0],
+    )
+)
+NOISE = st.none() | st.floats(0.01, 0.5)
+
+
+@given(VERDICTS, NOISE, st.sampled_from(KINDS), st.randoms(use_true_random=False))
+@settings(max_examples=50)
+def test_permuting_trajectories_permutes_rewards_bit_for_bit(
+    verdicts: list[list[float]], noise_sd: float | None, kind: str, random: Any
+) -> None:
+    order = random.sample(range(len(verdicts[0])), len(verdicts[0]))
+    permuted = [[row[index] for index in order] for row in verdicts]
+    earned = rewards(estimate(verdicts, noise_sd), kind)
+    assert rewards(estimate(permuted, noise_sd), kind) == [earned[index] for index in order]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sums_over_many_others_do_not_depend_on_their_order(seed: int) -> None:
+    random = Random(seed)
+    means = [random.random() for _ in range(16)]
+    earned = rewards(signal(means, stderr=0.2), "win_probability")
+    order = random.sample(range(16), 16)
+    permuted = signal([means[index] for index in order], stderr=0.2)
+    assert rewards(permuted, "win_probability") == [earned[index] for index in order]
+
+
+@given(VERDICTS, NOISE, st.sampled_from(KINDS))
+@settings(max_examples=50)
+def test_rewards_lie_between_0_and_1_and_follow_the_means(
+    verdicts: list[list[float]], noise_sd: float | None, kind: str
+) -> None:
+    measured = estimate(verdicts, noise_sd)
+    earned = rewards(measured, kind)
+    assert all(0 <= reward <= 1 for reward in earned)
+    by_mean = sorted(zip(measured.means, earned, strict=True))
+    assert all(low[1] <= high[1] + 1e-12 for low, high in pairwise(by_mean))
+
+
+@given(VERDICTS, NOISE)
+@settings(max_examples=50)
+def test_equal_means_earn_equal_rewards_and_win_probabilities_average_to_half(
+    verdicts: list[list[float]], noise_sd: float | None
+) -> None:
+    measured = estimate(verdicts, noise_sd)
+    earned = rewards(measured, "win_probability")
+    assert mean(earned) == pytest.approx(0.5, abs=1e-9)
+    assert len(set(zip(measured.means, earned, strict=True))) == len(set(measured.means))
+
+
+@given(VERDICTS, NOISE, st.sampled_from(KINDS))
+@settings(max_examples=50)
+def test_a_mood_of_the_judge_earns_nobody_anything(
+    verdicts: list[list[float]], noise_sd: float | None, kind: str
+) -> None:
+    halved = [[round(score * 64) / 128 for score in row] for row in verdicts]  # exact, room above
+    plain = estimate(halved, noise_sd)
+    moody = estimate([[score + 0.25 for score in halved[0]], *halved[1:]], noise_sd)
+    assume(moody.signal == plain.signal)  # at p = .1 sharp rounding decides; see test_aggregate
+    shift = 0.25 / len(halved) if kind == "score" and plain.signal else 0.0
+    earned = [reward - shift for reward in rewards(moody, kind)]
+    assert earned == pytest.approx(rewards(plain, kind), abs=1e-9)

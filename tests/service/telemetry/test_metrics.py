@@ -1,0 +1,283 @@
+"""The series add up to what the judges' scripts did."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from podium_service.http.api_keys import mint
+from podium_service.http.keyring import add_key
+from podium_service.judges.endpoint.circuit_breaker import FAILURES
+from podium_service.schemas import AssumedNoise, JurorResult, Ranking, Usage
+from podium_service.scoring.drift import HALF_LIFE, SlotDrift
+from podium_service.scoring.least_squares import KNOTS
+from podium_service.scoring.noise import NOTHING, PastGroup
+from podium_service.telemetry.metrics import Metrics
+
+from tests.fakes import Answer, Asked, ScriptedJudge, by_length, fails, later, says, scores, until
+from tests.service.helpers import client, group, judges_file, llm, request, service
+from tests.service.process import running
+
+pytestmark = pytest.mark.anyio
+
+GOOD = scores(by_length)
+PRICE = {"prompt": 1.0, "cached": 0.5, "completion": 2.0}
+
+
+async def series(http: httpx.AsyncClient) -> dict[str, float]:
+    text = (await http.get("/metrics")).text
+    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in lines}
+
+
+@asynccontextmanager
+async def judged(
+    tmp_path: Path, *judges: ScriptedJudge, **settings: dict[str, Any]
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Judges by the names of their settings, at one scripted judge each."""
+    configured = {
+        name: llm(judge.url, passes=1, **own)
+        for judge, (name, own) in zip(judges, settings.items(), strict=True)
+    }
+    async with service(tmp_path, **configured) as opened, client(opened) as http:
+        yield http
+
+
+async def test_the_series_add_up_to_what_the_script_did(tmp_path: Path) -> None:
+    main = ScriptedJudge([fails(503), GOOD, says("no verdict"), GOOD, fails(401)])
+    late = ScriptedJudge([later(GOOD, 60), GOOD])
+    poor = ScriptedJudge()
+    async with main.serving(), late.serving(), poor.serving(), judged(
+        tmp_path, main, late, poor,
+        main={"price": PRICE},
+        late={"hedge_after_s": 0.05},
+        poor={"price": PRICE, "spend": {"usd": 1e-6}},
+    ) as http:  # fmt: skip
+        for text in ("a", "b", "a", "c"):  # retried, corrected, cached, refused
+            await http.post("/rank", json=group(text, f"{text}, and longer"))
+        await http.post("/rank", json=group("a", "b", judge="late"))
+        await http.post("/rank", json=group("p", "q", judge="poor"))
+        found = await series(http)
+    rankings = {
+        ("main", "ranked"): 2, ("main", "cached"): 1, ("main", "judge_rejected"): 1,
+        ("late", "ranked"): 1, ("poor", "judge_spend_limit"): 1,
+    }  # fmt: skip
+    calls = {
+        ("main", "ok"): 3, ("main", "judge_unavailable"): 1, ("main", "judge_rejected"): 1,
+        ("late", "ok"): 1, ("late", "cancelled"): 1,
+    }  # fmt: skip
+    assert labelled(found, "podium_rankings_total", "outcome") == rankings
+    assert labelled(found, "podium_judge_calls_total", "outcome") == calls
+    assert labelled(found, "podium_judge_retries_total", "code") == {
+        ("main", "judge_unavailable"): 1
+    }
+    assert labelled(found, "podium_judge_refused_total", "code") == {
+        ("poor", "judge_spend_limit"): 1
+    }
+    expected = {
+        'podium_requests_total{route="/rank",status="200"}': 4,
+        'podium_requests_total{route="/rank",status="502"}': 2,
+        'podium_judge_hedges_total{judge="late"}': 1,
+        'podium_judge_faults_total{judge="main"}': 1,
+        'podium_judge_tokens_total{judge="main",kind="prompt"}': 300,
+        'podium_judge_cost_usd_total{judge="main"}': pytest.approx(3 * 120e-6 - 3 * 20e-6),
+        'podium_judge_queue_seconds_count{judge="main"}': main.calls,
+        'podium_judge_call_seconds_count{judge="main"}': main.calls,
+        'podium_judge_waiting{judge="main"}': 0,
+        'podium_judge_in_flight{judge="late"}': 0,
+        f'podium_endpoint_in_flight{{base_url="{late.url}",judge="late"}}': 0,
+        f'podium_endpoint_limit{{base_url="{late.url}",judge="late"}}': 256,
+        f'podium_endpoint_breaker_open{{base_url="{late.url}",judge="late"}}': 0,
+    }
+    assert {name: found.get(name) for name in expected} == expected
+
+
+async def test_every_problem_is_counted_once_by_its_code_whichever_door_answers_it(
+    tmp_path: Path,
+) -> None:
+    key, text = mint("trainer", ["rank"], requests_per_minute=5)
+    groups = [group("a"), *(group("x", "y", judge="none") for _ in range(5))]
+    async with (
+        ScriptedJudge([GOOD, fails(401)]).serving() as judge,
+        service(tmp_path, main=llm(judge.url, passes=1)) as opened,
+        client(opened, api_keys=["environment"]) as http,
+    ):
+        await add_key(opened.store, key)
+        await http.post("/rank", json=group("a", "b"))
+        http.headers["Authorization"] = f"Bearer {text}"
+        await http.get("/judges")
+        await http.post("/rank", content="{")  # without a content-type
+        await http.post("/rank", json=group("a"))
+        for answer in ("a", "c"):  # ranked, refused
+            await http.post("/rank", json=group(answer, f"{answer} and longer"))
+        await http.post("/rank/batch", json={"groups": groups})
+        await http.post("/rank", json=group("a", "b"))
+        http.headers["Authorization"] = "Bearer environment"
+        await http.get("/nowhere")
+        await http.get("/rank")
+        found = await series(http)
+    name = "podium_problems_total"
+    assert {each: value for each, value in found.items() if each.startswith(name)} == {
+        f'{name}{{code="{code}"}}': number
+        for code, number in {
+            "unauthorized": 1, "forbidden": 1, "unsupported_media_type": 1, "invalid_request": 2,
+            "judge_rejected": 1, "unknown_judge": 3, "key_rate_limited": 3, "not_found": 1,
+            "method_not_allowed": 1,
+        }.items()
+    }  # fmt: skip
+
+
+async def test_what_a_connection_is_refused_is_counted(tmp_path: Path) -> None:
+    with running("--max-connections", "2", cwd=tmp_path) as process:
+        async with process.client() as http:
+            assert (await http.get("/livez")).is_success
+            address = http.base_url.host, http.base_url.port
+            reader, writer = await asyncio.open_connection(*address)
+            full, one_too_many = await asyncio.open_connection(*address)
+            assert (await full.read()).startswith(b"HTTP/1.1 429 ")
+            writer.write(b"no HTTP\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+            for each in (writer, one_too_many):
+                each.close()
+            found = await series(http)
+    for code in ("overloaded", "malformed_request"):
+        assert found[f'podium_problems_total{{code="{code}"}}'] == 1
+
+
+def labelled(found: dict[str, float], metric: str, label: str) -> dict[tuple[str, str], float]:
+    """The values of a metric by its judge and another label."""
+    values = {}
+    for name, value in found.items():
+        if name.startswith(f"{metric}{{"):
+            pairs = (pair.split("=") for pair in name[len(metric) + 1 : -1].split(","))
+            labels = {key: json.loads(quoted) for key, quoted in pairs}
+            values[labels["judge"], labels[label]] = value
+    return values
+
+
+async def test_what_a_call_may_cost_is_shown_as_reserved_until_it_is_settled(
+    tmp_path: Path,
+) -> None:
+    name, judge = 'podium_judge_reserved_usd{judge="main"}', ScriptedJudge(always=GOOD, hold=2)
+    settings = {"price": PRICE, "spend": {"usd": 5.0}, "max_tokens": 1000}
+    async with judge.serving(), judged(tmp_path, judge, main=settings) as http:
+        first = asyncio.create_task(http.post("/rank", json=group("a", "b")))
+        await until(lambda: judge.calls == 1)
+        held = (await series(http))[name]
+        await http.post("/rank", json=group("c", "d"))
+        await first
+        assert 2e-6 * 1000 < held < 2e-6 * 1000 + 1e-6 * 16_000  # its tokens and bytes
+        assert (await series(http))[name] == pytest.approx(0)
+
+
+async def test_what_a_reload_replaced_shows_nothing_while_it_goes_on_nor_thereafter(
+    tmp_path: Path,
+) -> None:
+    dead, judge = "http://127.0.0.1:9/v1", ScriptedJudge(always=GOOD, hold=1000)
+
+    def shown(url: str, name: str = "main") -> list[float | None]:
+        names = ("in_flight", "limit", "breaker_open")
+        labels = {"judge": name, "base_url": url}
+        value = opened.metrics.registry.get_sample_value
+        return [value(f"podium_endpoint_{name}", labels) for name in names]
+
+    async with judge.serving():
+        both = llm(judge.url, passes=1, base_urls=[judge.url, dead])
+        async with service(tmp_path, main=both, gone=llm(dead)) as opened:
+            judges, rank = opened.ranker.judges, opened.ranker.rank
+            assert shown(judge.url) == shown(dead) == [0, 256, 0]
+            living, dying = judges._live["main"].endpoints
+            for _ in range(FAILURES):
+                dying.breaker.failed(0, now=1e12)
+            first = asyncio.create_task(rank(request("a", "b")))
+            await until(lambda: judge.in_flight == 1)
+            assert (shown(judge.url), shown(dead)) == ([1, 256, 0], [0, 256, 1])
+            new = llm(judge.url, passes=1, model="n", concurrency=7)
+            judges_file(tmp_path / "judges.yaml", main=new)
+            assert shown(dead, "gone") == [0, 256, 0]
+            judges.reload()
+            assert shown(dead, "gone") == [0, 0, 0]
+            assert (shown(judge.url), shown(dead)) == ([0, 7, 0], [0, 0, 0])
+            second = asyncio.create_task(rank(request("a", "b")))
+            await until(lambda: judge.calls == 2)
+            first.cancel()
+            await until(lambda: living.taken == 0)
+            assert (shown(judge.url), shown(dead)) == ([1, 7, 0], [0, 0, 0])
+            judge.hold = 0
+            assert (await second).model == "n"
+
+
+def likes_late_slots(asked: Asked) -> Answer:
+    """Every slot is worth a tenth more than the one before, whatever it holds."""
+    verdict = {
+        shown_id: {"explanation": "-", "score": 0.1 + 0.1 * slot + by_length(text)}
+        for slot, (shown_id, text) in enumerate(asked.shown.items())
+    }
+    return says(json.dumps(verdict))(asked)
+
+
+async def test_a_judge_that_likes_late_slots_shows(tmp_path: Path) -> None:
+    judge = ScriptedJudge(always=likes_late_slots)
+    answers = (str(number) * 60 * number for number in range(1, 5))
+    async with (
+        judge.serving(),
+        service(tmp_path, main=llm(judge.url)) as opened,
+        client(opened) as http,
+    ):
+        await http.post("/rank", json=group(*answers))
+        found = await series(http)
+    assert found['podium_judge_slot_bias_recent{judge="main"}'] == pytest.approx(0.3, abs=0.01)
+
+
+def test_a_judge_that_drifts_shows_within_its_last_groups() -> None:
+    line = np.linspace(-0.5, 0.5, KNOTS)
+
+    def past(bias: float) -> PastGroup:
+        return PastGroup(4, 4, 1.0, 1.0, 1.0, 3.0, np.eye(KNOTS).tolist(), (bias * line).tolist())
+
+    drift = SlotDrift()
+    assert drift.add(NOTHING) is None
+    before = [drift.add(past(0.0)) for _ in range(500)]
+    after = [drift.add(past(0.2)) for _ in range(4 * HALF_LIFE)]
+    assert before[-1] == 0
+    assert after[HALF_LIFE - 1] == pytest.approx(0.1, abs=0.001)
+    assert after[-1] == pytest.approx(0.2 * 15 / 16, abs=0.001)
+
+
+def test_what_is_learnt_of_a_judges_slots_and_noise_is_shown_and_a_jurors_too() -> None:
+    noise = AssumedNoise(variance=0.04, df=10, groups=20, slots=[-0.1, 0, 0.15], ratios=[])
+    juror = JurorResult(
+        judge="juror", model="m", status="counted", weight=1, agreement=None, reliability=None,
+        noise=noise,
+    )  # fmt: skip
+    metrics = Metrics()
+    metrics.ranked(
+        Ranking(
+            id="rk", group_id=None, judge="main", model="m", method="listwise", passes=2,
+            results=[], reliability=0.5, noise=noise, jurors=[juror], cached=False, usage=Usage(),
+        )
+    )  # fmt: skip
+    for judge in ("main", "juror"):
+        shown = {
+            name: metrics.registry.get_sample_value(f"podium_judge_{name}", {"judge": judge})
+            for name in ("noise_sd", "slot_bias")
+        }
+        assert shown == {"noise_sd": pytest.approx(0.2), "slot_bias": pytest.approx(0.25)}
+
+
+def test_the_readme_names_every_series() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    watching = readme.split("## Watching it")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", watching))
+    families = {family.name: family.type for family in Metrics().registry.collect()}
+    endings = {"counter": "_total"}
+    series = {
+        name.removeprefix("podium_") + endings.get(kind, "") for name, kind in families.items()
+    }
+    assert series - named == set()

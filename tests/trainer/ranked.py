@@ -1,0 +1,84 @@
+"""Groups as a step leaves them, with any words in them, and a run's config and rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from podium.errors import JudgeFailed
+from podium.types import GroupReward, Ranking, TrajectoryResult, Usage
+from podium_trainer.config import ModelConfig, TaskConfig, TrainConfig
+from podium_trainer.policy.samples import Attempt, Sample
+from podium_trainer.records.metrics import JsonlFile
+from podium_trainer.records.rows import Clock, Gathered, metrics_row, timings_row
+from podium_trainer.tasks.task import Prompt
+from podium_trainer.update.groups import RankedGroup
+from podium_trainer.update.update import UpdateStats
+
+HOSTILE = [
+    "[red]markup[/red] [link=http://evil.example]here[/link] :smile:",
+    "\x1b[2J\x1b[31mwiped\x1b]0;title\x07 \x9b2J \x7f \x08",
+    "long " * 20_000,
+    "\u202egnirts desrever\u202c \u2066isolate\u2069 \u200fשלום عربى",
+    "two\nlines\r\nand\u2028more\x0bof\x0cthem\ttab",
+    "\u0301" * 5_000 + "漢字" * 5_000,
+    "\ud800 lone surrogate [/] [/bold]",
+]
+STATS = UpdateStats(0.1, 2.5, 0.0021, 0.99, 1.25, 0.008, 0, None)
+
+
+def config(out: Path, **more: Any) -> TrainConfig:
+    return TrainConfig(
+        model=ModelConfig(path="some/model-1B"), task=TaskConfig(name="addition"), out=out, **more
+    )
+
+
+def attempt(text: str, prompt: Prompt, *more: dict[str, Any]) -> Attempt:
+    messages = [*prompt.messages, {"role": "assistant", "content": text}, *more]
+    sample = Sample([1, 2, 3], [False, True, True], [0.0] * 3, [0.0] * 3, [-1, 0, 0])
+    return Attempt(messages, [sample], "stop", 1)
+
+
+def group(
+    texts: Sequence[str],
+    rewards: Sequence[float] | None,
+    words: Sequence[str | None] = (),
+    name: str = "What is 3 + 4?",
+) -> RankedGroup:
+    """Attempts at one prompt; no rewards: the service could not rank them."""
+    prompt = Prompt(name, [{"role": "user", "content": name}])
+    attempts = [attempt(text, prompt) for text in texts]
+    if rewards is None:
+        error = JudgeFailed("verdict_invalid", 502, False, "r-1", " ".join(map(str, words)))
+        return RankedGroup(prompt, attempts, GroupReward.failed(error))
+    results = [
+        TrajectoryResult(id=str(place), rank=1.0, reward=reward, explanation=said)
+        for place, (reward, said) in enumerate(zip(rewards, words, strict=True))
+    ]
+    usage = Usage(calls=3, prompt_tokens=900, completion_tokens=100, cost_usd=0.25)
+    ranking = Ranking(
+        id="k", judge="j", method="m", passes=1, results=results[::-1], reliability=0.5,
+        cached=False, usage=usage,
+    )  # fmt: skip
+    return RankedGroup(prompt, attempts, GroupReward(list(rewards), True, ranking))
+
+
+def step_rows(
+    groups: Sequence[RankedGroup], held_out: float | None = None, stats: UpdateStats | None = STATS
+) -> tuple[Any, Any]:
+    """A step's metrics and timings, made as the trainer makes them."""
+    gathered = Gathered([each for each in groups if each.has_signal], list(groups))
+    clock = Clock({"rollout": 2.0, "rank": 1.0, "update": 3.0, "sync": 0.0, "held_out": 0.0})
+    return metrics_row(gathered, stats, held_out, 1), timings_row(gathered, clock)
+
+
+def write_run(out: Path, held_out: Sequence[float | None], reward: float = 0.5) -> Path:
+    """A run's folder with one step per score."""
+    files = JsonlFile(out / "metrics.jsonl"), JsonlFile(out / "timings.jsonl")
+    for step, score in enumerate(held_out):
+        groups = [group(["a", "b"], [reward, 1.0], ["", ""])] if step else []
+        for file, row in zip(files, step_rows(groups, score), strict=True):
+            file.log(step, row)
+    for file in files:
+        file.close()
+    (out / "config.yaml").write_text("task: {name: addition}\nmodel: {path: some/model-1B}\n")
+    return out

@@ -1,0 +1,280 @@
+"""Recipes and the command line: what goes before what, and one line for what does not fit."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from podium_trainer.config import AdvantageName, LossName, ModelConfig, TrainConfig
+from podium_trainer.policy.tool_calls import FORMATS
+from podium_trainer.run.recipe import RecipeError, read_command_line, shipped
+from podium_trainer.update.advantages import ADVANTAGES
+from podium_trainer.update.loss import LOSSES
+from pydantic import BaseModel
+
+SMALL: dict[str, Any] = {"model": {"path": "m"}, "task": {"name": "addition"}}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(SMALL | {"steps": 7, "loss": {"name": "grpo", "kl_coef": 0.5}}))
+    return path
+
+
+def read(*arguments: object) -> TrainConfig:
+    return read_command_line([str(a) for a in arguments])[0]
+
+
+def refused(*arguments: object) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        read(*arguments)
+    return str(caught.value).splitlines()
+
+
+def test_the_names_in_the_config_are_those_of_the_code() -> None:
+    assert get_args(LossName) == tuple(LOSSES)
+    assert get_args(AdvantageName) == tuple(ADVANTAGES)
+    formats = get_args(ModelConfig.model_fields["tool_format"].annotation)
+    assert get_args(formats[0]) == tuple(FORMATS)
+
+
+def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        inner = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not inner:
+            yield prefix + name, field
+        for section in inner:
+            yield from fields(section, f"{prefix}{name}.")
+
+
+def test_every_setting_has_a_description_and_every_section_a_docstring() -> None:
+    every = dict(fields(TrainConfig))
+    assert len(every) > 50
+    assert not [name for name, field in every.items() if not field.description]
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_recipe_loads_by_its_name_its_place_and_its_path(name: str) -> None:
+    first = read(name)
+    assert first == read(f"recipes/{name}.yaml") == read(f"{name}.yaml")
+    path = Path(__file__).parents[3] / "trainer_client/podium_trainer/recipes" / f"{name}.yaml"
+    assert first == read(path)
+
+
+def test_a_recipe_overrides_defaults_and_the_command_line_overrides_the_recipe(
+    recipe: Path,
+) -> None:
+    config = read(recipe)
+    assert (config.steps, config.loss.name, config.loss.kl_coef) == (7, "grpo", 0.5)
+    assert config.loss.ratio_cap == 3.0
+    config = read(recipe, "--steps", "9", "--loss.name", "cispo", "--optimizer.lr=3e-4")
+    assert (config.steps, config.loss.name, config.optimizer.lr) == (9, "cispo", 3e-4)
+    assert config.loss.kl_coef == 0.5  # the rest of the section stays
+
+
+@pytest.mark.parametrize("form", [["--{} {}"], ["--{}={}"]], ids=str)
+@pytest.mark.parametrize(
+    ("name", "value", "section", "field"),
+    [
+        ("service", "http://judge:8000", "service", "url"),
+        ("model", "other", "model", "path"),
+        ("task", "prices", "task", "name"),
+        ("sampler", "vllm", "sampler", "kind"),
+        ("loss", "rft", "loss", "name"),
+        ("service.url", "http://judge:8000", "service", "url"),
+    ],
+)
+def test_a_sections_name_alone_is_its_first_field(
+    recipe: Path, form: list[str], name: str, value: str, section: str, field: str
+) -> None:
+    config = read(recipe, *form[0].format(name, value).split(" "))
+    assert getattr(getattr(config, section), field) == value
+
+
+def test_resume_is_a_flag_of_its_own(recipe: Path) -> None:
+    assert read_command_line([str(recipe), "--resume"]) == (read(recipe), True)
+    assert read_command_line([str(recipe)])[1] is False
+
+
+def test_lists_nested_sections_and_nothing_are_said_on_the_command_line(recipe: Path) -> None:
+    config = read(
+        recipe,
+        *("--sampler.urls", "http://a:1,http://b:2", "--model.lora.rank", "4"),
+        *("--task.options", "held_out=9", "--loss.sequence_ratio_bounds", "[0.7,1.4]"),
+        *("--log.tensorboard", "true", "--rollout.mask_truncated", "true", "--out", "runs/x"),
+    )
+    assert config.sampler.urls == ["http://a:1", "http://b:2"]
+    assert config.model.lora is not None
+    assert config.model.lora.rank == 4
+    assert config.task.options["held_out"] in (9, "9")
+    assert config.loss.sequence_ratio_bounds == (0.7, 1.4)
+    assert config.log.tensorboard
+    assert config.rollout.mask_truncated
+    assert config.out == Path("runs/x")
+    with_lora = recipe.parent / "lora.yaml"
+    with_lora.write_text(yaml.safe_dump(SMALL | {"model": {"path": "m", "lora": {"rank": 8}}}))
+    assert read(with_lora).model.lora is not None
+    assert read(with_lora, "--model.lora", "null").model.lora is None
+    assert read(with_lora, "--loss.sequence_ratio_bounds", "null").loss == (
+        read(recipe, "--loss", "dapo", "--loss.kl_coef", "0.01",
+             "--loss.sequence_ratio_bounds", "null").loss
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["service.url", "service.judge", "sampler.weights_dir", "eval.limit", "model.autocast",
+     "model.device", "model.lora", "loss.clip_low", "loss.sequence_ratio_bounds"],
+)  # fmt: skip
+def test_null_is_nothing_on_the_command_line_as_in_yaml(recipe: Path, name: str) -> None:
+    section, field = name.split(".")
+    assert getattr(getattr(read(recipe, f"--{name}", "null"), section), field) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "targets"),
+    [("all-linear", "all-linear"), ("q_proj,v_proj", ["q_proj", "v_proj"]), ("q_proj", ["q_proj"])],
+)
+def test_lora_targets_are_one_word_or_a_list(
+    recipe: Path, said: str, targets: str | list[str]
+) -> None:
+    lora = read(recipe, "--model.lora.targets", said).model.lora
+    assert lora is not None
+    assert lora.targets == targets
+
+
+def test_the_environment_changes_nothing(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read(recipe)
+    for name in ("STEPS", "steps", "SEED", "OUT", "RESUME", "LOSS", "MODEL", "LOSS__NAME"):
+        monkeypatch.setenv(name, "999")
+    assert read_command_line([str(recipe)]) == (before, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--steps", "0"], r"steps: '?0'?: input should be greater than or equal to 1"),
+        (["--steps", "many"], r"steps: 'many': input should be a valid integer.*"),
+        (["--loss", "ppo"], r"loss\.name: 'ppo': input should be 'grpo', 'dr_grpo', 'dapo', .*"),
+        (["--rollout.group_size=1"], r"rollout\.group_size: '?1'?: .* greater than or equal to 2"),
+        (["--sampler.temperature", "0"], r"sampler\.temperature: '?0'?: .* greater than 0"),
+        (["--model.dtype", "int8"], r"model\.dtype: 'int8': input should be 'float32' or .*"),
+        (["--loss.ratio_cap", "0.5"], r"loss\.ratio_cap: '?0\.5'?: .* greater than or equal to 1"),
+        (["--loss.sequence_ratio_bounds", "[1.1,2]"],
+         r"loss\.sequence_ratio_bounds: \[1\.1, 2\]: must enclose 1"),
+        (["--optimizer.lr", "nan"], r"optimizer\.lr: '?nan'?: .*"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_value_that_does_not_fit_is_one_line_with_name_value_and_rule(
+    recipe: Path, arguments: list[str], line: str
+) -> None:
+    [said] = refused(recipe, *arguments)
+    assert re.fullmatch(line, said), said
+
+
+def test_every_setting_that_does_not_fit_has_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    wrong = {"model": {"path": "m", "dtype": "int8"}, "steps": -1, "lost": {"name": "grpo"}}
+    path.write_text(yaml.safe_dump(wrong))
+    lines = refused(path)
+    assert len(lines) == 4
+    assert "task: is needed: put it in the recipe or say --task VALUE" in lines
+    assert "lost: {'name': 'grpo'}: there is no such setting" in lines
+    assert any(line.startswith("steps: -1: ") for line in lines)
+    assert any(line.startswith("model.dtype: 'int8': ") for line in lines)
+
+
+def test_a_missing_field_of_a_section_is_named_whole(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump({"model": {}, "task": {"name": "addition"}}))
+    assert refused(path) == [
+        "model.path: is needed: put it in the recipe or say --model.path VALUE"
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--step", "3"], ["--loss.clip", "3"], ["--optimizer.learning_rate=1"], ["extra"]],
+    ids=str,
+)
+def test_an_unknown_flag_is_one_line_that_names_it(recipe: Path, arguments: list[str]) -> None:
+    [line] = refused(recipe, *arguments)
+    assert arguments[0].partition("=")[0].lstrip("-") in line
+    assert "podium-train --help" in line
+
+
+def test_a_flag_without_its_value_is_one_line(recipe: Path) -> None:
+    [line] = refused(recipe, "--steps")
+    assert "--steps" in line
+
+
+def test_without_a_recipe_those_that_there_are_are_named() -> None:
+    for arguments in ([], ["--steps", "3"]):
+        [line] = refused(*arguments)
+        assert line.startswith("name a recipe first: one of addition, ")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read"),
+        ("steps: [1", "is not YAML"),
+        ("steps: !!python/object:os.system x", "is not YAML"),
+        ("- steps", "must be a mapping of settings"),
+        ("", "must be a mapping of settings"),
+        ("7", "must be a mapping of settings"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_one_line(tmp_path: Path, text: str | None, words: str) -> None:
+    path = tmp_path / "odd.yaml"
+    if text is not None:
+        path.write_text(text)
+    [line] = refused(path)
+    assert words in line
+    assert "odd.yaml" in line
+
+
+def test_a_recipe_whose_keys_are_no_names_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text("7: 8\nmodel: {path: m}\ntask: {name: addition}\n")
+    [line] = refused(path)
+    assert "must be a mapping of settings' names to values" in line
+
+
+def test_help_lists_every_setting_with_its_description(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        read("--help")
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name, field in fields(TrainConfig):
+        assert f"--{name}" in text
+        assert field.description.split()[0] in text
+    assert "--resume" in text
+
+
+def test_a_written_config_reads_back_as_it_was(recipe: Path, tmp_path: Path) -> None:
+    config = read(recipe, "--model.lora.rank", "4", "--loss", "gspo")
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    assert read(path) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "rule"),
+    [
+        ("optimizer.lr", "inf", "finite number"),
+        ("sampler.timeout_s", "inf", "finite number"),
+        ("seed", str(2**70), "less than"),
+        ("model.dtype", "bfloat16", "bfloat16 rounds small updates of all weights away"),
+    ],
+)
+def test_values_that_would_fail_hours_later_are_refused(
+    setting: str, value: str, rule: str
+) -> None:
+    with pytest.raises(RecipeError, match=rule):
+        read_command_line(["addition", f"--{setting}", value])

@@ -1,0 +1,110 @@
+"""Attempts to the wire, and rewards to the samples that are trained on."""
+
+import json
+
+import pytest
+from podium.errors import JudgeFailed
+from podium.types import GroupReward
+from podium_trainer.policy.samples import Attempt, Completion, FinishReason, Sample
+from podium_trainer.tasks.task import Prompt
+from podium_trainer.update.groups import RankedGroup, to_samples, to_wire
+
+from tests.trainer.tiny import sample
+
+PROMPT = Prompt("p7", [{"role": "user", "content": "2 + 2 ="}], task="Add.", reference="4")
+
+
+def attempt(*samples: Sample, finish_reason: FinishReason = "stop", says: str = "4") -> Attempt:
+    messages = [*PROMPT.messages, {"role": "assistant", "content": says}]
+    return Attempt(messages, list(samples), finish_reason, 1)
+
+
+def ranked(rewards: list[float], *attempts: Attempt) -> RankedGroup:
+    return RankedGroup(PROMPT, list(attempts), GroupReward(rewards, True))
+
+
+def test_every_sampled_token_gets_its_trajectorys_advantage_and_no_other_token_any() -> None:
+    group = ranked(
+        [1.0, 0.5, 0.0],
+        attempt(sample([3, 4, 5, 6], [1, 3])),
+        attempt(sample([3, 7])),
+        attempt(sample([3, 8])),
+    )
+    samples = to_samples([group], "mean", mask_truncated=False)
+    assert [s.advantages for s in samples] == [[0, 0.5, 0, 0.5], [0, 0], [0, -0.5]]
+    assert [s.token_ids for s in samples] == [[3, 4, 5, 6], [3, 7], [3, 8]]
+    assert samples[0].behavior_logprobs == [0, -1, 0, -1]
+
+
+def test_all_samples_of_a_rewritten_attempt_share_its_advantage() -> None:
+    group = ranked([1.0, 0.0], attempt(sample([3, 4]), sample([3, 5])), attempt(sample([3, 6])))
+    samples = to_samples([group], "mean", mask_truncated=False)
+    assert [s.advantages[1] for s in samples] == [0.5, 0.5, -0.5]
+
+
+def test_masked_truncated_attempts_count_for_the_baseline_and_are_not_trained_on() -> None:
+    group = ranked(
+        [1.0, 0.0, 0.5], attempt(sample([3, 4])),
+        attempt(sample([3, 5]), finish_reason="length"), attempt(sample([3, 6])),
+    )  # fmt: skip
+    kept = to_samples([group], "mean", mask_truncated=True)
+    assert [(s.token_ids[1], s.advantages[1]) for s in kept] == [(4, 0.5), (6, 0.0)]
+    assert len(to_samples([group], "mean", mask_truncated=False)) == 3
+
+
+def test_samples_without_a_sampled_token_are_left_out() -> None:
+    group = ranked([1.0, 0.0], attempt(sample([3, 4]), sample([3, 4, 5], [])), attempt(sample([6])))
+    assert len(to_samples([group], "mean", mask_truncated=False)) == 1
+
+
+def test_schemes_that_look_at_the_whole_batch_see_all_groups() -> None:
+    pair = (attempt(sample([3, 4])), attempt(sample([3, 5])))
+    samples = to_samples(
+        [ranked([1.0, 0.0], *pair), ranked([0.5, 0.5], *pair)], "batch_std", mask_truncated=False
+    )
+    # Squares .25 .25 0 0: std sqrt(.125).
+    assert [s.advantages[1] for s in samples] == pytest.approx([2**0.5, -(2**0.5), 0, 0])
+
+
+def test_a_group_that_was_not_ranked_has_no_rewards_and_no_signal() -> None:
+    failed = GroupReward.failed(JudgeFailed("judge_failed", 502, True, None, "no"))
+    group = RankedGroup(PROMPT, [attempt(sample([3, 4]))], failed)
+    assert group.failed
+    assert not group.has_signal
+    with pytest.raises(AssertionError):
+        _ = group.rewards
+    assert ranked([0.5, 0.5]).has_signal is False
+    assert ranked([0.5, 0.6]).has_signal is True
+
+
+def test_the_wire_carries_words_and_no_tokens() -> None:
+    attempts = [attempt(sample([3, 4]), says="4"), attempt(sample([3, 5]), finish_reason="length")]
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    group = to_wire(
+        PROMPT, attempts, step=12, judge="main", rubric="Be right.", tools=tools, run="demo"
+    )
+    assert json.loads(group.to_json()) == {
+        "group_id": "step-12/p7",
+        "judge": "main",
+        "task": "Add.",
+        "reference": "4",
+        "rubric": "Be right.",
+        "tools": tools,
+        "metadata": {"run": "demo", "step": 12},
+        "trajectories": [
+            {"id": "0", "messages": attempts[0].messages, "finish_reason": "stop"},
+            {"id": "1", "messages": attempts[1].messages, "finish_reason": "length"},
+        ],
+    }
+    bare = to_wire(PROMPT, attempts, step=1, judge=None, rubric=None, tools=[], run="demo")
+    assert set(json.loads(bare.to_json())) == {
+        "group_id", "task", "reference", "metadata", "trajectories",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("logprobs", [[], [-1.0], [-1.0, -2.0, -3.0]])
+def test_a_completion_whose_lists_differ_in_length_is_refused(logprobs: list[float]) -> None:
+    with pytest.raises(ValueError, match="must be equally long"):
+        Completion([4, 5], logprobs, "stop", [0, 0])
+    with pytest.raises(ValueError, match="must be equally long"):
+        Completion([], [], "stop", [])

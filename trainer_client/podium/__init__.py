@@ -1,0 +1,31 @@
+"""Podium's client side. What is imported here is the light client: httpx and pydantic, no torch."""
+
+from podium.client import AsyncRankClient, RankClient
+from podium.errors import (
+    DeadlineExceeded,
+    JudgeFailed,
+    ProtocolError,
+    RankError,
+    RequestRefused,
+    ServiceUnavailable,
+    Unauthorized,
+)
+from podium.types import GroupReward, Ranking, Trajectory, TrajectoryGroup, TrajectoryResult, Usage
+
+__all__ = [
+    "AsyncRankClient",
+    "DeadlineExceeded",
+    "GroupReward",
+    "JudgeFailed",
+    "ProtocolError",
+    "RankClient",
+    "RankError",
+    "Ranking",
+    "RequestRefused",
+    "ServiceUnavailable",
+    "Trajectory",
+    "TrajectoryGroup",
+    "TrajectoryResult",
+    "Unauthorized",
+    "Usage",
+]

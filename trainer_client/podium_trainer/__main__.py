@@ -1,0 +1,16 @@
+"""`podium-train`: says which extra to install where torch is missing."""
+
+import sys
+from importlib.util import find_spec
+
+
+def main() -> None:
+    if missing := [name for name in ("torch", "transformers", "yaml") if find_spec(name) is None]:
+        sys.exit(f"podium-train: {missing[0]} is missing: run pip install 'podium[trainer]'")
+    from podium_trainer.run.cli import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""A run's history and current phase → what a terminal shows."""
+
+import os
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from podium_trainer.config import TrainConfig
+from podium_trainer.display.history import History, series
+from podium_trainer.display.text import (
+    DASH,
+    amount,
+    cost,
+    cut,
+    duration,
+    number,
+    seconds,
+    share,
+    sparkline,
+    visible,
+)
+
+MAX_WIDTH = 120
+LABEL = 10
+PHASES = ("rollout", "rank", "update", "sync", "held_out")
+
+
+def about(config: TrainConfig) -> list[str]:
+    """Two lines on what runs where."""
+    judge = config.service.judge or "the service's default"
+    service_url = config.service.url or os.environ.get("PODIUM_URL") or "http://127.0.0.1:8000"
+    return [
+        visible(f"task {config.task.name} · model {config.model.path}"),
+        visible(f"service {service_url} · judge {judge}"),
+    ]
+
+
+def seconds_left(history: History, steps: int, running_s: float = 0.0) -> float | None:
+    """How long the rest takes, if steps go on as they did.
+
+    Args:
+        running_s: how long the step that is going on has taken.
+    """
+    per_step = history.seconds_per_step()
+    left = steps - history.step
+    if per_step is None or not left:
+        return None
+    return (left - 1) * per_step + max(0.0, per_step - running_s)
+
+
+def frame(title: str, parts: Sequence[RenderableType], width: int) -> Panel:
+    """Everything in one box."""
+    return Panel(
+        Group(*parts),
+        title=Text(cut(visible(title), width - 8), style="bold"),
+        title_align="left", border_style="dim", width=width,
+    )  # fmt: skip
+
+
+def bars(
+    history: History, steps: int, phase: tuple[str, int, int], times: tuple[str, str]
+) -> Table:
+    """How far the run is, and how far its phase is.
+
+    Args:
+        phase: name, done, total; a total of 0 is unknown.
+        times: what to write behind the two bars.
+    """
+    name, done, total = phase
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    table.add_column(width=LABEL, no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True, min_width=9)
+    table.add_column(ratio=1)
+    table.add_column(width=11, justify="right", no_wrap=True)
+    run_bar = ProgressBar(steps, history.step, complete_style="cyan", finished_style="green")
+    table.add_row(Text("step", style="dim"), f"{history.step} of {steps}", run_bar, times[0])
+    phase_bar = ProgressBar(total or 1, done, complete_style="cyan", finished_style="cyan")
+    count = f"{done} of {total}" if total else ""
+    table.add_row(Text(name, style="dim"), count, phase_bar if total else "", times[1])
+    return table
+
+
+def numbers(history: History, width: int) -> Table:
+    """Left what is learned, right what it takes."""
+    left = (width * 3) // 5
+    table = Table.grid(expand=True, padding=(0, 3, 0, 0))
+    table.add_column(width=left)
+    table.add_column(ratio=1)
+    table.add_row(learned(history, left - LABEL - 2), took(history))
+    return table
+
+
+def learned(history: History, room: int) -> Table:
+    """Rewards, scores, groups, the update; `room` is how wide a value may be."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=LABEL, style="dim", no_wrap=True)
+    table.add_column(width=room, no_wrap=True, overflow="ellipsis")
+    rewards, scores = history.values("reward_mean"), history.values("held_out")
+    table.add_row("reward", reward(history))
+    table.add_row("", Text(sparkline(rewards, room) or DASH, style="cyan"))
+    table.add_row("held out", held_out(scores))
+    table.add_row("", Text(sparkline(scores, room) or DASH, style="green"))
+    table.add_row("groups", groups(history))
+    tokens = number(history.now("completion_tokens"), 1)
+    truncated = share(history.now("truncated_share"))
+    table.add_row("length", f"{tokens} tokens · {truncated} truncated")
+    table.add_row("judge", judge(history))
+    k3, ratio = number(history.now("k3"), 4), number(history.now("max_ratio"), 2)
+    table.add_row("update", f"k3 {k3} · max ratio {ratio}")
+    clipped, norm = share(history.now("clipped_share"), 1), number(history.now("grad_norm"), 2)
+    table.add_row("", f"clipped {clipped} · grad norm {norm}")
+    return table
+
+
+def reward(history: History) -> Text:
+    spread = number(history.now("reward_std"))
+    mean = Text(number(history.now("reward_mean")), style="bold")
+    return mean.append(f" ± {spread}", style="not bold")
+
+
+def held_out(scores: Sequence[float]) -> Text:
+    if not scores:
+        return Text(DASH)
+    last = Text(number(scores[-1]), style="bold")
+    rest = f" · best {number(max(scores))} · first {number(scores[0])}"
+    return last.append(rest, style="not bold")
+
+
+def groups(history: History) -> Text:
+    """Of the last step; failures stand out."""
+    failed = int(history.now("groups_failed") or 0)
+    tied = int(history.now("groups_tied") or 0)
+    text = Text(f"{share(history.now('signal_share'))} signal · {tied} tied · ")
+    return text.append(f"{failed} failed", style="bold red" if failed else "")
+
+
+def judge(history: History) -> str:
+    """So far."""
+    calls, tokens = amount(history.total("judge_calls")), amount(history.total("judge_tokens"))
+    return f"{calls} calls · {tokens} tokens · {cost(history.total('judge_cost_usd'))}"
+
+
+def took(history: History) -> Table:
+    """Seconds per phase and tokens a second: the last time, and on average."""
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    dim = "dim"
+    table.add_row("seconds", Text("last", style=dim), Text("average", style=dim))
+    for phase in PHASES:
+        table.add_row(phase.replace("_", " "), *last_and_average(history.taken(f"{phase}_s")))
+    table.add_row("")
+    table.add_row("tokens/s", *last_and_average(history.taken("tokens_per_s")))
+    return table
+
+
+def last_and_average(values: Sequence[float]) -> tuple[str, str]:
+    if not values:
+        return DASH, DASH
+    return seconds(values[-1]), seconds(sum(values) / len(values))
+
+
+def step_line(history: History, steps: int) -> str:
+    """A step where there is no terminal."""
+    parts = [f"step {history.step}/{steps}"]
+    if history.now("groups"):
+        parts += [f"reward {reward(history)}"]
+    parts += [f"held out {number(history.now('held_out'))}"]
+    if history.now("groups"):
+        tokens, truncated = history.now("completion_tokens"), history.now("truncated_share")
+        parts += [str(groups(history))]
+        parts += [f"{number(tokens, 1)} tokens, {share(truncated)} truncated"]
+        k3, norm = number(history.now("k3"), 4), number(history.now("grad_norm"), 2)
+        parts += [f"k3 {k3}, grad norm {norm}"]
+    spent = [f"{name} {value:.1f} s" for name, value in last_seconds(history)]
+    parts += [", ".join(spent)] if spent else []
+    left = seconds_left(history, steps)
+    parts += [f"{duration(left)} left"] if left is not None else []
+    return " · ".join(parts)
+
+
+def last_seconds(history: History) -> list[tuple[str, float]]:
+    """The phases of the last step and what they took."""
+    points = [(phase, series(history.timings[-1:], f"{phase}_s")) for phase in PHASES]
+    return [(p.replace("_", " "), found[0][1]) for p, found in points if found and found[0][1]]
+
+
+def summary(history: History, steps: int, files: str) -> str:
+    """The run in one line."""
+    scores = history.values("held_out")
+    scored = DASH
+    if scores:
+        scored = f"{number(scores[0])} → {number(scores[-1])} (best {number(max(scores))})"
+    is_done = history.step >= steps
+    count = f"{steps}" if is_done else f"stopped after {history.step} of {steps}"
+    steps_in = f"{count} step{'s' * (steps != 1)} in {duration(history.seconds())}"
+    return f"{steps_in} · held out {scored} · {files}"

@@ -1,0 +1,180 @@
+"""What a person sees of a run: a display on a terminal, lines where there is none."""
+
+import io
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from podium_trainer.config import TrainConfig
+from podium_trainer.display.completions import completions_lines, completions_view
+from podium_trainer.display.curve import draw_run, text_curve
+from podium_trainer.display.dashboard import (
+    MAX_WIDTH,
+    about,
+    bars,
+    frame,
+    numbers,
+    seconds_left,
+    step_line,
+    summary,
+)
+from podium_trainer.display.history import History, series
+from podium_trainer.display.text import cut, duration, visible
+from podium_trainer.records.metrics import Row
+from podium_trainer.update.groups import RankedGroup
+
+LOG_WIDTH = 72
+
+
+class Screen:
+    """A live display, with completions scrolling away above it.
+
+    Args:
+        config: the run's.
+        console: a terminal.
+        clock: seconds from any moment on.
+    """
+
+    def __init__(
+        self, config: TrainConfig, console: Console, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.config = config
+        self.console = console
+        self.clock = clock
+        self.history = History()
+        self.now = ("starting", 0, 0)
+        self.phase_since: float | None = None
+        self.step_since = clock()
+        self._numbers: RenderableType = ""
+        self._numbers_for = (-1, -1)
+        self.live = Live(console=console, get_renderable=self.view, refresh_per_second=4)
+
+    @property
+    def width(self) -> int:
+        """Leaves room for the ^C that a terminal echoes: a line more would break the display."""
+        return min(self.console.width - 2, MAX_WIDTH)
+
+    def begin(self) -> None:
+        """All parts are there; the folder holds the rows of the steps before, if there were any."""
+        self.history = History.read(self.config.out)
+        self.phase_since = self.step_since = self.clock()
+        self.live.start()
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+        if not self.live.is_started:
+            self.console.print(Text(f"{name} ...", style="dim"))
+        if name != self.now[0] or not total:
+            self.phase_since = self.clock()
+        self.now = (name, done, total)
+
+    def step_done(self, step: int, row: Row, timing: Row) -> None:
+        self.history.add(step, row, timing)
+        self.step_since = self.clock()
+
+    def groups(self, step: int, groups: Sequence[RankedGroup]) -> None:
+        self.console.print(completions_view(step, groups, self.width))
+        self.console.print()
+
+    def view(self) -> RenderableType:
+        """The display as it is now."""
+        width, steps, now = self.width, self.config.steps, self.clock()
+        times = ("", "")
+        if self.phase_since is not None:
+            left = seconds_left(self.history, steps, now - self.step_since)
+            times = (
+                "" if left is None else f"{duration(left)} left",
+                duration(now - self.phase_since),
+            )
+        lines = [Text(cut(line, width - 4)) for line in about(self.config)]
+        rows = bars(self.history, steps, self.now, times)
+        parts = [*lines, "", rows, "", self.numbers(width - 4)]
+        return frame(f"podium-train {self.config.out}", parts, width)
+
+    def numbers(self, width: int) -> RenderableType:
+        """Made anew only for a new step or another width: the display is drawn many times."""
+        key = (len(self.history.timings), width)
+        if key != self._numbers_for:
+            self._numbers, self._numbers_for = numbers(self.history, width), key
+        return self._numbers
+
+    def close(self) -> None:
+        """Leave the last state on the terminal, draw the curve, say where the files are."""
+        if not self.live.is_started:
+            return
+        self.now = ("done" if self.history.step >= self.config.steps else "stopped", 0, 0)
+        self.phase_since = None
+        self.live.stop()
+        for line in text_curve(series(self.history.metrics, "held_out"), self.width):
+            self.console.print(Text(line, style="green"))
+        for line in closing_lines(self.config, self.history):
+            self.console.print(Text(line, style="bold"), soft_wrap=True)
+
+
+class Lines:
+    """A line per step, without anything that only a terminal understands."""
+
+    def __init__(self, config: TrainConfig, file: TextIO) -> None:
+        self.config = config
+        self.file = file
+        self.history = History()
+        self.is_begun = False
+
+    def begin(self) -> None:
+        """All parts are there; the folder holds the rows of the steps before, if there were any."""
+        self.is_begun = True
+        self.history = History.read(self.config.out)
+        self.say(" · ".join([str(self.config.out), *about(self.config)]))
+        if self.history.metrics:
+            self.say(f"resumed after step {self.history.step}")
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+        if not self.is_begun:
+            self.say(f"{name} ...")
+
+    def step_done(self, step: int, row: Row, timing: Row) -> None:
+        self.history.add(step, row, timing)
+        self.say(step_line(self.history, self.config.steps))
+
+    def groups(self, step: int, groups: Sequence[RankedGroup]) -> None:
+        for line in completions_lines(step, groups):
+            self.say(line)
+
+    def close(self) -> None:
+        """Draw the curve, say where the files are."""
+        if not self.is_begun:
+            return
+        curve = text_curve(series(self.history.metrics, "held_out"), LOG_WIDTH)
+        for line in (*curve, *closing_lines(self.config, self.history)):
+            self.say(line)
+
+    def say(self, line: str) -> None:
+        self.file.write(line + "\n")
+        self.file.flush()
+
+
+def closing_lines(config: TrainConfig, history: History) -> Iterator[str]:
+    """The summary; before it what kept the curve from being drawn."""
+    warning = draw_run(config.out)
+    if warning:
+        yield visible(warning)
+    yield visible(summary(history, config.steps, f"files in {config.out}"))
+
+
+@contextmanager
+def open_watcher(config: TrainConfig) -> Iterator[Screen | Lines]:
+    """A display if someone can see it, lines otherwise."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a log in another encoding must not end the run
+    console = Console(markup=False, emoji=False, highlight=False)
+    is_seen = sys.stdout.isatty() and not console.is_dumb_terminal
+    watcher = Screen(config, console) if is_seen else Lines(config, sys.stdout)
+    try:
+        yield watcher
+    finally:
+        watcher.close()

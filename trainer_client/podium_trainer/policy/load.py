@@ -1,0 +1,116 @@
+"""A model's folder → a `Policy`."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from podium_trainer.config import ModelConfig
+from podium_trainer.policy.chat import Chat
+from podium_trainer.policy.policy import Policy
+
+
+class PolicyError(Exception):
+    """The model cannot be used; one line that says why and what to do."""
+
+
+def check_model_path(path: str) -> None:
+    """Say early that a model's folder is not there; a hub's name is left to transformers.
+
+    Raises:
+        PolicyError: If the path is no folder with a config.json, and cannot be a hub's name either.
+    """
+    folder = Path(path)
+    if folder.exists():
+        if not (folder / "config.json").is_file():
+            raise PolicyError(f"model.path {path!r} holds no config.json: name a model's folder")
+    elif path.startswith((".", "/", "~")) or path.count("/") > 1:
+        raise PolicyError(
+            f"model.path {path!r}: there is no such folder; `python -m podium_trainer.smollm2 DIR`"
+            " fetches a small model"
+        )
+
+
+def load_policy(
+    config: ModelConfig,
+    *,
+    temperature: float,
+    needs_reference: bool = False,
+    weights: Path | None = None,
+) -> Policy:
+    """Load a policy as the config says.
+
+    Args:
+        config: the model section.
+        temperature: of training and sampling.
+        needs_reference: whether the loss has a KL penalty.
+        weights: a checkpoint's weights in place of the model's own (or a fresh adapter's).
+
+    Raises:
+        PolicyError: If the folder holds no causal LM that transformers can load, or its tokenizer
+            has no chat template.
+    """
+    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    is_full = config.lora is None
+    path = str(weights) if weights and is_full else config.path
+    try:
+        model = read_model(path, config).to(device)
+        tokenizer = AutoTokenizer.from_pretrained(config.path)
+        stops = model.generation_config.eos_token_id
+        chat = Chat(tokenizer, stops if isinstance(stops, list) else [stops], config.tool_format)
+        reference = None
+        if needs_reference and is_full:
+            reference = read_model(config.path, config).to(device).eval().requires_grad_(False)
+        if not is_full:
+            model = with_adapter(model, config, weights)
+    except (AssertionError, RuntimeError) as error:  # torch without that device
+        reason = str(error).strip().splitlines()[0]
+        raise PolicyError(f"model.device {config.device!r} cannot be used: {reason}") from error
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PolicyError(f"model.path {path!r} cannot be loaded: {reason}") from error
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    model.train()
+    autocast = config.autocast if config.autocast is not None else fast_bfloat16(device)
+    return Policy(model, chat, temperature=temperature, autocast=autocast, reference=reference)
+
+
+def read_model(path: str, config: ModelConfig) -> Any:
+    """The model without its dropout: the policy is trained as the distribution it is sampled as."""
+    settings = AutoConfig.from_pretrained(path)
+    for name, value in list(vars(settings).items()):
+        if "drop" in name and isinstance(value, float):
+            setattr(settings, name, 0.0)
+    dtype = getattr(torch, config.dtype)
+    return AutoModelForCausalLM.from_pretrained(path, config=settings, dtype=dtype)
+
+
+def with_adapter(model: Any, config: ModelConfig, weights: Path | None) -> Any:
+    """The model with an adapter, fresh or from a checkpoint, which alone is trained."""
+    from peft import LoraConfig, PeftModel, get_peft_model  # half a second that few runs need
+
+    if weights is not None:
+        return PeftModel.from_pretrained(model, weights, is_trainable=True)
+    lora = config.lora
+    assert lora is not None
+    settings = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=0.0,  # the sampler has none, and ratios compare the two
+        target_modules=lora.targets,
+    )
+    return get_peft_model(model, settings)
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 products are faster than float32's here: GPUs, and CPUs with AMX or
+    AVX512-BF16."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return device.type == "cpu" and bool(supported())

@@ -1,0 +1,152 @@
+"""A run's numbers for dashboards: TensorBoard's event files, Weights & Biases.
+
+Each is a `Listener`. What a step took has the prefix `time/` there, so that both kinds of rows can
+go to one run.
+"""
+
+import uuid
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from podium_trainer.config import TrainConfig
+from podium_trainer.records.metrics import Listener, Row
+
+TIME = "time/"
+
+
+class TrackerError(Exception):
+    """A tracker cannot be used; one line that says why and what to do."""
+
+
+class TensorBoard:
+    """Event files in a folder.
+
+    Args:
+        folder: where; a resumed run adds a file.
+        start: steps after this one that earlier files hold are not shown: they are done again.
+    """
+
+    def __init__(self, folder: Path, start: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+
+    def log(self, step: int, row: Row) -> None:
+        for name, value in numbers_of(row).items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Wandb:
+    """A run at Weights & Biases, the same one after a resume.
+
+    Steps that a resumed run does again are logged again, with the same values: `step` is a metric
+    of its own, because wandb's own step never goes back.
+
+    Args:
+        project: its name there.
+        out: the run's folder; holds `wandb_id`.
+        settings: the run's config.
+
+    Raises:
+        TrackerError: If wandb cannot start a run, as without a key.
+    """
+
+    def __init__(self, project: str, out: Path, settings: dict[str, Any]) -> None:
+        import wandb
+
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            self._run = wandb.init(
+                project=project,
+                dir=out,
+                config=settings,
+                name=out.name,
+                id=kept_id(out / "wandb_id"),
+                resume="allow",
+                settings=wandb.Settings(console="off", silent=True),
+            )
+        except wandb.Error as error:
+            raise TrackerError(f"log.wandb: {error}") from error
+        self._run.define_metric("*", step_metric="step")
+
+    def log(self, step: int, row: Row) -> None:
+        self._run.log({"step": step, **numbers_of(row)})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class Prefixed:
+    """Passes rows on with longer names; the other end is closed by its owner."""
+
+    def __init__(self, listener: Listener, prefix: str) -> None:
+        self._listener = listener
+        self._prefix = prefix
+
+    def log(self, step: int, row: Row) -> None:
+        self._listener.log(step, {f"{self._prefix}{name}": v for name, v in row.items()})
+
+    def close(self) -> None: ...
+
+
+class Together:
+    """Several listeners as one."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._listeners = listeners
+
+    def log(self, step: int, row: Row) -> None:
+        for listener in self._listeners:
+            listener.log(step, row)
+
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+
+def check_trackers(config: TrainConfig) -> None:
+    """Say at once that a package is missing.
+
+    Raises:
+        TrackerError: If a tracker is asked for whose package is not installed.
+    """
+    if config.log.tensorboard:
+        need_package("log.tensorboard", "tensorboard")
+    if config.log.wandb:
+        need_package("log.wandb", "wandb")
+
+
+def need_package(setting: str, package: str) -> None:
+    if find_spec(package) is None:
+        raise TrackerError(f"{setting}: {package} is not installed: run pip install {package}")
+
+
+def open_trackers(config: TrainConfig, start: int) -> list[Listener]:
+    """The trackers that the config asks for; first the one that may refuse.
+
+    Args:
+        start: the step that the run goes on from.
+    """
+    found: list[Listener] = []
+    if config.log.wandb:
+        found.append(Wandb(config.log.wandb, config.out, config.model_dump(mode="json")))
+    if config.log.tensorboard:
+        found.append(TensorBoard(config.out / "tensorboard", start))
+    return found
+
+
+def kept_id(path: Path) -> str:
+    """The id in a file; a new one if there is none yet."""
+    if not path.is_file():
+        path.write_text(uuid.uuid4().hex[:12])
+    return path.read_text().strip()
+
+
+def numbers_of(row: Row) -> dict[str, float]:
+    return {name: value for name, value in row.items() if isinstance(value, int | float)}

@@ -1,0 +1,247 @@
+"""A config → a `Trainer` with all its parts. What can be known to be wrong is said here."""
+
+import random
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from podium.client import RankClient
+from podium.errors import RankError
+
+from podium_trainer.config import OptimizerConfig, TrainConfig
+from podium_trainer.policy.chat import ChatError
+from podium_trainer.policy.load import PolicyError, check_model_path, load_policy
+from podium_trainer.policy.policy import Policy
+from podium_trainer.records.checkpoint import (
+    CheckpointError,
+    RunState,
+    checkpoints,
+    flush_file,
+    load_optimizer,
+    read_state,
+)
+from podium_trainer.records.metrics import (
+    JsonlFile,
+    Listener,
+    MetricsError,
+    drop_rows_after,
+    read_rows,
+)
+from podium_trainer.records.trackers import (
+    TIME,
+    Prefixed,
+    Together,
+    TrackerError,
+    check_trackers,
+    open_trackers,
+)
+from podium_trainer.rollout.rollout import PromptTooLong, Rollout
+from podium_trainer.rollout.tool_runner import ToolRunner
+from podium_trainer.run.parity import NUM_PROMPTS, ParityError, check_parity
+from podium_trainer.run.preflight import ServiceCheckFailed, check_service
+from podium_trainer.samplers import Sampler, SamplerError
+from podium_trainer.samplers.local import LocalSampler
+from podium_trainer.samplers.vllm import VllmSampler
+from podium_trainer.samplers.vllm_check import open_servers
+from podium_trainer.samplers.vllm_servers import VllmServers
+from podium_trainer.samplers.weight_sync import FullReload, LoraSwap, SharedWeights, WeightSync
+from podium_trainer.tasks import open_task
+from podium_trainer.tasks.task import Prompt, TaskError
+from podium_trainer.train import Trainer, TrainingStopped, Watcher
+from podium_trainer.update.update import UpdateError
+
+
+class StartError(Exception):
+    """The run cannot start; one line that says why and what to do."""
+
+
+KNOWN_ERRORS = (
+    ChatError,
+    CheckpointError,
+    MetricsError,
+    ParityError,
+    PolicyError,
+    PromptTooLong,
+    RankError,
+    SamplerError,
+    ServiceCheckFailed,
+    StartError,
+    TaskError,
+    TrackerError,
+    TrainingStopped,
+    UpdateError,
+)
+
+
+@contextmanager
+def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iterator[Trainer]:
+    """Everything a run needs, closed again when the block ends."""
+    with ExitStack() as stack:
+        seed_everything(config.seed)
+        check_trackers(config)
+        check_model_path(config.model.path)
+        task = open_task(config.task.name, config.task.options)
+        checkpoint = find_checkpoint(config, resume)
+        state = read_state(checkpoint) if checkpoint else RunState()
+        check_service(config.service)
+        client = stack.enter_context(
+            RankClient(config.service.url, deadline_s=config.service.deadline_s)
+        )
+        servers = None
+        if config.sampler.kind == "vllm":
+            watcher.phase("asking the sampler's servers")
+            servers = stack.enter_context(open_servers(config.sampler))
+        watcher.phase("loading the model")
+        policy = load_policy(
+            config.model,
+            temperature=config.sampler.temperature,
+            needs_reference=config.loss.kl != "none",
+            weights=checkpoint / "weights" if checkpoint else None,
+        )
+        optimizer = open_optimizer(config.optimizer, policy)
+        if checkpoint:
+            load_optimizer(checkpoint, optimizer)
+        sampler, sync = open_sampler(config, policy, servers)
+        stack.callback(sampler.close)
+        tools = stack.enter_context(ToolRunner(task.tools, timeout_s=config.task.tool_timeout_s))
+        rollout = Rollout(
+            task,
+            policy.chat,
+            sampler,
+            tools,
+            max_tokens=config.sampler.max_tokens,
+            context=min(policy.context, servers.max_model_len) if servers else policy.context,
+        )
+        prompts = checked_prompts(rollout, (*task.train, *task.held_out))
+        sync.push(state.policy_version)
+        watcher.phase("comparing sampler and policy")
+        check_parity(
+            policy,
+            sampler,
+            prompts,
+            bound=config.sampler.parity_bound,
+            max_tokens=config.sampler.max_tokens,
+        )
+        trackers = open_trackers(config, state.step)
+        prepare_folder(config, state)
+        metrics, timings = open_listeners(config, trackers)
+        for listener in (*metrics, timings):
+            stack.callback(listener.close)
+        yield Trainer(
+            config, task=task, policy=policy, optimizer=optimizer, rollout=rollout, client=client,
+            sync=sync, state=state, metrics=metrics, timings=timings, watcher=watcher,
+        )  # fmt: skip
+
+
+def open_optimizer(config: OptimizerConfig, policy: Policy) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        policy.parameters(),
+        lr=config.lr,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def open_listeners(
+    config: TrainConfig, trackers: Sequence[Listener]
+) -> tuple[list[Listener], Listener]:
+    """Who hears what a step was, and who hears what it took."""
+    metrics = JsonlFile(config.out / "metrics.jsonl")
+    timings = JsonlFile(config.out / "timings.jsonl")
+    return [metrics, *trackers], Together([timings, *(Prefixed(t, TIME) for t in trackers)])
+
+
+def seed_everything(seed: int) -> None:
+    """Before anything draws: a task may, and adapters do. The run's own draws go by step."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def checked_prompts(rollout: Rollout, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """The tokens of the first few prompts, after a look at all of them.
+
+    Raises:
+        PromptTooLong: If one leaves no room for a completion.
+    """
+    kept: list[list[int]] = []
+    for prompt in prompts:
+        ids = rollout.prompt_ids(prompt)
+        if len(kept) < NUM_PROMPTS:
+            kept.append(ids)
+    return kept
+
+
+def find_checkpoint(config: TrainConfig, resume: bool) -> Path | None:
+    """Where to go on from; None for a new run, and for one killed before its first checkpoint.
+
+    Raises:
+        StartError: If `out` holds a run and --resume is not said, or it was another run.
+    """
+    if resume:
+        check_same_run(config)
+        found = checkpoints(config.out / "checkpoints")
+        return found[-1] if found else None
+    if read_rows(config.out / "metrics.jsonl"):
+        raise StartError(f"{config.out} already holds a run: add --resume or choose another --out")
+    return None
+
+
+def check_same_run(config: TrainConfig) -> None:
+    """Refuse to go on with another model, task or seed than the run began with."""
+    path = config.out / "config.yaml"
+    if not path.is_file():
+        raise StartError(f"{config.out} holds no run: check --out, or start without --resume")
+    began, now = yaml.safe_load(path.read_text()), config.model_dump(mode="json")
+    for name in ("model.path", "model.lora", "model.tool_format", "task.name", "seed"):
+        first, second = (reduce(dict.__getitem__, name.split("."), each) for each in (began, now))
+        if first != second:
+            raise StartError(
+                f"{name} {second!r} is not what {config.out} began with ({first!r}): resume with"
+                " the same, or choose another --out"
+            )
+
+
+def open_sampler(
+    config: TrainConfig, policy: Policy, servers: VllmServers | None
+) -> tuple[Sampler, WeightSync]:
+    settings = config.sampler
+    if servers is None:
+        local = LocalSampler(policy, temperature=settings.temperature, max_rows=settings.max_rows)
+        return local, SharedWeights(local)
+    sampler = VllmSampler(
+        servers,
+        stop_ids=sorted(policy.chat.stop_ids),
+        temperature=settings.temperature,
+        timeout_s=settings.timeout_s,
+    )
+    base = settings.weights_dir
+    own_name = f"{config.out.name}-{zlib.crc32(str(config.out.resolve()).encode()):08x}"
+    folder = base / own_name if base else config.out / "weights"
+    sync = LoraSwap if policy.is_lora else FullReload
+    return sampler, sync(policy, sampler, folder, timeout_s=settings.admin_timeout_s)
+
+
+def prepare_folder(config: TrainConfig, state: RunState) -> None:
+    """Make `out`, write the config, drop the rows of steps that are done again.
+
+    Raises:
+        StartError: If that cannot be done.
+    """
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        growing = config.out / ".config.yaml"
+        growing.write_text(text)
+        flush_file(growing)
+        growing.replace(config.out / "config.yaml")
+        for name in ("metrics.jsonl", "timings.jsonl"):
+            drop_rows_after(config.out / name, state.step if state.step else -1)
+    except (OSError, ValueError) as error:
+        raise StartError(f"out {config.out} cannot be used: {error}") from error

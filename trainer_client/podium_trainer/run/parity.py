@@ -1,0 +1,93 @@
+"""Do sampler and policy agree? A few completions, scored by both, before anything is learnt."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.samples import Request, Sample
+from podium_trainer.rollout.rollout import prompt_sample, with_completion
+from podium_trainer.samplers import Sampler
+from podium_trainer.update.loss import k3
+
+NUM_PROMPTS, NUM_COMPLETIONS, NUM_TOKENS = 4, 4, 16
+MICRO_BATCH_TOKENS = 4096
+
+
+class ParityError(Exception):
+    """Sampler and policy are not the same model; one line that says by how much."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the policy's logprobs are from the sampler's, over N sampled tokens.
+
+    Attributes:
+        num_tokens: N.
+        mean_abs_log_ratio: mean |log(policy / behavior)|; 0 for the same model and arithmetic.
+        max_ratio: the largest policy / behavior.
+        k3: mean estimate of KL(behavior, policy) per token.
+    """
+
+    num_tokens: int
+    mean_abs_log_ratio: float
+    max_ratio: float
+    k3: float
+
+
+def check_parity(
+    policy: Policy,
+    sampler: Sampler,
+    prompts: Sequence[Sequence[int]],
+    *,
+    bound: float,
+    max_tokens: int = NUM_TOKENS,
+) -> Parity:
+    """Sample short completions of a few prompts and compare.
+
+    Args:
+        prompts: token ids; the first few are used.
+        bound: the largest mean |log ratio|.
+
+    Raises:
+        ParityError: If it is exceeded.
+        SamplerError: If no completions come.
+    """
+    parity = compare(policy, sampled(sampler, prompts, min(max_tokens, NUM_TOKENS)))
+    if not parity.mean_abs_log_ratio <= bound:
+        raise ParityError(
+            f"sampler and policy disagree: mean |log ratio| {parity.mean_abs_log_ratio:.3g} over"
+            f" {parity.num_tokens} tokens (largest ratio {parity.max_ratio:.3g}) exceeds"
+            f" sampler.parity_bound {bound:g}: compare the servers' weights, tokenizer and"
+            " --max-model-len with model.path, their --dtype with model.dtype, and with a"
+            " temperature other than 1 start them with --logprobs-mode processed_logprobs"
+        )
+    return parity
+
+
+def sampled(sampler: Sampler, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[Sample]:
+    """Some completions as rows of training data."""
+    requests = [Request(ids, NUM_COMPLETIONS, max_tokens) for ids in prompts[:NUM_PROMPTS]]
+    drawn = sampler.sample(requests, seed=0)
+    return [
+        with_completion(prompt_sample(request.prompt_ids), completion)
+        for request, completions in zip(requests, drawn, strict=True)
+        for completion in completions
+    ]
+
+
+def compare(policy: Policy, samples: list[Sample]) -> Parity:
+    """The policy's logprobs of sampled tokens against the sampler's."""
+    with policy.inference():
+        batches = list(policy.pack(samples, MICRO_BATCH_TOKENS))
+        policy_N = torch.cat([policy.logprobs(batch) for batch in batches])
+    behavior_N = torch.cat([batch.behavior_logprobs_N for batch in batches])
+    log_ratio_N = (policy_N - behavior_N).double()
+    return Parity(
+        num_tokens=len(log_ratio_N),
+        mean_abs_log_ratio=float(log_ratio_N.abs().mean()),
+        max_ratio=math.exp(min(700.0, float(log_ratio_N.max()))),
+        k3=float(k3(behavior_N, policy_N).mean()),
+    )

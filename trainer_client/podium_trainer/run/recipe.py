@@ -1,0 +1,132 @@
+"""A recipe file and the command line → a `TrainConfig`, or a line per setting that does not fit."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    CliImplicitFlag,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from podium_trainer.config import TrainConfig
+
+SHORT = {  # a section's name alone means its first field
+    "--model": "--model.path",
+    "--task": "--task.name",
+    "--service": "--service.url",
+    "--sampler": "--sampler.kind",
+    "--loss": "--loss.name",
+}
+
+
+class RecipeError(ValueError):
+    """A recipe or a setting does not fit; each line has the name, the value and what is allowed."""
+
+
+class _CommandLine(BaseSettings, TrainConfig):
+    """The settings of a run; each has a flag of the same name, and so does YAML."""
+
+    model_config = SettingsConfigDict(extra="forbid", validate_default=True)
+
+    resume: CliImplicitFlag[bool] = Field(
+        False, description="Go on from the last checkpoint in `out`."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)  # the command line comes before it; the environment never counts
+
+
+def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, bool]:
+    """The config of `RECIPE [--section.field value ...] [--resume]`, and whether to resume.
+
+    Raises:
+        RecipeError: If the recipe cannot be read or a setting does not fit.
+        SystemExit: After printing `--help`.
+    """
+    is_recipe = bool(arguments) and not arguments[0].startswith("-")
+    recipe = read_recipe(arguments[0]) if is_recipe else {}
+    wants_help = bool({"-h", "--help"} & set(arguments))
+    if not is_recipe and not wants_help:
+        raise RecipeError(f"name a recipe first: one of {', '.join(shipped())}, or a YAML file")
+    flags = ["--help"] if wants_help else [with_long_name(a) for a in arguments[1:]]
+    try:
+        settings = _CommandLine(
+            _cli_parse_args=flags,
+            _cli_prog_name="podium-train RECIPE",
+            _cli_exit_on_error=False,
+            _cli_avoid_json=True,
+            _cli_parse_none_str="null",
+            **recipe,
+        )
+    except ValidationError as error:
+        raise RecipeError("\n".join(map(describe, error.errors()))) from error
+    except SettingsError as error:
+        raise RecipeError(f"{error}; podium-train --help lists all settings") from error
+    given = settings.model_dump(exclude={"resume"})
+    return TrainConfig.model_validate(given), settings.resume
+
+
+def with_long_name(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    return SHORT.get(name, name) + equals + value
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """A YAML file, or a shipped recipe by its name.
+
+    Raises:
+        RecipeError: If there is none, or it is no mapping.
+    """
+    stem = name.removeprefix("recipes/").removesuffix(".yaml")
+    path = Path(name)
+    try:
+        if not path.is_file() and stem in shipped():
+            text = (files("podium_trainer") / "recipes" / f"{stem}.yaml").read_text("utf-8")
+        else:
+            text = path.read_text("utf-8")
+        recipe = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        known = ", ".join(shipped())
+        raise RecipeError(
+            f"recipe {name!r} cannot be read ({error}); there are: {known}"
+        ) from error
+    except yaml.YAMLError as error:
+        words = " ".join(str(error).split())
+        raise RecipeError(f"recipe {name!r} is not YAML: {words}") from error
+    if not isinstance(recipe, Mapping) or not all(isinstance(key, str) for key in recipe):
+        raise RecipeError(f"recipe {name!r} must be a mapping of settings' names to values")
+    return dict(recipe)
+
+
+def shipped() -> list[str]:
+    """The names of the recipes within the package."""
+    folder = files("podium_trainer") / "recipes"
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
+
+
+def describe(error: Mapping[str, Any]) -> str:
+    """One line: the setting's name, the value, the rule."""
+    name = ".".join(map(str, error["loc"])) or "recipe"
+    if error["type"] == "missing":
+        return f"{name}: is needed: put it in the recipe or say --{name} VALUE"
+    if error["type"] == "extra_forbidden":
+        return f"{name}: {error['input']!r}: there is no such setting"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name}: {error['input']!r}: {message[0].lower()}{message[1:]}"

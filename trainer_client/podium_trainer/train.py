@@ -1,0 +1,272 @@
+"""The loop: rollout, rank, update, sync. Read `Trainer.run` first; everything else is below it."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from podium.client import RankClient
+from podium.errors import RankError
+
+from podium_trainer.config import OptimizerConfig, TrainConfig
+from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.samples import Attempt
+from podium_trainer.records.checkpoint import RunState, save_checkpoint
+from podium_trainer.records.metrics import Listener, Row
+from podium_trainer.records.rows import Clock, Gathered, metrics_row, timings_row
+from podium_trainer.rollout.rollout import Rollout
+from podium_trainer.samplers import SamplerError
+from podium_trainer.samplers.weight_sync import WeightSync
+from podium_trainer.tasks.task import Prompt, PromptCursor, Task
+from podium_trainer.update.groups import RankedGroup, to_samples, to_wire
+from podium_trainer.update.loss import LOSSES
+from podium_trainer.update.update import UpdateStats, update
+
+
+class TrainingStopped(Exception):
+    """The run cannot go on; one line that says why and what to do."""
+
+
+class Watcher(Protocol):
+    """Shows a run to a person."""
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+        """What is going on right now, and how far it is."""
+
+    def step_done(self, step: int, row: Row, timing: Row) -> None:
+        """A step's numbers."""
+
+    def groups(self, step: int, groups: Sequence[RankedGroup]) -> None:
+        """Some completions with their rewards and the judge's words."""
+
+
+class Trainer:
+    """One run. All parts come in through the constructor; `open_run.open_trainer` makes them.
+
+    Args:
+        state: where to start from; step 0 for a new run.
+        metrics, timings: hear each step's numbers.
+        watcher: shows them to a person.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        *,
+        task: Task,
+        policy: Policy,
+        optimizer: torch.optim.Optimizer,
+        rollout: Rollout,
+        client: RankClient,
+        sync: WeightSync,
+        state: RunState,
+        metrics: Sequence[Listener],
+        timings: Listener,
+        watcher: Watcher,
+    ) -> None:
+        self.config = config
+        self.task = task
+        self.policy = policy
+        self.optimizer = optimizer
+        self.rollout = rollout
+        self.client = client
+        self.sync = sync
+        self.cursor = PromptCursor(task.train, config.seed, state.prompts_taken)
+        self.step = state.step
+        self.policy_version = state.policy_version
+        self.idle_steps = state.idle_steps
+        self.saved_step = state.step
+        self.is_learning = False
+        self.metrics = metrics
+        self.timings = timings
+        self.watcher = watcher
+
+    def run(self) -> None:
+        """Train until `config.steps`.
+
+        Raises:
+            TrainingStopped: If nothing could be trained on for too long.
+            SamplerError, CheckpointError, RankError, UpdateError: If a part fails for good. What
+                was learnt up to then is in a checkpoint, unless it failed within an update.
+        """
+        if self.step == 0:
+            self._report(0, Gathered(), None, Clock())
+        while self.step < self.config.steps:
+            self._step_or_save()
+            if self.step % self.config.checkpoint.every == 0 or self.step == self.config.steps:
+                self.save()
+
+    def _step_or_save(self) -> None:
+        """One step; if it ends early with the weights untouched, save what was before it."""
+        before = self.state()
+        try:
+            self.one_step()
+        except (TrainingStopped, SamplerError, RankError, KeyboardInterrupt):
+            if not self.is_learning and before.step > self.saved_step:
+                self.save(before)
+            raise
+
+    def one_step(self) -> None:
+        """Rollout, rank, update, sync, report."""
+        self.step += 1
+        self.is_learning = False
+        clock = Clock()
+        gathered = self.gather(clock)
+        stats = None
+        if gathered.kept:
+            stats = self.learn(gathered.kept, clock)
+        self._report(self.step, gathered, stats, clock)
+        self._count_idle(gathered, has_learnt=stats is not None)
+
+    def gather(self, clock: Clock) -> Gathered:
+        """Groups with signal: those without, or without a ranking, are replaced, within a bound."""
+        config = self.config.rollout
+        gathered = Gathered()
+        for attempt in range(1 + config.max_refills):
+            missing = config.prompts_per_step - len(gathered.kept)
+            if not missing:
+                break
+            prompts = self.cursor.take(missing)
+            with clock.time("rollout"):
+                self.watcher.phase("rollout")
+                played = self.rollout.play(
+                    prompts,
+                    config.group_size,
+                    seed=f"{self.config.seed}/{self.step}/{attempt}",
+                    on_progress=lambda done, total: self.watcher.phase("rollout", done, total),
+                )
+            with clock.time("rank"):
+                self.watcher.phase("rank")
+                ranked = self.rank(prompts, played)
+            gathered.seen += ranked
+            gathered.kept += [group for group in ranked if group.has_signal]
+        return gathered
+
+    def rank(self, prompts: Sequence[Prompt], played: Sequence[list[Attempt]]) -> list[RankedGroup]:
+        """Ask the service about each group; a group that it cannot rank comes back masked."""
+        service = self.config.service
+        asked = [
+            to_wire(
+                prompt,
+                attempts,
+                step=self.step,
+                judge=service.judge,
+                rubric=service.rubric,
+                tools=self.rollout.definitions,
+                run=self.config.out.name,
+            )
+            for prompt, attempts in zip(prompts, played, strict=True)
+        ]
+        answers = self.client.rank_many(
+            asked, on_progress=lambda done, total: self.watcher.phase("rank", done, total)
+        )
+        return [RankedGroup(*parts) for parts in zip(prompts, played, answers, strict=True)]
+
+    def learn(self, groups: Sequence[RankedGroup], clock: Clock) -> UpdateStats | None:
+        """Update the policy on ranked groups and give the sampler the new weights."""
+        config = self.config
+        scheme = config.loss.advantages or LOSSES[config.loss.name].advantages
+        samples = to_samples(groups, scheme, mask_truncated=config.rollout.mask_truncated)
+        if not samples:
+            return None
+        self.is_learning = True
+        with clock.time("update"):
+            self.watcher.phase("update")
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(config.optimizer, self.step, config.steps)
+            stats = update(
+                self.policy,
+                self.optimizer,
+                samples,
+                config.loss,
+                max_completion_tokens=config.sampler.max_tokens * self.task.max_turns,
+                micro_batch_tokens=config.optimizer.micro_batch_tokens,
+                max_grad_norm=config.optimizer.max_grad_norm,
+                passes=config.optimizer.passes,
+                mini_batches=config.optimizer.mini_batches,
+            )
+        with clock.time("sync"):
+            self.watcher.phase("sync")
+            self.policy_version += 1
+            self.sync.push(self.policy_version)
+        return stats
+
+    def held_out_score(self) -> float | None:
+        """The mean score of fresh attempts at the held-out prompts; None if there are none."""
+        prompts = self.task.held_out[: self.config.eval.limit]
+        if not prompts:
+            return None
+        self.watcher.phase("held out")
+        groups = self.rollout.play(
+            prompts, self.config.eval.samples, seed=f"{self.config.seed}/{self.step}/held out"
+        )
+        scores = [
+            self.task.score(prompt, attempt.messages)
+            for prompt, attempts in zip(prompts, groups, strict=True)
+            for attempt in attempts
+        ]
+        known = [score for score in scores if score is not None]
+        return statistics.fmean(known) if known else None
+
+    def state(self) -> RunState:
+        """Where the run is, the weights apart."""
+        return RunState(self.step, self.cursor.taken, self.policy_version, self.idle_steps)
+
+    def save(self, state: RunState | None = None) -> None:
+        """Write a checkpoint of the weights with this state; the present one if None."""
+        state = state or self.state()
+        self.watcher.phase("checkpoint")
+        save_checkpoint(
+            self.config.out / "checkpoints",
+            self.policy,
+            self.optimizer,
+            state,
+            self.config.checkpoint.keep,
+        )
+        self.saved_step = state.step
+
+    def _count_idle(self, gathered: Gathered, *, has_learnt: bool) -> None:
+        self.idle_steps = 0 if has_learnt else self.idle_steps + 1
+        reasons = [group.answer.error for group in gathered.seen if group.answer.error]
+        first_step_lost = self.step == 1 and len(reasons) == len(gathered.seen)
+        if first_step_lost or self.idle_steps >= self.config.max_idle_steps:
+            raise TrainingStopped(idle_message(self.idle_steps, gathered, reasons))
+
+    def _report(
+        self, step: int, gathered: Gathered, stats: UpdateStats | None, clock: Clock
+    ) -> None:
+        every = self.config.eval.every
+        with clock.time("held_out"):
+            is_due = every and (step % every == 0 or step == self.config.steps)
+            held_out = self.held_out_score() if is_due else None
+        row = metrics_row(gathered, stats, held_out, self.policy_version)
+        timing = timings_row(gathered, clock)
+        for listener in self.metrics:
+            listener.log(step, row)
+        self.timings.log(step, timing)
+        self.watcher.step_done(step, row, timing)
+        shown = self.config.log.samples_every
+        if gathered.seen and shown and (step % shown == 0 or step == 1):
+            self.watcher.groups(step, gathered.seen)
+
+
+def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
+    """The rate of a step, counted from 1: linear warm-up, then constant or down to 0."""
+    warm = min(1.0, step / max(1, config.warmup_steps))
+    left = 1.0 if config.decay == "constant" else (steps - step + 1) / steps
+    return config.lr * warm * left
+
+
+def idle_message(idle_steps: int, gathered: Gathered, reasons: Sequence[RankError]) -> str:
+    if reasons:
+        why = f"{len(reasons)} of {len(gathered.seen)} groups could not be ranked: {reasons[0]}"
+        return f"no group to train on in {idle_steps} steps; in the last one {why}"
+    if gathered.kept:
+        return (
+            f"no token to train on in {idle_steps} steps: every attempt was cut off; raise"
+            " sampler.max_tokens or say --rollout.mask_truncated false"
+        )
+    return (
+        f"no group to train on in {idle_steps} steps: every group's rewards were equal; raise"
+        " rollout.group_size or sampler.temperature, or take an easier or harder task"
+    )
