@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import orjson
-from podium_service.http.body import validated
-from podium_service.schemas import RankRequest
 
 from benchmarks.groups import CONVERTERS, Group, Message
+from podium_service.http.body import validated
+from podium_service.schemas import RankRequest
 
 WRITES = ("book", "update", "cancel", "send", "return", "exchange", "modify")
 # Without grades of their own, steps of a ladder are evenly spaced; mean 0, standard deviation 1.

@@ -15,15 +15,16 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from podium_trainer.config import TrainConfig
-from podium_trainer.records.metrics import Row
-from podium_trainer.run.build import open_trainer
-from podium_trainer.update.groups import RankedGroup
 from tokenizers import Regex, Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from podium_trainer.config import TrainConfig
+from podium_trainer.records.metrics import Row
+from podium_trainer.run.build import open_trainer
+from podium_trainer.update.groups import RankedGroup
 
 WORDS = ["<end>", *"0123456789+="]
 TEMPLATE = "{{ messages[-1]['content'] | replace(' ', '') }}"

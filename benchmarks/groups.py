@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+
 from podium_service.http.body import validated
 from podium_service.schemas import RankRequest
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.readings import Answer
 from podium_service.evaluation.run_judge import Asked
 from podium_service.http.app import Service
 from podium_service.prompts.forms import FORMS
@@ -10,8 +11,6 @@ from podium_service.prompts.reply import Reply, Tokens
 from podium_service.prompts.templates import Prompt
 from podium_service.prompts.verdict import Fault, Verdict
 from podium_service.ranking.methods import METHODS
-
-from benchmarks.readings import Answer
 
 
 async def answered(service: Service, asked: Asked) -> list[Answer]:

@@ -24,12 +24,12 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from podium_trainer.run.cli import silence_libraries
 
 from benchmarks.learning_plot import draw
 from benchmarks.learning_report import Record, by_arm, show, summarise
 from benchmarks.learning_run import ARMS, Setup, run_once
 from benchmarks.machine import cpu_model
+from podium_trainer.run.cli import silence_libraries
 
 MODEL = ".models/smollm2-135m-instruct"
 RESULTS = Path(__file__).with_name("results")

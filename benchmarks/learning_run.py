@@ -17,6 +17,10 @@ from typing import Any
 
 import yaml
 from anyio.from_thread import start_blocking_portal
+
+from benchmarks.judges.fit import fitted
+from benchmarks.judges.server import serving
+from benchmarks.sums import SumJudge
 from podium_trainer.config import TrainConfig
 from podium_trainer.policy.samples import Attempt
 from podium_trainer.records.metrics import Row
@@ -25,10 +29,6 @@ from podium_trainer.run.demo import READY_S, wait_for_url
 from podium_trainer.run.recipe import read_recipe
 from podium_trainer.train import Trainer
 from podium_trainer.update.groups import RankedGroup
-
-from benchmarks.judges.fit import fitted
-from benchmarks.judges.server import serving
-from benchmarks.sums import SumJudge
 
 Record = dict[str, Any]
 

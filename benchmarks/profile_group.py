@@ -21,14 +21,14 @@ from typing import Annotated
 
 import psutil
 import typer
-from podium_service.http.app import create_app
-from podium_service.http.server.gc_policy import look_rarely
-from podium_service.http.server.server import event_loop_factory, open_service
-from podium_service.telemetry import logs
 from starlette.types import ASGIApp, Message
 
 from benchmarks.load.connection import templates
 from benchmarks.processes import JUDGES, judge_server
+from podium_service.http.app import create_app
+from podium_service.http.server.gc_policy import look_rarely
+from podium_service.http.server.server import event_loop_factory, open_service
+from podium_service.telemetry import logs
 
 WARM_UP = 50
 SCOPE = {

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from podium_service.evaluation.measures import agreement
 from podium_service.judges.limits import Passes
 from podium_service.prompts.verdict import Verdict

@@ -21,14 +21,6 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from podium_service.errors import VerdictInvalid, VerdictTruncated
-from podium_service.evaluation.run_judge import Asked, ask_all
-from podium_service.http.server.server import open_service
-from podium_service.prompts.templates import _LETTERS as LETTERS
-from podium_service.prompts.templates import DIGITS, PROMPT_VERSION, TIE
-from podium_service.prompts.transcript import transcribe
-from podium_service.schemas import RankRequest
-from podium_service.scoring.bootstrap import Bootstrap, Measure
 from rich.console import Console
 from rich.table import Table
 
@@ -37,6 +29,14 @@ from benchmarks.groups import CONVERTERS
 from benchmarks.kept_calls import answered
 from benchmarks.machine import machine
 from benchmarks.readings import EQUAL_TOKENS, WAYS, Answer, Reading, read
+from podium_service.errors import VerdictInvalid, VerdictTruncated
+from podium_service.evaluation.run_judge import Asked, ask_all
+from podium_service.http.server.server import open_service
+from podium_service.prompts.templates import _LETTERS as LETTERS
+from podium_service.prompts.templates import DIGITS, PROMPT_VERSION, TIE
+from podium_service.prompts.transcript import transcribe
+from podium_service.schemas import RankRequest
+from podium_service.scoring.bootstrap import Bootstrap, Measure
 from tests.integration.vllm_server import vllm_server
 
 SIZE = 6  # pairs of 6: 30 calls in both orders

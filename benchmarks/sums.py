@@ -13,11 +13,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from podium_trainer.tasks.addition import addition
-from podium_trainer.tasks.task import Prompt, Task
-
 from benchmarks.judges.reading import NothingShown
 from benchmarks.judges.simulated import SimulatedJudge
+from podium_trainer.tasks.addition import addition
+from podium_trainer.tasks.task import Prompt, Task
 
 LARGEST = 18
 _ASKED = re.compile(r"\b(\d) \+ (\d) =")

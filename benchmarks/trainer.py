@@ -21,6 +21,8 @@ from typing import Annotated, Any
 
 import torch
 import typer
+
+from benchmarks.from_scratch import save_model
 from podium_trainer.config import LossConfig, ModelConfig
 from podium_trainer.policy.load import load_policy
 from podium_trainer.policy.policy import Policy
@@ -31,8 +33,6 @@ from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.tasks.task import Prompt, Task
 from podium_trainer.update.groups import with_advantage
 from podium_trainer.update.update import update
-
-from benchmarks.from_scratch import save_model
 
 WARM_UP = 2
 Job = dict[str, Any]

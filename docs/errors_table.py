@@ -1,4 +1,4 @@
-"""Write the table of error codes, made from service/podium_service/podium_service/errors.py, into the README.
+"""Write the table of error codes, made from errors.py, into the README.
 
 python docs/errors_table.py README.md
 """

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
 from podium_service.cli.main import app
 from podium_service.http.api_keys import scope_of
 from podium_service.http.server.server import GRACE_S
@@ -18,8 +20,6 @@ from podium_service.schemas import DEFAULT_DEADLINE_S
 from podium_service.store.database.database import open_engine
 from podium_trainer.config import TrainConfig
 from podium_trainer.tasks import open_task
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.fakes import ScriptedJudge, by_length, scores
 from tests.service.helpers import client, group, llm, service
 

@@ -13,6 +13,8 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
+
 from podium.client import AsyncRankClient
 from podium.types import GroupReward, Trajectory, TrajectoryGroup
 from podium_service.errors import PodiumError
@@ -24,8 +26,6 @@ from podium_trainer.rollout.tool_runner import ToolRunner
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.tasks.task import Prompt, Task
 from podium_trainer.update.groups import RankedGroup, to_samples
-from scipy.special import expit
-
 from tests.fakes import (
     Answer,
     Asked,

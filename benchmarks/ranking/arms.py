@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+
+from benchmarks.content import Labelled, synthetic_groups
 from podium_service.errors import PodiumError
-from podium_service.judges.dispatch.caller import Caller
-from podium_service.judges.registry import Judges
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.registry import JudgeRegistry
 from podium_service.judges.settings import JuryJudge
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.deadline import Deadline
-from podium_service.ranking.jury import empanelled
-from podium_service.ranking.llm_ranking import Judged, Judging
+from podium_service.ranking.jury import rank_by_jury
+from podium_service.ranking.llm_ranking import GroupScores, LLMRanker
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking, RankRequest, Usage
 from podium_service.scoring.estimate import Estimate
 from podium_service.scoring.rewards import rewards
 from podium_service.store.store import SQLStore, open_store
 from podium_service.telemetry.metrics import Metrics
-
-from benchmarks.content import Labelled, synthetic_groups
 
 IN_FLIGHT = 64
 DEADLINE_S = 600.0
@@ -77,10 +77,10 @@ class Outcome:
 class Bench:
     """A service without its door: the judges of one file, one store."""
 
-    def __init__(self, judges: Judges, store: SQLStore, metrics: Metrics) -> None:
+    def __init__(self, judges: JudgeRegistry, store: SQLStore, metrics: Metrics) -> None:
         self.roster = judges.roster
         self.metrics = metrics
-        self._judging = Judging(store, metrics)
+        self._judging = LLMRanker(store, metrics)
         self._ranker = Ranker(judges, store, metrics)
         self.failures: list[str] = []
 
@@ -113,22 +113,24 @@ class Bench:
 
     async def _judged(self, name: str, group: Labelled) -> Outcome:
         request = RankRequest.model_validate(group.group)
-        caller, shown = Caller(), range(len(request.trajectories))
+        request_context, shown = RequestContext(), range(len(request.trajectories))
         config = self.roster.config.judges[name]
         if isinstance(config, JuryJudge):
-            panel = await empanelled(
-                self._judging, self.roster.llms, config, request, shown, caller,
+            panel = await rank_by_jury(
+                self._judging, self.roster.llms, config, request, shown, request_context,
                 Deadline.after(DEADLINE_S), steered=False,
             )  # fmt: skip
             judged = panel.judged
         else:
             judged = await self._judging.judged(
-                name, self.roster.llms[name], request, shown, caller
+                name, self.roster.llms[name], request, shown, request_context
             )
-        return _outcome(group, judged, caller.usage, rewards(judged.estimate, config.reward))
+        return _outcome(
+            group, judged, request_context.usage, rewards(judged.estimate, config.reward)
+        )
 
 
-def _outcome(group: Labelled, judged: Judged, usage: Usage, earned: list[float]) -> Outcome:
+def _outcome(group: Labelled, judged: GroupScores, usage: Usage, earned: list[float]) -> Outcome:
     members = judged.transcript.members
     bodies = [0] * len(group.truth)
     for body, indices in enumerate(members):
@@ -159,7 +161,7 @@ async def bench(judges: Mapping[str, Mapping[str, Any]]) -> AsyncIterator[Bench]
         file = Path(folder) / "judges.yaml"
         file.write_text(json.dumps({"default_judge": next(iter(judges)), "judges": dict(judges)}))
         metrics = Metrics()
-        held = Judges(file, metrics)
+        held = JudgeRegistry(file, metrics)
         try:
             async with open_store(f"{folder}/podium.db") as store:
                 yield Bench(held, store, metrics)

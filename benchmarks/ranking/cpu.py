@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from benchmarks.ranking.report import Report, Row
 from podium_service.judges.limits import Passes
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.methods import METHODS, Plan, Situation
@@ -12,8 +14,6 @@ from podium_service.scoring.bootstrap import Array
 from podium_service.scoring.jury import Juror, combine
 from podium_service.scoring.noise import JudgeNoise, learn
 from podium_service.scoring.rewards import rewards
-
-from benchmarks.ranking.report import Report, Row
 
 SIZE, MOST_MS = 64, 5.0
 NOISE, SPREAD = 1.0, 0.08

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from podium_service.scoring.bootstrap import Measure
 
 from benchmarks.content import Labelled, truth_by_case
 from benchmarks.injections import INJECTIONS, PLACES, Payload, Place, inject
@@ -19,6 +18,7 @@ from benchmarks.ranking import canary, figures
 from benchmarks.ranking.arms import GRID, SPREAD, at, bench, made_up
 from benchmarks.ranking.report import Report, Row
 from benchmarks.ranking.ruler import rule
+from podium_service.scoring.bootstrap import Measure
 
 SIZE = 8
 OBEDIENCE = (0.3, 0.6, 1.0)

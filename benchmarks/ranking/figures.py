@@ -8,11 +8,11 @@ from functools import lru_cache
 from math import sqrt
 
 import numpy as np
-from podium_service.evaluation.measures import agreement, kendall_tau_b
-from podium_service.scoring.bootstrap import Array, Bootstrap, Measure
 from scipy.special import ndtr
 
 from benchmarks.ranking.arms import Outcome
+from podium_service.evaluation.measures import agreement, kendall_tau_b
+from podium_service.scoring.bootstrap import Array, Bootstrap, Measure
 
 REWARD_SPREAD = 0.02  # less is no difference
 Z_90 = 1.6449

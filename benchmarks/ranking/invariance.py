@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from podium_service.prompts.transcript import transcribe
-from podium_service.schemas import RankRequest
 
 from benchmarks.content import Labelled, truth_by_case
 from benchmarks.judges.server import serving_apart
@@ -18,6 +16,8 @@ from benchmarks.judges.simulated import SimulatedJudge, by_case
 from benchmarks.ranking import figures
 from benchmarks.ranking.arms import GRID, SPREAD, at, bench, made_up
 from benchmarks.ranking.report import Report, Row
+from podium_service.prompts.transcript import transcribe
+from podium_service.schemas import RankRequest
 
 SIZE = 8
 Group = dict[str, Any]

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from podium_service.scoring.bootstrap import Measure
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import machine
+from podium_service.scoring.bootstrap import Measure
 
 Cell = Measure | float | str | None
 Row = Mapping[str, Cell]

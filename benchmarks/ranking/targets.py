@@ -10,8 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from podium_service.scoring.bootstrap import Measure
-from podium_service.scoring.estimate import estimate
 
 from benchmarks.content import Labelled, truth_by_case
 from benchmarks.judges.server import serving_apart
@@ -20,6 +18,8 @@ from benchmarks.ranking import calibration, figures
 from benchmarks.ranking.arms import GRID, SPREAD, Outcome, at, bench, made_up
 from benchmarks.ranking.report import Report, Row
 from benchmarks.ranking.ruler import rule_labelled
+from podium_service.scoring.bootstrap import Measure
+from podium_service.scoring.estimate import estimate
 
 SIZE = 8
 KINDS = ("hard", "easy", "none")

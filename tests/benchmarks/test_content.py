@@ -4,9 +4,6 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from podium_service.http.body import validated
-from podium_service.prompts.transcript import transcribe
-from podium_service.schemas import RankRequest
 
 from benchmarks.content import (
     damage_ladder,
@@ -17,6 +14,9 @@ from benchmarks.content import (
     truth_by_case,
 )
 from benchmarks.judges.simulated import by_case
+from podium_service.http.body import validated
+from podium_service.prompts.transcript import transcribe
+from podium_service.schemas import RankRequest
 
 
 def test_made_up_groups_have_the_truth_that_was_asked_for_and_lengths_that_vary() -> None:

@@ -3,14 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from podium_service.http.body import validated
-from podium_service.schemas import RankRequest
 
 from benchmarks.content import Labelled, synthetic_groups
 from benchmarks.injections import INJECTIONS, PLACES, Payload, Place, inject
 from benchmarks.judges.pleas import pleas
 from benchmarks.judges.reading import read_question
 from benchmarks.judges.simulated import SimulatedJudge, by_case
+from podium_service.http.body import validated
+from podium_service.schemas import RankRequest
 from tests.benchmarks.questions import choice_between, scores_of, words
 
 

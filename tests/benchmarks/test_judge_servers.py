@@ -6,6 +6,10 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+
+from benchmarks.judges.recorded import RecordedJudge, pair_groups
+from benchmarks.judges.server import serving, serving_apart
+from benchmarks.judges.simulated import SimulatedJudge, by_case
 from podium_service.prompts.templates import (
     choice_prompt,
     rating_prompt,
@@ -14,10 +18,6 @@ from podium_service.prompts.templates import (
 )
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.verdict import parse_verdict
-
-from benchmarks.judges.recorded import RecordedJudge, pair_groups
-from benchmarks.judges.server import serving, serving_apart
-from benchmarks.judges.simulated import SimulatedJudge, by_case
 from tests.benchmarks.questions import choice_between, scores_of, words
 
 TRUTH = {"0123456789ab": 1.0, "ba9876543210": -1.0}

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from podium_service.prompts.verdict import Verdict
-
 from benchmarks.kept_calls import answer, says
+from podium_service.prompts.verdict import Verdict
 
 CHOICE: dict[str, Any] = {
     "order": [1, 0],

@@ -4,15 +4,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from podium_service.judges.judges_file import Config
-from podium_service.prompts.templates import scores_prompt, system_text
-from podium_service.prompts.transcript import Transcript
-from podium_service.prompts.verdict import parse_verdict
 
 from benchmarks.learning import keep, main, missing, read_records
 from benchmarks.learning_report import against, at_tokens_P, bootstrap, budget, by_arm, mean_P
 from benchmarks.learning_run import ARMS, Setup
 from benchmarks.sums import SumJudge, closeness, fresh_addition
+from podium_service.judges.judges_file import Config
+from podium_service.prompts.templates import scores_prompt, system_text
+from podium_service.prompts.transcript import Transcript
+from podium_service.prompts.verdict import parse_verdict
 from tests.trainer.tiny import save_model
 
 SETUP = Setup("model")

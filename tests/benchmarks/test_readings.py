@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 import pytest
-from podium_service.prompts.verdict import Verdict
 
 from benchmarks.readings import EQUAL_TOKENS, WAYS, Answer, read
+from podium_service.prompts.verdict import Verdict
 
 TRUTH = [3.0, 2.0, 1.0, 0.0]
 PAIRS = [(i, j) for i in range(4) for j in range(4) if i != j]

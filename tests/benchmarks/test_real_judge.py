@@ -1,10 +1,10 @@
 """A judge's useless replies are counted; a broken run is no measurement."""
 
 import pytest
-from podium_service.errors import PodiumError, StoreUnavailable, VerdictInvalid, VerdictTruncated
-from podium_service.evaluation.run_judge import Asked
 
 from benchmarks.real_judge import raise_unless_judged
+from podium_service.errors import PodiumError, StoreUnavailable, VerdictInvalid, VerdictTruncated
+from podium_service.evaluation.run_judge import Asked
 
 
 def failed(error: PodiumError) -> Asked:

@@ -18,6 +18,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from podium import client as client_module
 from podium.batch import MAX_BATCH_BYTES, MAX_BATCH_GROUPS, chunks
 from podium.client import DEFAULT_DEADLINE_S, MAX_CONNECTIONS, AsyncRankClient, RankClient
@@ -31,7 +32,6 @@ from podium.errors import (
     Unauthorized,
 )
 from podium.types import GroupReward, Ranking, Trajectory, TrajectoryGroup, rewards_in_order
-
 from tests.fake_service import (
     Answer,
     Script,

@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from podium_service.http.app import create_app
-
 from tests.service.helpers import service
 
 PUBLISHED = Path(__file__).parent / "openapi.json"

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from podium.client import AsyncRankClient
 from podium.errors import JudgeFailed, RequestRefused, Unauthorized
 from podium.types import Trajectory, TrajectoryGroup
 from podium_service.http.app import create_app
-
 from tests.contract.openapi import PUBLISHED, document
 from tests.fakes import ScriptedJudge, by_length, fails, scores
 from tests.service.helpers import chat, llm, service

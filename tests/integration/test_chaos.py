@@ -13,8 +13,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from podium_service.store.store import SQLStore, open_store
 
+from podium_service.store.store import SQLStore, open_store
 from tests.fakes import Asked, ScriptedJudge
 from tests.integration.chaos import PASSES, Bill, Life, Load, eventually, rewards, serving
 from tests.service.faults import worth

@@ -13,9 +13,9 @@ from statistics import fmean
 
 import pytest
 import yaml
+
 from podium_trainer.records.metrics import read_rows
 from podium_trainer.run.cli import run
-
 from tests.fakes import Answer, Asked, ScriptedJudge, Step, says
 from tests.integration.conftest import need
 from tests.service.process import running

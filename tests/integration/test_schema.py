@@ -10,7 +10,6 @@ import hypothesis
 import pytest
 import schemathesis
 from hypothesis import strategies as st
-from podium_service.http.api_keys import OPEN_PATHS
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
@@ -19,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from podium_service.http.api_keys import OPEN_PATHS
 from tests.service.helpers import judges_file
 from tests.service.process import Podium, running
 

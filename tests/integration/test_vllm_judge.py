@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from podium_service.errors import JudgeRejected
 from podium_service.schemas import RankRequest
-
 from tests.service.helpers import chat, service
 
 pytestmark = [pytest.mark.vllm, pytest.mark.anyio]

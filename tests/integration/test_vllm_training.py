@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
+
 from podium_trainer.config import ModelConfig, SamplerConfig
 from podium_trainer.policy.load import load_policy
 from podium_trainer.policy.policy import Policy
@@ -19,7 +20,6 @@ from podium_trainer.run.parity import check_parity
 from podium_trainer.samplers.vllm import VllmSampler
 from podium_trainer.samplers.vllm_check import open_servers
 from podium_trainer.samplers.weight_sync import FullReload
-
 from tests.integration.conftest import need
 from tests.integration.vllm_server import vllm_server
 from tests.service.process import running

@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from podium_service.http.app import Service
 from podium_service.schemas import Ranking
-
 from tests.fakes import Answer, Asked, Step, fails, says, scores
 from tests.service.helpers import llm
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import yaml
+
 from podium_service.http.app import Service, create_app
 from podium_service.http.server.server import open_service
 from podium_service.judges.llm_judge import EndpointJudge

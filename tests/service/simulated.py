@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.methods import Method, Situation
 from podium_service.ranking.methods.designs import balanced_orders

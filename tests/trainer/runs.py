@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 import yaml
+
 from podium_trainer.config import TrainConfig
 from podium_trainer.records.metrics import Row
 from podium_trainer.run.build import open_trainer
 from podium_trainer.train import Trainer
 from podium_trainer.update.groups import RankedGroup
-
 from tests.trainer.tiny import save_model
 
 JUDGES = {

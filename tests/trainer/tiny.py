@@ -5,9 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from podium_trainer.policy.chat import Chat
-from podium_trainer.policy.policy import Policy
-from podium_trainer.policy.samples import Sample
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import (
@@ -33,6 +30,10 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+
+from podium_trainer.policy.chat import Chat
+from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.samples import Sample
 
 VOCAB = 48
 END = 2  # <|im_end|>

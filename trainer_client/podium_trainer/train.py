@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+
 from podium.client import RankClient
 from podium.errors import RankError
-
 from podium_trainer.config import OptimizerConfig, TrainConfig
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Attempt

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from podium.errors import RankError
 from rich.console import Console, RenderableType
 
+from podium.errors import RankError
 from podium_service import __version__
 from podium_service.cli import display
 from podium_service.cli.calibrate import calibrate_command
@@ -34,7 +34,7 @@ from podium_service.errors import PodiumError
 from podium_service.evaluation.groups_file import read_groups
 from podium_service.http.batch import rank_line
 from podium_service.http.server.server import open_service
-from podium_service.judges.registry import Judges
+from podium_service.judges.registry import JudgeRegistry
 from podium_service.schemas import BatchLine
 from podium_service.telemetry import logs
 from podium_service.telemetry.metrics import Metrics
@@ -152,7 +152,7 @@ async def _rank_here(
 
 
 async def _judges_here(config: Path | None) -> list[dict[str, Any]]:
-    judges = Judges(config, Metrics())
+    judges = JudgeRegistry(config, Metrics())
     try:
         return await judges.report()
     finally:

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+
 from podium.client import RankClient, checked_key, checked_url
 from podium.errors import ProtocolError, RankError, from_response, transport_errors
 from podium.types import GroupReward, Trajectory, TrajectoryGroup
-
 from podium_service.errors import ConfigError, PodiumError
 from podium_service.http.batch import failed_line
 from podium_service.http.body import validated

@@ -10,7 +10,7 @@ from podium_service.cli.options import AsJSON, ConfigPath, print_json
 from podium_service.errors import ConfigError
 from podium_service.evaluation.labelled_groups import read_unlabelled
 from podium_service.evaluation.rubric import Draft, Drafter, suggest
-from podium_service.judges.registry import Judges
+from podium_service.judges.registry import JudgeRegistry
 from podium_service.judges.settings import LLMJudge
 from podium_service.schemas import RankRequest
 from podium_service.telemetry import logs
@@ -52,7 +52,7 @@ async def _suggest(
     config: Path | None, name: str, requests: list[RankRequest], cache: Path
 ) -> Draft:
     metrics = Metrics()
-    judges = Judges(config, metrics)
+    judges = JudgeRegistry(config, metrics)
     try:
         judges.roster.chain(name)
         judge = judges.roster.config.judges[name]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from podium_service.evaluation.measures import Judged, Pass, centred_rows, combined
+from podium_service.evaluation.measures import JudgedGroup, Pass, centred_rows, combined
 from podium_service.scoring.bootstrap import Array, Bootstrap, Measure
 
 _MAX_EXACT_SLOTS = 8
@@ -36,7 +36,7 @@ class LengthBin:
 
 
 def slot_bias(
-    groups: Sequence[Judged | None], bootstrap: Bootstrap
+    groups: Sequence[JudgedGroup | None], bootstrap: Bootstrap
 ) -> tuple[list[SlotEffect], str | None]:
     """The effect of the slot, or no effects and the reason.
 
@@ -72,7 +72,9 @@ def slot_bias(
     ], None
 
 
-def length_bias(groups: Sequence[Judged | None], bootstrap: Bootstrap) -> tuple[Measure, Measure]:
+def length_bias(
+    groups: Sequence[JudgedGroup | None], bootstrap: Bootstrap
+) -> tuple[Measure, Measure]:
     """Correlation and slope of score on log length within groups, at equal truth.
 
     The slope is in score per unit of the natural logarithm: times .693 for twice the length.
@@ -84,7 +86,7 @@ def length_bias(groups: Sequence[Judged | None], bootstrap: Bootstrap) -> tuple[
     )
 
 
-def length_bins(groups: Sequence[Judged | None]) -> list[LengthBin]:
+def length_bins(groups: Sequence[JudgedGroup | None]) -> list[LengthBin]:
     """Fifths of all items by relative length, for a plot."""
     columns = [found for judged in groups if judged and (found := _columns(judged)) is not None]
     if not columns:
@@ -100,7 +102,7 @@ def length_bins(groups: Sequence[Judged | None]) -> list[LengthBin]:
     ]
 
 
-def _slot_sums(judged: Judged, knots: int) -> Array | None:
+def _slot_sums(judged: JudgedGroup, knots: int) -> Array | None:
     """X'X and X'y, flat, of slot weights X and scores y, both without pass and item effects."""
     passes = [one for one in judged.passes if len(one.order) > 1]
     if not passes:
@@ -122,7 +124,7 @@ def _centred_weights(one: Pass, knots: int) -> Array:
     return np.asarray(weights - weights.mean(axis=0))
 
 
-def _columns(judged: Judged) -> Array | None:
+def _columns(judged: JudgedGroup) -> Array | None:
     """Scores, log lengths and labels of the items shown, each centred; shape (3, items)."""
     values = combined(judged.passes, judged.num_shown)
     if values is None:
@@ -132,7 +134,7 @@ def _columns(judged: Judged) -> Array | None:
     return np.asarray(columns - columns.mean(axis=1, keepdims=True))
 
 
-def _length_sums(judged: Judged) -> Array | None:
+def _length_sums(judged: JudgedGroup) -> Array | None:
     columns = _columns(judged)
     return None if columns is None else np.asarray((columns @ columns.T).ravel())
 

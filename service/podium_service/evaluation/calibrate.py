@@ -11,11 +11,11 @@ from podium_service import __version__
 from podium_service.errors import ConfigError
 from podium_service.evaluation.card import Card, Heading, make_card
 from podium_service.evaluation.labelled_groups import Gold
-from podium_service.evaluation.measures import Judged, Pass
+from podium_service.evaluation.measures import JudgedGroup, Pass
 from podium_service.evaluation.page import render
 from podium_service.evaluation.run_judge import Asked, ask_all
 from podium_service.http.app import Service
-from podium_service.judges.registry import Judges
+from podium_service.judges.registry import JudgeRegistry
 from podium_service.prompts.transcript import transcribe
 from podium_service.schemas import Ranking, RankRequest, TrajectoryResult
 
@@ -70,7 +70,7 @@ def require_one_ranked(judge: str, asked: Sequence[Asked]) -> None:
         ) from first
 
 
-def judged(gold: Gold, asked: Asked) -> Judged | None:
+def judged(gold: Gold, asked: Asked) -> JudgedGroup | None:
     """Labels, rewards and verdicts side by side; None if the group was not ranked or not labelled.
 
     Trajectories with the same text are one item, its label their mean.
@@ -80,7 +80,7 @@ def judged(gold: Gold, asked: Asked) -> Judged | None:
         return None
     gated = [i for i, result in enumerate(ranking.results) if _is_gated(result)]
     members, bodies = shown_bodies(gold.request, ranking)
-    return Judged(
+    return JudgedGroup(
         labels=[
             *(sum(labels[i] for i in some) / len(some) for some in members),
             *(labels[i] for i in gated),
@@ -132,7 +132,7 @@ def _passes(asked: Asked, num_bodies: int) -> list[Pass]:
     return passes
 
 
-def _heading(judges: Judges, judge: str, data: str) -> Heading:
+def _heading(judges: JudgeRegistry, judge: str, data: str) -> Heading:
     config = judges.roster.config.judges[judge]
     settings = config.model_dump(mode="json", exclude=_NOT_SHOWN, exclude_none=True, by_alias=True)
     kind = settings.pop("kind")

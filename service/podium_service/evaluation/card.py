@@ -13,11 +13,11 @@ from podium_service.evaluation.bias import (
     length_bins,
     slot_bias,
 )
-from podium_service.evaluation.measures import Agreement, Judged
+from podium_service.evaluation.measures import Agreement, JudgedGroup
 from podium_service.evaluation.run_judge import Asked, Spent
 from podium_service.scoring.bootstrap import Bootstrap, Measure
 
-Groups = Sequence[Judged | None]
+Groups = Sequence[JudgedGroup | None]
 Values = dict[str, Measure]
 T = TypeVar("T")
 
@@ -28,12 +28,12 @@ _NO_REVERSE = "no pass was shown in reverse, too"
 _NO_HALVES = "no group has two halves of passes that each cover it"
 _NO_CALLS = "no LLM was called"
 
-AGREEMENT_OF: dict[str, tuple[Callable[[Judged], Agreement | None], str]] = {
+AGREEMENT_OF: dict[str, tuple[Callable[[JudgedGroup], Agreement | None], str]] = {
     "one_pass": (measures.one_pass_agreement, _NO_PASS),
     "all_passes": (measures.all_passes_agreement, _NO_VALUES),
     "reward": (measures.ranking_agreement, _NO_TRUTH),
 }
-STEADINESS: dict[str, tuple[Callable[[Judged], float | None], str]] = {
+STEADINESS: dict[str, tuple[Callable[[JudgedGroup], float | None], str]] = {
     "order_flips": (measures.order_flips, _NO_REVERSE),
     "retest_tau": (measures.retest_tau, _NO_HALVES),
     "ties": (measures.tie_rate, "no pass shows two trajectories"),
@@ -175,5 +175,5 @@ def _agreement(groups: Groups, bootstrap: Bootstrap) -> dict[str, Values]:
     }
 
 
-def _each(groups: Groups, measure: Callable[[Judged], T | None]) -> list[T | None]:
+def _each(groups: Groups, measure: Callable[[JudgedGroup], T | None]) -> list[T | None]:
     return [measure(judged) if judged else None for judged in groups]

@@ -28,7 +28,7 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedGroup:
     """One group: its distinct trajectories ("items"), what is true and what the judge said.
 
     Attributes:
@@ -66,18 +66,18 @@ class Agreement:
     top1: float | None
 
 
-def ranking_agreement(judged: Judged) -> Agreement | None:
+def ranking_agreement(judged: JudgedGroup) -> Agreement | None:
     """Of what the service returned."""
     return agreement(judged.rewards, judged.labels)
 
 
-def all_passes_agreement(judged: Judged) -> Agreement | None:
+def all_passes_agreement(judged: JudgedGroup) -> Agreement | None:
     """Of all passes together, before any shrinking or test for signal."""
     values = combined(judged.passes, judged.num_shown)
     return None if values is None else agreement(_with_gated(values, judged), judged.labels)
 
 
-def one_pass_agreement(judged: Judged) -> Agreement | None:
+def one_pass_agreement(judged: JudgedGroup) -> Agreement | None:
     """Of a single pass: the mean over the passes that show two items of different truth."""
     found = [each for each in (_pass_agreement(judged, one) for one in judged.passes) if each]
     if not found:
@@ -121,7 +121,7 @@ def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float | No
     return float((a * b).sum() / np.sqrt(float(untied_a) * float(untied_b)))
 
 
-def order_flips(judged: Judged) -> float | None:
+def order_flips(judged: JudgedGroup) -> float | None:
     """Share of pairs that a pass and its reverse order differently; a tie in one only counts."""
     flipped: list[Array] = []
     for passes in _by_source(judged.passes):
@@ -138,7 +138,7 @@ def order_flips(judged: Judged) -> float | None:
     return float(np.concatenate(flipped).mean()) if flipped else None
 
 
-def retest_tau(judged: Judged) -> float | None:
+def retest_tau(judged: JudgedGroup) -> float | None:
     """Kendall's tau_b between two halves of the passes, pairs of order and reverse kept whole."""
     taus = []
     for passes in _by_source(judged.passes):
@@ -151,7 +151,7 @@ def retest_tau(judged: Judged) -> float | None:
     return _mean(taus) if taus else None
 
 
-def tie_rate(judged: Judged) -> float | None:
+def tie_rate(judged: JudgedGroup) -> float | None:
     """Share of pairs within a pass that get the same score."""
     signs = [_signs(one.scores) for one in judged.passes if len(one.scores) > 1]
     return float((np.concatenate(signs) == 0).mean()) if signs else None
@@ -186,7 +186,7 @@ def centred_rows(passes: Sequence[Pass], num_items: int) -> tuple[Array, Array]:
     return np.concatenate(items), np.concatenate(scores)
 
 
-def _pass_agreement(judged: Judged, one: Pass) -> Agreement | None:
+def _pass_agreement(judged: JudgedGroup, one: Pass) -> Agreement | None:
     if len(one.order) == judged.num_shown:
         values = dict(zip(one.order, one.scores, strict=True))
         whole = [values[item] for item in range(judged.num_shown)]
@@ -195,7 +195,7 @@ def _pass_agreement(judged: Judged, one: Pass) -> Agreement | None:
     return Agreement(found.accuracy, found.auc, found.tau_b, None) if found else None
 
 
-def _with_gated(values: list[float], judged: Judged) -> list[float]:
+def _with_gated(values: list[float], judged: JudgedGroup) -> list[float]:
     lowest = min(values, default=0.0) + _GATED
     return values + [lowest] * (len(judged.labels) - judged.num_shown)
 

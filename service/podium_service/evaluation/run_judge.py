@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from podium_service.errors import PodiumError
 from podium_service.http.app import Service
-from podium_service.judges.registry import Judges
+from podium_service.judges.registry import JudgeRegistry
 from podium_service.prompts.call import Call
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.deadline import Deadline
@@ -111,7 +111,7 @@ async def ask_all(
     return list(await asyncio.gather(*(ask(request) for request in requests)))
 
 
-def drop_fallbacks(judges: Judges) -> None:
+def drop_fallbacks(judges: JudgeRegistry) -> None:
     """Let each judge stand for itself: a card of one must not show another's work."""
     config = judges.roster.config
     alone = {

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast, get_args
 
 from podium_service.errors import ConfigError, KeyRateLimited
 from podium_service.ranking.deadline import Deadline
-from podium_service.store.quotas.ledger import Ledger, Spent
+from podium_service.store.quotas.quota_service import QuotaService, Spent
 from podium_service.store.quotas.spend import SpendLimit
 
 Scope = Literal["rank", "read", "admin"]
@@ -121,7 +121,7 @@ def scope_of(path: str) -> Scope:
     return _SCOPE_BY_PATH.get(path, "read")
 
 
-async def count_request(key: APIKey, ledger: Ledger, deadline: Deadline) -> None:
+async def count_request(key: APIKey, ledger: QuotaService, deadline: Deadline) -> None:
     """Count one group that a key sends.
 
     Raises:

@@ -23,9 +23,9 @@ from podium_service.errors import (
 from podium_service.http.api_keys import count_request
 from podium_service.http.batch import rank_all
 from podium_service.http.body import read_json, validated
-from podium_service.http.body_memory import Room
+from podium_service.http.body_memory import MemoryBudget
 from podium_service.http.keyring import Keyring, shown_keys
-from podium_service.http.middleware import RequestContext, RequireKey, problem_response
+from podium_service.http.middleware import RequestMiddleware, RequireKey, problem_response
 from podium_service.http.openapi import described, json_body, problem_answers
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.pipeline import Ranker
@@ -59,7 +59,7 @@ class Service:
         self.store = store
         self.metrics = metrics
         self.tracing = tracing
-        self.room = Room()
+        self.room = MemoryBudget()
         self.draining = False
 
 
@@ -81,7 +81,7 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_middleware(RequireKey, keyring=Keyring(service.store, api_keys))
     app.add_middleware(
-        RequestContext,
+        RequestMiddleware,
         metrics=service.metrics,
         tracing=service.tracing,
         room=service.room,
@@ -184,7 +184,7 @@ async def _ranked(service: Service, group: RankRequest, state: State) -> Ranking
     """Count and rank one group; its deadline starts now, that its body has been read."""
     deadline = Deadline.after(group.deadline_s)
     await count_request(state.key, service.store.ledger, deadline)
-    return await service.ranker.rank(group, deadline, state.caller)
+    return await service.ranker.rank(group, deadline, state.request_context)
 
 
 _LINE = {"$ref": "#/components/schemas/BatchLine"}

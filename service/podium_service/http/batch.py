@@ -8,11 +8,11 @@ from podium_service.errors import PodiumError
 from podium_service.http import middleware
 from podium_service.http.api_keys import ANYONE, APIKey, count_request
 from podium_service.http.body import validated
-from podium_service.judges.dispatch.caller import Caller
+from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import MAX_ID_CHARS, BatchLine, BatchRequest, Problem, RankRequest
-from podium_service.store.quotas.ledger import Ledger
+from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.telemetry.metrics import Metrics
 
 
@@ -21,7 +21,7 @@ async def rank_all(
     batch: BatchRequest,
     request_id: str,
     key: APIKey,
-    ledger: Ledger,
+    ledger: QuotaService,
     metrics: Metrics,
 ) -> AsyncIterator[bytes]:
     """NDJSON lines, in the order of finishing; what is left is cancelled with the caller."""
@@ -63,7 +63,7 @@ async def rank_line(
     *,
     arrived: float | None = None,
     key: APIKey = ANYONE,
-    ledger: Ledger | None = None,
+    ledger: QuotaService | None = None,
 ) -> BatchLine:
     """Rank the group with this index.
 
@@ -80,8 +80,8 @@ async def rank_line(
         deadline = Deadline(start + request.deadline_s, request.deadline_s)
         if ledger is not None:
             await count_request(key, ledger, deadline)
-        caller = Caller(key=key.id, spend_limit=key.spend_limit, patient=True)
-        ranking = await ranker.rank(request, deadline, caller)
+        request_context = RequestContext(key=key.id, spend_limit=key.spend_limit, patient=True)
+        ranking = await ranker.rank(request, deadline, request_context)
     except PodiumError as error:
         return failed_line(index, group, error, request_id)
     except Exception as error:  # noqa: BLE001 - a bug, too, fails its own line only

@@ -5,7 +5,7 @@ from podium_service.errors import BodyTooLarge, Overloaded
 MAX_HELD_BYTES = 2**30
 
 
-class Room:
+class MemoryBudget:
     """What all requests of a process share."""
 
     def __init__(self, capacity: int = MAX_HELD_BYTES) -> None:
@@ -19,7 +19,7 @@ class Room:
 class Place:
     """One request's part of a room."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: MemoryBudget) -> None:
         self._room = room
         self.held = 0
 

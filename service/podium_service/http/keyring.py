@@ -13,7 +13,7 @@ import structlog
 from podium_service.errors import NotFound, StoreUnavailable, Unauthorized
 from podium_service.http.api_keys import ANYONE, APIKey, Scope, hashed, key_shown, split
 from podium_service.store.database.tables import API_KEYS
-from podium_service.store.quotas.spend import SpendLimit, key_hold
+from podium_service.store.quotas.spend import SpendLimit, api_key_account
 from podium_service.store.store import SQLStore
 
 MAX_AGE_S = 2.0
@@ -63,7 +63,7 @@ async def shown_keys(store: SQLStore) -> list[dict[str, Any]]:
         StoreUnavailable: If the database does not answer.
     """
     keys = await read_keys(store)
-    holds = {key.id: hold for key in keys if (hold := key_hold(key.id, key.spend_limit))}
+    holds = {key.id: hold for key in keys if (hold := api_key_account(key.id, key.spend_limit))}
     spent = await store.ledger.spent(holds.values(), at=time.time())
     return [key_shown(key, spent.get(holds[key.id]) if key.id in holds else None) for key in keys]
 

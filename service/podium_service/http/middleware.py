@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium_service.errors import Draining, Forbidden, InternalError, PodiumError, Unauthorized
 from podium_service.http.api_keys import ANYONE, OPEN_PATHS, scope_of
-from podium_service.http.body_memory import Room
+from podium_service.http.body_memory import MemoryBudget
 from podium_service.http.keyring import Keyring
-from podium_service.judges.dispatch.caller import Caller, Timing
+from podium_service.judges.dispatch.request_context import RequestContext, Timing
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.routes import RANK, route_of
 from podium_service.telemetry.tracing import Tracing
@@ -49,7 +49,7 @@ def bug(error: Exception) -> InternalError:
     return InternalError("this is a bug in the service: report it with the request id")
 
 
-class RequestContext:
+class RequestMiddleware:
     """Gives each request an id (the caller's `X-Request-ID`, if it is a sane one), puts it on the
     response and on every log line, and logs and counts the request when it is done. The memory
     that its body takes is `room`'s until then.
@@ -63,7 +63,7 @@ class RequestContext:
         app: ASGIApp,
         metrics: Metrics,
         tracing: Tracing,
-        room: Room,
+        room: MemoryBudget,
         draining: Callable[[], bool],
     ) -> None:
         self._app = app
@@ -78,9 +78,9 @@ class RequestContext:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else token_hex(8)
-        caller, place = Caller(), self._room.place()
+        request_context, place = RequestContext(), self._room.place()
         scope.setdefault("state", {}).update(
-            request_id=request_id, key=ANYONE, caller=caller, place=place
+            request_id=request_id, key=ANYONE, request_context=request_context, place=place
         )
         status = 0
 
@@ -91,7 +91,7 @@ class RequestContext:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 if scope["path"] == RANK:
-                    headers["Server-Timing"] = server_timing(caller.timing)
+                    headers["Server-Timing"] = server_timing(request_context.timing)
                 if self._draining():
                     headers["Connection"] = "close"
             await send(message)
@@ -154,8 +154,8 @@ class RequireKey:
         if not key.may(needed):
             may = " and ".join(sorted(key.scopes))
             raise Forbidden(f"key {key.name!r} may {may}, and this needs {needed}: use another key")
-        caller = scope["state"]["caller"]
-        caller.key, caller.spend_limit = key.id, key.spend_limit
+        request_context = scope["state"]["request_context"]
+        request_context.key, request_context.spend_limit = key.id, key.spend_limit
         scope["state"]["key"] = key
 
 

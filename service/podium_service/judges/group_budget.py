@@ -25,7 +25,7 @@ class Budget:
         return max(0.0, min(self._calls, self._tokens // worst_tokens))
 
     @contextmanager
-    def call(self, prompt: Prompt, max_tokens: int) -> Iterator["Outlay"]:
+    def call(self, prompt: Prompt, max_tokens: int) -> Iterator["Reservation"]:
         """Reserve one call; the body sends it, and tells what it took.
 
         Raises:
@@ -33,7 +33,7 @@ class Budget:
         """
         worst = self._worst(prompt, max_tokens)
         self._take(worst)
-        outlay = Outlay(lambda: self._take(worst), worst)
+        outlay = Reservation(lambda: self._take(worst), worst)
         try:
             yield outlay
         finally:
@@ -57,7 +57,7 @@ class Budget:
         )
 
 
-class Outlay:
+class Reservation:
     """What one call takes of a budget: its worst case, as often as it is sent and may be paid."""
 
     def __init__(self, take: Callable[[], None], worst: int) -> None:

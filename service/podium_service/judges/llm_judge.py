@@ -10,9 +10,9 @@ from time import perf_counter
 from typing import Protocol
 
 from podium_service.errors import JudgeRefused, VerdictInvalid, VerdictTruncated, VerdictVoid
-from podium_service.judges.dispatch.caller import Caller
 from podium_service.judges.dispatch.calls import Calls, Shared
-from podium_service.judges.endpoint.context_length import Context
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.endpoint.context_length import ContextLength
 from podium_service.judges.endpoint.endpoint import ContextOverflow, Endpoint
 from podium_service.judges.group_budget import Budget
 from podium_service.judges.settings import LLMJudge
@@ -40,10 +40,15 @@ class Judge(Protocol):
 
     def reply_tokens(self, form: str, num_trajectories: int, context_tokens: int) -> int: ...
 
-    async def admit(self, caller: Caller) -> None: ...
+    async def admit(self, request_context: RequestContext) -> None: ...
 
     async def ask(
-        self, prompt: Prompt, max_tokens: int, on_call: OnCall, budget: Budget, caller: Caller
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        on_call: OnCall,
+        budget: Budget,
+        request_context: RequestContext,
     ) -> Verdict: ...
 
 
@@ -62,7 +67,7 @@ class EndpointJudge:
         self.config = config
         self._metrics = metrics
         self._calls = Calls(name, config, metrics, quotas, tracing)
-        self._context = Context(name, config.model, self.endpoints)
+        self._context = ContextLength(name, config.model, self.endpoints)
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -76,10 +81,10 @@ class EndpointJudge:
         """Another has its place: show nothing in the gauges any more."""
         self._calls.retire()
 
-    async def admit(self, caller: Caller) -> None:
+    async def admit(self, request_context: RequestContext) -> None:
         """Let a group in, or raise Overloaded before anything is spent on it."""
         with self._metrics.refusals(self.name):
-            await self._calls.admit(caller)
+            await self._calls.admit(request_context)
 
     async def context_tokens(self) -> int:
         """The judge's context, prompt and reply together: from config, else from `/models`, else
@@ -94,7 +99,12 @@ class EndpointJudge:
         return min(cap, max(needed, context_tokens // 4))
 
     async def ask(
-        self, prompt: Prompt, max_tokens: int, on_call: OnCall, budget: Budget, caller: Caller
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        on_call: OnCall,
+        budget: Budget,
+        request_context: RequestContext,
     ) -> Verdict:
         """One verdict.
 
@@ -117,7 +127,9 @@ class EndpointJudge:
             started = perf_counter()
             try:
                 with budget.call(conversation, max_tokens) as outlay:
-                    reply = await self._calls.complete(conversation, max_tokens, caller, outlay)
+                    reply = await self._calls.complete(
+                        conversation, max_tokens, request_context, outlay
+                    )
                     outlay.took(reply.tokens.prompt + reply.tokens.completion)
             except ContextOverflow as error:
                 if corrected or extended:
@@ -149,7 +161,7 @@ class EndpointJudge:
     async def reply(self, prompt: Prompt, max_tokens: int) -> Reply:
         """One reply, whatever it says; raises as `ask` does."""
         with Budget(None).call(prompt, max_tokens) as outlay:
-            return await self._calls.complete(prompt, max_tokens, Caller(), outlay)
+            return await self._calls.complete(prompt, max_tokens, RequestContext(), outlay)
 
     async def aclose(self) -> None:
         await self._context.aclose()

@@ -56,7 +56,7 @@ class Roster:
         return max(1, sum(not isinstance(judge, ChecksJudge) for judge in kinds))
 
 
-class Judges:
+class JudgeRegistry:
     """Holds the current roster and replaces it when the file changes.
 
     Raises:

@@ -13,7 +13,7 @@ _MAX_JUDGES = 64
 _NEWS = 0.2  # share of new groups among those looked at that is worth learning again
 
 
-class Background:
+class JudgeHistory:
     """Past groups by judge, and what was learnt from them by length of list."""
 
     def __init__(self, store: Store) -> None:

@@ -18,12 +18,12 @@ from podium_service.errors import (
     PodiumError,
     QuorumMissed,
 )
-from podium_service.judges.dispatch.caller import Caller
+from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.llm_judge import Judge
 from podium_service.judges.settings import JuryJudge
 from podium_service.ranking import content_keys
 from podium_service.ranking.deadline import Deadline
-from podium_service.ranking.llm_ranking import Judged, Judging
+from podium_service.ranking.llm_ranking import GroupScores, LLMRanker
 from podium_service.schemas import AssumedNoise, JurorResult, RankRequest
 from podium_service.scoring import jury
 from podium_service.scoring.estimate import Estimate, unasked
@@ -40,24 +40,24 @@ _DROPS_OUT = (JudgeError, ContextExceeded, DeadlineExceeded, Overloaded)
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """What a jury made of a group: one `Judged` as if by one judge, and how the jurors fared."""
+class JuryScores:
+    """Scores of a jury, as if one judge had given them, and how each juror fared."""
 
-    judged: Judged
+    judged: GroupScores
     jurors: list[JurorResult]
 
 
-async def empanelled(
-    judging: Judging,
+async def rank_by_jury(
+    judging: LLMRanker,
     llms: dict[str, Judge],
     jury_config: JuryJudge,
     request: RankRequest,
     shown: Sequence[int],
-    caller: Caller,
+    request_context: RequestContext,
     deadline: Deadline,
     *,
     steered: bool,
-) -> Panel:
+) -> JuryScores:
     """Ask all jurors at once and combine those that answer.
 
     Raises:
@@ -66,34 +66,34 @@ async def empanelled(
     names = jury_config.members
     jurors_deadline = Deadline.after(_JURORS_SHARE * deadline.remaining_s())
 
-    async def juror(name: str) -> Judged | PodiumError:
+    async def juror(name: str) -> GroupScores | PodiumError:
         try:
             async with jurors_deadline.enforced(f"juror {name}"):
                 return await judging.judged(
-                    name, llms[name], request, shown, caller, steered=steered
+                    name, llms[name], request, shown, request_context, steered=steered
                 )
         except _DROPS_OUT as error:
             return error
 
     found = await _heard({name: juror(name) for name in names}, jury_config.needed)
-    ranked = {name: each for name, each in found.items() if isinstance(each, Judged)}
+    ranked = {name: each for name, each in found.items() if isinstance(each, GroupScores)}
     failed = {name: each for name, each in found.items() if isinstance(each, PodiumError)}
     if len(ranked) < jury_config.needed:
         raise _quorum_missed(len(ranked), jury_config, failed)
     models = {name: llms[name].config.model for name in names}
     panel = _combined(ranked, models, request)
     dropped = [_dropped(name, models[name], error) for name, error in failed.items()]
-    return Panel(panel.judged, [*panel.jurors, *dropped])
+    return JuryScores(panel.judged, [*panel.jurors, *dropped])
 
 
 async def _heard(
-    jurors: dict[str, Coroutine[Any, Any, Judged | PodiumError]], needed: int
-) -> dict[str, Judged | PodiumError]:
+    jurors: dict[str, Coroutine[Any, Any, GroupScores | PodiumError]], needed: int
+) -> dict[str, GroupScores | PodiumError]:
     """What each juror found. Once enough have ranked, the others get as long again, and at least
     some seconds: one that hangs must not hold up every group."""
     started = asyncio.get_running_loop().time()
     tasks = {name: asyncio.ensure_future(juror) for name, juror in jurors.items()}
-    waiting: set[asyncio.Task[Judged | PodiumError]] = set(tasks.values())
+    waiting: set[asyncio.Task[GroupScores | PodiumError]] = set(tasks.values())
     patience: float | None = None
     try:
         while waiting:
@@ -102,7 +102,7 @@ async def _heard(
             )
             if not done:
                 break
-            ranked = sum(t.done() and isinstance(t.result(), Judged) for t in tasks.values())
+            ranked = sum(t.done() and isinstance(t.result(), GroupScores) for t in tasks.values())
             if ranked >= needed:
                 patience = max(_GRACE_S, asyncio.get_running_loop().time() - started)
         late = DeadlineExceeded("not there when the others had been for a while")
@@ -113,10 +113,12 @@ async def _heard(
         await asyncio.gather(*tasks.values(), return_exceptions=True)
 
 
-def _combined(ranked: dict[str, Judged], models: dict[str, str], request: RankRequest) -> Panel:
+def _combined(
+    ranked: dict[str, GroupScores], models: dict[str, str], request: RankRequest
+) -> JuryScores:
     first = next(iter(ranked.values()))
     transcript = first.transcript  # the others show the same bodies, perhaps in another view
-    together = Judged(
+    together = GroupScores(
         transcript=transcript,
         estimate=unasked(len(transcript.bodies)),
         verdicts=[verdict for each in ranked.values() for verdict in each.verdicts],
@@ -128,7 +130,7 @@ def _combined(ranked: dict[str, Judged], models: dict[str, str], request: RankRe
         cached=all(each.cached for each in ranked.values()),
     )
     if len(transcript.bodies) < 2:
-        return Panel(together, [])
+        return JuryScores(together, [])
     estimated = {name: each.estimate for name, each in ranked.items()}
     found = jury.combine(
         [
@@ -152,7 +154,7 @@ def _combined(ranked: dict[str, Judged], models: dict[str, str], request: RankRe
         )
         for each in found.jurors
     ]
-    return Panel(replace(together, estimate=estimate), jurors)
+    return JuryScores(replace(together, estimate=estimate), jurors)
 
 
 def assumed(noise: JudgeNoise | None) -> AssumedNoise | None:

@@ -12,7 +12,7 @@ from math import inf
 
 from podium_service.errors import KeySpendLimit, Overloaded, PodiumError
 from podium_service.judges.dispatch.arrival import Arrival
-from podium_service.judges.dispatch.caller import Caller
+from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.group_budget import Budget
 from podium_service.judges.llm_judge import Judge
 from podium_service.judges.settings import BudgetLimits, LLMJudge
@@ -22,10 +22,10 @@ from podium_service.prompts.transcript import Transcript, transcribe
 from podium_service.prompts.trim import estimate_tokens
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking import content_keys
-from podium_service.ranking.judge_history import Background
+from podium_service.ranking.judge_history import JudgeHistory
 from podium_service.ranking.methods import METHODS, Plan, Situation, choose
-from podium_service.ranking.rounds import TOKENS_PER_FENCE, Asking, Question, Verdicts
-from podium_service.ranking.single_flight import Flights
+from podium_service.ranking.rounds import TOKENS_PER_FENCE, Question, Rounds, Verdicts
+from podium_service.ranking.single_flight import SingleFlight
 from podium_service.schemas import RankRequest
 from podium_service.scoring.drift import SlotDrift
 from podium_service.scoring.estimate import Estimate, unasked
@@ -35,7 +35,7 @@ from podium_service.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class GroupScores:
     """What one judge made of a group.
 
     Attributes:
@@ -70,14 +70,14 @@ class _Found:
     estimate: Estimate
 
 
-class Judging:
+class LLMRanker:
     """Asks LLM judges. Holds the flights in the air and what is known of each judge."""
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
-        self._flights: Flights[_Found] = Flights()
-        self._background = Background(store)
+        self._flights: SingleFlight[_Found] = SingleFlight()
+        self._background = JudgeHistory(store)
         self._drift: defaultdict[str, SlotDrift] = defaultdict(SlotDrift)  # by the judge's name
 
     async def judged(
@@ -86,10 +86,10 @@ class Judging:
         judge: Judge,
         request: RankRequest,
         shown: Sequence[int],
-        caller: Caller,
+        request_context: RequestContext,
         *,
         steered: bool = False,
-    ) -> Judged:
+    ) -> GroupScores:
         """Judge one group by one judge.
 
         Args:
@@ -113,18 +113,18 @@ class Judging:
         key = content_keys.content_key(config, method_name, system, transcript)
         if num_items < 2:  # all equal: nothing to ask
             nothing = unasked(num_items)
-            return Judged(transcript, nothing, [], 0, method_name, key, None, cached=False)
+            return GroupScores(transcript, nothing, [], 0, method_name, key, None, cached=False)
         unmarked = _system(config, METHODS[method_name].form, request.rubric, marked=False)
         judge_key = content_keys.judge_key(
             config, method_name, unmarked
         )  # marks do not make another judge
         question = Question(
-            name, judge, method_name, key, judge_key, system, marked, transcript, caller
+            name, judge, method_name, key, judge_key, system, marked, transcript, request_context
         )
-        calls_before = caller.usage.calls
+        calls_before = request_context.usage.calls
         found = await self._joined(question)
         verdicts = found.verdicts
-        return Judged(
+        return GroupScores(
             transcript=transcript,
             estimate=found.estimate,
             verdicts=[verdicts[index] for index in sorted(verdicts)],
@@ -132,16 +132,16 @@ class Judging:
             method=method_name,
             key=key,
             noise=found.noise,
-            cached=caller.usage.calls == calls_before,
+            cached=request_context.usage.calls == calls_before,
         )
 
     async def _joined(self, question: Question) -> _Found:
         """What a run of this question found: one that is under way, or one of our own."""
-        key, caller = question.key, question.caller
+        key, request_context = question.key, question.request_context
         while True:
             first = key not in self._flights
             # Another's run: whether it waits or asks, nobody can tell apart.
-            with nullcontext() if first else caller.timing.judging():
+            with nullcontext() if first else request_context.timing.judging():
                 try:
                     found, _ = await self._flights.join(key, lambda: self._found(question))
                 except (KeySpendLimit, Overloaded):
@@ -187,15 +187,17 @@ class Judging:
         situation = _situation(question, known)
         budget = Budget(question.config.budget, recalled.calls, recalled.tokens)
         with Arrival() as arrival:  # of its own: jurors share a caller
-            question = replace(question, caller=replace(question.caller, arrival=arrival))
-            asking = Asking(question, verdicts, budget, self._store, self._metrics)
+            question = replace(
+                question, request_context=replace(question.request_context, arrival=arrival)
+            )
+            asking = Rounds(question, verdicts, budget, self._store, self._metrics)
             await self._ask_all(question, asking, situation, verdicts)
         estimate = method.estimate(situation.with_verdicts(verdicts, 0))
         self._remember(question, estimate.past, known)
         return _Found(verdicts, known, estimate)
 
     async def _ask_all(
-        self, question: Question, asking: Asking, situation: Situation, verdicts: Verdicts
+        self, question: Question, asking: Rounds, situation: Situation, verdicts: Verdicts
     ) -> None:
         """Plan and ask until there is nothing left to ask; `verdicts` fill as they come."""
 

@@ -15,17 +15,17 @@ from podium_service.errors import (
     ReferenceRequired,
     VerifiedRewardRequired,
 )
-from podium_service.judges.checks.criteria import check_score, failed_checks
-from podium_service.judges.dispatch.caller import Caller
+from podium_service.judges.checks.criteria import criteria_score, failed_criteria
+from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.judges_file import AnyJudge
-from podium_service.judges.registry import Judges, Roster
+from podium_service.judges.registry import JudgeRegistry, Roster
 from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
 from podium_service.prompts.defences.steering import num_shared_messages, steering_flags
 from podium_service.prompts.transcript import Transcript, transcribe
 from podium_service.ranking import content_keys
 from podium_service.ranking.deadline import Deadline
-from podium_service.ranking.jury import assumed, empanelled
-from podium_service.ranking.llm_ranking import Judged, Judging
+from podium_service.ranking.jury import assumed, rank_by_jury
+from podium_service.ranking.llm_ranking import GroupScores, LLMRanker
 from podium_service.ranking.results import failing, results
 from podium_service.schemas import JurorResult, Ranking, RankRequest
 from podium_service.scoring.estimate import certain
@@ -49,16 +49,19 @@ class Ranker:
     """Ranks groups, by the judges it is given."""
 
     def __init__(
-        self, judges: Judges, store: Store, metrics: Metrics, tracing: Tracing = UNTRACED
+        self, judges: JudgeRegistry, store: Store, metrics: Metrics, tracing: Tracing = UNTRACED
     ) -> None:
         self.judges = judges
         self._store = store
         self._metrics = metrics
         self._tracing = tracing
-        self._judging = Judging(store, metrics)
+        self._judging = LLMRanker(store, metrics)
 
     async def rank(
-        self, request: RankRequest, deadline: Deadline | None = None, caller: Caller | None = None
+        self,
+        request: RankRequest,
+        deadline: Deadline | None = None,
+        request_context: RequestContext | None = None,
     ) -> Ranking:
         """Rank one group, by the judge it names or else that judge's fallbacks.
 
@@ -71,25 +74,28 @@ class Ranker:
             PodiumError: A leaf that says what went wrong and whether asking again may help.
         """
         with self._tracing.group(request) as span:
-            ranking = await self._rank(request, deadline, caller)
+            ranking = await self._rank(request, deadline, request_context)
             span.ranked(ranking)
             return ranking
 
     async def _rank(
-        self, request: RankRequest, deadline: Deadline | None, caller: Caller | None
+        self,
+        request: RankRequest,
+        deadline: Deadline | None,
+        request_context: RequestContext | None,
     ) -> Ranking:
         roster = self.judges.roster
         chain = roster.chain(request.judge)
         deadline = deadline or Deadline.after(request.deadline_s)
-        caller = caller or Caller()
+        request_context = request_context or RequestContext()
         failures: list[PodiumError] = []
         for position, name in enumerate(chain):
             share = deadline.share(roster.num_slow(chain[position:]))
             try:
-                caller.ends_at = share.at
+                request_context.ends_at = share.at
                 async with share.enforced(f"judge {name}"):
                     judged, ranking = await self._rank_by(
-                        roster, chain, position, request, caller, share
+                        roster, chain, position, request, request_context, share
                     )
             except _NEXT_JUDGE as error:
                 self._metrics.failed(name, error)
@@ -105,7 +111,7 @@ class Ranker:
             failures.clear()  # or they and this frame would hold each other, texts included
 
     async def _kept(
-        self, judged: Judged, ranking: Ranking, request: RankRequest, deadline: Deadline
+        self, judged: GroupScores, ranking: Ranking, request: RankRequest, deadline: Deadline
     ) -> Ranking:
         """The ranking, once it is durable. It is paid for: if time runs out now, no other judge is
         asked, and who asks again finds its verdicts."""
@@ -126,9 +132,9 @@ class Ranker:
         chain: Sequence[str],
         position: int,
         request: RankRequest,
-        caller: Caller,
+        request_context: RequestContext,
         deadline: Deadline,
-    ) -> tuple[Judged, Ranking]:
+    ) -> tuple[GroupScores, Ranking]:
         name = chain[position]
         judge = roster.config.judges[name]
         _require(name, judge, request)
@@ -141,13 +147,20 @@ class Ranker:
         if isinstance(judge, ChecksJudge):
             judged, words = _checked(judge, transcribe(request, shown), request)
         elif isinstance(judge, JuryJudge):
-            panel = await empanelled(
-                self._judging, roster.llms, judge, request, shown, caller, deadline, steered=steered
+            panel = await rank_by_jury(
+                self._judging,
+                roster.llms,
+                judge,
+                request,
+                shown,
+                request_context,
+                deadline,
+                steered=steered,
             )
             judged, jurors = panel.judged, panel.jurors
         else:
             judged = await self._judging.judged(
-                name, roster.llms[name], request, shown, caller, steered=steered
+                name, roster.llms[name], request, shown, request_context, steered=steered
             )
         given = results(request, judged, gated, judge, words=words, flags=flags)
         ranking = Ranking(
@@ -163,7 +176,7 @@ class Ranker:
             noise=assumed(judged.noise),
             jurors=jurors,
             cached=judged.cached,
-            usage=caller.usage.model_copy(),
+            usage=request_context.usage.model_copy(),
         )
         return judged, ranking
 
@@ -219,7 +232,7 @@ def _gated(
     """What each trajectory that is not to be shown fails, by index; for people and as flags."""
     gated = {}
     for index, trajectory in enumerate(request.trajectories):
-        failed = failed_checks(judge.gates, trajectory, request.reference)
+        failed = failed_criteria(judge.gates, trajectory, request.reference)
         names = [check.label for check in failed]
         if flags.get(index) and not isinstance(judge, ChecksJudge) and judge.steering == "gate":
             names.append("steering")
@@ -230,14 +243,16 @@ def _gated(
 
 def _checked(
     judge: ChecksJudge, transcript: Transcript, request: RankRequest
-) -> tuple[Judged, list[str]]:
+) -> tuple[GroupScores, list[str]]:
     """The verdict of checks, and its words for each body."""
     scores, words = [], []
     for members in transcript.members:
-        failed = failed_checks(judge.criteria, request.trajectories[members[0]], request.reference)
-        scores.append(check_score(judge.criteria, failed))
+        failed = failed_criteria(
+            judge.criteria, request.trajectories[members[0]], request.reference
+        )
+        scores.append(criteria_score(judge.criteria, failed))
         words.append(failing([check.label for check in failed]) if failed else "meets all criteria")
-    judged = Judged(
+    judged = GroupScores(
         transcript=transcript,
         estimate=certain(scores),
         verdicts=[],
@@ -251,7 +266,7 @@ def _checked(
 
 
 def _answered(
-    judge: AnyJudge, judged: Judged, request: RankRequest, gated: dict[int, list[str]]
+    judge: AnyJudge, judged: GroupScores, request: RankRequest, gated: dict[int, list[str]]
 ) -> list[Any]:
     """All that an answer depends on beside its content and judge."""
     estimated, mixed = judged.estimate, judge.verified_weight

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from podium_service.judges.judges_file import AnyJudge
 from podium_service.prompts.templates import SHOWN_ID
 from podium_service.prompts.verdict import Verdict
-from podium_service.ranking.llm_ranking import Judged
+from podium_service.ranking.llm_ranking import GroupScores
 from podium_service.schemas import RankRequest, TrajectoryResult
 from podium_service.scoring.rewards import mean_ranks, mixed, rewards
 
 
 def results(
     request: RankRequest,
-    judged: Judged,
+    judged: GroupScores,
     gated: dict[int, list[str]],
     judge: AnyJudge,
     *,
@@ -78,7 +78,7 @@ def _steering(flags: dict[int, list[str]], index: int) -> list[str]:
     return [f"steering:{name}" for name in flags.get(index, ())]
 
 
-def _explanations(request: RankRequest, judged: Judged) -> list[str]:
+def _explanations(request: RankRequest, judged: GroupScores) -> list[str]:
     """Per body, the words of the call whose score is nearest to its mean, in the caller's ids."""
     num_bodies = len(judged.transcript.bodies)
     if not judged.verdicts:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podium_service.errors import BudgetExhausted, ContextExceeded, VerdictVoid
-from podium_service.judges.dispatch.caller import Caller
+from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.endpoint import ContextOverflow
 from podium_service.judges.group_budget import Budget
 from podium_service.judges.llm_judge import Judge
@@ -47,7 +47,7 @@ class Question:
     system: str
     marked: bool
     transcript: Transcript
-    caller: Caller
+    request_context: RequestContext
 
     @property
     def method(self) -> Method:
@@ -58,7 +58,7 @@ class Question:
         return self.judge.config
 
 
-class Asking:
+class Rounds:
     """The calls for one group: its budget, its place in the context, its verdicts as they come."""
 
     def __init__(
@@ -99,9 +99,9 @@ class Asking:
         Raises:
             Overloaded: If too many wait; nothing is spent yet.
         """
-        caller = self._question.caller
-        caller.arrival.calls = len(self._missing(plan))
-        await self._question.judge.admit(caller)
+        request_context = self._question.request_context
+        request_context.arrival.calls = len(self._missing(plan))
+        await self._question.judge.admit(request_context)
 
     async def ask(self, plan: Plan) -> bool:
         """Ask all questions at once; whether the budget held all of them.
@@ -153,7 +153,7 @@ class Asking:
 
         def keep(call: Call) -> None:
             spent = _usage(question.config, call.reply.tokens)
-            _add(question.caller.usage, spent)
+            _add(question.request_context.usage, spent)
             self._metrics.spent(question.name, spent)
             if call.fault:
                 self._metrics.fault(question.name)
@@ -163,7 +163,7 @@ class Asking:
             prompt = self._prompt(order, context, reply_tokens)
             try:
                 self._verdicts[index] = await question.judge.ask(
-                    prompt, reply_tokens, keep, self._budget, question.caller
+                    prompt, reply_tokens, keep, self._budget, question.request_context
                 )
             except BudgetExhausted:
                 return False

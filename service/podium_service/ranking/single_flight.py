@@ -18,7 +18,7 @@ class _Flight(Generic[T]):
     waiters: int = 0
 
 
-class Flights(Generic[T]):
+class SingleFlight(Generic[T]):
     """The runs in the air, by key."""
 
     def __init__(self) -> None:

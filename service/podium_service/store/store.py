@@ -26,12 +26,12 @@ from podium_service.store.call_records import call_record, call_rows, pack
 from podium_service.store.claims.claim_rows import ClaimRows
 from podium_service.store.claims.claims import Claims
 from podium_service.store.database.database import Database, Found
-from podium_service.store.database.executor import InThread
+from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.database.tables import JUDGED, RANKINGS
 from podium_service.store.pruning import prune_some
-from podium_service.store.quotas.ledger import Ledger
-from podium_service.store.quotas.quota_rows import Accounts
-from podium_service.store.write_queue import Rows, Write, Writer
+from podium_service.store.quotas.quota_rows import QuotaRows
+from podium_service.store.quotas.quota_service import QuotaService
+from podium_service.store.write_queue import Rows, Write, WriteQueue
 
 _THREADS = 8
 _PRUNED_AT_ONCE = 200  # calls; some MB of texts
@@ -84,8 +84,8 @@ class SQLStore:
         self, database: Database, threads: Executor, beat_s: float, dead_after_s: float
     ) -> None:
         self._database = database
-        self._in_thread = InThread(threads, database.failures)
-        self.ledger = Ledger(Accounts(database), self._in_thread)
+        self._in_thread = ThreadExecutor(threads, database.failures)
+        self.ledger = QuotaService(QuotaRows(database), self._in_thread)
         claim_rows = ClaimRows(database)
 
         def commit(rows: Rows, released: list[str]) -> None:
@@ -94,7 +94,7 @@ class SQLStore:
                 database.insert(cursor, rows)
                 claim_rows.release(cursor, released)
 
-        self.writer = Writer(lambda *write: self._in_thread(lambda: commit(*write)))
+        self.writer = WriteQueue(lambda *write: self._in_thread(lambda: commit(*write)))
         self.claims = Claims(
             claim_rows, self._in_thread, self.writer, beat_s=beat_s, dead_after_s=dead_after_s
         )

@@ -49,7 +49,7 @@ class Write:
     )
 
 
-class Writer:
+class WriteQueue:
     """Takes writes at once and commits them in turn; `insert`, which is given rows and the keys
     whose claims end with them, raises StoreUnavailable."""
 

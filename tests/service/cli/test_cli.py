@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import typer
+
 from podium_service import __version__
 from podium_service.cli.store import parse_age
-
 from tests.fakes import Answer, Asked, ScriptedJudge, by_length, scores
 from tests.service.helpers import group, judges_file, llm
 from tests.service.process import Finished, podium, running

@@ -13,6 +13,9 @@ import pytest
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kendalltau
+from typer.testing import CliRunner, Result
+
 from podium_service.cli.calibrate import calibrate_command
 from podium_service.cli.compare import compare_command
 from podium_service.errors import InvalidRequest, MalformedJSON, PodiumError
@@ -20,7 +23,7 @@ from podium_service.evaluation.bias import length_bias, length_bins, slot_bias
 from podium_service.evaluation.compare import sign_changes, top1_agreement
 from podium_service.evaluation.labelled_groups import parse_gold, read_gold, read_unlabelled
 from podium_service.evaluation.measures import (
-    Judged,
+    JudgedGroup,
     Pass,
     agreement,
     all_passes_agreement,
@@ -37,9 +40,6 @@ from podium_service.prompts.templates import DEFAULT_RUBRIC
 from podium_service.prompts.transcript import transcribe
 from podium_service.schemas import Ranking, RankRequest, TrajectoryResult, Usage
 from podium_service.scoring.bootstrap import Bootstrap
-from scipy.stats import kendalltau
-from typer.testing import CliRunner, Result
-
 from tests.fakes import ScriptedJudge, Step, by_length, fails, says, scores
 from tests.service.helpers import group, judges_file, llm, service
 
@@ -49,8 +49,8 @@ BIASED_ORDER = Pass([0, 1], [0.7, 0.3])  # truth .6 and .4, first slot +.1, last
 BIASED_REVERSE = Pass([1, 0], [0.5, 0.5])
 
 
-def judged(labels: list[float], *passes: Pass, rewards: list[float] | None = None) -> Judged:
-    return Judged(labels, rewards or labels, [10] * len(labels), list(passes))
+def judged(labels: list[float], *passes: Pass, rewards: list[float] | None = None) -> JudgedGroup:
+    return JudgedGroup(labels, rewards or labels, [10] * len(labels), list(passes))
 
 
 def gold(*answers: str, labels: list[float], **fields: Any) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def test_all_passes_together_are_their_means() -> None:
 
 
 def test_gated_trajectories_stand_below_all_scores() -> None:
-    one = Judged([1, 0, 0], [0.9, 0.1, -1], [5, 5], [Pass([0, 1], [0.9, 0.8])])
+    one = JudgedGroup([1, 0, 0], [0.9, 0.1, -1], [5, 5], [Pass([0, 1], [0.9, 0.8])])
     found = one_pass_agreement(one)
     assert found is not None
     assert found.accuracy == 1
@@ -255,9 +255,9 @@ def test_lists_of_different_lengths_share_relative_slots() -> None:
 
 
 def test_length_bias_is_what_truth_does_not_explain() -> None:
-    def one(labels: list[float], lengths: list[int]) -> Judged:
+    def one(labels: list[float], lengths: list[int]) -> JudgedGroup:
         values = [0.3 * t + 0.1 * float(np.log1p(n)) for t, n in zip(labels, lengths, strict=True)]
-        return Judged(labels, values, lengths, [Pass(list(range(len(labels))), values)])
+        return JudgedGroup(labels, values, lengths, [Pass(list(range(len(labels))), values)])
 
     groups = [one([0, 1, 1], [9, 99, 999]), one([1, 0, 0, 1], [50, 40, 10, 5])]
     correlation, slope = length_bias(groups, Bootstrap(2))

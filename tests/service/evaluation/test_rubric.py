@@ -7,6 +7,8 @@ from typing import Any
 import anyio
 import pytest
 import typer
+from typer.testing import CliRunner, Result
+
 from podium_service.cli.rubric import suggest_command
 from podium_service.errors import (
     ConfigError,
@@ -18,8 +20,6 @@ from podium_service.errors import (
     VerdictTruncated,
 )
 from podium_service.evaluation.rubric import parse_draft
-from typer.testing import CliRunner, Result
-
 from tests.fakes import ScriptedJudge, fails, says
 from tests.service.helpers import group, judges_file, llm
 

@@ -12,12 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
+
 from podium_service.cli.options import store_shown
 from podium_service.errors import StoreUnavailable, Unauthorized
 from podium_service.http.api_keys import ANYONE, APIKey, Scope, mint, moment
 from podium_service.http.app import Service, create_app
 from podium_service.http.keyring import Keyring, add_key, read_keys, revoke_key
-from podium_service.judges.dispatch.caller import Caller
+from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking, RankRequest
@@ -25,8 +27,6 @@ from podium_service.store.database.tables import API_KEYS
 from podium_service.store.quotas.spend import SpendLimit
 from podium_service.store.store import SQLStore, open_store
 from podium_service.telemetry.routes import route_of
-from structlog.testing import capture_logs
-
 from tests.fakes import ScriptedJudge, by_length, scores, until
 from tests.service.helpers import client, group, llm, service
 from tests.service.process import podium, running
@@ -440,14 +440,17 @@ class NotingRanker(Ranker):
 
     def __init__(self, opened: Service) -> None:
         super().__init__(opened.ranker.judges, opened.store, opened.metrics)
-        self.callers: list[Caller] = []
+        self.callers: list[RequestContext] = []
 
     async def rank(
-        self, request: RankRequest, deadline: Deadline | None = None, caller: Caller | None = None
+        self,
+        request: RankRequest,
+        deadline: Deadline | None = None,
+        request_context: RequestContext | None = None,
     ) -> Ranking:
-        assert caller is not None
-        self.callers.append(caller)
-        return await super().rank(request, deadline, caller)
+        assert request_context is not None
+        self.callers.append(request_context)
+        return await super().rank(request, deadline, request_context)
 
 
 async def test_a_ranking_knows_the_key_that_asks_and_its_spend_limit(tmp_path: Path) -> None:
@@ -459,8 +462,10 @@ async def test_a_ranking_knows_the_key_that_asks_and_its_spend_limit(tmp_path: P
             http.headers.update(headers)
             await http.post("/rank", json=GROUP)
             await http.post("/rank/batch", json={"groups": [GROUP, GROUP]})
-    assert [(caller.key, caller.spend_limit) for caller in noting.callers] == [(key.id, limit)] * 3
-    assert len({id(caller) for caller in noting.callers}) == 3
+    assert [
+        (request_context.key, request_context.spend_limit) for request_context in noting.callers
+    ] == [(key.id, limit)] * 3
+    assert len({id(request_context) for request_context in noting.callers}) == 3
 
 
 async def test_of_groups_at_once_a_key_has_as_many_judged_as_its_limit_pays_for(

@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
+
 from podium_service.errors import ConfigError
 from podium_service.http.app import Service, create_app
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking, RankRequest
 from podium_service.telemetry.metrics import Metrics
-from structlog.testing import capture_logs
-
 from tests.fakes import (
     Answer,
     Asked,

@@ -14,12 +14,12 @@ import pytest
 from fastapi import Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from podium_service.errors import BodyTooLarge, BodyTooSlow, Overloaded
-from podium_service.http.body import read_json
-from podium_service.http.body_memory import Room
-from podium_service.schemas import MAX_BODY_BYTES
 from structlog.testing import capture_logs
 
+from podium_service.errors import BodyTooLarge, BodyTooSlow, Overloaded
+from podium_service.http.body import read_json
+from podium_service.http.body_memory import MemoryBudget
+from podium_service.schemas import MAX_BODY_BYTES
 from tests.fakes import ScriptedJudge, by_length, scores
 from tests.service.helpers import chat, client, group, llm, service
 from tests.service.process import Podium, running
@@ -609,9 +609,9 @@ def test_connections_over_the_cap_are_told_when_to_come_back(tmp_path: Path) -> 
 class Arriving:
     """A request whose body comes in these parts, and then does not end."""
 
-    def __init__(self, *parts: bytes, room: Room | None = None) -> None:
+    def __init__(self, *parts: bytes, room: MemoryBudget | None = None) -> None:
         self._parts = list(parts)
-        self.place = (room or Room()).place()
+        self.place = (room or MemoryBudget()).place()
         scope = {
             "type": "http", "method": "POST", "path": "/rank", "state": {"place": self.place},
             "headers": [(b"content-type", b"application/json")],
@@ -638,7 +638,7 @@ async def test_each_64_kB_of_a_body_buy_it_a_second() -> None:
 
 
 async def test_bodies_that_hold_too_much_together_are_refused_and_room_is_given_back() -> None:
-    room = Room(capacity=1000)
+    room = MemoryBudget(capacity=1000)
     with pytest.raises(BodyTooSlow):
         await read_json(Arriving(b" " * 600, room=room).request, 10**6, patience_s=0.01)
     second = Arriving(b" " * 600, room=room)
@@ -650,7 +650,7 @@ async def test_bodies_that_hold_too_much_together_are_refused_and_room_is_given_
 
 async def test_what_a_request_holds_is_given_back_with_its_answer(tmp_path: Path) -> None:
     async with service(tmp_path) as opened:
-        opened.room = Room(capacity=100_000)
+        opened.room = MemoryBudget(capacity=100_000)
         async with client(opened) as http:
             bodies: list[Any] = [good(), {"trajectories": []}, [[]] * 1000]
             for body in bodies:

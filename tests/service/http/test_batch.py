@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+
 from podium_service.errors import JudgeUnavailable
 from podium_service.http.api_keys import ANYONE
 from podium_service.http.batch import rank_all
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import BatchRequest
-from podium_service.store.quotas.ledger import Ledger
+from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.telemetry.metrics import Metrics
-
 from tests.fakes import Answer, Asked, ScriptedJudge, by_length, scores, until
 from tests.service.helpers import client, group, llm, service
 
@@ -43,7 +43,7 @@ async def test_others_have_a_turn_between_two_groups_of_a_batch_and_all_are_soon
 ):
     holding = Holding()
     batch = BatchRequest(groups=[group("5", str(index)) for index in range(300)])
-    whose = cast(Ranker, holding), batch, "r", ANYONE, cast(Ledger, None), Metrics()
+    whose = cast(Ranker, holding), batch, "r", ANYONE, cast(QuotaService, None), Metrics()
 
     async def lines() -> int:
         return len([line async for line in rank_all(*whose)])

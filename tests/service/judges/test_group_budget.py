@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
 from podium_service.errors import BudgetExhausted, JudgeUnavailable, PodiumError
-from podium_service.judges.dispatch.caller import Caller
-from podium_service.judges.group_budget import Budget, Outlay
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.group_budget import Budget, Reservation
 from podium_service.judges.limits import BudgetLimits
 from podium_service.prompts.templates import Prompt, scores_prompt
 from podium_service.prompts.transcript import transcribe
-from structlog.testing import capture_logs
-
 from tests.fakes import (
     Answer,
     Asked,
@@ -65,7 +65,7 @@ def test_a_second_call_for_the_same_answer_counts_at_its_worst() -> None:
     assert budget.calls_left(140) == 1  # 140 are left
 
 
-def sends(outlay: Outlay, error: BaseException | None) -> None:
+def sends(outlay: Reservation, error: BaseException | None) -> None:
     with suppress(BaseException), outlay.sending():
         if error:
             raise error
@@ -261,7 +261,7 @@ async def test_calls_that_may_have_been_paid_for_nothing_are_within_the_budget(
         judge = endpoint_judge(server.url, attempts=3, **settings)
         prompt = scores_prompt("Be fair.", transcribe(request("5", "five"), [0, 1]), [0, 1])
         asked = judge.ask(
-            prompt, 50, lambda call: None, Budget(BudgetLimits(calls=calls)), Caller()
+            prompt, 50, lambda call: None, Budget(BudgetLimits(calls=calls)), RequestContext()
         )
         with nullcontext() if answered else pytest.raises(JudgeUnavailable):
             await asked
@@ -277,7 +277,7 @@ async def test_a_refused_connection_is_no_call() -> None:
         prompt = scores_prompt("Be fair.", transcribe(request("5", "five"), [0, 1]), [0, 1])
         budget = Budget(BudgetLimits(calls=1))
         with capture_logs() as logged:
-            await judge.ask(prompt, 50, lambda call: None, budget, Caller())
+            await judge.ask(prompt, 50, lambda call: None, budget, RequestContext())
         assert [line["base_url"] for line in logged] == urls[:1]
         await judge.aclose()
 

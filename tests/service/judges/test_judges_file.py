@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from podium_service.errors import ConfigError
 from podium_service.judges.judges_file import DEFAULT, Config, load, parse
 from podium_service.judges.limits import Price

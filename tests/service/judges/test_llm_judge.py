@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from podium_service.errors import (
     JudgeError,
     JudgeQuotaExhausted,
@@ -18,7 +19,7 @@ from podium_service.errors import (
     VerdictInvalid,
     VerdictTruncated,
 )
-from podium_service.judges.dispatch.caller import Caller
+from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.endpoint import ContextOverflow, retry_after_s
 from podium_service.judges.group_budget import Budget
 from podium_service.judges.llm_judge import EndpointJudge
@@ -28,7 +29,6 @@ from podium_service.prompts.templates import Prompt, choice_prompt, scores_promp
 from podium_service.prompts.transcript import transcribe
 from podium_service.prompts.verdict import Verdict
 from podium_service.telemetry.metrics import Metrics
-
 from tests.fakes import (
     Answer,
     Asked,
@@ -69,7 +69,7 @@ async def judging(
 
 async def ask(judge: EndpointJudge, calls: list[Call] | None = None) -> Verdict:
     return await judge.ask(
-        prompt(), 500, (calls if calls is not None else []).append, Budget(None), Caller()
+        prompt(), 500, (calls if calls is not None else []).append, Budget(None), RequestContext()
     )
 
 
@@ -530,7 +530,7 @@ CHOICE = chooses(lambda one, two: 0.75)
 async def choose(judge: EndpointJudge) -> Verdict:
     transcript = transcribe(request("5", "five"), [0, 1])
     prompt = choice_prompt("You are a judge.", transcript, [1, 0])
-    return await judge.ask(prompt, 64, lambda call: None, Budget(None), Caller())
+    return await judge.ask(prompt, 64, lambda call: None, Budget(None), RequestContext())
 
 
 async def test_the_logprobs_ladder_is_stepped_down_and_remembered() -> None:

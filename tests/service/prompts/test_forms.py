@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from podium_service.prompts.forms import FORMS, CanaryMisplaced
 from podium_service.prompts.reply import Reply, Tokens
 from podium_service.prompts.templates import DIGITS, Prompt

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from podium_service.prompts.defences.escape import DATAMARK, clean, marked
 from podium_service.prompts.defences.lookalikes import UNSEEN, fold
 from podium_service.prompts.templates import scores_prompt, system_text
 from podium_service.prompts.transcript import Transcript, View, transcribe
 from podium_service.schemas import RankRequest
-
 from tests.service.helpers import cpu_s
 
 TAGS = [

@@ -5,6 +5,7 @@ import re
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+
 from podium_service.errors import ContextExceeded
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.trim import MIN_TOKENS, cut_middle, estimate_tokens, fit

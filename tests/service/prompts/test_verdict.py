@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from podium_service.prompts.templates import scores_prompt, system_text
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.verdict import MAX_EXPLANATION_CHARS, Fault, Verdict, parse_verdict

@@ -11,8 +11,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from podium_service import errors
 
+from podium_service import errors
 from tests.fakes import ScriptedJudge, by_length, scores
 from tests.service.helpers import client, llm, service
 

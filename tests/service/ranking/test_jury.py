@@ -8,12 +8,12 @@ from random import Random
 from typing import Any
 
 import pytest
+
 from podium_service.errors import DeadlineExceeded, JudgeUnavailable, PodiumError, QuorumMissed
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.ranking import jury as jury_module
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking
-
 from tests.fakes import ScriptedJudge, Step, fails, hangs, says, scores
 from tests.service.helpers import client, group, llm, request, service
 

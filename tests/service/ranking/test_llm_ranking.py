@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import expit
+
 from podium_service.errors import JudgeRejected, VerdictVoid, VerifiedRewardRequired
 from podium_service.judges.limits import Passes
 from podium_service.prompts.defences.canary import planted_body
@@ -16,8 +18,6 @@ from podium_service.ranking.methods import METHODS, Situation
 from podium_service.schemas import Ranking, RankRequest
 from podium_service.scoring.noise import JudgeNoise, learn
 from podium_service.scoring.rewards import mixed, win_probability
-from scipy.special import expit
-
 from tests.fakes import (
     Answer,
     Asked,

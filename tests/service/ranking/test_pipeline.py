@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+
 from podium_service.errors import (
     DeadlineExceeded,
     JudgeRejected,
@@ -18,7 +19,6 @@ from podium_service.judges.llm_judge import EndpointJudge, Judge
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking
 from podium_service.store.store import Store
-
 from tests.fakes import ScriptedJudge, by_length, fails, hangs, later, says, scores, until
 from tests.service.helpers import llm, request, service
 

@@ -5,7 +5,8 @@ import gc
 from collections.abc import Callable
 
 import pytest
-from podium_service.ranking.single_flight import Flights
+
+from podium_service.ranking.single_flight import SingleFlight
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +27,7 @@ class Run:
             raise
 
 
-def join(flights: Flights[str], start: Run, key: str = "k") -> asyncio.Task[tuple[str, bool]]:
+def join(flights: SingleFlight[str], start: Run, key: str = "k") -> asyncio.Task[tuple[str, bool]]:
     return asyncio.create_task(flights.join(key, start))
 
 
@@ -37,7 +38,7 @@ async def settle() -> None:
 
 
 async def test_callers_of_one_key_share_one_run_and_one_of_them_started_it() -> None:
-    flights, run = Flights[str](), Run()
+    flights, run = SingleFlight[str](), Run()
     callers = [join(flights, run) for _ in range(5)]
     await settle()
     run.landing.set_result("verdicts")
@@ -48,7 +49,7 @@ async def test_callers_of_one_key_share_one_run_and_one_of_them_started_it() -> 
 
 async def test_who_comes_as_a_run_ends_starts_another() -> None:
     """Its error was the first caller's; whoever tried again at once would never let it land."""
-    flights, late = Flights[str](), list[asyncio.Task[tuple[str, bool]]]()
+    flights, late = SingleFlight[str](), list[asyncio.Task[tuple[str, bool]]]()
 
     async def fails() -> str:
         late.append(asyncio.create_task(comes()))  # runs before anything that this one's end calls
@@ -67,7 +68,7 @@ async def test_who_comes_as_a_run_ends_starts_another() -> None:
 
 
 async def test_other_keys_have_their_own_runs() -> None:
-    flights, one, other = Flights[str](), Run(), Run()
+    flights, one, other = SingleFlight[str](), Run(), Run()
     callers = [join(flights, one, "k"), join(flights, other, "l")]
     one.landing.set_result("one")
     other.landing.set_result("other")
@@ -75,7 +76,7 @@ async def test_other_keys_have_their_own_runs() -> None:
 
 
 async def test_a_caller_who_leaves_does_not_end_the_run_of_the_others() -> None:
-    flights, run = Flights[str](), Run()
+    flights, run = SingleFlight[str](), Run()
     first, second = join(flights, run), join(flights, run)
     await settle()
     first.cancel()  # the one who started it
@@ -87,18 +88,18 @@ async def test_a_caller_who_leaves_does_not_end_the_run_of_the_others() -> None:
 
 
 async def test_the_run_is_cancelled_when_the_last_caller_leaves() -> None:
-    flights, run = Flights[str](), Run()
+    flights, run = SingleFlight[str](), Run()
     callers = [join(flights, run) for _ in range(3)]
     await settle()
-    for left, caller in enumerate(callers, start=1):
+    for left, request_context in enumerate(callers, start=1):
         assert run.cancelled == 0
-        caller.cancel()
+        request_context.cancel()
         await settle()
         assert run.cancelled == (left == 3)
 
 
 async def test_a_caller_after_the_last_one_left_starts_a_new_run() -> None:
-    flights, old, new = Flights[str](), Run(), Run()
+    flights, old, new = SingleFlight[str](), Run(), Run()
     leaver = join(flights, old)
     await settle()
     leaver.cancel()
@@ -111,7 +112,7 @@ async def test_a_caller_after_the_last_one_left_starts_a_new_run() -> None:
 
 
 async def test_a_run_slow_to_end_does_not_take_its_successor_off_the_board() -> None:
-    flights, new = Flights[str](), Run()
+    flights, new = SingleFlight[str](), Run()
     release = asyncio.Event()
 
     async def stubborn() -> str:
@@ -137,7 +138,7 @@ async def test_a_run_slow_to_end_does_not_take_its_successor_off_the_board() -> 
 
 
 async def test_a_failure_reaches_every_caller() -> None:
-    flights, run = Flights[str](), Run()
+    flights, run = SingleFlight[str](), Run()
     callers = [join(flights, run) for _ in range(3)]
     await settle()
     run.landing.set_exception(ValueError("no verdict"))
@@ -152,7 +153,7 @@ async def test_a_failure_reaches_every_caller() -> None:
 async def test_after_a_run_has_landed_the_next_caller_starts_a_new_one(
     land: Callable[[asyncio.Future[str]], None],
 ) -> None:
-    flights, old, new = Flights[str](), Run(), Run()
+    flights, old, new = SingleFlight[str](), Run(), Run()
     land(old.landing)
     await asyncio.gather(join(flights, old), return_exceptions=True)
     new.landing.set_result("new")
@@ -162,7 +163,7 @@ async def test_after_a_run_has_landed_the_next_caller_starts_a_new_one(
 async def test_a_failure_after_everyone_left_troubles_nobody() -> None:
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-    flights = Flights[str]()
+    flights = SingleFlight[str]()
 
     async def fails_when_cancelled() -> str:
         try:
@@ -182,7 +183,7 @@ async def test_a_failure_after_everyone_left_troubles_nobody() -> None:
 
 
 async def test_a_callers_own_deadline_ends_its_wait_not_the_run() -> None:
-    flights, run = Flights[str](), Run()
+    flights, run = SingleFlight[str](), Run()
     patient = join(flights, run)
 
     async def impatient() -> tuple[str, bool]:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from podium_service.scoring.bradley_terry import connected_pairs, fit, next_pairs
 from scipy.optimize import brentq
 from scipy.stats import kendalltau
+
+from podium_service.scoring.bradley_terry import connected_pairs, fit, next_pairs
 
 Pairs = list[tuple[int, int, float]]
 

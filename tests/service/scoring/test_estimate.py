@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from podium_service.scoring.estimate import certain, unasked
-from podium_service.scoring.signal import SIGNAL_LEVEL
 from scipy import stats
 
+from podium_service.scoring.estimate import certain, unasked
+from podium_service.scoring.signal import SIGNAL_LEVEL
 from tests.service.helpers import estimate
 
 # Two passes. Means .25 .45 .80 around .5; pass means are .5 both. Residuals -+.05 +-.05 0, so

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from podium_service.scoring.jury import Juror, JuryEstimate, combine
 from scipy.special import ndtr
 from scipy.stats import kendalltau
+
+from podium_service.scoring.jury import Juror, JuryEstimate, combine
 
 Floats = NDArray[np.float64]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from podium_service.ranking.methods.designs import balanced_orders, dealt_hands, links_all
 from podium_service.scoring.least_squares import KNOTS, Pass, least_squares, one_way, slot_basis
-
 from tests.service.simulated import Floats
 
 NO_SLOTS = np.zeros(KNOTS)

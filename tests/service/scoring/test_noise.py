@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 import pytest
 from numpy.random import default_rng
+
 from podium_service.scoring.estimate import estimate
 from podium_service.scoring.least_squares import KNOTS
 from podium_service.scoring.noise import (
@@ -20,7 +21,6 @@ from podium_service.scoring.noise import (
     ratio_likelihood,
 )
 from podium_service.scoring.signal import SIGNAL_LEVEL
-
 from tests.service.simulated import listwise_passes, past_groups, scorer
 
 HOMOGENEOUS = past_groups(300, default_rng(11), slope=0.3)

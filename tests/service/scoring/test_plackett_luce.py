@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from podium_service.scoring import bradley_terry
-from podium_service.scoring.plackett_luce import fit
 from scipy.optimize import minimize
 from scipy.special import fdtrc
 from scipy.stats import friedmanchisquare
+
+from podium_service.scoring import bradley_terry
+from podium_service.scoring.plackett_luce import fit
 
 Orders = list[list[list[int]]]
 

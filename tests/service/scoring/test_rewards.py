@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
 from podium_service.scoring.estimate import Estimate, certain, unasked
 from podium_service.scoring.rewards import REWARDS, mean_ranks, rewards
-
 from tests.service.helpers import estimate
 
 Phi = NormalDist().cdf

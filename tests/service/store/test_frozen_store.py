@@ -9,10 +9,10 @@ from typing import Any
 
 import psutil
 import pytest
+
 from podium_service.http.api_keys import mint
 from podium_service.http.keyring import add_key
 from podium_service.http.server.server import open_service
-
 from tests.service.helpers import client, group
 from tests.service.postgres import postgres_server
 

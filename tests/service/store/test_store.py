@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+
 from podium_service.errors import ConfigError, StoreUnavailable
 from podium_service.schemas import Ranking, Usage
 from podium_service.scoring.noise import NOTHING
@@ -18,9 +19,8 @@ from podium_service.store.compression import unpacked
 from podium_service.store.database.database import open_engine
 from podium_service.store.database.tables import CALLS, TEXTS
 from podium_service.store.pruning import prune_some
-from podium_service.store.quotas.spend import Hold
+from podium_service.store.quotas.spend import SpendAccount
 from podium_service.store.store import SQLStore, open_store
-
 from tests.fakes import until
 from tests.service.helpers import LONG, VERDICT, call
 from tests.service.postgres import emptied, engine_at
@@ -376,7 +376,7 @@ async def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:
 
 async def test_a_store_whose_closing_is_interrupted_has_written_all(tmp_path: Path) -> None:
     path = str(tmp_path / "podium.db")
-    key, locks = Hold("key:a", 1.0, "day"), sqlite3.connect(path, isolation_level=None)
+    key, locks = SpendAccount("key:a", 1.0, "day"), sqlite3.connect(path, isolation_level=None)
     opened = asyncio.Event()
 
     async def serve() -> None:

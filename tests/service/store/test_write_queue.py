@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+
 from podium_service.errors import StoreUnavailable
-from podium_service.store.write_queue import Rows, Write, Writer
+from podium_service.store.write_queue import Rows, Write, WriteQueue
 
 pytestmark = pytest.mark.anyio
 
@@ -29,8 +30,8 @@ class Disk:
 
 
 @asynccontextmanager
-async def running(disk: Disk) -> AsyncIterator[Writer]:
-    writer = Writer(disk)
+async def running(disk: Disk) -> AsyncIterator[WriteQueue]:
+    writer = WriteQueue(disk)
     task = asyncio.create_task(writer.run())
     try:
         yield writer
@@ -58,7 +59,7 @@ async def test_ten_thousand_calls_that_are_kept_do_not_hold_up_the_others() -> N
 async def test_what_is_put_during_the_last_commit_is_settled(*, is_killed: bool) -> None:
     disk = Disk()
     disk.may_write.clear()
-    writer = Writer(disk)
+    writer = WriteQueue(disk)
     task = asyncio.create_task(writer.run())
     writer.put(Write({}, "a", 0))
     writer.stop()
@@ -81,7 +82,7 @@ async def test_a_call_that_comes_after_the_end_is_not_lost_in_silence(
     assert "store_calls_lost" in capsys.readouterr().out
 
 
-async def flushed(writer: Writer) -> None:
+async def flushed(writer: WriteQueue) -> None:
     """Once all that is queued was tried."""
     last = Write({}, "", None)
     writer.put(last)

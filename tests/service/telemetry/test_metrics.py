@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+
 from podium_service.http.api_keys import mint
 from podium_service.http.keyring import add_key
 from podium_service.judges.endpoint.circuit_breaker import FAILURES
@@ -19,7 +20,6 @@ from podium_service.scoring.drift import HALF_LIFE, SlotDrift
 from podium_service.scoring.least_squares import KNOTS
 from podium_service.scoring.noise import NOTHING, PastGroup
 from podium_service.telemetry.metrics import Metrics
-
 from tests.fakes import Answer, Asked, ScriptedJudge, by_length, fails, later, says, scores, until
 from tests.service.helpers import client, group, judges_file, llm, request, service
 from tests.service.process import running

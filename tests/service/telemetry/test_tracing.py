@@ -20,12 +20,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, server_attributes
 from opentelemetry.trace import SpanKind, StatusCode
+from structlog.testing import capture_logs
+
 from podium_service.http.server.server import open_service
 from podium_service.telemetry.collector import open_tracing
 from podium_service.telemetry.otel import OTelTracing, exporting_provider
 from podium_service.telemetry.tracing import UNTRACED
-from structlog.testing import capture_logs
-
 from tests.fakes import ScriptedJudge, Step, by_length, fails, says, scores
 from tests.service.helpers import client, group, judges_file, llm
 from tests.service.process import running

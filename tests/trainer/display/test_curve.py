@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
+
 from podium_trainer.display.curve import (
     CurveError,
     draw_curve,
@@ -13,8 +15,6 @@ from podium_trainer.display.curve import (
     text_curve,
     title,
 )
-from rich.cells import cell_len
-
 from tests.trainer import ranked
 
 NAN = float("nan")

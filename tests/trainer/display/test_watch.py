@@ -8,6 +8,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+
 from podium_trainer.display.completions import (
     chosen,
     completions_lines,
@@ -18,9 +21,6 @@ from podium_trainer.display.dashboard import seconds_left
 from podium_trainer.display.history import History
 from podium_trainer.display.text import BLOCKS, cut, duration, sparkline, visible
 from podium_trainer.display.watch import Lines, Screen, open_watcher
-from rich.cells import cell_len
-from rich.console import Console, RenderableType
-
 from tests.trainer import ranked
 
 FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800]")

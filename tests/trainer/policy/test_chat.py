@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from podium_trainer.policy.chat import Chat, guess_format, with_tools_told
 from podium_trainer.policy.tool_calls import FORMATS
-
 from tests.trainer.tiny import (
     CHATML,
     END,

@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from podium_trainer.policy.packing import MicroBatch, pack_padded, pack_shared, shared_prefix
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Sample
-
 from tests.trainer.tiny import naive_logprobs, sample, tiny_llama, tiny_policy
 
 Pack = Callable[[list[Sample], int], list[MicroBatch]]

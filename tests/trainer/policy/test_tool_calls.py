@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from podium_trainer.policy.tool_calls import FORMATS, BadToolCall, ToolCall, ToolFormat
 
 HERMES, LLAMA = FORMATS["hermes"], FORMATS["llama3_json"]

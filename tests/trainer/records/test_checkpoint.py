@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from podium_trainer.config import LoraConfig, LossConfig, ModelConfig
 from podium_trainer.policy.load import load_policy
 from podium_trainer.policy.policy import Policy
@@ -23,7 +24,6 @@ from podium_trainer.records.checkpoint import (
     save_checkpoint,
 )
 from podium_trainer.update.update import update
-
 from tests.trainer.tiny import END, sample, save_model
 
 LORA = LoraConfig(rank=2, alpha=4)

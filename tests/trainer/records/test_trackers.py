@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+
 from podium_trainer.config import LogConfig
 from podium_trainer.records.metrics import JsonlFile, Listener, read_rows
 from podium_trainer.records.trackers import Prefixed, TrackerError, need_package, open_trackers
 from podium_trainer.run.build import open_listeners
-
 from tests.trainer import ranked
 
 

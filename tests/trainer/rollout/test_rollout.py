@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+
 from podium_trainer.policy.chat import Chat
 from podium_trainer.policy.samples import Attempt, Completion, Request, Sample
 from podium_trainer.rollout.rollout import PromptTooLong, Rollout, seed_number
 from podium_trainer.rollout.tool_runner import ToolRunner
 from podium_trainer.samplers import SamplerError
 from podium_trainer.tasks.task import Prompt, Task
-
 from tests.trainer.tiny import CHATML, END, STRIPS_THINKING, WITHOUT_TOOLS, tiny_chat
 from tests.trainer.tools import TOOLS
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from podium_trainer.policy.tool_calls import ToolCall
 from podium_trainer.rollout.tool_runner import MAX_RESULT_CHARS, ToolRunner
-
 from tests.trainer.tools import TOOLS
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from podium_trainer.run.parity import ParityError, check_parity
 from podium_trainer.samplers.local import LocalSampler
-
 from tests.trainer.tiny import tiny_llama, tiny_policy
 
 PROMPTS = [[1, 5, 6, 7], [1, 5, 6], [1, 9]]

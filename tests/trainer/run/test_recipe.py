@@ -7,12 +7,13 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
+
 from podium_trainer.config import AdvantageName, LossName, ModelConfig, TrainConfig
 from podium_trainer.policy.tool_calls import FORMATS
 from podium_trainer.run.recipe import RecipeError, read_command_line, shipped
 from podium_trainer.update.advantages import ADVANTAGES
 from podium_trainer.update.loss import LOSSES
-from pydantic import BaseModel
 
 SMALL: dict[str, Any] = {"model": {"path": "m"}, "task": {"name": "addition"}}
 

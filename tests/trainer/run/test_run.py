@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
 from podium_trainer.config import ModelConfig
 from podium_trainer.policy.load import PolicyError, read_model
 from podium_trainer.records.checkpoint import checkpoints
@@ -19,11 +24,6 @@ from podium_trainer.run.build import StartError
 from podium_trainer.run.preflight import ServiceCheckFailed
 from podium_trainer.train import TrainingStopped
 from podium_trainer.update.groups import RankedGroup
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-
 from tests.fake_service import failed, ranked, serve
 from tests.service.process import Podium, running
 from tests.trainer.runs import Recorder, settings, start_process, train, write_judges

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Completion, Request
 from podium_trainer.samplers.local import LocalSampler, common_prefix, draw
-
 from tests.trainer.tiny import END, MODELS, naive_logprobs, sample, seeded, tiny_llama, tiny_policy
 
 SHARED = [5, 9, 14, 7, 30, 11]

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
+
 from podium_trainer.config import SamplerConfig
 from podium_trainer.policy.samples import Request
 from podium_trainer.samplers import SamplerError
@@ -21,7 +22,6 @@ from podium_trainer.samplers.vllm_wire import (
     Weights,
     versions_of,
 )
-
 from tests.trainer.fake_vllm import FakeVllm, Wire, fault
 
 ASK = Request([1, 2, 3], 2, 3)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+
 from podium_trainer.config import SamplerConfig
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Completion, Request
@@ -17,8 +19,6 @@ from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.vllm import VllmSampler
 from podium_trainer.samplers.vllm_check import open_servers
 from podium_trainer.samplers.weight_sync import FullReload, LoraSwap
-from safetensors.torch import load_file
-
 from tests.trainer.fake_vllm import NO_ROUTE, FakeVllm, fault
 from tests.trainer.tiny import tiny_llama, tiny_policy
 

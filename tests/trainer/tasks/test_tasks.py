@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from podium_trainer.tasks import TASKS, open_task
 from podium_trainer.tasks.addition import addition
 from podium_trainer.tasks.task import Message, Prompt, PromptCursor, Task, TaskError, Tool

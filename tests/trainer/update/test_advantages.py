@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from podium_trainer.update.advantages import ADVANTAGES, STD_FLOOR, has_signal
 from torch import Tensor
+
+from podium_trainer.update.advantages import ADVANTAGES, STD_FLOOR, has_signal
 
 BASELINES = ["mean", "group_std", "batch_std", "leave_one_out"]
 

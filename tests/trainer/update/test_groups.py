@@ -3,12 +3,12 @@
 import json
 
 import pytest
+
 from podium.errors import JudgeFailed
 from podium.types import GroupReward
 from podium_trainer.policy.samples import Attempt, Completion, FinishReason, Sample
 from podium_trainer.tasks.task import Prompt
 from podium_trainer.update.groups import RankedGroup, to_samples, to_wire
-
 from tests.trainer.tiny import sample
 
 PROMPT = Prompt("p7", [{"role": "user", "content": "2 + 2 ="}], task="Add.", reference="4")

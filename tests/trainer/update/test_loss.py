@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
 from podium_trainer.update.loss import (
     LOSSES,
     KlEstimator,
@@ -22,7 +24,6 @@ from podium_trainer.update.loss import (
     sequence_ratio,
     token_weights,
 )
-from torch import Tensor
 
 KL: list[KlEstimator] = ["k1", "k2", "k3"]
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch import Tensor
+
 from podium_trainer.config import LossConfig
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Sample
 from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.update import Tally, UpdateError, accumulate, take_step, update
-from torch import Tensor
-
 from tests.trainer.tiny import (
     END,
     MODELS,

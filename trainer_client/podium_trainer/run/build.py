@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+
 from podium.client import RankClient
 from podium.errors import RankError
-
 from podium_trainer.config import OptimizerConfig, TrainConfig
 from podium_trainer.policy.chat import ChatError
 from podium_trainer.policy.load import PolicyError, check_model_path, load_policy

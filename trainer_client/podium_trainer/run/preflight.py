@@ -4,8 +4,8 @@ import os
 from typing import Any
 
 import httpx
-from podium.client import checked_key, checked_url
 
+from podium.client import checked_key, checked_url
 from podium_trainer.config import ServiceConfig
 
 CHECK_S = 30.0

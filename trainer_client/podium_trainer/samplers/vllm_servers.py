@@ -13,8 +13,8 @@ from typing import Any, Self, TypeVar
 import anyio
 import httpx
 from anyio.from_thread import start_blocking_portal
-from podium.client import checked_key, checked_url
 
+from podium.client import checked_key, checked_url
 from podium_trainer.samplers import SamplerError
 
 CONNECT_S = 5.0

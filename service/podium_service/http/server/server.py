@@ -23,7 +23,7 @@ from podium_service.http.keyring import read_keys
 from podium_service.http.server.acceptor import BACKLOG, Acceptor
 from podium_service.http.server.connection import GuardedProtocol
 from podium_service.http.server.gc_policy import look_now_and_then, look_rarely
-from podium_service.judges.registry import Judges
+from podium_service.judges.registry import JudgeRegistry
 from podium_service.ranking.pipeline import Ranker
 from podium_service.store.store import open_store
 from podium_service.telemetry.collector import open_tracing
@@ -73,7 +73,7 @@ async def open_service(
     """
     metrics = Metrics()
     async with open_store(store_url) as store:
-        judges = Judges(config, metrics, store.ledger, tracing)
+        judges = JudgeRegistry(config, metrics, store.ledger, tracing)
         try:
             ranker = Ranker(judges, store, metrics, tracing)
             yield Service(ranker, store, metrics, tracing)

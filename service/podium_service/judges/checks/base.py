@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from podium_service.schemas import Trajectory
 
 
-class Check(BaseModel):
+class Criterion(BaseModel):
     """One criterion. `weight` is its share of the score; a `gate` floors the reward instead."""
 
     model_config = ConfigDict(extra="forbid")

@@ -1,6 +1,7 @@
 """Deterministic criteria: (trajectory, reference) -> pass or fail. The judge that needs no LLM.
 
-To add a check: subclass `Check` with a `check: Literal["its_name"]` and the fields it needs, write
+To add a check: subclass
+`Criterion` with a `check: Literal["its_name"]` and the fields it needs, write
 `holds`, and add the class to `AnyCheck`. Config and the checks judge find it there. Checks meant as
 gates before an LLM judge are in `gates`.
 """
@@ -18,11 +19,11 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY
 
 from podium_service.errors import CheckFailed, ReferenceRequired
-from podium_service.judges.checks.base import Check, final_answer, normalised
+from podium_service.judges.checks.base import Criterion, final_answer, normalised
 from podium_service.judges.checks.gates import NotEmpty, NotOpenerOnly, NotTruncated
 from podium_service.schemas import Message, Trajectory
 
-__all__ = ["AnyCheck", "Check", "check_score", "failed_checks", "final_answer"]
+__all__ = ["AnyCheck", "Criterion", "criteria_score", "failed_criteria", "final_answer"]
 
 REGEX_TIMEOUT_S = 0.2
 # Commas only between thousands; a minus only where it is no hyphen.
@@ -35,7 +36,7 @@ _FENCED = regex.compile(r"^```\w*\n(.*)\n```$", regex.DOTALL)
 _TOOL_ERROR = regex.compile(r"\s*(?:error\b|traceback \(most recent call last\))", regex.IGNORECASE)
 
 
-class MatchesReference(Check):
+class MatchesReference(Criterion):
     """The final answer equals the reference; see `how` for what counts as equal."""
 
     check: Literal["matches_reference"]
@@ -57,7 +58,7 @@ class MatchesReference(Check):
         return answer == reference if self.how == "exact" else reference in answer
 
 
-class Contains(Check):
+class Contains(Criterion):
     """The final answer contains `text`."""
 
     check: Literal["contains"]
@@ -71,7 +72,7 @@ class Contains(Check):
         return self.text.casefold() in answer.casefold()
 
 
-class Regex(Check):
+class Regex(Criterion):
     """`pattern` matches somewhere in the final answer."""
 
     check: Literal["regex"]
@@ -90,7 +91,7 @@ class Regex(Check):
         return _search(self.pattern, final_answer(trajectory))
 
 
-class JSONSchema(Check):
+class JSONSchema(Criterion):
     """The final answer is JSON that meets `json_schema`; one code fence around it is allowed."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -129,7 +130,7 @@ class JSONSchema(Check):
             raise CheckFailed(f"json_schema cannot be applied: {error}") from error
 
 
-class MaxWords(Check):
+class MaxWords(Criterion):
     """The final answer has at most `words` words."""
 
     check: Literal["max_words"]
@@ -139,7 +140,7 @@ class MaxWords(Check):
         return len(final_answer(trajectory).split()) <= self.words
 
 
-class MaxTurns(Check):
+class MaxTurns(Criterion):
     """The agent took at most `turns` turns (assistant messages)."""
 
     check: Literal["max_turns"]
@@ -149,7 +150,7 @@ class MaxTurns(Check):
         return sum(message.role == "assistant" for message in trajectory.messages) <= self.turns
 
 
-class CallsTool(Check):
+class CallsTool(Criterion):
     """The agent called the tool `name` at least once."""
 
     check: Literal["calls_tool"]
@@ -160,7 +161,7 @@ class CallsTool(Check):
         return any(call.function.name == self.name for call in calls)
 
 
-class NoToolErrors(Check):
+class NoToolErrors(Criterion):
     """No tool result reports an error: text that starts with "error" or a traceback, or a JSON
     object with a truthy `error`."""
 
@@ -186,14 +187,14 @@ AnyCheck = Annotated[
 ]
 
 
-def failed_checks(
-    criteria: Sequence[Check], trajectory: Trajectory, reference: str | None
-) -> list[Check]:
+def failed_criteria(
+    criteria: Sequence[Criterion], trajectory: Trajectory, reference: str | None
+) -> list[Criterion]:
     """The criteria that the trajectory does not meet, in their order."""
     return [check for check in criteria if not check.holds(trajectory, reference)]
 
 
-def check_score(criteria: Sequence[Check], failed: Sequence[Check]) -> float:
+def criteria_score(criteria: Sequence[Criterion], failed: Sequence[Criterion]) -> float:
     """The weighted share of the criteria met, gates aside; 1 where all are gates."""
     total = sum(check.weight for check in criteria if not check.gate)
     lost = sum(check.weight for check in failed if not check.gate)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import regex
 
-from podium_service.judges.checks.base import Check, normalised
+from podium_service.judges.checks.base import Criterion, normalised
 from podium_service.schemas import Trajectory
 
 # Neither spaces nor controls, zero-width and filler characters, the blank braille cell.
@@ -79,7 +79,7 @@ _HEADING = regex.compile(
 )
 
 
-class NotEmpty(Check):
+class NotEmpty(Criterion):
     """The agent said something that can be seen, or called a tool."""
 
     check: Literal["not_empty"]
@@ -91,7 +91,7 @@ class NotEmpty(Check):
         )
 
 
-class NotOpenerOnly(Check):
+class NotOpenerOnly(Criterion):
     """All that the agent said is not just the opening of an answer, as in "Thought process:".
 
     Source:
@@ -110,7 +110,7 @@ class NotOpenerOnly(Check):
         return not said or not all(is_opener(text) for text in said)
 
 
-class NotTruncated(Check):
+class NotTruncated(Criterion):
     """The trajectory was not cut off at a token limit (`finish_reason` is not "length")."""
 
     check: Literal["not_truncated"]

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from podium_service.errors import Overloaded
 from podium_service.judges.dispatch.arrival import Coming
-from podium_service.judges.dispatch.caller import Caller
-from podium_service.judges.dispatch.fair_queue import Turns
+from podium_service.judges.dispatch.fair_queue import FairQueue
+from podium_service.judges.dispatch.request_context import RequestContext
 
 
 class Queue(Protocol):
@@ -22,14 +22,14 @@ class Queue(Protocol):
         """How many calls would not wait if they came now."""
 
     @property
-    def turns(self) -> Turns[Any]: ...
+    def turns(self) -> FairQueue[Any]: ...
 
     def expected_wait_s(self, key: str, coming: Mapping[str, int]) -> float: ...
 
 
 @dataclass(slots=True, eq=False)
 class _Group:
-    caller: Caller
+    request_context: RequestContext
     turn: asyncio.Future[None]
 
 
@@ -51,7 +51,7 @@ class Admission:
         self._max_waiting = max_waiting
         self._judging_s = judging_s
         self._coming = Coming(self.changed)
-        self._patient: Turns[_Group] = Turns()
+        self._patient: FairQueue[_Group] = FairQueue()
         self._looks_again = False
 
     @property
@@ -71,7 +71,7 @@ class Admission:
             self._looks_again = True
             asyncio.get_running_loop().call_soon(self._look_again)
 
-    async def admit(self, caller: Caller) -> None:
+    async def admit(self, request_context: RequestContext) -> None:
         """Let a group in that is about to ask, as many calls at once as its `arrival` says. A
         patient one waits for room, in turn between keys and first come, first served within one.
 
@@ -79,25 +79,25 @@ class Admission:
             Overloaded: If too many calls wait and the caller is not patient, or too many to be
                 served by its deadline.
         """
-        if caller.patient:
-            await self._wait(caller)
-        elif self._full(caller.key):
+        if request_context.patient:
+            await self._wait(request_context)
+        elif self._full(request_context.key):
             raise Overloaded(
                 f"{self.num_waiting} judge calls wait, and at most {self._max_waiting} may: "
                 "ask again later, or raise the judge's queue or concurrency",
-                retry_after_s=max(1.0, self._expected_wait_s(caller.key)),
+                retry_after_s=max(1.0, self._expected_wait_s(request_context.key)),
             )
         else:
-            self._enter(caller)
+            self._enter(request_context)
 
-    async def _wait(self, caller: Caller) -> None:
-        group = _Group(caller, asyncio.get_running_loop().create_future())
-        self._patient.add(caller.key, group)
+    async def _wait(self, request_context: RequestContext) -> None:
+        group = _Group(request_context, asyncio.get_running_loop().create_future())
+        self._patient.add(request_context.key, group)
         self._let_in()
         try:
             await group.turn
         except asyncio.CancelledError:
-            if not self._patient.remove(caller.key, group) and not group.turn.cancelled():
+            if not self._patient.remove(request_context.key, group) and not group.turn.cancelled():
                 group.turn.exception()  # seen; had it been let in, its arrival gives that back
             raise
         finally:
@@ -110,11 +110,11 @@ class Admission:
     def _let_in(self) -> None:
         """Those whose turn it is, as long as there is room for one."""
         while group := self._next():
-            self._patient.pop(group.caller.key)
+            self._patient.pop(group.request_context.key)
             if group.turn.done():  # its caller has left, and has not run yet
                 continue
             try:
-                self._enter(group.caller)
+                self._enter(group.request_context)
             except Overloaded as error:
                 group.turn.set_exception(error)
             else:
@@ -122,19 +122,19 @@ class Admission:
 
     def _next(self) -> _Group | None:
         firsts = self._patient.firsts()
-        return next((group for group in firsts if not self._full(group.caller.key)), None)
+        return next((group for group in firsts if not self._full(group.request_context.key)), None)
 
-    def _enter(self, caller: Caller) -> None:
+    def _enter(self, request_context: RequestContext) -> None:
         """There is room; is there time?"""
-        remaining_s = caller.ends_at - asyncio.get_running_loop().time()
-        wait_s, judging_s = self._expected_wait_s(caller.key), self._judging_s()
+        remaining_s = request_context.ends_at - asyncio.get_running_loop().time()
+        wait_s, judging_s = self._expected_wait_s(request_context.key), self._judging_s()
         if wait_s and wait_s + judging_s > remaining_s:
             raise Overloaded(
                 f"about {wait_s:.1f} s of waiting and {judging_s:.1f} s of judging do not fit "
                 f"the {remaining_s:.1f} s that are left: raise deadline_s, or ask again later",
                 retry_after_s=max(1.0, wait_s),
             )
-        caller.arrival.begin(self._coming, caller.key)
+        request_context.arrival.begin(self._coming, request_context.key)
 
     def _expected_wait_s(self, key: str) -> float:
         return sum(queue.expected_wait_s(key, self._coming.by_key) for queue in self._queues)

@@ -21,14 +21,14 @@ from podium_service.errors import (
     JudgeUnavailable,
 )
 from podium_service.judges.dispatch.admission import Admission
-from podium_service.judges.dispatch.caller import Caller
-from podium_service.judges.dispatch.endpoint_queue import Line
+from podium_service.judges.dispatch.endpoint_queue import EndpointQueue
 from podium_service.judges.dispatch.hedging import Sent, hedged
-from podium_service.judges.dispatch.rate_limit import Buckets, Pace, Ticket
-from podium_service.judges.dispatch.spend_limit import Allowance, HeldBack, OnPaid, Quotas
+from podium_service.judges.dispatch.rate_limit import Buckets, RateLimiter, Ticket
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.dispatch.spend_limit import HeldBack, OnPaid, Quotas, SpendLimiter
 from podium_service.judges.endpoint.endpoint import Endpoint, ParameterRejected
 from podium_service.judges.endpoint.parameters import Parameters
-from podium_service.judges.group_budget import Outlay
+from podium_service.judges.group_budget import Reservation
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.reply import Reply
 from podium_service.prompts.templates import Prompt
@@ -63,9 +63,9 @@ class Calls:
         self.endpoints = [
             Endpoint(str(url), config.api_key, concurrency=bounds) for url in config.base_urls
         ]
-        self._line = Line(self.endpoints, config.timeout_s, self.report)
-        self._pace = Pace(name, config, quotas, self.report)
-        self._allowance = Allowance(name, config, quotas, metrics, self.report)
+        self._line = EndpointQueue(self.endpoints, config.timeout_s, self.report)
+        self._pace = RateLimiter(name, config, quotas, self.report)
+        self._allowance = SpendLimiter(name, config, quotas, metrics, self.report)
         self._admission = Admission(
             [self._pace, self._line, self._allowance], config.queue, lambda: self._line.held_s
         )
@@ -77,12 +77,12 @@ class Calls:
         self._usual_s: float | None = None  # of calls that were answered, smoothed
         self._retired = False
 
-    async def admit(self, caller: Caller) -> None:
+    async def admit(self, request_context: RequestContext) -> None:
         """Let a group in that is about to ask; raises Overloaded before anything is spent."""
-        await self._admission.admit(caller)
+        await self._admission.admit(request_context)
 
     async def complete(
-        self, prompt: Prompt, max_tokens: int, caller: Caller, outlay: Outlay
+        self, prompt: Prompt, max_tokens: int, request_context: RequestContext, outlay: Reservation
     ) -> Reply:
         """One reply, from whichever endpoint gives it.
 
@@ -103,7 +103,7 @@ class Calls:
         avoid: str | None = None
         while True:
             try:
-                attempt = partial(self._attempt, prompt, max_tokens, caller, outlay, avoid)
+                attempt = partial(self._attempt, prompt, max_tokens, request_context, outlay, avoid)
                 return await hedged(attempt, self._config.hedge_after_s)
             except ParameterRejected as error:
                 self._give_up_parameter(error, prompt, max_tokens)
@@ -118,7 +118,7 @@ class Calls:
                 self._metrics.retried(self._name, error)
                 avoid = error.base_url
                 if failed > 1 or len(self.endpoints) == 1:
-                    with caller.timing.queueing():
+                    with request_context.timing.queueing():
                         await asyncio.sleep(_backoff_s(failed))
 
     async def aclose(self) -> None:
@@ -128,16 +128,18 @@ class Calls:
         self,
         prompt: Prompt,
         max_tokens: int,
-        caller: Caller,
-        outlay: Outlay,
+        request_context: RequestContext,
+        outlay: Reservation,
         avoid: str | None,
         sent: Sent,
     ) -> Reply:
         async with AsyncExitStack() as stack:
-            with caller.timing.queueing(), self._metrics.queueing(self._name):
-                caller.arrival.queues()
+            with request_context.timing.queueing(), self._metrics.queueing(self._name):
+                request_context.arrival.queues()
                 avoid = sent.base_url or avoid
-                ticket, endpoint, paid = await self._enter(stack, prompt, max_tokens, caller, avoid)
+                ticket, endpoint, paid = await self._enter(
+                    stack, prompt, max_tokens, request_context, avoid
+                )
             parameters = self._parameters.build(prompt, max_tokens)
             if sent.base_url:
                 outlay.another()
@@ -149,7 +151,7 @@ class Calls:
             )
             try:
                 with (
-                    caller.timing.judging(),
+                    request_context.timing.judging(),
                     self._metrics.judge_call(self._name),
                     outlay.sending(),
                     span,
@@ -185,7 +187,7 @@ class Calls:
         stack: AsyncExitStack,
         prompt: Prompt,
         max_tokens: int,
-        caller: Caller,
+        request_context: RequestContext,
         avoid: str | None,
     ) -> tuple[Ticket, Endpoint, OnPaid]:
         """A place at an endpoint, leave to make a call and money for it, until the stack is left.
@@ -198,19 +200,19 @@ class Calls:
         while True:
             try:
                 async with AsyncExitStack() as tried:
-                    place = self._line.place(caller, self._prefix(prompt), avoid)
+                    place = self._line.place(request_context, self._prefix(prompt), avoid)
                     endpoint = await tried.enter_async_context(place)
-                    leave = self._pace.ticket(prompt, max_tokens, caller)
+                    leave = self._pace.ticket(prompt, max_tokens, request_context)
                     ticket = await tried.enter_async_context(leave)
                     if endpoint.rest_s() > 0:  # it has asked for that meanwhile
                         continue
-                    call = self._allowance.call(prompt, max_tokens, caller)
+                    call = self._allowance.call(prompt, max_tokens, request_context)
                     paid = await tried.enter_async_context(call)
                     stack.push_async_exit(tried.pop_all())
                     return ticket, endpoint, paid
             except HeldBack as held:
                 ends_at = ends_at or asyncio.get_running_loop().time() + self._config.timeout_s
-                await self._allowance.room(held, caller.key, ends_at)
+                await self._allowance.room(held, request_context.key, ends_at)
 
     def _rest(self, endpoint: Endpoint, error: JudgeError) -> None:
         """What an endpoint asks to wait holds for all its callers, and so does an empty account."""
@@ -258,7 +260,7 @@ class Calls:
             )
 
 
-def _holds_another(outlay: Outlay, error: JudgeError) -> bool:
+def _holds_another(outlay: Reservation, error: JudgeError) -> bool:
     """Whether one more call may be made where the one that failed may have been paid."""
     if getattr(error, "unanswered", False):
         try:

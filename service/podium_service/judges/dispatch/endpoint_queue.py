@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from podium_service.errors import JudgeQuotaExhausted, JudgeRateLimited, JudgeUnavailable
-from podium_service.judges.dispatch.caller import Caller
-from podium_service.judges.dispatch.fair_queue import Turns
+from podium_service.judges.dispatch.fair_queue import FairQueue
+from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.endpoint import Endpoint
 
 BREAKER_PATIENCE_S = 2.0
@@ -29,7 +29,7 @@ class _Waiter:
     avoid: str | None
 
 
-class Line:
+class EndpointQueue:
     """Hands out places at the endpoints of one judge.
 
     Args:
@@ -48,7 +48,7 @@ class Line:
         self._endpoints = endpoints
         self._patience_s = patience_s
         self._on_change = on_change
-        self.turns: Turns[_Waiter] = Turns()
+        self.turns: FairQueue[_Waiter] = FairQueue()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -76,7 +76,7 @@ class Line:
 
     @asynccontextmanager
     async def place(
-        self, caller: Caller, prefix: bytes, avoid: str | None = None
+        self, request_context: RequestContext, prefix: bytes, avoid: str | None = None
     ) -> AsyncIterator[Endpoint]:
         """Hold a place at an endpoint.
 
@@ -90,7 +90,7 @@ class Line:
             JudgeQuotaExhausted: If no endpoint has credit left.
             JudgeUnavailable: If all endpoints keep failing and are left alone.
         """
-        endpoint = await self._enter(caller, prefix, avoid)
+        endpoint = await self._enter(request_context, prefix, avoid)
         started = asyncio.get_running_loop().time()
         try:
             yield endpoint
@@ -98,18 +98,20 @@ class Line:
             endpoint.leave(started)
             self._hand_out()
 
-    async def _enter(self, caller: Caller, prefix: bytes, avoid: str | None) -> Endpoint:
+    async def _enter(
+        self, request_context: RequestContext, prefix: bytes, avoid: str | None
+    ) -> Endpoint:
         if not any(each.wait_s() <= 0 for each in self._endpoints):
-            self._require_patience(caller.ends_at)
+            self._require_patience(request_context.ends_at)
         place = asyncio.get_running_loop().create_future()
         digest = blake2b(prefix, digest_size=16).digest() if prefix else b""
-        waiter = _Waiter(place, digest, caller.ends_at, avoid)
-        self.turns.add(caller.key, waiter)
+        waiter = _Waiter(place, digest, request_context.ends_at, avoid)
+        self.turns.add(request_context.key, waiter)
         self._hand_out()
         try:
             return await waiter.place
         except asyncio.CancelledError:
-            self._forget(caller.key, waiter)
+            self._forget(request_context.key, waiter)
             raise
         finally:
             del waiter, place  # an error there would hold this frame, and the frame the error

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 Waiter = TypeVar("Waiter")
 
 
-class Turns(Generic[Waiter]):
+class FairQueue(Generic[Waiter]):
     """A queue that is fair between keys and first come, first served within one."""
 
     def __init__(self) -> None:

@@ -12,8 +12,8 @@ from math import inf
 from typing import Protocol
 
 from podium_service.errors import JudgeRateLimited
-from podium_service.judges.dispatch.caller import Caller
-from podium_service.judges.dispatch.fair_queue import Turns
+from podium_service.judges.dispatch.fair_queue import FairQueue
+from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.reply import Tokens
 from podium_service.prompts.templates import Prompt
@@ -38,7 +38,7 @@ class Ticket:
     tokens: Tokens | None = None
 
 
-class Pace:
+class RateLimiter:
     """Of one judge.
 
     Args:
@@ -53,7 +53,7 @@ class Pace:
         self._account = f"judge:{name}"
         self._buckets = buckets
         self._on_change = on_change
-        self.turns: Turns[asyncio.Future[None]] = Turns()
+        self.turns: FairQueue[asyncio.Future[None]] = FairQueue()
         self._busy = False
         self._spacing_s = 0.0  # from one call to the next, smoothed
 
@@ -72,7 +72,7 @@ class Pace:
         return self.turns.ahead_of(key, coming) * self._spacing_s
 
     def ticket(
-        self, prompt: Prompt, max_tokens: int, caller: Caller
+        self, prompt: Prompt, max_tokens: int, request_context: RequestContext
     ) -> AbstractAsyncContextManager[Ticket]:
         """Wait for leave to make a call; the body says whether it was sent, and what it took.
 
@@ -81,11 +81,11 @@ class Pace:
         """
         if self._buckets is None or not (self._requests or self._tokens):
             return nullcontext(Ticket())
-        return self._ticket(self._buckets, prompt, max_tokens, caller)
+        return self._ticket(self._buckets, prompt, max_tokens, request_context)
 
     @asynccontextmanager
     async def _ticket(
-        self, buckets: Buckets, prompt: Prompt, max_tokens: int, caller: Caller
+        self, buckets: Buckets, prompt: Prompt, max_tokens: int, request_context: RequestContext
     ) -> AsyncIterator[Ticket]:
         amounts: dict[str, tuple[float, float]] = {}
         if self._requests:
@@ -98,11 +98,11 @@ class Pace:
             amounts[of_tokens] = (self._tokens, float(expected))
         ticket, taken = Ticket(), set[str]()
         try:
-            async with self._turn(caller.key):
+            async with self._turn(request_context.key):
                 for account, (per_minute, amount) in amounts.items():
                     wait_s = await buckets.take(account, per_minute, amount)
                     taken.add(account)
-                    await self._wait_out(wait_s, caller.ends_at)
+                    await self._wait_out(wait_s, request_context.ends_at)
             yield ticket
         finally:
             for account in taken if not ticket.sent else ():

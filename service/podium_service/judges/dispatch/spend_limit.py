@@ -14,14 +14,14 @@ from math import inf
 from typing import Protocol
 
 from podium_service.errors import JudgeSpendLimit, KeySpendLimit, Overloaded, PodiumError
-from podium_service.judges.dispatch.caller import Caller
-from podium_service.judges.dispatch.fair_queue import Turns
+from podium_service.judges.dispatch.fair_queue import FairQueue
+from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.limits import Price
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.reply import Tokens
 from podium_service.prompts.templates import Prompt
-from podium_service.store.quotas.ledger import Spent
-from podium_service.store.quotas.spend import Hold, key_hold
+from podium_service.store.quotas.quota_service import Spent
+from podium_service.store.quotas.spend import SpendAccount, api_key_account
 from podium_service.telemetry.metrics import Metrics
 
 _TOKENS_PER_MESSAGE = 16  # what a chat template puts around it, and to spare
@@ -35,12 +35,16 @@ OnPaid = Callable[[Tokens], None]
 class Quotas(Protocol):
     """The seam to what all processes of a store count together; see `ledger`."""
 
-    async def reserve(self, holds: Sequence[Hold], usd: float, *, at: float) -> Hold | None: ...
+    async def reserve(
+        self, holds: Sequence[SpendAccount], usd: float, *, at: float
+    ) -> SpendAccount | None: ...
 
-    async def spent(self, holds: Iterable[Hold], *, at: float) -> dict[Hold, Spent]: ...
+    async def spent(
+        self, holds: Iterable[SpendAccount], *, at: float
+    ) -> dict[SpendAccount, Spent]: ...
 
     def settle(
-        self, holds: Sequence[Hold], reserved_usd: float, spent_usd: float, *, at: float
+        self, holds: Sequence[SpendAccount], reserved_usd: float, spent_usd: float, *, at: float
     ) -> None: ...
 
 
@@ -53,14 +57,14 @@ class HeldBack(Exception):
         quotas: who counts.
     """
 
-    def __init__(self, by: Hold, usd: float, quotas: Quotas) -> None:
+    def __init__(self, by: SpendAccount, usd: float, quotas: Quotas) -> None:
         super().__init__(str(_over(by, usd)))
         self.by = by
         self.usd = usd
         self.quotas = quotas
 
 
-class Allowance:
+class SpendLimiter:
     """Of one judge.
 
     Args:
@@ -82,7 +86,9 @@ class Allowance:
         self._quotas = quotas
         self._metrics = metrics
         self._on_change = on_change
-        self.turns: Turns[object] = Turns()  # only counted: who finds room first is served first
+        self.turns: FairQueue[object] = (
+            FairQueue()
+        )  # only counted: who finds room first is served first
 
     @property
     def num_waiting(self) -> int:
@@ -98,7 +104,7 @@ class Allowance:
         return 0.0
 
     def call(
-        self, prompt: Prompt, max_tokens: int, caller: Caller
+        self, prompt: Prompt, max_tokens: int, request_context: RequestContext
     ) -> AbstractAsyncContextManager[OnPaid]:
         """Reserve what a call can cost at most, if it fits now.
 
@@ -110,7 +116,7 @@ class Allowance:
             JudgeSpendLimit, KeySpendLimit: If the worst case does not fit a limit.
             HeldBack: If it may fit once other calls are settled.
         """
-        holds = self._holds(caller)
+        holds = self._holds(request_context)
         if self._quotas is None or not holds:
             return nullcontext(_nobody)
         price = self._config.price
@@ -126,7 +132,7 @@ class Allowance:
 
     @asynccontextmanager
     async def _reserved(
-        self, quotas: Quotas, holds: Sequence[Hold], price: Price, worst_usd: float
+        self, quotas: Quotas, holds: Sequence[SpendAccount], price: Price, worst_usd: float
     ) -> AsyncIterator[OnPaid]:
         """Keep to the spend limits."""
         at = time.time()
@@ -187,10 +193,10 @@ class Allowance:
             self.turns.remove(key, waiter)
             self._on_change()
 
-    def _holds(self, caller: Caller) -> list[Hold]:
+    def _holds(self, request_context: RequestContext) -> list[SpendAccount]:
         limit = self._config.spend
-        of_judge = Hold(self._account, limit.usd, limit.per) if limit else None
-        holds = (of_judge, key_hold(caller.key, caller.spend_limit))
+        of_judge = SpendAccount(self._account, limit.usd, limit.per) if limit else None
+        holds = (of_judge, api_key_account(request_context.key, request_context.spend_limit))
         return [hold for hold in holds if hold]
 
 
@@ -216,7 +222,7 @@ async def _spent(held: HeldBack) -> Spent:
     return spent
 
 
-def _over(refused: Hold, usd: float) -> PodiumError:
+def _over(refused: SpendAccount, usd: float) -> PodiumError:
     detail = (
         f"a call of up to ${usd:.4f} does not fit what is left of ${refused.limit_usd:g} per "
         f"{refused.per}: raise the limit"

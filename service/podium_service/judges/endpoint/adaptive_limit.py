@@ -8,7 +8,7 @@ _CUT = 0.7
 _ROUNDS_TO_FULL = 32
 
 
-class Concurrency:
+class AdaptiveLimit:
     """A limit between `low` and `high`; it starts high, as what the configuration vouches for."""
 
     def __init__(self, low: int, high: int) -> None:

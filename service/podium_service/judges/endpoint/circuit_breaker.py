@@ -8,7 +8,7 @@ FAILURES = 5
 FIRST_REST_S, LAST_REST_S = 1.0, 30.0
 
 
-class Breaker:
+class CircuitBreaker:
     """Of one endpoint. All times are seconds on one clock, given by the caller."""
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ class Listing(Protocol):
     async def models(self) -> list[dict[str, Any]]: ...
 
 
-class Context:
+class ContextLength:
     """Of one model behind one or several endpoints.
 
     Args:

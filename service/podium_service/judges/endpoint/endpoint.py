@@ -26,9 +26,9 @@ from podium_service.errors import (
     JudgeRejected,
     JudgeUnavailable,
 )
-from podium_service.judges.endpoint.adaptive_limit import Concurrency
+from podium_service.judges.endpoint.adaptive_limit import AdaptiveLimit
 from podium_service.judges.endpoint.chat_client import ChatClient
-from podium_service.judges.endpoint.circuit_breaker import Breaker
+from podium_service.judges.endpoint.circuit_breaker import CircuitBreaker
 from podium_service.prompts.reply import Reply, parsed
 
 PROBE_TIMEOUT_S = 5.0
@@ -71,8 +71,8 @@ class Endpoint:
         """`concurrency`: the bounds between which the number of calls in flight adapts."""
         self.base_url = base_url
         self._salt = base_url.encode()
-        self.concurrency = Concurrency(*concurrency)
-        self.breaker = Breaker()
+        self.concurrency = AdaptiveLimit(*concurrency)
+        self.breaker = CircuitBreaker()
         self.taken = 0
         self.rest_until = 0.0
         self.spent: JudgeQuotaExhausted | None = None  # rests because its credit is gone

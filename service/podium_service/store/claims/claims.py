@@ -13,10 +13,10 @@ import structlog
 
 from podium_service.errors import StoreUnavailable
 from podium_service.store.claims.claim_rows import ClaimRows
-from podium_service.store.database.batching import Batched
+from podium_service.store.database.batching import Batcher
 from podium_service.store.database.database import Found, one_line
-from podium_service.store.database.executor import InThread
-from podium_service.store.write_queue import Write, Writer
+from podium_service.store.database.executor import ThreadExecutor
+from podium_service.store.write_queue import Write, WriteQueue
 
 _POLL_S = (0.05, 1.0)  # first and longest pause of one who waits for another's claim
 
@@ -37,8 +37,8 @@ class Claims:
     def __init__(
         self,
         rows: ClaimRows,
-        in_thread: InThread,
-        writer: Writer,
+        in_thread: ThreadExecutor,
+        writer: WriteQueue,
         *,
         beat_s: float,
         dead_after_s: float,
@@ -48,8 +48,8 @@ class Claims:
         self._writer = writer
         self._beat_s = beat_s
         self._dead_after_s = dead_after_s
-        self._opening: Batched[str, tuple[Found, bool]] = Batched(self._open_all)
-        self._polling: Batched[str, bool] = Batched(self._are_free)
+        self._opening: Batcher[str, tuple[Found, bool]] = Batcher(self._open_all)
+        self._polling: Batcher[str, bool] = Batcher(self._are_free)
         # Held, being taken or being given up by this process: if somebody here took one meanwhile,
         # that claim would be given up, too.
         self._here: set[str] = set()

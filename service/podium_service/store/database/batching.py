@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 _MOST = 500  # in one batch: a statement names them all
 
 
-class Batched(Generic[Item, Result]):
+class Batcher(Generic[Item, Result]):
     """Hands items over in batches, one batch at a time; `run` gives one result for each, in order,
     or what went wrong with it. What it raises, all of its batch get."""
 

@@ -11,7 +11,7 @@ from podium_service.store.database.database import one_line
 T = TypeVar("T")
 
 
-class InThread:
+class ThreadExecutor:
     """Runs work in the threads it is given; `failures` are those of the database."""
 
     def __init__(self, threads: Executor, failures: tuple[type[Exception], ...]) -> None:

@@ -14,7 +14,7 @@ from podium_service.store.database.database import Database, one_line
 from podium_service.store.database.tables import BUCKETS, SPENDING, WINDOWS
 from podium_service.store.quotas import rules
 from podium_service.store.quotas.rules import Bucket, Spending, Window
-from podium_service.store.quotas.spend import Hold
+from podium_service.store.quotas.spend import SpendAccount
 
 _ROW: dict[sa.Table, type[Any]] = {WINDOWS: Window, BUCKETS: Bucket, SPENDING: Spending}
 # What is younger may still be a running window, a bucket that fills, or calls to be settled.
@@ -103,9 +103,9 @@ class Reserve:
     `refused` is the first without room."""
 
     table: ClassVar = SPENDING
-    holds: Sequence[tuple[str, Hold]]
+    holds: Sequence[tuple[str, SpendAccount]]
     micro: int
-    refused: Hold | None = None
+    refused: SpendAccount | None = None
 
     @property
     def names(self) -> Iterable[str]:
@@ -137,7 +137,7 @@ class Settle:
             page.rows[name] = rules.settled(page.rows[name], self.reserved_micro, self.spent_micro)
 
 
-class Accounts:
+class QuotaRows:
     """The rows of one database."""
 
     def __init__(self, database: Database) -> None:

@@ -18,7 +18,7 @@ class SpendLimit(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class SpendAccount:
     """An account whose spending is bounded: a key's, or a judge's."""
 
     account: str
@@ -26,6 +26,6 @@ class Hold:
     per: Period
 
 
-def key_hold(key: str, limit: SpendLimit | None) -> Hold | None:
+def api_key_account(key: str, limit: SpendLimit | None) -> SpendAccount | None:
     """What bounds an API key's spending, if anything does."""
-    return Hold(f"key:{key}", limit.usd, limit.per) if limit else None
+    return SpendAccount(f"key:{key}", limit.usd, limit.per) if limit else None

@@ -6,11 +6,12 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from starlette.responses import PlainTextResponse
+from uvicorn.config import Config
+
 from podium_service.http.app import Service
 from podium_service.http.server.server import GRACE_S, DrainingServer, Serving, listen
 from podium_service.telemetry.metrics import Metrics
-from starlette.responses import PlainTextResponse
-from uvicorn.config import Config
 
 pytestmark = pytest.mark.anyio
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from podium_service.http.server.connection import MAX_HEADERS, MAX_WAITING, GuardedProtocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from podium_service.http.server.connection import MAX_HEADERS, MAX_WAITING, GuardedProtocol
 from tests.fakes import until
 
 pytestmark = pytest.mark.anyio

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from podium_service.errors import PodiumError
 from podium_service.http.server import gc_policy
 from podium_service.schemas import RankRequest
-
 from tests.fakes import ScriptedJudge, Step, by_length, drops, fails, says, scores, until
 from tests.service.helpers import client, group, llm, request, service
 

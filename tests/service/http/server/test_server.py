@@ -12,14 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
+
 from podium_service.errors import ConfigError
 from podium_service.http.server.server import require_key_beyond_loopback
 from podium_service.judges.endpoint import chat_client
 from podium_service.judges.endpoint.resolver import guarded_transport
-from podium_service.judges.registry import Judges
+from podium_service.judges.registry import JudgeRegistry
 from podium_service.telemetry.metrics import Metrics
-from structlog.testing import capture_logs
-
 from tests.fakes import (
     Answer,
     Asked,
@@ -309,7 +309,7 @@ BAD_FILES = {
 @pytest.mark.parametrize("content", BAD_FILES.values(), ids=BAD_FILES.keys())
 async def test_no_judges_file_breaks_a_running_service(content: bytes, tmp_path: Path) -> None:
     config = judges_file(tmp_path / "judges.yaml", old=CHECKS)
-    judges = Judges(config, Metrics())
+    judges = JudgeRegistry(config, Metrics())
     before = judges.roster
     config.write_bytes(content)
     with capture_logs() as logged:
@@ -325,7 +325,7 @@ async def test_a_judges_file_that_is_deleted_leaves_the_judges_as_they_were(
     tmp_path: Path,
 ) -> None:
     config = judges_file(tmp_path / "judges.yaml", old=CHECKS)
-    judges = Judges(config, Metrics())
+    judges = JudgeRegistry(config, Metrics())
     config.unlink()
     with capture_logs() as logged:
         judges.reload()

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from podium_service.http.server.supervisor import MAX_FAILED_STARTS
 
+from podium_service.http.server.supervisor import MAX_FAILED_STARTS
 from tests.fakes import ScriptedJudge, by_length, scores, until
 from tests.service.helpers import group, judges_file, llm
 from tests.service.process import Podium, has_ended, podium, running

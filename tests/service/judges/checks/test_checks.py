@@ -7,25 +7,25 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
 from podium_service.errors import CheckFailed, ReferenceRequired
+from podium_service.judges.checks.base import Criterion, final_answer
 from podium_service.judges.checks.criteria import (
     AnyCheck,
-    Check,
-    check_score,
-    failed_checks,
-    final_answer,
+    criteria_score,
+    failed_criteria,
 )
 from podium_service.judges.checks.gates import is_opener
 from podium_service.schemas import Trajectory
-from pydantic import TypeAdapter, ValidationError
 
 CHECK: TypeAdapter[Any] = TypeAdapter(AnyCheck)
 
 
-def check(kind: str, /, **fields: Any) -> Check:
+def check(kind: str, /, **fields: Any) -> Criterion:
     """A check as the judges file gives it."""
     built = CHECK.validate_python({"check": kind, **fields})
-    assert isinstance(built, Check)
+    assert isinstance(built, Criterion)
     return built
 
 
@@ -263,29 +263,29 @@ def test_failed_checks_keep_their_order() -> None:
     criteria = [
         check("max_words", words=1), check("contains", text="five"), check("regex", pattern="x"),
     ]  # fmt: skip
-    failed = failed_checks(criteria, answers("it is five"), None)
+    failed = failed_criteria(criteria, answers("it is five"), None)
     assert failed == [criteria[0], criteria[2]]
 
 
 def test_the_score_is_the_weighted_share_of_what_is_met() -> None:
     one, two, five = (check("max_turns", turns=1, weight=weight) for weight in (1, 2, 5))
     criteria = [one, two, five]
-    assert check_score(criteria, []) == 1
-    assert check_score(criteria, [two]) == 0.75  # 1 - 2/8
-    assert check_score(criteria, [one, five]) == 0.25
-    assert check_score(criteria, criteria) == 0
+    assert criteria_score(criteria, []) == 1
+    assert criteria_score(criteria, [two]) == 0.75  # 1 - 2/8
+    assert criteria_score(criteria, [one, five]) == 0.25
+    assert criteria_score(criteria, criteria) == 0
 
 
 def test_all_failed_is_exactly_0_whatever_the_weights() -> None:
     criteria = [check("max_turns", turns=1, weight=0.1) for _ in range(3)]
-    assert check_score(criteria, criteria) == 0
+    assert criteria_score(criteria, criteria) == 0
 
 
 def test_gates_do_not_enter_the_score() -> None:
     gate, plain = check("max_words", words=1, gate=True, weight=9), check("contains", text="x")
-    assert check_score([gate, plain], [gate]) == 1
-    assert check_score([gate, plain], [plain]) == 0
-    assert check_score([gate], []) == 1
+    assert criteria_score([gate, plain], [gate]) == 1
+    assert criteria_score([gate, plain], [plain]) == 0
+    assert criteria_score([gate], []) == 1
 
 
 def test_a_label_names_the_check_and_its_settings() -> None:

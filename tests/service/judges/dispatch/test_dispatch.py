@@ -9,6 +9,7 @@ from math import inf
 from typing import Any
 
 import pytest
+
 from podium_service.errors import (
     JudgeRateLimited,
     JudgeSpendLimit,
@@ -18,21 +19,20 @@ from podium_service.errors import (
 )
 from podium_service.judges.dispatch.admission import Admission
 from podium_service.judges.dispatch.arrival import Arrival
-from podium_service.judges.dispatch.caller import Caller
-from podium_service.judges.dispatch.endpoint_queue import Line
-from podium_service.judges.dispatch.rate_limit import Pace
-from podium_service.judges.endpoint.adaptive_limit import Concurrency
-from podium_service.judges.endpoint.circuit_breaker import FAILURES, LAST_REST_S, Breaker
+from podium_service.judges.dispatch.endpoint_queue import EndpointQueue
+from podium_service.judges.dispatch.rate_limit import RateLimiter
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.endpoint.adaptive_limit import AdaptiveLimit
+from podium_service.judges.endpoint.circuit_breaker import FAILURES, LAST_REST_S, CircuitBreaker
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.group_budget import Budget
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.templates import Prompt, scores_prompt
 from podium_service.prompts.transcript import transcribe
-from podium_service.store.quotas.ledger import Spent
-from podium_service.store.quotas.spend import Hold, SpendLimit
+from podium_service.store.quotas.quota_service import Spent
+from podium_service.store.quotas.spend import SpendAccount, SpendLimit
 from podium_service.telemetry.metrics import Metrics
-
 from tests.fakes import (
     Answer,
     Asked,
@@ -57,7 +57,7 @@ GOOD = scores(by_length)
 
 
 def test_the_limit_is_cut_once_a_round_and_never_below_its_low_bound() -> None:
-    limit = Concurrency(4, 100)
+    limit = AdaptiveLimit(4, 100)
     limit.was_too_much(started_at=0.0, now=1.0)
     limit.was_too_much(started_at=0.5, now=1.1)  # was in flight at the cut
     assert limit.limit == 70
@@ -67,7 +67,7 @@ def test_the_limit_is_cut_once_a_round_and_never_below_its_low_bound() -> None:
 
 
 def test_the_limit_grows_by_a_step_a_round_while_it_is_in_use() -> None:
-    limit = Concurrency(1, 320)
+    limit = AdaptiveLimit(1, 320)
     for moment in range(3):
         limit.was_too_much(started_at=moment, now=moment)
     before = limit.limit  # 320 * .7 ** 3
@@ -83,15 +83,15 @@ def test_the_limit_grows_by_a_step_a_round_while_it_is_in_use() -> None:
 # breaker
 
 
-def opened() -> Breaker:
-    breaker = Breaker()
+def opened() -> CircuitBreaker:
+    breaker = CircuitBreaker()
     assert [breaker.failed(0.0, 10.0) for _ in range(FAILURES)] == [False] * (FAILURES - 1) + [True]
     return breaker
 
 
 def test_a_breaker_opens_after_failures_in_a_row_and_rests_a_second() -> None:
     assert opened().wait_s(10.2) == pytest.approx(0.8)
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(FAILURES - 1):
         breaker.failed(0.0, 1.0)
     breaker.went_well()
@@ -147,8 +147,8 @@ async def test_an_endpoint_that_keeps_failing_is_left_alone_and_comes_back() -> 
 # the line
 
 
-def line(*endpoints: Endpoint) -> Line:
-    return Line(endpoints, patience_s=5.0, on_change=lambda: None)
+def line(*endpoints: Endpoint) -> EndpointQueue:
+    return EndpointQueue(endpoints, patience_s=5.0, on_change=lambda: None)
 
 
 @asynccontextmanager
@@ -163,8 +163,8 @@ async def endpoints(number: int, limit: int) -> AsyncIterator[list[Endpoint]]:
         await asyncio.gather(*(each.aclose() for each in opened))
 
 
-async def hold(line: Line, key: str, served: list[str], done: asyncio.Event) -> None:
-    async with line.place(Caller(key), b""):
+async def hold(line: EndpointQueue, key: str, served: list[str], done: asyncio.Event) -> None:
+    async with line.place(RequestContext(key), b""):
         served.append(key)
         await done.wait()
 
@@ -196,24 +196,24 @@ class JustRested(Endpoint):
 @pytest.mark.parametrize("looks", [1, 2, 3, 4])
 async def test_an_endpoint_that_rests_until_just_now_serves_who_waits(looks: int) -> None:
     endpoint = JustRested(looks)
-    async with asyncio.timeout(5), line(endpoint).place(Caller("a"), b""):
+    async with asyncio.timeout(5), line(endpoint).place(RequestContext("a"), b""):
         assert endpoint.taken == 1
     await endpoint.aclose()
 
 
-def admission(queue: Line, max_waiting: int = 100) -> Admission:
+def admission(queue: EndpointQueue, max_waiting: int = 100) -> Admission:
     return Admission([queue], max_waiting, lambda: queue.held_s)
 
 
 def arriving(
     key: str = "a", calls: int = 1, *, patient: bool = False, ends_at: float = inf
-) -> Caller:
-    return Caller(key=key, patient=patient, ends_at=ends_at, arrival=Arrival(calls))
+) -> RequestContext:
+    return RequestContext(key=key, patient=patient, ends_at=ends_at, arrival=Arrival(calls))
 
 
 async def test_a_full_line_refuses_with_a_time_to_come_back_but_leaves_each_key_its_share() -> None:
     async with endpoints(1, limit=1) as each:
-        queue, done = Line(each, 5.0, lambda: door.changed()), asyncio.Event()
+        queue, done = EndpointQueue(each, 5.0, lambda: door.changed()), asyncio.Event()
         door = admission(queue, 4)
         calls = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(5)]
         await until(lambda: queue.num_waiting == 4)
@@ -221,7 +221,7 @@ async def test_a_full_line_refuses_with_a_time_to_come_back_but_leaves_each_key_
             await door.admit(arriving("a"))
         assert caught.value.retry_after_s
         with arriving("b").arrival as arrival:
-            await door.admit(Caller(key="b", arrival=arrival))  # a share of its own
+            await door.admit(RequestContext(key="b", arrival=arrival))  # a share of its own
         patient = asyncio.create_task(door.admit(arriving("a", patient=True)))
         done.set()
         await patient
@@ -243,7 +243,7 @@ async def test_a_group_that_cannot_be_served_in_time_is_refused_early() -> None:
 
 
 async def test_places_of_calls_that_were_never_made_tell_nothing_of_how_long_one_is_held() -> None:
-    poor = Caller("poor", spend_limit=SpendLimit(usd=1e-6))
+    poor = RequestContext("poor", spend_limit=SpendLimit(usd=1e-6))
     async with judging(always=later(GOOD, 0.2), quotas=Purse(), price=PRICE) as (judge, _):
         await ask(judge)
         held_s = judge._calls._line.held_s
@@ -260,9 +260,9 @@ async def test_a_rest_that_ends_after_the_deadline_is_not_waited_for() -> None:
             await ask(judge)  # from now on the endpoint rests
         loop = asyncio.get_running_loop()
         with pytest.raises(JudgeRateLimited, match="asks to wait") as refused:
-            await ask(judge, Caller(ends_at=loop.time() + 30))
+            await ask(judge, RequestContext(ends_at=loop.time() + 30))
         assert (refused.value.retry_after_s or 0) > 30
-        waiting = asyncio.create_task(ask(judge, Caller(ends_at=loop.time() + 300)))
+        waiting = asyncio.create_task(ask(judge, RequestContext(ends_at=loop.time() + 300)))
         await until(lambda: judge._calls._line.num_waiting == 1)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -319,11 +319,11 @@ async def test_calls_let_in_count_before_they_queue_unless_a_place_is_free_for_t
         queue.held_s = 2.0
         door, soon = admission(queue, 3), asyncio.get_running_loop().time() + 3.0
         with arriving(calls=4).arrival as first:
-            await door.admit(Caller(arrival=first))  # to the four places
+            await door.admit(RequestContext(arrival=first))  # to the four places
             await door.admit(arriving(calls=0, ends_at=soon - 1.0))
             assert door.num_waiting == 0
             with arriving(calls=3).arrival as second:
-                await door.admit(Caller(arrival=second))
+                await door.admit(RequestContext(arrival=second))
                 with pytest.raises(Overloaded, match="3 judge calls wait, and at most 3 may"):
                     await door.admit(arriving(""))
                 second.queues()
@@ -335,21 +335,21 @@ async def test_calls_let_in_count_before_they_queue_unless_a_place_is_free_for_t
 
 async def test_patient_groups_are_let_in_in_order_and_no_more_than_there_is_room_for() -> None:
     async with endpoints(1, limit=1) as each:
-        queue, done = Line(each, 5.0, lambda: door.changed()), asyncio.Event()
+        queue, done = EndpointQueue(each, 5.0, lambda: door.changed()), asyncio.Event()
         door, order, most = admission(queue, 4), list[int](), 0
 
         async def asks(number: int) -> None:
             nonlocal most
-            caller = arriving(calls=3, patient=True)
-            with caller.arrival:
-                await door.admit(caller)
+            request_context = arriving(calls=3, patient=True)
+            with request_context.arrival:
+                await door.admit(request_context)
                 order.append(number)
-                await asyncio.gather(*(calls(caller) for _ in range(3)))
+                await asyncio.gather(*(calls(request_context) for _ in range(3)))
 
-        async def calls(caller: Caller) -> None:
+        async def calls(request_context: RequestContext) -> None:
             nonlocal most
-            caller.arrival.queues()
-            async with queue.place(caller, b""):
+            request_context.arrival.queues()
+            async with queue.place(request_context, b""):
                 most = max(most, door.num_waiting)
                 await done.wait()
 
@@ -377,11 +377,13 @@ async def test_a_patient_group_that_leaves_as_it_is_let_in_lets_in_the_next() ->
                 asyncio.get_running_loop().call_soon(leaves)
 
         async def asks() -> None:
-            caller = arriving(calls=9, patient=True)  # more than there will ever be room for
-            with caller.arrival:
-                await door.admit(caller)
+            request_context = arriving(
+                calls=9, patient=True
+            )  # more than there will ever be room for
+            with request_context.arrival:
+                await door.admit(request_context)
 
-        queue, done = Line(each, 5.0, changed), asyncio.Event()
+        queue, done = EndpointQueue(each, 5.0, changed), asyncio.Event()
         door = admission(queue, 1)
         busy = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(2)]
         await until(lambda: queue.num_waiting == 1)
@@ -426,15 +428,15 @@ async def test_calls_with_one_prefix_stay_at_one_endpoint_until_it_is_busy() -> 
     async with endpoints(2, limit=100) as each:
         queue = line(*each)
         async with (
-            queue.place(Caller(), b"prefix") as home,
-            queue.place(Caller(), b"prefix") as again,
+            queue.place(RequestContext(), b"prefix") as home,
+            queue.place(RequestContext(), b"prefix") as again,
         ):
             assert home is again
             other = next(endpoint for endpoint in each if endpoint is not home)
-            async with queue.place(Caller(), b"prefix", avoid=home.base_url) as elsewhere:
+            async with queue.place(RequestContext(), b"prefix", avoid=home.base_url) as elsewhere:
                 assert elsewhere is other
             home.taken += 10
-            async with queue.place(Caller(), b"prefix") as busy:
+            async with queue.place(RequestContext(), b"prefix") as busy:
                 assert busy is other
             home.taken -= 10
 
@@ -503,7 +505,9 @@ class Purse:
     def give_back(self, account: str, per_minute: float, amount: float) -> None:
         self.given_back.append(amount)
 
-    async def reserve(self, holds: Sequence[Hold], usd: float, *, at: float) -> Hold | None:
+    async def reserve(
+        self, holds: Sequence[SpendAccount], usd: float, *, at: float
+    ) -> SpendAccount | None:
         for each in holds:
             if self.reserved + self.settled + usd > each.limit_usd:
                 return each
@@ -511,12 +515,12 @@ class Purse:
         self.most = max(self.most, self.reserved + self.settled)
         return None
 
-    async def spent(self, holds: Iterable[Hold], *, at: float) -> dict[Hold, Spent]:
+    async def spent(self, holds: Iterable[SpendAccount], *, at: float) -> dict[SpendAccount, Spent]:
         self.looks += 1
         return {each: Spent(self.settled, self.reserved) for each in holds}
 
     def settle(
-        self, holds: Sequence[Hold], reserved_usd: float, spent_usd: float, *, at: float
+        self, holds: Sequence[SpendAccount], reserved_usd: float, spent_usd: float, *, at: float
     ) -> None:
         self.reserved -= reserved_usd
         self.settled += spent_usd
@@ -555,11 +559,11 @@ async def test_a_call_waits_for_what_calls_in_flight_reserve_and_will_not_need()
     assert purse.most <= 0.0075
 
 
-LIMITED = Caller(key="a", spend_limit=SpendLimit(usd=0.02))
+LIMITED = RequestContext(key="a", spend_limit=SpendLimit(usd=0.02))
 
 
 async def test_a_call_that_waits_for_money_takes_no_place_and_no_trial_from_another_key() -> None:
-    purse, other = Purse(), Caller(key="b")
+    purse, other = Purse(), RequestContext(key="b")
     purse.reserved = 0.02  # by a process that was killed
     settings: dict[str, Any] = {"price": PRICE, "concurrency": 1, "queue": 1}
     async with judging(always=GOOD, quotas=purse, **settings) as (judge, scripted):
@@ -621,7 +625,7 @@ async def test_who_leaves_while_waiting_for_money_waits_no_more() -> None:
 async def test_the_callers_key_has_a_limit_of_its_own() -> None:
     async with judging(quotas=Purse(), price=PRICE) as (judge, scripted):
         with pytest.raises(KeySpendLimit, match="this API key"):
-            await ask(judge, Caller(key="k1", spend_limit=SpendLimit(usd=0.001)))
+            await ask(judge, RequestContext(key="k1", spend_limit=SpendLimit(usd=0.001)))
     assert scripted.calls == 0
 
 
@@ -664,23 +668,23 @@ async def test_a_call_waits_for_its_rate_and_gives_back_what_it_did_not_take() -
     purse = Purse(waits=[0.05, 0.05])  # of requests, of tokens
     rates: dict[str, Any] = {"requests_per_minute": 60, "tokens_per_minute": 6000}
     async with judging(GOOD, quotas=purse, **rates) as (judge, _):
-        caller = Caller()
-        await ask(judge, caller)
-    assert 0.1 <= caller.timing.queue_s < 10
+        request_context = RequestContext()
+        await ask(judge, request_context)
+    assert 0.1 <= request_context.timing.queue_s < 10
     assert len(purse.given_back) == 1
     assert purse.given_back[0] > 500 - 110  # the cap was 500 tokens, 110 were counted
 
 
-def paced(purse: Purse, **rates: float) -> Pace:
+def paced(purse: Purse, **rates: float) -> RateLimiter:
     config = LLMJudge.model_validate(llm("http://127.0.0.1:9/v1", **rates))
-    return Pace("main", config, purse, lambda: None)
+    return RateLimiter("main", config, purse, lambda: None)
 
 
 async def test_calls_pass_at_their_pace_one_key_after_the_other() -> None:
     pace, passed = paced(Purse(waits=[1.0] + [0.0] * 5), requests_per_minute=60), list[str]()
 
     async def passes(key: str) -> None:
-        async with pace.ticket(prompt(), 500, Caller(key)) as ticket:
+        async with pace.ticket(prompt(), 500, RequestContext(key)) as ticket:
             passed.append(key)
             ticket.sent = True
 
@@ -695,12 +699,12 @@ async def test_calls_pass_at_their_pace_one_key_after_the_other() -> None:
 async def test_who_leaves_or_is_refused_gives_back_what_was_taken() -> None:
     purse = Purse(waits=[60.0])
     pace = paced(purse, requests_per_minute=60, tokens_per_minute=6000)
-    waiting = asyncio.create_task(pace.ticket(prompt(), 500, Caller("a")).__aenter__())
+    waiting = asyncio.create_task(pace.ticket(prompt(), 500, RequestContext("a")).__aenter__())
     await until(lambda: pace.num_waiting == 1)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert purse.given_back == [1.0]
-    async with pace.ticket(prompt(), 500, Caller("b")):
+    async with pace.ticket(prompt(), 500, RequestContext("b")):
         pass  # nothing was sent
     assert len(purse.given_back) == 3
 
@@ -708,9 +712,9 @@ async def test_who_leaves_or_is_refused_gives_back_what_was_taken() -> None:
 async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
     purse = Purse(waits=[60.0])
     pace = paced(purse, requests_per_minute=60)
-    caller = Caller("a", ends_at=asyncio.get_running_loop().time() + 30)
+    request_context = RequestContext("a", ends_at=asyncio.get_running_loop().time() + 30)
     with pytest.raises(JudgeRateLimited, match=r"turn comes in 60\.0 s"):
-        await pace.ticket(prompt(), 500, caller).__aenter__()
+        await pace.ticket(prompt(), 500, request_context).__aenter__()
     assert (purse.given_back, pace.num_waiting) == ([1.0], 0)
 
 
@@ -764,5 +768,7 @@ def prompt() -> Prompt:
     return scores_prompt("You are a judge.", transcript, [1, 0])
 
 
-async def ask(judge: EndpointJudge, caller: Caller | None = None) -> None:
-    await judge.ask(prompt(), 500, lambda call: None, Budget(None), caller or Caller())
+async def ask(judge: EndpointJudge, request_context: RequestContext | None = None) -> None:
+    await judge.ask(
+        prompt(), 500, lambda call: None, Budget(None), request_context or RequestContext()
+    )

@@ -14,12 +14,12 @@ from random import Random
 from typing import Any
 
 import pytest
+
 from podium_service.errors import InternalError, PodiumError, leaves
 from podium_service.http.app import Service
 from podium_service.schemas import Ranking, RankRequest
-from podium_service.store.quotas.ledger import Spent
-from podium_service.store.quotas.spend import Hold
-
+from podium_service.store.quotas.quota_service import Spent
+from podium_service.store.quotas.spend import SpendAccount
 from tests.fakes import Answer, Asked, ScriptedJudge, Step, drops, fails, hangs, says, until
 from tests.service.faults import (
     FILTERED,
@@ -158,7 +158,7 @@ class Outcome:
 class Watch:
     """Looks on: what is reserved and spent, and when the event loop itself was late."""
 
-    def __init__(self, opened: Service, holds: list[Hold]) -> None:
+    def __init__(self, opened: Service, holds: list[SpendAccount]) -> None:
         self.most = dict.fromkeys(holds, 0.0)
         self._opened = opened
         self.looking = asyncio.Event()
@@ -205,7 +205,7 @@ async def test_with_three_calls_in_ten_faulty_groups_are_ranked_truly_or_fail_by
 ) -> None:
     script = Script(Random(7))
     names = [f"main-{index}" for index in range(-(-num_groups // GROUPS_PER_JUDGE))]
-    holds = [Hold(f"judge:{name}", usd(index), "total") for index, name in enumerate(names)]
+    holds = [SpendAccount(f"judge:{name}", usd(index), "total") for index, name in enumerate(names)]
     async with ScriptedJudge(always=script).serving() as server:
         judges = {name: settings(server.url, index, timeout_s) for index, name in enumerate(names)}
         async with service(tmp_path, **judges, spare=spare(server.url)) as opened:

@@ -8,8 +8,8 @@ import httpx2
 import openai
 import orjson
 import pytest
-from podium_service.judges.endpoint.chat_client import ChatClient
 
+from podium_service.judges.endpoint.chat_client import ChatClient
 from tests.fakes import Answer, Asked, ScriptedJudge, Step, drops, fails, says
 
 pytestmark = pytest.mark.anyio

@@ -3,15 +3,19 @@
 import asyncio
 
 import pytest
+
 from podium_service.errors import (
     JudgeQuotaExhausted,
     JudgeRateLimited,
     JudgeRejected,
     JudgeUnavailable,
 )
-from podium_service.judges.endpoint.context_length import DEFAULT_CONTEXT_TOKENS, REST_S, Context
+from podium_service.judges.endpoint.context_length import (
+    DEFAULT_CONTEXT_TOKENS,
+    REST_S,
+    ContextLength,
+)
 from podium_service.judges.endpoint.endpoint import ContextOverflow, ParameterRejected
-
 from tests.fakes import Listing, until
 
 pytestmark = pytest.mark.anyio
@@ -28,9 +32,9 @@ class Clock:
         return self.now
 
 
-def context(*endpoints: Listing) -> tuple[Context, Clock]:
+def context(*endpoints: Listing) -> tuple[ContextLength, Clock]:
     clock = Clock()
-    return Context("main", "m", endpoints, clock), clock
+    return ContextLength("main", "m", endpoints, clock), clock
 
 
 async def test_all_who_wait_share_one_probe_and_who_leaves_ends_it_for_nobody() -> None:

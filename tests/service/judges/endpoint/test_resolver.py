@@ -10,9 +10,10 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_exceptions import ClientConnectorError
+from pydantic import ValidationError
+
 from podium_service.judges.endpoint.resolver import NoLinkLocal, guarded_transport
 from podium_service.judges.settings import LLMJudge
-from pydantic import ValidationError
 
 pytestmark = pytest.mark.anyio
 

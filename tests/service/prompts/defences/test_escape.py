@@ -1,6 +1,7 @@
 """Marks of chat templates: what a tokenizer would read as another's turn is only text."""
 
 import pytest
+
 from podium_service.prompts.defences.escape import clean, marked
 
 

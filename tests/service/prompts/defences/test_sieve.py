@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import re2
+
+from benchmarks.injections import INJECTIONS
 from podium_service.prompts.defences import steering
 from podium_service.prompts.defences.sieve import Sieve, _looking_nowhere, loosened, opening
 from podium_service.prompts.defences.steering import folded, steering_flags, steers
 from podium_service.prompts.defences.steering_patterns import ANCHOR, PATTERNS
 from podium_service.schemas import Message, Trajectory
-
-from benchmarks.injections import INJECTIONS
 from tests.service.prompts.defences.test_steering import HARMLESS, PAYLOADS
 
 TEXTS = [*HARMLESS, *(text for _, text in PAYLOADS), *(each.text for each in INJECTIONS)]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from podium_service.prompts.defences.steering import (
     folded,
     num_shared_messages,
@@ -13,7 +14,6 @@ from podium_service.prompts.defences.steering import (
     steers,
 )
 from podium_service.schemas import Trajectory
-
 from tests.service.helpers import cpu_s
 
 PAYLOADS = [

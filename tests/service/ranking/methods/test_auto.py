@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from podium_service.ranking.methods import METHODS, choose
 
+from podium_service.ranking.methods import METHODS, choose
 from tests.fakes import Answer, Asked, ScriptedJudge, Step, chooses, rates, scores
 from tests.service.helpers import llm, request, service
 

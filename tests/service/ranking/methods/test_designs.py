@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from podium_service.ranking.methods.designs import (
     balanced_orders,
     dealt_hands,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from podium_service.judges.limits import Passes
 from podium_service.ranking.methods import METHODS, Situation
 from podium_service.ranking.methods.listwise import LISTWISE, tie_classes
 from podium_service.ranking.methods.method import settled
 from podium_service.scoring.noise import JudgeNoise, learn
-
 from tests.service.simulated import past_groups, play, scorer, verdict
 
 ADAPTIVE = Passes(min=2, max=8)

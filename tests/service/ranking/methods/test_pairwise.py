@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, logit
+
 from podium_service.errors import PodiumError
 from podium_service.judges.limits import Passes
 from podium_service.ranking.methods import Situation
 from podium_service.ranking.methods.designs import links_all
 from podium_service.ranking.methods.pairwise import PAIRWISE
 from podium_service.schemas import Ranking
-from scipy.special import expit, logit
-
 from tests.fakes import Answer, Asked, ScriptedJudge, Step, chooses, fails, later, says
 from tests.service.helpers import llm, request, service
 from tests.service.simulated import Scorer, play, verdict

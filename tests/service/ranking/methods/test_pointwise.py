@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from podium_service.judges.limits import Passes
 from podium_service.ranking.methods import Situation
 from podium_service.ranking.methods.pointwise import POINTWISE
 from podium_service.scoring.rewards import rewards
-
 from tests.fakes import ScriptedJudge, rates, says
 from tests.service.helpers import llm, request, service
 from tests.service.simulated import Scorer, play, scorer

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.stats import kendalltau
+
 from podium_service.judges.limits import Passes
 from podium_service.ranking.methods import Situation
 from podium_service.ranking.methods.designs import dealt_hands, hands_to_connect, links_all
 from podium_service.ranking.methods.subsets import SUBSETS
-from scipy.stats import kendalltau
-
 from tests.fakes import ScriptedJudge, scores
 from tests.service.helpers import client, group, llm, service
 from tests.service.simulated import play, scorer

@@ -13,6 +13,7 @@ from threading import Event
 
 import pytest
 import sqlalchemy as sa
+
 from podium_service.errors import JudgeRejected, StoreUnavailable
 from podium_service.http.app import Service
 from podium_service.http.server.server import open_service
@@ -21,11 +22,10 @@ from podium_service.store.claims.claim_rows import ClaimRows
 from podium_service.store.claims.claims import Claims
 from podium_service.store.claims.process_liveness import ended, machine, process_name
 from podium_service.store.database.database import CommitUnsure, Database, Found
-from podium_service.store.database.executor import InThread
+from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.database.tables import CALLS, CLAIMS, OWNERS
 from podium_service.store.store import open_store
-from podium_service.store.write_queue import Rows, Writer
-
+from podium_service.store.write_queue import Rows, WriteQueue
 from tests.fakes import ScriptedJudge, by_length, fails, later, scores, until
 from tests.service.helpers import call, judges_file, llm, request
 from tests.service.postgres import engine_at
@@ -235,16 +235,16 @@ async def faulty(
         with database.writing_cursor() as cursor:
             rows.release(cursor, released)
 
-    async with running(rows, database, Writer(write)) as claims:
+    async with running(rows, database, WriteQueue(write)) as claims:
         yield rows, claims
         rows.may_beat.set()
 
 
 @asynccontextmanager
-async def running(rows: ClaimRows, database: Database, writer: Writer) -> AsyncIterator[Claims]:
+async def running(rows: ClaimRows, database: Database, writer: WriteQueue) -> AsyncIterator[Claims]:
     """The claims of a process that beats all the time."""
     with ThreadPoolExecutor(2) as threads:
-        in_thread = InThread(threads, database.failures)
+        in_thread = ThreadExecutor(threads, database.failures)
         claims = Claims(rows, in_thread, writer, beat_s=0.02, dead_after_s=10.0)
         writing = asyncio.create_task(writer.run())
         yield claims
@@ -316,7 +316,7 @@ async def test_an_end_of_a_claim_that_is_tried_again_does_not_end_the_next_one(
         if tries == 1:
             raise StoreUnavailable("the server is gone")
 
-    async with running(rows, database, Writer(write)) as claims:
+    async with running(rows, database, WriteQueue(write)) as claims:
         async with claims.held(KEY):
             pass
         async with asyncio.timeout(5), claims.held(KEY):

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from podium_service.store.database.batching import Batched
 
+from podium_service.store.database.batching import Batcher
 from tests.fakes import until
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +34,7 @@ async def started(doubling: Doubling) -> None:
 
 async def test_newcomers_gather_while_a_batch_runs_and_each_gets_its_own_result() -> None:
     doubling = Doubling()
-    batched = Batched(doubling)
+    batched = Batcher(doubling)
     first = [batched.put(item) for item in (1, 2)]
     await started(doubling)
     second = [batched.put(item) for item in (3, 4, 5)]
@@ -46,7 +46,7 @@ async def test_newcomers_gather_while_a_batch_runs_and_each_gets_its_own_result(
 
 async def test_who_leaves_before_its_batch_is_dropped_and_the_others_go_on() -> None:
     doubling = Doubling()
-    batched = Batched(doubling)
+    batched = Batcher(doubling)
     running = [batched.put(item) for item in (1, 2)]
     await started(doubling)
     waiting = [batched.put(item) for item in (3, 4)]
@@ -61,7 +61,7 @@ async def test_who_leaves_before_its_batch_is_dropped_and_the_others_go_on() -> 
 async def test_a_failure_is_that_of_its_batch_alone() -> None:
     doubling = Doubling()
     doubling.failure = OSError("gone")
-    batched = Batched(doubling)
+    batched = Batcher(doubling)
     first = [batched.put(item) for item in (1, 2)]
     await started(doubling)
     second = batched.put(3)
@@ -75,6 +75,6 @@ async def test_a_result_that_is_an_error_is_raised_to_its_own_waiter_alone() -> 
     async def run(items: list[int]) -> Sequence[int | Exception]:
         return [OSError("odd") if item % 2 else item for item in items]
 
-    batched: Batched[int, int] = Batched(run)
+    batched: Batcher[int, int] = Batcher(run)
     found = await asyncio.gather(*map(batched.put, range(4)), return_exceptions=True)
     assert [repr(each) for each in found] == ["0", "OSError('odd')", "2", "OSError('odd')"]

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+
 from podium_service.errors import StoreUnavailable
 from podium_service.store.database.tables import BUCKETS, WINDOWS
 from podium_service.store.quotas import rules
-from podium_service.store.quotas.ledger import Spent
+from podium_service.store.quotas.quota_service import Spent
 from podium_service.store.quotas.rules import Bucket, Spending, Window
-from podium_service.store.quotas.spend import Hold
+from podium_service.store.quotas.spend import SpendAccount
 from podium_service.store.store import open_store
-
 from tests.fakes import until
 
 pytestmark = pytest.mark.anyio
@@ -88,9 +88,9 @@ async def test_prune_deletes_quotas_that_are_over_and_none_that_may_still_count(
     filled = [asdict(Bucket(name, -5.0, at)) for name, at in aged.items()]
     owing = asdict(Bucket("owing", -1e6, aged["9d"]))
     key, judge, forever = (
-        Hold("key:a", 1, "day"),
-        Hold("judge:m", 1, "month"),
-        Hold("j", 1, "total"),
+        SpendAccount("key:a", 1, "day"),
+        SpendAccount("judge:m", 1, "month"),
+        SpendAccount("j", 1, "total"),
     )
     async with open_store(url) as store:
         await store.transaction(lambda it: it.execute(sa.insert(WINDOWS), opened) and None)
@@ -136,7 +136,7 @@ async def test_buckets_are_shared_and_who_waits_is_told_when_its_turn_may_come(u
 async def test_concurrent_reservations_never_pass_a_limit_and_take_all_accounts_or_none(
     url: str,
 ) -> None:
-    key, judge = Hold("key:a", 1.0, "day"), Hold("judge:m", 0.5, "total")
+    key, judge = SpendAccount("key:a", 1.0, "day"), SpendAccount("judge:m", 0.5, "total")
     async with open_store(url) as one, open_store(url) as other:
         ledgers = [one.ledger, other.ledger]
         refused = await asyncio.gather(
@@ -157,7 +157,7 @@ async def test_concurrent_reservations_never_pass_a_limit_and_take_all_accounts_
 async def test_a_killed_process_leaves_reserved_what_may_have_been_paid_until_the_period_ends(
     url: str,
 ) -> None:
-    key = Hold("key:a", 1.0, "day")
+    key = SpendAccount("key:a", 1.0, "day")
     async with open_store(url) as store:
         assert await store.ledger.reserve([key], 0.9, at=NOON) is None
     async with open_store(url) as store:
@@ -166,7 +166,7 @@ async def test_a_killed_process_leaves_reserved_what_may_have_been_paid_until_th
 
 
 async def test_closing_the_store_waits_for_what_is_to_be_settled(url: str) -> None:
-    key = Hold("key:a", 1.0, "month")
+    key = SpendAccount("key:a", 1.0, "month")
     async with open_store(url) as store:
         assert await store.ledger.reserve([key], 0.9, at=NOON) is None
         store.ledger.settle([key], 0.9, 0.1, at=NOON)
@@ -175,7 +175,7 @@ async def test_closing_the_store_waits_for_what_is_to_be_settled(url: str) -> No
 
 
 async def test_what_the_store_does_not_take_is_settled_once_it_does(tmp_path: Path) -> None:
-    path, key = tmp_path / "podium.db", Hold("key:a", 1.0, "total")
+    path, key = tmp_path / "podium.db", SpendAccount("key:a", 1.0, "total")
     async with open_store(str(path)) as store:
         assert await store.ledger.reserve([key], 0.9, at=NOON) is None
         database = sqlite3.connect(path)
@@ -192,7 +192,7 @@ async def test_what_the_store_does_not_take_is_settled_once_it_does(tmp_path: Pa
 async def test_an_amount_that_no_row_holds_fails_alone_and_is_not_asked_again(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    absurd, key = Hold("judge:absurd", 1.0, "total"), Hold("key:a", 1.0, "total")
+    absurd, key = SpendAccount("judge:absurd", 1.0, "total"), SpendAccount("key:a", 1.0, "total")
     async with open_store(url) as store:
         ledger = store.ledger
         assert await ledger.reserve([absurd], 0.1, at=NOON) is None
@@ -218,7 +218,7 @@ async def test_a_caller_who_leaves_at_any_moment_keeps_no_reservation_and_no_tok
 ) -> None:
     async with open_store(url) as store:
         for turns in range(4):  # of the event loop: not begun, queued, asked of the database
-            bucket, key = f"e{turns}", Hold(f"key:{turns}", 1.0, "total")
+            bucket, key = f"e{turns}", SpendAccount(f"key:{turns}", 1.0, "total")
             leaving = [
                 asyncio.create_task(store.ledger.reserve([key], 0.5, at=NOON)),
                 asyncio.create_task(store.ledger.take(bucket, 60, 10)),

@@ -60,7 +60,7 @@ class Timing:
 
 
 @dataclass(slots=True)
-class Caller:
+class RequestContext:
     """One request's.
 
     Attributes:

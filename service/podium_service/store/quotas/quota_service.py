@@ -13,20 +13,20 @@ from time import monotonic
 import structlog
 
 from podium_service.errors import StoreUnavailable
-from podium_service.store.database.batching import Batched
+from podium_service.store.database.batching import Batcher
 from podium_service.store.database.database import CommitUnsure
-from podium_service.store.database.executor import InThread
+from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.quotas import rules
 from podium_service.store.quotas.quota_rows import (
-    Accounts,
     Count,
     GiveBack,
     Operation,
+    QuotaRows,
     Reserve,
     Settle,
     Take,
 )
-from podium_service.store.quotas.spend import Hold
+from podium_service.store.quotas.spend import SpendAccount
 
 _RETRY_S = 1.0
 
@@ -41,13 +41,13 @@ class Spent:
     reserved: float
 
 
-class Ledger:
+class QuotaService:
     """The quotas of one store."""
 
-    def __init__(self, accounts: Accounts, in_thread: InThread) -> None:
+    def __init__(self, accounts: QuotaRows, in_thread: ThreadExecutor) -> None:
         self._accounts = accounts
         self._in_thread = in_thread
-        self._batched: Batched[Operation, None] = Batched(self._run)
+        self._batched: Batcher[Operation, None] = Batcher(self._run)
         self._refused: dict[tuple[str, int, float], float] = {}
         self._settling: set[asyncio.Future[None]] = set()
         self._retrying: dict[Settle, asyncio.TimerHandle] = {}
@@ -97,7 +97,9 @@ class Ledger:
         Where the store does not take it, the bucket is wrong for at most some seconds."""
         self._batched.put(GiveBack(account, per_minute, amount)).add_done_callback(_retrieved)
 
-    async def reserve(self, holds: Sequence[Hold], usd: float, *, at: float) -> Hold | None:
+    async def reserve(
+        self, holds: Sequence[SpendAccount], usd: float, *, at: float
+    ) -> SpendAccount | None:
         """Reserve a worst case on all holds or on none, before it is spent.
 
         What is reserved by a process that is killed stays so until the period ends: it may have
@@ -124,14 +126,14 @@ class Ledger:
         return reserving.refused
 
     def settle(
-        self, holds: Sequence[Hold], reserved_usd: float, spent_usd: float, *, at: float
+        self, holds: Sequence[SpendAccount], reserved_usd: float, spent_usd: float, *, at: float
     ) -> None:
         """Turn what was reserved at that moment into what was spent. It is queued, and asked again
         while the store is away, until `close` gives up."""
         micros = rules.micro_dollars(reserved_usd), rules.micro_dollars(spent_usd)
         self._settle(Settle([name for name, _ in _named(holds, at)], *micros))
 
-    async def spent(self, holds: Iterable[Hold], *, at: float) -> dict[Hold, Spent]:
+    async def spent(self, holds: Iterable[SpendAccount], *, at: float) -> dict[SpendAccount, Spent]:
         """What was spent on each account in its period around a moment.
 
         Raises:
@@ -198,7 +200,7 @@ class Ledger:
         return [None] * len(operations)
 
 
-def _named(holds: Iterable[Hold], at: float) -> list[tuple[str, Hold]]:
+def _named(holds: Iterable[SpendAccount], at: float) -> list[tuple[str, SpendAccount]]:
     """Each hold with the name of its row."""
     return [(rules.period_name(hold.account, hold.per, at), hold) for hold in holds]
 
