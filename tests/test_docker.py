@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from podium_service.cli.main import app
-from podium_service.http.api_keys import scope_of
+from podium_service.http.api_key import required_scope
 from podium_service.http.server.server import GRACE_S
 from podium_service.judges import judges_file, settings
 from podium_service.schemas import DEFAULT_DEADLINE_S
@@ -256,7 +256,7 @@ def test_prometheus_scrapes_the_service_with_a_key_that_only_reads_and_grafana_f
     assert variable not in services["service"]["environment"]  # those have all scopes
     made = re.search(r"exec service podium (keys create .*)$", COMPOSE_TEXT, re.MULTILINE)
     assert made
-    assert made[1].split() == ["keys", "create", "metrics", "--scope", scope_of("/metrics")]
+    assert made[1].split() == ["keys", "create", "metrics", "--scope", required_scope("/metrics")]
     mounts = dict(each.split(":")[:2] for each in prometheus["volumes"] + grafana["volumes"])
     files = {source: target for source, target in mounts.items() if source.startswith(".")}
     assert [source for source in files if not (ROOT / "docker" / source).is_file()] == []

@@ -17,8 +17,8 @@ from podium_service.cli.options import (
     store_shown,
 )
 from podium_service.errors import ConfigError
-from podium_service.http.api_keys import APIKey, key_shown, mint
-from podium_service.http.keyring import add_key, revoke_key, shown_keys
+from podium_service.http.api_key import APIKey, create_key, describe_key
+from podium_service.http.api_key_store import add_key, describe_keys, revoke_key
 from podium_service.store.quotas.spend import Period, SpendLimit
 from podium_service.store.store import open_store
 from podium_service.telemetry import logs
@@ -58,10 +58,10 @@ def create_command(
     logs.configure("error")
     _require_rate(requests_per_minute)
     limit = _spend_limit(spend_usd, per)
-    key, text = mint(name, scope or ("rank", "read"), requests_per_minute, limit)
+    key, text = create_key(name, scope or ("rank", "read"), requests_per_minute, limit)
     asyncio.run(_add(store, key))
     if as_json:
-        print_json({**key_shown(key), "key": text})
+        print_json({**describe_key(key), "key": text})
     else:
         typer.echo(text)
         where = store_shown(store)
@@ -114,7 +114,7 @@ def _spend_limit(usd: float | None, per: Period | None) -> SpendLimit | None:
 
 
 def _table(keys: list[dict[str, Any]]) -> Table:
-    """Of keys as `shown_keys` gives them."""
+    """Of keys as `describe_keys` gives them."""
     table = Table()
     for name in ("id", "name", "scopes", "a minute", "spent", "created", "revoked"):
         table.add_column(name, no_wrap=name in _WHOLE)
@@ -147,7 +147,7 @@ async def _add(store_url: str, key: APIKey) -> None:
 
 async def _list(store_url: str) -> list[dict[str, Any]]:
     async with open_store(store_url) as store:
-        return await shown_keys(store)
+        return await describe_keys(store)
 
 
 async def _revoke(store_url: str, key_id: str) -> APIKey:

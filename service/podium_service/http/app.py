@@ -20,11 +20,11 @@ from podium_service.errors import (
     PodiumError,
     StoreUnavailable,
 )
-from podium_service.http.api_keys import count_request
+from podium_service.http.api_key import count_request
+from podium_service.http.api_key_store import APIKeyCache, describe_keys
 from podium_service.http.batch import rank_all
 from podium_service.http.body import read_json, validated
 from podium_service.http.body_memory import MemoryBudget
-from podium_service.http.keyring import Keyring, shown_keys
 from podium_service.http.middleware import RequestMiddleware, RequireKey, problem_response
 from podium_service.http.openapi import described, json_body, problem_answers
 from podium_service.ranking.deadline import Deadline
@@ -79,7 +79,7 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
     app.add_exception_handler(PodiumError, _answer_podium_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
-    app.add_middleware(RequireKey, keyring=Keyring(service.store, api_keys))
+    app.add_middleware(RequireKey, api_keys=APIKeyCache(service.store, api_keys))
     app.add_middleware(
         RequestMiddleware,
         metrics=service.metrics,
@@ -175,7 +175,7 @@ def _keys(service: Service) -> APIRouter:
     @router.get(routes.KEYS)
     async def keys() -> dict[str, Any]:
         """The API keys ever made, without their secrets, and what each has spent."""
-        return {"keys": await shown_keys(service.store)}
+        return {"keys": await describe_keys(service.store)}
 
     return router
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from podium_service.errors import PodiumError
 from podium_service.http import middleware
-from podium_service.http.api_keys import ANYONE, APIKey, count_request
+from podium_service.http.api_key import UNRESTRICTED, APIKey, count_request
 from podium_service.http.body import validated
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.ranking.deadline import Deadline
@@ -62,7 +62,7 @@ async def rank_line(
     request_id: str | None = None,
     *,
     arrived: float | None = None,
-    key: APIKey = ANYONE,
+    key: APIKey = UNRESTRICTED,
     ledger: QuotaService | None = None,
 ) -> BatchLine:
     """Rank the group with this index.

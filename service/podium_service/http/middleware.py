@@ -13,9 +13,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium_service.errors import Draining, Forbidden, InternalError, PodiumError, Unauthorized
-from podium_service.http.api_keys import ANYONE, OPEN_PATHS, scope_of
+from podium_service.http.api_key import OPEN_PATHS, UNRESTRICTED, required_scope
+from podium_service.http.api_key_store import APIKeyCache
 from podium_service.http.body_memory import MemoryBudget
-from podium_service.http.keyring import Keyring
 from podium_service.judges.dispatch.request_context import RequestContext, Timing
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.routes import RANK, route_of
@@ -80,7 +80,7 @@ class RequestMiddleware:
         request_id = given if _REQUEST_ID.fullmatch(given) else token_hex(8)
         request_context, place = RequestContext(), self._room.place()
         scope.setdefault("state", {}).update(
-            request_id=request_id, key=ANYONE, request_context=request_context, place=place
+            request_id=request_id, key=UNRESTRICTED, request_context=request_context, place=place
         )
         status = 0
 
@@ -130,9 +130,9 @@ class RequestMiddleware:
 class RequireKey:
     """Lets a request through if its key may ask for what it asks, or if it asks for a probe."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
+    def __init__(self, app: ASGIApp, api_keys: APIKeyCache) -> None:
         self._app = app
-        self._keyring = keyring
+        self._api_keys = api_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
@@ -149,8 +149,8 @@ class RequireKey:
         Raises:
             PodiumError: If it is not to be answered: 401, 403, or 503 without the store.
         """
-        key = await self._keyring.whose(Headers(scope=scope).get("authorization", ""))
-        needed = scope_of(scope["path"])
+        key = await self._api_keys.authenticate(Headers(scope=scope).get("authorization", ""))
+        needed = required_scope(scope["path"])
         if not key.may(needed):
             may = " and ".join(sorted(key.scopes))
             raise Forbidden(f"key {key.name!r} may {may}, and this needs {needed}: use another key")

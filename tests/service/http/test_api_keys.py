@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 
 from podium_service.cli.options import store_shown
 from podium_service.errors import StoreUnavailable, Unauthorized
-from podium_service.http.api_keys import ANYONE, APIKey, Scope, mint, moment
+from podium_service.http.api_key import UNRESTRICTED, APIKey, Scope, create_key, iso_time
+from podium_service.http.api_key_store import APIKeyCache, add_key, list_keys, revoke_key
 from podium_service.http.app import Service, create_app
-from podium_service.http.keyring import Keyring, add_key, read_keys, revoke_key
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.pipeline import Ranker
@@ -45,7 +45,7 @@ def logged() -> Iterator[list[MutableMapping[str, Any]]]:
 
 async def made(store: SQLStore, *scopes: Scope, **limits: Any) -> tuple[APIKey, dict[str, str]]:
     """A new key in the store, and the headers that show it."""
-    key, text = mint("trainer", scopes, **limits)
+    key, text = create_key("trainer", scopes, **limits)
     await add_key(store, key)
     return key, {"Authorization": f"Bearer {text}"}
 
@@ -107,7 +107,7 @@ async def test_the_list_is_whole_at_80_columns_and_says_what_no_keys_mean(tmp_pa
         if key.id in line
     ]
     assert len(row) <= 80
-    assert row.count(moment(key.created_at)[:10]) == 2
+    assert row.count(iso_time(key.created_at)[:10]) == 2
 
 
 async def test_who_makes_a_key_is_told_the_store_and_not_its_password(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ async def test_a_revoked_key_keeps_the_moment_and_an_unknown_one_is_an_error(
         key, _ = await made(store, "rank")
         first = await revoke_key(store, key.id)
         again = await revoke_key(store, key.id)
-        assert [each.revoked_at for each in await read_keys(store)] == [first.revoked_at]
+        assert [each.revoked_at for each in await list_keys(store)] == [first.revoked_at]
     assert again.revoked_at == first.revoked_at is not None
     finished = await podium("keys", "revoke", "nope", cwd=tmp_path)
     assert (finished.code, finished.err) == (1, "podium: no key 'nope': see podium keys list\n")
@@ -144,7 +144,7 @@ async def test_the_list_shows_names_as_they_are(tmp_path: Path) -> None:
         (("",), "1 to 64 printable characters"),
         (("a\0b",), "1 to 64 printable characters"),
         (("x" * 65,), "1 to 64 printable characters"),
-        (("x", "--scope", "all"), "scope 'all': is none of rank, read, admin"),
+        (("x", "--scope", "all"), "scope 'all': must be one of rank, read, admin"),
         (("x", "--spend-usd", "5"), "--spend-usd and --per go together"),
         (("x", "--per", "day"), "--spend-usd and --per go together"),
         (("x", "--spend-usd", "0", "--per", "day"), "--spend-usd 0: must be 0.000001"),
@@ -214,18 +214,18 @@ async def test_the_first_key_closes_the_door_and_revoking_the_last_does_not_open
 ) -> None:
     now = 0.0
     async with open_store(str(tmp_path / "podium.db")) as store:
-        keyring = Keyring(store, clock=lambda: now)
-        assert await keyring.whose("") == ANYONE
+        api_keys = APIKeyCache(store, clock=lambda: now)
+        assert await api_keys.authenticate("") == UNRESTRICTED
         key, headers = await made(store, "read")
         now = 2.0
         with pytest.raises(Unauthorized):
-            await keyring.whose("")
-        assert await keyring.whose(headers["Authorization"]) == key
+            await api_keys.authenticate("")
+        assert await api_keys.authenticate(headers["Authorization"]) == key
         await revoke_key(store, key.id)
         now = 4.0
         for authorization in ("", headers["Authorization"]):
             with pytest.raises(Unauthorized):
-                await keyring.whose(authorization)
+                await api_keys.authenticate(authorization)
 
 
 async def test_with_only_revoked_keys_nothing_but_the_probes_answers(tmp_path: Path) -> None:
@@ -254,12 +254,12 @@ async def test_with_only_revoked_keys_nothing_but_the_probes_answers(tmp_path: P
 async def test_nothing_but_the_whole_key_opens(change: str, tmp_path: Path) -> None:
     async with open_store(str(tmp_path / "podium.db")) as store:
         key, headers = await made(store, "rank")
-        keyring = Keyring(store)
+        api_keys = APIKeyCache(store)
         secret = headers["Authorization"].split("_", 2)[2]
         text = change.format(id=key.id, secret=secret, half=secret[:20])
         with pytest.raises(Unauthorized):
-            await keyring.whose(f"Bearer {text}")
-        assert await keyring.whose(headers["Authorization"]) == key
+            await api_keys.authenticate(f"Bearer {text}")
+        assert await api_keys.authenticate(headers["Authorization"]) == key
 
 
 # The copy of the store's keys
@@ -293,16 +293,16 @@ async def test_requests_are_let_in_without_a_read_of_the_store_each(tmp_path: Pa
     now = 0.0
     async with counted(tmp_path) as store:
         key, headers = await made(store, "rank")
-        keyring = Keyring(store, clock=lambda: now)
+        api_keys = APIKeyCache(store, clock=lambda: now)
         store.reads = 0
         known = headers["Authorization"]
-        assert {await keyring.whose(known) for _ in range(50)} == {key}
+        assert {await api_keys.authenticate(known) for _ in range(50)} == {key}
         assert store.reads == 1
         now = 1.9
-        await keyring.whose(known)
+        await api_keys.authenticate(known)
         assert store.reads == 1
         now = 2.1
-        await asyncio.gather(*(keyring.whose(known) for _ in range(50)))
+        await asyncio.gather(*(api_keys.authenticate(known) for _ in range(50)))
         assert store.reads == 2
 
 
@@ -311,16 +311,16 @@ async def test_a_service_that_was_ever_guarded_stays_so_whatever_becomes_of_its_
 ) -> None:
     now = 0.0
     async with counted(tmp_path) as store:
-        keyring = Keyring(store, clock=lambda: now)
-        assert await keyring.whose("") == ANYONE
+        api_keys = APIKeyCache(store, clock=lambda: now)
+        assert await api_keys.authenticate("") == UNRESTRICTED
         _, headers = await made(store, "rank")
         now = 3.0
-        await keyring.whose(headers["Authorization"])
+        await api_keys.authenticate(headers["Authorization"])
         await store.transaction(lambda it: it.execute(API_KEYS.delete()))
         now = 6.0
         for shown in ("", headers["Authorization"]):
             with pytest.raises(Unauthorized):
-                await keyring.whose(shown)
+                await api_keys.authenticate(shown)
 
 
 async def test_keys_are_read_while_somebody_writes(tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ async def test_keys_are_read_while_somebody_writes(tmp_path: Path) -> None:
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
         async with asyncio.timeout(5):  # who wanted to write would wait for ten
-            assert await read_keys(store) == [key]
+            assert await list_keys(store) == [key]
         writer.close()
 
 
@@ -338,16 +338,16 @@ async def test_a_flood_of_unknown_keys_reads_the_store_twice_a_second(tmp_path: 
     now = 0.0
     async with counted(tmp_path) as store:
         await made(store, "rank")
-        keyring = Keyring(store, clock=lambda: now)
+        api_keys = APIKeyCache(store, clock=lambda: now)
         store.reads = 0
         for step in range(1000):
             now = step / 1000
             with pytest.raises(Unauthorized):
-                await keyring.whose(f"Bearer pk_{step}_x")
+                await api_keys.authenticate(f"Bearer pk_{step}_x")
         assert store.reads == 2
         _, headers = await made(store, "rank")
         now = 1.1
-        await keyring.whose(headers["Authorization"])  # it need not wait for two seconds
+        await api_keys.authenticate(headers["Authorization"])  # it need not wait for two seconds
 
 
 async def test_without_the_store_the_last_copy_serves_for_a_minute_and_then_nobody(
@@ -356,18 +356,18 @@ async def test_without_the_store_the_last_copy_serves_for_a_minute_and_then_nobo
     now = 0.0
     async with counted(tmp_path) as store:
         key, headers = await made(store, "rank")
-        keyring = Keyring(store, ["environment"], clock=lambda: now)
-        assert await keyring.whose(headers["Authorization"]) == key
+        api_keys = APIKeyCache(store, ["environment"], clock=lambda: now)
+        assert await api_keys.authenticate(headers["Authorization"]) == key
         store.down = True
         now = 59.0
-        assert await keyring.whose(headers["Authorization"]) == key
+        assert await api_keys.authenticate(headers["Authorization"]) == key
         now = 62.0
         with pytest.raises(StoreUnavailable):
-            await keyring.whose(headers["Authorization"])
-        await keyring.whose("Bearer environment")
+            await api_keys.authenticate(headers["Authorization"])
+        await api_keys.authenticate("Bearer environment")
         store.down = False
         now = 65.0
-        assert await keyring.whose(headers["Authorization"]) == key
+        assert await api_keys.authenticate(headers["Authorization"]) == key
 
 
 async def test_while_the_store_says_nothing_only_who_asks_first_waits_for_it(
@@ -376,16 +376,16 @@ async def test_while_the_store_says_nothing_only_who_asks_first_waits_for_it(
     now = 0.0
     async with counted(tmp_path) as store:
         key, headers = await made(store, "rank")
-        keyring = Keyring(store, clock=lambda: now)
+        api_keys = APIKeyCache(store, clock=lambda: now)
         known = headers["Authorization"]
-        await keyring.whose(known)
+        await api_keys.authenticate(known)
         store.reads, store.frozen = 0, asyncio.Event()
         now = 2.5
-        first = asyncio.create_task(keyring.whose(known))
+        first = asyncio.create_task(api_keys.authenticate(known))
         await until(lambda: store.reads == 1)
         now = 3.6
         async with asyncio.timeout(10):  # 50 s if each waited
-            assert {await keyring.whose(known) for _ in range(50)} == {key}
+            assert {await api_keys.authenticate(known) for _ in range(50)} == {key}
         store.frozen.set()
         assert await first == key
 

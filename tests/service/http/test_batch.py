@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from podium_service.errors import JudgeUnavailable
-from podium_service.http.api_keys import ANYONE
+from podium_service.http.api_key import UNRESTRICTED
 from podium_service.http.batch import rank_all
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import BatchRequest
@@ -43,7 +43,7 @@ async def test_others_have_a_turn_between_two_groups_of_a_batch_and_all_are_soon
 ):
     holding = Holding()
     batch = BatchRequest(groups=[group("5", str(index)) for index in range(300)])
-    whose = cast(Ranker, holding), batch, "r", ANYONE, cast(QuotaService, None), Metrics()
+    whose = cast(Ranker, holding), batch, "r", UNRESTRICTED, cast(QuotaService, None), Metrics()
 
     async def lines() -> int:
         return len([line async for line in rank_all(*whose)])

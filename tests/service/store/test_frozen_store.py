@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from podium_service.http.api_keys import mint
-from podium_service.http.keyring import add_key
+from podium_service.http.api_key import create_key
+from podium_service.http.api_key_store import add_key
 from podium_service.http.server.server import open_service
 from tests.service.helpers import client, group
 from tests.service.postgres import postgres_server
@@ -49,7 +49,7 @@ async def test_a_frozen_store_holds_up_no_deadline_and_no_probe(
 ) -> None:
     patient = group("5", "6", reference="5", deadline_s=60)
     asked = {**patient, "deadline_s": 1}
-    key, text = mint("trainer", ["rank"], requests_per_minute=100)
+    key, text = create_key("trainer", ["rank"], requests_per_minute=100)
     with postgres_server(tmp_path_factory) as server:
         async with open_service(None, str(server.get_uri())) as opened, client(opened) as http:
             await add_key(opened.store, key)

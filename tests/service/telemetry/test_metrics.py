@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
-from podium_service.http.api_keys import mint
-from podium_service.http.keyring import add_key
+from podium_service.http.api_key import create_key
+from podium_service.http.api_key_store import add_key
 from podium_service.judges.endpoint.circuit_breaker import FAILURES
 from podium_service.schemas import AssumedNoise, JurorResult, Ranking, Usage
 from podium_service.scoring.drift import HALF_LIFE, SlotDrift
@@ -101,7 +101,7 @@ async def test_the_series_add_up_to_what_the_script_did(tmp_path: Path) -> None:
 async def test_every_problem_is_counted_once_by_its_code_whichever_door_answers_it(
     tmp_path: Path,
 ) -> None:
-    key, text = mint("trainer", ["rank"], requests_per_minute=5)
+    key, text = create_key("trainer", ["rank"], requests_per_minute=5)
     groups = [group("a"), *(group("x", "y", judge="none") for _ in range(5))]
     async with (
         ScriptedJudge([GOOD, fails(401)]).serving() as judge,

@@ -18,8 +18,8 @@ import structlog
 import uvicorn
 
 from podium_service.errors import ConfigError
+from podium_service.http.api_key_store import list_keys
 from podium_service.http.app import Service, create_app
-from podium_service.http.keyring import read_keys
 from podium_service.http.server.acceptor import BACKLOG, Acceptor
 from podium_service.http.server.connection import GuardedProtocol
 from podium_service.http.server.gc_policy import look_now_and_then, look_rarely
@@ -88,7 +88,7 @@ async def check(serving: Serving) -> None:
         ConfigError: If the judges file or the store is not usable, or no key guards an open host.
     """
     async with open_service(serving.config, serving.store_url) as service:
-        guarded = bool(serving.api_key) or bool(await read_keys(service.store))
+        guarded = bool(serving.api_key) or bool(await list_keys(service.store))
         require_key_beyond_loopback(serving.host, guarded=guarded)
 
 

@@ -1,4 +1,7 @@
-"""The API keys of the store: made and revoked by `podium keys`, known to every process in 2 s."""
+"""The API keys in the store, and the cache of them that checks each request's key.
+
+`podium keys` creates and revokes keys; every process of the service notices within 2 s.
+"""
 
 import asyncio
 import time
@@ -11,21 +14,28 @@ import sqlalchemy as sa
 import structlog
 
 from podium_service.errors import NotFound, StoreUnavailable, Unauthorized
-from podium_service.http.api_keys import ANYONE, APIKey, Scope, hashed, key_shown, split
+from podium_service.http.api_key import (
+    UNRESTRICTED,
+    APIKey,
+    Scope,
+    describe_key,
+    hash_secret,
+    split_text,
+)
 from podium_service.store.database.tables import API_KEYS
 from podium_service.store.quotas.spend import SpendLimit, api_key_account
 from podium_service.store.store import SQLStore
 
 MAX_AGE_S = 2.0
-EARLY_AGE_S = 0.5  # for a key that is not known: it may have been made just now
-STALE_AGE_S = 60.0  # without the store a key may have been revoked: then nobody is let in
+MAX_AGE_FOR_UNKNOWN_KEY_S = 0.5  # shorter, because the key may have been created just now
+MAX_AGE_WITHOUT_STORE_S = 60.0  # later no key is accepted, because it may have been revoked
 _WAIT_S = 1.0
 
 log = structlog.get_logger(__name__)
 
 
 async def add_key(store: SQLStore, key: APIKey) -> None:
-    """Keep a new key.
+    """Insert a new key.
 
     Raises:
         StoreUnavailable: If the database does not take it.
@@ -45,37 +55,41 @@ async def add_key(store: SQLStore, key: APIKey) -> None:
     await store.transaction(lambda connection: connection.execute(sa.insert(API_KEYS), row))
 
 
-async def read_keys(store: SQLStore) -> list[APIKey]:
-    """All keys ever made, oldest first.
+async def list_keys(store: SQLStore) -> list[APIKey]:
+    """Return all keys ever created, oldest first.
 
     Raises:
         StoreUnavailable: If the database does not answer.
     """
     query = sa.select(API_KEYS).order_by(API_KEYS.c.created_at, API_KEYS.c.id)
-    return [_key(row) for row in await store.read(query)]
+    return [_key_from_row(row) for row in await store.read(query)]
 
 
-async def shown_keys(store: SQLStore) -> list[dict[str, Any]]:
-    """All keys ever made, oldest first, without their secrets, and what each has spent in the
-    current period of its limit.
+async def describe_keys(store: SQLStore) -> list[dict[str, Any]]:
+    """Return the public view of all keys ever created, oldest first, with their spending.
 
     Raises:
         StoreUnavailable: If the database does not answer.
     """
-    keys = await read_keys(store)
-    holds = {key.id: hold for key in keys if (hold := api_key_account(key.id, key.spend_limit))}
-    spent = await store.ledger.spent(holds.values(), at=time.time())
-    return [key_shown(key, spent.get(holds[key.id]) if key.id in holds else None) for key in keys]
+    keys = await list_keys(store)
+    accounts = {
+        key.id: account for key in keys if (account := api_key_account(key.id, key.spend_limit))
+    }
+    spent = await store.ledger.spent(accounts.values(), at=time.time())
+    return [
+        describe_key(key, spent.get(accounts[key.id]) if key.id in accounts else None)
+        for key in keys
+    ]
 
 
 async def revoke_key(store: SQLStore, key_id: str) -> APIKey:
-    """Let a key open nothing any more; the moment of the first revocation stays.
+    """Revoke a key; a key that was revoked earlier keeps its first revocation time.
 
     Raises:
         NotFound: If there is no such key.
         StoreUnavailable: If the database does not take it.
     """
-    for key in await read_keys(store):
+    for key in await list_keys(store):
         if key.id == key_id:
             break
     else:
@@ -90,7 +104,7 @@ async def revoke_key(store: SQLStore, key_id: str) -> APIKey:
     return key if key.revoked_at else replace(key, revoked_at=now)
 
 
-def _key(row: sa.Row[Any]) -> APIKey:
+def _key_from_row(row: sa.Row[Any]) -> APIKey:
     limited = row.spend_usd is not None
     return APIKey(
         id=row.id,
@@ -104,12 +118,16 @@ def _key(row: sa.Row[Any]) -> APIKey:
     )
 
 
-class Keyring:
-    """Tells whose key it is, from a copy of the store's keys that is never older than `MAX_AGE_S`
-    while the store answers, and serves for `STALE_AGE_S` while it does not. `environment` are keys
-    without an id and without limits.
+class APIKeyCache:
+    """Finds the key of a request in a copy of the store's keys.
 
-    A store without any key, and no key in the environment, leave the service open to everybody.
+    The copy is at most `MAX_AGE_S` old while the store answers. While the store does not answer,
+    the last copy is used for `MAX_AGE_WITHOUT_STORE_S`.
+
+    If there is no key, neither in the store nor in the environment, every request is allowed.
+
+    Args:
+        environment: texts of keys that have every scope and no limits.
     """
 
     def __init__(
@@ -119,58 +137,60 @@ class Keyring:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._environment = [hashed(key) for key in environment]
+        self._environment = [hash_secret(text) for text in environment]
         self._clock = clock
         self._keys: dict[str, APIKey] = {}
-        self._guarded = bool(environment)  # and stays so, whatever becomes of the store
+        # Never reset, because a store that lost its keys must not open the service to everybody.
+        self._keys_required = bool(environment)
         self._read_at = self._tried_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
 
-    async def whose(self, authorization: str) -> APIKey:
-        """The key in an Authorization header; `ANYONE` where none is needed.
+    async def authenticate(self, authorization: str) -> APIKey:
+        """Return the key in an Authorization header; `UNRESTRICTED` if no key is required.
 
         Raises:
-            Unauthorized: If it is none, unknown or revoked.
-            StoreUnavailable: If the keys were not read for `STALE_AGE_S`.
+            Unauthorized: If the header holds no key, or an unknown or revoked one.
+            StoreUnavailable: If the keys were not read for `MAX_AGE_WITHOUT_STORE_S`.
         """
-        scheme, _, text = authorization.partition(" ")
-        given = text.strip(" \t") if scheme.lower() == "bearer" else ""
-        known = [compare_digest(hashed(given), each) for each in self._environment]  # all of them
-        if any(known):
-            return ANYONE
+        scheme, _, rest = authorization.partition(" ")
+        text = rest.strip(" \t") if scheme.lower() == "bearer" else ""
+        # A list, because a generator would stop at the match, and the time would tell which it was.
+        matches = [compare_digest(hash_secret(text), each) for each in self._environment]
+        if any(matches):
+            return UNRESTRICTED
         await self._refresh(MAX_AGE_S)
-        if not self._guarded:
-            return ANYONE
-        key = self._opened_by(given)
-        if key is None and given:
-            await self._refresh(EARLY_AGE_S)
-            key = self._opened_by(given)
+        if not self._keys_required:
+            return UNRESTRICTED
+        key = self._find(text)
+        if key is None and text:
+            await self._refresh(MAX_AGE_FOR_UNKNOWN_KEY_S)
+            key = self._find(text)
         if key is None:
             raise Unauthorized("authorization is not a known key: send `Authorization: Bearer KEY`")
         return key
 
-    def _opened_by(self, given: str) -> APIKey | None:
-        key_id, secret = split(given)
+    def _find(self, text: str) -> APIKey | None:
+        key_id, secret = split_text(text)
         key = self._keys.get(key_id)
-        return key if key and key.opens_with(secret) else None
+        return key if key and key.accepts(secret) else None
 
     async def _refresh(self, max_age_s: float) -> None:
-        """Read the keys again if the copy is older; once, however many ask."""
+        """Read the keys again if the copy is older; concurrent callers share one read."""
         now = self._clock()
         if self._reading is None:
             if now - self._tried_at < max_age_s:
                 return self._require_fresh()
             self._tried_at = now
             self._reading = asyncio.create_task(self._read(now))
-        # Of a store that does not answer, only who comes first waits long.
+        # Counted from the start of the read, so that a frozen store delays only the first callers.
         left_s = max(0.0, self._tried_at + _WAIT_S - self._clock())
         await asyncio.wait({self._reading}, timeout=left_s)
         self._require_fresh()
 
     async def _read(self, now: float) -> None:
         try:
-            self._keys = {key.id: key for key in await read_keys(self._store)}
-            self._guarded |= bool(self._keys)
+            self._keys = {key.id: key for key in await list_keys(self._store)}
+            self._keys_required |= bool(self._keys)
             self._read_at = now
         except StoreUnavailable as error:
             log.warning("keys_not_read", detail=error.detail)
@@ -178,5 +198,5 @@ class Keyring:
             self._reading = None
 
     def _require_fresh(self) -> None:
-        if self._clock() - self._read_at > STALE_AGE_S:
+        if self._clock() - self._read_at > MAX_AGE_WITHOUT_STORE_S:
             raise StoreUnavailable("the API keys cannot be read: the store does not answer")

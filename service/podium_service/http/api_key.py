@@ -1,7 +1,8 @@
-"""API keys: who may ask for what, and how much. Made, named and checked here; kept by `keyring`.
+"""An API key: its text, its scopes and its request limit. `api_key_store` keeps the keys.
 
-A key is `pk_<id>_<secret>`. Only the sha256 of its secret is kept, and the secret has 256 random
-bits: there is nothing to guess and nothing to look up in tables, so that no slow hash is needed.
+The text of a key is `pk_<id>_<secret>`. The service stores only the sha256 of the secret. A slow
+password hash is not needed, because the secret has 256 random bits: nobody can guess it or find its
+hash in a table.
 """
 
 import time
@@ -31,9 +32,9 @@ class APIKey:
     """One key, without its secret.
 
     Attributes:
-        scopes: what it may ask for; `admin` includes the others.
-        requests_per_minute: groups it may send in a minute; None: as many as it likes.
-        spend_limit: what its rankings may cost; None: without a limit.
+        scopes: the groups of routes it may use; `admin` includes the others.
+        requests_per_minute: groups it may send per minute; None: no limit.
+        spend_limit: the most that its rankings may cost; None: no limit.
         created_at, revoked_at: seconds since the epoch.
     """
 
@@ -46,58 +47,63 @@ class APIKey:
     created_at: float = 0.0
     revoked_at: float | None = None
 
-    def opens_with(self, secret: str) -> bool:
-        """Whether this is its secret, and it was not revoked; in constant time."""
-        return compare_digest(self.secret_sha256, hashed(secret)) and self.revoked_at is None
+    def accepts(self, secret: str) -> bool:
+        """Return whether `secret` is this key's and the key is not revoked, in constant time."""
+        return compare_digest(self.secret_sha256, hash_secret(secret)) and self.revoked_at is None
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or "admin" in self.scopes
 
 
-# What asks without a key where none is needed, and with the environment's: nothing is refused.
-ANYONE = APIKey("", "", b"", frozenset({"admin"}))
+# The key of a request that needs none, and of the environment's key: every scope, no limits.
+UNRESTRICTED = APIKey("", "", b"", frozenset({"admin"}))
 
 
-def mint(
+def create_key(
     name: str,
     scopes: Iterable[str],
     requests_per_minute: int | None = None,
     spend_limit: SpendLimit | None = None,
 ) -> tuple[APIKey, str]:
-    """A new key, and the text by which its owner shows it, here and never again.
+    """Return a new key and its text, which cannot be recovered later.
 
     Raises:
-        ConfigError: If the name is none that a table could show, or a scope is none.
+        ConfigError: If the name is empty, too long or not printable, or a scope is unknown.
     """
     if not (0 < len(name) <= MAX_NAME_CHARS and name.isprintable()):
         raise ConfigError(
-            f"key name {name[:MAX_NAME_CHARS]!r}: 1 to {MAX_NAME_CHARS} printable characters"
+            f"key name {name[:MAX_NAME_CHARS]!r}: must be 1 to {MAX_NAME_CHARS} printable "
+            "characters"
         )
     for scope in scopes:
         if scope not in SCOPES:
-            raise ConfigError(f"scope {scope[:64]!r}: is none of {', '.join(SCOPES)}")
-    granted = frozenset(cast(Iterable[Scope], scopes))
+            raise ConfigError(f"scope {scope[:64]!r}: must be one of {', '.join(SCOPES)}")
     key_id, secret = token_hex(6), token_urlsafe(32)
     key = APIKey(
-        key_id, name, hashed(secret), granted, requests_per_minute, spend_limit,
-        time.time(),
-    )  # fmt: skip
+        id=key_id,
+        name=name,
+        secret_sha256=hash_secret(secret),
+        scopes=frozenset(cast(Iterable[Scope], scopes)),
+        requests_per_minute=requests_per_minute,
+        spend_limit=spend_limit,
+        created_at=time.time(),
+    )
     return key, f"pk_{key_id}_{secret}"
 
 
-def split(text: str) -> tuple[str, str]:
-    """The id and the secret of what may be a key; two empty strings if it is none."""
+def split_text(text: str) -> tuple[str, str]:
+    """Return the id and the secret in a key's text; two empty strings if it is not a key."""
     prefix, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
     return (key_id, secret) if prefix == "pk" else ("", "")
 
 
-def hashed(secret: str) -> bytes:
+def hash_secret(secret: str) -> bytes:
     return sha256(secret.encode(errors="replace")).digest()
 
 
-def key_shown(key: APIKey, spent: Spent | None = None) -> dict[str, Any]:
-    """What may be shown of a key; `spent` is of the current period of its limit."""
+def describe_key(key: APIKey, spent: Spent | None = None) -> dict[str, Any]:
+    """Return the public view of a key; `spent` is for the current period of its spend limit."""
     limit = key.spend_limit
     return {
         "id": key.id,
@@ -107,32 +113,32 @@ def key_shown(key: APIKey, spent: Spent | None = None) -> dict[str, Any]:
         "spend_limit": {"usd": limit.usd, "per": limit.per} if limit else None,
         "spent_usd": spent.settled if spent else None,
         "reserved_usd": spent.reserved if spent else None,
-        "created_at": moment(key.created_at),
-        "revoked_at": moment(key.revoked_at) if key.revoked_at else None,
+        "created_at": iso_time(key.created_at),
+        "revoked_at": iso_time(key.revoked_at) if key.revoked_at else None,
     }
 
 
-def moment(at: float) -> str:
+def iso_time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def scope_of(path: str) -> Scope:
-    """What a key must be allowed to open a path; `read` where nothing else is said."""
+def required_scope(path: str) -> Scope:
+    """Return the scope that a key needs for a path; `read` unless the path has another."""
     return _SCOPE_BY_PATH.get(path, "read")
 
 
-async def count_request(key: APIKey, ledger: QuotaService, deadline: Deadline) -> None:
-    """Count one group that a key sends.
+async def count_request(key: APIKey, quotas: QuotaService, deadline: Deadline) -> None:
+    """Count one group against the key's request limit.
 
     Raises:
-        KeyRateLimited: If it is one too many in this minute; it is not counted then.
+        KeyRateLimited: If the key has reached its limit in this minute; the group is not counted.
         DeadlineExceeded: If the store does not count it in time.
         StoreUnavailable: If the store does not answer.
     """
     if key.requests_per_minute is None:
         return
     async with deadline.enforced("counting the request"):
-        wait_s = await ledger.count(f"key:{key.id}", key.requests_per_minute, _MINUTE_S)
+        wait_s = await quotas.count(f"key:{key.id}", key.requests_per_minute, _MINUTE_S)
     if wait_s > 0:
         raise KeyRateLimited(
             f"key {key.name!r} may send {key.requests_per_minute} groups a minute: wait "
