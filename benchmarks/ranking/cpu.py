@@ -17,29 +17,25 @@ from podium_service.scoring.rewards import rewards
 
 SIZE, MOST_MS = 64, 5.0
 NOISE, SPREAD = 1.0, 0.08
-ARMS: dict[str, tuple[str, Passes, dict[str, Any]]] = {
-    "listwise": ("listwise", Passes(min=4, max=4), {}),
-    "listwise, adaptive": ("listwise", Passes(min=1, max=8), {}),
-    "listwise, Plackett-Luce": (
-        "listwise", Passes(min=4, max=4), {"combine": "plackett_luce"},
-    ),
-    "subsets": ("subsets", Passes(min=4, max=4), {}),
-    "subsets, Plackett-Luce": ("subsets", Passes(min=4, max=4), {"combine": "plackett_luce"}),
-    "pairwise, choices": ("pairwise", Passes(min=1, max=1), {}),
-    "pairwise, logprobs": ("pairwise", Passes(min=1, max=1), {}),
-    "pointwise": ("pointwise", Passes(min=2, max=2), {}),
-}  # fmt: skip
+ARMS: dict[str, tuple[str, Passes]] = {
+    "listwise": ("listwise", Passes(min=4, max=4)),
+    "listwise, adaptive": ("listwise", Passes(min=1, max=8)),
+    "subsets": ("subsets", Passes(min=4, max=4)),
+    "pairwise, choices": ("pairwise", Passes(min=1, max=1)),
+    "pairwise, logprobs": ("pairwise", Passes(min=1, max=1)),
+    "pointwise": ("pointwise", Passes(min=2, max=2)),
+}
 
 
 async def run(report: Report) -> None:
     rows: list[Row] = []
     num = report.settings.num(30, 3)
-    for name, (method, passes, settings) in ARMS.items():
+    for name, (method, passes) in ARMS.items():
         rng = np.random.default_rng(8)
         past, spent, calls, estimate = [], [], 0, None
         noise: JudgeNoise | None = None
         for seed in range(num + 25):
-            situation = Situation(SIZE, seed, passes, noise, verdicts={}, **settings)
+            situation = Situation(SIZE, seed, passes, noise, verdicts={})
             cost_ms, calls, estimate = _judge(method, name, situation, rng)
             if estimate.past:
                 past.append(estimate.past)

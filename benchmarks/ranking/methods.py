@@ -185,7 +185,6 @@ def _arms(
     }
     return {
         "listwise": {"arm": at(url, passes=cell.budget)},
-        "listwise, Plackett-Luce": {"arm": at(url, passes=cell.budget, combine="plackett_luce")},
         "subsets of 5": {"arm": at(url, **dealt)},
         "pairwise, logprobs": {"arm": at(url, **in_pairs)},
         "pairwise": {"arm": at(urls["without"], **in_pairs)},

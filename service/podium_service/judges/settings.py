@@ -69,10 +69,6 @@ class LLMJudge(_Rewarding):
     block_size: Annotated[int, Field(ge=3, le=16)] = Field(
         default=5, description="trajectories a call of the method subsets"
     )
-    combine: Literal["least_squares", "plackett_luce"] = Field(
-        default="least_squares",
-        description="listwise and subsets: from the scores, or only from the orders they imply",
-    )
     signal_level: Annotated[FiniteFloat, Field(gt=0, le=1)] = Field(
         default=0.05,
         description="how often a group of equals may earn different rewards; 1: no test, only "
@@ -174,13 +170,6 @@ class LLMJudge(_Rewarding):
         if type(value) is not int or not 1 <= value <= 64:
             raise ValueError(f"{value!r} is neither 1 to 64 nor {{min, max, until_stderr}}")
         return {"min": value, "max": value}
-
-    @model_validator(mode="after")
-    def _orders_need_passes(self) -> Self:
-        if self.combine == "plackett_luce" and self.passes and self.passes.min < 2:
-            raise ValueError("combine: plackett_luce needs passes of 2 or more: one order tells no "
-                             "signal from noise")  # fmt: skip
-        return self
 
     def passes_for(self, method: str) -> Passes:
         """The passes, or a method's default."""

@@ -15,7 +15,7 @@ _SAMPLING = {
     "response_format", "context_tokens",
 }  # fmt: skip
 _SHOWN = {"view", "canary", "block_size"}
-_ASKED = {"passes", "combine", "budget"}
+_ASKED = {"passes", "budget"}
 
 
 def content_key(judge: LLMJudge, method: str, system: str, transcript: Transcript) -> str:

@@ -253,7 +253,6 @@ def _situation(question: Question, noise: JudgeNoise | None) -> Situation:
         passes=config.passes_for(question.method_name),
         noise=noise,
         block_size=config.block_size,
-        combine=config.combine,
         level=config.signal_level,
     )
 

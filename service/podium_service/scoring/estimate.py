@@ -95,7 +95,7 @@ def estimate_ratings(
 def from_strengths(
     strengths: Strengths, showings: float, *, level: float = SIGNAL_LEVEL
 ) -> Estimate:
-    """Estimate from strengths fitted to comparisons or orders; these are shrunk already.
+    """Estimate from strengths fitted to comparisons; these are shrunk already.
 
     Args:
         strengths: posterior under a normal prior.

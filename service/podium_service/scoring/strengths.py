@@ -1,7 +1,7 @@
 """A concave likelihood over items -> strengths with their errors: the fit that methods share.
 
 To add a model of orders or comparisons: write a class with `value`, `slopes` and `reordered` (see
-`Likelihood`), and call `most_likely`. `bradley_terry` and `plackett_luce` are the two examples.
+`Likelihood`), and call `most_likely`, as `bradley_terry` does.
 
 Relabelling the items relabels the result bit for bit: a first fit sorts the items by strength, a
 second one runs in that order from rounded values, and the results are rounded to 12 digits.

@@ -2,9 +2,7 @@
 
 from podium_service.ranking.methods.designs import balanced_orders
 from podium_service.ranking.methods.method import Method, Plan, Situation, affordable, settled
-from podium_service.scoring import plackett_luce
-from podium_service.scoring.estimate import Estimate, estimate, from_strengths
-from podium_service.scoring.least_squares import Pass
+from podium_service.scoring.estimate import Estimate, estimate
 
 
 def plan(situation: Situation) -> Plan:
@@ -27,23 +25,8 @@ def plan(situation: Situation) -> Plan:
 
 
 def estimate_scores(situation: Situation) -> Estimate:
-    """Least squares on pass and trajectory effects, or Plackett-Luce on the orders implied."""
-    if situation.combine == "plackett_luce":
-        orders = [tie_classes(verdict) for verdict in situation.scored]
-        shown = sum(len(order) for order, _ in situation.scored) / situation.num_items
-        return from_strengths(
-            plackett_luce.fit(situation.num_items, orders), shown, level=situation.level
-        )
+    """Fit pass and trajectory effects by least squares."""
     return estimate(situation.num_items, situation.scored, situation.noise, level=situation.level)
-
-
-def tie_classes(scored: Pass) -> list[list[int]]:
-    """A pass's trajectories, best first, those with equal scores together."""
-    order, scores = scored
-    by_score: dict[float, list[int]] = {}
-    for item, score in zip(order, scores, strict=True):
-        by_score.setdefault(score, []).append(item)
-    return [sorted(by_score[score]) for score in sorted(by_score, reverse=True)]
 
 
 LISTWISE = Method(

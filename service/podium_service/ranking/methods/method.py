@@ -30,7 +30,6 @@ class Situation:
         verdicts: those at hand, by the index of their question.
         calls_left: calls that may still be made.
         block_size: trajectories a call, for methods that show subsets.
-        combine: least_squares or plackett_luce.
         level: of the signal test.
     """
 
@@ -41,7 +40,6 @@ class Situation:
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
     calls_left: float = float("inf")
     block_size: int = 5
-    combine: str = "least_squares"
     level: float = SIGNAL_LEVEL
 
     @property

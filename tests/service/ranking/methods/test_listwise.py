@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from podium_service.judges.limits import Passes
 from podium_service.ranking.methods import METHODS, Situation
-from podium_service.ranking.methods.listwise import LISTWISE, tie_classes
+from podium_service.ranking.methods.listwise import LISTWISE
 from podium_service.ranking.methods.method import settled
 from podium_service.scoring.noise import JudgeNoise, learn
 from tests.service.simulated import past_groups, play, scorer, verdict
@@ -136,19 +136,6 @@ def test_a_plan_follows_from_the_verdicts_and_asks_only_for_what_is_missing(
     assert set(again) <= set(plan)
     if method != "pairwise":  # there the other orders of what is at hand come first
         assert set(again) == set(plan) - kept
-
-
-def test_ties_of_a_pass_are_told_to_plackett_luce() -> None:
-    assert tie_classes(([3, 1, 0, 2], [0.5, 0.9, 0.5, 0.1])) == [[1], [0, 3], [2]]
-
-
-def test_orders_alone_rank_as_well() -> None:
-    start = Situation(num_items=8, seed=1, passes=Passes(min=4, max=4), combine="plackett_luce")
-    played, _ = play(LISTWISE, start, scorer(EASY, 0.02, np.random.default_rng(1)))
-    found = LISTWISE.estimate(played)
-    assert found.signal
-    assert found.means == sorted(found.means)
-    assert all(0 <= score <= 1 for score in found.scores)
 
 
 def test_settled_by_trust_or_by_what_another_pass_is_worth() -> None:
