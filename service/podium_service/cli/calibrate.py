@@ -24,7 +24,7 @@ from podium_service.cli.options import (
 )
 from podium_service.evaluation.calibrate import calibrate, write_card
 from podium_service.evaluation.card import Card
-from podium_service.evaluation.labelled_groups import Gold, read_gold
+from podium_service.evaluation.labelled_groups import LabelledGroup, read_labelled_groups
 from podium_service.evaluation.page import COLUMNS, ROWS, with_interval
 from podium_service.http.server.server import open_service
 from podium_service.telemetry import logs
@@ -50,8 +50,8 @@ def calibrate_command(
     """
     logs.configure("error")
     require_deadline(deadline_s)
-    gold = read_gold(data, limit)
-    card = asyncio.run(_calibrate(config, store, judge, gold, data, concurrency, deadline_s))
+    groups = read_labelled_groups(data, limit)
+    card = asyncio.run(_calibrate(config, store, judge, groups, data, concurrency, deadline_s))
     files = write_card(card, out)
     if as_json:
         print_json(card)
@@ -91,17 +91,17 @@ async def _calibrate(
     config: Path | None,
     store: str,
     judge: str,
-    gold: list[Gold],
+    groups: list[LabelledGroup],
     data: Path,
     concurrency: int,
     deadline_s: float,
 ) -> Card:
     async with open_service(config, store) as service:
-        with progress("calibrating", len(gold)) as advance:
+        with progress("calibrating", len(groups)) as advance:
             return await calibrate(
                 service,
                 judge,
-                gold,
+                groups,
                 data=data.name,
                 concurrency=concurrency,
                 deadline_s=deadline_s,

@@ -24,10 +24,9 @@ from podium_service.cli.options import (
 )
 from podium_service.errors import ConfigError
 from podium_service.evaluation.compare import Comparison, PairSummary, compare, stored_groups
-from podium_service.evaluation.labelled_groups import read_unlabelled
+from podium_service.evaluation.labelled_groups import read_requests
 from podium_service.evaluation.page import ROWS, with_interval
 from podium_service.http.server.server import open_service
-from podium_service.schemas import RankRequest
 from podium_service.telemetry import logs
 
 _SHOWN = 10  # changes of sign
@@ -141,7 +140,7 @@ async def _compare(
     async with open_service(config, store) as service:
         left_out: dict[str, int] = {}
         if data:
-            requests: list[RankRequest] = [each.request for each in read_unlabelled(data, limit)]
+            requests = read_requests(data, limit)
         else:
             requests, left_out = await stored_groups(service, store, limit)
         with progress("comparing", len(requests) * len(judges)) as advance:

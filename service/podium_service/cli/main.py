@@ -31,7 +31,7 @@ from podium_service.cli.rubric import suggest_command
 from podium_service.cli.serve import serve_command
 from podium_service.cli.store import replay_command, store_app
 from podium_service.errors import PodiumError
-from podium_service.evaluation.groups_file import read_groups
+from podium_service.evaluation.labelled_groups import read_groups
 from podium_service.http.batch import rank_line
 from podium_service.http.server.server import open_service
 from podium_service.judges.registry import JudgeRegistry

@@ -8,7 +8,7 @@ import typer
 
 from podium_service.cli.options import AsJSON, ConfigPath, print_json
 from podium_service.errors import ConfigError
-from podium_service.evaluation.labelled_groups import read_unlabelled
+from podium_service.evaluation.labelled_groups import read_requests
 from podium_service.evaluation.rubric import Draft, Drafter, suggest
 from podium_service.judges.registry import JudgeRegistry
 from podium_service.judges.settings import LLMJudge
@@ -35,7 +35,7 @@ def suggest_command(
     logs.configure("error")
     if out and out.exists():  # perhaps edited by now
         raise ConfigError(f"--out {out}: is there already: name a new file")
-    requests = [each.request for each in read_unlabelled(file, groups)]
+    requests = read_requests(file, groups)
     draft = asyncio.run(_suggest(config, judge, requests, cache))
     if out:
         _write(out, draft.rubric)

@@ -10,7 +10,7 @@ import orjson
 from podium_service import __version__
 from podium_service.errors import ConfigError
 from podium_service.evaluation.card import Card, Heading, make_card
-from podium_service.evaluation.labelled_groups import Gold
+from podium_service.evaluation.labelled_groups import LabelledGroup
 from podium_service.evaluation.measures import JudgedGroup, Pass
 from podium_service.evaluation.page import render
 from podium_service.evaluation.run_judge import Asked, ask_all
@@ -30,7 +30,7 @@ _GATED_REWARD = -1.0
 async def calibrate(
     service: Service,
     judge: str,
-    gold: Sequence[Gold],
+    groups: Sequence[LabelledGroup],
     *,
     data: str,
     concurrency: int,
@@ -41,7 +41,7 @@ async def calibrate(
 
     Args:
         judge: its name in the judges file.
-        gold: labelled groups, at least one.
+        groups: labelled groups, at least one.
         data: what the card calls them.
         concurrency, deadline_s, advance: as `ask_all` takes them.
 
@@ -49,13 +49,13 @@ async def calibrate(
         UnknownJudge: If there is no such judge.
         PodiumError: The first group's error, if no group could be ranked.
     """
-    requests = [each.request for each in gold]
+    requests = [group.request for group in groups]
     asked = await ask_all(
         service, judge, requests, concurrency=concurrency, deadline_s=deadline_s, advance=advance
     )
     require_one_ranked(judge, asked)
-    groups = [judged(each, one) for each, one in zip(gold, asked, strict=True)]
-    return make_card(_heading(service.ranker.judges, judge, data), asked, groups)
+    measured = [judged(group, one) for group, one in zip(groups, asked, strict=True)]
+    return make_card(_heading(service.ranker.judges, judge, data), asked, measured)
 
 
 def require_one_ranked(judge: str, asked: Sequence[Asked]) -> None:
@@ -70,16 +70,16 @@ def require_one_ranked(judge: str, asked: Sequence[Asked]) -> None:
         ) from first
 
 
-def judged(gold: Gold, asked: Asked) -> JudgedGroup | None:
-    """Labels, rewards and verdicts side by side; None if the group was not ranked or not labelled.
+def judged(group: LabelledGroup, asked: Asked) -> JudgedGroup | None:
+    """Labels, rewards and verdicts side by side; None if the group was not ranked.
 
     Trajectories with the same text are one item, its label their mean.
     """
-    ranking, labels = asked.ranking, gold.labels
-    if ranking is None or labels is None:
+    ranking, labels = asked.ranking, group.labels
+    if ranking is None:
         return None
     gated = [i for i, result in enumerate(ranking.results) if _is_gated(result)]
-    members, bodies = shown_bodies(gold.request, ranking)
+    members, bodies = shown_bodies(group.request, ranking)
     return JudgedGroup(
         labels=[
             *(sum(labels[i] for i in some) / len(some) for some in members),

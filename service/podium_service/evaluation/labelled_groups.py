@@ -1,7 +1,9 @@
-"""GOLD.jsonl -> labelled groups: a group or a pair a line, with the truth about each trajectory.
+"""Read files of groups: as plain JSON, as requests to rank, or as requests with labels.
 
-A group is what `POST /rank` takes plus `"labels": {"trajectory id": number}`, higher is better. A
-pair is `{"task": text, "a": text, "b": text, "winner": "a" | "b" | "tie"}`; `task` may be left out.
+A file holds one group, a JSON list of groups, or one group a line (JSONL). A group is a body of
+`POST /rank`. A labelled group also has `"labels": {"trajectory id": number}`, higher is better; or
+it is a pair, `{"task": text, "a": text, "b": text, "winner": "a" | "b" | "tie"}` with an optional
+`task`.
 """
 
 import sys
@@ -13,7 +15,6 @@ from typing import Any
 import orjson
 
 from podium_service.errors import InvalidRequest, MalformedJSON
-from podium_service.evaluation.groups_file import read_groups
 from podium_service.http.body import validated
 from podium_service.schemas import RankRequest
 
@@ -22,101 +23,141 @@ _PAIR_LABELS = {"a": [1.0, 0.0], "b": [0.0, 1.0], "tie": [0.5, 0.5]}
 
 
 @dataclass(frozen=True, slots=True)
-class Gold:
-    """One group and the truth about it.
+class LabelledGroup:
+    """One group and the truth about its trajectories.
 
     Attributes:
-        request: the group as it is ranked.
-        labels: per trajectory, in the request's order; higher is better. None if there are none.
+        request: the group as a request to rank it.
+        labels: one number per trajectory, in the request's order; higher is better.
     """
 
     request: RankRequest
-    labels: list[float] | None
+    labels: list[float]
 
 
-def read_gold(path: Path, limit: int | None = None) -> list[Gold]:
-    """The labelled groups in the first `limit` lines; `-` is standard input.
+def read_groups(path: Path) -> list[Any]:
+    """Return the groups of a file as JSON values, which nothing has validated yet.
 
-    Raises:
-        MalformedJSON: If the file cannot be read or a line is not JSON; names the line.
-        InvalidRequest: If a line breaks a rule, names the line; or if there is none.
-    """
-    try:
-        text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except OSError as error:
-        raise MalformedJSON(f"{path}: cannot be read: {error.strerror}") from error
-    numbered = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
-    if not numbered:
-        raise InvalidRequest(f"{path}: holds no group: write one a line")
-    return [_line(line, f"{path}:{number}") for number, line in numbered[:limit]]
-
-
-def read_unlabelled(path: Path, limit: int | None = None) -> list[Gold]:
-    """The first `limit` groups of a file as `podium rank` takes it; labels are kept, not required.
+    Args:
+        path: the file; `-` is standard input.
 
     Raises:
         MalformedJSON: If the file cannot be read or is not JSON; names the line.
-        InvalidRequest: If a group breaks a rule, names its number; or if there is none.
+        InvalidRequest: If the file holds no group.
     """
-    values = read_groups(path)
-    if not values:
-        raise InvalidRequest(f"{path}: holds no group")
-    numbered = enumerate(values[:limit], start=1)
-    return [parse_gold(value, f"{path}, group {n}", labelled=False) for n, value in numbered]
+    return [value for _, value in _read_values(path)]
 
 
-def parse_gold(value: Any, where: str, *, labelled: bool = True) -> Gold:
-    """One group or pair as JSON values; `where` it stands is what errors begin with.
+def read_requests(path: Path, limit: int | None = None) -> list[RankRequest]:
+    """Return the first `limit` groups of a file as requests; labels are allowed and dropped.
 
     Raises:
-        InvalidRequest: If it breaks a rule, or is `labelled` and has no labels.
+        MalformedJSON: If the file cannot be read or is not JSON; names the line.
+        InvalidRequest: If a group breaks a rule (names the group), or the file holds none.
+    """
+    return [parse_group(value, where)[0] for where, value in _read_values(path, limit)]
+
+
+def read_labelled_groups(path: Path, limit: int | None = None) -> list[LabelledGroup]:
+    """Return the first `limit` groups of a file with their labels.
+
+    Raises:
+        MalformedJSON: If the file cannot be read or is not JSON; names the line.
+        InvalidRequest: If a group breaks a rule or has no labels (names the group), or the file
+            holds no group.
+    """
+    groups = []
+    for where, value in _read_values(path, limit):
+        request, labels = parse_group(value, where)
+        if labels is None:
+            raise InvalidRequest(f'{where}: labels must be {{"trajectory id": number}}')
+        groups.append(LabelledGroup(request, labels))
+    return groups
+
+
+def parse_group(value: Any, where: str) -> tuple[RankRequest, list[float] | None]:
+    """Return the request and the labels, None without labels, of a group or a pair.
+
+    Args:
+        value: the group as a JSON value.
+        where: the place of the group, which error messages begin with.
+
+    Raises:
+        InvalidRequest: If the group or its labels break a rule.
     """
     if not isinstance(value, dict):
         raise InvalidRequest(f"{where}: a group must be an object, not {type(value).__name__}")
     if "winner" in value and "trajectories" not in value:
-        return _pair(value, where)
+        return _parse_pair(value, where)
+    request = _validate({name: value[name] for name in value if name != "labels"}, where)
     labels = value.get("labels")
-    request = _request({name: value[name] for name in value if name != "labels"}, where)
-    if labels is None and not labelled:
-        return Gold(request, None)
-    return Gold(request, _labels(labels, request, where))
+    return request, None if labels is None else _order_labels(labels, request, where)
 
 
-def _line(line: bytes, where: str) -> Gold:
+def _read_values(path: Path, limit: int | None = None) -> list[tuple[str, Any]]:
+    """Return the place and the JSON value of each group; lines after `limit` groups are ignored."""
     try:
-        value = orjson.loads(line)
+        text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise MalformedJSON(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        whole = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise MalformedJSON(f"{where}: not JSON: {error}") from error
-    return parse_gold(value, where)
+        values = _parse_lines(path, text, limit, error)
+    else:
+        groups = whole if isinstance(whole, list) else [whole]
+        values = [(f"{path}, group {n}", group) for n, group in enumerate(groups[:limit], start=1)]
+    if not values:
+        raise InvalidRequest(f"{path} holds no groups: write one group a line, or a JSON list")
+    return values
 
 
-def _request(value: dict[str, Any], where: str) -> RankRequest:
+def _parse_lines(
+    path: Path, text: bytes, limit: int | None, whole_error: orjson.JSONDecodeError
+) -> list[tuple[str, Any]]:
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    values: list[tuple[str, Any]] = []
+    for number, line in lines[:limit]:
+        try:
+            values.append((f"{path}:{number}", orjson.loads(line)))
+        except orjson.JSONDecodeError as error:
+            # If even the first of several lines is no JSON, the file is one value over many lines.
+            if not values and len(lines) > 1:
+                fault = f"{path}:{whole_error.lineno}: not JSON: {whole_error}"
+            else:
+                fault = f"{path}:{number}: not JSON: {error}"
+            raise MalformedJSON(fault) from error
+    return values
+
+
+def _validate(value: dict[str, Any], where: str) -> RankRequest:
     try:
         return validated(RankRequest, value)
     except InvalidRequest as error:
         raise InvalidRequest(f"{where}: {error.detail}", fields=error.fields) from error
 
 
-def _labels(labels: Any, request: RankRequest, where: str) -> list[float]:
+def _order_labels(labels: Any, request: RankRequest, where: str) -> list[float]:
+    """Return the labels in the order of the request's trajectories."""
     if not isinstance(labels, dict):
         raise InvalidRequest(f'{where}: labels must be {{"trajectory id": number}}')
     ids = [trajectory.id for trajectory in request.trajectories]
-    missing = [each for each in ids if each not in labels]
-    unknown = [each for each in labels if each not in ids]
+    missing = [name for name in ids if name not in labels]
+    unknown = [name for name in labels if name not in ids]
     if missing or unknown:
         fault = f"none for {missing[0][:64]!r}" if missing else f"no trajectory {unknown[0][:64]!r}"
         raise InvalidRequest(f"{where}: labels: {fault}")
-    for each in ids:
-        if not _is_number(labels[each]):
-            raise InvalidRequest(f"{where}: labels.{each[:64]} must be a finite number")
-    return [float(labels[each]) for each in ids]
+    for name in ids:
+        if not _is_number(labels[name]):
+            raise InvalidRequest(f"{where}: labels.{name[:64]} must be a finite number")
+    return [float(labels[name]) for name in ids]
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
-def _pair(value: dict[str, Any], where: str) -> Gold:
+def _parse_pair(value: dict[str, Any], where: str) -> tuple[RankRequest, list[float]]:
     unknown = [name for name in value if name not in _PAIR_FIELDS]
     if unknown:
         raise InvalidRequest(f"{where}: {unknown[0][:64]}: no such field in a pair")
@@ -129,5 +170,4 @@ def _pair(value: dict[str, Any], where: str) -> Gold:
     trajectories = [
         {"id": name, "messages": [{"role": "assistant", "content": value[name]}]} for name in "ab"
     ]
-    request = _request({"task": value.get("task"), "trajectories": trajectories}, where)
-    return Gold(request, labels)
+    return _validate({"task": value.get("task"), "trajectories": trajectories}, where), labels

@@ -118,6 +118,10 @@ async def test_groups_come_on_standard_input_in_any_form(form: str, tmp_path: Pa
     assert len(parsed(finished)) == form.count("{0}")
 
 
+async def test_standard_input_without_groups_is_an_error(tmp_path: Path) -> None:
+    assert_one_line(await podium("rank", "-", cwd=tmp_path, stdin=""), "- holds no groups")
+
+
 async def test_a_bad_line_is_named_with_its_number(tmp_path: Path) -> None:
     file = written(tmp_path / "groups.jsonl", answers("5", "6"), answers("5", "7"))
     with (tmp_path / file).open("a") as opened:

@@ -18,10 +18,15 @@ from typer.testing import CliRunner, Result
 
 from podium_service.cli.calibrate import calibrate_command
 from podium_service.cli.compare import compare_command
+from podium_service.cli.main import app
 from podium_service.errors import InvalidRequest, MalformedJSON, PodiumError
 from podium_service.evaluation.bias import length_bias, length_bins, slot_bias
 from podium_service.evaluation.compare import sign_changes, top1_agreement
-from podium_service.evaluation.labelled_groups import parse_gold, read_gold, read_unlabelled
+from podium_service.evaluation.labelled_groups import (
+    parse_group,
+    read_labelled_groups,
+    read_requests,
+)
 from podium_service.evaluation.measures import (
     JudgedGroup,
     Pass,
@@ -66,16 +71,16 @@ def lines(path: Path, *values: Any) -> Path:
 
 
 def test_a_pair_becomes_a_group_of_two_with_the_winner_on_top() -> None:
-    read = parse_gold({"task": "Add.", "a": "5", "b": "6", "winner": "b"}, "x:1")
-    assert read.labels == [0, 1]
-    assert read.request.task == "Add."
-    assert [each.messages[0].text for each in read.request.trajectories] == ["5", "6"]
-    assert parse_gold({"a": "5", "b": "6", "winner": "tie"}, "x:1").labels == [0.5, 0.5]
+    request, labels = parse_group({"task": "Add.", "a": "5", "b": "6", "winner": "b"}, "x:1")
+    assert labels == [0, 1]
+    assert request.task == "Add."
+    assert [each.messages[0].text for each in request.trajectories] == ["5", "6"]
+    assert parse_group({"a": "5", "b": "6", "winner": "tie"}, "x:1")[1] == [0.5, 0.5]
 
 
 def test_labels_are_put_in_the_order_of_the_trajectories(tmp_path: Path) -> None:
     labelled = group("5", "6", labels={"t1": 2, "t0": 7.5})
-    [read] = read_gold(lines(tmp_path / "gold.jsonl", labelled))
+    [read] = read_labelled_groups(lines(tmp_path / "gold.jsonl", labelled))
     assert read.labels == [7.5, 2]
 
 
@@ -102,25 +107,46 @@ def test_a_bad_line_is_named_with_its_number_and_the_rule(
     file = tmp_path / "gold.jsonl"
     file.write_text(json.dumps(gold("5", "6", labels=[1, 0])) + "\n\n" + line + "\n")
     with pytest.raises(PodiumError) as caught:
-        read_gold(file)
+        read_labelled_groups(file)
     assert str(caught.value).startswith(f"{file}:3: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert len(read_gold(file, limit=1)) == 1
+    assert len(read_labelled_groups(file, limit=1)) == 1
 
 
-def test_a_file_that_is_not_there_or_empty_is_an_error(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MalformedJSON, match="cannot be read"):
-        read_gold(tmp_path / "none.jsonl")
-    (tmp_path / "empty.jsonl").write_text("\n")
-    for read in (read_gold, read_unlabelled):
-        with pytest.raises(InvalidRequest, match="holds no group"):
-            read(tmp_path / "empty.jsonl")
+        read_labelled_groups(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize("text", ["", " \n\n", "[]"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["rank"],
+        ["calibrate", "--judge", "main", "--data"],
+        ["compare", "--judges", "main,other", "--data"],
+        ["rubric", "suggest", "--judge", "main"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_file_without_groups_is_an_error(command: list[str], text: str, tmp_path: Path) -> None:
+    file = tmp_path / "groups.jsonl"
+    file.write_text(text)
+    result = CliRunner(env={"PODIUM_STORE": str(tmp_path / "podium.db")}).invoke(
+        app, [*command, str(file)]
+    )
+    assert isinstance(result.exception, InvalidRequest)
+    assert str(result.exception) == (
+        f"{file} holds no groups: write one group a line, or a JSON list"
+    )
 
 
 def test_where_labels_are_not_needed_they_may_stand_or_not(tmp_path: Path) -> None:
     file = lines(tmp_path / "groups.jsonl", group("5", "6"), gold("5", "6", labels=[1, 0]))
-    assert [each.labels for each in read_unlabelled(file)] == [None, [1, 0]]
+    assert [len(request.trajectories) for request in read_requests(file)] == [2, 2]
+    with pytest.raises(InvalidRequest, match=r"groups\.jsonl:1: labels must be"):
+        read_labelled_groups(file)
 
 
 # measures
