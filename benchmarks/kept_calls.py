@@ -17,11 +17,11 @@ async def answered(service: Service, asked: Asked) -> list[Answer]:
     """The answers behind a ranking, out of the store; none for a group that was not ranked."""
     if asked.ranking is None:
         return []
-    kept = await service.store.ranking(asked.ranking.id)
+    kept = await service.store.read_ranking(asked.ranking.id)
     if kept is None:
         raise RuntimeError(f"the store has lost {asked.ranking.id}")
     records: dict[int, list[dict[str, Any]]] = {}
-    for record in await service.store.calls(kept["key"]):
+    for record in await service.store.read_calls(kept["key"]):
         records.setdefault(record["pass_index"], []).append(record)
     form = METHODS[asked.ranking.method].form
     return [answer(form, index, records[index]) for index in sorted(records)]

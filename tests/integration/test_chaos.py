@@ -161,11 +161,11 @@ async def assert_all_kept(store: str, load: Load) -> None:
 
 
 async def assert_kept(opened: SQLStore, told: dict[str, Any]) -> None:
-    found = await opened.ranking(told["id"])
+    found = await opened.read_ranking(told["id"])
     assert found
     assert found["answer"]["results"] == told["results"]
     orders = Counter[tuple[str, ...]]()
-    for call in await opened.calls(found["key"]):
+    for call in await opened.read_calls(found["key"]):
         assert call["verdict"]
         shown = Asked({"messages": call["messages"]}, {}).shown
         assert call["verdict"]["scores"] == [worth(text) for text in shown.values()]

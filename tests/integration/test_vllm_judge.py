@@ -40,7 +40,9 @@ def sql_group(group_id: str, answers: list[str]) -> RankRequest:
 async def test_a_real_llm_ranks_a_group(tmp_path: Path, vllm_url: str, size: int) -> None:
     async with service(tmp_path, main=judge(vllm_url)) as opened:
         ranking = await opened.ranker.rank(sql_group("sql", ANSWERS[:size]))
-        calls = await opened.store.calls((await opened.store.ranking(ranking.id) or {})["key"])
+        calls = await opened.store.read_calls(
+            (await opened.store.read_ranking(ranking.id) or {})["key"]
+        )
     assert [result.id for result in ranking.results] == [f"q{i}" for i in range(size)]
     assert all(0 <= result.reward <= 1 for result in ranking.results)
     assert all(result.score is not None and 0 <= result.score <= 1 for result in ranking.results)
@@ -55,7 +57,9 @@ async def test_a_group_too_long_for_its_context_is_trimmed_and_ranked(
     long = [f"{answer}\n{'-- 1234567890 padding ' * 900}" for answer in ANSWERS[:2]]
     async with service(tmp_path, main=judge(vllm_url, passes=1)) as opened:
         ranking = await opened.ranker.rank(sql_group("long", long))
-        calls = await opened.store.calls((await opened.store.ranking(ranking.id) or {})["key"])
+        calls = await opened.store.read_calls(
+            (await opened.store.read_ranking(ranking.id) or {})["key"]
+        )
     assert "<trimmed characters=" in calls[0]["messages"][1]["content"]
     assert calls[0]["usage"]["prompt_tokens"] < 4096
 

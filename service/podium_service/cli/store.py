@@ -73,15 +73,15 @@ def parse_age(text: str) -> float:
 
 async def _replay(store_url: str, ranking_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     async with open_store(store_url) as store:
-        ranking = await store.ranking(ranking_id)
+        ranking = await store.read_ranking(ranking_id)
         if ranking is None:
             shown = store_shown(store_url)
             raise NotFound(f"no ranking {ranking_id!r} in {shown}: see --store, PODIUM_STORE")
-        calls = [await store.calls(key) for key in ranking["call_keys"]]
+        calls = [await store.read_calls(key) for key in ranking["call_keys"]]
         return ranking, [call for some in calls for call in some]
 
 
 async def _prune(store_url: str, seconds: float) -> dict[str, int]:
     async with open_store(store_url) as store:
         deleted = await store.prune(seconds)
-        return deleted | await store.ledger.prune(seconds)
+        return deleted | await store.quotas.prune(seconds)

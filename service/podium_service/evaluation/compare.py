@@ -148,7 +148,7 @@ async def stored_groups(
         if len(requests) == limit:
             break
         try:
-            request = rebuild(shown(await service.store.calls(key)), rubrics)
+            request = rebuild(shown(await service.store.read_calls(key)), rubrics)
         except CannotRebuild as error:
             left_out[str(error)] += 1
             continue

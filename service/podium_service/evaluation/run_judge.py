@@ -15,7 +15,7 @@ from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking, RankRequest, Usage
-from podium_service.store.store import Recalled, SQLStore, Store
+from podium_service.store.store import SQLStore, Store, StoredVerdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,9 @@ class WatchedStore:
     def __init__(self, store: SQLStore) -> None:
         self._store = store
 
-    def claimed(self, key: str) -> AbstractAsyncContextManager[Recalled]:
+    def claim(self, key: str) -> AbstractAsyncContextManager[StoredVerdicts]:
         _noted.get().keys[key] = None
-        return self._store.claimed(key)
+        return self._store.claim(key)
 
     def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None:
         _noted.get().calls.append(Spent(call.latency_s, call.verdict is None, usage))
@@ -133,7 +133,7 @@ async def _ask(
     verdicts: dict[str, list[Verdict]] = {}
     calls: list[Spent] = []
     for key in noted.keys:
-        records = await store.calls(key)
+        records = await store.read_calls(key)
         calls += [_spent(record) for record in records]
         found = _verdicts(records)
         if found:

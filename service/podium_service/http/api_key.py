@@ -16,7 +16,7 @@ from typing import Any, Literal, cast, get_args
 
 from podium_service.errors import ConfigError, KeyRateLimited
 from podium_service.ranking.deadline import Deadline
-from podium_service.store.quotas.quota_service import QuotaService, Spent
+from podium_service.store.quotas.quota_service import AccountSpending, QuotaService
 from podium_service.store.quotas.spend import SpendLimit
 
 Scope = Literal["rank", "read", "admin"]
@@ -102,7 +102,7 @@ def hash_secret(secret: str) -> bytes:
     return sha256(secret.encode(errors="replace")).digest()
 
 
-def describe_key(key: APIKey, spent: Spent | None = None) -> dict[str, Any]:
+def describe_key(key: APIKey, spent: AccountSpending | None = None) -> dict[str, Any]:
     """Return the public view of a key; `spent` is for the current period of its spend limit."""
     limit = key.spend_limit
     return {

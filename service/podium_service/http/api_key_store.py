@@ -52,7 +52,7 @@ async def add_key(store: SQLStore, key: APIKey) -> None:
         "created_at": key.created_at,
         "revoked_at": key.revoked_at,
     }
-    await store.transaction(lambda connection: connection.execute(sa.insert(API_KEYS), row))
+    await store.run_in_transaction(lambda connection: connection.execute(sa.insert(API_KEYS), row))
 
 
 async def list_keys(store: SQLStore) -> list[APIKey]:
@@ -62,7 +62,7 @@ async def list_keys(store: SQLStore) -> list[APIKey]:
         StoreUnavailable: If the database does not answer.
     """
     query = sa.select(API_KEYS).order_by(API_KEYS.c.created_at, API_KEYS.c.id)
-    return [_key_from_row(row) for row in await store.read(query)]
+    return [_key_from_row(row) for row in await store.select(query)]
 
 
 async def describe_keys(store: SQLStore) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ async def describe_keys(store: SQLStore) -> list[dict[str, Any]]:
     accounts = {
         key.id: account for key in keys if (account := api_key_account(key.id, key.spend_limit))
     }
-    spent = await store.ledger.spent(accounts.values(), at=time.time())
+    spent = await store.quotas.read_spending(accounts.values(), at=time.time())
     return [
         describe_key(key, spent.get(accounts[key.id]) if key.id in accounts else None)
         for key in keys
@@ -100,7 +100,7 @@ async def revoke_key(store: SQLStore, key_id: str) -> APIKey:
         .where(API_KEYS.c.id == key_id, API_KEYS.c.revoked_at.is_(None))
         .values(revoked_at=now)
     )
-    await store.transaction(lambda connection: connection.execute(update))
+    await store.run_in_transaction(lambda connection: connection.execute(update))
     return key if key.revoked_at else replace(key, revoked_at=now)
 
 

@@ -115,7 +115,7 @@ def _probes(service: Service) -> APIRouter:
     @router.get(routes.METRICS, response_class=Response, responses=_GUARDED)
     async def metrics() -> Response:
         """Prometheus series."""
-        return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4")
+        return Response(service.metrics.render(), media_type="text/plain; version=0.0.4")
 
     return router
 
@@ -145,9 +145,9 @@ def _rankings(service: Service) -> APIRouter:
     async def rank_batch(request: Request) -> StreamingResponse:
         """Rank many groups: one line each, as it finishes. A bad group fails its own line only."""
         batch = validated(BatchRequest, await read_json(request, MAX_BATCH_BODY_BYTES))
-        state, ledger = request.state, service.store.ledger
+        state, quotas = request.state, service.store.quotas
         lines = rank_all(
-            service.ranker, batch, state.request_id, state.key, ledger, service.metrics
+            service.ranker, batch, state.request_id, state.key, quotas, service.metrics
         )
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
@@ -156,7 +156,7 @@ def _rankings(service: Service) -> APIRouter:
         """A past ranking, as its first caller got it: same content, same id, that caller's ids."""
         if len(ranking_id) > 64 or "\0" in ranking_id:
             raise InvalidRequest("ranking_id: at most 64 characters, no NUL")
-        found = await service.store.ranking(ranking_id)
+        found = await service.store.read_ranking(ranking_id)
         if found is None:
             raise NotFound(f"no ranking {ranking_id!r}: it was never made, or pruned")
         return Ranking.model_validate(found["answer"])
@@ -183,7 +183,7 @@ def _keys(service: Service) -> APIRouter:
 async def _ranked(service: Service, group: RankRequest, state: State) -> Ranking:
     """Count and rank one group; its deadline starts now, that its body has been read."""
     deadline = Deadline.after(group.deadline_s)
-    await count_request(state.key, service.store.ledger, deadline)
+    await count_request(state.key, service.store.quotas, deadline)
     return await service.ranker.rank(group, deadline, state.request_context)
 
 

@@ -21,7 +21,7 @@ async def rank_all(
     batch: BatchRequest,
     request_id: str,
     key: APIKey,
-    ledger: QuotaService,
+    quotas: QuotaService,
     metrics: Metrics,
 ) -> AsyncIterator[bytes]:
     """NDJSON lines, in the order of finishing; what is left is cancelled with the caller."""
@@ -39,7 +39,7 @@ async def rank_all(
             request_id,
             arrived=arrived,
             key=key,
-            ledger=ledger,
+            quotas=quotas,
         )
 
     tasks = [asyncio.create_task(line(*each)) for each in enumerate(batch.groups)]
@@ -47,7 +47,7 @@ async def rank_all(
         for finished in asyncio.as_completed(tasks):
             answer = await finished
             if answer.problem:
-                metrics.problem(answer.problem.code)
+                metrics.count_problem(answer.problem.code)
             yield answer.to_json().encode() + b"\n"
     finally:
         for task in tasks:
@@ -63,14 +63,14 @@ async def rank_line(
     *,
     arrived: float | None = None,
     key: APIKey = UNRESTRICTED,
-    ledger: QuotaService | None = None,
+    quotas: QuotaService | None = None,
 ) -> BatchLine:
     """Rank the group with this index.
 
     Args:
         deadline_s: holds if the group has none of its own.
         arrived: when the deadline began, on the event loop's clock; now by default.
-        key, ledger: whose group it is, and where it is counted; nobody's by default.
+        key, quotas: whose group it is, and where it is counted; nobody's by default.
     """
     try:
         request = validated(RankRequest, group)
@@ -78,8 +78,8 @@ async def rank_line(
             request.deadline_s = deadline_s
         start = asyncio.get_running_loop().time() if arrived is None else arrived
         deadline = Deadline(start + request.deadline_s, request.deadline_s)
-        if ledger is not None:
-            await count_request(key, ledger, deadline)
+        if quotas is not None:
+            await count_request(key, quotas, deadline)
         request_context = RequestContext(key=key.id, spend_limit=key.spend_limit, patient=True)
         ranking = await ranker.rank(request, deadline, request_context)
     except PodiumError as error:

@@ -97,7 +97,7 @@ class RequestMiddleware:
             await send(message)
 
         started = perf_counter()
-        span = self._tracing.request(scope, request_id)
+        span = self._tracing.start_request(scope, request_id)
         with structlog.contextvars.bound_contextvars(request_id=request_id), span:
             try:
                 await self._app(scope, receive, send_with_id)
@@ -111,16 +111,16 @@ class RequestMiddleware:
                 if not status:
                     await problem_response(found, scope)(scope, receive, send_with_id)
             finally:
-                span.answered(status or 499)
+                span.set_status(status or 499)
                 place.leave()
                 self._done(scope, status or 499, perf_counter() - started)
 
     def _done(self, scope: Scope, status: int, seconds: float) -> None:
         """499 stands for a caller who left before an answer; who was not let in was not routed."""
         route = getattr(scope.get("route"), "path", None) or route_of(scope["path"])
-        self._metrics.request(route, status, seconds)
+        self._metrics.count_request(route, status, seconds)
         if code := scope["state"].get("problem"):
-            self._metrics.problem(code)
+            self._metrics.count_problem(code)
         if route not in OPEN_PATHS:
             log.info(
                 "request", method=scope["method"], route=route, status=status, s=round(seconds, 4)

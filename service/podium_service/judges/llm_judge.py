@@ -83,7 +83,7 @@ class EndpointJudge:
 
     async def admit(self, request_context: RequestContext) -> None:
         """Let a group in, or raise Overloaded before anything is spent on it."""
-        with self._metrics.refusals(self.name):
+        with self._metrics.count_refusals(self.name):
             await self._calls.admit(request_context)
 
     async def context_tokens(self) -> int:

@@ -46,7 +46,7 @@ class JudgeHistory:
         async with self._reading:
             if judge_key not in self._past:
                 self._forget_one()
-                past = await self._store.past_groups(judge_key, MAX_GROUPS)
+                past = await self._store.read_past_groups(judge_key, MAX_GROUPS)
                 self._past[judge_key] = {
                     kind: deque((p for p in past if p.tells_noise is kind), maxlen=MAX_GROUPS)
                     for kind in (True, False)

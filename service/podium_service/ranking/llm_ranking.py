@@ -30,7 +30,7 @@ from podium_service.schemas import RankRequest
 from podium_service.scoring.drift import SlotDrift
 from podium_service.scoring.estimate import Estimate, unasked
 from podium_service.scoring.noise import NOTHING, JudgeNoise, PastGroup, configured
-from podium_service.store.store import Recalled, Store
+from podium_service.store.store import Store, StoredVerdicts
 from podium_service.telemetry.metrics import Metrics
 
 
@@ -174,12 +174,12 @@ class LLMRanker:
 
     async def _found(self, question: Question) -> _Found:
         """All verdicts that the method wants, those at hand included, and what they say."""
-        async with self._store.claimed(question.key) as recalled:
+        async with self._store.claim(question.key) as recalled:
             if recalled.complete:
                 return _recalled(question, recalled)
             return await self._asked(question, recalled)
 
-    async def _asked(self, question: Question, recalled: Recalled) -> _Found:
+    async def _asked(self, question: Question, recalled: StoredVerdicts) -> _Found:
         """The same, asked for as far as it is not there."""
         verdicts, method = dict(recalled.verdicts), question.method
         length = method.shown(_situation(question, None))
@@ -224,12 +224,12 @@ class LLMRanker:
         if past and not past.tells_noise and not noise:
             past = None  # one pass of a judge whose slots are unknown: bias would look like signal
         judge_key = question.judge_key if past else ""  # what tells nothing is nobody's past
-        self._store.add_judged(question.key, judge_key, past or NOTHING, noise)
+        self._store.add_past_group(question.key, judge_key, past or NOTHING, noise)
         if past:
             self._background.add(judge_key, past)
             recent_bias = self._drift[question.name].add(past)
             if recent_bias is not None:
-                self._metrics.slots(question.name, recent_bias)
+                self._metrics.set_recent_slot_bias(question.name, recent_bias)
 
 
 def _system(config: LLMJudge, form: str, rubric: str | None, marked: bool) -> str:
@@ -257,7 +257,7 @@ def _situation(question: Question, noise: JudgeNoise | None) -> Situation:
     )
 
 
-def _recalled(question: Question, recalled: Recalled) -> _Found:
+def _recalled(question: Question, recalled: StoredVerdicts) -> _Found:
     """What was found before, by whomever."""
     noise = _known(question, recalled.noise)
     verdicts = dict(recalled.verdicts)

@@ -73,9 +73,9 @@ class Ranker:
         Raises:
             PodiumError: A leaf that says what went wrong and whether asking again may help.
         """
-        with self._tracing.group(request) as span:
+        with self._tracing.start_group(request) as span:
             ranking = await self._rank(request, deadline, request_context)
-            span.ranked(ranking)
+            span.set_ranking(ranking)
             return ranking
 
     async def _rank(
@@ -98,10 +98,10 @@ class Ranker:
                         roster, chain, position, request, request_context, share
                     )
             except _NEXT_JUDGE as error:
-                self._metrics.failed(name, error)
+                self._metrics.count_failure(name, error)
                 failures.append(error)
             except PodiumError as error:
-                self._metrics.failed(name, error)
+                self._metrics.count_failure(name, error)
                 raise
             else:
                 return await self._kept(judged, ranking, request, deadline)
@@ -121,9 +121,9 @@ class Ranker:
                     judged.key, ranking, _asked(request), judged.call_keys
                 )
         except PodiumError as error:
-            self._metrics.failed(ranking.judge, error)
+            self._metrics.count_failure(ranking.judge, error)
             raise
-        self._metrics.ranked(ranking)
+        self._metrics.count_ranking(ranking)
         return ranking
 
     async def _rank_by(

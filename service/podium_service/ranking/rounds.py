@@ -154,9 +154,9 @@ class Rounds:
         def keep(call: Call) -> None:
             spent = _usage(question.config, call.reply.tokens)
             _add(question.request_context.usage, spent)
-            self._metrics.spent(question.name, spent)
+            self._metrics.count_usage(question.name, spent)
             if call.fault:
-                self._metrics.fault(question.name)
+                self._metrics.count_fault(question.name)
             self._store.add_call(question.key, index, question.name, call, spent)
 
         for attempt in range(2):

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from podium_service.store.database.tables import CALLS, JUDGED, RANKINGS, TEXTS, TEXTS_LOCK
+from podium_service.store.database.tables import CALLS, PAST_GROUPS, RANKINGS, TEXTS, TEXTS_LOCK
 from podium_service.store.legacy_texts import delete_legacy_texts
 
 
@@ -22,7 +22,7 @@ def prune_some(connection: sa.Connection, before: float, most: int) -> dict[str,
     doomed = {
         # Those without their calls, too: the content is judged anew under the same id.
         RANKINGS: _old(RANKINGS, RANKINGS.c.id, before, old, most),
-        JUDGED: _old(JUDGED, JUDGED.c.key, before, old, most),
+        PAST_GROUPS: _old(PAST_GROUPS, PAST_GROUPS.c.key, before, old, most),
         CALLS: CALLS.c.id.in_(ids),
         TEXTS: sa.and_(TEXTS.c.key.in_(keys), ~shown),
     }

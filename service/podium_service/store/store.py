@@ -27,7 +27,7 @@ from podium_service.store.claims.claim_rows import ClaimRows
 from podium_service.store.claims.claims import Claims
 from podium_service.store.database.database import Database, Found
 from podium_service.store.database.executor import ThreadExecutor
-from podium_service.store.database.tables import JUDGED, RANKINGS
+from podium_service.store.database.tables import PAST_GROUPS, RANKINGS
 from podium_service.store.pruning import prune_some
 from podium_service.store.quotas.quota_rows import QuotaRows
 from podium_service.store.quotas.quota_service import QuotaService
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class StoredVerdicts:
     """What is there of a content key.
 
     Attributes:
@@ -60,11 +60,11 @@ class Recalled:
 class Store(Protocol):
     """The seam to persistence; passed in by constructor."""
 
-    def claimed(self, key: str) -> AbstractAsyncContextManager[Recalled]: ...
+    def claim(self, key: str) -> AbstractAsyncContextManager[StoredVerdicts]: ...
 
-    async def past_groups(self, judge_key: str, limit: int) -> list[PastGroup]: ...
+    async def read_past_groups(self, judge_key: str, limit: int) -> list[PastGroup]: ...
 
-    def add_judged(
+    def add_past_group(
         self, key: str, judge_key: str, past: PastGroup, noise: JudgeNoise | None
     ) -> None: ...
 
@@ -85,7 +85,7 @@ class SQLStore:
     ) -> None:
         self._database = database
         self._in_thread = ThreadExecutor(threads, database.failures)
-        self.ledger = QuotaService(QuotaRows(database), self._in_thread)
+        self.quotas = QuotaService(QuotaRows(database), self._in_thread)
         claim_rows = ClaimRows(database)
 
         def commit(rows: Rows, released: list[str]) -> None:
@@ -94,12 +94,12 @@ class SQLStore:
                 database.insert(cursor, rows)
                 claim_rows.release(cursor, released)
 
-        self.writer = WriteQueue(lambda *write: self._in_thread(lambda: commit(*write)))
+        self.write_queue = WriteQueue(lambda *write: self._in_thread(lambda: commit(*write)))
         self.claims = Claims(
-            claim_rows, self._in_thread, self.writer, beat_s=beat_s, dead_after_s=dead_after_s
+            claim_rows, self._in_thread, self.write_queue, beat_s=beat_s, dead_after_s=dead_after_s
         )
 
-    async def verdicts(self, key: str) -> Recalled:
+    async def read_verdicts(self, key: str) -> StoredVerdicts:
         """The verdicts at hand for a content key, and how they were used before."""
 
         def read() -> Found:
@@ -109,7 +109,7 @@ class SQLStore:
         return self._recalled(key, await self._in_thread(read))
 
     @asynccontextmanager
-    async def claimed(self, key: str) -> AsyncIterator[Recalled]:
+    async def claim(self, key: str) -> AsyncIterator[StoredVerdicts]:
         """Wait until nobody asks about a content key, and be the one who does, unless it is judged
         to the end: in all processes of this store. Whoever comes next finds what was kept.
 
@@ -119,7 +119,7 @@ class SQLStore:
         async with self.claims.held(key) as found:
             yield self._recalled(key, found)
 
-    async def past_groups(self, judge_key: str, limit: int) -> list[PastGroup]:
+    async def read_past_groups(self, judge_key: str, limit: int) -> list[PastGroup]:
         """What the most recent groups told about a judge, oldest first: at most `limit` of those
         that tell its noise, and as many of the others."""
 
@@ -130,7 +130,7 @@ class SQLStore:
 
         return [PastGroup(**orjson.loads(past)) for past in await self._in_thread(read)]
 
-    def add_judged(
+    def add_past_group(
         self, key: str, judge_key: str, past: PastGroup, noise: JudgeNoise | None
     ) -> None:
         """Queue what a group, judged to the end, told about its judge."""
@@ -142,12 +142,12 @@ class SQLStore:
             "past": orjson.dumps(past),
             "noise": orjson.dumps(noise.to_json()) if noise else None,
         }
-        self.writer.put(Write({JUDGED: [row]}, key, None, (key,)))
+        self.write_queue.put(Write({PAST_GROUPS: [row]}, key, None, (key,)))
 
     def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None:
         """Queue one judge call. It is durable before any ranking added later."""
         rows = call_rows(key, pass_index, judge, call, usage)
-        self.writer.put(Write(rows, key, pass_index))
+        self.write_queue.put(Write(rows, key, pass_index))
 
     async def add_ranking(
         self, key: str, ranking: Ranking, request: dict[str, Any], rests_on: Sequence[str] = ()
@@ -171,17 +171,17 @@ class SQLStore:
             "request": orjson.dumps({**request, "call_keys": rests_on} if rests_on else request),
         }
         write = Write({RANKINGS: [row]}, key, None, tuple(rests_on) or (key,))
-        self.writer.put(write)
+        self.write_queue.put(write)
         await write.done
 
     async def flush(self) -> None:
         """Return once all that was queued is committed, or known to be lost."""
         write = Write({}, "", None)
-        self.writer.put(write)
+        self.write_queue.put(write)
         with suppress(StoreUnavailable):
             await write.done
 
-    async def ranking(self, ranking_id: str) -> dict[str, Any] | None:
+    async def read_ranking(self, ranking_id: str) -> dict[str, Any] | None:
         """A past answer, what was asked (without texts), and its content key."""
         row = await self._in_thread(lambda: self._database.ranking(ranking_id))
         if row is None:
@@ -195,7 +195,7 @@ class SQLStore:
             "request": request,
         }
 
-    async def calls(self, key: str) -> list[dict[str, Any]]:
+    async def read_calls(self, key: str) -> list[dict[str, Any]]:
         """All calls for a content key, oldest first, with exact prompts and replies."""
         rows, texts = await self._in_thread(lambda: self._database.calls(key))
         return [call_record(row, texts) for row in rows]
@@ -209,7 +209,7 @@ class SQLStore:
         deleted: Counter[str] = Counter()
         while True:
             started = time.monotonic()
-            some = await self.transaction(
+            some = await self.run_in_transaction(
                 lambda database: prune_some(database, before, _PRUNED_AT_ONCE)
             )
             deleted.update(some)
@@ -217,7 +217,7 @@ class SQLStore:
                 return dict(deleted)
             await asyncio.sleep(time.monotonic() - started)
 
-    async def transaction(self, work: Callable[[sa.Connection], T]) -> T:
+    async def run_in_transaction(self, work: Callable[[sa.Connection], T]) -> T:
         """What `work`, in a thread, returns of the database; committed unless it raises.
 
         Raises:
@@ -225,7 +225,7 @@ class SQLStore:
         """
         return await self._in_thread(lambda: self._database.transaction(work))
 
-    async def read(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+    async def select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         """What a query finds; nobody who writes waits for it, and it waits for nobody.
 
         Raises:
@@ -235,15 +235,15 @@ class SQLStore:
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless the database answers and writes are taken."""
-        if self.writer.closed:
+        if self.write_queue.closed:
             raise StoreUnavailable("the store is closed: restart the service")
         await self._in_thread(self._database.ping)
 
-    def _recalled(self, key: str, found: Found) -> Recalled:
+    def _recalled(self, key: str, found: Found) -> StoredVerdicts:
         verdicts = {index: verdict for index, verdict, _ in found.calls if verdict}  # the oldest
-        self.writer.found((key, index) for index in verdicts)
+        self.write_queue.found((key, index) for index in verdicts)
         spent = [orjson.loads(usage) for _, _, usage in found.calls]
-        return Recalled(
+        return StoredVerdicts(
             verdicts={index: Verdict(**orjson.loads(each)) for index, each in verdicts.items()},
             calls=len(spent),
             tokens=sum(each["prompt_tokens"] + each["completion_tokens"] for each in spent),
@@ -269,10 +269,10 @@ async def open_store(
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="store") as threads:
         database = await asyncio.get_running_loop().run_in_executor(threads, Database, url)
         store = SQLStore(database, threads, beat_s, dead_after_s)
-        writer = asyncio.create_task(store.writer.run())
+        writer = asyncio.create_task(store.write_queue.run())
 
         async def written() -> None:
-            store.writer.stop()
+            store.write_queue.stop()
             await writer
 
         async with AsyncExitStack() as closing:  # each though the one before it failed; upwards
@@ -280,5 +280,5 @@ async def open_store(
             closing.callback(threads.shutdown)  # who left while one worked has its connection open
             closing.push_async_callback(store.claims.close)
             closing.push_async_callback(written)
-            closing.push_async_callback(store.ledger.close)
+            closing.push_async_callback(store.quotas.close)
             yield store

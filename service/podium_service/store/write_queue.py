@@ -17,7 +17,7 @@ import structlog
 
 from podium_service.errors import StoreUnavailable
 from podium_service.store.database.database import Row, one_line
-from podium_service.store.database.tables import CALLS, JUDGED, RANKINGS, TEXTS
+from podium_service.store.database.tables import CALLS, PAST_GROUPS, RANKINGS, TEXTS
 
 _RETRY_S = 0.5
 _MOST_KEPT = 10_000
@@ -27,7 +27,7 @@ Rows = dict[sa.Table, list[Row]]
 # What is written, in this order, and the primary key of a row.
 _KEY: dict[sa.Table, Callable[[Row], Any]] = {
     table: itemgetter(*(column.name for column in table.primary_key))
-    for table in (TEXTS, CALLS, JUDGED, RANKINGS)
+    for table in (TEXTS, CALLS, PAST_GROUPS, RANKINGS)
 }
 
 log = structlog.get_logger(__name__)

@@ -98,14 +98,14 @@ class Metrics:
         self._tokens = counter("podium_judge_tokens", "Tokens by kind", "judge", "kind")
         self._cost = counter("podium_judge_cost_usd", "US dollars spent", "judge")
 
-    def request(self, route: str, status: int, seconds: float) -> None:
+    def count_request(self, route: str, status: int, seconds: float) -> None:
         self._requests[route, str(status)].inc()
         self._request_s[route].observe(seconds)
 
-    def problem(self, code: str) -> None:
+    def count_problem(self, code: str) -> None:
         self._problems[code].inc()
 
-    def ranked(self, ranking: Ranking) -> None:
+    def count_ranking(self, ranking: Ranking) -> None:
         judge = ranking.judge
         self._rankings[judge, "cached" if ranking.cached else "ranked"].inc()
         if ranking.cached:
@@ -125,44 +125,46 @@ class Metrics:
             self._noise[judge].set(sqrt(noise.variance))
             self._slot_bias[judge].set(noise.slots[-1] - noise.slots[0])
 
-    def slots(self, judge: str, recent_bias: float) -> None:
+    def set_recent_slot_bias(self, judge: str, recent_bias: float) -> None:
         self._recent_slot_bias[judge].set(recent_bias)
 
-    def failed(self, judge: str, error: PodiumError) -> None:
+    def count_failure(self, judge: str, error: PodiumError) -> None:
         self._rankings[judge, error.code].inc()
 
-    def fault(self, judge: str) -> None:
+    def count_fault(self, judge: str) -> None:
         self._faults[judge].inc()
 
-    def spent(self, judge: str, usage: Usage) -> None:
+    def count_usage(self, judge: str, usage: Usage) -> None:
         self._tokens[judge, "prompt"].inc(usage.prompt_tokens)
         self._tokens[judge, "cached"].inc(usage.cached_tokens)
         self._tokens[judge, "completion"].inc(usage.completion_tokens)
         self._cost[judge].inc(usage.cost_usd or 0.0)
 
-    def waiting(self, judge: str, number: int) -> None:
+    def set_waiting(self, judge: str, number: int) -> None:
         self._waiting[judge].set(number)
 
-    def endpoint(self, judge: str, base_url: str, *, taken: int, limit: int, open_: bool) -> None:
+    def set_endpoint(
+        self, judge: str, base_url: str, *, taken: int, limit: int, open_: bool
+    ) -> None:
         self._taken[judge, base_url].set(taken)
         self._limit[judge, base_url].set(limit)
         self._breaker[judge, base_url].set(open_)
 
-    def retired(self, judge: str, base_urls: Sequence[str]) -> None:
+    def clear_judge(self, judge: str, base_urls: Sequence[str]) -> None:
         """Nothing waits or goes on there any more. To zero, since series that several workers make
         cannot be removed."""
-        self.waiting(judge, 0)
+        self.set_waiting(judge, 0)
         for base_url in base_urls:
-            self.endpoint(judge, base_url, taken=0, limit=0, open_=False)
+            self.set_endpoint(judge, base_url, taken=0, limit=0, open_=False)
 
-    def hedged(self, judge: str) -> None:
+    def count_hedge(self, judge: str) -> None:
         self._hedges[judge].inc()
 
-    def retried(self, judge: str, error: PodiumError) -> None:
+    def count_retry(self, judge: str, error: PodiumError) -> None:
         self._retries[judge, error.code].inc()
 
     @contextmanager
-    def refusals(self, judge: str) -> Iterator[None]:
+    def count_refusals(self, judge: str) -> Iterator[None]:
         """Count what is refused before anything is sent: no room, no credit, no patience."""
         try:
             yield
@@ -171,17 +173,17 @@ class Metrics:
             raise
 
     @contextmanager
-    def queueing(self, judge: str) -> Iterator[None]:
+    def time_queueing(self, judge: str) -> Iterator[None]:
         """Time a call's wait, however it ends."""
         started = perf_counter()
         try:
-            with self.refusals(judge):
+            with self.count_refusals(judge):
                 yield
         finally:
             self._queue_s[judge].observe(perf_counter() - started)
 
     @contextmanager
-    def reserving(self, judge: str, usd: float) -> Iterator[None]:
+    def track_reserved(self, judge: str, usd: float) -> Iterator[None]:
         """Count what a call may cost for as long as it is not settled."""
         self._reserved[judge].inc(usd)
         try:
@@ -190,7 +192,7 @@ class Metrics:
             self._reserved[judge].dec(usd)
 
     @contextmanager
-    def judge_call(self, judge: str) -> Iterator[None]:
+    def track_call(self, judge: str) -> Iterator[None]:
         """Count one call: in flight, its time, and how it ended."""
         outcome, started = "ok", perf_counter()
         self._in_flight[judge].inc()
@@ -204,7 +206,7 @@ class Metrics:
             self._calls[judge, outcome].inc()
             self._call_s[judge].observe(perf_counter() - started)
 
-    def exposition(self) -> bytes:
+    def render(self) -> bytes:
         """Of all workers where there are several: `workers` names the folder that they share."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)

@@ -65,11 +65,11 @@ class OTelTracing(Tracing):
         self._tracer = provider.get_tracer("podium", __version__)
         self._propagator = TraceContextTextMapPropagator()
 
-    def request(self, scope: Mapping[str, Any], request_id: str) -> Span:
+    def start_request(self, scope: Mapping[str, Any], request_id: str) -> Span:
         """The caller's `traceparent` is honoured."""
         method, path = scope["method"], scope["path"]
         if method != "POST" or path not in _TRACED_PATHS:
-            return super().request(scope, request_id)
+            return super().start_request(scope, request_id)
         parent = self._propagator.extract(Headers(raw=scope["headers"]), context=Context())
         attributes: Attributes = {
             "http.request.method": method,
@@ -80,11 +80,11 @@ class OTelTracing(Tracing):
         }
         return _RequestSpan(self._started(f"POST {path}", SpanKind.SERVER, attributes, parent))
 
-    def group(self, request: RankRequest) -> Span:
+    def start_group(self, request: RankRequest) -> Span:
         attributes: Attributes = {"podium.trajectories": len(request.trajectories)}
         return _GroupSpan(self._started("rank group", SpanKind.INTERNAL, attributes))
 
-    def attempt(self, judge: str, model: str, base_url: str, max_tokens: int) -> Span:
+    def start_attempt(self, judge: str, model: str, base_url: str, max_tokens: int) -> Span:
         attributes: Attributes = {
             "gen_ai.operation.name": "chat",
             "gen_ai.request.model": model,
@@ -135,14 +135,14 @@ class _OTelSpan(Span):
 
 
 class _RequestSpan(_OTelSpan):
-    def answered(self, status: int) -> None:
+    def set_status(self, status: int) -> None:
         self._span.set_attribute("http.response.status_code", status)
         if status >= 500:
             self._failed(str(status), mistake=True)
 
 
 class _GroupSpan(_OTelSpan):
-    def ranked(self, ranking: Ranking) -> None:
+    def set_ranking(self, ranking: Ranking) -> None:
         attributes: Attributes = {
             "podium.outcome": "cached" if ranking.cached else "ranked",
             "podium.ranking_id": ranking.id,
@@ -163,7 +163,7 @@ class _GroupSpan(_OTelSpan):
 
 
 class _AttemptSpan(_OTelSpan):
-    def replied(self, reply: Reply) -> None:
+    def set_reply(self, reply: Reply) -> None:
         attributes: Attributes = {
             "gen_ai.usage.input_tokens": reply.tokens.prompt,
             "gen_ai.usage.output_tokens": reply.tokens.completion,

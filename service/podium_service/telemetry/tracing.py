@@ -27,13 +27,13 @@ class Span:
         traceback: TracebackType | None,
     ) -> None: ...
 
-    def answered(self, status: int) -> None:
+    def set_status(self, status: int) -> None:
         """A request was."""
 
-    def ranked(self, ranking: Ranking) -> None:
+    def set_ranking(self, ranking: Ranking) -> None:
         """A group was."""
 
-    def replied(self, reply: "Reply") -> None:
+    def set_reply(self, reply: "Reply") -> None:
         """A judge did."""
 
 
@@ -43,15 +43,15 @@ _NOTHING = Span()
 class Tracing:
     """Traces nothing."""
 
-    def request(self, scope: Mapping[str, Any], request_id: str) -> Span:
+    def start_request(self, scope: Mapping[str, Any], request_id: str) -> Span:
         """A request, as ASGI has it; only those for rankings are traced."""
         return _NOTHING
 
-    def group(self, request: RankRequest) -> Span:
+    def start_group(self, request: RankRequest) -> Span:
         """A group, from its plan to its answer."""
         return _NOTHING
 
-    def attempt(self, judge: str, model: str, base_url: str, max_tokens: int) -> Span:
+    def start_attempt(self, judge: str, model: str, base_url: str, max_tokens: int) -> Span:
         """A call to a judge's endpoint."""
         return _NOTHING
 

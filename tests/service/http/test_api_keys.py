@@ -272,13 +272,13 @@ class CountedStore(SQLStore):
     down = False
     frozen: asyncio.Event | None = None
 
-    async def read(self, query: Any) -> Any:
+    async def select(self, query: Any) -> Any:
         self.reads += 1
         if self.frozen:
             await self.frozen.wait()
         if self.down:
             raise StoreUnavailable("down")
-        return await super().read(query)
+        return await super().select(query)
 
 
 @asynccontextmanager
@@ -316,7 +316,7 @@ async def test_a_service_that_was_ever_guarded_stays_so_whatever_becomes_of_its_
         _, headers = await made(store, "rank")
         now = 3.0
         await api_keys.authenticate(headers["Authorization"])
-        await store.transaction(lambda it: it.execute(API_KEYS.delete()))
+        await store.run_in_transaction(lambda it: it.execute(API_KEYS.delete()))
         now = 6.0
         for shown in ("", headers["Authorization"]):
             with pytest.raises(Unauthorized):

@@ -142,7 +142,7 @@ async def test_a_judge_that_fails_for_good_gives_way_to_its_fallback(tmp_path: P
     ):
         ranking = await opened.ranker.rank(request("5", "five"))
         assert (ranking.judge, ranking.fallback_from) == ("other", "main")
-        kept = await opened.store.ranking(ranking.id)
+        kept = await opened.store.read_ranking(ranking.id)
         assert kept
         assert Ranking.model_validate(kept["answer"]) == ranking
         assert bad.calls == 2  # one corrective retry

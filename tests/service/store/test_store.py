@@ -46,8 +46,8 @@ async def test_verdicts_come_back_by_pass_and_faults_do_not(url: str) -> None:
         store.add_call(KEY, 0, "main", call(verdict=None, fault="no JSON \ud83d"), Usage(calls=1))
         store.add_call(KEY, 1, "main", call(), Usage(calls=1))
         await store.add_ranking(KEY, ranking(), {"ids": ["a", "b"]})
-        assert (await store.verdicts(KEY)).verdicts == {1: VERDICT}
-        assert (await store.verdicts("b" * 64)).verdicts == {}
+        assert (await store.read_verdicts(KEY)).verdicts == {1: VERDICT}
+        assert (await store.read_verdicts("b" * 64)).verdicts == {}
 
 
 async def test_a_ranking_replays_with_exact_prompts_and_replies_after_reopening(url: str) -> None:
@@ -56,11 +56,11 @@ async def test_a_ranking_replays_with_exact_prompts_and_replies_after_reopening(
         store.add_call(KEY, 0, "main", call(), Usage(calls=1, cost_usd=0.25))
         await store.add_ranking(KEY, ranking(), {"ids": ["a\0", "b"], "metadata": None})
     async with open_store(url) as store:
-        kept = await store.ranking("rk_1")
+        kept = await store.read_ranking("rk_1")
         assert kept is not None
         assert Ranking.model_validate(kept["answer"]) == ranking()
         assert kept["request"]["ids"] == ["a\0", "b"]
-        first, second = await store.calls(kept["key"])
+        first, second = await store.read_calls(kept["key"])
     assert (first["fault"], first["verdict"]) == ("no JSON", None)
     assert second["verdict"]["scores"] == [0.9, 0.1]
     assert second["messages"] == [
@@ -76,10 +76,10 @@ async def test_the_first_answer_under_an_id_stays(url: str) -> None:
     async with open_store(url) as store:
         await store.add_ranking(KEY, ranking(group_id="first"), {})
         await store.add_ranking(KEY, ranking(group_id="second"), {})
-        kept = await store.ranking("rk_1")
+        kept = await store.read_ranking("rk_1")
         assert kept is not None
         assert kept["answer"]["group_id"] == "first"
-        assert await store.ranking("rk_2") is None
+        assert await store.read_ranking("rk_2") is None
 
 
 async def test_many_at_once_are_all_kept(url: str) -> None:
@@ -92,8 +92,8 @@ async def test_many_at_once_are_all_kept(url: str) -> None:
         await asyncio.gather(*(rank(index) for index in range(200)))
     async with open_store(url) as store:
         for index in (0, 99, 199):
-            assert await store.ranking(f"rk_{index}")
-            assert (await store.verdicts(f"{index:064d}")).verdicts == {0: VERDICT}
+            assert await store.read_ranking(f"rk_{index}")
+            assert (await store.read_verdicts(f"{index:064d}")).verdicts == {0: VERDICT}
 
 
 async def test_prune_leaves_the_texts_of_content_that_was_asked_about_again(url: str) -> None:
@@ -109,8 +109,8 @@ async def test_prune_leaves_the_texts_of_content_that_was_asked_about_again(url:
         assert await store.prune(time.time() - boundary) == {
             "rankings": 3, "judged": 0, "calls": 4, "texts": 2,
         }  # fmt: skip
-        assert await store.ranking("rk_a") is None
-        [left] = await store.calls("b" * 64)
+        assert await store.read_ranking("rk_a") is None
+        [left] = await store.read_calls("b" * 64)
     assert left["messages"][1]["content"] == f"Here: {LONG}"
 
 
@@ -119,7 +119,7 @@ async def test_texts_are_kept_small_and_once_for_all_calls_of_a_content_key(url:
         store.add_call(KEY, 0, "main", call(LONG), Usage(calls=1))
         store.add_call(KEY, 1, "main", call(LONG), Usage(calls=1))
         await store.flush()
-        [kept] = await store.read(sa.select(TEXTS.c.content))
+        [kept] = await store.select(sa.select(TEXTS.c.content))
     assert len(kept.content) < len(LONG.encode()) / 5
 
 
@@ -141,16 +141,16 @@ async def test_texts_that_an_earlier_version_keeps_are_replayed_and_pruned_with_
             store.add_call(key, 0, "main", call(LONG), Usage(calls=1))
         await store.flush()
         as_before(url)
-        [replayed] = await store.calls(KEY)
+        [replayed] = await store.read_calls(KEY)
         assert replayed["messages"][1]["content"] == f"Here: {LONG}"
-        await store.transaction(lambda database: set_age(database, KEY, 100.0))
+        await store.run_in_transaction(lambda database: set_age(database, KEY, 100.0))
         assert (await store.prune(50.0))["texts"] == 0  # the other call shows it, too
-        [replayed] = await store.calls(keys[1])
+        [replayed] = await store.read_calls(keys[1])
         assert replayed["messages"][1]["content"] == f"Here: {LONG}"
-        await store.transaction(lambda database: set_age(database, keys[1], 100.0))
+        await store.run_in_transaction(lambda database: set_age(database, keys[1], 100.0))
         assert (await store.prune(50.0))["texts"] == 1
         assert not any(
-            await store.read(sa.select(sa.column("hash")).select_from(sa.table("blobs")))
+            await store.select(sa.select(sa.column("hash")).select_from(sa.table("blobs")))
         )
 
 
@@ -181,7 +181,7 @@ async def test_prune_waits_for_a_call_that_rests_on_texts_of_an_old_one(postgres
     async with open_store(emptied(postgres)) as store:
         store.add_call(KEY, 0, "main", call(LONG), Usage(calls=1))
         await store.flush()
-        await store.transaction(lambda database: set_age(database, KEY, 100.0))
+        await store.run_in_transaction(lambda database: set_age(database, KEY, 100.0))
         database = store._database
         new = call_rows(KEY, 1, "main", call(LONG), Usage(calls=1))
         pack(new)
@@ -192,11 +192,11 @@ async def test_prune_waits_for_a_call_that_rests_on_texts_of_an_old_one(postgres
             locks: sa.Select[Any] = sa.select(sa.column("pid")).select_from(sa.table("pg_locks"))
 
             async def waits() -> bool:
-                return any(await store.read(locks.where(sa.text("NOT granted"))))
+                return any(await store.select(locks.where(sa.text("NOT granted"))))
 
             await until(waits)
         assert (await pruning)["calls"] == 1
-        [left] = await store.calls(KEY)
+        [left] = await store.read_calls(KEY)
     assert left["messages"][1]["content"] == f"Here: {LONG}"
 
 
@@ -208,7 +208,7 @@ async def test_a_replay_sees_one_moment_of_the_store(url: str) -> None:
             assert connection.execute(sa.select(CALLS.c.id)).all()
             assert (await store.prune(-1.0))["calls"] == 1
             assert connection.execute(sa.select(TEXTS.c.hash)).all()
-        assert not await store.calls(KEY)
+        assert not await store.read_calls(KEY)
 
 
 class Interrupted:
@@ -229,9 +229,9 @@ class Interrupted:
 async def test_what_is_recalled_of_a_group_while_it_is_pruned_is_of_one_moment(url: str) -> None:
     async with open_store(url) as store:
         store.add_call(KEY, 0, "main", call(), Usage(calls=1))
-        store.add_judged(KEY, "j", NOTHING, None)
+        store.add_past_group(KEY, "j", NOTHING, None)
         await store.flush()
-        await store.transaction(lambda database: set_age(database, KEY, 100.0))
+        await store.run_in_transaction(lambda database: set_age(database, KEY, 100.0))
         store.add_call(KEY, 1, "main", call(), Usage(calls=1))
         await store.flush()
         database = store._database
@@ -244,7 +244,7 @@ async def test_what_is_recalled_of_a_group_while_it_is_pruned_is_of_one_moment(u
         assert found.complete
         assert len(found.calls) == 2
         prune()
-        recalled = await store.verdicts(KEY)
+        recalled = await store.read_verdicts(KEY)
         assert not recalled.complete
         assert recalled.verdicts == {1: VERDICT}
 
@@ -253,9 +253,9 @@ async def test_two_services_share_one_database(url: str) -> None:
     async with open_store(url) as one, open_store(url) as other:
         one.add_call(KEY, 0, "main", call(), Usage(calls=1))
         await one.add_ranking(KEY, ranking(), {})
-        assert (await other.verdicts(KEY)).verdicts == {0: VERDICT}
+        assert (await other.read_verdicts(KEY)).verdicts == {0: VERDICT}
         await other.add_ranking(KEY, ranking("rk_2"), {})
-        assert await one.ranking("rk_2")
+        assert await one.read_ranking("rk_2")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ async def test_a_write_that_fails_fails_its_ranking_and_the_store_goes_on(tmp_pa
         database.execute("ALTER TABLE hidden RENAME TO rankings")
         database.close()
         await store.add_ranking(KEY, ranking(), {})
-        assert await store.ranking("rk_1")
+        assert await store.read_ranking("rk_1")
 
 
 async def test_calls_are_kept_while_the_database_is_away_and_written_once_it_is_back(
@@ -294,11 +294,11 @@ async def test_calls_are_kept_while_the_database_is_away_and_written_once_it_is_
         with pytest.raises(StoreUnavailable, match="verdicts could not be written"):
             await store.add_ranking(KEY, ranking(), {})
         await store.add_ranking("b" * 64, ranking("rk_2"), {})  # another group's is not held up
-        assert await store.ranking("rk_1") is None
+        assert await store.read_ranking("rk_1") is None
         database.execute("ALTER TABLE hidden RENAME TO calls")
         database.close()
         await store.add_ranking(KEY, ranking(), {})  # nothing was asked again
-        assert (await store.verdicts(KEY)).verdicts == {0: VERDICT}
+        assert (await store.read_verdicts(KEY)).verdicts == {0: VERDICT}
 
 
 async def test_calls_kept_are_written_though_nothing_else_is(tmp_path: Path) -> None:
@@ -320,17 +320,17 @@ async def test_a_ranking_whose_calls_were_lost_is_no_success(tmp_path: Path) -> 
         database = sqlite3.connect(path)
         database.execute("ALTER TABLE calls RENAME TO hidden")
         store.add_call(KEY, 0, "main", call(), Usage(calls=1))
-        store.writer.keep_s = 0.0
+        store.write_queue.keep_s = 0.0
         await store.flush()
         await store.flush()  # tried again, and given up
         database.execute("ALTER TABLE hidden RENAME TO calls")
         database.close()
         with pytest.raises(StoreUnavailable, match="verdicts could not be written"):
             await store.add_ranking(KEY, ranking(), {})
-        assert await store.ranking("rk_1") is None
+        assert await store.read_ranking("rk_1") is None
         store.add_call(KEY, 0, "main", call(), Usage(calls=1))  # asked again
         await store.add_ranking(KEY, ranking(), {})
-        assert (await store.verdicts(KEY)).verdicts == {0: VERDICT}
+        assert (await store.read_verdicts(KEY)).verdicts == {0: VERDICT}
 
 
 async def test_a_claim_lasts_until_the_calls_paid_under_it_are_written(tmp_path: Path) -> None:
@@ -338,16 +338,16 @@ async def test_a_claim_lasts_until_the_calls_paid_under_it_are_written(tmp_path:
     path = str(tmp_path / "podium.db")
     async with open_store(path, beat_s=0.02) as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as database:
-            async with store.claimed(KEY):
+            async with store.claim(KEY):
                 database.execute(FULL)
                 store.add_call(KEY, 0, "main", call(), Usage(calls=1))
                 await store.flush()  # tried, and failed
             await store.flush()
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(1.0), store.claimed(KEY):
+                async with asyncio.timeout(1.0), store.claim(KEY):
                     pass
             database.execute("DROP TRIGGER full")
-        async with asyncio.timeout(5), store.claimed(KEY) as recalled:
+        async with asyncio.timeout(5), store.claim(KEY) as recalled:
             assert recalled.verdicts == {0: VERDICT}
 
 
@@ -355,12 +355,12 @@ async def test_a_claim_ends_when_the_calls_paid_under_it_are_given_up(tmp_path: 
     path = str(tmp_path / "podium.db")
     async with open_store(path, beat_s=0.02) as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as database:
-            async with store.claimed(KEY), store.claimed("b" * 64):
+            async with store.claim(KEY), store.claim("b" * 64):
                 database.execute(FULL)
                 store.add_call(KEY, 0, "main", call(), Usage(calls=1))
                 await store.flush()
-            store.writer.keep_s = 0.0
-            async with asyncio.timeout(5), store.claimed(KEY) as recalled:
+            store.write_queue.keep_s = 0.0
+            async with asyncio.timeout(5), store.claim(KEY) as recalled:
                 assert not recalled.calls
 
 
@@ -381,7 +381,7 @@ async def test_a_store_whose_closing_is_interrupted_has_written_all(tmp_path: Pa
 
     async def serve() -> None:
         async with open_store(path) as store:
-            store.ledger.settle([key], 0.0, 0.1, at=time.time())
+            store.quotas.settle([key], 0.0, 0.1, at=time.time())
             locks.execute("BEGIN IMMEDIATE")
             store.add_call(KEY, 0, "main", call(), Usage(calls=1))
             opened.set()
@@ -395,14 +395,14 @@ async def test_a_store_whose_closing_is_interrupted_has_written_all(tmp_path: Pa
     with pytest.raises(asyncio.CancelledError):
         await serving
     async with open_store(path) as store:
-        assert (await store.verdicts(KEY)).verdicts == {0: VERDICT}
+        assert (await store.read_verdicts(KEY)).verdicts == {0: VERDICT}
 
 
 @pytest.mark.postgres
 async def test_who_freezes_in_a_transaction_keeps_its_locks_for_ten_seconds(postgres: str) -> None:
     async with open_store(postgres) as store:
         setting = sa.text("SHOW idle_in_transaction_session_timeout")
-        assert await store.transaction(lambda it: it.scalar(setting)) == "10s"
+        assert await store.run_in_transaction(lambda it: it.scalar(setting)) == "10s"
 
 
 @pytest.mark.postgres
@@ -414,7 +414,7 @@ async def test_a_server_that_ended_all_connections_is_used_again(postgres: str) 
             connection.exec_driver_sql(
                 others + "pg_backend_pid() AND backend_type = 'client backend'"
             )
-        assert await store.ranking("rk_before")
+        assert await store.read_ranking("rk_before")
         await store.add_ranking(KEY, ranking("rk_after"), {})
-        async with store.claimed("b" * 64):
-            assert await store.ledger.count("again", 1) == 0.0
+        async with store.claim("b" * 64):
+            assert await store.quotas.count("again", 1) == 0.0

@@ -257,7 +257,7 @@ def test_what_is_learnt_of_a_judges_slots_and_noise_is_shown_and_a_jurors_too() 
         noise=noise,
     )  # fmt: skip
     metrics = Metrics()
-    metrics.ranked(
+    metrics.count_ranking(
         Ranking(
             id="rk", group_id=None, judge="main", model="m", method="listwise", passes=2,
             results=[], reliability=0.5, noise=noise, jurors=[juror], cached=False, usage=Usage(),

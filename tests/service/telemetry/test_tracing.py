@@ -193,7 +193,9 @@ async def test_no_span_holds_a_text_or_a_key(
         failed = await service.http.post("/rank", json=asked, headers=headers)
         assert failed.status_code == 503
         assert (await service.http.post("/rank?key=sk-caller", json=asked)).status_code == 401
-        with service.tracing.attempt("main", "m", "http://me:hunter2@judge/v1?key=hunter2", 1):
+        with service.tracing.start_attempt(
+            "main", "m", "http://me:hunter2@judge/v1?key=hunter2", 1
+        ):
             pass
     finished = service.exporter.get_finished_spans()
     assert [each.name for each in finished].count("chat m") == 3
@@ -320,7 +322,7 @@ async def test_a_collector_that_hangs_holds_up_neither_requests_nor_the_end() ->
     tracing = OTelTracing(provider, flush_s=0.05)
     async with asyncio.timeout(5):
         for _ in range(3000):  # more than its queue holds
-            with tracing.attempt("main", "m", "http://judge/v1", 1):
+            with tracing.start_attempt("main", "m", "http://judge/v1", 1):
                 pass
         await tracing.aclose()
     assert not exporter.get_finished_spans()

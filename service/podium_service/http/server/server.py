@@ -73,7 +73,7 @@ async def open_service(
     """
     metrics = Metrics()
     async with open_store(store_url) as store:
-        judges = JudgeRegistry(config, metrics, store.ledger, tracing)
+        judges = JudgeRegistry(config, metrics, store.quotas, tracing)
         try:
             ranker = Ranker(judges, store, metrics, tracing)
             yield Service(ranker, store, metrics, tracing)
@@ -169,7 +169,7 @@ class DrainingServer(uvicorn.Server):
             self.lifespan.state,
             self._max_connections,
             stopping=lambda: self.should_exit,
-            count_problem=self._service.metrics.problem,
+            count_problem=self._service.metrics.count_problem,
         )
 
 

@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 
 class Shared(Quotas, Buckets, Protocol):
-    """What all processes of a store count together; see `ledger`."""
+    """What all processes of a store count together; see `quotas`."""
 
 
 class Calls:
@@ -115,7 +115,7 @@ class Calls:
                 failed += 1
                 if failed >= self._config.attempts or not _holds_another(outlay, error):
                     raise
-                self._metrics.retried(self._name, error)
+                self._metrics.count_retry(self._name, error)
                 avoid = error.base_url
                 if failed > 1 or len(self.endpoints) == 1:
                     with request_context.timing.queueing():
@@ -134,7 +134,7 @@ class Calls:
         sent: Sent,
     ) -> Reply:
         async with AsyncExitStack() as stack:
-            with request_context.timing.queueing(), self._metrics.queueing(self._name):
+            with request_context.timing.queueing(), self._metrics.time_queueing(self._name):
                 request_context.arrival.queues()
                 avoid = sent.base_url or avoid
                 ticket, endpoint, paid = await self._enter(
@@ -143,21 +143,21 @@ class Calls:
             parameters = self._parameters.build(prompt, max_tokens)
             if sent.base_url:
                 outlay.another()
-                self._metrics.hedged(self._name)
+                self._metrics.count_hedge(self._name)
             sent.to(endpoint.base_url)
             ticket.sent = True
-            span = self._tracing.attempt(
+            span = self._tracing.start_attempt(
                 self._name, self._config.model, endpoint.base_url, max_tokens
             )
             try:
                 with (
                     request_context.timing.judging(),
-                    self._metrics.judge_call(self._name),
+                    self._metrics.track_call(self._name),
                     outlay.sending(),
                     span,
                 ):
                     reply = await self._ask(endpoint, parameters)
-                    span.replied(reply)
+                    span.set_reply(reply)
             except (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable) as error:
                 self._rest(endpoint, error)
                 error.base_url = endpoint.base_url
@@ -242,16 +242,16 @@ class Calls:
         """No new groups come. Calls that still go on are shown in no gauge, which are those of
         whoever has the judge's name now."""
         self._retired = True
-        self._metrics.retired(self._name, [endpoint.base_url for endpoint in self.endpoints])
+        self._metrics.clear_judge(self._name, [endpoint.base_url for endpoint in self.endpoints])
 
     def report(self) -> None:
         """Show what waits, and what the endpoints can take."""
         self._admission.changed()
         if self._retired:
             return
-        self._metrics.waiting(self._name, self._admission.num_queued)
+        self._metrics.set_waiting(self._name, self._admission.num_queued)
         for endpoint in self.endpoints:
-            self._metrics.endpoint(
+            self._metrics.set_endpoint(
                 self._name,
                 endpoint.base_url,
                 taken=endpoint.taken,

@@ -23,7 +23,7 @@ _SMOOTHING = 0.1
 
 
 class Buckets(Protocol):
-    """The seam to what all processes of a store count together; see `ledger`."""
+    """The seam to what all processes of a store count together; see `quotas`."""
 
     async def take(self, account: str, per_minute: float, amount: float) -> float: ...
 

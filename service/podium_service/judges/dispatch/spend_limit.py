@@ -20,7 +20,7 @@ from podium_service.judges.limits import Price
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.reply import Tokens
 from podium_service.prompts.templates import Prompt
-from podium_service.store.quotas.quota_service import Spent
+from podium_service.store.quotas.quota_service import AccountSpending
 from podium_service.store.quotas.spend import SpendAccount, api_key_account
 from podium_service.telemetry.metrics import Metrics
 
@@ -33,15 +33,15 @@ OnPaid = Callable[[Tokens], None]
 
 
 class Quotas(Protocol):
-    """The seam to what all processes of a store count together; see `ledger`."""
+    """The seam to what all processes of a store count together; see `quotas`."""
 
     async def reserve(
         self, holds: Sequence[SpendAccount], usd: float, *, at: float
     ) -> SpendAccount | None: ...
 
-    async def spent(
+    async def read_spending(
         self, holds: Iterable[SpendAccount], *, at: float
-    ) -> dict[SpendAccount, Spent]: ...
+    ) -> dict[SpendAccount, AccountSpending]: ...
 
     def settle(
         self, holds: Sequence[SpendAccount], reserved_usd: float, spent_usd: float, *, at: float
@@ -149,7 +149,7 @@ class SpendLimiter:
                 usd = min(worst_usd, cost_usd)  # a count beyond that is wrong
 
         try:
-            with self._metrics.reserving(self._name, worst_usd):
+            with self._metrics.track_reserved(self._name, worst_usd):
                 yield spent
         except Exception as error:
             if not getattr(error, "unanswered", False):
@@ -210,13 +210,13 @@ def _most_tokens(prompt: Prompt) -> int:
     return sum(len(text.encode()) + _TOKENS_PER_MESSAGE for text in texts)
 
 
-async def _spent(held: HeldBack) -> Spent:
+async def _spent(held: HeldBack) -> AccountSpending:
     """What is spent now of what holds a call back.
 
     Raises:
         JudgeSpendLimit, KeySpendLimit: If the call would not fit though all others were free.
     """
-    spent = (await held.quotas.spent([held.by], at=time.time()))[held.by]
+    spent = (await held.quotas.read_spending([held.by], at=time.time()))[held.by]
     if spent.settled + held.usd > held.by.limit_usd:
         raise _over(held.by, held.usd)
     return spent

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from podium_service.errors import ConfigError
 from podium_service.store.database.tables import (
     CALLS,
-    JUDGED,
     METADATA,
+    PAST_GROUPS,
     RANKINGS,
     TEXTS,
     TEXTS_LOCK,
@@ -161,9 +161,9 @@ class Database:
         """What the most recent groups told about a judge, oldest first; of those that tell its
         noise, or of the others."""
         query = (
-            sa.select(JUDGED.c.past)
-            .where(JUDGED.c.judge_key == judge_key, JUDGED.c.tells_noise == tells_noise)
-            .order_by(JUDGED.c.created_at.desc())
+            sa.select(PAST_GROUPS.c.past)
+            .where(PAST_GROUPS.c.judge_key == judge_key, PAST_GROUPS.c.tells_noise == tells_noise)
+            .order_by(PAST_GROUPS.c.created_at.desc())
             .limit(limit)
         )
         with self.reading() as connection:

@@ -25,7 +25,7 @@ CALLS = sa.Table(
 )  # fmt: skip
 
 # What each group told about its judge, and what was assumed of that judge when it was ranked.
-JUDGED = sa.Table(
+PAST_GROUPS = sa.Table(
     "judged", METADATA,
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("judge_key", sa.String(64), nullable=False),

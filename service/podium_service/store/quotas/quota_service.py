@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class AccountSpending:
     """Of one account in one period, US dollars."""
 
     settled: float
@@ -133,7 +133,9 @@ class QuotaService:
         micros = rules.micro_dollars(reserved_usd), rules.micro_dollars(spent_usd)
         self._settle(Settle([name for name, _ in _named(holds, at)], *micros))
 
-    async def spent(self, holds: Iterable[SpendAccount], *, at: float) -> dict[SpendAccount, Spent]:
+    async def read_spending(
+        self, holds: Iterable[SpendAccount], *, at: float
+    ) -> dict[SpendAccount, AccountSpending]:
         """What was spent on each account in its period around a moment.
 
         Raises:
@@ -143,7 +145,9 @@ class QuotaService:
         names = sorted({name for name, _ in named})
         found = await self._in_thread(lambda: self._accounts.spending(names))
         return {
-            hold: Spent(rules.dollars(found[name].settled), rules.dollars(found[name].reserved))
+            hold: AccountSpending(
+                rules.dollars(found[name].settled), rules.dollars(found[name].reserved)
+            )
             for name, hold in named
         }
 

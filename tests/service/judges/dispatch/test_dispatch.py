@@ -30,7 +30,7 @@ from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.templates import Prompt, scores_prompt
 from podium_service.prompts.transcript import transcribe
-from podium_service.store.quotas.quota_service import Spent
+from podium_service.store.quotas.quota_service import AccountSpending
 from podium_service.store.quotas.spend import SpendAccount, SpendLimit
 from podium_service.telemetry.metrics import Metrics
 from tests.fakes import (
@@ -515,9 +515,11 @@ class Purse:
         self.most = max(self.most, self.reserved + self.settled)
         return None
 
-    async def spent(self, holds: Iterable[SpendAccount], *, at: float) -> dict[SpendAccount, Spent]:
+    async def read_spending(
+        self, holds: Iterable[SpendAccount], *, at: float
+    ) -> dict[SpendAccount, AccountSpending]:
         self.looks += 1
-        return {each: Spent(self.settled, self.reserved) for each in holds}
+        return {each: AccountSpending(self.settled, self.reserved) for each in holds}
 
     def settle(
         self, holds: Sequence[SpendAccount], reserved_usd: float, spent_usd: float, *, at: float

@@ -18,7 +18,7 @@ import pytest
 from podium_service.errors import InternalError, PodiumError, leaves
 from podium_service.http.app import Service
 from podium_service.schemas import Ranking, RankRequest
-from podium_service.store.quotas.quota_service import Spent
+from podium_service.store.quotas.quota_service import AccountSpending
 from podium_service.store.quotas.spend import SpendAccount
 from tests.fakes import Answer, Asked, ScriptedJudge, Step, drops, fails, hangs, says, until
 from tests.service.faults import (
@@ -189,7 +189,7 @@ class Watch:
 
     async def _look_at_the_money(self) -> None:
         while True:
-            found = await self._opened.store.ledger.spent(self.most, at=time.time())
+            found = await self._opened.store.quotas.read_spending(self.most, at=time.time())
             for hold, spent in found.items():
                 self.most[hold] = max(self.most[hold], spent.reserved + spent.settled)
             await asyncio.sleep(0.02)
@@ -225,7 +225,7 @@ async def test_with_three_calls_in_ten_faulty_groups_are_ranked_truly_or_fail_by
             for each in outcomes:
                 await assert_not_invented(opened, each)
             assert server.calls == calls
-            spent = await opened.store.ledger.spent(holds, at=time.time())
+            spent = await opened.store.quotas.read_spending(holds, at=time.time())
     for name, hold in zip(names, holds, strict=True):
         assert_settled(spent[hold], name, script)
 
@@ -297,7 +297,7 @@ def assert_within_limits(watch: Watch, script: Script) -> None:
         assert calls <= 1 + passes_of(name), (name, number)
 
 
-def assert_settled(spent: Spent, name: str, script: Script) -> None:
+def assert_settled(spent: AccountSpending, name: str, script: Script) -> None:
     """What was answered, by its bill; what may have been paid, by its worst case."""
     assert spent.reserved == 0
     if passes_of(name) == 1:
@@ -355,10 +355,10 @@ async def assert_not_invented(opened: Service, outcome: Outcome) -> None:
     first = outcome.ranking
     if first is None:
         return
-    found = await opened.store.ranking(first.id)
+    found = await opened.store.read_ranking(first.id)
     assert found
     passes = set()
-    for call in await opened.store.calls(found["key"]):
+    for call in await opened.store.read_calls(found["key"]):
         if call["verdict"]:
             shown = Asked({"messages": call["messages"]}, {}).shown
             assert call["verdict"]["scores"] == [worth(text) for text in shown.values()]

@@ -108,13 +108,13 @@ async def test_the_claims_of_a_dead_process_are_swept_away_and_of_a_living_one_a
             sa.insert(OWNERS).values(id="dead", seen_at=0.0),
             sa.insert(CLAIMS).values(key=KEY, owner="dead"),
         )
-        async with one.claimed("b" * 64):
-            async with other.claimed(KEY):
+        async with one.claim("b" * 64):
+            async with other.claim(KEY):
                 assert await rows(url, OWNERS) == 2
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(1.8), other.claimed("b" * 64):
+                async with asyncio.timeout(1.8), other.claim("b" * 64):
                     pass
-        async with other.claimed("b" * 64):
+        async with other.claim("b" * 64):
             assert await rows(url, CLAIMS) == 1
     assert await rows(url, OWNERS) == 0
     assert await rows(url, CLAIMS) == 0
@@ -127,8 +127,8 @@ async def test_a_claim_ends_behind_the_verdicts_that_were_paid_under_it(url: str
 
         async def ask(index: int) -> None:
             store = (one, other)[index % 2]
-            async with store.claimed(KEY):
-                recalled = await store.verdicts(KEY)
+            async with store.claim(KEY):
+                recalled = await store.read_verdicts(KEY)
                 seen.append(recalled.calls)
                 store.add_call(KEY, index, "main", call(), Usage(calls=1))
 
@@ -139,13 +139,13 @@ async def test_a_claim_ends_behind_the_verdicts_that_were_paid_under_it(url: str
 async def test_who_leaves_at_any_moment_while_it_takes_a_claim_holds_none(url: str) -> None:
     async with open_store(url) as store:
         for turns in range(5):  # of the event loop: not begun, queued, asked of the database
-            entering = asyncio.create_task(store.claimed(KEY).__aenter__())
+            entering = asyncio.create_task(store.claim(KEY).__aenter__())
             for _ in range(turns):
                 await asyncio.sleep(0)
             assert entering.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await entering
-            async with asyncio.timeout(5), store.claimed(KEY):
+            async with asyncio.timeout(5), store.claim(KEY):
                 assert await rows(url, CLAIMS) == 1
 
 
@@ -156,8 +156,8 @@ async def test_after_an_outage_of_the_store_nobody_takes_the_others_for_dead(
     async with (
         open_store(path, beat_s=0.05, dead_after_s=1.2) as one,
         open_store(path, beat_s=0.05, dead_after_s=1.2) as other,
-        one.claimed("a" * 64),
-        other.claimed("b" * 64),
+        one.claim("a" * 64),
+        other.claim("b" * 64),
     ):
         await asyncio.sleep(1.5)  # both have beaten, and may bury
         writer = sqlite3.connect(path, isolation_level=None)
@@ -189,9 +189,9 @@ async def test_who_was_cut_off_gives_the_others_time_to_be_seen_again(url: str) 
 
 
 async def test_who_was_buried_is_seen_again_with_its_next_claim(url: str) -> None:
-    async with open_store(url, beat_s=3600.0) as store, store.claimed("a" * 64):
+    async with open_store(url, beat_s=3600.0) as store, store.claim("a" * 64):
         execute(url, sa.delete(OWNERS))
-        async with store.claimed("b" * 64):
+        async with store.claim("b" * 64):
             assert await rows(url, OWNERS) == 1
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from podium_service.errors import StoreUnavailable
 from podium_service.store.database.tables import BUCKETS, WINDOWS
 from podium_service.store.quotas import rules
-from podium_service.store.quotas.quota_service import Spent
+from podium_service.store.quotas.quota_service import AccountSpending
 from podium_service.store.quotas.rules import Bucket, Spending, Window
 from podium_service.store.quotas.spend import SpendAccount
 from podium_service.store.store import open_store
@@ -93,44 +93,46 @@ async def test_prune_deletes_quotas_that_are_over_and_none_that_may_still_count(
         SpendAccount("j", 1, "total"),
     )
     async with open_store(url) as store:
-        await store.transaction(lambda it: it.execute(sa.insert(WINDOWS), opened) and None)
-        await store.transaction(
+        await store.run_in_transaction(lambda it: it.execute(sa.insert(WINDOWS), opened) and None)
+        await store.run_in_transaction(
             lambda it: it.execute(sa.insert(BUCKETS), [*filled, owing]) and None
         )
         for days in (0, 1.0, 9, 70):
             at = now - days * day_s
             holds = [key, forever] if 0 < days < 31 else [key, judge, forever]
-            assert await store.ledger.reserve(holds, 0.1, at=at) is None
-        assert await store.ledger.prune(5 * day_s) == {"windows": 1, "buckets": 1, "spending": 3}
-        assert await store.ledger.prune(0) == {"windows": 1, "buckets": 1, "spending": 0}
-        left = await store.transaction(
+            assert await store.quotas.reserve(holds, 0.1, at=at) is None
+        assert await store.quotas.prune(5 * day_s) == {"windows": 1, "buckets": 1, "spending": 3}
+        assert await store.quotas.prune(0) == {"windows": 1, "buckets": 1, "spending": 0}
+        left = await store.run_in_transaction(
             lambda it: [set(it.scalars(sa.select(table.c.name))) for table in (WINDOWS, BUCKETS)]
         )
         assert left == [{"0d", "0.9d"}, {"0d", "0.9d", "owing"}]
-        spent = await store.ledger.spent([key, judge, forever], at=now)
+        spent = await store.quotas.read_spending([key, judge, forever], at=now)
         assert spent[forever].reserved == 0.4
         assert spent[key].reserved == 0.1
 
 
 async def test_of_100_at_once_over_two_services_exactly_so_many_pass_as_may(url: str) -> None:
     async with open_store(url) as one, open_store(url) as other:
-        ledgers = [one.ledger, other.ledger]
-        waits = await asyncio.gather(*(ledgers[i % 2].count("k", 30) for i in range(100)))
+        quota_services = [one.quotas, other.quotas]
+        waits = await asyncio.gather(*(quota_services[i % 2].count("k", 30) for i in range(100)))
         assert waits.count(0.0) == 30
         assert all(50 < wait_s <= 60 for wait_s in waits if wait_s)
-        assert await one.ledger.count("l", 30) == 0.0
+        assert await one.quotas.count("l", 30) == 0.0
 
 
 async def test_buckets_are_shared_and_who_waits_is_told_when_its_turn_may_come(url: str) -> None:
     async with open_store(url) as one, open_store(url) as other:
-        ledgers = [one.ledger, other.ledger]
+        quota_services = [one.quotas, other.quotas]
         # Of a bucket that holds 1, into which .1 flows in 100 s.
-        waits = await asyncio.gather(*(ledgers[i % 2].take("e", 0.06, 0.1) for i in range(14)))
+        waits = await asyncio.gather(
+            *(quota_services[i % 2].take("e", 0.06, 0.1) for i in range(14))
+        )
         assert waits.count(0.0) == 10
         assert all(0 < wait_s <= 400 for wait_s in waits if wait_s)
-        one.ledger.give_back("e", 0.06, 0.4 + 0.3)
-        assert await one.ledger.take("e", 0.06, 0.3) == 0.0
-        assert await other.ledger.take("e", 0.06, 0.1) > 0
+        one.quotas.give_back("e", 0.06, 0.4 + 0.3)
+        assert await one.quotas.take("e", 0.06, 0.3) == 0.0
+        assert await other.quotas.take("e", 0.06, 0.1) > 0
 
 
 async def test_concurrent_reservations_never_pass_a_limit_and_take_all_accounts_or_none(
@@ -138,20 +140,20 @@ async def test_concurrent_reservations_never_pass_a_limit_and_take_all_accounts_
 ) -> None:
     key, judge = SpendAccount("key:a", 1.0, "day"), SpendAccount("judge:m", 0.5, "total")
     async with open_store(url) as one, open_store(url) as other:
-        ledgers = [one.ledger, other.ledger]
+        quota_services = [one.quotas, other.quotas]
         refused = await asyncio.gather(
-            *(ledgers[i % 2].reserve([key, judge], 0.03, at=NOON) for i in range(60))
+            *(quota_services[i % 2].reserve([key, judge], 0.03, at=NOON) for i in range(60))
         )
         assert refused.count(None) == 16
         assert refused.count(judge) == 44
-        held = await other.ledger.spent([key, judge], at=NOON)
-        assert held == {key: Spent(0.0, 0.48), judge: Spent(0.0, 0.48)}
+        held = await other.quotas.read_spending([key, judge], at=NOON)
+        assert held == {key: AccountSpending(0.0, 0.48), judge: AccountSpending(0.0, 0.48)}
         for _ in range(16):
-            one.ledger.settle([key, judge], 0.03, 0.01, at=NOON)
-        assert await one.ledger.reserve([key, judge], 0.34, at=NOON) is None  # queued behind
-        assert await one.ledger.reserve([key, judge], 0.0001, at=NOON) == judge
-        spent = await other.ledger.spent([key, judge], at=NOON)
-        assert spent[key] == Spent(0.16, 0.34)
+            one.quotas.settle([key, judge], 0.03, 0.01, at=NOON)
+        assert await one.quotas.reserve([key, judge], 0.34, at=NOON) is None  # queued behind
+        assert await one.quotas.reserve([key, judge], 0.0001, at=NOON) == judge
+        spent = await other.quotas.read_spending([key, judge], at=NOON)
+        assert spent[key] == AccountSpending(0.16, 0.34)
 
 
 async def test_a_killed_process_leaves_reserved_what_may_have_been_paid_until_the_period_ends(
@@ -159,34 +161,34 @@ async def test_a_killed_process_leaves_reserved_what_may_have_been_paid_until_th
 ) -> None:
     key = SpendAccount("key:a", 1.0, "day")
     async with open_store(url) as store:
-        assert await store.ledger.reserve([key], 0.9, at=NOON) is None
+        assert await store.quotas.reserve([key], 0.9, at=NOON) is None
     async with open_store(url) as store:
-        assert await store.ledger.reserve([key], 0.2, at=NOON) == key
-        assert await store.ledger.reserve([key], 0.2, at=NOON + 86_400) is None
+        assert await store.quotas.reserve([key], 0.2, at=NOON) == key
+        assert await store.quotas.reserve([key], 0.2, at=NOON + 86_400) is None
 
 
 async def test_closing_the_store_waits_for_what_is_to_be_settled(url: str) -> None:
     key = SpendAccount("key:a", 1.0, "month")
     async with open_store(url) as store:
-        assert await store.ledger.reserve([key], 0.9, at=NOON) is None
-        store.ledger.settle([key], 0.9, 0.1, at=NOON)
+        assert await store.quotas.reserve([key], 0.9, at=NOON) is None
+        store.quotas.settle([key], 0.9, 0.1, at=NOON)
     async with open_store(url) as store:
-        assert (await store.ledger.spent([key], at=NOON))[key] == Spent(0.1, 0.0)
+        assert (await store.quotas.read_spending([key], at=NOON))[key] == AccountSpending(0.1, 0.0)
 
 
 async def test_what_the_store_does_not_take_is_settled_once_it_does(tmp_path: Path) -> None:
     path, key = tmp_path / "podium.db", SpendAccount("key:a", 1.0, "total")
     async with open_store(str(path)) as store:
-        assert await store.ledger.reserve([key], 0.9, at=NOON) is None
+        assert await store.quotas.reserve([key], 0.9, at=NOON) is None
         database = sqlite3.connect(path)
         database.execute("ALTER TABLE spending RENAME TO hidden")
-        store.ledger.settle([key], 0.9, 0.1, at=NOON)
+        store.quotas.settle([key], 0.9, 0.1, at=NOON)
         with pytest.raises(StoreUnavailable, match="no such table: spending"):
-            await store.ledger.reserve([key], 0.1, at=NOON)
+            await store.quotas.reserve([key], 0.1, at=NOON)
         database.execute("ALTER TABLE hidden RENAME TO spending")
         database.close()
     async with open_store(str(path)) as store:
-        assert (await store.ledger.spent([key], at=NOON))[key] == Spent(0.1, 0.0)
+        assert (await store.quotas.read_spending([key], at=NOON))[key] == AccountSpending(0.1, 0.0)
 
 
 async def test_an_amount_that_no_row_holds_fails_alone_and_is_not_asked_again(
@@ -194,22 +196,22 @@ async def test_an_amount_that_no_row_holds_fails_alone_and_is_not_asked_again(
 ) -> None:
     absurd, key = SpendAccount("judge:absurd", 1.0, "total"), SpendAccount("key:a", 1.0, "total")
     async with open_store(url) as store:
-        ledger = store.ledger
-        assert await ledger.reserve([absurd], 0.1, at=NOON) is None
-        ledger.settle([absurd], 0.1, 1.8e13, at=NOON)
+        quotas = store.quotas
+        assert await quotas.reserve([absurd], 0.1, at=NOON) is None
+        quotas.settle([absurd], 0.1, 1.8e13, at=NOON)
         beside = await asyncio.gather(
-            *(ledger.reserve([key], 0.3, at=NOON) for _ in range(5)),
-            *(ledger.count("k", 3) for _ in range(5)),
-            ledger.reserve([absurd], 0.1, at=NOON),
+            *(quotas.reserve([key], 0.3, at=NOON) for _ in range(5)),
+            *(quotas.count("k", 3) for _ in range(5)),
+            quotas.reserve([absurd], 0.1, at=NOON),
         )
         assert beside[:5] == [None, None, None, key, key]
         assert beside[5:8] == [0.0, 0.0, 0.0]
         assert all(beside[8:10])
         assert beside[10] is None
-        spent = await ledger.spent([absurd, key], at=NOON)
-        assert spent[absurd] == Spent(0.0, 0.2)  # it stays reserved
-        assert spent[key] == Spent(0.0, 0.9)
-        assert not ledger._retrying
+        spent = await quotas.read_spending([absurd, key], at=NOON)
+        assert spent[absurd] == AccountSpending(0.0, 0.2)  # it stays reserved
+        assert spent[key] == AccountSpending(0.0, 0.9)
+        assert not quotas._retrying
     assert "spending_stays_reserved" in capsys.readouterr().out
 
 
@@ -220,8 +222,8 @@ async def test_a_caller_who_leaves_at_any_moment_keeps_no_reservation_and_no_tok
         for turns in range(4):  # of the event loop: not begun, queued, asked of the database
             bucket, key = f"e{turns}", SpendAccount(f"key:{turns}", 1.0, "total")
             leaving = [
-                asyncio.create_task(store.ledger.reserve([key], 0.5, at=NOON)),
-                asyncio.create_task(store.ledger.take(bucket, 60, 10)),
+                asyncio.create_task(store.quotas.reserve([key], 0.5, at=NOON)),
+                asyncio.create_task(store.quotas.take(bucket, 60, 10)),
             ]
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -229,10 +231,10 @@ async def test_a_caller_who_leaves_at_any_moment_keeps_no_reservation_and_no_tok
             await asyncio.gather(*leaving, return_exceptions=True)
 
             async def given_back(bucket: str = bucket) -> bool:
-                wait_s = await store.ledger.take(bucket, 60, 5)
+                wait_s = await store.quotas.take(bucket, 60, 5)
                 if wait_s:
-                    store.ledger.give_back(bucket, 60, 5)
+                    store.quotas.give_back(bucket, 60, 5)
                 return wait_s == 0.0
 
             await until(given_back)
-            assert await store.ledger.reserve([key], 1.0, at=time.time()) is None
+            assert await store.quotas.reserve([key], 1.0, at=time.time()) is None
