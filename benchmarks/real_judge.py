@@ -88,7 +88,7 @@ class Row:
 def main(
     file: Path,
     vllm_python: Annotated[Path, typer.Option()],
-    model: Annotated[Path, typer.Option(help="Made by python -m podium_trainer.smollm2.")],
+    model: Annotated[Path, typer.Option(help="Made by python -m podium_trainer.run.smollm2.")],
     num: int = 20,
     store: str = "real_judge.db",
     max_model_len: int = 8192,

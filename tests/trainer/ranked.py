@@ -9,7 +9,7 @@ from podium.types import GroupReward, Ranking, TrajectoryResult, Usage
 from podium_trainer.config import ModelConfig, TaskConfig, TrainConfig
 from podium_trainer.policy.samples import Attempt, Sample
 from podium_trainer.records.metrics import JsonlFile
-from podium_trainer.records.rows import Clock, Gathered, metrics_row, timings_row
+from podium_trainer.records.metrics_rows import Clock, Gathered, metrics_row, timings_row
 from podium_trainer.tasks.task import Prompt
 from podium_trainer.update.groups import RankedGroup
 from podium_trainer.update.update import UpdateStats

@@ -13,7 +13,7 @@ from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Attempt
 from podium_trainer.records.checkpoint import RunState, save_checkpoint
 from podium_trainer.records.metrics import Listener, Row
-from podium_trainer.records.rows import Clock, Gathered, metrics_row, timings_row
+from podium_trainer.records.metrics_rows import Clock, Gathered, metrics_row, timings_row
 from podium_trainer.rollout.rollout import Rollout
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.weight_sync import WeightSync
@@ -41,7 +41,7 @@ class Watcher(Protocol):
 
 
 class Trainer:
-    """One run. All parts come in through the constructor; `open_run.open_trainer` makes them.
+    """One run. All parts come in through the constructor; `run.build.open_trainer` makes them.
 
     Args:
         state: where to start from; step 0 for a new run.

@@ -10,8 +10,8 @@ from torch import Tensor
 from podium_trainer.config import LoraConfig, ModelConfig
 from podium_trainer.policy import policy as policy_module
 from podium_trainer.policy.load import PolicyError, load_policy
+from podium_trainer.policy.model_probes import can_share_prefixes, head_is_plain
 from podium_trainer.policy.policy import Policy, chunked_logprobs
-from podium_trainer.policy.probes import can_share_prefixes, head_is_plain
 from podium_trainer.policy.samples import Sample
 from tests.trainer.tiny import (
     END,

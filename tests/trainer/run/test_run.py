@@ -273,7 +273,7 @@ def test_an_unknown_judge_is_said_at_the_start(tmp_path: Path, service_url: str)
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/nowhere", "there is no such folder; `python -m podium_trainer.smollm2 DIR` fetches"),
+        ("/nowhere", "there is no such folder; `python -m podium_trainer.run.smollm2 DIR` fetches"),
         (".models/none", "there is no such folder"),
         ("{folder}", "holds no config.json"),
     ],

@@ -28,8 +28,8 @@ def check_model_path(path: str) -> None:
             raise PolicyError(f"model.path {path!r} holds no config.json: name a model's folder")
     elif path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise PolicyError(
-            f"model.path {path!r}: there is no such folder; `python -m podium_trainer.smollm2 DIR`"
-            " fetches a small model"
+            f"model.path {path!r}: there is no such folder;"
+            " `python -m podium_trainer.run.smollm2 DIR` fetches a small model"
         )
 
 

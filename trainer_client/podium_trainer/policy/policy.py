@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from podium_trainer.policy.chat import Chat
+from podium_trainer.policy.model_probes import can_share_prefixes, head_is_plain
 from podium_trainer.policy.packing import MicroBatch, pack_padded, pack_shared
-from podium_trainer.policy.probes import can_share_prefixes, head_is_plain
 from podium_trainer.policy.samples import Sample
 
 LOGITS_CHUNK = 512  # how many tokens' logits exist at once

