@@ -244,9 +244,8 @@ async def serve_on(
             timeout_graceful_shutdown=serving.grace_s,
         )
         server = DrainingServer(settings, service, serving, started)
-        judges = service.ranker.judges
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, judges.reload)
-        beside = [asyncio.create_task(each) for each in (judges.watch(), look_now_and_then())]
+        watch = service.ranker.judges.watch()
+        beside = [asyncio.create_task(each) for each in (watch, look_now_and_then())]
         if until is not None:
             until.add_done_callback(lambda _: server.stop())
         look_rarely()

@@ -72,7 +72,6 @@ class _Workers:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
         places = [asyncio.create_task(self._keep_one()) for _ in range(self._number)]
         try:
             await asyncio.gather(*places)
@@ -88,10 +87,6 @@ class _Workers:
         for worker in self._all:
             worker.send(number)
         self._listener.close()
-
-    def _reload(self) -> None:
-        for worker in self._serve:  # others read the file as they start
-            worker.send(signal.SIGHUP)
 
     async def _keep_one(self) -> None:
         """Keep one process running until all shall stop. Once all have served, the others still do
