@@ -9,12 +9,12 @@ import sys
 from asyncio.subprocess import DEVNULL, Process
 from contextlib import suppress
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from podium_service.errors import ConfigError
-from podium_service.http.server.metrics_folder import metrics_folder
 from podium_service.http.server.server import Serving, announce, check, listen
 
 MAX_FAILED_STARTS = 3
@@ -33,8 +33,8 @@ async def serve_by_workers(serving: Serving, number: int) -> None:
         ConfigError: If the service cannot start, or its processes die at their start.
     """
     await check(serving)
-    with listen(serving) as listener, metrics_folder() as (folder, hold):
-        await _Workers(serving, listener, number, folder, hold).run()
+    with listen(serving) as listener, TemporaryDirectory(prefix="podium-metrics-") as folder:
+        await _Workers(serving, listener, number, folder).run()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,13 +56,12 @@ class _Worker:
 
 class _Workers:
     def __init__(
-        self, serving: Serving, listener: socket.socket, number: int, folder: str, hold: int
+        self, serving: Serving, listener: socket.socket, number: int, metrics_folder: str
     ) -> None:
         self._serving = serving
         self._listener = listener
         self._number = number
-        self._metrics_folder = folder
-        self._hold = hold  # on that folder
+        self._metrics_folder = metrics_folder
         self._serve: set[_Worker] = set()
         self._all: set[_Worker] = set()
         self._announced = False
@@ -122,7 +121,8 @@ class _Workers:
             descriptors = (self._listener.fileno(), other_end.fileno())
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", WORKER, *map(str, descriptors),
-                pass_fds=(*descriptors, self._hold), stdin=DEVNULL, env=self._environment(),
+                pass_fds=descriptors, stdin=DEVNULL,
+                env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": self._metrics_folder},
                 start_new_session=True,  # Ctrl-C comes from us, once
             )  # fmt: skip
         worker = _Worker(process, line)
@@ -132,12 +132,6 @@ class _Workers:
         with suppress(OSError):  # it has died; `starts` will tell
             line.send(self._serving.to_json() + b"\n")
         return worker
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "PROMETHEUS_MULTIPROC_DIR": self._metrics_folder,
-        }
 
     def _served_by(self, worker: _Worker) -> None:
         self._serve.add(worker)

@@ -4,7 +4,6 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -59,7 +58,11 @@ def have_counted(url: str | None, number: int) -> Callable[[], Awaitable[bool]]:
 async def test_workers_share_a_port_and_counts_and_one_that_dies_is_replaced(
     tmp_path: Path,
 ) -> None:
-    with running("--workers", "2", "--drain-s", "0", cwd=tmp_path) as process:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    options = ("--workers", "2", "--drain-s", "0")
+    with running(*options, cwd=tmp_path, TMPDIR=str(temporary)) as process:
+        assert [each.name[:15] for each in temporary.iterdir()] == ["podium-metrics-"]
         first = workers(process)
         assert len(first) == 2
         assert await asyncio.gather(*(ask(process.url) for _ in range(20))) == [200] * 20
@@ -72,6 +75,7 @@ async def test_workers_share_a_port_and_counts_and_one_that_dies_is_replaced(
         process.send(signal.SIGTERM)
         assert await process.ended() == 0
         assert all(map(has_ended, first))
+    assert list(temporary.iterdir()) == []
 
 
 async def test_workers_that_cannot_start_end_the_service_with_one_line(tmp_path: Path) -> None:
@@ -126,28 +130,6 @@ async def test_a_parent_that_is_killed_leaves_no_worker(tmp_path: Path) -> None:
                 judge.hold = 0
                 assert (await asking).status_code == 200  # what is in flight is finished
             await until(lambda: all(map(has_ended, left)))
-
-
-@pytest.mark.restart
-async def test_the_counts_that_a_killed_service_left_are_removed_by_the_next_one_that_starts(
-    tmp_path: Path,
-) -> None:
-    counts = tmp_path / "temporary"
-    counts.mkdir()
-    start = partial(running, "--workers", "2", cwd=tmp_path, TMPDIR=str(counts))
-    with start() as killed:
-        assert await ask(killed.url) == 200
-        [left] = counts.iterdir()
-        with start() as living:
-            assert await ask(living.url) == 200
-            [kept] = set(counts.iterdir()) - {left}
-            children = workers(killed)
-            killed.kill()
-            await until(lambda: not any(worker.is_running() for worker in children))
-            assert left.exists()
-            with start():
-                assert not left.exists()
-                assert kept.exists()
 
 
 @pytest.mark.restart
