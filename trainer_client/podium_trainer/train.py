@@ -210,7 +210,7 @@ class Trainer:
 
     def state(self) -> RunState:
         """Where the run is, the weights apart."""
-        return RunState(self.step, self.cursor.taken, self.policy_version, self.idle_steps)
+        return RunState(self.step, self.cursor.num_taken, self.policy_version, self.idle_steps)
 
     def save(self, state: RunState | None = None) -> None:
         """Write a checkpoint of the weights with this state; the present one if None."""

@@ -1,4 +1,4 @@
-"""Single-digit addition: 99 problems, a quarter of them held out."""
+"""Train on single-digit addition: 99 problems, at least 25 of them held out."""
 
 import random
 from collections.abc import Sequence
@@ -14,30 +14,31 @@ EXAMPLE: list[Message] = [
 
 
 def addition(held_out: int = 25, seed: int = 0) -> Task:
-    """`a + b =` for digits a and b, to be answered with the sum and nothing else.
+    """Build the task: `a + b =` for digits a and b, to be answered with the bare sum.
 
     Args:
-        held_out: how many problems at least are never trained on. `a + b` and `b + a` are held out
-            together, so that none of them is known by its mirror image.
-        seed: decides which.
+        held_out: the smallest number of problems that are never trained on. `a + b` and `b + a` are
+            held out together, because a model that was trained on one would know the other.
+        seed: decides which problems are held out.
     """
     pairs = list(combinations_with_replacement(range(10), 2))
-    pairs.remove((2, 2))  # every prompt shows it
+    pairs.remove((2, 2))  # the example in every prompt gives its answer away
     random.Random(seed).shuffle(pairs)
-    tested: list[Prompt] = []
-    trained: list[Prompt] = []
+    test_prompts: list[Prompt] = []
+    train_prompts: list[Prompt] = []
     for a, b in pairs:
-        side = tested if len(tested) < held_out else trained
-        side += [problem(*both) for both in sorted({(a, b), (b, a)})]
-    return Task(trained, tested, score=exact_match)
+        side = test_prompts if len(test_prompts) < held_out else train_prompts
+        side += [build_prompt(*ordered) for ordered in sorted({(a, b), (b, a)})]
+    return Task(train_prompts, test_prompts, score=score_exact_match)
 
 
-def problem(a: int, b: int) -> Prompt:
-    words = f"{a} + {b} ="
-    return Prompt(words, [*EXAMPLE, {"role": "user", "content": words}], reference=str(a + b))
+def build_prompt(a: int, b: int) -> Prompt:
+    """Build the prompt of one problem, whose id is the problem."""
+    problem = f"{a} + {b} ="
+    return Prompt(problem, [*EXAMPLE, {"role": "user", "content": problem}], reference=str(a + b))
 
 
-def exact_match(prompt: Prompt, messages: Sequence[Message]) -> float:
-    """1 if the last message is the sum, surrounding space and a final full stop apart."""
-    said = str(messages[-1].get("content")).strip().removesuffix(".").rstrip()
-    return float(said == prompt.reference)
+def score_exact_match(prompt: Prompt, messages: Sequence[Message]) -> float:
+    """Return 1 if the last message is the sum; white space and a final full stop are ignored."""
+    text = str(messages[-1].get("content")).strip().removesuffix(".").rstrip()
+    return float(text == prompt.reference)

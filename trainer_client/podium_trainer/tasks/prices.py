@@ -1,4 +1,4 @@
-"""A multi-turn tool task: look a price up, then say it."""
+"""Train on a task of two turns with a tool: look a price up, then answer with it."""
 
 import json
 import random
@@ -13,11 +13,11 @@ PRICES = {
 }  # fmt: skip
 
 
-def price(item: str) -> int:
-    """What an item costs.
+def look_up_price(item: str) -> int:
+    """Return the price of an item in dollars.
 
     Raises:
-        KeyError: If the shop does not have it.
+        KeyError: If the shop does not have the item.
     """
     return PRICES[item.strip().lower()]
 
@@ -26,12 +26,12 @@ PRICE_TOOL = Tool(
     "price",
     "The price of one item in dollars.",
     {"type": "object", "properties": {"item": {"type": "string"}}, "required": ["item"]},
-    price,
+    look_up_price,
 )
 
 
-def worked_example(item: str, cost: str) -> list[Message]:
-    """One question as it should be answered, so that a very small model can do it sometimes."""
+def build_example(item: str, cost: str) -> list[Message]:
+    """Build one answered question, which lets a very small model succeed now and then."""
     function = {"name": "price", "arguments": json.dumps({"item": item})}
     call = {"id": f"example_{item}", "type": "function", "function": function}
     return [
@@ -44,32 +44,35 @@ def worked_example(item: str, cost: str) -> list[Message]:
 
 EXAMPLES: list[Message] = [
     {"role": "system", "content": "Answer with a number."},
-    *worked_example("chair", "25"),
-    *worked_example("door", "31"),
+    *build_example("chair", "25"),
+    *build_example("door", "31"),
 ]
 
 
 def prices(held_out: int = 5, seed: int = 0) -> Task:
-    """`What does a pear cost?`, with the function `price(item)`; the answer is the bare number.
+    """Build the task: `What does the pear cost?`, with the tool `price(item)`.
+
+    The right answer is the bare number.
 
     Args:
-        held_out: how many of the 20 items are never trained on.
-        seed: decides which.
+        held_out: the number of the 20 items that are never trained on.
+        seed: decides which items are held out.
     """
     items = sorted(PRICES)
     random.Random(seed).shuffle(items)
-    prompts = [question(item) for item in items]
-    return Task(prompts[held_out:], prompts[:held_out], [PRICE_TOOL], max_turns=2, score=says_price)
+    prompts = [build_prompt(item) for item in items]
+    train_prompts, test_prompts = prompts[held_out:], prompts[:held_out]
+    return Task(train_prompts, test_prompts, [PRICE_TOOL], max_turns=2, score=score_price)
 
 
-def question(item: str) -> Prompt:
-    words = f"What does the {item} cost?"
-    messages = [*EXAMPLES, {"role": "user", "content": words}]
+def build_prompt(item: str) -> Prompt:
+    """Build the prompt that asks for one item's price; its id is the item."""
+    messages = [*EXAMPLES, {"role": "user", "content": f"What does the {item} cost?"}]
     return Prompt(item, messages, reference=str(PRICES[item]))
 
 
-def says_price(prompt: Prompt, messages: Sequence[Message]) -> float:
-    """1 if the last message, by the assistant, is the price."""
+def score_price(prompt: Prompt, messages: Sequence[Message]) -> float:
+    """Return 1 if the last message is by the assistant and is the price, 0 if not."""
     last = messages[-1]
-    said = str(last.get("content")).strip()
-    return float(last["role"] == "assistant" and said == prompt.reference)
+    text = str(last.get("content")).strip()
+    return float(last["role"] == "assistant" and text == prompt.reference)

@@ -1,4 +1,4 @@
-"""What the policy is trained on: prompts, tools and how held-out attempts are scored."""
+"""Define what a policy is trained on: prompts, tools and a score for held-out attempts."""
 
 import pickle
 import random
@@ -10,18 +10,18 @@ Message = Mapping[str, Any]
 
 
 class TaskError(ValueError):
-    """A task cannot be used; one line that says why and what to do."""
+    """A task cannot be used; the message is one line with the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a group of trajectories starts from.
+    """The start that all trajectories of a group share.
 
     Attributes:
         id: unique in its task.
         messages: OpenAI chat messages.
-        task: what is to be done, in words for the judge; None: the messages say it.
-        reference: a known good answer, for the judge and for `score`.
+        task: a description of the task for the judge; None if the messages say it.
+        reference: a known good answer, for the judge and for `Task.score`.
     """
 
     id: str
@@ -35,10 +35,10 @@ class Tool:
     """A Python function that the model may call.
 
     Attributes:
-        name, description: what the model is told.
+        name, description: how the tool is introduced to the model.
         parameters: JSON schema of the arguments, an object.
         function: called with the arguments by keyword in a process of its own, so it must be
-            importable; its result's `str` is what the model reads.
+            importable; the model reads the `str` of its result.
     """
 
     name: str
@@ -55,27 +55,27 @@ class Tool:
             ) from error
 
     def definition(self) -> dict[str, Any]:
-        """As OpenAI tools are written."""
-        about = {"name": self.name, "description": self.description}
-        return {"type": "function", "function": about | {"parameters": self.parameters}}
+        """Return the tool as OpenAI requests define it."""
+        function = {"name": self.name, "description": self.description}
+        return {"type": "function", "function": function | {"parameters": self.parameters}}
 
 
 def no_score(prompt: Prompt, messages: Sequence[Message]) -> float | None:
-    """For tasks without a way to tell right from wrong."""
+    """Return None, for tasks that cannot tell a right answer from a wrong one."""
     return None
 
 
 @dataclass(frozen=True)
 class Task:
-    """Prompts to train on, prompts to be tested on, tools.
+    """Prompts to train on, prompts to test on, and tools.
 
     Attributes:
-        train: prompts in any order; they are shuffled anew each epoch.
+        train: prompts in any order; each epoch shuffles them anew.
         held_out: prompts that are never trained on.
         tools: empty for single-turn tasks.
-        max_turns: the most completions of one trajectory.
-        score: how right an attempt is, in [0, 1]; None: it cannot be told. It measures the held-out
-            set and never trains.
+        max_turns: the largest number of completions in one trajectory.
+        score: maps a prompt and an attempt's messages to how right the attempt is, in [0, 1], or to
+            None where that is unknown. It measures held-out attempts and never trains.
     """
 
     train: Sequence[Prompt]
@@ -89,35 +89,36 @@ class Task:
             raise TaskError("the task yields no prompt to train on")
         ids = [prompt.id for prompt in (*self.train, *self.held_out)]
         if len(set(ids)) < len(ids):
-            twice = next(id for id in ids if ids.count(id) > 1)
-            raise TaskError(f"prompt id {twice!r} comes twice: ids must be unique in a task")
+            repeated = next(id for id in ids if ids.count(id) > 1)
+            raise TaskError(f"prompt id {repeated!r} comes twice: ids must be unique in a task")
 
 
 @dataclass
 class PromptCursor:
-    """Prompts without end, each epoch in an order of its own.
+    """An endless sequence of prompts, in another order each epoch.
 
     Attributes:
-        prompts: what is drawn from.
+        prompts: the prompts of one epoch.
         seed: decides the orders.
-        taken: how many prompts were taken so far; all the state there is.
+        num_taken: the number of prompts taken so far, which is all that a checkpoint must keep.
     """
 
     prompts: Sequence[Prompt]
     seed: int
-    taken: int = 0
+    num_taken: int = 0
     _orders: dict[int, list[int]] = field(default_factory=dict, repr=False)
 
     def take(self, count: int) -> list[Prompt]:
-        """The next `count` prompts."""
-        places = range(self.taken, self.taken + count)
-        self.taken += count
-        return [self.prompts[self._index(place)] for place in places]
+        """Return the next `count` prompts."""
+        positions = range(self.num_taken, self.num_taken + count)
+        self.num_taken += count
+        return [self.prompts[self._index(position)] for position in positions]
 
-    def _index(self, place: int) -> int:
-        epoch, at = divmod(place, len(self.prompts))
+    def _index(self, position: int) -> int:
+        """Return the index of the prompt at a position of the endless sequence."""
+        epoch, offset = divmod(position, len(self.prompts))
         if epoch not in self._orders:
             order = list(range(len(self.prompts)))
             random.Random(f"{self.seed}/{epoch}").shuffle(order)
             self._orders = {epoch: order}
-        return self._orders[epoch][at]
+        return self._orders[epoch][offset]
