@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from podium_service.errors import ConfigError
-from podium_service.judges.limits import Settings
+from podium_service.judges.base_settings import Settings
 from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
 
 

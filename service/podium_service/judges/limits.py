@@ -1,35 +1,49 @@
-"""What can be said of limits in the judges file: passes, calls in flight, budgets, prices."""
+"""Settings that are limits: passes, concurrent calls, budgets and prices."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
-
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+from podium_service.judges.base_settings import COST, NETWORK, QUALITY, Settings
 
 
 class Price(Settings):
-    """US dollars per million tokens."""
+    """The price of the judge's tokens."""
 
-    prompt: Annotated[FiniteFloat, Field(ge=0)] = 0.0
-    cached: Annotated[FiniteFloat, Field(ge=0)] | None = None
-    completion: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    prompt: Annotated[FiniteFloat, Field(ge=0)] = Field(
+        default=0.0,
+        description="US dollars per million prompt tokens that the endpoint had not cached; "
+        "0 unless set",
+        json_schema_extra=COST,
+    )
+    cached: Annotated[FiniteFloat, Field(ge=0)] | None = Field(
+        default=None,
+        description="US dollars per million prompt tokens that the endpoint had cached; the "
+        "`prompt` price unless set",
+        json_schema_extra=COST,
+    )
+    completion: Annotated[FiniteFloat, Field(ge=0)] = Field(
+        default=0.0,
+        description="US dollars per million tokens of the reply, reasoning included; 0 unless set",
+        json_schema_extra=COST,
+    )
 
     def cost_usd(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
-        """What a call cost, in US dollars; `cached_tokens` are a part of `prompt_tokens`."""
+        """Return a call's cost in US dollars; `cached_tokens` are a part of `prompt_tokens`."""
         cached = self.prompt if self.cached is None else self.cached
         fresh = prompt_tokens - cached_tokens
         spent = fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion
         return spent / 1e6
 
     def worst_usd(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """What a call can cost at most, whether its prompt is cached or not."""
+        """Return the most a call can cost, whether its prompt is cached or not."""
         cached = (0, prompt_tokens)
         return max(self.cost_usd(prompt_tokens, each, completion_tokens) for each in cached)
 
 
 class Range(Settings):
+    """A smallest and a largest number."""
+
     min: int
     max: int
 
@@ -41,31 +55,75 @@ class Range(Settings):
 
 
 class Passes(Range):
-    """How often a judge is shown each trajectory: at least `min` times, then until the rewards are
-    settled or the group evidently has no signal, at most `max` times."""
+    """How often a judge is shown each trajectory.
 
-    min: Annotated[int, Field(ge=1, le=64)]
-    max: Annotated[int, Field(ge=1, le=64)]
+    Each trajectory is shown at least `min` times. Then passes go on until the rewards are settled
+    or the group evidently has no signal, up to `max` times.
+    """
+
+    min: Annotated[int, Field(ge=1, le=64)] = Field(
+        description="each trajectory is shown at least so many times",
+        json_schema_extra=QUALITY,
+    )
+    max: Annotated[int, Field(ge=1, le=64)] = Field(
+        description="each trajectory is shown at most so many times",
+        json_schema_extra=QUALITY,
+    )
     until_stderr: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = Field(
         default=None,
-        description="settled once no score's stderr is larger; by default, once another pass is "
-        "not expected to put 1.35% of the pairs right",
+        description="stop once no score has a larger standard error (scores are in [0, 1]); unless "
+        "set, stop once another pass is not expected to put 1.35% of the pairs in their right "
+        "order",
+        json_schema_extra=QUALITY,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_is_both(cls, value: Any) -> Any:
+        if isinstance(value, dict | cls):
+            return value
+        if type(value) is not int or not 1 <= value <= 64:
+            raise ValueError(f"{value!r} is neither 1 to 64 nor {{min, max, until_stderr}}")
+        return {"min": value, "max": value}
 
 
 class Bounds(Range):
-    """Between which the number of calls in flight at an endpoint adapts."""
+    """The bounds between which the number of concurrent calls to an endpoint adapts."""
 
-    min: Annotated[int, Field(ge=1)]
-    max: Annotated[int, Field(ge=1)]
+    min: Annotated[int, Field(ge=1)] = Field(
+        description="concurrent calls at each base URL that are always allowed",
+        json_schema_extra=NETWORK,
+    )
+    max: Annotated[int, Field(ge=1)] = Field(
+        description="concurrent calls at each base URL at most; the number starts here, falls "
+        "after a 429, a 503 or a timeout, and rises again while calls succeed",
+        json_schema_extra=NETWORK,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_is_max(cls, value: Any) -> Any:
+        if isinstance(value, dict | cls):
+            return value
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{value!r} is neither a number from 1 nor {{min, max}}")
+        return {"min": max(1, value // 16), "max": value}
 
 
 class BudgetLimits(Settings):
-    """What one group may spend. A call that might pass a limit is not made."""
+    """The most that one group spends at one judge; a call that might exceed it is not made."""
 
-    calls: Annotated[int, Field(ge=1)] | None = None
+    calls: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="calls, including second calls after no reply that can be read; unlimited "
+        "unless set",
+        json_schema_extra=COST,
+    )
     tokens: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="prompt and completion; a call's worst case is reserved first"
+        default=None,
+        description="prompt and reply tokens together; a call's worst case (estimated) is reserved "
+        "before it is made; unlimited unless set",
+        json_schema_extra=COST,
     )
 
     def __str__(self) -> str:

@@ -14,8 +14,9 @@ from podium_service.errors import KeySpendLimit, Overloaded, PodiumError
 from podium_service.judges.dispatch.arrival import Arrival
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.group_budget import Budget
+from podium_service.judges.limits import BudgetLimits
 from podium_service.judges.llm_judge import Judge
-from podium_service.judges.settings import BudgetLimits, LLMJudge
+from podium_service.judges.settings import LLMJudge
 from podium_service.prompts import templates
 from podium_service.prompts.defences.escape import DATAMARK
 from podium_service.prompts.transcript import Transcript, transcribe

@@ -4,19 +4,31 @@ import unicodedata
 from abc import abstractmethod
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from podium_service.judges.base_settings import QUALITY, ROBUSTNESS, Settings
 from podium_service.schemas import Trajectory
 
+# Given to every kind's own `check: Literal[...]`.
+NAME = Field(description="the criterion's name", json_schema_extra=QUALITY)
 
-class Criterion(BaseModel):
-    """One criterion. `weight` is its share of the score; a `gate` floors the reward instead."""
 
-    model_config = ConfigDict(extra="forbid")
+class Criterion(Settings):
+    """A rule that a trajectory meets or fails."""
 
-    check: str
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    gate: bool = False
+    check: Annotated[str, NAME]
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=1.0,
+        description="share of the score, relative to the weights of the judge's other criteria; 1 "
+        "by default; without effect on a gate",
+        json_schema_extra=QUALITY,
+    )
+    gate: bool = Field(
+        default=False,
+        description="true: a trajectory that fails this criterion gets reward 0 and the last rank, "
+        "and the criterion does not enter the score; false by default",
+        json_schema_extra=ROBUSTNESS,
+    )
     needs_reference: ClassVar[bool] = False
 
     @property

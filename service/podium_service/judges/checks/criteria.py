@@ -19,7 +19,8 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY
 
 from podium_service.errors import CheckFailed, ReferenceRequired
-from podium_service.judges.checks.base import Criterion, final_answer, normalised
+from podium_service.judges.base_settings import QUALITY
+from podium_service.judges.checks.base import NAME, Criterion, final_answer, normalised
 from podium_service.judges.checks.gates import NotEmpty, NotOpenerOnly, NotTruncated
 from podium_service.schemas import Message, Trajectory
 
@@ -39,11 +40,13 @@ _TOOL_ERROR = regex.compile(r"\s*(?:error\b|traceback \(most recent call last\))
 class MatchesReference(Criterion):
     """The final answer equals the reference; see `how` for what counts as equal."""
 
-    check: Literal["matches_reference"]
+    check: Annotated[Literal["matches_reference"], NAME]
     how: Literal["exact", "contains", "number"] = Field(
         default="exact",
-        description="exact: same text, spaces and case aside; contains: the reference occurs in "
-        "the answer; number: the last number of the answer equals the last of the reference",
+        description="`exact` (the default): the same text, spaces and case aside; `contains`: the "
+        "reference occurs in the answer; `number`: the last number of the answer equals the last "
+        "number of the reference",
+        json_schema_extra=QUALITY,
     )
     needs_reference: ClassVar[bool] = True
 
@@ -61,9 +64,15 @@ class MatchesReference(Criterion):
 class Contains(Criterion):
     """The final answer contains `text`."""
 
-    check: Literal["contains"]
-    text: Annotated[str, Field(min_length=1)]
-    case_sensitive: bool = False
+    check: Annotated[Literal["contains"], NAME]
+    text: Annotated[str, Field(min_length=1)] = Field(
+        description="text that the final answer must contain", json_schema_extra=QUALITY
+    )
+    case_sensitive: bool = Field(
+        default=False,
+        description="true: capitals must match, too; false by default",
+        json_schema_extra=QUALITY,
+    )
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         answer = final_answer(trajectory)
@@ -75,8 +84,12 @@ class Contains(Criterion):
 class Regex(Criterion):
     """`pattern` matches somewhere in the final answer."""
 
-    check: Literal["regex"]
-    pattern: Annotated[str, Field(min_length=1)]
+    check: Annotated[Literal["regex"], NAME]
+    pattern: Annotated[str, Field(min_length=1)] = Field(
+        description="regular expression (of the Python package `regex`) that must match somewhere "
+        "in the final answer",
+        json_schema_extra=QUALITY,
+    )
 
     @field_validator("pattern")
     @classmethod
@@ -94,10 +107,15 @@ class Regex(Criterion):
 class JSONSchema(Criterion):
     """The final answer is JSON that meets `json_schema`; one code fence around it is allowed."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
-    check: Literal["json_schema"]
-    json_schema: Annotated[dict[str, Any], Field(alias="schema")]
+    check: Annotated[Literal["json_schema"], NAME]
+    json_schema: dict[str, Any] = Field(
+        alias="schema",
+        description="JSON schema that the final answer must meet; references to other documents "
+        "are never fetched",
+        json_schema_extra=QUALITY,
+    )
     _validator: Any = PrivateAttr(default=None)
 
     @field_validator("json_schema")
@@ -133,8 +151,10 @@ class JSONSchema(Criterion):
 class MaxWords(Criterion):
     """The final answer has at most `words` words."""
 
-    check: Literal["max_words"]
-    words: Annotated[int, Field(ge=0)]
+    check: Annotated[Literal["max_words"], NAME]
+    words: Annotated[int, Field(ge=0)] = Field(
+        description="most words of the final answer", json_schema_extra=QUALITY
+    )
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         return len(final_answer(trajectory).split()) <= self.words
@@ -143,8 +163,10 @@ class MaxWords(Criterion):
 class MaxTurns(Criterion):
     """The agent took at most `turns` turns (assistant messages)."""
 
-    check: Literal["max_turns"]
-    turns: Annotated[int, Field(ge=1)]
+    check: Annotated[Literal["max_turns"], NAME]
+    turns: Annotated[int, Field(ge=1)] = Field(
+        description="most assistant messages of the trajectory", json_schema_extra=QUALITY
+    )
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         return sum(message.role == "assistant" for message in trajectory.messages) <= self.turns
@@ -153,8 +175,10 @@ class MaxTurns(Criterion):
 class CallsTool(Criterion):
     """The agent called the tool `name` at least once."""
 
-    check: Literal["calls_tool"]
-    name: Annotated[str, Field(min_length=1)]
+    check: Annotated[Literal["calls_tool"], NAME]
+    name: Annotated[str, Field(min_length=1)] = Field(
+        description="name of the tool that must be called", json_schema_extra=QUALITY
+    )
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         calls = (call for message in trajectory.messages for call in message.tool_calls or ())
@@ -165,7 +189,7 @@ class NoToolErrors(Criterion):
     """No tool result reports an error: text that starts with "error" or a traceback, or a JSON
     object with a truthy `error`."""
 
-    check: Literal["no_tool_errors"]
+    check: Annotated[Literal["no_tool_errors"], NAME]
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         return not any(m.role == "tool" and _is_error(m) for m in trajectory.messages)

@@ -5,11 +5,11 @@ than take an answer for one. To add an opener, add its words to `_OPENER`, in lo
 punctuation at the ends.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import regex
 
-from podium_service.judges.checks.base import Criterion, normalised
+from podium_service.judges.checks.base import NAME, Criterion, normalised
 from podium_service.schemas import Trajectory
 
 # Neither spaces nor controls, zero-width and filler characters, the blank braille cell.
@@ -82,7 +82,7 @@ _HEADING = regex.compile(
 class NotEmpty(Criterion):
     """The agent said something that can be seen, or called a tool."""
 
-    check: Literal["not_empty"]
+    check: Annotated[Literal["not_empty"], NAME]
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         return any(
@@ -98,7 +98,7 @@ class NotOpenerOnly(Criterion):
         The "master keys" of Zhao et al. 2025, arXiv:2507.08794.
     """
 
-    check: Literal["not_opener_only"]
+    check: Annotated[Literal["not_opener_only"], NAME]
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         turns = [message for message in trajectory.messages if message.role == "assistant"]
@@ -113,7 +113,7 @@ class NotOpenerOnly(Criterion):
 class NotTruncated(Criterion):
     """The trajectory was not cut off at a token limit (`finish_reason` is not "length")."""
 
-    check: Literal["not_truncated"]
+    check: Annotated[Literal["not_truncated"], NAME]
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         return trajectory.finish_reason != "length"

@@ -11,10 +11,17 @@ Period = Literal["day", "month", "total"]
 class SpendLimit(BaseModel):
     """At most so many US dollars in a period."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    usd: Annotated[FiniteFloat, Field(gt=0)]
-    per: Period = Field(default="day", description="UTC day or month, or total: for ever")
+    usd: Annotated[FiniteFloat, Field(gt=0)] = Field(
+        description="the most to spend in a period, in US dollars",
+        json_schema_extra={"group": "cost"},
+    )
+    per: Period = Field(
+        default="day",
+        description="the period: a UTC `day` (the default), a UTC `month`, or `total` for all time",
+        json_schema_extra={"group": "cost"},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,28 @@
+"""The settings of a checks judge: deterministic criteria instead of an LLM."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from podium_service.judges.base_settings import QUALITY
+from podium_service.judges.checks.criteria import AnyCheck
+from podium_service.judges.settings.common import JudgeSettings
+
+
+class ChecksJudge(JudgeSettings):
+    """A judge without an LLM, which scores a trajectory by the criteria that it meets."""
+
+    kind: Literal["checks"] = Field(
+        default="checks",
+        description="`checks`: this judge applies criteria and asks no LLM",
+        json_schema_extra=QUALITY,
+    )
+    criteria: Annotated[list[AnyCheck], Field(min_length=1)] = Field(
+        description="criteria to apply, one or more; the score is the weighted share of those met",
+        json_schema_extra=QUALITY,
+    )
+
+    @property
+    def gates(self) -> list[AnyCheck]:
+        """The criteria that are gates."""
+        return [criterion for criterion in self.criteria if criterion.gate]

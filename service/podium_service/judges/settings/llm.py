@@ -1,0 +1,252 @@
+"""The settings of a judge that is an LLM behind OpenAI-compatible endpoints."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, FiniteFloat, HttpUrl, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from podium_service.judges.base_settings import COST, NETWORK, QUALITY, ROBUSTNESS
+from podium_service.judges.limits import Bounds, BudgetLimits, Passes, Price
+from podium_service.judges.link_local import is_link_local
+from podium_service.judges.settings.common import GatedJudge
+from podium_service.judges.settings.secrets import read_key, require_key
+from podium_service.store.quotas.spend import SpendLimit
+
+MethodName = Literal["listwise", "subsets", "pairwise", "pointwise", "auto"]
+View = Literal["as_told", "actions_first"]
+
+DEFAULT_PASSES = {"listwise": 4, "subsets": 4, "pairwise": 1, "pointwise": 2}
+# Members of `extra_body` that would make a call cost more than the worst case reserved for it.
+_COSTLIER = ("n", "max_tokens", "max_completion_tokens")
+
+
+class LLMJudge(GatedJudge):
+    """A judge behind one or several OpenAI-compatible endpoints."""
+
+    kind: Literal["llm"] = Field(
+        default="llm",
+        description="`llm` (the default): this judge asks an LLM",
+        json_schema_extra=QUALITY,
+    )
+    model: Annotated[str, Field(min_length=1)] = Field(
+        description="the model's name, as the endpoint knows it",
+        json_schema_extra=QUALITY,
+    )
+    method: MethodName = Field(
+        default="listwise",
+        description="trajectories in one call: `listwise` (the default) all of them, `subsets` "
+        "`block_size` of them, `pairwise` two, `pointwise` one, rated by itself; `auto` takes the "
+        "first of the four that suits the group's size, the model's context and the budget",
+        json_schema_extra=QUALITY,
+    )
+    passes: Passes | None = Field(
+        default=None,
+        description="how often each trajectory is shown: a number from 1 to 64, or `{min, max, "
+        "until_stderr}` to stop early; unless set 4, for `pairwise` 1 (all pairs, each in both "
+        "orders), for `pointwise` 2",
+        json_schema_extra=QUALITY,
+    )
+    block_size: Annotated[int, Field(ge=3, le=16)] = Field(
+        default=5,
+        description="trajectories in one call of the method `subsets`, from 3 to 16; 5 by default",
+        json_schema_extra=QUALITY,
+    )
+    signal_level: Annotated[FiniteFloat, Field(gt=0, le=1)] = Field(
+        default=0.05,
+        description="level of the test for differences, from 0 to 1 (0.05 by default): the share "
+        "of groups of equally good trajectories that still earn different rewards; a group without "
+        "significant differences gets 0.5 for all; 1 switches the test off",
+        json_schema_extra=QUALITY,
+    )
+    rubric: str | None = Field(
+        default=None,
+        description="text of the criteria that the judge applies; a general rubric unless set; a "
+        "request's own `rubric` replaces it",
+        json_schema_extra=QUALITY,
+    )
+    view: View = Field(
+        default="as_told",
+        description="`as_told` (the default) shows a trajectory's messages in their order; "
+        "`actions_first` shows tool calls and results before, and apart from, what the agent says",
+        json_schema_extra=QUALITY,
+    )
+    noise_sd: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
+        default=None,
+        description="standard deviation of the noise of one score (scores are in [0, 1]); used "
+        "where neither the passes of a group nor past groups tell it; unknown unless set",
+        json_schema_extra=QUALITY,
+    )
+    temperature: Annotated[FiniteFloat, Field(ge=0, le=2)] | None = Field(
+        default=None,
+        description="sampling temperature, from 0 to 2; not sent unless set; dropped if the "
+        "endpoint refuses it",
+        json_schema_extra=QUALITY,
+    )
+    seed: int | None = Field(
+        default=None,
+        description="seed of the endpoint's sampling, an integer; not sent unless set; dropped if "
+        "the endpoint refuses it",
+        json_schema_extra=QUALITY,
+    )
+    reasoning_effort: str | None = Field(
+        default=None,
+        description="how long a reasoning model thinks, in the endpoint's words (such as `low`); "
+        "not sent unless set; dropped if the endpoint refuses it",
+        json_schema_extra=QUALITY,
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict,
+        description="further members of the request's JSON, sent as they are; none by default; one "
+        "that the endpoint refuses by name is dropped; with a `price` or a budget of tokens it "
+        "may not set `n` or a cap on tokens",
+        json_schema_extra=QUALITY,
+    )
+    price: Price | None = Field(
+        default=None,
+        description="`{prompt, cached, completion}` in US dollars per million tokens; without it "
+        "costs are unknown and `spend` is not allowed",
+        json_schema_extra=COST,
+    )
+    spend: SpendLimit | None = Field(
+        default=None,
+        description="`{usd, per: day, month or total}`: the most that all processes of the store "
+        "together spend on this judge; unlimited unless set; needs a `price`",
+        json_schema_extra=COST,
+    )
+    budget: BudgetLimits | None = Field(
+        default=None,
+        description="`{calls, tokens}`: the most that one group spends at this judge, second and "
+        "hedged calls included; unlimited unless set",
+        json_schema_extra=COST,
+    )
+    max_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="most tokens of one reply, reasoning included; unless set 160 per trajectory "
+        "shown (8 for `pairwise` and `pointwise`) + 4,160; less where the context is small",
+        json_schema_extra=COST,
+    )
+    datamark: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="put a mark before every run of spaces in trajectories, so that the judge can "
+        "tell their text from instructions: `auto` (the default) in groups where a trajectory "
+        "addresses the judge, `always`, or `never`",
+        json_schema_extra=ROBUSTNESS,
+    )
+    canary: bool = Field(
+        default=False,
+        description="plant a bad trajectory in `listwise` and `subsets` calls; a verdict that does "
+        "not place it in its last third is void; false by default",
+        json_schema_extra=ROBUSTNESS,
+    )
+    response_format: Literal["auto", "json_schema", "json_object", "text"] = Field(
+        default="auto",
+        description="how the endpoint is made to reply in JSON: `auto` (the default) tries "
+        "`json_schema`, then `json_object`, then the prompt alone (`text`), and remembers what the "
+        "endpoint accepts",
+        json_schema_extra=ROBUSTNESS,
+    )
+    attempts: Annotated[int, Field(ge=1, le=20)] = Field(
+        default=4,
+        description="times that one call is tried when the endpoint fails, from 1 to 20; 4 by "
+        "default",
+        json_schema_extra=ROBUSTNESS,
+    )
+    base_urls: Annotated[list[HttpUrl], Field(min_length=1)] = Field(
+        description="URLs of the endpoints, up to and including `/v1`; of several, the one "
+        "that has the prompt's beginning cached is preferred, then the least busy one",
+        json_schema_extra=NETWORK,
+    )
+    api_key_env: str | None = Field(
+        default=None,
+        description="name of the environment variable that holds the endpoint's API key, never the "
+        "key itself; no key is sent unless set",
+        json_schema_extra=NETWORK,
+    )
+    context_tokens: Annotated[int, Field(ge=512)] | None = Field(
+        default=None,
+        description="tokens that the model takes, prompt and reply together, from 512; unless set, "
+        "as the endpoint's `/models` says, else 32,768; in a group that does not fit, the longest "
+        "trajectories are shortened in their middle, with a mark",
+        json_schema_extra=NETWORK,
+    )
+    timeout_s: Annotated[FiniteFloat, Field(gt=0)] = Field(
+        default=60.0,
+        description="seconds that one attempt of a call may take; 60 by default",
+        json_schema_extra=NETWORK,
+    )
+    concurrency: Bounds = Field(
+        default=Bounds(min=16, max=256),
+        description="concurrent calls at each base URL, adapted to its 429s, 503s and timeouts: "
+        "`{min, max}`, or a number for the maximum (the minimum is then a sixteenth of it); "
+        "`{min: 16, max: 256}` by default",
+        json_schema_extra=NETWORK,
+    )
+    queue: Annotated[int, Field(ge=1)] = Field(
+        default=4096,
+        description="calls that may wait for an endpoint, a rate limit or money; when more would "
+        "wait, groups are refused with a 429; 4,096 by default",
+        json_schema_extra=NETWORK,
+    )
+    requests_per_minute: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
+        default=None,
+        description="calls per minute of all processes of the store together; calls beyond it "
+        "wait; unlimited unless set",
+        json_schema_extra=NETWORK,
+    )
+    tokens_per_minute: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
+        default=None,
+        description="prompt and reply tokens per minute of all processes of the store together; "
+        "calls beyond it wait; unlimited unless set",
+        json_schema_extra=NETWORK,
+    )
+    hedge_after_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
+        default=None,
+        description="seconds without an answer after which a second call is made; the first "
+        "answer counts and both may be paid; no second call unless set",
+        json_schema_extra=NETWORK,
+    )
+
+    @field_validator("base_urls")
+    @classmethod
+    def _urls_are_bare_and_not_link_local(cls, urls: list[HttpUrl]) -> list[HttpUrl]:
+        for url in urls:
+            if url.username or url.password or url.query or url.fragment:
+                raise ValueError("keys are only ever given by api_key_env, not inside a URL")
+            if is_link_local(url.host or ""):
+                raise ValueError(f"{url.host} is link-local: no judge is asked there")
+        return urls
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _key_is_set(cls, variable: str | None) -> str | None:
+        if variable:
+            require_key(variable)
+        return variable
+
+    @model_validator(mode="after")
+    def _spend_needs_a_price(self) -> Self:
+        if self.spend and not self.price:
+            raise ValueError("spend needs a price: without one nobody knows what a call costs")
+        return self
+
+    @model_validator(mode="after")
+    def _no_call_costs_more_than_reserved(self) -> Self:
+        costlier = next((name for name in _COSTLIER if name in self.extra_body), None)
+        if costlier and (self.price or (self.budget and self.budget.tokens)):
+            raise PydanticCustomError(
+                "costlier",
+                "with a price or a budget of tokens a call's worst case is reserved first; this "
+                "would pass it: cap replies by the judge's max_tokens; n has to stay 1",
+                {"loc": ("extra_body", costlier)},
+            )
+        return self
+
+    @property
+    def api_key(self) -> str | None:
+        """The endpoint's key, read from the environment; None without one."""
+        return read_key(self.api_key_env)
+
+    def passes_for(self, method: str) -> Passes:
+        """Return the passes set, or else the method's default."""
+        number = DEFAULT_PASSES[method]
+        return self.passes or Passes(min=number, max=number)
