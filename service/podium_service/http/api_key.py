@@ -137,7 +137,7 @@ async def count_request(key: APIKey, quotas: QuotaService, deadline: Deadline) -
     """
     if key.requests_per_minute is None:
         return
-    async with deadline.enforced("counting the request"):
+    async with deadline.enforce("counting the request"):
         wait_s = await quotas.count(f"key:{key.id}", key.requests_per_minute, _MINUTE_S)
     if wait_s > 0:
         raise KeyRateLimited(

@@ -29,7 +29,7 @@ class Deadline:
         return Deadline.after(max(0.0, self.remaining_s()) / parts)
 
     @asynccontextmanager
-    async def enforced(self, doing: str) -> AsyncIterator[None]:
+    async def enforce(self, doing: str) -> AsyncIterator[None]:
         """Cancel the body when the deadline passes.
 
         Raises:

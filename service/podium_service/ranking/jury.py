@@ -68,7 +68,7 @@ async def rank_by_jury(
 
     async def juror(name: str) -> GroupScores | PodiumError:
         try:
-            async with jurors_deadline.enforced(f"juror {name}"):
+            async with jurors_deadline.enforce(f"juror {name}"):
                 return await judging.judged(
                     name, llms[name], request, shown, request_context, steered=steered
                 )

@@ -24,7 +24,7 @@ from podium_service.prompts.trim import estimate_tokens
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking import content_keys
 from podium_service.ranking.judge_history import JudgeHistory
-from podium_service.ranking.methods import METHODS, Plan, Situation, choose
+from podium_service.ranking.methods import METHODS, Plan, Situation, choose_method
 from podium_service.ranking.rounds import TOKENS_PER_FENCE, Question, Rounds, Verdicts
 from podium_service.ranking.single_flight import SingleFlight
 from podium_service.schemas import RankRequest
@@ -144,7 +144,7 @@ class LLMRanker:
             # Another's run: whether it waits or asks, nobody can tell apart.
             with nullcontext() if first else request_context.timing.judging():
                 try:
-                    found, _ = await self._flights.join(key, lambda: self._found(question))
+                    found = await self._flights.do(key, lambda: self._found(question))
                 except (KeySpendLimit, Overloaded):
                     if first:
                         raise  # else it was another's money, or another's deadline
@@ -164,7 +164,7 @@ class LLMRanker:
             return shared + system + judge.reply_tokens(form, shown, context)
 
         limits = config.budget or BudgetLimits()
-        return choose(
+        return choose_method(
             [estimate_tokens(body) + TOKENS_PER_FENCE for body in transcript.bodies],
             overhead,
             context,

@@ -93,7 +93,7 @@ class Ranker:
             share = deadline.share(roster.num_slow(chain[position:]))
             try:
                 request_context.ends_at = share.at
-                async with share.enforced(f"judge {name}"):
+                async with share.enforce(f"judge {name}"):
                     judged, ranking = await self._rank_by(
                         roster, chain, position, request, request_context, share
                     )
@@ -116,7 +116,7 @@ class Ranker:
         """The ranking, once it is durable. It is paid for: if time runs out now, no other judge is
         asked, and who asks again finds its verdicts."""
         try:
-            async with deadline.enforced("the store"):
+            async with deadline.enforce("the store"):
                 await self._store.add_ranking(
                     judged.key, ranking, _asked(request), judged.call_keys
                 )

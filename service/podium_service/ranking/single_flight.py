@@ -1,7 +1,11 @@
-"""Single flight: callers who want the same thing at the same moment share one run of it.
+"""Share one run of a coroutine between callers who ask for the same key at the same moment.
 
-A flight has no deadline of its own. Each waiter keeps its own and leaves when it must; a flight
-that nobody waits for any more is cancelled.
+    do(key) without a run  -> start a run and wait for it
+    do(key) during a run   -> wait for that run
+    the run ends           -> each waiting caller gets its value or its error; the key is free
+    the last caller leaves -> the run is cancelled; the key is free
+
+A run has no deadline of its own, because each caller keeps its own and leaves when that passes.
 """
 
 import asyncio
@@ -13,53 +17,53 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Flight(Generic[T]):
+class _SharedTask(Generic[T]):
     task: asyncio.Task[T]
-    waiters: int = 0
+    num_callers: int = 0
 
 
 class SingleFlight(Generic[T]):
-    """The runs in the air, by key."""
+    """The runs under way, by key."""
 
     def __init__(self) -> None:
-        self._flights: dict[str, _Flight[T]] = {}
+        self._runs: dict[str, _SharedTask[T]] = {}
 
     def __contains__(self, key: str) -> bool:
-        """Whether a flight is in the air."""
-        return self._flying(key) is not None
+        """Return whether a run of this key is under way."""
+        return self._running(key) is not None
 
-    async def join(self, key: str, start: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
-        """Wait for the flight `key`, starting it if there is none.
+    async def do(self, key: str, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Wait for the run of `key` and return its value; start the run if none is under way.
 
-        Returns:
-            Its result, and whether this caller started it.
+        Raises:
+            Exception: Whatever the run raises.
         """
-        flight = self._flying(key)
-        first = flight is None
-        if flight is None:
-            flight = _Flight(asyncio.create_task(start()))
-            flight.task.add_done_callback(lambda task: self._landed(key, task))
-            self._flights[key] = flight
-        flight.waiters += 1
+        run = self._running(key)
+        if run is None:
+            run = _SharedTask(asyncio.create_task(start()))
+            run.task.add_done_callback(lambda task: self._finish(key, task))
+            self._runs[key] = run
+        run.num_callers += 1
         try:
-            return await asyncio.shield(flight.task), first
+            return await asyncio.shield(run.task)
         finally:
-            flight.waiters -= 1
-            if not flight.waiters and not flight.task.done():
-                self._forget(key, flight.task)
-                flight.task.cancel()
-            del flight  # its error would hold this frame, and the frame the flight
+            run.num_callers -= 1
+            if not run.num_callers and not run.task.done():
+                self._forget(key, run.task)
+                run.task.cancel()
+            del run  # its error would hold this frame, and the frame the run
 
-    def _flying(self, key: str) -> _Flight[T] | None:
-        """One that is over may not have landed yet."""
-        flight = self._flights.get(key)
-        return flight if flight and not flight.task.done() else None
+    def _running(self, key: str) -> _SharedTask[T] | None:
+        """Return the run under way; a run that ended is ignored, though `_finish` is still due."""
+        run = self._runs.get(key)
+        return run if run and not run.task.done() else None
 
-    def _landed(self, key: str, task: asyncio.Task[T]) -> None:
+    def _finish(self, key: str, task: asyncio.Task[T]) -> None:
         self._forget(key, task)
         if not task.cancelled():
-            task.exception()  # seen: every waiter that is still there gets it, too
+            # asyncio would log an error that nobody retrieves; callers that wait get it as well.
+            task.exception()
 
     def _forget(self, key: str, task: asyncio.Task[T]) -> None:
-        if key in self._flights and self._flights[key].task is task:
-            del self._flights[key]
+        if key in self._runs and self._runs[key].task is task:
+            del self._runs[key]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium_service.ranking.methods.designs import balanced_orders, dealt_hands, links_all
+from podium_service.ranking.methods.designs import balanced_orders, incomplete_blocks, links_all
 from podium_service.scoring.least_squares import KNOTS, Pass, least_squares, one_way, slot_basis
 from tests.service.simulated import Floats
 
@@ -137,7 +137,7 @@ BENT = np.array([0.3, 0.1, 0, 0, -0.1, -0.2, -0.1, 0.0])
 
 
 @pytest.mark.parametrize(
-    "orders", [balanced_orders(6, 3, 1), balanced_orders(6, 5, 2), dealt_hands(9, 4, 7, 3)]
+    "orders", [balanced_orders(6, 3, 1), balanced_orders(6, 5, 2), incomplete_blocks(9, 4, 7, 3)]
 )
 def test_without_a_past_a_straight_liking_for_slots_is_estimated_and_removed(
     orders: list[list[int]],

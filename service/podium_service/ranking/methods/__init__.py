@@ -14,7 +14,7 @@ from podium_service.ranking.methods.pairwise import PAIRWISE
 from podium_service.ranking.methods.pointwise import POINTWISE
 from podium_service.ranking.methods.subsets import SUBSETS
 
-__all__ = ["METHODS", "Method", "Plan", "Situation", "choose"]
+__all__ = ["METHODS", "Method", "Plan", "Situation", "choose_method"]
 
 METHODS: dict[str, Method] = {
     "listwise": LISTWISE,
@@ -26,7 +26,7 @@ METHODS: dict[str, Method] = {
 LISTWISE_ITEMS = 8  # beyond this many, lists get noisier than subsets of them
 
 
-def choose(
+def choose_method(
     bodies: Sequence[int],
     overhead: Callable[[str, int], int],
     room: int,

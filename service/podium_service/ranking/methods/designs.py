@@ -39,7 +39,7 @@ def balanced_orders(num_items: int, passes: int, seed: int) -> list[list[int]]:
     return orders[:passes]
 
 
-def dealt_hands(num_items: int, size: int, count: int, seed: int) -> list[list[int]]:
+def incomplete_blocks(num_items: int, size: int, count: int, seed: int) -> list[list[int]]:
     """Deal `count` hands of `size` distinct trajectories out of shuffled decks.
 
     Every trajectory is dealt once before any is dealt again. Each card goes to a hand that it has
@@ -93,7 +93,7 @@ def links_all(num_items: int, orders: Sequence[Sequence[int]]) -> bool:
     return bool(connected_components(links, directed=False)[0] == 1)
 
 
-def hands_to_connect(num_items: int, hands: Sequence[Sequence[int]]) -> int:
+def count_linking_blocks(num_items: int, hands: Sequence[Sequence[int]]) -> int:
     """How many of the hands, from the first, it takes to link all trajectories with each other.
 
     Raises:

@@ -1,7 +1,13 @@
 """All trajectories in every call, in balanced orders, until the rewards are settled."""
 
 from podium_service.ranking.methods.designs import balanced_orders
-from podium_service.ranking.methods.method import Method, Plan, Situation, affordable, settled
+from podium_service.ranking.methods.method import (
+    Method,
+    Plan,
+    Situation,
+    is_settled,
+    keep_affordable,
+)
 from podium_service.scoring.estimate import Estimate, estimate
 
 
@@ -14,14 +20,14 @@ def plan(situation: Situation) -> Plan:
     passes = situation.passes
     asked = len(situation.verdicts)
     wanted = passes.min
-    if passes.min <= asked < passes.max and not settled(estimate_scores(situation), passes):
+    if passes.min <= asked < passes.max and not is_settled(estimate_scores(situation), passes):
         known = situation.noise is not None and bool(situation.noise.slots)
         wanted = min(passes.max, asked + (1 if known or asked % 2 else 2))
     missing = [index for index in range(wanted) if index not in situation.verdicts]
     if not missing:
         return {}
     orders = balanced_orders(situation.num_items, passes.max, situation.seed)
-    return affordable({index: orders[index] for index in missing}, situation.calls_left)
+    return keep_affordable({index: orders[index] for index in missing}, situation.calls_left)
 
 
 def estimate_scores(situation: Situation) -> Estimate:

@@ -73,7 +73,7 @@ class Method:
     shown: Callable[[Situation], int]
 
 
-def settled(estimate: Estimate, passes: Passes) -> bool:
+def is_settled(estimate: Estimate, passes: Passes) -> bool:
     """Whether to stop: the rewards are settled, or the group evidently has no signal. Never while
     the judge's noise is unknown: one more pass tells it."""
     if estimate.stderr is None:
@@ -85,7 +85,7 @@ def settled(estimate: Estimate, passes: Passes) -> bool:
     return worthless or sure >= SETTLED_RELIABILITY
 
 
-def affordable(questions: Plan, calls_left: float) -> Plan:
+def keep_affordable(questions: Plan, calls_left: float) -> Plan:
     """The first of the questions, as many as may be asked."""
     if len(questions) <= calls_left:
         return questions

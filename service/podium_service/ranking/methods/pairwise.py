@@ -6,7 +6,7 @@ All pairs if the budget holds them, else the pairs that teach most, a batch at a
 from collections import Counter
 from dataclasses import replace
 
-from podium_service.ranking.methods.method import Method, Plan, Situation, settled
+from podium_service.ranking.methods.method import Method, Plan, Situation, is_settled
 from podium_service.scoring.bradley_terry import Pair, connected_pairs, fit, next_pairs
 from podium_service.scoring.estimate import Estimate, from_strengths
 from podium_service.scoring.estimate import estimate as estimate_scores
@@ -40,7 +40,7 @@ def _rounds_of_all(situation: Situation, asked: Counter[Pair], rounds: int) -> l
     """All pairs `passes.min` times at once, then once more as long as that is worth it."""
     passes, num_items = situation.passes, situation.num_items
     if rounds >= passes.min and (
-        rounds >= passes.max or settled(_estimate(situation, None), passes)
+        rounds >= passes.max or is_settled(_estimate(situation, None), passes)
     ):
         return []
     until = max(passes.min, rounds + 1)
@@ -51,7 +51,7 @@ def _rounds_of_all(situation: Situation, asked: Counter[Pair], rounds: int) -> l
 def _most_telling(situation: Situation, asked: Counter[Pair], left: int) -> list[Pair]:
     """The next batch of at most `left` pairs; none once the group is settled."""
     strengths = _strengths(situation)
-    if settled(_estimate(situation, strengths), situation.passes):
+    if is_settled(_estimate(situation, strengths), situation.passes):
         return []
     batch = min(left, max(1, situation.num_items // 2, left // 2))
     return next_pairs(strengths, asked, batch, seed=situation.seed)

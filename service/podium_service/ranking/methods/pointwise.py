@@ -1,6 +1,12 @@
 """One trajectory a call, rated by itself: for judges and contexts that hold no more."""
 
-from podium_service.ranking.methods.method import Method, Plan, Situation, affordable, settled
+from podium_service.ranking.methods.method import (
+    Method,
+    Plan,
+    Situation,
+    is_settled,
+    keep_affordable,
+)
 from podium_service.scoring.estimate import Estimate, estimate_ratings
 
 
@@ -9,7 +15,7 @@ def plan(situation: Situation) -> Plan:
     num_items, passes = situation.num_items, situation.passes
     wanted = passes.min * num_items
     asked = len(situation.verdicts)
-    if wanted <= asked < passes.max * num_items and not settled(estimate(situation), passes):
+    if wanted <= asked < passes.max * num_items and not is_settled(estimate(situation), passes):
         wanted = min(passes.max * num_items, asked + num_items)
     questions = {index: [index % num_items] for index in range(wanted)}
     missing = {
@@ -17,7 +23,7 @@ def plan(situation: Situation) -> Plan:
     }
     whole_rounds = situation.calls_left // num_items * num_items
     fits = len(missing) <= situation.calls_left
-    return missing if fits else affordable(missing, max(whole_rounds, num_items - asked))
+    return missing if fits else keep_affordable(missing, max(whole_rounds, num_items - asked))
 
 
 def estimate(situation: Situation) -> Estimate:

@@ -6,8 +6,14 @@ For groups beyond what a judge keeps in view: lists get noisier as they grow, an
 from functools import lru_cache
 
 from podium_service.ranking.methods import listwise
-from podium_service.ranking.methods.designs import dealt_hands, hands_to_connect
-from podium_service.ranking.methods.method import Method, Plan, Situation, affordable, settled
+from podium_service.ranking.methods.designs import count_linking_blocks, incomplete_blocks
+from podium_service.ranking.methods.method import (
+    Method,
+    Plan,
+    Situation,
+    is_settled,
+    keep_affordable,
+)
 
 
 def plan(situation: Situation) -> Plan:
@@ -21,10 +27,10 @@ def plan(situation: Situation) -> Plan:
     )
     first = max(linking, _hands(situation, passes.min))
     wanted = min(first, len(hands))
-    if wanted <= asked < len(hands) and not settled(listwise.estimate_scores(situation), passes):
+    if wanted <= asked < len(hands) and not is_settled(listwise.estimate_scores(situation), passes):
         wanted = min(len(hands), asked + _hands(situation, 1))
     missing = [index for index in range(wanted) if index not in situation.verdicts]
-    return affordable({index: hands[index] for index in missing}, situation.calls_left)
+    return keep_affordable({index: hands[index] for index in missing}, situation.calls_left)
 
 
 def size(situation: Situation) -> int:
@@ -49,9 +55,9 @@ def _hands(situation: Situation, passes: int) -> int:
 def _design(num_items: int, hand: int, count: int, seed: int) -> tuple[list[list[int]], int]:
     """The hands, at least as many as link all, and how many do."""
     while True:
-        hands = dealt_hands(num_items, hand, count, seed)
+        hands = incomplete_blocks(num_items, hand, count, seed)
         try:
-            return hands, hands_to_connect(num_items, hands)
+            return hands, count_linking_blocks(num_items, hands)
         except ValueError:
             count += 1
 

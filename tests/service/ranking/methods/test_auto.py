@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium_service.ranking.methods import METHODS, choose
+from podium_service.ranking.methods import METHODS, choose_method
 from tests.fakes import Answer, Asked, ScriptedJudge, Step, chooses, rates, scores
 from tests.service.helpers import llm, request, service
 
@@ -37,16 +37,18 @@ pytestmark = pytest.mark.anyio
 def test_the_method_follows_from_size_context_and_budget(
     bodies: list[int], room: int, max_calls: float, method: str
 ) -> None:
-    assert choose(bodies, lambda *_: 100, room, block_size=5, max_calls=max_calls) == method
+    assert choose_method(bodies, lambda *_: 100, room, block_size=5, max_calls=max_calls) == method
 
 
 @given(st.lists(st.integers(1, 9000), max_size=64), st.integers(0, 40_000), st.integers(1, 300))
 def test_the_choice_depends_on_no_order_and_is_always_a_method(
     bodies: list[int], room: int, max_calls: int
 ) -> None:
-    chosen = choose(bodies, lambda *_: 50, room, block_size=5, max_calls=max_calls)
+    chosen = choose_method(bodies, lambda *_: 50, room, block_size=5, max_calls=max_calls)
     assert chosen in METHODS
-    assert chosen == choose(sorted(bodies), lambda *_: 50, room, block_size=5, max_calls=max_calls)
+    assert chosen == choose_method(
+        sorted(bodies), lambda *_: 50, room, block_size=5, max_calls=max_calls
+    )
 
 
 def any_form(asked: Asked) -> Answer:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from podium_service.ranking.methods.designs import (
     balanced_orders,
-    dealt_hands,
-    hands_to_connect,
+    count_linking_blocks,
+    incomplete_blocks,
     links_all,
 )
 
@@ -102,12 +102,12 @@ def test_as_many_hands_as_are_said_to_link_all_do_and_one_less_does_not(
     case: tuple[int, int, int], seed: int
 ) -> None:
     num_items, size, count = case
-    hands = dealt_hands(num_items, size, count, seed)
+    hands = incomplete_blocks(num_items, size, count, seed)
     if not links_all(num_items, hands):
         with pytest.raises(ValueError, match="do not link"):
-            hands_to_connect(num_items, hands)
+            count_linking_blocks(num_items, hands)
         return
-    enough = hands_to_connect(num_items, hands)
+    enough = count_linking_blocks(num_items, hands)
     assert links_all(num_items, hands[:enough])
     assert not links_all(num_items, hands[: enough - 1])
     assert enough >= (num_items - 1) / (size - 1)
@@ -116,12 +116,12 @@ def test_as_many_hands_as_are_said_to_link_all_do_and_one_less_does_not(
 @given(HANDS, SEEDS)
 def test_hands_do_not_change_when_more_are_dealt(case: tuple[int, int, int], seed: int) -> None:
     num_items, size, count = case
-    hands = dealt_hands(num_items, size, count, seed)
-    assert dealt_hands(num_items, size, count + 7, seed)[:count] == hands
+    hands = incomplete_blocks(num_items, size, count, seed)
+    assert incomplete_blocks(num_items, size, count + 7, seed)[:count] == hands
 
 
 def test_whoever_stood_late_stands_early_next() -> None:
-    first, second = dealt_hands(5, 4, 2, seed=3)
+    first, second = incomplete_blocks(5, 4, 2, seed=3)
     shared = [item for item in second if item in first]
     assert shared == sorted(shared, key=lambda item: -first.index(item))
 

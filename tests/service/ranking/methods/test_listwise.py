@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from podium_service.judges.limits import Passes
 from podium_service.ranking.methods import METHODS, Situation
 from podium_service.ranking.methods.listwise import LISTWISE
-from podium_service.ranking.methods.method import settled
+from podium_service.ranking.methods.method import is_settled
 from podium_service.scoring.noise import JudgeNoise, learn
 from tests.service.simulated import past_groups, play, scorer, verdict
 
@@ -141,4 +141,4 @@ def test_a_plan_follows_from_the_verdicts_and_asks_only_for_what_is_missing(
 def test_settled_by_trust_or_by_what_another_pass_is_worth() -> None:
     random = np.random.default_rng(1)
     played, _ = play(LISTWISE, situation(Passes(min=2, max=2)), scorer(EASY, 0.01, random))
-    assert settled(LISTWISE.estimate(played), ADAPTIVE)
+    assert is_settled(LISTWISE.estimate(played), ADAPTIVE)

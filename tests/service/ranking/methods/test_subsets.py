@@ -11,7 +11,11 @@ from scipy.stats import kendalltau
 
 from podium_service.judges.limits import Passes
 from podium_service.ranking.methods import Situation
-from podium_service.ranking.methods.designs import dealt_hands, hands_to_connect, links_all
+from podium_service.ranking.methods.designs import (
+    count_linking_blocks,
+    incomplete_blocks,
+    links_all,
+)
 from podium_service.ranking.methods.subsets import SUBSETS
 from tests.fakes import ScriptedJudge, scores
 from tests.service.helpers import client, group, llm, service
@@ -32,12 +36,14 @@ def test_a_hand_holds_distinct_trajectories_and_none_is_dealt_twice_before_all_w
 ) -> None:
     if size >= num_items:
         return
-    hands = dealt_hands(num_items, size, count, seed)
+    hands = incomplete_blocks(num_items, size, count, seed)
     assert [len(set(hand)) for hand in hands] == [size] * count
     dealt = Counter(item for hand in hands for item in hand)
     assert max(dealt.values()) - min(dealt[item] for item in range(num_items)) <= 1
-    assert hands == dealt_hands(num_items, size, count, seed)
-    assert hands[:-1] == dealt_hands(num_items, size, count - 1, seed)  # more calls change none
+    assert hands == incomplete_blocks(num_items, size, count, seed)
+    assert hands[:-1] == incomplete_blocks(
+        num_items, size, count - 1, seed
+    )  # more calls change none
 
 
 @given(ITEMS, SIZES, SEEDS, st.integers(1, 6), st.floats(0, 3))
@@ -58,7 +64,7 @@ def test_what_is_asked_links_all_trajectories_however_tight_the_budget(
 @given(st.integers(10, 64), st.integers(4, 6), SEEDS)
 @settings(max_examples=25, deadline=None)
 def test_trajectories_stand_early_as_often_as_late(num_items: int, size: int, seed: int) -> None:
-    hands = dealt_hands(num_items, size, -(-num_items * 4 // size), seed)
+    hands = incomplete_blocks(num_items, size, -(-num_items * 4 // size), seed)
     slots: dict[int, list[float]] = {}
     for hand in hands:
         for slot, item in enumerate(hand):
@@ -73,7 +79,7 @@ def test_trajectories_stand_early_as_often_as_late(num_items: int, size: int, se
 def test_trajectories_meet_as_many_others_as_they_can(num_items: int, seed: int) -> None:
     """Four hands of five are 16 others; by chance alone, many would be met twice."""
     met: dict[int, set[int]] = {}
-    for hand in dealt_hands(num_items, 5, num_items * 4 // 5, seed):
+    for hand in incomplete_blocks(num_items, 5, num_items * 4 // 5, seed):
         for item in hand:
             met.setdefault(item, set()).update(set(hand) - {item})
     others = np.mean([len(each) for each in met.values()])
@@ -82,8 +88,8 @@ def test_trajectories_meet_as_many_others_as_they_can(num_items: int, seed: int)
 
 def test_hands_that_do_not_link_are_told() -> None:
     with pytest.raises(ValueError, match="2 hands do not link 6 trajectories"):
-        hands_to_connect(6, [[0, 1, 2], [3, 4, 5]])
-    assert hands_to_connect(5, [[0, 1, 2], [2, 3, 4], [0, 3, 1]]) == 2
+        count_linking_blocks(6, [[0, 1, 2], [3, 4, 5]])
+    assert count_linking_blocks(5, [[0, 1, 2], [2, 3, 4], [0, 3, 1]]) == 2
     assert not links_all(6, [[0, 1, 2], [3, 4, 5]])
     assert not links_all(3, [])
 
