@@ -10,10 +10,10 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo demo-rank test test-integration readme openapi clean
 
 demo: $(VENV)/train.ok  ## Fetch a small model, start the service, train on addition, show the curve.
-	@$(VENV)/bin/python -m podium_trainer.run.demo
+	@$(VENV)/bin/python -P -m podium_trainer.run.demo
 
 demo-rank: $(VENV)/service.ok  ## Start the service, rank a group that ships with it, stop.
-	@$(VENV)/bin/python -m podium_service.cli.demo
+	@$(VENV)/bin/python -P -m podium_service.cli.demo
 
 test: $(VENV)/dev.ok  ## ruff, mypy strict and the fast suite.
 	$(VENV)/bin/ruff check .
@@ -58,4 +58,4 @@ $(VLLM_VENV)/vllm.ok: tests/integration/vllm-requirements.txt
 	@touch $@
 
 $(SMOLLM2)/config.json: trainer_client/podium_trainer/run/smollm2.py | $(VENV)/train.ok
-	$(VENV)/bin/python -m podium_trainer.run.smollm2 $(SMOLLM2)
+	$(VENV)/bin/python -P -m podium_trainer.run.smollm2 $(SMOLLM2)

@@ -20,6 +20,6 @@ VOLUME /data
 ENV PODIUM_HOST=0.0.0.0 PODIUM_PORT=8000 PODIUM_STORE=/data/podium.db
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-    CMD ["python", "-c", "import httpx; httpx.get('http://127.0.0.1:8000/livez', trust_env=False).raise_for_status()"]
+    CMD ["python", "-P", "-c", "import httpx; httpx.get('http://127.0.0.1:8000/livez', trust_env=False).raise_for_status()"]
 # PODIUM_API_KEY must be given: the service refuses to listen beyond loopback without one.
 CMD ["podium", "serve"]

@@ -9,7 +9,7 @@ ARG VLLM_IMAGE=vllm/vllm-openai:v0.32.0
 FROM ${VLLM_IMAGE} AS policy
 ENV VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=True
 EXPOSE 8000
-ENTRYPOINT ["python3", "-m", "vllm.entrypoints.openai.api_server"]
+ENTRYPOINT ["python3", "-P", "-m", "vllm.entrypoints.openai.api_server"]
 CMD ["--help"]
 
 FROM python:3.11-slim AS trainer

