@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from podium_service.cli.main import app
 from podium_service.http.api_key import required_scope
-from podium_service.http.server.server import GRACE_S
+from podium_service.http.server.defaults import GRACE_S
 from podium_service.judges import judges_file, settings
 from podium_service.schemas import DEFAULT_DEADLINE_S
 from podium_service.store.database.database import open_engine

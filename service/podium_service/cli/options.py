@@ -1,22 +1,14 @@
-"""Subcommands of `podium` that are more than a few lines; `cli` registers them.
-
-A command reads its options, does one thing and shows the result. What several need is here.
-"""
+"""The options that several subcommands share, and the checks and output that go with them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import orjson
-import sqlalchemy as sa
 import typer
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
 
-from podium_service.errors import ConfigError
-from podium_service.schemas import MAX_DEADLINE_S
-from podium_service.store.database.database import without_secrets
+if TYPE_CHECKING:  # slow to load
+    from sqlalchemy import URL
 
 DEFAULT_STORE = "podium.db"
 DEFAULT_CONCURRENCY = 16
@@ -29,39 +21,55 @@ ConfigPath = Annotated[
 StoreURL = Annotated[
     str,
     typer.Option(
-        "--store", envvar="PODIUM_STORE", help="A file's path, sqlite:///FILE or postgresql://..."
+        "--store",
+        envvar="PODIUM_STORE",
+        help="The store: a file, sqlite:///FILE or postgresql://...",
     ),
 ]
 APIKeyText = Annotated[
     str | None,
-    typer.Option("--api-key", envvar="PODIUM_API_KEY", help="Better given by the environment."),
+    typer.Option("--api-key", envvar="PODIUM_API_KEY", help="Better set in the environment."),
+]
+ServiceURL = Annotated[
+    str | None,
+    typer.Option("--service", envvar="PODIUM_URL", help="The URL of a running service to ask."),
 ]
 Level = Literal["debug", "info", "warning", "error"]
 LogLevel = Annotated[
-    Level, typer.Option(envvar="PODIUM_LOG_LEVEL", help="Of the lines of JSON on stderr.")
+    Level,
+    typer.Option(envvar="PODIUM_LOG_LEVEL", help="Least level of the log on stderr."),
 ]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Concurrency = Annotated[int, typer.Option(min=1, help="Groups in flight.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Groups that are ranked at the same time.")]
 DeadlineS = Annotated[
-    float, typer.Option("--deadline-s", help="Of a group; for the groups that name none.")
+    float, typer.Option("--deadline-s", help="Seconds for each group that names no deadline.")
 ]
 
 
 def require_deadline(deadline_s: float) -> None:
-    """Raises ConfigError for a deadline that no group may have."""
+    """Raise ConfigError for a deadline that no group may have."""
+    from podium_service.errors import ConfigError
+    from podium_service.schemas import MAX_DEADLINE_S
+
     if not 0 < deadline_s <= MAX_DEADLINE_S:
-        raise ConfigError(f"--deadline-s {deadline_s:g}: a deadline is over 0, at most 3600 s")
+        raise ConfigError(
+            f"--deadline-s {deadline_s:g}: must be more than 0 and at most {MAX_DEADLINE_S:g} s"
+        )
 
 
 def require_store(url: str) -> None:
-    """Raises ConfigError for a SQLite file that is not there: who only looks makes none."""
+    """Raise ConfigError for a SQLite file that does not exist: a look must not make one."""
+    from podium_service.errors import ConfigError
+
     file = _sqlite_file(url)
     if file and not file.exists():
         raise ConfigError(f"the store {file} does not exist: see --store, PODIUM_STORE")
 
 
 def store_shown(url: str) -> str:
-    """The store's URL as it was given, but for a password."""
+    """Return the store's URL as it was given, without its password."""
+    from podium_service.store.database.database import without_secrets
+
     parsed = _parsed(url)
     return without_secrets(parsed) if parsed else url
 
@@ -74,8 +82,10 @@ def _sqlite_file(url: str) -> Path | None:
     return None if name == ":memory:" or name.startswith("file:") else Path(name)
 
 
-def _parsed(url: str) -> sa.URL | None:
-    """None for a path, and for what is no URL: opening it says so."""
+def _parsed(url: str) -> "URL | None":
+    """Return None for a path and for a malformed URL, which opening the store reports."""
+    import sqlalchemy as sa
+
     try:
         return sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
@@ -83,12 +93,18 @@ def _parsed(url: str) -> sa.URL | None:
 
 
 def print_json(data: Any) -> None:
+    """Print a value as indented JSON."""
+    import orjson
+
     typer.echo(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
 
 
 @contextmanager
 def progress(doing: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr for more than one group, if somebody is watching."""
+    """Show a progress bar on stderr for more than one group, if stderr is a terminal."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
     console = Console(stderr=True)
     columns = [*Progress.get_default_columns(), MofNCompleteColumn()]
     shown = total > 1 and console.is_terminal

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from podium_service import __version__
-from podium_service.cli.store import parse_age
+from podium_service.cli.commands.store import parse_age
 from tests.fakes import Answer, Asked, ScriptedJudge, by_length, scores
 from tests.service.helpers import group, judges_file, llm
 from tests.service.process import Finished, podium, running
@@ -139,14 +139,31 @@ async def test_a_fault_in_one_object_over_many_lines_is_named_with_its_line(
     assert_one_line(finished, f"group.json:{line + 1}: not JSON")
 
 
-async def test_the_judge_and_the_deadline_are_for_groups_that_name_none(tmp_path: Path) -> None:
+async def test_the_judge_option_overrides_the_judge_of_a_group(tmp_path: Path) -> None:
     config = judges_file(tmp_path / "judges.yaml", words=WORDS, other=WORDS)
     groups = [group("5", "6 7"), group("5", "6 7", judge=None), group("5", "6 7", judge="words")]
     file = written(tmp_path / "groups.jsonl", *groups)
-    finished = await podium(
-        "rank", file, "--json", "--judge", "other", "--config", config.name, cwd=tmp_path
+    options = ("rank", file, "--json", "--config", config.name)
+    chosen = await podium(*options, "--judge", "other", cwd=tmp_path)
+    assert [line["ranking"]["judge"] for line in parsed(chosen)] == ["other"] * 3
+    unchosen = await podium(*options, cwd=tmp_path)
+    assert [line["ranking"]["judge"] for line in parsed(unchosen)] == ["words"] * 3
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["rank", "--help"]])
+def test_version_and_help_load_no_slow_library(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        f"sys.argv = ['podium', *{arguments}]\n"
+        "from podium_service.__main__ import main\n"
+        "try: main()\n"
+        "finally: print('loaded', *sorted(sys.modules), file=sys.stderr)\n"
     )
-    assert [line["ranking"]["judge"] for line in parsed(finished)] == ["other", "other", "words"]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.partition("loaded")[2].split())
+    assert "podium_service.cli.main" in loaded
+    slow = {"aiohttp", "fastapi", "httpx", "jinja2", "numpy", "openai", "scipy", "sqlalchemy"}
+    assert not slow & loaded
 
 
 async def test_many_groups_show_their_progress_to_a_person_and_not_to_a_program(

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 from typer.testing import CliRunner, Result
 
-from podium_service.cli.calibrate import calibrate_command
-from podium_service.cli.compare import compare_command
+from podium_service.cli.commands.calibrate import calibrate_command
+from podium_service.cli.commands.compare import compare_command
 from podium_service.cli.main import app
 from podium_service.errors import InvalidRequest, MalformedJSON, PodiumError
 from podium_service.evaluation.bias import length_bias, length_bins, slot_bias
@@ -735,7 +735,7 @@ async def test_groups_of_a_file_are_compared_and_shown_as_a_table(tmp_path: Path
         (["--judges", "main,main"], "name two different judges"),
         (["--judges", "main,nobody"], "'nobody' is not configured"),
         (["--judges", "main,other"], "no stored group"),
-        (["--judges", "main,other", "--deadline-s", "0"], "a deadline is over 0"),
+        (["--judges", "main,other", "--deadline-s", "0"], "must be more than 0"),
     ],
 )
 async def test_what_cannot_be_compared_is_one_line(

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from podium_service.cli.rubric import suggest_command
+from podium_service.cli.commands.rubric import suggest_command
 from podium_service.errors import (
     ConfigError,
     ContextExceeded,

@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 
 from podium_service.errors import HeadersTooLarge, MalformedRequest, Overloaded, PodiumError
 from podium_service.http.server.closing import Answers, raw_problem
+from podium_service.http.server.defaults import MAX_CONNECTIONS
 
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 200
@@ -25,7 +26,6 @@ LINGER_S = 5.0  # for a peer to take an answer that came before it had sent all
 OVERFULL_S = 1.0  # the same for a peer that was not let in
 STALLED_S = 60.0  # for a peer to go on reading its answer
 LAST_CHANCE_S = 1.5  # for the head of a request that comes while the server stops
-MAX_CONNECTIONS = 4096
 
 log = structlog.get_logger(__name__)
 

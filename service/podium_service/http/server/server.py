@@ -30,8 +30,6 @@ from podium_service.telemetry.collector import open_tracing
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
 
-GRACE_S = 320  # a little more than the longest deadline that our trainer asks with
-
 # For how long the event loop may keep the interpreter from a thread of the store, which wants it
 # after each statement, and for whose transaction others wait; by default it is 5 ms.
 _SWITCH_S = 0.0005

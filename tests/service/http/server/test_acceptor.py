@@ -10,7 +10,8 @@ from starlette.responses import PlainTextResponse
 from uvicorn.config import Config
 
 from podium_service.http.app import Service
-from podium_service.http.server.server import GRACE_S, DrainingServer, Serving, listen
+from podium_service.http.server.defaults import GRACE_S
+from podium_service.http.server.server import DrainingServer, Serving, listen
 from podium_service.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio

@@ -1,18 +1,16 @@
-"""Rankings as a person reads them: rich tables."""
+"""Rankings, and problems in their place, as tables."""
 
-import re
 from collections.abc import Sequence
-from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from podium_service.cli.display.text import literal, number, visible
 from podium_service.schemas import BatchLine, JurorResult, Ranking, TrajectoryResult
 
 _MANY = 8
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def ranking_table(ranking: Ranking) -> Table:
@@ -29,8 +27,8 @@ def ranking_table(ranking: Ranking) -> Table:
             f"{result.rank:g}",
             literal(result.id),
             Text(f"{result.reward:.3f}", style="bold"),
-            _number(result.score),
-            _number(result.stderr),
+            number(result.score),
+            number(result.stderr),
             _words(result),
         )
     return table
@@ -51,62 +49,11 @@ def lines_view(lines: Sequence[BatchLine]) -> RenderableType:
     return Group(*views)
 
 
-def judges_table(judges: Sequence[dict[str, Any]]) -> Table:
-    """What is configured, and whether it answers."""
-    table = Table(title="judges", title_justify="left")
-    for name in ("judge", "kind", "model or criteria", "method", "fallback", "answers"):
-        table.add_column(name)
-    for judge in judges:
-        members = ", ".join(judge.get("members", []))
-        criteria = ", ".join(check["check"] for check in judge.get("criteria", []))
-        method = _method(judge)
-        name = f"{judge['name']} (default)" if judge["default"] else judge["name"]
-        table.add_row(
-            literal(name), literal(judge["kind"]), literal(judge.get("model", criteria) or members),
-            literal(method), literal(", ".join(judge["fallback"])), _answers(judge),
-        )  # fmt: skip
-    return table
-
-
-def print_replay(
-    console: Console, ranking: dict[str, Any], calls: Sequence[dict[str, Any]]
-) -> None:
-    """A past ranking, then every prompt and reply behind it, word for word and unwrapped."""
-    console.print(ranking_table(Ranking.model_validate(ranking["answer"])))
-    for call in calls:
-        outcome = f"no verdict: {call['fault']}" if call["fault"] else "verdict"
-        heading = (
-            f"pass {call['pass_index'] + 1} · judge {call['judge']} · {call['model']} · "
-            f"{call['latency_s']:.2f} s · {outcome}"
-        )
-        console.print(literal(f"\n━━ {heading}", style="bold"))
-        for message in call["messages"]:
-            console.print(literal(f"── {message['role']}", style="cyan"))
-            _write(console, message["content"])
-        console.print(Text("── reply", style="green"))
-        _write(console, call["reply"])
-
-
-def literal(text: str, style: str = "") -> Text:
-    """Text from outside, literally: neither rich nor a terminal obeys it."""
-    return Text(_visible(text), style=style)
-
-
 def _words(result: TrajectoryResult) -> Text:
     words = literal(result.explanation)
     for flag in result.flags:
-        words.append(f" [{_visible(flag)}]", style="yellow")
+        words.append(f" [{visible(flag)}]", style="yellow")
     return words
-
-
-def _write(console: Console, text: str) -> None:
-    """As it is: rich would wrap lines and expand tabs."""
-    console.file.write(_visible(text) + "\n")
-
-
-def _visible(text: str) -> str:
-    """Text from outside: what a terminal would obey is made visible instead."""
-    return _CONTROL.sub("\ufffd", text)
 
 
 def _caption(ranking: Ranking) -> str:
@@ -149,25 +96,6 @@ def _overview_cells(ranking: Ranking) -> list[str | Text]:
     return [
         literal(best.id if best.reward > worst.reward else "all tie"),
         f"{worst.reward:.2f} to {best.reward:.2f}",
-        _number(ranking.reliability),
+        number(ranking.reliability),
         "stored" if ranking.cached else str(ranking.usage.calls),
     ]
-
-
-def _method(judge: dict[str, Any]) -> str:
-    passes = judge.get("passes")
-    if not passes:
-        return str(judge.get("method", ""))
-    low, high = passes["min"], passes["max"]
-    return f"{judge['method']} x {low if low == high else f'{low}-{high}'}"
-
-
-def _answers(judge: dict[str, Any]) -> Text:
-    if judge["answers"]:
-        return Text("yes", style="green")
-    said = (endpoint.get("detail", "") for endpoint in judge["endpoints"])
-    return literal(f"no: {'; '.join(said)}", style="red")
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"

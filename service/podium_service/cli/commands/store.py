@@ -1,13 +1,11 @@
-"""`podium replay` shows what the store holds of a ranking; `podium store prune` forgets."""
+"""`podium replay` shows a stored ranking; `podium store prune` deletes what is old."""
 
 import asyncio
 import re
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from podium_service.cli import display
 from podium_service.cli.options import (
     DEFAULT_STORE,
     AsJSON,
@@ -16,9 +14,6 @@ from podium_service.cli.options import (
     require_store,
     store_shown,
 )
-from podium_service.errors import NotFound
-from podium_service.store.store import open_store
-from podium_service.telemetry import logs
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -26,18 +21,25 @@ store_app = typer.Typer(help="Care for the store.", no_args_is_help=True)
 
 
 def replay_command(
-    ranking_id: Annotated[str, typer.Argument(help="As the ranking's `id` says: rk_...")],
+    ranking_id: Annotated[
+        str, typer.Argument(help="The `id` of a ranking, rk_..., as `podium rank` prints it.")
+    ],
     store: StoreURL = DEFAULT_STORE,
     as_json: AsJSON = False,
 ) -> None:
     """Print a past ranking with the exact prompts and replies behind it."""
+    from rich.console import Console
+
+    from podium_service.cli.display.replay import print_replay
+    from podium_service.telemetry import logs
+
     logs.configure("error")
     require_store(store)
     ranking, calls = asyncio.run(_replay(store, ranking_id))
     if as_json:
         print_json({**ranking, "calls": calls})
     else:
-        display.print_replay(Console(), ranking, calls)
+        print_replay(Console(), ranking, calls)
 
 
 @store_app.command("prune")
@@ -46,10 +48,12 @@ def prune_command(
     store: StoreURL = DEFAULT_STORE,
     as_json: AsJSON = False,
 ) -> None:
-    """Delete rankings and judge calls older than an age; what is needed again is paid again.
+    """Delete rankings and judge calls older than an age; they are paid again if asked again.
 
-    Quotas go, too, once they are over for that long, and for a day: windows, spending periods.
+    Windows and spending periods of quotas are deleted, too, a day after they ended or later.
     """
+    from podium_service.telemetry import logs
+
     logs.configure("error")
     seconds = parse_age(older_than)
     deleted = asyncio.run(_prune(store, seconds))
@@ -60,10 +64,10 @@ def prune_command(
 
 
 def parse_age(text: str) -> float:
-    """Seconds of an age such as `30d`.
+    """Return the seconds of an age such as `30d`.
 
     Raises:
-        typer.BadParameter: If it is none.
+        typer.BadParameter: If the text is not a number and one of the units.
     """
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhdw])", text.strip())
     if not match:
@@ -72,6 +76,9 @@ def parse_age(text: str) -> float:
 
 
 async def _replay(store_url: str, ranking_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    from podium_service.errors import NotFound
+    from podium_service.store.store import open_store
+
     async with open_store(store_url) as store:
         ranking = await store.read_ranking(ranking_id)
         if ranking is None:
@@ -82,6 +89,8 @@ async def _replay(store_url: str, ranking_id: str) -> tuple[dict[str, Any], list
 
 
 async def _prune(store_url: str, seconds: float) -> dict[str, int]:
+    from podium_service.store.store import open_store
+
     async with open_store(store_url) as store:
         deleted = await store.prune(seconds)
         return deleted | await store.quotas.prune(seconds)

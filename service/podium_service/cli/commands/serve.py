@@ -6,17 +6,16 @@ from typing import Annotated
 import typer
 
 from podium_service.cli.options import DEFAULT_STORE, APIKeyText, ConfigPath, LogLevel, StoreURL
-from podium_service.http.server.connection import MAX_CONNECTIONS
-from podium_service.http.server.server import GRACE_S, Serving, event_loop_factory, serve
-from podium_service.http.server.supervisor import serve_by_workers
-from podium_service.telemetry import logs
+from podium_service.http.server.defaults import GRACE_S, MAX_CONNECTIONS
 
 
 def serve_command(
     host: Annotated[
         str, typer.Option(envvar="PODIUM_HOST", help="The address to listen on.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="PODIUM_PORT", help="0 takes a free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(envvar="PODIUM_PORT", help="The port to listen on; 0 takes a free one.")
+    ] = 8000,
     config: ConfigPath = None,
     store: StoreURL = DEFAULT_STORE,
     api_key: APIKeyText = None,
@@ -33,18 +32,28 @@ def serve_command(
         typer.Option(
             envvar="PODIUM_GRACE_S",
             min=0,
-            help="Seconds that requests in flight have after that; the rest is told 503, draining.",
+            help="Seconds after that in which open requests may finish; then they get a 503.",
         ),
     ] = GRACE_S,
     workers: Annotated[
         int, typer.Option(envvar="PODIUM_WORKERS", min=1, help="Processes that share the port.")
     ] = 1,
     max_connections: Annotated[
-        int, typer.Option(envvar="PODIUM_MAX_CONNECTIONS", min=1, help="Open, to each process.")
+        int,
+        typer.Option(
+            envvar="PODIUM_MAX_CONNECTIONS", min=1, help="Open connections of each process."
+        ),
     ] = MAX_CONNECTIONS,
     log_level: LogLevel = "info",
 ) -> None:
-    """Serve POST /rank. Beyond loopback it wants an API key: PODIUM_API_KEY, or podium keys."""
+    """Serve POST /rank over HTTP.
+
+    A host other than loopback needs an API key: set PODIUM_API_KEY, or make one by `podium keys`.
+    """
+    from podium_service.http.server.server import Serving, event_loop_factory, serve
+    from podium_service.http.server.supervisor import serve_by_workers
+    from podium_service.telemetry import logs
+
     logs.configure(log_level)
     serving = Serving(
         host=host,

@@ -1,37 +1,35 @@
-"""`podium rubric suggest`: criteria drafted by a judge, for a person to edit."""
+"""`podium rubric suggest`: a judge drafts criteria, and a person edits them."""
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from podium_service.cli.options import AsJSON, ConfigPath, print_json
-from podium_service.errors import ConfigError
-from podium_service.evaluation.labelled_groups import read_requests
-from podium_service.evaluation.rubric import Draft, Drafter, suggest
-from podium_service.judges.registry import JudgeRegistry
-from podium_service.judges.settings import LLMJudge
-from podium_service.schemas import RankRequest
-from podium_service.telemetry import logs
-from podium_service.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:  # the judges' client is slow to load
+    from podium_service.evaluation.rubric import Draft
+    from podium_service.schemas import RankRequest
 
 
 def suggest_command(
     file: Annotated[Path, typer.Argument(help="Groups as `podium rank` takes them; or -.")],
     judge: Annotated[str, typer.Option(help="The LLM judge that drafts.")],
-    groups: Annotated[int, typer.Option(min=1, help="The first groups of FILE to look at.")] = 3,
-    out: Annotated[Path | None, typer.Option(help="Write the draft here, if it is new.")] = None,
-    cache: Annotated[Path, typer.Option(help="Drafts that were paid, by content.")] = Path(
-        "rubrics"
-    ),
+    groups: Annotated[int, typer.Option(min=1, help="Read so many groups of FILE.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="A new file for the draft.")] = None,
+    cache: Annotated[Path, typer.Option(help="The folder that keeps drafts.")] = Path("rubrics"),
     config: ConfigPath = None,
     as_json: AsJSON = False,
 ) -> None:
     """Draft criteria from a few groups, for a person to edit and put under `rubric:`.
 
-    The same question is paid once.
+    A draft is kept in the cache, and a second request for the same draft is not paid.
     """
+    from podium_service.errors import ConfigError
+    from podium_service.evaluation.labelled_groups import read_requests
+    from podium_service.telemetry import logs
+
     logs.configure("error")
     if out and out.exists():  # perhaps edited by now
         raise ConfigError(f"--out {out}: is there already: name a new file")
@@ -49,8 +47,14 @@ def suggest_command(
 
 
 async def _suggest(
-    config: Path | None, name: str, requests: list[RankRequest], cache: Path
-) -> Draft:
+    config: Path | None, name: str, requests: "list[RankRequest]", cache: Path
+) -> "Draft":
+    from podium_service.errors import ConfigError
+    from podium_service.evaluation.rubric import Drafter, suggest
+    from podium_service.judges.registry import JudgeRegistry
+    from podium_service.judges.settings import LLMJudge
+    from podium_service.telemetry.metrics import Metrics
+
     metrics = Metrics()
     judges = JudgeRegistry(config, metrics)
     try:
@@ -68,6 +72,8 @@ async def _suggest(
 
 
 def _write(out: Path, rubric: str) -> None:
+    from podium_service.errors import ConfigError
+
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(rubric, encoding="utf-8")

@@ -1,0 +1,89 @@
+"""`podium calibrate`: measure a judge on labelled groups."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from podium_service.cli.options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_DEADLINE_S,
+    DEFAULT_STORE,
+    AsJSON,
+    Concurrency,
+    ConfigPath,
+    DeadlineS,
+    StoreURL,
+    print_json,
+    progress,
+    require_deadline,
+)
+
+if TYPE_CHECKING:  # numpy and scipy are slow to load
+    from podium_service.evaluation.card import Card
+    from podium_service.evaluation.labelled_groups import LabelledGroup
+
+
+def calibrate_command(
+    judge: Annotated[str, typer.Option(help="The judge's name in the judges file.")],
+    data: Annotated[Path, typer.Option(help="Labelled groups or pairs, one a line (JSONL); or -.")],
+    out: Annotated[Path, typer.Option(help="The folder for JUDGE.json and JUDGE.html.")] = Path(
+        "judge-cards"
+    ),
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only so many lines of the data.")
+    ] = None,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    deadline_s: DeadlineS = DEFAULT_DEADLINE_S,
+    config: ConfigPath = None,
+    store: StoreURL = DEFAULT_STORE,
+    as_json: AsJSON = False,
+) -> None:
+    """Measure a judge on labelled groups, and write its card: JSON and one HTML page.
+
+    Each verdict is stored as it comes, so that a second start goes on where the first one stopped.
+    The exit status is 1 if no group could be ranked.
+    """
+    from rich.console import Console
+
+    from podium_service.cli.display.card import card_view
+    from podium_service.evaluation.calibrate import write_card
+    from podium_service.evaluation.labelled_groups import read_labelled_groups
+    from podium_service.telemetry import logs
+
+    logs.configure("error")
+    require_deadline(deadline_s)
+    groups = read_labelled_groups(data, limit)
+    card = asyncio.run(_calibrate(config, store, judge, groups, data, concurrency, deadline_s))
+    files = write_card(card, out)
+    if as_json:
+        print_json(card)
+    else:
+        Console().print(card_view(card))
+        typer.echo(f"written: {files[0]} {files[1]}")
+
+
+async def _calibrate(
+    config: Path | None,
+    store: str,
+    judge: str,
+    groups: "list[LabelledGroup]",
+    data: Path,
+    concurrency: int,
+    deadline_s: float,
+) -> "Card":
+    from podium_service.evaluation.calibrate import calibrate
+    from podium_service.http.server.server import open_service
+
+    async with open_service(config, store) as service:
+        with progress("calibrating", len(groups)) as advance:
+            return await calibrate(
+                service,
+                judge,
+                groups,
+                data=data.name,
+                concurrency=concurrency,
+                deadline_s=deadline_s,
+                advance=advance,
+            )

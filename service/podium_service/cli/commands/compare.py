@@ -1,0 +1,104 @@
+"""`podium compare`: how far judges agree on the same groups, and what each of them costs."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from podium_service.cli.options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_DEADLINE_S,
+    DEFAULT_STORE,
+    AsJSON,
+    Concurrency,
+    ConfigPath,
+    DeadlineS,
+    StoreURL,
+    print_json,
+    progress,
+    require_deadline,
+)
+
+if TYPE_CHECKING:  # numpy and scipy are slow to load
+    from podium_service.evaluation.compare import Comparison
+
+
+def compare_command(
+    judges: Annotated[str, typer.Option(help="Two judges or more, separated by commas: A,B.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Groups as `podium rank` takes them; by default those in the store."),
+    ] = None,
+    limit: Annotated[
+        int,
+        typer.Option(min=1, help="At most so many groups: the first of the data or newest stored."),
+    ] = 100,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    deadline_s: DeadlineS = DEFAULT_DEADLINE_S,
+    config: ConfigPath = None,
+    store: StoreURL = DEFAULT_STORE,
+    as_json: AsJSON = False,
+) -> None:
+    """Rank the same groups with each judge, and show where rewards differ and what they cost.
+
+    Rankings that a judge has made before come from the store and are not paid again.
+    """
+    from rich.console import Console
+
+    from podium_service.cli.display.comparison import comparison_view
+    from podium_service.telemetry import logs
+
+    logs.configure("error")
+    require_deadline(deadline_s)
+    names = judge_names(judges)
+    comparison = asyncio.run(_compare(config, store, names, data, limit, concurrency, deadline_s))
+    if as_json:
+        print_json(comparison)
+    else:
+        Console().print(comparison_view(comparison))
+
+
+def judge_names(text: str) -> list[str]:
+    """Return the names in `A,B`.
+
+    Raises:
+        ConfigError: If they are not two different ones or more.
+    """
+    from podium_service.errors import ConfigError
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ConfigError(f"--judges {text!r}: name two different judges or more, as A,B")
+    return names
+
+
+async def _compare(
+    config: Path | None,
+    store: str,
+    judges: list[str],
+    data: Path | None,
+    limit: int,
+    concurrency: int,
+    deadline_s: float,
+) -> "Comparison":
+    from podium_service.evaluation.compare import compare, stored_groups
+    from podium_service.evaluation.labelled_groups import read_requests
+    from podium_service.http.server.server import open_service
+
+    async with open_service(config, store) as service:
+        left_out: dict[str, int] = {}
+        if data:
+            requests = read_requests(data, limit)
+        else:
+            requests, left_out = await stored_groups(service, store, limit)
+        with progress("comparing", len(requests) * len(judges)) as advance:
+            return await compare(
+                service,
+                judges,
+                requests,
+                left_out=left_out,
+                concurrency=concurrency,
+                deadline_s=deadline_s,
+                advance=advance,
+            )

@@ -1,0 +1,1 @@
+"""Tables for a terminal: rankings, judges, API keys, cards and comparisons."""

@@ -1,0 +1,41 @@
+"""The configured judges as a table."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from podium_service.cli.display.text import literal
+
+
+def judges_table(judges: Sequence[dict[str, Any]]) -> Table:
+    """What is configured, and whether it answers."""
+    table = Table(title="judges", title_justify="left")
+    for name in ("judge", "kind", "model or criteria", "method", "fallback", "answers"):
+        table.add_column(name)
+    for judge in judges:
+        members = ", ".join(judge.get("members", []))
+        criteria = ", ".join(check["check"] for check in judge.get("criteria", []))
+        method = _method(judge)
+        name = f"{judge['name']} (default)" if judge["default"] else judge["name"]
+        table.add_row(
+            literal(name), literal(judge["kind"]), literal(judge.get("model", criteria) or members),
+            literal(method), literal(", ".join(judge["fallback"])), _answers(judge),
+        )  # fmt: skip
+    return table
+
+
+def _method(judge: dict[str, Any]) -> str:
+    passes = judge.get("passes")
+    if not passes:
+        return str(judge.get("method", ""))
+    low, high = passes["min"], passes["max"]
+    return f"{judge['method']} x {low if low == high else f'{low}-{high}'}"
+
+
+def _answers(judge: dict[str, Any]) -> Text:
+    if judge["answers"]:
+        return Text("yes", style="green")
+    said = (endpoint.get("detail", "") for endpoint in judge["endpoints"])
+    return literal(f"no: {'; '.join(said)}", style="red")
