@@ -20,7 +20,7 @@ from podium_service.evaluation.measures import agreement
 from podium_service.judges.limits import Passes
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.methods import METHODS, Situation
-from podium_service.scoring.bradley_terry import connected_pairs
+from podium_service.scoring.bradley_terry import choose_first_pairs
 
 DRAWS = 20  # of the pairs looked at, where not all are
 
@@ -189,7 +189,7 @@ def _size(answers: Answers) -> int:
 def _dealt(answers: Answers, count: int | None, seed: int) -> list[tuple[int, int]]:
     size = _size(answers)
     every = size * (size - 1) // 2
-    return connected_pairs(size, every if count is None else min(count, every), seed)
+    return choose_first_pairs(size, every if count is None else min(count, every), seed)
 
 
 def _asked(answers: Answers, orders: Sequence[tuple[int, int]]) -> Answers:

@@ -26,7 +26,7 @@ from podium_service.ranking.llm_ranking import GroupScores, LLMRanker
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking, RankRequest, Usage
 from podium_service.scoring.estimate import Estimate
-from podium_service.scoring.rewards import rewards
+from podium_service.scoring.rewards import compute_rewards
 from podium_service.store.store import SQLStore, open_store
 from podium_service.telemetry.metrics import Metrics
 
@@ -50,7 +50,7 @@ class Outcome:
         means: the estimate before the signal test and shrinking.
         scores, rewards: as returned.
         stderr: of the means; None if not known.
-        trust: what the scores were shrunk by.
+        shrinkage: what the scores were shrunk by.
         verdicts: behind it, by body; `bodies` says which body a trajectory is.
     """
 
@@ -59,8 +59,8 @@ class Outcome:
     scores: list[float]
     rewards: list[float]
     stderr: list[float] | None
-    trust: float
-    signal: bool
+    shrinkage: float
+    is_significant: bool
     calls: int
     tokens: int
     passes: int
@@ -70,7 +70,7 @@ class Outcome:
 
     def of(self, estimate: Estimate) -> list[float]:
         """The rewards that another estimate of the same verdicts gives."""
-        earned = rewards(estimate, "win_probability")
+        earned = compute_rewards(estimate, "win_probability")
         return [earned[body] for body in self.bodies]
 
 
@@ -126,7 +126,7 @@ class Bench:
                 name, self.roster.llms[name], request, shown, request_context
             )
         return _outcome(
-            group, judged, request_context.usage, rewards(judged.estimate, config.reward)
+            group, judged, request_context.usage, compute_rewards(judged.estimate, config.reward)
         )
 
 
@@ -143,8 +143,8 @@ def _outcome(group: Labelled, judged: GroupScores, usage: Usage, earned: list[fl
         scores=[estimate.scores[body] for body in bodies],
         rewards=[earned[body] for body in bodies],
         stderr=[estimate.stderr[body] for body in bodies] if estimate.stderr else None,
-        trust=estimate.trust,
-        signal=estimate.signal,
+        shrinkage=estimate.shrinkage,
+        is_significant=estimate.is_significant,
         calls=usage.calls,
         tokens=usage.prompt_tokens + usage.completion_tokens,
         passes=judged.passes,

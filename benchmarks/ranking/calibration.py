@@ -17,7 +17,7 @@ def show(report: Report, arms: Mapping[str, Sequence[Outcome]]) -> None:
         rows.append(
             {
                 "arm": name,
-                "groups": str(sum(each.signal for each in outcomes)),
+                "groups": str(sum(each.is_significant for each in outcomes)),
                 "90% of score": covered,
                 "90% of mean, unshrunk": figures.coverage(outcomes, SPREAD, shrunk=False),
                 "win probability: calibration error": error,

@@ -12,8 +12,8 @@ from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.methods import METHODS, Plan, Situation
 from podium_service.scoring.bootstrap import Array
 from podium_service.scoring.jury import Juror, combine
-from podium_service.scoring.noise import JudgeNoise, learn
-from podium_service.scoring.rewards import rewards
+from podium_service.scoring.noise import JudgeNoise, learn_noise
+from podium_service.scoring.rewards import compute_rewards
 
 SIZE, MOST_MS = 64, 5.0
 NOISE, SPREAD = 1.0, 0.08
@@ -37,10 +37,10 @@ async def run(report: Report) -> None:
         for seed in range(num + 25):
             situation = Situation(SIZE, seed, passes, noise, verdicts={})
             cost_ms, calls, estimate = _judge(method, name, situation, rng)
-            if estimate.past:
-                past.append(estimate.past)
+            if estimate.past_group:
+                past.append(estimate.past_group)
             if seed == 24:  # from here on the judge is known
-                noise = learn(past, METHODS[method].shown(situation))
+                noise = learn_noise(past, METHODS[method].shown(situation))
             elif seed > 24:
                 spent.append(cost_ms)
         rows.append(_row(report, name, spent, calls))
@@ -69,7 +69,7 @@ def _judge(method: str, arm: str, situation: Situation, rng: np.random.Generator
         situation = situation.with_verdicts(verdicts, float("inf"))
     started = time.process_time()
     estimate = METHODS[method].estimate(situation)
-    rewards(estimate, "win_probability")
+    compute_rewards(estimate, "win_probability")
     spent += time.process_time() - started
     return 1000 * spent, len(verdicts), estimate
 

@@ -120,7 +120,7 @@ def coverage(outcomes: Sequence[Outcome], spread: float, *, shrunk: bool) -> Mea
     """How often score +- 1.645 stderr holds the truth, on the judge's scale, less group means."""
     parts = []
     for each in outcomes:
-        if each.signal and each.stderr:
+        if each.is_significant and each.stderr:
             truth = spread * centred(each.group.truth)
             off = centred(each.scores if shrunk else each.means) - truth
             inside = np.abs(off) <= Z_90 * np.array(each.stderr)
@@ -133,12 +133,12 @@ def predicted_wins(outcomes: Sequence[Outcome]) -> tuple[Array, Array]:
     whether it is. Shapes (pairs,)."""
     chances, won = [], []
     for each in outcomes:
-        if not each.signal or not each.stderr:
+        if not each.is_significant or not each.stderr:
             continue
         means, errors = np.array(each.means), np.array(each.stderr)
         i, j = np.triu_indices(len(means), k=1)
         error = np.sqrt(errors[i] ** 2 + errors[j] ** 2)
-        chances.append(ndtr(sqrt(each.trust) * (means[i] - means[j]) / error))
+        chances.append(ndtr(sqrt(each.shrinkage) * (means[i] - means[j]) / error))
         truth = np.array(each.group.truth)
         won.append((truth[i] > truth[j]).astype(float))
     return np.concatenate(chances), np.concatenate(won)

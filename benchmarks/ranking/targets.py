@@ -19,7 +19,7 @@ from benchmarks.ranking.arms import GRID, SPREAD, Outcome, at, bench, made_up
 from benchmarks.ranking.report import Report, Row
 from benchmarks.ranking.ruler import rule_labelled
 from podium_service.scoring.bootstrap import Measure
-from podium_service.scoring.estimate import estimate
+from podium_service.scoring.estimate import estimate_passes
 
 SIZE = 8
 KINDS = ("hard", "easy", "none")
@@ -219,5 +219,5 @@ def _kept_alone(outcomes: Sequence[Outcome]) -> Measure:
     spreads = []
     for each in outcomes:
         passes = [(verdict.order, verdict.scores) for verdict in each.verdicts]
-        spreads.append(float(figures.differs(each.of(estimate(SIZE, passes)))))
+        spreads.append(float(figures.differs(each.of(estimate_passes(SIZE, passes)))))
     return figures.mean(spreads)

@@ -18,9 +18,8 @@ from podium_service.prompts.reply import Reply, Tokens
 from podium_service.prompts.templates import Prompt
 from podium_service.prompts.verdict import Verdict
 from podium_service.schemas import RankRequest
-from podium_service.scoring import estimate as estimate_module
-from podium_service.scoring.estimate import Estimate
-from podium_service.scoring.noise import configured
+from podium_service.scoring.estimate import Estimate, estimate_passes
+from podium_service.scoring.noise import JudgeNoise
 from podium_service.telemetry.metrics import Metrics
 
 LONG = "A trajectory of many words, with \0, \U0001f3c6 and <tags>. " * 20
@@ -51,9 +50,9 @@ def llm(url: str, **settings: Any) -> dict[str, Any]:
 
 def estimate(scores: Sequence[Sequence[float]], noise_sd: float | None = None) -> Estimate:
     """The estimate from passes that all show the trajectories in the same order."""
-    noise = configured(noise_sd) if noise_sd is not None else None
+    noise = JudgeNoise.from_sd(noise_sd) if noise_sd is not None else None
     passes = [(range(len(row)), row) for row in scores]
-    return estimate_module.estimate(len(scores[0]), passes, noise)
+    return estimate_passes(len(scores[0]), passes, noise)
 
 
 def endpoint_judge(url: str, **settings: Any) -> EndpointJudge:

@@ -9,7 +9,7 @@ from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.methods import Method, Situation
 from podium_service.ranking.methods.designs import balanced_orders
 from podium_service.scoring.least_squares import Pass, least_squares
-from podium_service.scoring.noise import PastGroup, past_group
+from podium_service.scoring.noise import PastGroup
 
 Floats = NDArray[np.float64]
 Scorer = Callable[[Sequence[int]], list[float]]
@@ -51,7 +51,7 @@ def past_groups(
         truth = random.normal(0.5, 1, num_items) * signal_sd()
         score = scorer(truth, noise_sd(), random, slope)
         fit = least_squares(num_items, listwise_passes(num_items, passes, seed, score), None)
-        found.append(past_group(fit, num_items))
+        found.append(PastGroup.from_fit(fit, num_items))
     return found
 
 

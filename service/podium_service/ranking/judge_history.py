@@ -6,7 +6,7 @@ A judge here is its settings as far as they move its noise: model, sampling, pro
 import asyncio
 from collections import deque
 
-from podium_service.scoring.noise import MAX_GROUPS, MIN_GROUPS, JudgeNoise, PastGroup, learn
+from podium_service.scoring.noise import MAX_GROUPS, MIN_GROUPS, JudgeNoise, PastGroup, learn_noise
 from podium_service.store.store import Store
 
 _MAX_JUDGES = 64
@@ -32,14 +32,14 @@ class JudgeHistory:
         learnt_at, noise = self._learnt.get((judge_key, length), (0, None))
         if seen >= MIN_GROUPS and seen - learnt_at >= _NEWS * min(seen, MAX_GROUPS):
             telling, others = (self._past[judge_key][kind] for kind in (True, False))
-            noise = learn([*telling, *others], length)
+            noise = learn_noise([*telling, *others], length)
             self._learnt[judge_key, length] = seen, noise
         return noise
 
     def add(self, judge_key: str, past: PastGroup) -> None:
         """Take one more group into account; it is in the store already."""
         if judge_key in self._past:
-            self._past[judge_key][past.tells_noise].append(past)
+            self._past[judge_key][past.has_residuals].append(past)
             self._seen[judge_key] += 1
 
     async def _read(self, judge_key: str) -> None:
@@ -48,7 +48,7 @@ class JudgeHistory:
                 self._forget_one()
                 past = await self._store.read_past_groups(judge_key, MAX_GROUPS)
                 self._past[judge_key] = {
-                    kind: deque((p for p in past if p.tells_noise is kind), maxlen=MAX_GROUPS)
+                    kind: deque((p for p in past if p.has_residuals is kind), maxlen=MAX_GROUPS)
                     for kind in (True, False)
                 }
                 self._seen[judge_key] = len(past)

@@ -26,7 +26,7 @@ from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.llm_ranking import GroupScores, LLMRanker
 from podium_service.schemas import AssumedNoise, JurorResult, RankRequest
 from podium_service.scoring import jury
-from podium_service.scoring.estimate import Estimate, unasked
+from podium_service.scoring.estimate import Estimate, estimate_unscored
 from podium_service.scoring.noise import JudgeNoise
 
 # Of what is left of the deadline; the rest is for combining, and for the store.
@@ -120,7 +120,7 @@ def _combined(
     transcript = first.transcript  # the others show the same bodies, perhaps in another view
     together = GroupScores(
         transcript=transcript,
-        estimate=unasked(len(transcript.bodies)),
+        estimate=estimate_unscored(len(transcript.bodies)),
         verdicts=[verdict for each in ranked.values() for verdict in each.verdicts],
         passes=sum(each.passes for each in ranked.values()),
         method="jury",
@@ -134,7 +134,9 @@ def _combined(
     estimated = {name: each.estimate for name, each in ranked.items()}
     found = jury.combine(
         [
-            jury.Juror(name, each.means, each.stderr, each.trust if each.stderr else _UNKNOWN_TRUST)
+            jury.Juror(
+                name, each.means, each.stderr, each.shrinkage if each.stderr else _UNKNOWN_TRUST
+            )
             for name, each in estimated.items()
         ]
     )
@@ -169,8 +171,8 @@ def _estimate(found: jury.JuryEstimate) -> Estimate:
         scores=[centre + found.reliability * (mean - centre) for mean in found.means],
         stderr=found.stderr,
         reliability=found.reliability,
-        signal=found.signal,
-        trust=found.reliability,
+        is_significant=found.is_significant,
+        shrinkage=found.reliability,
     )
 
 

@@ -29,8 +29,8 @@ from podium_service.ranking.rounds import TOKENS_PER_FENCE, Question, Rounds, Ve
 from podium_service.ranking.single_flight import SingleFlight
 from podium_service.schemas import RankRequest
 from podium_service.scoring.drift import SlotDrift
-from podium_service.scoring.estimate import Estimate, unasked
-from podium_service.scoring.noise import NOTHING, JudgeNoise, PastGroup, configured
+from podium_service.scoring.estimate import Estimate, estimate_unscored
+from podium_service.scoring.noise import EMPTY_PAST_GROUP, JudgeNoise, PastGroup
 from podium_service.store.store import Store, StoredVerdicts
 from podium_service.telemetry.metrics import Metrics
 
@@ -113,7 +113,7 @@ class LLMRanker:
         system = _system(config, METHODS[method_name].form, request.rubric, marked)
         key = content_keys.content_key(config, method_name, system, transcript)
         if num_items < 2:  # all equal: nothing to ask
-            nothing = unasked(num_items)
+            nothing = estimate_unscored(num_items)
             return GroupScores(transcript, nothing, [], 0, method_name, key, None, cached=False)
         unmarked = _system(config, METHODS[method_name].form, request.rubric, marked=False)
         judge_key = content_keys.judge_key(
@@ -194,7 +194,7 @@ class LLMRanker:
             asking = Rounds(question, verdicts, budget, self._store, self._metrics)
             await self._ask_all(question, asking, situation, verdicts)
         estimate = method.estimate(situation.with_verdicts(verdicts, 0))
-        self._remember(question, estimate.past, known)
+        self._remember(question, estimate.past_group, known)
         return _Found(verdicts, known, estimate)
 
     async def _ask_all(
@@ -222,10 +222,10 @@ class LLMRanker:
         self, question: Question, past: PastGroup | None, noise: JudgeNoise | None
     ) -> None:
         """Keep what the group tells about its judge."""
-        if past and not past.tells_noise and not noise:
+        if past and not past.has_residuals and not noise:
             past = None  # one pass of a judge whose slots are unknown: bias would look like signal
         judge_key = question.judge_key if past else ""  # what tells nothing is nobody's past
-        self._store.add_past_group(question.key, judge_key, past or NOTHING, noise)
+        self._store.add_past_group(question.key, judge_key, past or EMPTY_PAST_GROUP, noise)
         if past:
             self._background.add(judge_key, past)
             recent_bias = self._drift[question.name].add(past)
@@ -242,7 +242,7 @@ def _known(question: Question, noise: JudgeNoise | None) -> JudgeNoise | None:
     """What is assumed of a judge: what was learnt, or else what is configured."""
     configured_sd = question.config.noise_sd
     if (noise is None or not noise.groups) and configured_sd is not None:
-        return configured(configured_sd)
+        return JudgeNoise.from_sd(configured_sd)
     return noise
 
 

@@ -28,7 +28,7 @@ from podium_service.ranking.jury import assumed, rank_by_jury
 from podium_service.ranking.llm_ranking import GroupScores, LLMRanker
 from podium_service.ranking.results import failing, results
 from podium_service.schemas import JurorResult, Ranking, RankRequest
-from podium_service.scoring.estimate import certain
+from podium_service.scoring.estimate import estimate_exact
 from podium_service.store.store import Store
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
@@ -254,7 +254,7 @@ def _checked(
         words.append(failing([check.label for check in failed]) if failed else "meets all criteria")
     judged = GroupScores(
         transcript=transcript,
-        estimate=certain(scores),
+        estimate=estimate_exact(scores),
         verdicts=[],
         passes=1,
         method="checks",
@@ -272,7 +272,7 @@ def _answered(
     estimated, mixed = judged.estimate, judge.verified_weight
     return [
         [judge.reward, mixed],
-        [estimated.stderr, estimated.trust],
+        [estimated.stderr, estimated.shrinkage],
         [len(members) for members in judged.transcript.members],
         sorted(map(str, gated.values())),
         [each.verified_reward for each in request.trajectories] if mixed else None,

@@ -7,7 +7,7 @@ from podium_service.prompts.templates import SHOWN_ID
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.llm_ranking import GroupScores
 from podium_service.schemas import RankRequest, TrajectoryResult
-from podium_service.scoring.rewards import mean_ranks, mixed, rewards
+from podium_service.scoring.rewards import compute_rewards, mean_ranks, mix_verified_rewards
 
 
 def results(
@@ -39,7 +39,9 @@ def results(
         [request.trajectories[index].verified_reward or 0.0 for index in indices]
         for indices in members
     ]
-    earned = mixed(rewards(estimate, judge.reward), verified, judge.verified_weight)
+    earned = mix_verified_rewards(
+        compute_rewards(estimate, judge.reward), verified, judge.verified_weight
+    )
     explained = words or _explanations(request, judged)
     found: dict[int, TrajectoryResult] = {}
     for body, indices in enumerate(members):
@@ -48,7 +50,7 @@ def results(
                 id=request.trajectories[index].id,
                 rank=ranks[body],
                 reward=earned[body],
-                score=min(1.0, max(0.0, estimate.scores[body])) if estimate.scored else None,
+                score=min(1.0, max(0.0, estimate.scores[body])) if estimate.has_scores else None,
                 stderr=estimate.stderr[body] if estimate.stderr else None,
                 explanation=explained[body],
                 flags=_steering(flags, index),

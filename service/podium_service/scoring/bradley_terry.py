@@ -21,7 +21,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
-from podium_service.scoring.strengths import PRIOR_SD, Floats, Indices, Strengths, most_likely
+from podium_service.scoring.strengths import PRIOR_SD, Floats, Indices, Strengths, fit_strengths
 
 Pair = tuple[int, int]
 
@@ -48,7 +48,7 @@ class _Pairs:
         return type(self)(self.wins[cells], self.games[cells])
 
 
-def fit(
+def fit_pairs(
     num_items: int, pairs: Sequence[tuple[int, int, float]], prior_sd: float = PRIOR_SD
 ) -> Strengths:
     """Fit strengths to judged pairs.
@@ -67,7 +67,7 @@ def fit(
     """
     table = _tabulate(num_items, pairs)
     components, _ = connected_components(table.games > 0, directed=False)
-    return most_likely(table, num_items, freedom=num_items - int(components), prior_sd=prior_sd)
+    return fit_strengths(table, num_items, freedom=num_items - int(components), prior_sd=prior_sd)
 
 
 def _tabulate(num_items: int, pairs: Sequence[tuple[int, int, float]]) -> _Pairs:
@@ -92,7 +92,7 @@ def _tabulate(num_items: int, pairs: Sequence[tuple[int, int, float]]) -> _Pairs
     return _Pairs(wins.reshape(shape), games.reshape(shape))
 
 
-def connected_pairs(num_items: int, count: int, seed: int) -> list[Pair]:
+def choose_first_pairs(num_items: int, count: int, seed: int) -> list[Pair]:
     """Deal a first round of `count` pairs, before anything is known.
 
     A cycle over a shuffled order, so that N - 1 pairs or more link all items, then neighbours at
@@ -119,7 +119,9 @@ def _circulants(order: list[int]) -> Iterator[Pair]:
                 yield pair[::-1] if again % 2 else pair
 
 
-def next_pairs(strengths: Strengths, asked: Counter[Pair], count: int, *, seed: int) -> list[Pair]:
+def choose_next_pairs(
+    strengths: Strengths, asked: Counter[Pair], count: int, *, seed: int
+) -> list[Pair]:
     """Choose the pairs whose outcomes would teach the most.
 
     One more comparison of i and j shrinks the volume of the posterior by log(1 + p (1 - p) v),

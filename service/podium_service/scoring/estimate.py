@@ -17,10 +17,9 @@ from podium_service.scoring.noise import (
     RATIOS_R,
     JudgeNoise,
     PastGroup,
-    past_group,
     ratio_likelihood,
 )
-from podium_service.scoring.signal import SIGNAL_LEVEL, p_value
+from podium_service.scoring.significance import SIGNIFICANCE_LEVEL, p_value
 from podium_service.scoring.strengths import Strengths
 
 _LEAST_TRUST, _MOST_TRUST = 0.05, 0.999  # of a prediction: some order, and a finite ratio
@@ -37,22 +36,22 @@ class Estimate:
         stderr: standard errors of the means; None if they cannot be known.
         reliability: share of the variance between means that is signal, in [0, 1]; None if
             the noise is not known or comes from the configuration.
-        signal: whether the trajectories differ by more than noise explains.
-        trust: the reliability that shrinking used; equals `reliability` where that is known.
-        scored: False where no judge was asked, and the scores stand for nothing.
-        worth: the share of pairs that one more pass is expected to put in their right order.
-        past: what the group tells about its judge; None where it tells nothing.
+        is_significant: whether the trajectories differ by more than noise explains.
+        shrinkage: the reliability that shrinking used; equals `reliability` where that is known.
+        has_scores: False where no judge was asked, and the scores stand for nothing.
+        expected_gain: the share of pairs that one more pass is expected to put in order.
+        past_group: what the group tells about its judge; None where it tells nothing.
     """
 
     means: list[float]
     scores: list[float]
     stderr: list[float] | None
     reliability: float | None
-    signal: bool
-    trust: float
-    scored: bool = True
-    worth: float = 0.0
-    past: PastGroup | None = None
+    is_significant: bool
+    shrinkage: float
+    has_scores: bool = True
+    expected_gain: float = 0.0
+    past_group: PastGroup | None = None
 
     @property
     def max_stderr(self) -> float:
@@ -60,12 +59,12 @@ class Estimate:
         return max(self.stderr) if self.stderr else inf
 
 
-def estimate(
+def estimate_passes(
     num_items: int,
     passes: Sequence[Pass],
     noise: JudgeNoise | None = None,
     *,
-    level: float = SIGNAL_LEVEL,
+    level: float = SIGNIFICANCE_LEVEL,
 ) -> Estimate:
     """Estimate from scored passes over all trajectories, or over subsets that connect them.
 
@@ -82,18 +81,21 @@ def estimate(
         is to expect, its posterior mean. The variance is moderated as by Smyth 2004.
     """
     fit = least_squares(num_items, passes, noise.slots_K if noise else None)
-    return _estimated(fit, max(len(order) for order, _ in passes), noise, level)
+    return _estimate_from_fit(fit, max(len(order) for order, _ in passes), noise, level)
 
 
 def estimate_ratings(
-    ratings: Sequence[Sequence[float]], noise: JudgeNoise | None, *, level: float = SIGNAL_LEVEL
+    ratings: Sequence[Sequence[float]],
+    noise: JudgeNoise | None,
+    *,
+    level: float = SIGNIFICANCE_LEVEL,
 ) -> Estimate:
     """Estimate from trajectories that were each rated by themselves; one list of ratings each."""
-    return _estimated(one_way(ratings), 1, noise, level)
+    return _estimate_from_fit(one_way(ratings), 1, noise, level)
 
 
-def from_strengths(
-    strengths: Strengths, showings: float, *, level: float = SIGNAL_LEVEL
+def estimate_strengths(
+    strengths: Strengths, showings: float, *, level: float = SIGNIFICANCE_LEVEL
 ) -> Estimate:
     """Estimate from strengths fitted to comparisons; these are shrunk already.
 
@@ -117,18 +119,18 @@ def from_strengths(
         scores=scores if signal else [centre] * len(scores),
         stderr=stderr,
         reliability=reliability if signal else 0.0,
-        signal=signal,
-        trust=float(signal),
-        worth=(asin(sqrt(then)) - asin(sqrt(reliability))) / pi,
+        is_significant=signal,
+        shrinkage=float(signal),
+        expected_gain=(asin(sqrt(then)) - asin(sqrt(reliability))) / pi,
     )
 
 
-def _estimated(fit: Fit, length: int, noise: JudgeNoise | None, level: float) -> Estimate:
+def _estimate_from_fit(fit: Fit, length: int, noise: JudgeNoise | None, level: float) -> Estimate:
     num_items = len(fit.effects_I)
     ms_error, df_error = _noise_variance(fit, noise)
     means = fit.effects_I
     if ms_error is None:
-        return _as_they_come(means, past_group(fit, length))
+        return _as_they_come(means, PastGroup.from_fit(fit, length))
     ms_items = fit.ss_items / (num_items - 1)
     p = p_value(ms_items, ms_error, num_items - 1, df_error, negligible=_ROUNDING)
     signal = p <= level
@@ -140,10 +142,10 @@ def _estimated(fit: Fit, length: int, noise: JudgeNoise | None, level: float) ->
         scores=_toward_mean(means, trust if signal else 0.0),
         stderr=_stderr(fit.covariance_II, ms_error),
         reliability=None if unknown else trust if signal else 0.0,
-        signal=signal,
-        trust=trust if signal else 0.0,
-        worth=_worth(likely_R, fit.information),
-        past=past_group(fit, length),
+        is_significant=signal,
+        shrinkage=trust if signal else 0.0,
+        expected_gain=_worth(likely_R, fit.information),
+        past_group=PastGroup.from_fit(fit, length),
     )
     return found if fit.complete or not ms_error else _predicted(found, fit, ms_error, trust)
 
@@ -167,9 +169,9 @@ def _predicted(found: Estimate, fit: Fit, ms_error: float, trust: float) -> Esti
     return replace(
         found,
         means=means,
-        scores=means if found.signal else _toward_mean(means, 0.0),
+        scores=means if found.is_significant else _toward_mean(means, 0.0),
         stderr=_stderr(about_mean_II @ covariance_II @ about_mean_II, ms_error),
-        trust=float(found.signal),  # these are shrunk already
+        shrinkage=float(found.is_significant),  # these are shrunk already
     )
 
 
@@ -240,13 +242,13 @@ def _as_they_come(means: list[float], past: PastGroup) -> Estimate:
         scores=means,
         stderr=None,
         reliability=None,
-        signal=len(set(means)) > 1,
-        trust=1.0,
-        past=past,
+        is_significant=len(set(means)) > 1,
+        shrinkage=1.0,
+        past_group=past,
     )
 
 
-def certain(scores: Sequence[float]) -> Estimate:
+def estimate_exact(scores: Sequence[float]) -> Estimate:
     """Scores without error, as checks give them."""
     means = [round(score, 12) for score in scores]
     differ = len(set(means)) > 1
@@ -255,12 +257,14 @@ def certain(scores: Sequence[float]) -> Estimate:
         scores=means,
         stderr=[0.0] * len(means),
         reliability=float(differ),
-        signal=differ,
-        trust=1.0,
+        is_significant=differ,
+        shrinkage=1.0,
     )
 
 
-def unasked(items: int) -> Estimate:
+def estimate_unscored(items: int) -> Estimate:
     """Nothing to compare: at most one distinct trajectory, and so no score."""
     zeros = [0.0] * items
-    return Estimate(zeros, zeros, None, reliability=0.0, signal=False, trust=0.0, scored=False)
+    return Estimate(
+        zeros, zeros, None, reliability=0.0, is_significant=False, shrinkage=0.0, has_scores=False
+    )

@@ -24,7 +24,7 @@ from podium_service.scoring.overrule import (
     overrule,
     toward_mean,
 )
-from podium_service.scoring.signal import SIGNAL_LEVEL, p_value
+from podium_service.scoring.significance import SIGNIFICANCE_LEVEL, p_value
 
 # Share of the items; beyond it the juror is rejected. Rejecting at the first item does worse: with
 # 8 items and 3 jurors of 4 passes (truth and noise of sd 1), one of them fooled into the top score
@@ -45,14 +45,14 @@ class Juror:
         name: unique in its jury.
         means: scores on the juror's own scale, shape (N,).
         stderr: standard error of the means, one for all or one each; None if not known, then
-            `trust` tells the noise.
-        trust: the juror's reliability in [0, 1]; 0 if its own passes show no signal.
+            `reliability` tells the noise.
+        reliability: of the juror's scores, in [0, 1]; 0 if its own passes show no signal.
     """
 
     name: str
     means: list[float]
     stderr: float | list[float] | None
-    trust: float
+    reliability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +81,15 @@ class JuryEstimate:
         means: in [0, 1], on the jurors' mean scale, shape (N,).
         stderr: of each mean, jurors' disagreement included, shape (N,).
         reliability: share of the variance between means that is signal; 0 without signal.
-        signal: whether the items differ by more than noise and disagreement explain (level .05).
+        is_significant: whether the items differ by more than noise and disagreement explain, at
+            level .05.
         jurors: one report each, in the order of the jurors given.
     """
 
     means: list[float]
     stderr: list[float]
     reliability: float
-    signal: bool
+    is_significant: bool
     jurors: list[JurorReport]
 
 
@@ -111,7 +112,7 @@ def combine(jurors: Sequence[Juror]) -> JuryEstimate:
     order = np.lexsort([*noise, *means])
     back = np.argsort(order)
     bench = Bench(means[:, order], noise[:, order])
-    case = _hear(bench, np.array([jurors[j].trust for j in ranks], dtype=np.float64))
+    case = _hear(bench, np.array([jurors[j].reliability for j in ranks], dtype=np.float64))
     found = _verdict(case)
     agreement = [_tau_b(own, _rest(case, k)) for k, own in enumerate(bench.means)]
     reports = [
@@ -136,7 +137,7 @@ def _noise(juror: Juror) -> list[float]:
     """Variances of the means, shape (N,)."""
     if juror.stderr is None:
         variance = float(np.var(np.sort(juror.means), ddof=1))
-        return [(1 - juror.trust) * variance] * len(juror.means)
+        return [(1 - juror.reliability) * variance] * len(juror.means)
     each = juror.stderr if isinstance(juror.stderr, list) else [juror.stderr] * len(juror.means)
     return [stderr**2 for stderr in each]
 
@@ -202,7 +203,7 @@ def _verdict(case: _Case) -> JuryEstimate:
     error, between = float(variances.mean()), float(np.var(np.sort(scores), ddof=1))
     freedom = case.freedom or np.inf  # a single juror tells its own error
     p = p_value(between, error, items - 1, freedom, negligible=LEAST_VARIANCE)
-    signal = p <= SIGNAL_LEVEL
+    signal = p <= SIGNIFICANCE_LEVEL
     # The largest stretch of the common scale that stays in [0, 1] keeps the order and the gaps.
     low, high = float(scores.min()), float(scores.max())
     centre = min(1.0, max(0.0, case.centre))
@@ -213,7 +214,7 @@ def _verdict(case: _Case) -> JuryEstimate:
         means=[min(1.0, max(0.0, float(mean))) for mean in np.round(centre + spread * scores, 12)],
         stderr=[float(each) for each in np.round(stderr, 12)],
         reliability=round(max(0.0, 1 - error / between), 12) if signal else 0.0,
-        signal=signal,
+        is_significant=signal,
         jurors=[],
     )
 

@@ -8,7 +8,7 @@ itself, and a few passes need not estimate their own error from a handful of res
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import inf
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -44,13 +44,27 @@ class PastGroup:
     slot_xtx: list[list[float]]
     slot_xty: list[float]
 
+    @classmethod
+    def from_fit(cls, fit: Fit, length: int) -> Self:
+        """Summarise a fitted group whose calls show `length` trajectories each."""
+        return cls(
+            length=length,
+            items=len(fit.effects_I),
+            information=fit.information,
+            ss_items=fit.ss_items,
+            ss_raw=fit.ss_raw,
+            df_raw=fit.df_raw,
+            slot_xtx=fit.slot_xtx_KK.round(9).tolist(),
+            slot_xty=fit.slot_xty_K.round(9).tolist(),
+        )
+
     @property
-    def tells_noise(self) -> bool:
+    def has_residuals(self) -> bool:
         """Whether its passes contradict each other, or could have."""
         return self.df_raw > 0
 
 
-NOTHING = PastGroup(0, 0, 0.0, 0.0, 0.0, 0.0, [], [])
+EMPTY_PAST_GROUP = PastGroup(0, 0, 0.0, 0.0, 0.0, 0.0, [], [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,31 +97,17 @@ class JudgeNoise:
         return asdict(self) | {"df": None if self.df == inf else self.df}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "JudgeNoise":
+    def from_sd(cls, noise_sd: float) -> Self:
+        """Return noise of a configured standard deviation, which is taken as certain."""
+        return cls(variance=noise_sd**2, df=inf)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
         tuples = {name: tuple(data[name]) for name in ("slots", "ratios")}
         return cls(**(data | tuples | {"df": inf if data["df"] is None else data["df"]}))
 
 
-def configured(noise_sd: float) -> JudgeNoise:
-    """The noise that the judges file states."""
-    return JudgeNoise(variance=noise_sd**2, df=inf)
-
-
-def past_group(fit: Fit, length: int) -> PastGroup:
-    """What to keep of a group."""
-    return PastGroup(
-        length=length,
-        items=len(fit.effects_I),
-        information=fit.information,
-        ss_items=fit.ss_items,
-        ss_raw=fit.ss_raw,
-        df_raw=fit.df_raw,
-        slot_xtx=fit.slot_xtx_KK.round(9).tolist(),
-        slot_xty=fit.slot_xty_K.round(9).tolist(),
-    )
-
-
-def learn(past: Sequence[PastGroup], length: int) -> JudgeNoise | None:
+def learn_noise(past: Sequence[PastGroup], length: int) -> JudgeNoise | None:
     """The judge's noise for lists of about `length`; None while too few groups tell.
 
     The variance and its degrees of freedom are those of a scaled inverse chi-square prior over
@@ -119,7 +119,7 @@ def learn(past: Sequence[PastGroup], length: int) -> JudgeNoise | None:
         1978 for the distribution of signal, by expectation-maximisation.
     """
     alike = [group for group in past if 4 * abs(group.length - length) <= length]
-    telling = [group for group in alike if group.tells_noise]
+    telling = [group for group in alike if group.has_residuals]
     if len(telling) < MIN_GROUPS:
         return None
     slots_K, slots_df = _slots(telling)

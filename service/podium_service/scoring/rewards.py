@@ -31,9 +31,9 @@ def mean_ranks(scores: Sequence[float], weights: Sequence[int]) -> list[float]:
     return ranks
 
 
-def rewards(estimate: Estimate, kind: str) -> list[float]:
+def compute_rewards(estimate: Estimate, kind: str) -> list[float]:
     """One reward in [0, 1] per distinct trajectory; .5 for all where the group has no signal."""
-    if not estimate.signal:
+    if not estimate.is_significant:
         return [NO_SIGNAL_REWARD] * len(estimate.means)
     return REWARDS[kind](estimate)
 
@@ -50,7 +50,7 @@ def win_probability(estimate: Estimate) -> list[float]:
     spread = np.sqrt(errors[:, None] + errors[None, :])
     known = spread > 0
     surely = 0.5 + np.sign(ahead) / 2
-    likely = ndtr(sqrt(estimate.trust) * ahead / np.where(known, spread, 1.0))
+    likely = ndtr(sqrt(estimate.shrinkage) * ahead / np.where(known, spread, 1.0))
     wins = np.where(known, likely, surely).tolist()
     return [(fsum(row) - 0.5) / (len(means) - 1) for row in wins]  # nobody meets itself
 
@@ -66,7 +66,7 @@ def score_reward(estimate: Estimate) -> list[float]:
     return [min(1.0, max(0.0, score)) for score in estimate.scores]
 
 
-def mixed(
+def mix_verified_rewards(
     judged: Sequence[float], verified: Sequence[Sequence[float]], weight: float
 ) -> list[float]:
     """Judged rewards with a share of verified ones.

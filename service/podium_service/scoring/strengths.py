@@ -1,7 +1,7 @@
 """A concave likelihood over items -> strengths with their errors: the fit that methods share.
 
 To add a model of orders or comparisons: write a class with `value`, `slopes` and `reordered` (see
-`Likelihood`), and call `most_likely`, as `bradley_terry` does.
+`Likelihood`), and call `fit_strengths`, as `bradley_terry` does.
 
 Relabelling the items relabels the result bit for bit: a first fit sorts the items by strength, a
 second one runs in that order from rounded values, and the results are rounded to 12 digits.
@@ -66,7 +66,7 @@ class Likelihood(Protocol):
         ...
 
 
-def most_likely(
+def fit_strengths(
     likelihood: Likelihood, num_items: int, *, freedom: int, prior_sd: float = PRIOR_SD
 ) -> Strengths:
     """Find the strengths that are most likely after the data.

@@ -126,7 +126,7 @@ class SQLStore:
         def read() -> list[bytes]:
             kinds = (False, True)
             find = self._database.past_groups
-            return [past for kind in kinds for past in find(judge_key, limit, tells_noise=kind)]
+            return [past for kind in kinds for past in find(judge_key, limit, has_residuals=kind)]
 
         return [PastGroup(**orjson.loads(past)) for past in await self._in_thread(read)]
 
@@ -137,7 +137,7 @@ class SQLStore:
         row = {
             "key": key,
             "judge_key": judge_key,
-            "tells_noise": past.tells_noise,
+            "has_residuals": past.has_residuals,
             "created_at": time.time(),
             "past": orjson.dumps(past),
             "noise": orjson.dumps(noise.to_json()) if noise else None,

@@ -16,8 +16,8 @@ from podium_service.prompts.defences.canary import planted_body
 from podium_service.prompts.defences.escape import DATAMARK
 from podium_service.ranking.methods import METHODS, Situation
 from podium_service.schemas import Ranking, RankRequest
-from podium_service.scoring.noise import JudgeNoise, learn
-from podium_service.scoring.rewards import mixed, win_probability
+from podium_service.scoring.noise import JudgeNoise, learn_noise
+from podium_service.scoring.rewards import mix_verified_rewards, win_probability
 from tests.fakes import (
     Answer,
     Asked,
@@ -244,9 +244,11 @@ def verified(*rewards: float | None, answers: tuple[str, ...] = ()) -> RankReque
 
 def test_the_mixture_by_hand() -> None:
     # .75 * .2 + .25 * 1; .75 * .6 + .25 * (0 + .5) / 2.
-    assert mixed([0.2, 0.6], [[1.0], [0.0, 0.5]], 0.25) == pytest.approx([0.4, 0.5125])
-    assert mixed([0.2, 0.6], [[], []], 0) == [0.2, 0.6]
-    assert mixed([0.2, 0.6], [[1.0], [0.0]], 1) == [1.0, 0.0]
+    assert mix_verified_rewards([0.2, 0.6], [[1.0], [0.0, 0.5]], 0.25) == pytest.approx(
+        [0.4, 0.5125]
+    )
+    assert mix_verified_rewards([0.2, 0.6], [[], []], 0) == [0.2, 0.6]
+    assert mix_verified_rewards([0.2, 0.6], [[1.0], [0.0]], 1) == [1.0, 0.0]
 
 
 async def test_verified_rewards_are_mixed_in_and_equal_trajectories_share_theirs(
@@ -372,7 +374,7 @@ def choose_by_worth(num_items: int, random: np.random.Generator) -> Callable[[An
     return choose
 
 
-NOISE = learn(past_groups(40, np.random.default_rng(1), num_items=64, passes=2), 64)
+NOISE = learn_noise(past_groups(40, np.random.default_rng(1), num_items=64, passes=2), 64)
 MOST_MS = 5.0
 
 

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from podium_service.scoring.estimate import certain, unasked
-from podium_service.scoring.signal import SIGNAL_LEVEL
+from podium_service.scoring.estimate import estimate_exact, estimate_unscored
+from podium_service.scoring.significance import SIGNIFICANCE_LEVEL
 from tests.service.helpers import estimate
 
 # Two passes. Means .25 .45 .80 around .5; pass means are .5 both. Residuals -+.05 +-.05 0, so
@@ -28,19 +28,21 @@ def test_two_passes_by_hand() -> None:
     assert found.means == [0.25, 0.45, 0.8]
     assert found.max_stderr == pytest.approx(0.05)  # sqrt(.005 / 2)
     assert found.reliability == pytest.approx(30 / 31)  # 1 - .005 / .155
-    assert found.trust == found.reliability
-    assert found.signal  # p = 1 / (1 + 31) = .03125 with 2 and 2 degrees of freedom
+    assert found.shrinkage == found.reliability
+    assert found.is_significant  # p = 1 / (1 + 31) = .03125 with 2 and 2 degrees of freedom
     # Shrunk toward .5: .5 - .25 * 30/31, .5 - .05 * 30/31, .5 + .3 * 30/31.
     assert found.scores == pytest.approx([0.2580645, 0.4516129, 0.7903226], abs=1e-7)
-    assert found.scored
+    assert found.has_scores
 
 
 def test_three_passes_by_hand_show_no_signal() -> None:
     found = estimate(THREE_PASSES)
     assert found.means == [0.3, 0.4, 0.5]
     assert found.max_stderr == pytest.approx(sqrt(0.015 / 3))
-    assert not found.signal  # p = (1 + 2 * 2 / 4) ** -2 = .25 with 2 and 4 degrees of freedom
-    assert found.reliability == found.trust == 0
+    assert (
+        not found.is_significant
+    )  # p = (1 + 2 * 2 / 4) ** -2 = .25 with 2 and 4 degrees of freedom
+    assert found.reliability == found.shrinkage == 0
     assert len(set(found.scores)) == 1
     assert found.scores[0] == pytest.approx(0.4)
 
@@ -61,7 +63,7 @@ def test_the_signal_test_has_level_five_percent(half_range: float, signal: bool)
     found = estimate([[0.45 - a, 0.55, 0.5 + a], [0.55 - a, 0.45, 0.5 + a]])
     p = float(stats.f.sf(2 * a * a / 0.005, 2, 2))
     assert isclose(p, 1 / (1 + 2 * a * a / 0.005))
-    assert found.signal == signal == (p <= SIGNAL_LEVEL)
+    assert found.is_significant == signal == (p <= SIGNIFICANCE_LEVEL)
     assert (found.reliability == 0) != signal
 
 
@@ -70,16 +72,16 @@ def test_two_trajectories_are_enough_for_a_test() -> None:
     # Residuals +-.01, four of them: MS_error = .0004. F = 441 with 1 and 1 degrees of freedom.
     found = estimate([[0.3, 0.7], [0.3, 0.74]])
     assert stats.f.sf(441, 1, 1) == pytest.approx(0.0302917, abs=1e-6)
-    assert found.signal
+    assert found.is_significant
     assert found.reliability == pytest.approx(440 / 441)
     # Differences .4 and .5: MS_items .2025, MS_error .0025, F = 81, p = .07.
-    assert stats.f.sf(81, 1, 1) > SIGNAL_LEVEL
-    assert not estimate([[0.3, 0.7], [0.3, 0.8]]).signal
+    assert stats.f.sf(81, 1, 1) > SIGNIFICANCE_LEVEL
+    assert not estimate([[0.3, 0.7], [0.3, 0.8]]).is_significant
 
 
 def test_passes_that_agree_have_no_error_and_full_reliability() -> None:
     found = estimate([[0.1, 0.2, 0.2], [0.6, 0.7, 0.7]])  # moods apart
-    assert (found.max_stderr, found.reliability, found.signal) == (0, 1, True)
+    assert (found.max_stderr, found.reliability, found.is_significant) == (0, 1, True)
     assert found.means[1] == found.means[2]
     assert found.scores == pytest.approx([0.35, 0.45, 0.45])
 
@@ -88,19 +90,19 @@ def test_rounding_is_neither_signal_nor_noise() -> None:
     # .1 + .2 and .3 differ in the last bit.
     tied = estimate([[0.1 + 0.2, 0.3, 0.3], [0.3, 0.1 + 0.2, 0.3]])
     assert tied.means == [0.3, 0.3, 0.3]
-    assert (tied.signal, tied.reliability, tied.max_stderr) == (False, 0, 0)
+    assert (tied.is_significant, tied.reliability, tied.max_stderr) == (False, 0, 0)
 
 
 def test_passes_that_all_tie_have_no_signal() -> None:
     found = estimate([[0.5, 0.5, 0.5], [0.9, 0.9, 0.9]])
-    assert (found.signal, found.reliability, found.max_stderr) == (False, 0, 0)
+    assert (found.is_significant, found.reliability, found.max_stderr) == (False, 0, 0)
     assert found.scores == pytest.approx([0.7] * 3)
     assert len(set(found.scores)) == 1
 
 
 def test_passes_that_contradict_each_other_have_no_signal() -> None:
     found = estimate([[0.1, 0.5, 0.9], [0.9, 0.5, 0.1]])
-    assert (found.signal, found.reliability) == (False, 0)
+    assert (found.is_significant, found.reliability) == (False, 0)
     assert found.max_stderr == pytest.approx(sqrt(4 * 0.16 / 2 / 2))
     assert found.scores == [0.5] * 3
 
@@ -110,18 +112,18 @@ def test_one_pass_takes_its_noise_from_the_configuration() -> None:
     found = estimate([[0.2, 0.5, 0.8]], noise_sd=0.1)
     assert found.max_stderr == pytest.approx(0.1)
     assert found.reliability is None
-    assert found.trust == pytest.approx(8 / 9)
-    assert found.signal
+    assert found.shrinkage == pytest.approx(8 / 9)
+    assert found.is_significant
     assert found.scores == pytest.approx([0.5 - 0.3 * 8 / 9, 0.5, 0.5 + 0.3 * 8 / 9])
 
 
 @pytest.mark.parametrize(("noise_sd", "signal"), [(0.17, True), (0.18, False)])
 def test_one_pass_passes_the_signal_test_against_known_noise(noise_sd: float, signal: bool) -> None:
     # Chi-square over 2 degrees of freedom: p = exp(-.09 / noise_sd^2), .044 and .062.
-    assert (exp(-0.09 / noise_sd**2) <= SIGNAL_LEVEL) == signal
+    assert (exp(-0.09 / noise_sd**2) <= SIGNIFICANCE_LEVEL) == signal
     found = estimate([[0.2, 0.5, 0.8]], noise_sd=noise_sd)
-    assert found.signal == signal
-    assert (found.trust > 0) == signal
+    assert found.is_significant == signal
+    assert (found.shrinkage > 0) == signal
     assert found.reliability is None
     if not signal:
         assert found.scores == [0.5] * 3
@@ -132,8 +134,8 @@ def test_one_pass_of_unknown_noise_is_taken_as_it_comes() -> None:
     assert found.scores == found.means == [0.2, 0.5, 0.8]
     assert found.stderr is None
     assert found.reliability is None
-    assert found.signal
-    assert not estimate([[0.4, 0.4]]).signal
+    assert found.is_significant
+    assert not estimate([[0.4, 0.4]]).is_significant
 
 
 def test_the_configured_noise_gives_way_to_what_passes_show() -> None:
@@ -141,17 +143,17 @@ def test_the_configured_noise_gives_way_to_what_passes_show() -> None:
 
 
 def test_checks_are_certain() -> None:
-    found = certain([1.0, 0.25, 0.25])
+    found = estimate_exact([1.0, 0.25, 0.25])
     assert found.scores == found.means == [1.0, 0.25, 0.25]
-    assert (found.max_stderr, found.reliability, found.signal) == (0, 1, True)
-    tied = certain([0.1 + 0.2, 0.3])
-    assert (tied.max_stderr, tied.reliability, tied.signal) == (0, 0, False)
+    assert (found.max_stderr, found.reliability, found.is_significant) == (0, 1, True)
+    tied = estimate_exact([0.1 + 0.2, 0.3])
+    assert (tied.max_stderr, tied.reliability, tied.is_significant) == (0, 0, False)
 
 
 def test_nothing_to_compare_has_no_score() -> None:
-    found = unasked(1)
-    assert not found.scored
-    assert not found.signal
+    found = estimate_unscored(1)
+    assert not found.has_scores
+    assert not found.is_significant
     assert (found.reliability, found.stderr) == (0, None)
     assert len(found.means) == len(found.scores) == 1
 
@@ -186,11 +188,11 @@ def by_numpy(scores: list[list[float]]) -> tuple[float, float, float]:
 @settings(max_examples=50)
 def test_the_textbook_gives_the_same_numbers(scores: list[list[float]]) -> None:
     ms_items, ms_error, p = by_numpy(scores)
-    assume(abs(p - SIGNAL_LEVEL) > 1e-6)
+    assume(abs(p - SIGNIFICANCE_LEVEL) > 1e-6)
     found = estimate(scores)
-    assert found.signal == (p <= SIGNAL_LEVEL)
+    assert found.is_significant == (p <= SIGNIFICANCE_LEVEL)
     assert found.max_stderr == pytest.approx(sqrt(ms_error / len(scores)), abs=1e-9)
-    expected = max(0.0, 1 - ms_error / ms_items) if found.signal else 0.0
+    expected = max(0.0, 1 - ms_error / ms_items) if found.is_significant else 0.0
     assert found.reliability == pytest.approx(expected, abs=1e-9)
     centre = np.mean(scores)
     assert found.scores == pytest.approx([centre + expected * (m - centre) for m in found.means])
@@ -208,14 +210,14 @@ def test_permuting_trajectories_permutes_the_estimate(
     assert permuted.means == [found.means[i] for i in order]
     assert permuted.scores == pytest.approx([found.scores[i] for i in order], abs=1e-9)
     assert permuted.stderr == pytest.approx(found.stderr, abs=1e-9)
-    assert permuted.signal == found.signal
+    assert permuted.is_significant == found.is_significant
 
 
 @given(verdicts(GRID | st.floats(0, 1)), st.randoms(use_true_random=False))
 @settings(max_examples=50)
 def test_the_order_of_the_passes_means_nothing(scores: list[list[float]], random: Any) -> None:
     shuffled, found = estimate(random.sample(scores, len(scores))), estimate(scores)
-    assert (shuffled.means, shuffled.signal) == (found.means, found.signal)
+    assert (shuffled.means, shuffled.is_significant) == (found.means, found.is_significant)
     assert shuffled.stderr == pytest.approx(found.stderr, abs=1e-9)
 
 
@@ -224,13 +226,13 @@ def test_the_order_of_the_passes_means_nothing(scores: list[list[float]], random
 def test_adding_a_constant_to_a_pass_changes_nothing(
     scores: list[list[float]], moods: list[float]
 ) -> None:
-    assume(abs(by_numpy(scores)[2] - SIGNAL_LEVEL) > 1e-6)
+    assume(abs(by_numpy(scores)[2] - SIGNIFICANCE_LEVEL) > 1e-6)
     found = estimate(scores)
     moody = estimate(
         [[score + mood for score in row] for row, mood in zip(scores, moods, strict=False)]
     )
     shift = sum(moods[: len(scores)]) / len(scores)
-    assert moody.signal == found.signal
+    assert moody.is_significant == found.is_significant
     assert moody.max_stderr == pytest.approx(found.max_stderr, abs=1e-9)
     assert moody.reliability == pytest.approx(found.reliability, abs=1e-9)
     assert [score - shift for score in moody.scores] == pytest.approx(found.scores, abs=1e-9)
@@ -244,5 +246,5 @@ def test_scores_stay_between_the_lowest_and_the_highest_mean(
     found = estimate(scores[:passes], noise_sd)
     assert min(found.means) - 1e-12 <= min(found.scores)
     assert max(found.scores) <= max(found.means) + 1e-12
-    assert 0 <= found.trust <= 1
+    assert 0 <= found.shrinkage <= 1
     assert found.reliability is None or 0 <= found.reliability <= 1

@@ -48,7 +48,7 @@ def juror(name: str, given: Floats) -> Juror:
 def rewards(estimate: JuryEstimate) -> Floats:
     """Win probabilities as the service gives them."""
     means, stderr = np.array(estimate.means), np.array(estimate.stderr)
-    if not estimate.signal:
+    if not estimate.is_significant:
         return np.full(len(means), 0.5)
     errors = np.sqrt(stderr[:, None] ** 2 + stderr[None, :] ** 2)
     gaps = means[:, None] - means[None, :]
@@ -73,7 +73,7 @@ def test_equal_jurors_are_averaged_by_hand() -> None:
     assert [report.weight for report in found.jurors] == [0.5, 0.5]
     # Six pairs; b ties two of them and agrees on four: tau_b = 4 / sqrt(6 * 4).
     assert found.jurors[0].agreement == pytest.approx(4 / sqrt(24))
-    assert found.signal
+    assert found.is_significant
 
 
 def test_jurors_that_agree_to_the_last_digit_are_certain() -> None:
@@ -81,7 +81,7 @@ def test_jurors_that_agree_to_the_last_digit_are_certain() -> None:
     assert found.means == [0.0, 0.5, 1.0]
     assert found.stderr == [0.0, 0.0, 0.0]
     assert found.reliability == 1
-    assert found.signal
+    assert found.is_significant
 
 
 def test_a_jurors_own_scale_does_not_matter() -> None:
@@ -104,7 +104,7 @@ def test_one_juror_alone_is_taken_at_its_word() -> None:
 def test_jurors_that_tie_everything_give_no_signal() -> None:
     found = combine([Juror(name, [0.4, 0.4, 0.4], 0.0, 0.0) for name in "abc"])
     assert found.means == [0.4] * 3
-    assert not found.signal
+    assert not found.is_significant
     assert found.reliability == 0
 
 
@@ -199,13 +199,13 @@ def test_permuting_jurors_and_items_changes_nothing(jury: list[Juror], random: R
     random.shuffle(names)
     random.shuffle(items)
     moved = [
-        Juror(jury[j].name, [jury[j].means[i] for i in items], jury[j].stderr, jury[j].trust)
+        Juror(jury[j].name, [jury[j].means[i] for i in items], jury[j].stderr, jury[j].reliability)
         for j in names
     ]
     before, after = combine(jury), combine(moved)
     assert after.means == [before.means[i] for i in items]
     assert after.stderr == [before.stderr[i] for i in items]
-    assert (after.reliability, after.signal) == (before.reliability, before.signal)
+    assert (after.reliability, after.is_significant) == (before.reliability, before.is_significant)
     for j, report in zip(names, after.jurors, strict=True):
         said = before.jurors[j]
         assert (report.name, report.weight, report.status) == (said.name, said.weight, said.status)
@@ -263,7 +263,7 @@ def test_jurors_on_other_scales_are_ranked_better_than_by_their_plain_mean() -> 
 def test_equal_items_seldom_look_different_and_honest_jurors_are_seldom_overruled() -> None:
     random = np.random.default_rng(2027)
     found = [sit([passes(np.zeros(8), random) for _ in range(3)]) for _ in range(300)]
-    assert np.mean([each.signal for each in found]) < 0.06
+    assert np.mean([each.is_significant for each in found]) < 0.06
     assert np.mean([any(r.overruled for r in each.jurors) for each in found]) < 0.05
 
 

@@ -10,19 +10,21 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from podium_service.scoring.estimate import Estimate, certain, unasked
-from podium_service.scoring.rewards import REWARDS, mean_ranks, rewards
+from podium_service.scoring.estimate import Estimate, estimate_exact, estimate_unscored
+from podium_service.scoring.rewards import REWARDS, compute_rewards, mean_ranks
 from tests.service.helpers import estimate
 
 Phi = NormalDist().cdf
 KINDS = sorted(REWARDS)
 
 
-def signal(means: list[float], stderr: float | None, trust: float = 1.0) -> Estimate:
+def signal(means: list[float], stderr: float | None, shrinkage: float = 1.0) -> Estimate:
     centre = mean(means)
-    scores = [centre + trust * (each - centre) for each in means]
+    scores = [centre + shrinkage * (each - centre) for each in means]
     errors = None if stderr is None else [stderr] * len(means)
-    return Estimate(means, scores, errors, reliability=trust, signal=True, trust=trust)
+    return Estimate(
+        means, scores, errors, reliability=shrinkage, is_significant=True, shrinkage=shrinkage
+    )
 
 
 def test_win_probability_by_hand() -> None:
@@ -31,7 +33,7 @@ def test_win_probability_by_hand() -> None:
     # 0 over 1: Phi(-.20 / .0707107 * .9837388) = Phi(-2.78243) = .00270
     # 0 over 2: Phi(-.55 / .0707107 * .9837388) = Phi(-7.65169) = 1e-14
     # 1 over 2: Phi(-.35 / .0707107 * .9837388) = Phi(-4.86926) = 6e-7
-    earned = rewards(estimate([[0.2, 0.5, 0.8], [0.3, 0.4, 0.8]]), "win_probability")
+    earned = compute_rewards(estimate([[0.2, 0.5, 0.8], [0.3, 0.4, 0.8]]), "win_probability")
     assert earned == pytest.approx([0.0013489, 0.4986514, 0.9999997], abs=1e-7)
     a, b, c = (Phi(sqrt(30 / 31) * gap / sqrt(2 * 0.05**2)) for gap in (0.2, 0.55, 0.35))
     assert earned == pytest.approx([(2 - a - b) / 2, (a + 1 - c) / 2, (b + c) / 2])
@@ -39,30 +41,30 @@ def test_win_probability_by_hand() -> None:
 
 def test_win_probability_compares_the_unshrunk_means() -> None:
     # Shrinking is the root of the reliability alone: Phi(.5 * .1 / (.1 * sqrt 2)) = Phi(.3536).
-    earned = rewards(signal([0.4, 0.5], stderr=0.1, trust=0.25), "win_probability")
+    earned = compute_rewards(signal([0.4, 0.5], stderr=0.1, shrinkage=0.25), "win_probability")
     assert earned == pytest.approx([1 - Phi(0.3535534), Phi(0.3535534)], abs=1e-7)
     assert earned[1] == pytest.approx(0.6381632, abs=1e-6)
 
 
 def test_without_any_error_the_sign_decides() -> None:
     # .8 beats two of three; the .5s tie with each other, beat .2 and lose to .8.
-    earned = rewards(certain([0.8, 0.5, 0.5, 0.2]), "win_probability")
+    earned = compute_rewards(estimate_exact([0.8, 0.5, 0.5, 0.2]), "win_probability")
     assert earned == [1, 0.5, 0.5, 0]
-    assert rewards(estimate([[0.1, 0.2, 0.2]] * 2), "win_probability") == [0, 0.75, 0.75]
+    assert compute_rewards(estimate([[0.1, 0.2, 0.2]] * 2), "win_probability") == [0, 0.75, 0.75]
 
 
 def test_one_pass_of_unknown_noise_is_decided_by_the_sign() -> None:
-    assert rewards(estimate([[0.5, 0.51, 0.4]]), "win_probability") == [0.5, 1, 0]
+    assert compute_rewards(estimate([[0.5, 0.51, 0.4]]), "win_probability") == [0.5, 1, 0]
 
 
 def test_one_pass_of_known_noise_wins_by_the_normal_distribution() -> None:
     # .2 .5 .8 at noise .1: trust 8/9, sqrt(8/9) / (.1 * sqrt 2) = 6.6667: gaps of 2 and 4 units.
-    earned = rewards(estimate([[0.2, 0.5, 0.8]], noise_sd=0.1), "win_probability")
+    earned = compute_rewards(estimate([[0.2, 0.5, 0.8]], noise_sd=0.1), "win_probability")
     assert earned == pytest.approx([(Phi(-2) + Phi(-4)) / 2, 0.5, (Phi(2) + Phi(4)) / 2])
 
 
 def test_exact_ties_are_exactly_half() -> None:
-    earned = rewards(signal([0.3, 0.7, 0.7, 0.3], stderr=0.05), "win_probability")
+    earned = compute_rewards(signal([0.3, 0.7, 0.7, 0.3], stderr=0.05), "win_probability")
     assert earned[0] == earned[3]
     assert earned[1] == earned[2]
     p = Phi(0.4 / (0.05 * sqrt(2)))
@@ -77,29 +79,29 @@ def test_exact_ties_are_exactly_half() -> None:
         estimate([[0.1, 0.5, 0.9], [0.9, 0.5, 0.1]]),
         estimate([[0.9, 0.9, 0.9]]),
         estimate([[0.2, 0.5, 0.8]], noise_sd=0.2),  # p = .105
-        certain([0.25, 0.25, 0.25]),
-        unasked(3),
+        estimate_exact([0.25, 0.25, 0.25]),
+        estimate_unscored(3),
     ],
     ids=["noise", "contradiction", "tie", "within known noise", "checks tie", "unasked"],
 )
 def test_a_group_without_signal_earns_half_each(kind: str, nothing: Estimate) -> None:
-    assert rewards(nothing, kind) == [0.5] * 3
+    assert compute_rewards(nothing, kind) == [0.5] * 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_lone_distinct_trajectory_earns_half(kind: str) -> None:
-    assert rewards(unasked(1), kind) == [0.5]
-    assert rewards(certain([1.0]), kind) == [0.5]
+    assert compute_rewards(estimate_unscored(1), kind) == [0.5]
+    assert compute_rewards(estimate_exact([1.0]), kind) == [0.5]
 
 
 def test_the_rank_reward_goes_from_1_to_0_in_even_steps_and_ties_share() -> None:
-    assert rewards(signal([0.9, 0.1, 0.5], stderr=0.01), "rank") == [1, 0, 0.5]
+    assert compute_rewards(signal([0.9, 0.1, 0.5], stderr=0.01), "rank") == [1, 0, 0.5]
     # Ranks 1, 2.5, 2.5, 4 of four.
-    assert rewards(signal([0.9, 0.5, 0.5, 0.1], stderr=0.01), "rank") == [1, 0.5, 0.5, 0]
+    assert compute_rewards(signal([0.9, 0.5, 0.5, 0.1], stderr=0.01), "rank") == [1, 0.5, 0.5, 0]
 
 
 def test_the_score_reward_is_the_shrunk_score() -> None:
-    assert rewards(signal([0.2, 0.8], stderr=0.1, trust=0.5), "score") == pytest.approx(
+    assert compute_rewards(signal([0.2, 0.8], stderr=0.1, shrinkage=0.5), "score") == pytest.approx(
         [0.35, 0.65]
     )
 
@@ -147,18 +149,18 @@ def test_permuting_trajectories_permutes_rewards_bit_for_bit(
 ) -> None:
     order = random.sample(range(len(verdicts[0])), len(verdicts[0]))
     permuted = [[row[index] for index in order] for row in verdicts]
-    earned = rewards(estimate(verdicts, noise_sd), kind)
-    assert rewards(estimate(permuted, noise_sd), kind) == [earned[index] for index in order]
+    earned = compute_rewards(estimate(verdicts, noise_sd), kind)
+    assert compute_rewards(estimate(permuted, noise_sd), kind) == [earned[index] for index in order]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_sums_over_many_others_do_not_depend_on_their_order(seed: int) -> None:
     random = Random(seed)
     means = [random.random() for _ in range(16)]
-    earned = rewards(signal(means, stderr=0.2), "win_probability")
+    earned = compute_rewards(signal(means, stderr=0.2), "win_probability")
     order = random.sample(range(16), 16)
     permuted = signal([means[index] for index in order], stderr=0.2)
-    assert rewards(permuted, "win_probability") == [earned[index] for index in order]
+    assert compute_rewards(permuted, "win_probability") == [earned[index] for index in order]
 
 
 @given(VERDICTS, NOISE, st.sampled_from(KINDS))
@@ -167,7 +169,7 @@ def test_rewards_lie_between_0_and_1_and_follow_the_means(
     verdicts: list[list[float]], noise_sd: float | None, kind: str
 ) -> None:
     measured = estimate(verdicts, noise_sd)
-    earned = rewards(measured, kind)
+    earned = compute_rewards(measured, kind)
     assert all(0 <= reward <= 1 for reward in earned)
     by_mean = sorted(zip(measured.means, earned, strict=True))
     assert all(low[1] <= high[1] + 1e-12 for low, high in pairwise(by_mean))
@@ -179,7 +181,7 @@ def test_equal_means_earn_equal_rewards_and_win_probabilities_average_to_half(
     verdicts: list[list[float]], noise_sd: float | None
 ) -> None:
     measured = estimate(verdicts, noise_sd)
-    earned = rewards(measured, "win_probability")
+    earned = compute_rewards(measured, "win_probability")
     assert mean(earned) == pytest.approx(0.5, abs=1e-9)
     assert len(set(zip(measured.means, earned, strict=True))) == len(set(measured.means))
 
@@ -192,7 +194,9 @@ def test_a_mood_of_the_judge_earns_nobody_anything(
     halved = [[round(score * 64) / 128 for score in row] for row in verdicts]  # exact, room above
     plain = estimate(halved, noise_sd)
     moody = estimate([[score + 0.25 for score in halved[0]], *halved[1:]], noise_sd)
-    assume(moody.signal == plain.signal)  # at p = .1 sharp rounding decides; see test_aggregate
-    shift = 0.25 / len(halved) if kind == "score" and plain.signal else 0.0
-    earned = [reward - shift for reward in rewards(moody, kind)]
-    assert earned == pytest.approx(rewards(plain, kind), abs=1e-9)
+    assume(
+        moody.is_significant == plain.is_significant
+    )  # at p = .1 sharp rounding decides; see test_aggregate
+    shift = 0.25 / len(halved) if kind == "score" and plain.is_significant else 0.0
+    earned = [reward - shift for reward in compute_rewards(moody, kind)]
+    assert earned == pytest.approx(compute_rewards(plain, kind), abs=1e-9)

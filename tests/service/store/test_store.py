@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from podium_service.errors import ConfigError, StoreUnavailable
 from podium_service.schemas import Ranking, Usage
-from podium_service.scoring.noise import NOTHING
+from podium_service.scoring.noise import EMPTY_PAST_GROUP
 from podium_service.store.call_records import call_rows, pack
 from podium_service.store.compression import unpacked
 from podium_service.store.database.database import open_engine
@@ -229,7 +229,7 @@ class Interrupted:
 async def test_what_is_recalled_of_a_group_while_it_is_pruned_is_of_one_moment(url: str) -> None:
     async with open_store(url) as store:
         store.add_call(KEY, 0, "main", call(), Usage(calls=1))
-        store.add_past_group(KEY, "j", NOTHING, None)
+        store.add_past_group(KEY, "j", EMPTY_PAST_GROUP, None)
         await store.flush()
         await store.run_in_transaction(lambda database: set_age(database, KEY, 100.0))
         store.add_call(KEY, 1, "main", call(), Usage(calls=1))

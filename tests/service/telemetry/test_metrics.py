@@ -18,7 +18,7 @@ from podium_service.judges.endpoint.circuit_breaker import FAILURES
 from podium_service.schemas import AssumedNoise, JurorResult, Ranking, Usage
 from podium_service.scoring.drift import HALF_LIFE, SlotDrift
 from podium_service.scoring.least_squares import KNOTS
-from podium_service.scoring.noise import NOTHING, PastGroup
+from podium_service.scoring.noise import EMPTY_PAST_GROUP, PastGroup
 from podium_service.telemetry.metrics import Metrics
 from tests.fakes import Answer, Asked, ScriptedJudge, by_length, fails, later, says, scores, until
 from tests.service.helpers import client, group, judges_file, llm, request, service
@@ -242,7 +242,7 @@ def test_a_judge_that_drifts_shows_within_its_last_groups() -> None:
         return PastGroup(4, 4, 1.0, 1.0, 1.0, 3.0, np.eye(KNOTS).tolist(), (bias * line).tolist())
 
     drift = SlotDrift()
-    assert drift.add(NOTHING) is None
+    assert drift.add(EMPTY_PAST_GROUP) is None
     before = [drift.add(past(0.0)) for _ in range(500)]
     after = [drift.add(past(0.2)) for _ in range(4 * HALF_LIFE)]
     assert before[-1] == 0

@@ -8,7 +8,7 @@ from podium_service.ranking.methods.method import (
     is_settled,
     keep_affordable,
 )
-from podium_service.scoring.estimate import Estimate, estimate
+from podium_service.scoring.estimate import Estimate, estimate_passes
 
 
 def plan(situation: Situation) -> Plan:
@@ -32,7 +32,9 @@ def plan(situation: Situation) -> Plan:
 
 def estimate_scores(situation: Situation) -> Estimate:
     """Fit pass and trajectory effects by least squares."""
-    return estimate(situation.num_items, situation.scored, situation.noise, level=situation.level)
+    return estimate_passes(
+        situation.num_items, situation.scored, situation.noise, level=situation.level
+    )
 
 
 LISTWISE = Method(

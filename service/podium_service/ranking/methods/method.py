@@ -8,7 +8,7 @@ from podium_service.prompts.verdict import Verdict
 from podium_service.scoring.estimate import Estimate
 from podium_service.scoring.least_squares import Pass
 from podium_service.scoring.noise import JudgeNoise
-from podium_service.scoring.signal import SIGNAL_LEVEL
+from podium_service.scoring.significance import SIGNIFICANCE_LEVEL
 
 Plan = dict[int, list[int]]
 
@@ -40,7 +40,7 @@ class Situation:
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
     calls_left: float = float("inf")
     block_size: int = 5
-    level: float = SIGNAL_LEVEL
+    level: float = SIGNIFICANCE_LEVEL
 
     @property
     def scored(self) -> list[Pass]:
@@ -78,10 +78,12 @@ def is_settled(estimate: Estimate, passes: Passes) -> bool:
     the judge's noise is unknown: one more pass tells it."""
     if estimate.stderr is None:
         return False
-    worthless = estimate.worth < WORTH_ASKING
+    worthless = estimate.expected_gain < WORTH_ASKING
     if passes.until_stderr is not None:
-        return estimate.max_stderr <= passes.until_stderr or (worthless and not estimate.signal)
-    sure = estimate.trust if estimate.reliability is None else estimate.reliability
+        return estimate.max_stderr <= passes.until_stderr or (
+            worthless and not estimate.is_significant
+        )
+    sure = estimate.shrinkage if estimate.reliability is None else estimate.reliability
     return worthless or sure >= SETTLED_RELIABILITY
 
 

@@ -7,9 +7,13 @@ from collections import Counter
 from dataclasses import replace
 
 from podium_service.ranking.methods.method import Method, Plan, Situation, is_settled
-from podium_service.scoring.bradley_terry import Pair, connected_pairs, fit, next_pairs
-from podium_service.scoring.estimate import Estimate, from_strengths
-from podium_service.scoring.estimate import estimate as estimate_scores
+from podium_service.scoring.bradley_terry import (
+    Pair,
+    choose_first_pairs,
+    choose_next_pairs,
+    fit_pairs,
+)
+from podium_service.scoring.estimate import Estimate, estimate_passes, estimate_strengths
 from podium_service.scoring.strengths import Strengths
 
 _CALLS_PER_TRAJECTORY = 8  # at most, where no budget says otherwise
@@ -28,7 +32,7 @@ def plan(situation: Situation) -> Plan:
     if left >= 2 * pairs * passes.max - total:
         wanted = _rounds_of_all(situation, asked, total // (2 * pairs))
     elif not asked:
-        wanted = connected_pairs(num_items, min(num_items, left // 2), situation.seed)
+        wanted = choose_first_pairs(num_items, min(num_items, left // 2), situation.seed)
     elif left < 2:
         wanted = []
     else:
@@ -44,7 +48,7 @@ def _rounds_of_all(situation: Situation, asked: Counter[Pair], rounds: int) -> l
     ):
         return []
     until = max(passes.min, rounds + 1)
-    every = connected_pairs(num_items, num_items * (num_items - 1) // 2, situation.seed)
+    every = choose_first_pairs(num_items, num_items * (num_items - 1) // 2, situation.seed)
     return [(i, j) for i, j in every for _ in range(until - asked[min(i, j), max(i, j)] // 2)]
 
 
@@ -54,7 +58,7 @@ def _most_telling(situation: Situation, asked: Counter[Pair], left: int) -> list
     if is_settled(_estimate(situation, strengths), situation.passes):
         return []
     batch = min(left, max(1, situation.num_items // 2, left // 2))
-    return next_pairs(strengths, asked, batch, seed=situation.seed)
+    return choose_next_pairs(strengths, asked, batch, seed=situation.seed)
 
 
 def estimate(situation: Situation) -> Estimate:
@@ -63,11 +67,15 @@ def estimate(situation: Situation) -> Estimate:
     where a single pair has no other to support it."""
     found = _estimate(situation, None)
     # What coin flips say of the judge's noise is kept all the same, for the groups to come.
-    return found if found.past else replace(found, past=_least_squares(situation).past)
+    return (
+        found
+        if found.past_group
+        else replace(found, past_group=_least_squares(situation).past_group)
+    )
 
 
 def _least_squares(situation: Situation) -> Estimate:
-    return estimate_scores(
+    return estimate_passes(
         situation.num_items, situation.scored, situation.noise, level=situation.level
     )
 
@@ -79,7 +87,7 @@ def _estimate(situation: Situation, strengths: Strengths | None) -> Estimate:
         return _least_squares(situation)
     both_orders = len(situation.verdicts) / situation.num_items  # as informative as one pass
     strengths = strengths or _strengths(situation)
-    return from_strengths(strengths, both_orders, level=situation.level)
+    return estimate_strengths(strengths, both_orders, level=situation.level)
 
 
 def _strengths(situation: Situation) -> Strengths:
@@ -93,7 +101,7 @@ def _strengths(situation: Situation) -> Strengths:
         elif i < j:  # both orders: one opinion, without the liking for a slot
             mean = (wins + 1 - other.scores[0]) / 2
             comparisons += [(i, j, mean), (i, j, mean)]
-    return fit(situation.num_items, comparisons)
+    return fit_pairs(situation.num_items, comparisons)
 
 
 def _questions(situation: Situation, pairs: list[Pair]) -> Plan:

@@ -157,12 +157,14 @@ class Database:
             each.complete, each.noise = bool(complete), noise
         return found
 
-    def past_groups(self, judge_key: str, limit: int, *, tells_noise: bool) -> list[bytes]:
+    def past_groups(self, judge_key: str, limit: int, *, has_residuals: bool) -> list[bytes]:
         """What the most recent groups told about a judge, oldest first; of those that tell its
         noise, or of the others."""
         query = (
             sa.select(PAST_GROUPS.c.past)
-            .where(PAST_GROUPS.c.judge_key == judge_key, PAST_GROUPS.c.tells_noise == tells_noise)
+            .where(
+                PAST_GROUPS.c.judge_key == judge_key, PAST_GROUPS.c.has_residuals == has_residuals
+            )
             .order_by(PAST_GROUPS.c.created_at.desc())
             .limit(limit)
         )

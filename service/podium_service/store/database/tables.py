@@ -29,11 +29,11 @@ PAST_GROUPS = sa.Table(
     "judged", METADATA,
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("judge_key", sa.String(64), nullable=False),
-    sa.Column("tells_noise", sa.Boolean, nullable=False),
+    sa.Column("has_residuals", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False, index=True),
     sa.Column("past", sa.LargeBinary, nullable=False),
     sa.Column("noise", sa.LargeBinary),
-    sa.Index("judged_by", "judge_key", "tells_noise", "created_at"),
+    sa.Index("judged_by", "judge_key", "has_residuals", "created_at"),
 )  # fmt: skip
 
 # What the calls of a content key show, once however many show it: texts, as `texts` packs them, by

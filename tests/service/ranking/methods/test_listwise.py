@@ -11,14 +11,14 @@ from podium_service.judges.limits import Passes
 from podium_service.ranking.methods import METHODS, Situation
 from podium_service.ranking.methods.listwise import LISTWISE
 from podium_service.ranking.methods.method import is_settled
-from podium_service.scoring.noise import JudgeNoise, learn
+from podium_service.scoring.noise import JudgeNoise, learn_noise
 from tests.service.simulated import past_groups, play, scorer, verdict
 
 ADAPTIVE = Passes(min=2, max=8)
 EASY = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
 FLAT = [0.5] * 8
 SIGNALS = cycle([0.0, 0.1, 0.4])  # past groups: a third without signal, a third easy
-NOISE = learn(past_groups(150, np.random.default_rng(2), signal_sd=lambda: next(SIGNALS)), 8)
+NOISE = learn_noise(past_groups(150, np.random.default_rng(2), signal_sd=lambda: next(SIGNALS)), 8)
 
 
 def situation(

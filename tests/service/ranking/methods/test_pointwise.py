@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from podium_service.judges.limits import Passes
 from podium_service.ranking.methods import Situation
 from podium_service.ranking.methods.pointwise import POINTWISE
-from podium_service.scoring.rewards import rewards
+from podium_service.scoring.rewards import compute_rewards
 from tests.fakes import ScriptedJudge, rates, says
 from tests.service.helpers import llm, request, service
 from tests.service.simulated import Scorer, play, scorer
@@ -40,7 +40,7 @@ def test_the_mean_rating_by_hand() -> None:
     assert found.means == [0.2, 0.6, 0.7]
     assert found.reliability == pytest.approx(1 - 0.01 / 3 / 0.14)
     assert found.max_stderr == pytest.approx((0.01 / 3 / 2) ** 0.5)
-    assert rewards(found, "rank") == [0, 0.5, 1]
+    assert compute_rewards(found, "rank") == [0, 0.5, 1]
 
 
 @given(st.integers(2, 20), st.integers(1, 4), st.integers(0, 4), st.integers(0, 60))

@@ -4,7 +4,7 @@ from math import inf
 
 from scipy.special import chdtrc, fdtrc
 
-SIGNAL_LEVEL = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 
 
 def p_value(
