@@ -1,3 +1,5 @@
-"""Podium's ranking service: groups in, rewards out. Start reading at `ranking.py`."""
+"""Podium's ranking service: groups in, rewards out. Start reading at `ranking/pipeline.py`."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("podium")

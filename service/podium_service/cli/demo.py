@@ -1,37 +1,52 @@
-"""`make demo`: start the service, rank a group that ships with it, show the ranking, stop.
+"""`make demo-rank`: start the service, rank a group that ships with it, show the ranking, stop.
 
-No key, no GPU, no network: the judge is a set of checks.
+No key, no GPU and no network is needed, because the judge is a set of checks. The store stays, so
+that the line printed at the end replays the ranking.
 """
 
+import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from socket import create_server
 
 import httpx
+import typer
+from rich.console import Console
+
+from podium_service.cli.display.rankings import lines_view
+from podium_service.schemas import BatchLine
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+STORE = Path("runs/demo-rank/podium.db")
 READY_S = 60
 
 
 def main() -> None:
-    """Exit with the status of `podium rank`, or 1 with the service's words if it does not start."""
-    with tempfile.TemporaryDirectory() as folder:
-        port = _free_port()
-        options = ["--port", str(port), "--store", f"{folder}/podium.db", "--log-level", "warning"]
-        service = subprocess.Popen(
-            [*_podium("serve"), "--config", str(EXAMPLES / "judges.yaml"), *options]
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_until_ready(url, service)
-            group = str(EXAMPLES / "group.json")
-            sys.exit(subprocess.call([*_podium("rank"), group, "--service", url]))
-        finally:
-            service.terminate()
-            service.wait()
+    """Exit with the status of `podium rank`, or with 1 if the service does not start."""
+    STORE.parent.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    options = ["--port", str(port), "--store", str(STORE), "--log-level", "warning"]
+    service = subprocess.Popen(
+        [*_podium("serve"), "--config", str(EXAMPLES / "judges.yaml"), *options]
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(url, service)
+        rank = [*_podium("rank"), str(EXAMPLES / "group.json"), "--service", url, "--json"]
+        ranked = subprocess.run(rank, stdout=subprocess.PIPE, check=False)
+    finally:
+        service.terminate()
+        service.wait()
+    for text in ranked.stdout.splitlines():
+        line = BatchLine.model_validate_json(text)
+        Console().print(lines_view([line]))
+        if line.ranking:
+            podium = Path(sys.executable).with_name("podium")
+            shown = os.path.relpath(podium) if podium.exists() else "podium"
+            typer.echo(f"\nLook at it again: {shown} replay {line.ranking.id} --store {STORE}")
+    sys.exit(ranked.returncode)
 
 
 def _podium(command: str) -> list[str]:

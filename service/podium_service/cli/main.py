@@ -5,11 +5,11 @@ Nothing here or in `commands` imports a library that is slow to load before a co
 """
 
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from podium_service import __version__
 from podium_service.cli.commands.calibrate import calibrate_command
 from podium_service.cli.commands.compare import compare_command
 from podium_service.cli.commands.judges import judges_command
@@ -55,7 +55,7 @@ def main(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if show_version:
-        typer.echo(f"podium {version('podium')}")
+        typer.echo(f"podium {__version__}")
         raise typer.Exit
 
 
