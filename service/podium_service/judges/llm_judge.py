@@ -40,7 +40,7 @@ class Judge(Protocol):
 
     def reply_tokens(self, form: str, num_trajectories: int, context_tokens: int) -> int: ...
 
-    async def admit(self, request_context: RequestContext) -> None: ...
+    async def admit(self, request_context: RequestContext, num_calls: int) -> None: ...
 
     async def ask(
         self,
@@ -81,10 +81,15 @@ class EndpointJudge:
         """Another has its place: show nothing in the gauges any more."""
         self._calls.retire()
 
-    async def admit(self, request_context: RequestContext) -> None:
-        """Let a group in, or raise Overloaded before anything is spent on it."""
+    async def admit(self, request_context: RequestContext, num_calls: int) -> None:
+        """Admit a group that starts with `num_calls` calls, or raise Overloaded before it spends.
+
+        The context's length is probed first, because calls that wait for it would not yet queue and
+        so be missing from the bound.
+        """
+        await self.context_tokens()
         with self._metrics.count_refusals(self.name):
-            await self._calls.admit(request_context)
+            await self._calls.admit(request_context, num_calls)
 
     async def context_tokens(self) -> int:
         """The judge's context, prompt and reply together: from config, else from `/models`, else

@@ -7,11 +7,10 @@ it has nothing left to ask. Callers who want the same at the same moment share o
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from podium_service.errors import KeySpendLimit, Overloaded, PodiumError
-from podium_service.judges.dispatch.arrival import Arrival
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.group_budget import Budget
 from podium_service.judges.limits import BudgetLimits
@@ -187,12 +186,8 @@ class LLMRanker:
         known = _known(question, await self._background.noise(question.judge_key, length))
         situation = _situation(question, known)
         budget = Budget(question.config.budget, recalled.calls, recalled.tokens)
-        with Arrival() as arrival:  # of its own: jurors share a caller
-            question = replace(
-                question, request_context=replace(question.request_context, arrival=arrival)
-            )
-            asking = Rounds(question, verdicts, budget, self._store, self._metrics)
-            await self._ask_all(question, asking, situation, verdicts)
+        asking = Rounds(question, verdicts, budget, self._store, self._metrics)
+        await self._ask_all(question, asking, situation, verdicts)
         estimate = method.estimate(situation.with_verdicts(verdicts, 0))
         self._remember(question, estimate.past_group, known)
         return _Found(verdicts, known, estimate)

@@ -99,9 +99,8 @@ class Rounds:
         Raises:
             Overloaded: If too many wait; nothing is spent yet.
         """
-        request_context = self._question.request_context
-        request_context.arrival.calls = len(self._missing(plan))
-        await self._question.judge.admit(request_context)
+        num_calls = len(self._missing(plan))
+        await self._question.judge.admit(self._question.request_context, num_calls)
 
     async def ask(self, plan: Plan) -> bool:
         """Ask all questions at once; whether the budget held all of them.

@@ -1,14 +1,18 @@
 """Letting groups in, or refusing them before anything is spent on them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from podium_service.errors import Overloaded
-from podium_service.judges.dispatch.arrival import Coming
 from podium_service.judges.dispatch.fair_queue import FairQueue
 from podium_service.judges.dispatch.request_context import RequestContext
+
+# Passes of the event loop until an admitted group's calls have queued: the group resumes, starts a
+# task a call, and each of those may start another one so as to hedge; one more to be safe.
+_PASSES_TO_QUEUE = 4
 
 
 class Queue(Protocol):
@@ -30,13 +34,17 @@ class Queue(Protocol):
 @dataclass(slots=True, eq=False)
 class _Group:
     request_context: RequestContext
+    num_calls: int
     turn: asyncio.Future[None]
 
 
 class Admission:
-    """Of one judge: groups are let in while fewer than `max_waiting` calls wait, so that no more
-    than that and the calls of one group do; beyond it, each key still has its share. Calls that
-    are let in and have not queued yet wait, too, unless there is a free place for them.
+    """Admits groups to one judge while fewer than `max_waiting` calls wait.
+
+    So no more calls wait than that and the calls of a few groups: the last one admitted, and those
+    whose calls took so long to queue that they are no longer counted. A call that is admitted and
+    has yet to queue counts as waiting unless there is a free place for it. Beyond the bound, each
+    key still has its share.
 
     Args:
         queues: where calls wait, one after the other.
@@ -50,7 +58,7 @@ class Admission:
         self._queues = queues
         self._max_waiting = max_waiting
         self._judging_s = judging_s
-        self._coming = Coming(self.changed)
+        self._unqueued: Counter[str] = Counter()  # admitted calls yet to queue; no key without any
         self._patient: FairQueue[_Group] = FairQueue()
         self._looks_again = False
 
@@ -60,9 +68,9 @@ class Admission:
 
     @property
     def num_waiting(self) -> int:
-        """Those in the queues, and those who come and will have to wait."""
+        """The calls in the queues, and those yet to queue that will have to wait there."""
         free = min(queue.num_free for queue in self._queues)
-        return self.num_queued + int(max(0, self._coming.number - free))
+        return self.num_queued + int(max(0, self._unqueued.total() - free))
 
     def changed(self) -> None:
         """A queue has become longer or shorter. Whoever waits for room is let in a moment later:
@@ -71,16 +79,21 @@ class Admission:
             self._looks_again = True
             asyncio.get_running_loop().call_soon(self._look_again)
 
-    async def admit(self, request_context: RequestContext) -> None:
-        """Let a group in that is about to ask, as many calls at once as its `arrival` says. A
-        patient one waits for room, in turn between keys and first come, first served within one.
+    async def admit(self, request_context: RequestContext, num_calls: int) -> None:
+        """Admit a group that is about to ask.
+
+        A patient one waits for room, in turn between keys and first come, first served within one.
+
+        Args:
+            request_context: of the group's request.
+            num_calls: how many calls it starts with, all at once.
 
         Raises:
             Overloaded: If too many calls wait and the caller is not patient, or too many to be
                 served by its deadline.
         """
         if request_context.patient:
-            await self._wait(request_context)
+            await self._wait(request_context, num_calls)
         elif self._full(request_context.key):
             raise Overloaded(
                 f"{self.num_waiting} judge calls wait, and at most {self._max_waiting} may: "
@@ -88,17 +101,17 @@ class Admission:
                 retry_after_s=max(1.0, self._expected_wait_s(request_context.key)),
             )
         else:
-            self._enter(request_context)
+            self._enter(request_context, num_calls)
 
-    async def _wait(self, request_context: RequestContext) -> None:
-        group = _Group(request_context, asyncio.get_running_loop().create_future())
+    async def _wait(self, request_context: RequestContext, num_calls: int) -> None:
+        group = _Group(request_context, num_calls, asyncio.get_running_loop().create_future())
         self._patient.add(request_context.key, group)
         self._let_in()
         try:
             await group.turn
         except asyncio.CancelledError:
             if not self._patient.remove(request_context.key, group) and not group.turn.cancelled():
-                group.turn.exception()  # seen; had it been let in, its arrival gives that back
+                group.turn.exception()  # or asyncio would log that nobody has seen it
             raise
         finally:
             del group  # an error there would hold this frame, and the frame the error
@@ -114,7 +127,7 @@ class Admission:
             if group.turn.done():  # its caller has left, and has not run yet
                 continue
             try:
-                self._enter(group.request_context)
+                self._enter(group.request_context, group.num_calls)
             except Overloaded as error:
                 group.turn.set_exception(error)
             else:
@@ -124,7 +137,7 @@ class Admission:
         firsts = self._patient.firsts()
         return next((group for group in firsts if not self._full(group.request_context.key)), None)
 
-    def _enter(self, request_context: RequestContext) -> None:
+    def _enter(self, request_context: RequestContext, num_calls: int) -> None:
         """There is room; is there time?"""
         remaining_s = request_context.ends_at - asyncio.get_running_loop().time()
         wait_s, judging_s = self._expected_wait_s(request_context.key), self._judging_s()
@@ -134,16 +147,32 @@ class Admission:
                 f"the {remaining_s:.1f} s that are left: raise deadline_s, or ask again later",
                 retry_after_s=max(1.0, wait_s),
             )
-        request_context.arrival.begin(self._coming, request_context.key)
+        self._unqueued[request_context.key] += num_calls
+        self._forget_later(request_context.key, num_calls, _PASSES_TO_QUEUE)
+
+    def _forget_later(self, key: str, num_calls: int, passes: int) -> None:
+        """Stop counting calls as yet to queue after so many passes of the event loop, because a
+        group that fails before its calls queue would otherwise count for ever."""
+        if passes:
+            asyncio.get_running_loop().call_soon(self._forget_later, key, num_calls, passes - 1)
+        elif key in self._unqueued:
+            self.note_queued(key, num_calls)
+            self.changed()
+
+    def note_queued(self, key: str, num_calls: int = 1) -> None:
+        """Stop counting calls as yet to queue, because they queue now."""
+        self._unqueued[key] -= num_calls
+        if self._unqueued[key] <= 0:
+            del self._unqueued[key]
 
     def _expected_wait_s(self, key: str) -> float:
-        return sum(queue.expected_wait_s(key, self._coming.by_key) for queue in self._queues)
+        return sum(queue.expected_wait_s(key, self._unqueued) for queue in self._queues)
 
     def _full(self, key: str) -> bool:
         """Whether a group of this key would be one too many. Where others fill the line, a key
         still has its share of it."""
         if self.num_waiting < self._max_waiting:
             return False
-        keys = {key}.union(self._coming.by_key, *(queue.turns.keys for queue in self._queues))
-        own = self._coming.by_key[key] + sum(q.turns.number_of(key) for q in self._queues)
+        keys = {key}.union(self._unqueued, *(queue.turns.keys for queue in self._queues))
+        own = self._unqueued[key] + sum(q.turns.number_of(key) for q in self._queues)
         return own >= self._max_waiting / len(keys)

@@ -77,9 +77,9 @@ class Calls:
         self._usual_s: float | None = None  # of calls that were answered, smoothed
         self._retired = False
 
-    async def admit(self, request_context: RequestContext) -> None:
-        """Let a group in that is about to ask; raises Overloaded before anything is spent."""
-        await self._admission.admit(request_context)
+    async def admit(self, request_context: RequestContext, num_calls: int) -> None:
+        """Admit a group that is about to ask, or raise Overloaded before anything is spent."""
+        await self._admission.admit(request_context, num_calls)
 
     async def complete(
         self, prompt: Prompt, max_tokens: int, request_context: RequestContext, outlay: Reservation
@@ -135,7 +135,7 @@ class Calls:
     ) -> Reply:
         async with AsyncExitStack() as stack:
             with request_context.timing.queueing(), self._metrics.time_queueing(self._name):
-                request_context.arrival.queues()
+                self._admission.note_queued(request_context.key)
                 avoid = sent.base_url or avoid
                 ticket, endpoint, paid = await self._enter(
                     stack, prompt, max_tokens, request_context, avoid

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import inf
 from time import perf_counter
 
-from podium_service.judges.dispatch.arrival import Arrival
 from podium_service.schemas import Usage
 from podium_service.store.quotas.spend import SpendLimit
 
@@ -70,7 +69,6 @@ class RequestContext:
         patient: whether it rather waits for room in a full line than be refused.
         usage: what was spent.
         timing: where the time went.
-        arrival: its calls that one judge has let in and that have not queued yet.
     """
 
     key: str = ""
@@ -79,4 +77,3 @@ class RequestContext:
     patient: bool = False
     usage: Usage = dataclasses.field(default_factory=Usage)
     timing: Timing = dataclasses.field(default_factory=Timing)
-    arrival: Arrival = dataclasses.field(default_factory=Arrival)

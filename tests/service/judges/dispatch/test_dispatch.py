@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from math import inf
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from podium_service.errors import (
     Overloaded,
 )
 from podium_service.judges.dispatch.admission import Admission
-from podium_service.judges.dispatch.arrival import Arrival
 from podium_service.judges.dispatch.endpoint_queue import EndpointQueue
 from podium_service.judges.dispatch.rate_limit import RateLimiter
 from podium_service.judges.dispatch.request_context import RequestContext
@@ -205,12 +203,6 @@ def admission(queue: EndpointQueue, max_waiting: int = 100) -> Admission:
     return Admission([queue], max_waiting, lambda: queue.held_s)
 
 
-def arriving(
-    key: str = "a", calls: int = 1, *, patient: bool = False, ends_at: float = inf
-) -> RequestContext:
-    return RequestContext(key=key, patient=patient, ends_at=ends_at, arrival=Arrival(calls))
-
-
 async def test_a_full_line_refuses_with_a_time_to_come_back_but_leaves_each_key_its_share() -> None:
     async with endpoints(1, limit=1) as each:
         queue, done = EndpointQueue(each, 5.0, lambda: door.changed()), asyncio.Event()
@@ -218,11 +210,10 @@ async def test_a_full_line_refuses_with_a_time_to_come_back_but_leaves_each_key_
         calls = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(5)]
         await until(lambda: queue.num_waiting == 4)
         with pytest.raises(Overloaded, match="4 judge calls wait, and at most 4 may") as caught:
-            await door.admit(arriving("a"))
+            await door.admit(RequestContext("a"), 1)
         assert caught.value.retry_after_s
-        with arriving("b").arrival as arrival:
-            await door.admit(RequestContext(key="b", arrival=arrival))  # a share of its own
-        patient = asyncio.create_task(door.admit(arriving("a", patient=True)))
+        await door.admit(RequestContext("b"), 1)  # a share of its own
+        patient = asyncio.create_task(door.admit(RequestContext("a", patient=True), 1))
         done.set()
         await patient
         await asyncio.gather(*calls)
@@ -236,8 +227,8 @@ async def test_a_group_that_cannot_be_served_in_time_is_refused_early() -> None:
         await until(lambda: queue.num_waiting == 3)
         now = asyncio.get_running_loop().time()
         with pytest.raises(Overloaded, match="do not fit"):
-            await admission(queue).admit(arriving(ends_at=now + 5))
-        await admission(queue).admit(arriving(ends_at=now + 500))
+            await admission(queue).admit(RequestContext("a", ends_at=now + 5), 1)
+        await admission(queue).admit(RequestContext("a", ends_at=now + 500), 1)
         done.set()
         await asyncio.gather(*calls)
 
@@ -313,42 +304,54 @@ async def test_who_is_behind_a_trial_that_hangs_does_not_wait_for_its_end() -> N
         await asyncio.gather(trial, return_exceptions=True)
 
 
-async def test_calls_let_in_count_before_they_queue_unless_a_place_is_free_for_them() -> None:
+async def test_admitted_calls_count_until_they_queue_unless_a_place_is_free() -> None:
     async with endpoints(1, limit=4) as each:
         queue = line(*each)
         queue.held_s = 2.0
         door, soon = admission(queue, 3), asyncio.get_running_loop().time() + 3.0
-        with arriving(calls=4).arrival as first:
-            await door.admit(RequestContext(arrival=first))  # to the four places
-            await door.admit(arriving(calls=0, ends_at=soon - 1.0))
-            assert door.num_waiting == 0
-            with arriving(calls=3).arrival as second:
-                await door.admit(RequestContext(arrival=second))
-                with pytest.raises(Overloaded, match="3 judge calls wait, and at most 3 may"):
-                    await door.admit(arriving(""))
-                second.queues()
-                assert door.num_waiting == 2
-                with pytest.raises(Overloaded, match=r"about 1\.0 s of waiting and 2"):
-                    await door.admit(arriving("", ends_at=soon - 1.0))
-            assert door.num_waiting == 0
+        await door.admit(RequestContext(), 4)  # to the four places
+        await door.admit(RequestContext(ends_at=soon - 1.0), 0)
+        assert door.num_waiting == 0
+        await door.admit(RequestContext(), 2)
+        assert door.num_waiting == 2
+        with pytest.raises(Overloaded, match=r"about 1\.0 s of waiting and 2"):
+            await door.admit(RequestContext(ends_at=soon - 1.0), 1)
+        await door.admit(RequestContext(), 1)
+        with pytest.raises(Overloaded, match="3 judge calls wait, and at most 3 may"):
+            await door.admit(RequestContext(), 1)
+        await until(lambda: door.num_waiting == 0)  # none of them has queued
 
 
-async def test_patient_groups_are_let_in_in_order_and_no_more_than_there_is_room_for() -> None:
+async def test_a_burst_of_groups_overshoots_the_bound_by_a_group_at_most() -> None:
+    async with judging(always=later(GOOD, 0.05), concurrency=1, queue=9) as (judge, _):
+        waiting, most = judge._calls._line, 0
+
+        async def asks() -> None:
+            nonlocal most
+            await judge.admit(RequestContext(), 3)
+            calls = [asyncio.create_task(ask(judge)) for _ in range(3)]
+            for call in calls:
+                await call
+                most = max(most, waiting.num_waiting)
+
+        ends = await asyncio.gather(*(asks() for _ in range(30)), return_exceptions=True)
+        assert sum(isinstance(end, Overloaded) for end in ends) == 30 - 4  # 12 calls, one is out
+        assert 9 <= most <= 9 - 1 + 3
+
+
+async def test_patient_groups_are_admitted_in_order_as_there_is_room() -> None:
     async with endpoints(1, limit=1) as each:
         queue, done = EndpointQueue(each, 5.0, lambda: door.changed()), asyncio.Event()
         door, order, most = admission(queue, 4), list[int](), 0
+        request_context = RequestContext(key="a", patient=True)
 
         async def asks(number: int) -> None:
-            nonlocal most
-            request_context = arriving(calls=3, patient=True)
-            with request_context.arrival:
-                await door.admit(request_context)
-                order.append(number)
-                await asyncio.gather(*(calls(request_context) for _ in range(3)))
+            await door.admit(request_context, 3)
+            order.append(number)
+            await asyncio.gather(*(calls() for _ in range(3)))
 
-        async def calls(request_context: RequestContext) -> None:
+        async def calls() -> None:
             nonlocal most
-            request_context.arrival.queues()
             async with queue.place(request_context, b""):
                 most = max(most, door.num_waiting)
                 await done.wait()
@@ -359,11 +362,12 @@ async def test_patient_groups_are_let_in_in_order_and_no_more_than_there_is_room
         done.set()
         await asyncio.gather(*groups, return_exceptions=True)
         assert order == [0, 1, *range(3, 40)]
-        assert most <= 4 - 1 + 3  # one group is let in as long as there is room for a call
-        assert (door.num_waiting, each[0].taken) == (0, 0)
+        assert most <= 4 - 1 + 2 * 3  # a call more than may wait, and one more group
+        await until(lambda: door.num_waiting == 0)
+        assert each[0].taken == 0
 
 
-async def test_a_patient_group_that_leaves_as_it_is_let_in_lets_in_the_next() -> None:
+async def test_a_patient_group_that_leaves_as_it_is_admitted_admits_the_next() -> None:
     async with endpoints(1, limit=1) as each:
         seen = list[int]()
 
@@ -373,28 +377,23 @@ async def test_a_patient_group_that_leaves_as_it_is_let_in_lets_in_the_next() ->
 
         def changed() -> None:
             door.changed()
-            if done.is_set():  # it is let in then, and will not have run yet
+            if done.is_set():  # it is admitted then, and will not have run yet
                 asyncio.get_running_loop().call_soon(leaves)
-
-        async def asks() -> None:
-            request_context = arriving(
-                calls=9, patient=True
-            )  # more than there will ever be room for
-            with request_context.arrival:
-                await door.admit(request_context)
 
         queue, done = EndpointQueue(each, 5.0, changed), asyncio.Event()
         door = admission(queue, 1)
         busy = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(2)]
         await until(lambda: queue.num_waiting == 1)
-        waiting = [asyncio.create_task(asks()) for _ in range(3)]
+        patient = RequestContext(key="a", patient=True)
+        # Each starts with more calls than there will ever be room for.
+        waiting = [asyncio.create_task(door.admit(patient, 9)) for _ in range(3)]
         await asyncio.sleep(0)
         done.set()
         async with asyncio.timeout(10):
             ends = await asyncio.gather(*waiting, *busy, return_exceptions=True)
         assert seen[0] == 9 - 1  # one place is free
         assert [type(end) for end in ends] == [asyncio.CancelledError] + 4 * [type(None)]
-        assert door.num_waiting == 0
+        await until(lambda: door.num_waiting == 0)
 
 
 async def test_who_leaves_the_line_takes_no_place_and_passes_on_one_just_given() -> None:
@@ -576,13 +575,13 @@ async def test_a_call_that_waits_for_money_takes_no_place_and_no_trial_from_anot
         await until(lambda: purse.looks >= 2)  # one in a place, one outside
         assert (endpoint.taken, endpoint.breaker.is_open) == (0, True)
         with pytest.raises(Overloaded, match="1 judge calls wait"):
-            await judge.admit(LIMITED)
-        await judge.admit(other)
+            await judge.admit(LIMITED, 1)
+        await judge.admit(other, 1)
         await ask(judge, other)
         assert (scripted.calls, endpoint.breaker.is_open) == (1, False)
         purse.reserved = 0.0
         await waiting
-        await judge.admit(LIMITED)
+        await judge.admit(LIMITED, 1)
     assert scripted.calls == 2
 
 
@@ -620,7 +619,7 @@ async def test_who_leaves_while_waiting_for_money_waits_no_more() -> None:
         await until(lambda: purse.looks >= 2)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        await judge.admit(LIMITED)
+        await judge.admit(LIMITED, 1)
     assert (scripted.calls, purse.reserved, purse.settled) == (0, 0.02, 0.0)
 
 
