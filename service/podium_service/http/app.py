@@ -40,6 +40,7 @@ from podium_service.store.store import SQLStore
 from podium_service.telemetry import routes
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
+from podium_service.tracebacks import drop_locals_on_error
 
 _GUARDED = problem_answers(401, 403, 503)  # whose key it is, the store tells
 _PING_S = 2.0  # a probe that waits for a frozen store tells nothing
@@ -190,6 +191,7 @@ async def _ranked(service: Service, group: RankRequest, state: State) -> Ranking
 _LINE = {"$ref": "#/components/schemas/BatchLine"}
 
 
+@drop_locals_on_error
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Do the work, but cancel it when the caller hangs up.
 
@@ -208,7 +210,6 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         if not task.done():
             task.cancel()
             await asyncio.gather(task, gone, return_exceptions=True)
-        del task  # its error would hold this frame, and the frame the task
 
 
 async def _answer_podium_error(request: Request, error: Exception) -> Response:

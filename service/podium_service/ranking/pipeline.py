@@ -32,6 +32,7 @@ from podium_service.scoring.estimate import estimate_exact
 from podium_service.store.store import Store
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
+from podium_service.tracebacks import drop_locals_on_error
 
 # What one judge cannot do, the next one may.
 _NEXT_JUDGE = (
@@ -78,6 +79,7 @@ class Ranker:
             span.set_ranking(ranking)
             return ranking
 
+    @drop_locals_on_error
     async def _rank(
         self,
         request: RankRequest,
@@ -105,10 +107,7 @@ class Ranker:
                 raise
             else:
                 return await self._kept(judged, ranking, request, deadline)
-        try:
-            raise _combined(chain, failures)
-        finally:
-            failures.clear()  # or they and this frame would hold each other, texts included
+        raise _combined(chain, failures)
 
     async def _kept(
         self, judged: GroupScores, ranking: Ranking, request: RankRequest, deadline: Deadline

@@ -28,6 +28,7 @@ from podium_service.ranking.methods.designs import links_all
 from podium_service.schemas import Usage
 from podium_service.store.store import Store
 from podium_service.telemetry.metrics import Metrics
+from podium_service.tracebacks import drop_locals_on_error
 
 TOKENS_PER_FENCE = 64
 _SHRINK = (1.0, 0.75, 0.5)
@@ -213,6 +214,7 @@ class Rounds:
         return min(context, texts + sum(bodies) + TOKENS_PER_FENCE * (fenced + 2) + reply)
 
 
+@drop_locals_on_error
 async def _all_or_cancel(coroutines: Sequence[Coroutine[Any, Any, bool]]) -> list[bool]:
     """Run all at once; the first failure cancels the rest and is raised as it is."""
     if len(coroutines) == 1:  # as most often: it needs no task of its own
@@ -224,7 +226,6 @@ async def _all_or_cancel(coroutines: Sequence[Coroutine[Any, Any, bool]]) -> lis
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        del task, tasks  # their errors would hold this frame, and the frame them
 
 
 def _usage(config: LLMJudge, tokens: Tokens) -> Usage:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from podium_service.tracebacks import drop_locals_on_error
+
 T = TypeVar("T")
 
 
@@ -32,6 +34,7 @@ class SingleFlight(Generic[T]):
         """Return whether a run of this key is under way."""
         return self._running(key) is not None
 
+    @drop_locals_on_error
     async def do(self, key: str, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Wait for the run of `key` and return its value; start the run if none is under way.
 
@@ -51,7 +54,6 @@ class SingleFlight(Generic[T]):
             if not run.num_callers and not run.task.done():
                 self._forget(key, run.task)
                 run.task.cancel()
-            del run  # its error would hold this frame, and the frame the run
 
     def _running(self, key: str) -> _SharedTask[T] | None:
         """Return the run under way; a run that ended is ignored, though `_finish` is still due."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from podium_service.errors import Overloaded
 from podium_service.judges.dispatch.fair_queue import FairQueue
 from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.tracebacks import drop_locals_on_error
 
 # Passes of the event loop until an admitted group's calls have queued: the group resumes, starts a
 # task a call, and each of those may start another one so as to hedge; one more to be safe.
@@ -103,6 +104,7 @@ class Admission:
         else:
             self._enter(request_context, num_calls)
 
+    @drop_locals_on_error
     async def _wait(self, request_context: RequestContext, num_calls: int) -> None:
         group = _Group(request_context, num_calls, asyncio.get_running_loop().create_future())
         self._patient.add(request_context.key, group)
@@ -113,8 +115,6 @@ class Admission:
             if not self._patient.remove(request_context.key, group) and not group.turn.cancelled():
                 group.turn.exception()  # or asyncio would log that nobody has seen it
             raise
-        finally:
-            del group  # an error there would hold this frame, and the frame the error
 
     def _look_again(self) -> None:
         self._looks_again = False

@@ -15,6 +15,7 @@ from podium_service.errors import JudgeQuotaExhausted, JudgeRateLimited, JudgeUn
 from podium_service.judges.dispatch.fair_queue import FairQueue
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.endpoint import Endpoint
+from podium_service.tracebacks import drop_locals_on_error
 
 BREAKER_PATIENCE_S = 2.0
 _HOME_SLACK, _HOME_SHARE = 4, 1.25
@@ -98,6 +99,7 @@ class EndpointQueue:
             endpoint.leave(started)
             self._hand_out()
 
+    @drop_locals_on_error
     async def _enter(
         self, request_context: RequestContext, prefix: bytes, avoid: str | None
     ) -> Endpoint:
@@ -113,8 +115,6 @@ class EndpointQueue:
         except asyncio.CancelledError:
             self._forget(request_context.key, waiter)
             raise
-        finally:
-            del waiter, place  # an error there would hold this frame, and the frame the error
 
     def _hand_out(self) -> None:
         """Give free places to those whose turn it is."""

@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from podium_service.tracebacks import drop_locals_on_error
+
 T = TypeVar("T")
 
 
@@ -22,6 +24,7 @@ class Sent:
         self.event.set()
 
 
+@drop_locals_on_error
 async def hedged(ask: Callable[[Sent], Coroutine[Any, Any, T]], after_s: float | None) -> T:
     """What `ask` gives, asked a second time once the first call has been out for `after_s`.
 
@@ -45,6 +48,7 @@ async def hedged(ask: Callable[[Sent], Coroutine[Any, Any, T]], after_s: float |
         await asyncio.gather(departed, *tasks, return_exceptions=True)
 
 
+@drop_locals_on_error
 async def _first_good(tasks: list[asyncio.Task[T]]) -> T:
     waiting = set(tasks)
     while waiting:
