@@ -1,4 +1,4 @@
-"""Tiny random models, a small real tokenizer and samples: made in code, nothing from a hub."""
+"""Make tiny random models, a small real tokenizer and samples, with nothing from a hub."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,17 +57,17 @@ STRIPS_THINKING = CHATML.replace(
 
 
 def tiny_tokenizer(template: str | None = CHATML) -> PreTrainedTokenizerFast:
-    """A byte-level BPE with four merges: any text in, the same text out."""
+    """Make a byte-level BPE with four merges, which encodes and decodes any text."""
     words = SPECIAL + sorted(pre_tokenizers.ByteLevel.alphabet()) + ["".join(m) for m in MERGES]
     bpe = models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=MERGES)
     tokenizer = Tokenizer(bpe)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(word, special=True) for word in SPECIAL])
-    make: Any = PreTrainedTokenizerFast
-    made: PreTrainedTokenizerFast = make(tokenizer_object=tokenizer, eos_token=SPECIAL[END])
-    made.chat_template = template
-    return made
+    untyped: Any = PreTrainedTokenizerFast
+    fast: PreTrainedTokenizerFast = untyped(tokenizer_object=tokenizer, eos_token=SPECIAL[END])
+    fast.chat_template = template
+    return fast
 
 
 def tiny_chat(template: str = CHATML, **settings: Any) -> Chat:
@@ -104,7 +104,7 @@ def tiny_llama(seed: int = 0, **changes: Any) -> Any:
 
 
 def gpt2() -> Any:
-    """With its usual dropout of .1."""
+    """Make a GPT-2, whose default dropout is .1."""
     sizes: Any = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 512}
     ends: Any = {"vocab_size": VOCAB, "bos_token_id": None, "eos_token_id": END}
     return GPT2LMHeadModel(GPT2Config(**sizes, **ends, initializer_range=0.3))
@@ -141,7 +141,7 @@ MODELS: dict[str, Callable[[], Any]] = {
 
 
 def seeded(make: Callable[[], Any], seed: int = 0) -> Any:
-    """What `make` makes from random numbers, the same ones each time."""
+    """Call `make` with a seeded generator, and leave the global one as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make()
@@ -153,7 +153,7 @@ def tiny_policy(model: Any = None, template: str = CHATML, **settings: Any) -> P
 
 
 def save_model(folder: Path, model: Any = None, template: str | None = CHATML) -> Path:
-    """A model folder as a hub would give it."""
+    """Write a model folder like those of a hub."""
     model = tiny_llama(vocab_size=len(tiny_tokenizer())) if model is None else model
     model.generation_config.eos_token_id = END
     model.save_pretrained(folder)
@@ -168,40 +168,68 @@ def sample(
     behavior: Sequence[float] | float = -1.0,
     advantage: float = 0.0,
 ) -> Sample:
-    """A sample whose places `trained` were sampled; all but the first if not given.
+    """Make a sample.
 
-    `behavior` has one logprob per trained token, or one for all.
+    Args:
+        token_ids: T ints.
+        trained: the positions of sampled tokens; None for all but the first.
+        behavior: one logprob for each sampled token, or one for all.
+        advantage: the advantage of every sampled token.
     """
-    places = list(range(1, len(token_ids)) if trained is None else trained)
-    logprobs = [behavior] * len(places) if isinstance(behavior, float) else behavior
-    by_place = dict(zip(places, logprobs, strict=True))
-    every = range(len(token_ids))
+    positions = list(range(1, len(token_ids)) if trained is None else trained)
+    logprobs = [behavior] * len(positions) if isinstance(behavior, float) else behavior
+    by_position = dict(zip(positions, logprobs, strict=True))
+    all_positions = range(len(token_ids))
     return Sample(
         list(token_ids),
-        [t in by_place for t in every],
-        [by_place.get(t, 0.0) for t in every],
-        [advantage if t in by_place else 0.0 for t in every],
-        [0 if t in by_place else -1 for t in every],
+        [t in by_position for t in all_positions],
+        [by_position.get(t, 0.0) for t in all_positions],
+        [advantage if t in by_position else 0.0 for t in all_positions],
+        [0 if t in by_position else -1 for t in all_positions],
     )
 
 
+PROMPT = [5, 9, 14, 7, 30, 11, 8, 21, 40, 13, 6, 3]
+GROUP = [
+    sample([*PROMPT, 12, 13, 14, END], range(12, 16)),
+    sample([*PROMPT, 12, 13, 15, 16, 17, 18, 19, END], range(12, 20)),
+    sample([*PROMPT, 12, END], [12, 13]),
+    sample([5, 9, 14, 22, 23, END], [3, 4, 5]),
+]
+
+
 def naive_logprobs(model: Any, one: Sample, temperature: float = 1.0) -> Tensor:
-    """Logprobs of the trained tokens of one sample: a row of its own, all logits, float64."""
+    """Compute a sample's logprobs (N,) from all logits of its own row, in float64."""
     logits_TV = model(input_ids=torch.tensor([one.token_ids])).logits[0].double() / temperature
-    places = [t for t, trained in enumerate(one.loss_mask) if trained]
-    targets = [one.token_ids[t] for t in places]
-    logprobs_N: Tensor = logits_TV.log_softmax(-1)[[t - 1 for t in places], targets]
+    positions = [t for t, is_trained in enumerate(one.loss_mask) if is_trained]
+    targets = [one.token_ids[t] for t in positions]
+    logprobs_N: Tensor = logits_TV.log_softmax(-1)[[t - 1 for t in positions], targets]
     return logprobs_N
 
 
+def packed_logprobs(policy: Policy, samples: list[Sample], max_tokens: int = 40) -> list[Tensor]:
+    """Compute each sample's logprobs (N,) as the trainer does, in packed micro-batches."""
+    by_index: dict[int, Tensor] = {}
+    for batch in policy.pack(samples, max_tokens):
+        logprobs_N = policy.logprobs(batch)
+        for number, index in enumerate(batch.samples):
+            by_index[index] = logprobs_N[batch.sequence_N == number]
+    return [by_index[i] for i in range(len(samples))]
+
+
+def flatten(tensors: list[Tensor]) -> list[float]:
+    """Return the numbers of all tensors in one list."""
+    return [float(x) for tensor in tensors for x in tensor.detach()]
+
+
 def gradients(model: Any) -> dict[str, Tensor]:
-    """A copy of every gradient, by parameter name."""
+    """Copy every gradient of a model, by parameter name."""
     named = model.named_parameters()
     return {name: p.grad.detach().clone() for name, p in named if p.grad is not None}
 
 
 def difference(left: dict[str, Tensor], right: dict[str, Tensor]) -> float:
-    """The largest difference of two sets of gradients, relative to the largest entry."""
+    """Return the largest difference of two sets of gradients, relative to the largest entry."""
     assert left.keys() == right.keys()
     scale = max(float(g.abs().max()) for g in right.values())
     gap = max(float((left[name] - right[name]).abs().max()) for name in right)

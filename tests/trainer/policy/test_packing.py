@@ -1,4 +1,4 @@
-"""Packing changes what is computed together, and no number."""
+"""Packing: it changes which tokens are computed together, and no logprob."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from podium_trainer.policy.packing import MicroBatch, pack_padded, pack_shared, shared_prefix
+from podium_trainer.policy.packing import MicroBatch, pack_padded, pack_shared, shared_prefix_length
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Sample
 from tests.trainer.tiny import naive_logprobs, sample, tiny_llama, tiny_policy
@@ -23,21 +23,21 @@ PACKS: dict[str, Pack] = {
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    made = tiny_policy(tiny_llama().double())
-    made.model.eval()
-    return made
+    policy = tiny_policy(tiny_llama().double())
+    policy.model.eval()
+    return policy
 
 
 @st.composite
 def token_streams(draw: Any) -> list[Sample]:
-    """Few tokens and short streams: equal ones, prefixes of others and branches within branches."""
+    """Draw short streams of few tokens: equal ones, prefixes of others, nested branches."""
     streams = draw(st.lists(st.lists(st.integers(3, 5), min_size=2, max_size=9), max_size=6))
     samples = []
     for ids in streams:
-        places = sorted(draw(st.sets(st.integers(1, len(ids) - 1))))
-        behavior = [-draw(st.integers(0, 40)) / 8 for _ in places]
+        positions = sorted(draw(st.sets(st.integers(1, len(ids) - 1))))
+        behavior = [-draw(st.integers(0, 40)) / 8 for _ in positions]
         samples.append(
-            sample(ids, places, behavior=behavior, advantage=draw(st.integers(-3, 3)) / 2)
+            sample(ids, positions, behavior=behavior, advantage=draw(st.integers(-3, 3)) / 2)
         )
     return samples
 
@@ -60,7 +60,7 @@ APART = [sample([3 + i] * size) for i, size in enumerate([10, 6, 5, 5])]
 @example(samples=NESTED, max_tokens=1000)
 @example(samples=NESTED, max_tokens=7)
 @settings(max_examples=40, deadline=None)
-def test_packed_logprobs_are_those_of_a_row_for_each_sample(
+def test_packed_logprobs_equal_those_of_separate_rows(
     policy: Policy, pack: str, samples: list[Sample], max_tokens: int
 ) -> None:
     with torch.no_grad():
@@ -68,15 +68,15 @@ def test_packed_logprobs_are_those_of_a_row_for_each_sample(
         for batch in PACKS[pack](samples, max_tokens):
             packed_N = policy.logprobs(batch)
             for number, index in enumerate(batch.samples):
-                got = packed_N[batch.sequence_N == number]
-                assert got.tolist() == pytest.approx(alone[index].tolist(), abs=1e-5)
+                own_N = packed_N[batch.sequence_N == number]
+                assert own_N.tolist() == pytest.approx(alone[index].tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("pack", PACKS)
 @given(samples=token_streams(), max_tokens=st.sampled_from([1, 6, 12, 1000]))
 @example(samples=NESTED, max_tokens=7)
 @settings(max_examples=60, deadline=None)
-def test_every_trained_token_of_every_sample_is_packed_once_with_what_is_known_of_it(
+def test_every_trained_token_is_packed_once_with_its_data(
     pack: str, samples: list[Sample], max_tokens: int
 ) -> None:
     batches = PACKS[pack](samples, max_tokens)
@@ -106,33 +106,31 @@ def test_every_trained_token_of_every_sample_is_packed_once_with_what_is_known_o
 @example(samples=NESTED, max_tokens=1000)
 @example(samples=APART, max_tokens=12)
 @settings(max_examples=100, deadline=None)
-def test_trees_hold_every_prefix_save_places_and_stay_within_the_budget(
+def test_trees_hold_every_prefix_and_stay_within_the_budget(
     samples: list[Sample], max_tokens: int
 ) -> None:
     computed = 0
     for batch in pack_shared(samples, max_tokens):
         streams = [samples[i].token_ids for i in batch.samples]
         assert batch.input_ids_BT.numel() <= max(max_tokens, *map(len, streams))
-        found: set[tuple[int, ...]] = set()
-        for ids_T, mask_TT in zip(batch.input_ids_BT, batch.mask[:, 0], strict=True):
-            places = ids_T.nonzero()[:, 0].tolist()  # the samples have no token 0: it is padding
-            found |= {tuple(ids_T[mask_TT[place]].tolist()) for place in places}
-            computed += len(places)
-        assert found == {tuple(ids[:end]) for ids in streams for end in range(1, len(ids) + 1)}
+        prefixes: set[tuple[int, ...]] = set()
+        for ids_T, mask_TT in zip(batch.input_ids_BT, batch.attention_mask[:, 0], strict=True):
+            positions = ids_T.nonzero()[:, 0].tolist()  # only padding has token id 0
+            prefixes |= {tuple(ids_T[mask_TT[t]].tolist()) for t in positions}
+            computed += len(positions)
+        assert prefixes == {tuple(ids[:end]) for ids in streams for end in range(1, len(ids) + 1)}
     assert computed <= sum(len(one.token_ids) for one in samples)
 
 
 @given(samples=token_streams(), max_tokens=st.sampled_from([1, 6, 12, 1000]))
 @settings(max_examples=100, deadline=None)
-def test_padded_rows_stay_within_the_budget_unless_one_sample_is_longer(
-    samples: list[Sample], max_tokens: int
-) -> None:
+def test_padded_rows_stay_within_the_budget(samples: list[Sample], max_tokens: int) -> None:
     batches = list(pack_padded(samples, max_tokens))
     for batch in batches:
         rows, length = batch.input_ids_BT.shape
         assert rows * length <= max_tokens or rows == 1
         assert length == max(len(samples[i].token_ids) for i in batch.samples)
-        assert batch.mask.sum() == sum(len(samples[i].token_ids) for i in batch.samples)
+        assert batch.attention_mask.sum() == sum(len(samples[i].token_ids) for i in batch.samples)
 
 
 def test_the_prompt_of_a_group_is_computed_once() -> None:
@@ -143,7 +141,7 @@ def test_the_prompt_of_a_group_is_computed_once() -> None:
     assert batch.position_ids_BT[0].tolist() == [*range(10), *[10, 11] * 4]
 
 
-def test_a_token_that_two_samples_share_is_predicted_once_and_trained_on_twice() -> None:
+def test_a_shared_token_is_predicted_once_and_trained_on_twice() -> None:
     first, second = sample([3, 4, 5], advantage=1.0), sample([3, 4, 6], advantage=-1.0)
     [batch] = pack_shared([first, second], 1000)
     assert batch.target_U.tolist() == [4, 5, 6]
@@ -152,7 +150,7 @@ def test_a_token_that_two_samples_share_is_predicted_once_and_trained_on_twice()
 
 
 @pytest.mark.parametrize("pack", PACKS)
-def test_a_sample_longer_than_the_budget_goes_alone(pack: str) -> None:
+def test_a_sample_longer_than_the_budget_has_its_own_batch(pack: str) -> None:
     batches = PACKS[pack]([sample([3, 4]), sample([5] * 50), sample([6, 7])], 4)
     alone = [batch for batch in batches if batch.samples == [1]]
     assert [batch.input_ids_BT.numel() for batch in alone] == [50]
@@ -164,7 +162,7 @@ def test_no_samples_make_no_batches(pack: str) -> None:
     assert PACKS[pack]([], 100) == []
 
 
-def test_shared_prefix_by_hand() -> None:
-    assert shared_prefix([], [1]) == 0
-    assert shared_prefix([1, 2], [1, 2, 3]) == 2
-    assert shared_prefix([1, 2, 4], [1, 2, 3]) == 2
+def test_shared_prefix_lengths_by_hand() -> None:
+    assert shared_prefix_length([], [1]) == 0
+    assert shared_prefix_length([1, 2], [1, 2, 3]) == 2
+    assert shared_prefix_length([1, 2, 4], [1, 2, 3]) == 2

@@ -1,4 +1,4 @@
-"""Tool calls as models write them: read right, or refused in words; never anything else."""
+"""Tool calls as models write them: every text is parsed or refused with a message."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ def hermes(call: ToolCall) -> str:
     return f"<tool_call>\n{body}\n</tool_call>"
 
 
-def test_hermes_calls_are_read_in_order_from_among_the_words() -> None:
+def test_hermes_calls_are_parsed_in_order_from_surrounding_text() -> None:
     text = (
         "I look both up.\n<tool_call>\n"
         '{"name": "price", "arguments": {"item": "pear"}}\n</tool_call>\nand\n'
@@ -38,7 +38,7 @@ def test_a_hermes_call_may_end_with_the_completion() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "7", "tool_call", "</tool_call>", "<tool>", '{"name": "f"}'])
-def test_words_without_a_hermes_call_hold_none(text: str) -> None:
+def test_text_without_hermes_tags_holds_no_call(text: str) -> None:
     assert HERMES.parse(text) == []
 
 
@@ -71,7 +71,7 @@ def test_llama_calls_are_the_whole_completion() -> None:
     ids=lambda text: text[:30],
 )
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_call_that_cannot_be_read_is_refused_in_one_line_for_the_model(
+def test_an_unreadable_call_is_explained_to_the_model_in_one_line(
     name: str, body: str, words: str
 ) -> None:
     key = {"hermes": "arguments", "llama3_json": "parameters"}[name]
@@ -81,7 +81,7 @@ def test_a_call_that_cannot_be_read_is_refused_in_one_line_for_the_model(
     assert "\n" not in str(caught.value)
 
 
-def test_one_bad_call_refuses_all_of_them() -> None:
+def test_one_bad_call_refuses_the_whole_completion() -> None:
     with pytest.raises(BadToolCall):
         HERMES.parse('<tool_call>{"name": "f"}</tool_call><tool_call>{</tool_call>')
 
@@ -100,7 +100,7 @@ FRAGMENTS = st.lists(
 @given(text=FRAGMENTS)
 @example(text='<tool_call>{"name":"f","arguments":{"x":NaN}}')
 @settings(max_examples=300, deadline=None)
-def test_any_text_is_a_list_of_calls_or_a_bad_tool_call(name: str, text: str) -> None:
+def test_any_text_gives_a_list_of_calls_or_a_bad_tool_call(name: str, text: str) -> None:
     try:
         calls = FORMATS[name].parse(text)
     except BadToolCall:
@@ -113,7 +113,7 @@ def test_any_text_is_a_list_of_calls_or_a_bad_tool_call(name: str, text: str) ->
 
 
 @pytest.mark.parametrize("depth", [50, 90, 400, 900, 980, 995, 3000])
-def test_a_deeply_nested_call_is_refused_before_it_can_break_anything(depth: int) -> None:
+def test_a_call_nested_beyond_the_limit_is_refused(depth: int) -> None:
     text = '<tool_call>{"name": "f", "arguments": {"x": ' + "[" * depth + "]" * depth + "}}"
     try:
         [call] = HERMES.parse(text)
@@ -126,29 +126,29 @@ def test_a_deeply_nested_call_is_refused_before_it_can_break_anything(depth: int
 
 @given(st.lists(CALLS, max_size=3))
 @settings(max_examples=50, deadline=None)
-def test_hermes_reads_back_what_was_written(calls: list[ToolCall]) -> None:
+def test_hermes_calls_survive_writing_and_parsing(calls: list[ToolCall]) -> None:
     assert HERMES.parse("\n".join(map(hermes, calls))) == calls
 
 
 @given(st.lists(CALLS, max_size=3))
 @settings(max_examples=50, deadline=None)
-def test_calls_written_for_templates_that_do_not_show_them_read_back(
+def test_calls_written_as_text_survive_parsing(
     calls: list[ToolCall],
 ) -> None:
     assert HERMES.parse("I look it up. " + HERMES.write(calls)) == calls
     assert LLAMA.parse(LLAMA.write(calls[:1])) == calls[:1]
 
 
-def test_the_rest_of_a_completion_is_its_words_without_its_calls() -> None:
+def test_remove_calls_leaves_the_text_around_them() -> None:
     text = '  One <tool_call>{"name": "f"}</tool_call>two\n<tool_call>{oops'
-    assert HERMES.rest(text) == "One two"
-    assert HERMES.rest("<tool_call>{}</tool_call>") == ""
-    assert LLAMA.rest('{"name": "f"}') == ""
+    assert HERMES.remove_calls(text) == "One two"
+    assert HERMES.remove_calls("<tool_call>{}</tool_call>") == ""
+    assert LLAMA.remove_calls('{"name": "f"}') == ""
 
 
 @given(CALLS)
 @settings(max_examples=50, deadline=None)
-def test_llama_reads_back_what_was_written(call: ToolCall) -> None:
+def test_llama_calls_survive_writing_and_parsing(call: ToolCall) -> None:
     assert LLAMA.parse(json.dumps({"name": call.name, "parameters": call.arguments})) == [call]
 
 
@@ -158,12 +158,12 @@ def test_arguments_survive_the_message_that_carries_them(call: ToolCall) -> None
     assert ToolCall.from_json(call.name, call.arguments_json()) == call
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
-def test_a_format_tells_the_model_every_tool_and_how_to_call_it(form: ToolFormat) -> None:
+@pytest.mark.parametrize("tool_format", FORMATS.values(), ids=FORMATS)
+def test_a_format_describes_every_tool_and_how_to_call_it(tool_format: ToolFormat) -> None:
     tools: list[dict[str, Any]] = [
         {"type": "function", "function": {"name": "price", "parameters": {"type": "object"}}},
         {"type": "function", "function": {"name": "{odd}", "parameters": {}}},
     ]
-    words = form.tell(tools)
+    words = tool_format.describe_tools(tools)
     assert all(json.dumps(tool["function"]["name"]) in words for tool in tools)
     assert '{"name":' in words

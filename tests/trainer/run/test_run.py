@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from podium_trainer.config import ModelConfig
-from podium_trainer.policy.load import PolicyError, read_model
+from podium_trainer.policy.load import PolicyError, load_model
 from podium_trainer.records.checkpoint import checkpoints
 from podium_trainer.records.metrics import JsonlFile, MetricsError, read_rows
 from podium_trainer.run.build import StartError
@@ -181,7 +181,7 @@ def service_that_fails_every_third_group() -> Starlette:
 
 def step_by_hand(recipe: dict[str, Any], groups: list[RankedGroup]) -> dict[str, torch.Tensor]:
     """One AdamW step on `-mean over tokens of ratio x (reward - group mean)`, sample by sample."""
-    model = read_model(recipe["model"]["path"], ModelConfig(path=recipe["model"]["path"]))
+    model = load_model(recipe["model"]["path"], ModelConfig(path=recipe["model"]["path"]))
     num_tokens = sum(s.num_loss_tokens for g in groups for a in g.attempts for s in a.samples)
     loss = torch.zeros(())
     for group in groups:

@@ -1,4 +1,8 @@
-"""Chat messages ↔ tokens, by the model's own template. Sampled tokens are never made again."""
+"""Turn chat messages into tokens and tokens into text, by the model's own chat template.
+
+Sampled tokens are never made again from their text: the next prompt of a conversation is its old
+tokens plus the tokens of whatever the template adds.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +15,7 @@ Message = Mapping[str, Any]
 
 
 class ChatError(Exception):
-    """The chat template refuses a conversation; one line that says why and what to do."""
+    """The chat template refuses a conversation; one line with the reason and the remedy."""
 
 
 class Chat:
@@ -20,7 +24,7 @@ class Chat:
     Args:
         tokenizer: a Hugging Face tokenizer with a chat template.
         stop_ids: tokens that end a completion besides the tokenizer's own end token.
-        tool_format: a name in `tool_calls.FORMATS`; None picks it by the template's text.
+        tool_format: a name in `tool_calls.FORMATS`; None guesses it from the template's text.
 
     Raises:
         ValueError: If the tokenizer has no chat template or no end token.
@@ -37,19 +41,27 @@ class Chat:
         self.tokenizer = tokenizer
         ends = {tokenizer.eos_token_id, *stop_ids} - {None}
         if not ends:
-            raise ValueError("the model names no end token (eos_token_id): completions never stop")
+            raise ValueError(
+                "the model names no end token, so that completions would never stop: set"
+                " eos_token_id in its generation_config.json"
+            )
         self.stop_ids: frozenset[int] = frozenset(ends)
-        self.control_words: list[str] = [w for w in tokenizer.all_special_tokens if len(w) > 1]
+        self.control_tokens: list[str] = [w for w in tokenizer.all_special_tokens if len(w) > 1]
         template = str(tokenizer.chat_template)
         self.template_shows_tools = "tools" in template
-        self.tool_format: ToolFormat = FORMATS[tool_format or guess_format(template)]
+        self.tool_format: ToolFormat = FORMATS[tool_format or guess_tool_format(template)]
 
     def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> str:
-        """The prompt's text up to where the assistant speaks."""
+        """Render the text of a prompt, up to where the assistant's turn begins.
+
+        Raises:
+            ChatError: If the template refuses the messages.
+        """
         if not self.template_shows_tools:
-            messages = [self._with_calls_written(message) for message in messages]
+            messages = [self._write_calls_as_text(message) for message in messages]
             if tools:
-                messages, tools = with_tools_told(messages, self.tool_format.tell(tools)), None
+                description = self.tool_format.describe_tools(tools)
+                messages, tools = add_to_system_message(messages, description), None
         try:
             text: str = self.tokenizer.apply_chat_template(
                 list(messages), tools=tools, add_generation_prompt=True, tokenize=False
@@ -61,8 +73,8 @@ class Chat:
             ) from error
         return text
 
-    def _with_calls_written(self, message: Message) -> Message:
-        """The message with its tool calls as text, for a template that would leave them out."""
+    def _write_calls_as_text(self, message: Message) -> Message:
+        """Move a message's tool calls into its text, for a template that would leave them out."""
         if not message.get("tool_calls"):
             return message
         calls = [
@@ -73,48 +85,50 @@ class Chat:
         return {"role": message["role"], "content": content}
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of text that came from the template, so none are added."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
-    def defused(self, text: str) -> str:
-        """Foreign text in which no control token of the model is left: a tool cannot end a turn."""
-        for word in self.control_words:
-            text = text.replace(word, f"{word[0]} {word[1:]}")
-        return text
+        """Encode rendered text; no special tokens are added, because the template wrote them."""
+        token_ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return token_ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of tokens, special ones included."""
+        """Decode tokens, special ones included."""
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=False)
         return text
 
-    def completion_text(self, token_ids: Sequence[int]) -> str:
-        """What the model said: the text without its stop token."""
+    def decode_completion(self, token_ids: Sequence[int]) -> str:
+        """Decode a completion without its stop token."""
         return self.decode(token_ids[:-1] if token_ids[-1] in self.stop_ids else token_ids)
 
-    def continuation(self, so_far: Sequence[int], rendered: str) -> list[int] | None:
-        """The tokens that lead from a conversation's tokens to its next prompt.
+    def break_control_tokens(self, text: str) -> str:
+        """Put a space into every control token in a text, so that a tool cannot end a turn."""
+        for token in self.control_tokens:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    def encode_continuation(
+        self, conversation_ids: Sequence[int], rendered: str
+    ) -> list[int] | None:
+        """Encode what the next prompt adds to a conversation's tokens.
 
         Args:
-            so_far: all tokens up to and with the last sampled one.
-            rendered: the next prompt's text.
+            conversation_ids: all tokens up to and with the last sampled one.
+            rendered: the text of the next prompt.
 
         Returns:
-            The tokens of what the prompt adds; None if the prompt does not start with the text of
-            `so_far`, which happens where a template rewrites earlier turns.
+            The added tokens; None if the prompt does not start with the conversation's text, which
+            happens where a template rewrites earlier turns.
         """
-        text = self.decode(so_far)
+        text = self.decode(conversation_ids)
         return self.encode(rendered[len(text) :]) if rendered.startswith(text) else None
 
 
-def guess_format(template: str) -> str:
-    """The tool call format that a chat template speaks of; Hermes' where it speaks of none."""
+def guess_tool_format(template: str) -> str:
+    """Guess the name of the tool call format from a chat template; Hermes if nothing tells."""
     return "llama3_json" if "<|python_tag|>" in template or "ipython" in template else "hermes"
 
 
-def with_tools_told(messages: Sequence[Message], words: str) -> list[Message]:
-    """The messages with the tools described in the system message, for templates without tools."""
+def add_to_system_message(messages: Sequence[Message], text: str) -> list[Message]:
+    """Append a text to the system message, or put a system message in front."""
     if messages and messages[0]["role"] == "system":
-        system = {**messages[0], "content": f"{messages[0]['content']}\n\n{words}"}
+        system = {**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}
         return [system, *messages[1:]]
-    return [{"role": "system", "content": words}, *messages]
+    return [{"role": "system", "content": text}, *messages]

@@ -1,4 +1,4 @@
-"""A model's folder → a `Policy`."""
+"""Load a `Policy` from a model's folder, with or without adapters."""
 
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from podium_trainer.policy.policy import Policy
 
 
 class PolicyError(Exception):
-    """The model cannot be used; one line that says why and what to do."""
+    """The model cannot be used; one line with the reason and the remedy."""
 
 
 def check_model_path(path: str) -> None:
-    """Say early that a model's folder is not there; a hub's name is left to transformers.
+    """Check before anything is loaded that a model's folder exists.
+
+    A path that may be the name of a model on a hub passes, because only transformers can tell.
 
     Raises:
         PolicyError: If the path is no folder with a config.json, and cannot be a hub's name either.
@@ -40,32 +42,32 @@ def load_policy(
     needs_reference: bool = False,
     weights: Path | None = None,
 ) -> Policy:
-    """Load a policy as the config says.
+    """Load the model of a config for training.
 
     Args:
-        config: the model section.
-        temperature: of training and sampling.
-        needs_reference: whether the loss has a KL penalty.
-        weights: a checkpoint's weights in place of the model's own (or a fresh adapter's).
+        config: the model section of a recipe.
+        temperature: divides the logits, in training and in sampling.
+        needs_reference: whether the loss has a KL penalty to a frozen reference.
+        weights: a checkpoint's weights, in place of the model's own or of a fresh adapter.
 
     Raises:
-        PolicyError: If the folder holds no causal LM that transformers can load, or its tokenizer
-            has no chat template.
+        PolicyError: If the folder holds no causal LM that transformers can load, its tokenizer has
+            no chat template, or torch cannot use the device.
     """
     device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     is_full = config.lora is None
     path = str(weights) if weights and is_full else config.path
     try:
-        model = read_model(path, config).to(device)
+        model = load_model(path, config).to(device)
         tokenizer = AutoTokenizer.from_pretrained(config.path)
         stops = model.generation_config.eos_token_id
         chat = Chat(tokenizer, stops if isinstance(stops, list) else [stops], config.tool_format)
         reference = None
         if needs_reference and is_full:
-            reference = read_model(config.path, config).to(device).eval().requires_grad_(False)
+            reference = load_model(config.path, config).to(device).eval().requires_grad_(False)
         if not is_full:
-            model = with_adapter(model, config, weights)
-    except (AssertionError, RuntimeError) as error:  # torch without that device
+            model = add_adapter(model, config, weights)
+    except (AssertionError, RuntimeError) as error:  # torch raises them for an unusable device
         reason = str(error).strip().splitlines()[0]
         raise PolicyError(f"model.device {config.device!r} cannot be used: {reason}") from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -75,12 +77,12 @@ def load_policy(
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     model.train()
-    autocast = config.autocast if config.autocast is not None else fast_bfloat16(device)
+    autocast = config.autocast if config.autocast is not None else has_fast_bfloat16(device)
     return Policy(model, chat, temperature=temperature, autocast=autocast, reference=reference)
 
 
-def read_model(path: str, config: ModelConfig) -> Any:
-    """The model without its dropout: the policy is trained as the distribution it is sampled as."""
+def load_model(path: str, config: ModelConfig) -> Any:
+    """Load a model without its dropout, because the sampler has none and ratios compare the two."""
     settings = AutoConfig.from_pretrained(path)
     for name, value in list(vars(settings).items()):
         if "drop" in name and isinstance(value, float):
@@ -89,9 +91,10 @@ def read_model(path: str, config: ModelConfig) -> Any:
     return AutoModelForCausalLM.from_pretrained(path, config=settings, dtype=dtype)
 
 
-def with_adapter(model: Any, config: ModelConfig, weights: Path | None) -> Any:
-    """The model with an adapter, fresh or from a checkpoint, which alone is trained."""
-    from peft import LoraConfig, PeftModel, get_peft_model  # half a second that few runs need
+def add_adapter(model: Any, config: ModelConfig, weights: Path | None) -> Any:
+    """Add the adapter, fresh or from a checkpoint, and freeze everything else."""
+    # Imported here, because it takes half a second that most runs do not need.
+    from peft import LoraConfig, PeftModel, get_peft_model
 
     if weights is not None:
         return PeftModel.from_pretrained(model, weights, is_trainable=True)
@@ -101,16 +104,18 @@ def with_adapter(model: Any, config: ModelConfig, weights: Path | None) -> Any:
         task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
-        lora_dropout=0.0,  # the sampler has none, and ratios compare the two
+        lora_dropout=0.0,  # as in `load_model`
         target_modules=lora.targets,
     )
     return get_peft_model(model, settings)
 
 
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products are faster than float32's here: GPUs, and CPUs with AMX or
-    AVX512-BF16."""
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Return whether the device multiplies bfloat16 faster than float32.
+
+    GPUs with native bfloat16 do, and CPUs with AVX512-BF16 or AMX.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return device.type == "cpu" and bool(supported())
+    is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return device.type == "cpu" and bool(is_supported())

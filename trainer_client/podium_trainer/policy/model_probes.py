@@ -1,4 +1,7 @@
-"""What a model can do that not every model can: tried at load, on tokens of no meaning."""
+"""Find out by trial what a loaded model can do that not every model can.
+
+Each probe runs the model on a few arbitrary tokens and leaves its mode as it was.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,44 +12,49 @@ from torch import Tensor
 
 
 def can_share_prefixes(model: Any) -> bool:
-    """Whether a tree mask gives what rows of their own give: tried, on tokens of no meaning."""
+    """Return whether a tree mask gives the hidden states that separate rows give.
+
+    A row of seven tokens holds two samples of five that share their first three.
+    """
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"} or getattr(model.config, "sliding_window", None):
         return False
-    a, b = [1, 2, 3, 4, 5], [1, 2, 3, 5, 4]
-    tree_TT = torch.ones(7, 7, dtype=torch.bool).tril()
-    tree_TT[5:, 3:5] = False
+    first, second = [1, 2, 3, 4, 5], [1, 2, 3, 5, 4]
+    tree_mask_TT = torch.ones(7, 7, dtype=torch.bool).tril()
+    tree_mask_TT[5:, 3:5] = False
     try:
-        with evaluating(model):
-            tree = model.get_decoder()(
-                input_ids=torch.tensor([[*a, 5, 4]], device=model.device),
+        with eval_mode(model):
+            tree_TD = model.get_decoder()(
+                input_ids=torch.tensor([[*first, 5, 4]], device=model.device),
                 position_ids=torch.tensor([[0, 1, 2, 3, 4, 3, 4]], device=model.device),
-                attention_mask=tree_TT[None, None].to(model.device),
+                attention_mask=tree_mask_TT[None, None].to(model.device),
                 use_cache=False,
             ).last_hidden_state[0]
-            plain = model.get_decoder()(
-                input_ids=torch.tensor([a, b], device=model.device), use_cache=False
+            rows_BTD = model.get_decoder()(
+                input_ids=torch.tensor([first, second], device=model.device), use_cache=False
             ).last_hidden_state
     except (RuntimeError, ValueError, TypeError, AttributeError):
         return False
-    return same(tree[:5], plain[0]) and same(tree[[0, 1, 2, 5, 6]], plain[1])
+    return are_close(tree_TD[:5], rows_BTD[0]) and are_close(tree_TD[[0, 1, 2, 5, 6]], rows_BTD[1])
 
 
-def head_is_plain(model: Any) -> bool:
-    """Whether logits are the head applied to the decoder's output, without scaling or capping."""
+def has_plain_head(model: Any) -> bool:
+    """Return whether logits are the head's output as it is, without scaling or capping."""
     try:
-        with evaluating(model):
-            ids = torch.tensor([[1, 2, 3]], device=model.device)
-            hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-            by_hand = model.get_output_embeddings()(hidden)
-            logits = model(input_ids=ids, use_cache=False).logits
-            return same(by_hand, logits, tolerance=1e-6)  # no rounding: it is the same product
+        with eval_mode(model):
+            input_ids = torch.tensor([[1, 2, 3]], device=model.device)
+            hidden_BTD = model.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
+            head_BTV = model.get_output_embeddings()(hidden_BTD)
+            logits_BTV = model(input_ids=input_ids, use_cache=False).logits
+            # The tolerance is far below any rounding, because a plain head is the same product.
+            return are_close(head_BTV, logits_BTV, tolerance=1e-6)
     except (TypeError, AttributeError):
         return False
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def eval_mode(model: Any) -> Iterator[None]:
+    """Hold the model in eval mode without gradients, then put its mode back."""
     was_training = model.training
     model.eval()
     try:
@@ -56,8 +64,13 @@ def evaluating(model: Any) -> Iterator[None]:
         model.train(was_training)
 
 
-def same(left: Tensor, right: Tensor, tolerance: float | None = None) -> bool:
-    """Equal up to the rounding of their type, or a share of the largest entry."""
+def are_close(left: Tensor, right: Tensor, tolerance: float | None = None) -> bool:
+    """Return whether two tensors are equal up to a tolerance.
+
+    Args:
+        tolerance: relative to the largest entry, which counts as 1 if it is smaller; None takes the
+            rounding of the tensors' type.
+    """
     if tolerance is None:
         tolerance = 1e-3 if left.dtype == torch.float32 else 5e-2
     scale = max(1.0, float(right.float().abs().max()))

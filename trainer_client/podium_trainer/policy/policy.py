@@ -1,4 +1,4 @@
-"""The model being trained: ask it for logprobs, save it."""
+"""The model that is trained: ask it for logprobs and logits, and save it."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,23 +13,29 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from podium_trainer.policy.chat import Chat
-from podium_trainer.policy.model_probes import can_share_prefixes, head_is_plain
+from podium_trainer.policy.model_probes import can_share_prefixes, eval_mode, has_plain_head
 from podium_trainer.policy.packing import MicroBatch, pack_padded, pack_shared
 from podium_trainer.policy.samples import Sample
 
-LOGITS_CHUNK = 512  # how many tokens' logits exist at once
+LOGITS_CHUNK = 512  # tokens whose logits exist at once
 
 
 class Policy:
     """A causal language model with its tokenizer, for training and for sampling.
 
     Args:
-        model: a Hugging Face causal LM; with peft adapters or without.
-        chat: its tokenizer and chat template.
+        model: a Hugging Face causal LM, with or without peft adapters.
+        chat: the model's tokenizer and chat template.
         temperature: divides the logits, here as in the sampler.
-        autocast: bfloat16 for matrix products; weights stay as they are.
-        reference: a frozen copy for the KL penalty; None where there is none, or where switching
-            the adapters off gives it.
+        autocast: multiply matrices in bfloat16; the weights keep their type.
+        reference: a frozen copy for the KL penalty; None if there is no penalty, or if switching
+            the adapters off gives the reference.
+
+    Attributes:
+        base: the model below its adapters.
+        context: the largest number of tokens in a sequence.
+        shares_prefixes: whether rows can be trees (see packing.py).
+        chunks_logits: whether logits can be made for a chunk of hidden states at a time.
     """
 
     def __init__(
@@ -49,57 +55,69 @@ class Policy:
         self.base: PreTrainedModel = model.get_base_model() if self.is_lora else model
         self.device = torch.device(self.base.device)
         self._autocast = autocast
-        takes = signature(self.base.forward).parameters
-        self._cache_argument = "cache_params" if "cache_params" in takes else "past_key_values"
+        parameters = signature(self.base.forward).parameters
+        self._is_recurrent = "cache_params" in parameters
         self.context = int(getattr(self.base.config, "max_position_embeddings", 0) or 2**31)
         self.shares_prefixes = can_share_prefixes(self.base)
-        self.chunks_logits = head_is_plain(self.base)
+        self.chunks_logits = has_plain_head(self.base)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Where matrix products run in bfloat16, if that was asked for."""
+        """Return a context in which matrix products run in bfloat16, if that was asked for."""
         if not self._autocast:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """Eval mode, no gradients; each weight is cast once for all calls in the block."""
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad(), self.autocast():
-                yield
-        finally:
-            self.model.train(was_training)
+        """Hold the model in eval mode without gradients, with autocast if that was asked for.
+
+        Autocast converts each weight once for all calls in the block.
+        """
+        with eval_mode(self.model), self.autocast():
+            yield
 
     def next_logits(self, input_ids_BT: Tensor, mask_BT: Tensor, cache: Any) -> Tensor:
-        """Logits (B, V) of the token after the last of each row; the cache grows by T."""
-        new = input_ids_BT.shape[1]
-        positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, -new:]
-        if self._cache_argument == "cache_params":  # recurrent: the past is a state, not masked
-            mask_BT = mask_BT[:, -new:]
+        """Compute the logits of the token after the last one of each row.
+
+        Args:
+            input_ids_BT: int64, the T newest tokens of each row.
+            mask_BT: int64, 1 for tokens and 0 for padding; covers the cached tokens, too.
+            cache: a transformers cache, which grows by T tokens.
+
+        Returns:
+            Tensor of shape (B, V).
+        """
+        num_new = input_ids_BT.shape[1]
+        positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, -num_new:]
+        if self._is_recurrent:  # its cache is a state without positions to mask
+            mask_BT = mask_BT[:, -num_new:]
         output = self.model(
             input_ids=input_ids_BT,
             attention_mask=mask_BT,
             position_ids=positions_BT,
             use_cache=True,
             logits_to_keep=1,
-            **{self._cache_argument: cache},
+            **{"cache_params" if self._is_recurrent else "past_key_values": cache},
         )
-        logits: Tensor = output.logits[:, -1]
-        return logits
+        logits_BV: Tensor = output.logits[:, -1]
+        return logits_BV
 
     def pack(self, samples: list[Sample], max_tokens: int) -> Iterator[MicroBatch]:
-        """Micro-batches in the form that this model takes, each made when it is needed."""
+        """Pack samples into micro-batches in the form that this model takes, one at a time.
+
+        Args:
+            samples: any number of samples.
+            max_tokens: the largest number of tokens in a micro-batch, unless one sample is longer.
+        """
         pack = pack_shared if self.shares_prefixes else pack_padded
         return (batch.to(self.device) for batch in pack(samples, max_tokens))
 
     def logprobs(self, batch: MicroBatch) -> Tensor:
-        """Logprobs (N,) of the trained tokens of a micro-batch at the sampling temperature."""
+        """Compute the logprobs (N,) of a micro-batch's trained tokens, float32 with gradient."""
         return self._logprobs(self.base, batch)
 
     def ref_logprobs(self, batch: MicroBatch) -> Tensor:
-        """The same under the reference: the frozen copy, or the model with its adapters off."""
+        """Compute the logprobs (N,) of the trained tokens under the reference, without gradient."""
         with torch.no_grad(), self.autocast():
             if self.reference is not None:
                 return self._logprobs(self.reference, batch)
@@ -110,7 +128,7 @@ class Policy:
         inputs = {
             "input_ids": batch.input_ids_BT,
             "position_ids": batch.position_ids_BT,
-            "attention_mask": batch.mask,
+            "attention_mask": batch.attention_mask,
             "use_cache": False,
         }
         if self.chunks_logits:
@@ -125,7 +143,7 @@ class Policy:
         return logprobs_U[batch.prediction_N]
 
     def parameters(self) -> list[torch.nn.Parameter]:
-        """What is trained."""
+        """Return the parameters that are trained."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def save(self, folder: Path) -> None:
@@ -136,16 +154,16 @@ class Policy:
         """
         try:
             self.model.save_pretrained(folder)
-        except SafetensorError as error:  # its I/O errors are no OSErrors
+        except SafetensorError as error:  # safetensors raises no OSError if a write fails
             raise OSError(str(error)) from error
         self.chat.tokenizer.save_pretrained(folder)
 
 
 def target_logprobs(logits_TV: Tensor, targets_T: Tensor, temperature: float) -> Tensor:
-    """Logprobs (T,) of the targets under softmax(logits / temperature), in float32."""
+    """Compute the logprobs (T,) of targets under softmax(logits / temperature), in float32."""
     scaled_TV = logits_TV.float() / temperature
-    chosen_T = scaled_TV.gather(1, targets_T[:, None])[:, 0]
-    return chosen_T - scaled_TV.logsumexp(dim=1)
+    target_logits_T = scaled_TV.gather(1, targets_T[:, None])[:, 0]
+    return target_logits_T - scaled_TV.logsumexp(dim=1)
 
 
 def chunked_logprobs(
@@ -155,15 +173,26 @@ def chunked_logprobs(
     temperature: float,
     chunk: int = LOGITS_CHUNK,
 ) -> Tensor:
-    """`target_logprobs(head(hidden), targets)`, with at most `chunk` x V logits at a time.
+    """Compute `target_logprobs(head(hidden_TD), ...)` with few logits in memory at a time.
 
-    Each chunk's logits are made again for the backward pass, unless there is one chunk only.
+    More than one chunk means that each chunk's logits are computed twice, for the forward and for
+    the backward pass.
+
+    Args:
+        hidden_TD: hidden states of shape (T, D).
+        head: the output layer, from D to V.
+        targets_T: int64, the predicted token of each hidden state.
+        temperature: divides the logits.
+        chunk: the largest number of tokens whose logits exist at once.
+
+    Returns:
+        Float32 tensor of shape (T,).
     """
 
-    def one(hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
+    def compute_chunk(hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
         return target_logprobs(head(hidden_CD), targets_C, temperature)
 
     if len(targets_T) <= chunk:
-        return one(hidden_TD, targets_T)
-    pieces = zip(torch.split(hidden_TD, chunk), torch.split(targets_T, chunk), strict=True)
-    return torch.cat([checkpoint(one, h, t, use_reentrant=False) for h, t in pieces])
+        return compute_chunk(hidden_TD, targets_T)
+    chunks = zip(torch.split(hidden_TD, chunk), torch.split(targets_T, chunk), strict=True)
+    return torch.cat([checkpoint(compute_chunk, h, t, use_reentrant=False) for h, t in chunks])

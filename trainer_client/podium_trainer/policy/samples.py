@@ -1,10 +1,16 @@
-"""What rollouts hand on. Read this file first; `types.py` is the wire's side of it.
+"""The types that pass from rollouts to the update. Read this file first.
 
     Completion   one sampled model turn: its tokens as the sampler drew them
-    Sample       what the update eats: per-token streams, nothing about tasks, groups or judges
-    Attempt      one trajectory: what the judge reads and the samples that it is trained on
+    Sample       one row of training data: token streams, nothing about tasks, groups or judges
+    Attempt      one trajectory: the messages for the judge and the samples to train on
 
 Token ids and logprobs come from the sampler and are never made again from text.
+
+Tensors and lists carry their shapes as suffixes, here and in the rest of the package:
+
+    P  prompts      G  members of a group             N  trained tokens of a micro-batch
+    B  rows         T  tokens of a row or sample      U  distinct predictions, U <= N
+    V  vocabulary   D  width of a hidden state        S  samples of a micro-batch
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +26,8 @@ class Request:
 
     Attributes:
         prompt_ids: the prompt's tokens.
-        num_completions: how many completions, drawn independently.
-        max_tokens: the most tokens that one completion may have; a stop token counts.
+        num_completions: the number of completions to draw, independently of each other.
+        max_tokens: the largest number of tokens in one completion; a stop token counts.
     """
 
     prompt_ids: Sequence[int]
@@ -31,12 +37,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled model turn of T tokens, a final stop token included.
+    """One sampled model turn of T tokens, with its final stop token if there is one.
 
     Attributes:
         token_ids: T ints.
-        logprobs: T floats, natural logarithms under the distribution that was sampled from (the
-            temperature applied).
+        logprobs: T floats, natural logarithms under the distribution that was sampled from (with
+            the temperature applied).
         finish_reason: "stop" after a stop token, "length" if cut off.
         policy_versions: T ints, the version of the weights that drew each token.
     """
@@ -49,12 +55,15 @@ class Completion:
     def __post_init__(self) -> None:
         lengths = {len(self.token_ids), len(self.logprobs), len(self.policy_versions)}
         if len(lengths) != 1 or not self.token_ids:
-            raise ValueError(f"a completion's lists must be equally long, not {sorted(lengths)}")
+            raise ValueError(
+                "a completion's lists must be equally long and not empty, but their lengths are"
+                f" {sorted(lengths)}"
+            )
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One row of training data: T tokens and what is known of each.
+    """One row of training data: T tokens in parallel lists.
 
     Attributes:
         token_ids: T ints, prompt first.
@@ -72,6 +81,7 @@ class Sample:
 
     @property
     def num_loss_tokens(self) -> int:
+        """The number of tokens that are trained on."""
         return sum(self.loss_mask)
 
 
@@ -80,11 +90,11 @@ class Attempt:
     """One trajectory of a group.
 
     Attributes:
-        messages: OpenAI chat messages, prompt first: what the judge sees.
-        samples: the token streams behind it, advantages all 0; more than one only if the chat
-            format rewrote earlier turns.
-        finish_reason: the last completion's.
-        num_turns: how many completions it has.
+        messages: OpenAI chat messages for the judge, prompt first.
+        samples: the trajectory's tokens, with all advantages 0. There is more than one sample only
+            if the chat template rewrote earlier turns.
+        finish_reason: the finish reason of the last completion.
+        num_turns: the number of completions.
     """
 
     messages: Sequence[Mapping[str, Any]]

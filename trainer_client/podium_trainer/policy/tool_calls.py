@@ -1,6 +1,10 @@
-"""Tool calls as models write them: text → calls, by format.
+"""Read and write tool calls in the formats that models use.
 
-To add a format: write the four functions of `ToolFormat` and put them in FORMATS.
+To add a format:
+
+1. Write the four functions of `ToolFormat`.
+2. Put them into FORMATS under a name, and add the name to `ModelConfig.tool_format`.
+3. If the chat template tells the format apart, teach `chat.guess_tool_format` to see it.
 """
 
 import json
@@ -9,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MAX_LEVELS = 100  # pickle, which carries calls to tool processes, ends at some hundreds
+MAX_LEVELS = 100  # pickle, which carries calls to tool processes, fails at some hundreds
 
 
 class BadToolCall(ValueError):
-    """The text begins a tool call that cannot be read; the message is for the model."""
+    """A text begins a tool call that cannot be read; the message is shown to the model."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class ToolCall:
     arguments: dict[str, Any]
 
     def arguments_json(self) -> str:
-        """As OpenAI messages carry them."""
+        """Return the arguments as OpenAI messages carry them."""
         return json.dumps(self.arguments, ensure_ascii=False)
 
     @classmethod
@@ -35,36 +39,38 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class ToolFormat:
-    """How one family of models writes tool calls.
+    """The way in which one family of models writes tool calls.
 
     Attributes:
-        parse: the calls in a completion's text, in order; an empty list if there are none. Raises
-            `BadToolCall`.
-        rest: a completion's text without its calls.
-        write: calls as the model writes them, for templates that do not show them.
-        tell: tool definitions as words for the system message, for such templates, too.
+        parse: returns the calls in a completion's text, in order; raises `BadToolCall`.
+        remove_calls: returns a completion's text without its calls.
+        write: writes calls as the model does, for chat templates that leave calls out.
+        describe_tools: describes tool definitions in words, for the system message of such
+            templates.
     """
 
     parse: Callable[[str], list[ToolCall]]
-    rest: Callable[[str], str]
+    remove_calls: Callable[[str], str]
     write: Callable[[Sequence[ToolCall]], str]
-    tell: Callable[[Sequence[Mapping[str, Any]]], str]
+    describe_tools: Callable[[Sequence[Mapping[str, Any]]], str]
 
 
-def read_call(text: str, arguments_key: str) -> ToolCall:
-    """One call from its JSON object.
+def parse_call(text: str, arguments_key: str) -> ToolCall:
+    """Parse the JSON object of one call.
 
     Raises:
-        BadToolCall: If it is not an object with a name and an object of arguments.
+        BadToolCall: If the text is not an object with a name and an object of arguments.
     """
     try:
         call = json.loads(text)
-        levels = depth(call)
-        json.dumps(call, ensure_ascii=False).encode()  # half a character could not be sent on
+        levels = nesting_depth(call)
+        json.dumps(call, ensure_ascii=False).encode()  # a lone surrogate could not be sent on
     except (ValueError, RecursionError) as error:
         raise BadToolCall(f"the tool call is not JSON: {error}") from error
     if levels > MAX_LEVELS:
-        raise BadToolCall(f"the tool call is nested too deep: {levels} levels, {MAX_LEVELS} go")
+        raise BadToolCall(
+            f"the tool call is nested too deep: {levels} levels, at most {MAX_LEVELS}"
+        )
     if not (isinstance(call, dict) and isinstance(call.get("name"), str)):
         raise BadToolCall('a tool call is a JSON object with a "name"')
     arguments = call.get(arguments_key, {})
@@ -73,16 +79,16 @@ def read_call(text: str, arguments_key: str) -> ToolCall:
     return ToolCall(call["name"], arguments)
 
 
-def depth(value: Any) -> int:
-    """How many objects and lists are within each other."""
+def nesting_depth(value: Any) -> int:
+    """Count the levels of objects and lists within each other; 0 for a plain value."""
     if not isinstance(value, dict | list):
         return 0
-    inner = value.values() if isinstance(value, dict) else value
-    return 1 + max(map(depth, inner), default=0)
+    members = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(nesting_depth, members), default=0)
 
 
 HERMES_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
-HERMES_WORDS = """\
+HERMES_INSTRUCTIONS = """\
 You may call one or more functions. Here are their signatures:
 <tools>
 {tools}
@@ -94,20 +100,22 @@ To call one, answer with its name and arguments as JSON within tags:
 
 
 def parse_hermes(text: str) -> list[ToolCall]:
-    """`<tool_call>{"name": ..., "arguments": {...}}</tool_call>`: Hermes, Qwen, SmolLM."""
-    return [read_call(match, "arguments") for match in HERMES_CALL.findall(text)]
+    """Parse `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`: Hermes, Qwen, SmolLM."""
+    return [parse_call(match, "arguments") for match in HERMES_CALL.findall(text)]
 
 
 def write_hermes(calls: Sequence[ToolCall]) -> str:
-    written = [json.dumps({"name": c.name, "arguments": c.arguments}) for c in calls]
-    return "\n".join(f"<tool_call>{call}</tool_call>" for call in written)
+    """Write calls within tags, one a line."""
+    objects = [json.dumps({"name": c.name, "arguments": c.arguments}) for c in calls]
+    return "\n".join(f"<tool_call>{call}</tool_call>" for call in objects)
 
 
-def tell_hermes(tools: Sequence[Mapping[str, Any]]) -> str:
-    return HERMES_WORDS.format(tools="\n".join(json.dumps(tool) for tool in tools))
+def describe_tools_for_hermes(tools: Sequence[Mapping[str, Any]]) -> str:
+    """Describe tools as Hermes' prompts do."""
+    return HERMES_INSTRUCTIONS.format(tools="\n".join(json.dumps(tool) for tool in tools))
 
 
-LLAMA_WORDS = """\
+LLAMA_INSTRUCTIONS = """\
 You have access to these functions. To call one, answer only with JSON of the form
 {{"name": function name, "parameters": dictionary of argument name and its value}}.
 
@@ -115,24 +123,29 @@ You have access to these functions. To call one, answer only with JSON of the fo
 
 
 def parse_llama3_json(text: str) -> list[ToolCall]:
-    """`{"name": ..., "parameters": {...}}` as the whole completion: Llama 3.1 and later."""
+    """Parse `{"name": ..., "parameters": {...}}` as a whole completion: Llama 3.1 and later."""
     text = text.strip().removeprefix("<|python_tag|>").strip()
-    return [read_call(text, "parameters")] if text.startswith("{") else []
+    return [parse_call(text, "parameters")] if text.startswith("{") else []
 
 
 def write_llama3_json(calls: Sequence[ToolCall]) -> str:
+    """Write calls as JSON objects, one a line."""
     return "\n".join(json.dumps({"name": c.name, "parameters": c.arguments}) for c in calls)
 
 
-def tell_llama3_json(tools: Sequence[Mapping[str, Any]]) -> str:
-    return LLAMA_WORDS.format(tools="\n\n".join(json.dumps(tool, indent=2) for tool in tools))
+def describe_tools_for_llama3(tools: Sequence[Mapping[str, Any]]) -> str:
+    """Describe tools as Llama 3's prompts do."""
+    return LLAMA_INSTRUCTIONS.format(tools="\n\n".join(json.dumps(t, indent=2) for t in tools))
 
 
 FORMATS = {
     "hermes": ToolFormat(
-        parse_hermes, lambda text: HERMES_CALL.sub("", text).strip(), write_hermes, tell_hermes
+        parse_hermes,
+        lambda text: HERMES_CALL.sub("", text).strip(),
+        write_hermes,
+        describe_tools_for_hermes,
     ),
     "llama3_json": ToolFormat(
-        parse_llama3_json, lambda text: "", write_llama3_json, tell_llama3_json
+        parse_llama3_json, lambda text: "", write_llama3_json, describe_tools_for_llama3
     ),
 }

@@ -168,7 +168,7 @@ class Rollout:
         conversation.stream = with_completion(conversation.stream, completion)
         conversation.finish_reason = completion.finish_reason
         conversation.num_turns += 1
-        text = self.chat.completion_text(completion.token_ids)
+        text = self.chat.decode_completion(completion.token_ids)
         conversation.raw_messages.append({"role": "assistant", "content": text})
         conversation.calls = self._read_calls(text)
         conversation.messages.append(self._assistant_message(conversation, text))
@@ -195,7 +195,7 @@ class Rollout:
             {"id": call_id, "type": "function", "function": described(call, text)}
             for call_id, call in conversation.calls_by_id()
         ]
-        content = self.chat.tool_format.rest(text)
+        content = self.chat.tool_format.remove_calls(text)
         return {"role": "assistant", "content": content or None, "tool_calls": tool_calls}
 
     def _answer_calls(self, talking: Sequence[_Conversation]) -> None:
@@ -205,7 +205,7 @@ class Rollout:
         for conversation in talking:
             for call_id, call in conversation.calls_by_id():
                 text = f"error: {call}" if isinstance(call, BadToolCall) else next(results)
-                message = {"role": "tool", "content": self.chat.defused(text)}
+                message = {"role": "tool", "content": self.chat.break_control_tokens(text)}
                 conversation.raw_messages.append(message)
                 conversation.messages.append({**message, "tool_call_id": call_id})
             self._lead_on(conversation)
@@ -218,7 +218,7 @@ class Rollout:
         """
         rendered = self.chat.render(conversation.raw_messages, self.definitions or None)
         old = conversation.stream
-        added = self.chat.continuation(old.token_ids, rendered)
+        added = self.chat.encode_continuation(old.token_ids, rendered)
         new = (
             prompt_sample(self.chat.encode(rendered)) if added is None else with_prompt(old, added)
         )

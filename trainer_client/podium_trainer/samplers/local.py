@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from podium_trainer.policy.packing import shared_prefix
+from podium_trainer.policy.packing import shared_prefix_length
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Completion, Request
 from podium_trainer.samplers import SamplerError
@@ -126,7 +126,7 @@ class LocalSampler:
 def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     """How many tokens all prompts start with, their last ones left out."""
     ordered = sorted(map(list, prompts))
-    shared = shared_prefix(ordered[0], ordered[-1])
+    shared = shared_prefix_length(ordered[0], ordered[-1])
     return min(shared, *(len(prompt) - 1 for prompt in prompts))
 
 
