@@ -1,4 +1,4 @@
-"""The reward client against scripted answers, and against real servers where connections break."""
+"""The reward client against scripted answers, and against real servers that break connections."""
 
 import json
 import pickle
@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium import client as client_module
-from podium.batch import MAX_BATCH_BYTES, MAX_BATCH_GROUPS, chunks
+from podium.batch import MAX_BATCH_BYTES, MAX_BATCH_GROUPS, split_into_chunks
 from podium.client import DEFAULT_DEADLINE_S, MAX_CONNECTIONS, AsyncRankClient, RankClient
 from podium.errors import (
     DeadlineExceeded,
@@ -94,7 +94,7 @@ async def rank(*answers: Answer, asked: TrajectoryGroup | None = None, **setting
 
 
 @pytest.mark.anyio
-async def test_rewards_come_in_the_order_of_the_request_whatever_the_order_of_the_answer() -> None:
+async def test_rewards_come_in_the_order_of_the_request() -> None:
     answer = ranking({}, {"c": 0.3, "a": 0.1, "b": 0.2})
     got = await rank(say(json=answer), asked=group(ids="abc"))
     assert got.rewards == [0.1, 0.2, 0.3]
@@ -104,9 +104,7 @@ async def test_rewards_come_in_the_order_of_the_request_whatever_the_order_of_th
 
 
 @given(st.permutations(range(6)), st.permutations(range(6)))
-def test_permuting_the_request_or_the_answer_moves_no_reward_to_another_id(
-    asked: list[int], answered: list[int]
-) -> None:
+def test_a_permutation_moves_no_reward_to_another_id(asked: list[int], answered: list[int]) -> None:
     wire = ranking({}, {str(i): i / 10 for i in answered})
     asked_group = TrajectoryGroup([Trajectory(str(i), []) for i in asked])
     assert rewards_in_order(asked_group, Ranking.model_validate(wire)) == [i / 10 for i in asked]
@@ -117,9 +115,7 @@ def test_permuting_the_request_or_the_answer_moves_no_reward_to_another_id(
     ("asked", "answered"),
     [("abc", "ab"), ("ab", "abc"), ("ab", "ax"), ("ab", ""), ("ab", "aab"), ("aa", "aa")],
 )
-async def test_a_missing_unknown_or_repeated_id_is_an_error_not_a_reward(
-    asked: str, answered: str
-) -> None:
+async def test_a_missing_unknown_or_repeated_id_is_an_error(asked: str, answered: str) -> None:
     answer = ranking({}, REWARDS)
     answer["results"] = [{"id": id, "rank": 1, "reward": 0.5} for id in answered]
     with pytest.raises(ProtocolError) as caught:
@@ -131,7 +127,7 @@ async def test_a_missing_unknown_or_repeated_id_is_an_error_not_a_reward(
 @pytest.mark.parametrize(
     "reward", ["NaN", "Infinity", "-Infinity", "1e999", "-0.01", "1.01", '"0.8"', "true", "null"]
 )
-async def test_what_is_not_a_number_in_0_to_1_never_becomes_a_reward(reward: str) -> None:
+async def test_a_value_outside_0_to_1_never_becomes_a_reward(reward: str) -> None:
     body = json.dumps(ranking({}, {"a": "REWARD", "b": 0.5})).replace('"REWARD"', reward)
     with pytest.raises(ProtocolError, match="reward") as caught:
         await rank(say(content=body.encode()))
@@ -140,7 +136,7 @@ async def test_what_is_not_a_number_in_0_to_1_never_becomes_a_reward(reward: str
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
-async def test_no_other_number_of_a_ranking_may_be_infinite_or_nan(number: str) -> None:
+async def test_an_infinite_or_nan_number_is_a_protocol_error(number: str) -> None:
     body = json.dumps(ranking({}, REWARDS, reliability="NUMBER")).replace('"NUMBER"', number)
     with pytest.raises(ProtocolError, match="reliability"):
         await rank(say(content=body.encode()))
@@ -161,7 +157,7 @@ async def test_an_answer_about_another_group_is_a_protocol_error() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_newer_service_may_add_fields_and_a_fallback_is_told() -> None:
+async def test_fields_of_a_newer_service_are_ignored() -> None:
     answer = ranking({}, REWARDS, fallback_from="main", new_field={"x": 1}, usage=None)
     got = await rank(say(json=answer))
     assert got.ranking.fallback_from == "main"
@@ -169,7 +165,7 @@ async def test_a_newer_service_may_add_fields_and_a_fallback_is_told() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_wire_holds_what_was_given_and_the_time_that_is_left() -> None:
+async def test_the_request_holds_the_set_fields_and_the_time_left() -> None:
     messages = [{"role": "user", "content": "hi", "extra": 1}]
     a, b = Trajectory("a", messages, finish_reason="stop", verified_reward=0.0), Trajectory("b", [])
     asked = TrajectoryGroup([a, b], "g", judge="main", task="t", metadata={"step": 12})
@@ -210,7 +206,7 @@ async def test_the_wire_holds_what_was_given_and_the_time_that_is_left() -> None
         (504, DeadlineExceeded),
     ],
 )
-async def test_each_status_has_its_branch_and_keeps_what_the_problem_says(
+async def test_each_status_has_its_branch_and_keeps_the_problem(
     status: int, branch: type[RankError]
 ) -> None:
     body = problem(status, "its_code", retryable=False, errors=[{"loc": "judge", "msg": "unknown"}])
@@ -236,7 +232,7 @@ async def test_each_status_has_its_branch_and_keeps_what_the_problem_says(
         (504, DeadlineExceeded, True),
     ],
 )
-async def test_a_status_without_a_problem_document_is_typed_and_its_text_not_quoted(
+async def test_a_gateways_answer_is_typed_and_its_text_not_quoted(
     status: int, branch: type[RankError], retryable: bool
 ) -> None:
     answer = say(status, text=f"gateway echoes {KEY}", headers={"retry-after": "3600"})
@@ -291,7 +287,7 @@ async def test_every_error_of_httpx_is_mapped(leaf: type[httpx.RequestError]) ->
     ],
 )
 @pytest.mark.parametrize("while_reading", [False, True])
-async def test_a_connection_that_fails_is_told_from_an_answer_that_cannot_be_read(
+async def test_a_failed_connection_differs_from_an_unreadable_answer(
     exc: Exception, branch: type[RankError], code: str, while_reading: bool
 ) -> None:
     answer = stream(b"{", breaks=exc) if while_reading else fail(exc)
@@ -311,7 +307,7 @@ def test_errors_survive_pickling() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_retryable_failure_is_asked_again_with_the_time_that_is_left() -> None:
+async def test_a_retryable_failure_is_sent_again_with_the_time_left() -> None:
     again = refuse(503, "draining", retryable=True)
     with scripted(again, fail(httpx.ReadError("reset")), rank_it) as script:
         async with client(script, deadline_s=20) as podium:
@@ -340,7 +336,7 @@ async def test_the_wait_between_attempts_grows() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("status", [422, 502, 503])
-async def test_what_the_service_calls_final_is_asked_once(status: int) -> None:
+async def test_a_final_failure_is_not_sent_again(status: int) -> None:
     with pytest.raises(RankError):
         await rank(refuse(status, "final", retryable=False))
 
@@ -375,7 +371,7 @@ async def test_an_unusable_retry_after_is_no_wait(after: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_service_that_stays_silent_is_left_at_the_deadline() -> None:
+async def test_a_silent_service_is_given_up_at_the_deadline() -> None:
     async def hang(request: httpx.Request) -> httpx.Response:
         await anyio.sleep_forever()
         raise AssertionError
@@ -396,7 +392,7 @@ async def test_no_request_is_sent_once_the_deadline_has_passed() -> None:
 
 
 @pytest.mark.anyio
-async def test_at_most_64_requests_are_open_and_queueing_spends_from_the_deadline() -> None:
+async def test_at_most_64_requests_are_open_and_waits_count() -> None:
     open_now, most, left = 0, 0, []
     full = anyio.Event()
 
@@ -422,7 +418,7 @@ async def test_at_most_64_requests_are_open_and_queueing_spends_from_the_deadlin
 
 
 @pytest.mark.anyio
-async def test_the_training_run_s_random_state_is_left_alone() -> None:
+async def test_the_global_random_state_does_not_change() -> None:
     before = random.getstate()
     await rank(refuse(503, "draining", retryable=True), rank_it)
     assert random.getstate() == before
@@ -459,7 +455,7 @@ async def test_no_groups_need_no_request() -> None:
 
 
 @pytest.mark.anyio
-async def test_lines_may_come_in_any_order_and_a_failed_group_is_masked() -> None:
+async def test_lines_may_come_in_any_order_and_failures_are_masked() -> None:
     lines = stream(
         ranked(2, G2, {"b": 0.2, "a": 0.8}),
         failed(0, 502, "verdict_invalid", retryable=False),
@@ -475,7 +471,7 @@ async def test_lines_may_come_in_any_order_and_a_failed_group_is_masked() -> Non
 
 
 @pytest.mark.anyio
-async def test_only_a_group_that_failed_for_now_is_asked_again() -> None:
+async def test_only_groups_with_retryable_errors_are_sent_again() -> None:
     first = stream(
         ranked(0, G0, REWARDS),
         failed(1, 503, "judge_unavailable", retryable=True),
@@ -488,7 +484,7 @@ async def test_only_a_group_that_failed_for_now_is_asked_again() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_group_that_keeps_failing_is_masked_with_its_last_error() -> None:
+async def test_a_group_that_keeps_failing_has_its_last_error() -> None:
     busy = refuse(429, "busy", retryable=True, headers={"retry-after": "3600"})
     first = stream(ranked(0, G0, REWARDS), failed(1, 503, "judge_down", retryable=True))
     got, _ = await rank_many(GROUPS[:2], first, busy)
@@ -499,7 +495,7 @@ async def test_a_group_that_keeps_failing_is_masked_with_its_last_error() -> Non
 @pytest.mark.anyio
 @pytest.mark.parametrize("breaks", [None, httpx.ReadError("reset")])
 @pytest.mark.parametrize("cut", [0, 1, 40, -1])
-async def test_groups_whose_line_never_came_whole_are_asked_again(
+async def test_groups_without_a_complete_line_are_sent_again(
     breaks: Exception | None, cut: int
 ) -> None:
     torn = ranked(2, G2, REWARDS)[:cut]
@@ -510,7 +506,7 @@ async def test_groups_whose_line_never_came_whole_are_asked_again(
 
 
 @pytest.mark.anyio
-async def test_a_line_may_come_in_pieces_and_hold_line_separators_of_unicode() -> None:
+async def test_a_line_may_come_in_pieces_and_hold_u2028() -> None:
     text = "".join(chr(c) for c in (0x2028, 0x2029, 0x85, 0x1C))
     answer = ranking(G0, REWARDS)
     answer["results"][0]["explanation"] = text
@@ -534,7 +530,7 @@ async def test_a_line_may_come_in_pieces_and_hold_line_separators_of_unicode() -
         line({"index": 1, "status": "maybe"}),
     ],
 )
-async def test_a_line_about_no_group_known_masks_all_groups_without_a_line(bad: bytes) -> None:
+async def test_a_line_about_an_unknown_group_masks_the_rest(bad: bytes) -> None:
     got, _ = await rank_many(GROUPS, stream(ranked(1, G1, REWARDS), bad, ranked(0, G0, REWARDS)))
     assert [answer.mask for answer in got] == [False, True, False]
     assert isinstance(got[0].error, ProtocolError)
@@ -554,7 +550,7 @@ async def test_a_line_about_no_group_known_masks_all_groups_without_a_line(bad: 
         ranked(1, G1, REWARDS) + ranked(1, G1, {"a": 0.0, "b": 1.0}),
     ],
 )
-async def test_a_bad_line_about_a_known_group_masks_that_group_only(bad: bytes) -> None:
+async def test_a_bad_line_about_a_known_group_masks_that_group(bad: bytes) -> None:
     got, _ = await rank_many(GROUPS, stream(ranked(0, G0, REWARDS), bad, ranked(2, G2, REWARDS)))
     assert [answer.mask for answer in got] == [True, False, True]
     assert got[1].rewards is None
@@ -605,7 +601,7 @@ async def test_progress_counts_every_group_once_and_ends_at_the_total() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_error_of_the_progress_callback_reaches_the_caller_as_it_is() -> None:
+async def test_an_error_of_the_progress_callback_is_raised() -> None:
     def stop(done: int, total: int) -> None:
         raise TimeoutError("enough")
 
@@ -616,22 +612,22 @@ async def test_an_error_of_the_progress_callback_reaches_the_caller_as_it_is() -
 
 
 @pytest.mark.anyio
-async def test_more_groups_than_one_request_takes_are_split_and_put_back_in_order() -> None:
+async def test_many_groups_are_split_and_come_back_in_order() -> None:
     groups = [group(f"g{i}") for i in range(MAX_BATCH_GROUPS + 2)]
     got, bodies = await rank_many(groups, rank_all, rank_all)
     assert sorted(len(body["groups"]) for body in bodies) == [2, MAX_BATCH_GROUPS]
     assert [a.ranking and a.ranking.group_id for a in got] == [g.group_id for g in groups]
 
 
-def test_requests_stay_under_the_byte_cap_and_a_larger_group_goes_alone() -> None:
+def test_requests_stay_under_the_byte_cap() -> None:
     half, whole = b"x" * (MAX_BATCH_BYTES // 2 - 1), b"x" * (MAX_BATCH_BYTES + 1)
     texts = dict(enumerate([half, half, half, whole, half]))
-    assert [list(chunk) for chunk in chunks(texts)] == [[0, 1], [2], [3], [4]]
+    assert [list(chunk) for chunk in split_into_chunks(texts)] == [[0, 1], [2], [3], [4]]
 
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("one_attempt")
-async def test_an_error_kept_for_the_trainer_holds_no_frame_and_no_request() -> None:
+async def test_the_error_of_a_masked_group_holds_no_frames() -> None:
     down = fail(httpx.ReadError("reset"))
     (got,), _ = await rank_many(GROUPS[:1], down)
     assert got.error is not None
@@ -664,7 +660,7 @@ def lines_app(die_after: Callable[[int], int | None], seen: list[list[str]]) -> 
 
 
 @pytest.mark.anyio
-async def test_a_server_that_dies_mid_stream_is_asked_again_for_the_missing_groups_only() -> None:
+async def test_a_broken_stream_is_resumed_for_missing_groups_only() -> None:
     seen: list[list[str]] = []
     groups = [group(f"g{i}") for i in range(5)]
     with serve(lines_app(lambda n: [2, 1, None][n], seen)) as url:
@@ -675,9 +671,7 @@ async def test_a_server_that_dies_mid_stream_is_asked_again_for_the_missing_grou
 
 
 @pytest.mark.anyio
-async def test_a_large_body_is_refused_by_the_service_and_not_taken_for_a_broken_connection() -> (
-    None
-):
+async def test_a_refused_large_body_is_no_broken_connection() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         body = json.dumps(problem(413, "body_too_large", retryable=False)).encode()
         await send({"type": "http.response.start", "status": 413, "headers": []})
@@ -692,7 +686,7 @@ async def test_a_large_body_is_refused_by_the_service_and_not_taken_for_a_broken
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("one_attempt")
-async def test_an_unreachable_service_masks_the_groups_and_the_run_stays_alive(
+async def test_an_unreachable_service_masks_all_groups(
     free_url: str,
 ) -> None:
     seen: list[int] = []
@@ -784,7 +778,7 @@ async def test_the_key_is_in_no_repr_and_no_error() -> None:
         (None, {"deadline_s": float("inf")}),
     ],
 )
-def test_settings_that_cannot_work_are_refused_at_once_without_showing_a_key(
+def test_unusable_settings_are_refused_and_no_key_is_shown(
     url: str | None, settings: dict[str, Any]
 ) -> None:
     with pytest.raises(ValueError, match=r"URL|key|deadline") as caught:
@@ -795,7 +789,7 @@ def test_settings_that_cannot_work_are_refused_at_once_without_showing_a_key(
 # Without an event loop
 
 
-def test_the_blocking_client_does_the_same_from_many_threads_at_once() -> None:
+def test_many_threads_may_share_the_blocking_client() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         return (rank_it if request.url.path == "/rank" else rank_all)(request)
 
@@ -835,12 +829,12 @@ def in_a_new_process(code: str) -> str:
     return run.stdout.strip()
 
 
-def test_a_client_left_open_does_not_keep_the_program_from_ending() -> None:
+def test_a_client_left_open_lets_the_program_end() -> None:
     assert in_a_new_process("client = RankClient(); print(client)") == (
         "RankClient('http://127.0.0.1:8000')"
     )
 
 
-def test_importing_the_client_imports_neither_torch_nor_the_service() -> None:
+def test_the_client_imports_neither_torch_nor_the_service() -> None:
     heavy = ["torch", "numpy", "fastapi", "podium_service", "podium_trainer", "orjson", "openai"]
     assert in_a_new_process(f"import sys; print({{*{heavy}}} & {{*sys.modules}})") == "set()"

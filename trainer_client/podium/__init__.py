@@ -1,4 +1,4 @@
-"""Podium's client side. What is imported here is the light client: httpx and pydantic, no torch."""
+"""The light client of a Podium service: groups in, rewards out. Needs httpx and pydantic."""
 
 from podium.client import AsyncRankClient, RankClient
 from podium.errors import (

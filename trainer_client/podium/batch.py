@@ -1,4 +1,4 @@
-"""Many groups as requests to `POST /rank/batch`, and what has become of each."""
+"""Split many groups into requests to `POST /rank/batch`, and keep the outcome of each group."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
@@ -8,29 +8,36 @@ import httpx
 from podium.errors import ProtocolError, RankError, RequestRefused, Unauthorized, transport_errors
 from podium.types import GroupReward, TrajectoryGroup, read_line
 
-MAX_BATCH_BYTES = 60 * 2**20  # the service takes 64 MiB
-MAX_BATCH_GROUPS = 256  # what one broken connection can interrupt
+# A little less than the service's cap, which is 64 MiB.
+MAX_BATCH_BYTES = 60 * 2**20
+
+# A connection that breaks interrupts at most this many groups.
+MAX_BATCH_GROUPS = 256
 
 Progress = Callable[[int, int], None]
 
 
-class Board:
-    """The groups of one `rank_many`, and what has become of each so far."""
+class PendingGroups:
+    """The groups of one `rank_many`, and the outcomes that are final.
+
+    Attributes:
+        outcomes: the final outcomes so far, by index of the group.
+    """
 
     def __init__(self, groups: Sequence[TrajectoryGroup], on_progress: Progress | None) -> None:
         self.groups = groups
         self.on_progress = on_progress
-        self.done: dict[int, GroupReward] = {}
+        self.outcomes: dict[int, GroupReward] = {}
 
-    def settle(self, index: int, answer: GroupReward) -> None:
-        """Keep a group's last word and tell whoever watches."""
-        is_news = index not in self.done
-        self.done[index] = answer
-        if is_news and self.on_progress is not None:
-            self.on_progress(len(self.done), len(self.groups))
+    def settle(self, index: int, outcome: GroupReward) -> None:
+        """Keep the final outcome of a group, and report the progress."""
+        is_new = index not in self.outcomes
+        self.outcomes[index] = outcome
+        if is_new and self.on_progress is not None:
+            self.on_progress(len(self.outcomes), len(self.groups))
 
     def encode(self) -> dict[int, bytes]:
-        """Every group's JSON by index; a group that has none is settled."""
+        """Return the JSON of each group by index; settle a group that JSON cannot carry."""
         texts: dict[int, bytes] = {}
         for index, group in enumerate(self.groups):
             try:
@@ -39,32 +46,37 @@ class Board:
                 self.settle(index, GroupReward.failed(error))
         return texts
 
-    async def listen(
-        self, response: httpx.Response, chunk: Sequence[int], heard: dict[int, GroupReward]
+    async def read_stream(
+        self, response: httpx.Response, chunk: Sequence[int], outcomes: dict[int, GroupReward]
     ) -> None:
-        """Fill `heard` line by line; settle each group whose line is final.
+        """Fill `outcomes` line by line, and settle each group whose outcome is final.
+
+        Args:
+            response: the answer to a batch request, not yet read.
+            chunk: the indices of the groups in that request, in its order.
+            outcomes: the outcome of each group whose line has come, by index.
 
         Raises:
             ProtocolError: If a line cannot be understood.
             ServiceUnavailable, DeadlineExceeded: If the stream breaks.
         """
-        asked = [self.groups[index] for index in chunk]
-        async with aclosing(lines_of(response)) as lines:
+        groups = [self.groups[index] for index in chunk]
+        async with aclosing(read_lines(response)) as lines:
             async for line in lines:
-                place, answer = read_line(asked, line)
-                index = chunk[place]
-                if index in heard:
-                    detail = f"a second line for index {place}"
-                    answer = GroupReward.failed(ProtocolError.about("repeated_line", detail))
-                heard[index] = answer
-                if answer.error is None or not answer.error.retryable:
-                    self.settle(index, answer)
+                position, outcome = read_line(groups, line)
+                index = chunk[position]
+                if index in outcomes:
+                    detail = f"a second line for index {position}"
+                    outcome = GroupReward.failed(ProtocolError.about("repeated_line", detail))
+                outcomes[index] = outcome
+                if outcome.error is None or not outcome.error.retryable:
+                    self.settle(index, outcome)
 
 
-async def lines_of(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The whole lines of the answer as they come; one that lacks its newline was cut off.
+async def read_lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """Yield the complete lines of the answer as they come; a line without newline was cut off.
 
-    httpx's own `aiter_lines` also splits at U+2028 and the like, which JSON strings may hold.
+    `aiter_lines` of httpx also splits at U+2028, which a JSON string may hold.
     """
     rest = b""
     with transport_errors():
@@ -74,8 +86,8 @@ async def lines_of(response: httpx.Response) -> AsyncGenerator[bytes, None]:
                 yield line
 
 
-def chunks(texts: dict[int, bytes]) -> Iterator[dict[int, bytes]]:
-    """Split into requests under both caps; a text over the cap gets a request of its own."""
+def split_into_chunks(texts: dict[int, bytes]) -> Iterator[dict[int, bytes]]:
+    """Yield requests under both caps; a text over the cap gets a request of its own."""
     chunk: dict[int, bytes] = {}
     size = 0
     for index, text in texts.items():
@@ -89,7 +101,10 @@ def chunks(texts: dict[int, bytes]) -> Iterator[dict[int, bytes]]:
 
 
 def refuses_all(error: RankError, chunk: dict[int, bytes]) -> bool:
-    """Whether every other request would be refused, too: not if one large group is at fault."""
+    """Return whether the service would refuse every other request for the same reason.
+
+    A request of one group that is too large says nothing about the others.
+    """
     if error.status == 413 and len(chunk) == 1:
         return False
     return isinstance(error, RequestRefused | Unauthorized) and not error.retryable

@@ -1,14 +1,14 @@
-"""Groups of trajectories in, rewards out, over HTTP. Needs httpx and pydantic, nothing else.
+"""Ask a Podium service for rewards over HTTP.
 
     group = TrajectoryGroup([Trajectory("a", messages_a), Trajectory("b", messages_b)], task="...")
     with RankClient("http://127.0.0.1:8000") as client:
         for answer in client.rank_many([group]):
-            if answer.mask:  # False: no ranking, so leave the group out
+            if answer.mask:  # if False, the group was not ranked: leave it out
                 print(answer.rewards)  # in the order of group.trajectories
 
 `rank` raises a `RankError` when the group could not be ranked; `rank_many` masks such a group and
-goes on. One deadline covers queueing, every attempt and the waits between them. Asking again is
-free of harm: the service answers the same content from its store.
+goes on. One deadline covers queueing, every attempt and the waits between attempts. A group that is
+sent twice is paid once, because the service answers the same content from its store.
 """
 
 import math
@@ -24,7 +24,7 @@ import anyio
 import httpx
 from anyio.from_thread import start_blocking_portal
 
-from podium.batch import Board, Progress, chunks, refuses_all
+from podium.batch import PendingGroups, Progress, refuses_all, split_into_chunks
 from podium.errors import (
     RankError,
     ServiceUnavailable,
@@ -35,25 +35,34 @@ from podium.errors import (
 from podium.types import GroupReward, TrajectoryGroup, read_answer
 
 DEFAULT_DEADLINE_S = 120.0
-MAX_CONNECTIONS = 64  # httpx 0.28.1 falls from 290 to 60 calls/s between 64 and 128
-SERVICE_DEADLINE_S = 3600.0  # the longest that a service takes
-MARGIN_S = 1.0  # how long the service's own answer about a passed deadline may travel
+
+# httpx 0.28.1 falls from 290 to 60 calls/s between 64 and 128 connections.
+MAX_CONNECTIONS = 64
+
+# The longest deadline that a service accepts.
+SERVICE_DEADLINE_S = 3600.0
+
+# The service's own answer about a passed deadline has this long to arrive.
+MARGIN_S = 1.0
+
 CONNECT_S = 5.0
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 8.0
 
 _T = TypeVar("_T")
-_jitter = random.Random()  # not the global generator: its state is part of a training run
+
+# The global generator is not used, because its state is part of a training run.
+_jitter = random.Random()
 
 
 class AsyncRankClient:
-    """Asks a Podium service for rewards. Use it in one event loop, from any number of tasks.
+    """A client of a Podium service, for one event loop and any number of tasks.
 
     Args:
-        base_url: where the service is; `PODIUM_URL` if None, else http://127.0.0.1:8000.
-        api_key: sent as a bearer token; `PODIUM_API_KEY` if None. Never shown or logged.
+        base_url: the URL of the service; None takes `PODIUM_URL`, else http://127.0.0.1:8000.
+        api_key: the bearer token, which is never shown or logged; None takes `PODIUM_API_KEY`.
         deadline_s: seconds for one `rank` or one `rank_many`, all attempts and waits included. An
             answer on its way may take a second more.
-        transport: what carries the requests, for tests or special networks.
+        transport: an httpx transport, for tests and special networks.
 
     Raises:
         ValueError: If the URL, the key or the deadline cannot be used.
@@ -73,7 +82,7 @@ class AsyncRankClient:
         url = base_url or os.environ.get("PODIUM_URL") or "http://127.0.0.1:8000"
         headers = {"Content-Type": "application/json"}
         self._deadline_s = deadline_s
-        self._slots = anyio.Semaphore(MAX_CONNECTIONS)
+        self._connections = anyio.Semaphore(MAX_CONNECTIONS)
         self._http = httpx.AsyncClient(
             base_url=checked_url(url),
             headers=headers | {"Authorization": f"Bearer {key}"} if key else headers,
@@ -96,7 +105,7 @@ class AsyncRankClient:
         await self._http.aclose()
 
     async def rank(self, group: TrajectoryGroup) -> GroupReward:
-        """Ask for the rewards of one group; retryable failures are asked again.
+        """Ask for the rewards of one group, again after each failure that may pass.
 
         Returns:
             A `GroupReward` with mask True and G rewards in the order of the group's trajectories.
@@ -104,13 +113,13 @@ class AsyncRankClient:
         Raises:
             RankError: If the group could not be ranked before the deadline; see `errors`.
         """
-        patience = _Patience(anyio.current_time() + self._deadline_s)
+        retry = _Retry(anyio.current_time() + self._deadline_s)
         members = group.to_json()[1:]
         while True:
             try:
-                return await self._rank_once(group, members, patience)
+                return await self._rank_once(group, members, retry)
             except RankError as error:
-                if not await patience.outlasts(error):
+                if not await retry.wait(error):
                     raise
 
     async def rank_many(
@@ -118,90 +127,92 @@ class AsyncRankClient:
     ) -> list[GroupReward]:
         """Ask for the rewards of many groups at once, under one deadline.
 
-        A group that cannot be ranked comes back with mask False and its error; so does every group
-        that an unreachable service left unanswered.
+        A group that cannot be ranked comes back with mask False and its error. So does every group
+        that gets no answer because the service cannot be reached.
 
         Args:
             groups: any number of groups; each is judged on its own.
             on_progress: called with (groups done, groups in all) whenever a group is done.
 
         Returns:
-            One `GroupReward` per group, in the order given.
+            One `GroupReward` per group, in the order of `groups`.
 
         Raises:
             RequestRefused: If the service refuses a whole request, not one group of it.
-            Unauthorized: If the service does not take the key.
+            Unauthorized: If the service does not accept the key.
         """
         ends_at = anyio.current_time() + self._deadline_s
-        board = Board(groups, on_progress)
+        pending = PendingGroups(groups, on_progress)
         try:
             async with anyio.create_task_group() as tasks:
-                for chunk in chunks(board.encode()):
-                    tasks.start_soon(self._rank_chunk, board, chunk, _Patience(ends_at))
-        except ExceptionGroup as failures:  # the first stands for all
+                for chunk in split_into_chunks(pending.encode()):
+                    tasks.start_soon(self._rank_chunk, pending, chunk, _Retry(ends_at))
+        except ExceptionGroup as failures:  # all requests were refused for the same reason
             raise failures.exceptions[0] from None
-        return [board.done[index] for index in range(len(groups))]
+        return [pending.outcomes[index] for index in range(len(groups))]
 
     async def _rank_once(
-        self, group: TrajectoryGroup, members: bytes, patience: "_Patience"
+        self, group: TrajectoryGroup, members: bytes, retry: "_Retry"
     ) -> GroupReward:
-        async with self._post("/rank", members, patience) as response:
+        async with self._post("/rank", members, retry) as response:
             with transport_errors():
-                answer = await response.aread()
-        return read_answer(group, answer)
+                body = await response.aread()
+        return read_answer(group, body)
 
     async def _rank_chunk(
-        self, board: "Board", chunk: dict[int, bytes], patience: "_Patience"
+        self, pending: PendingGroups, chunk: dict[int, bytes], retry: "_Retry"
     ) -> None:
         while chunk:
-            failures = await self._rank_chunk_once(board, chunk, patience)
+            failures = await self._rank_chunk_once(pending, chunk, retry)
             slowest = max(failures.values(), key=lambda e: e.retry_after_s, default=None)
-            if slowest is None or not await patience.outlasts(slowest):
+            if slowest is None or not await retry.wait(slowest):
                 for index, error in failures.items():
-                    board.settle(index, GroupReward.failed(error))
+                    pending.settle(index, GroupReward.failed(error))
                 return
             chunk = {index: chunk[index] for index in failures}
 
     async def _rank_chunk_once(
-        self, board: "Board", chunk: dict[int, bytes], patience: "_Patience"
+        self, pending: PendingGroups, chunk: dict[int, bytes], retry: "_Retry"
     ) -> dict[int, RankError]:
-        """Send one batch request and settle what it answers; return what may be asked again."""
-        heard: dict[int, GroupReward] = {}
+        """Send one batch request, settle the final outcomes, and return the retryable errors."""
+        outcomes: dict[int, GroupReward] = {}
         members = b'"groups":[' + b",".join(chunk.values()) + b"]}"
         broken: RankError = ServiceUnavailable(
             "stream_cut_short", 200, True, None, "the answer ended before every group had its line"
         )
         try:
-            async with self._post("/rank/batch", members, patience) as response:
-                await board.listen(response, list(chunk), heard)
+            async with self._post("/rank/batch", members, retry) as response:
+                await pending.read_stream(response, list(chunk), outcomes)
         except RankError as error:
             if refuses_all(error, chunk):
                 raise
             broken = error
         failures: dict[int, RankError] = {}
         for index in chunk:
-            answer = heard.get(index) or GroupReward.failed(broken)
-            if answer.error is not None and answer.error.retryable:
-                failures[index] = answer.error
-            elif index not in heard:
-                board.settle(index, answer)
+            outcome = outcomes.get(index) or GroupReward.failed(broken)
+            if outcome.error is not None and outcome.error.retryable:
+                failures[index] = outcome.error
+            elif index not in outcomes:
+                pending.settle(index, outcome)
         return failures
 
     @asynccontextmanager
     async def _post(
-        self, path: str, members: bytes, patience: "_Patience"
+        self, path: str, members: bytes, retry: "_Retry"
     ) -> AsyncIterator[httpx.Response]:
-        """Send one request with the time that is left; yield its 200 answer, not yet read.
+        """Send one request with the time that is left, and yield its 200 answer, not yet read.
 
         Args:
+            path: the route.
             members: the body's JSON object without its opening brace.
+            retry: the deadline.
 
         Raises:
             RankError: If anything but a 200 comes, or the deadline passes while the block runs.
         """
-        with anyio.move_on_after(patience.left_s + MARGIN_S) as scope:
-            async with self._slots:
-                request = self._request(path, members, patience.left_s)
+        with anyio.move_on_after(retry.left_s + MARGIN_S) as scope:
+            async with self._connections:
+                request = self._request(path, members, retry.left_s)
                 with transport_errors():
                     response = await self._http.send(request, stream=True)
                 try:
@@ -213,26 +224,26 @@ class AsyncRankClient:
                 finally:
                     await response.aclose()
         if scope.cancelled_caught:
-            raise deadline_exceeded(f"{path}: no whole answer within the deadline")
+            raise deadline_exceeded(f"{path}: no complete answer within the deadline")
 
     def _request(self, path: str, members: bytes, left_s: float) -> httpx.Request:
         if left_s < 0.001:
             raise deadline_exceeded(f"{path}: the deadline passed before the request was sent")
-        patient_s = left_s + MARGIN_S
+        timeout_s = left_s + MARGIN_S
         return self._http.build_request(
             "POST",
             path,
             content=b'{"deadline_s":%.3f,' % min(left_s, SERVICE_DEADLINE_S) + members,
-            timeout=httpx.Timeout(patient_s, connect=min(CONNECT_S, patient_s)),
+            timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
         )
 
 
 class RankClient:
-    """`AsyncRankClient` for code without an event loop: the same arguments, methods and errors.
+    """A blocking `AsyncRankClient`, with the same arguments, methods and errors.
 
-    Requests run on one background thread of the client's own, so any number of threads may share
-    it; `on_progress` is called on that thread. Close it, or use it in a `with` block; left open, it
-    closes when it is collected or the program ends.
+    Requests run on one background thread of the client, so any number of threads may share the
+    client; `on_progress` is called on that thread. Close the client, or use it in a `with` block. A
+    client that is left open closes when it is collected or when the program ends.
     """
 
     def __init__(
@@ -249,7 +260,8 @@ class RankClient:
         stack = ExitStack()
         self._portal = stack.enter_context(start_blocking_portal())
         stack.callback(self._portal.call, self._client.aclose)
-        self._close = weakref.finalize(self, stack.close)  # a client left open must not hang exit
+        # The background thread of a client that is left open would keep the program from ending.
+        self._close = weakref.finalize(self, stack.close)
 
     def __repr__(self) -> str:
         return repr(self._client).removeprefix("Async")
@@ -279,11 +291,11 @@ class RankClient:
         try:
             return future.result()
         finally:
-            future.cancel()  # ctrl-C ends the request, too; nothing to do once it is done
+            future.cancel()  # Ctrl-C must end the request, too
 
 
-class _Patience:
-    """One deadline, and the waits between attempts that spend from it."""
+class _Retry:
+    """One deadline, and the growing waits between attempts that spend from it."""
 
     def __init__(self, ends_at: float) -> None:
         self.ends_at = ends_at
@@ -293,8 +305,8 @@ class _Patience:
     def left_s(self) -> float:
         return self.ends_at - anyio.current_time()
 
-    async def outlasts(self, error: RankError) -> bool:
-        """Wait until it is time to ask again; False at once if there is no use or no time."""
+    async def wait(self, error: RankError) -> bool:
+        """Wait until the next attempt; return False at once if it has no use or no time."""
         wait_s = error.retry_after_s + self.backoff_s * _jitter.uniform(0.5, 1.0)
         if not error.retryable or wait_s >= self.left_s:
             return False
@@ -304,7 +316,11 @@ class _Patience:
 
 
 def checked_url(url: str) -> httpx.URL:
-    """A base URL that can be used, or a ValueError that says why not."""
+    """Parse a base URL.
+
+    Raises:
+        ValueError: If it cannot be used; says why.
+    """
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as exc:
@@ -317,7 +333,11 @@ def checked_url(url: str) -> httpx.URL:
 
 
 def checked_key(key: str | None) -> str | None:
-    """The key without surrounding white space; a bad one is not shown."""
+    """Return the key without surrounding white space; None if nothing is left.
+
+    Raises:
+        ValueError: If an HTTP header cannot carry the key, which is not shown.
+    """
     key = (key or "").strip()
     if not (key.isascii() and key.isprintable()):
         raise ValueError("the API key holds characters that an HTTP header cannot carry")

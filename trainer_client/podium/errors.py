@@ -1,15 +1,15 @@
-"""Why a group has no rewards, as one tree. A branch is a decision that the caller can take.
+"""The reasons why a group has no rewards, as one tree; a branch is a decision of the caller.
 
 RankError
-├── RequestRefused        change the request or the base URL (3xx, 4xx, a group that is not JSON)
+├── RequestRefused        change the request or the base URL (3xx, 4xx, or a group that is not JSON)
 ├── Unauthorized          change the key (401, 403)
 ├── JudgeFailed           leave the group out, or name another judge (502 from the service)
-├── ServiceUnavailable    look at the service or wait (no connection, 408, 429, 500, 503, ...)
+├── ServiceUnavailable    wait, or look at the service (no connection, 408, 429, 500, 503, ...)
 ├── DeadlineExceeded      give more time (504, or the client's own deadline)
-└── ProtocolError         update one side: the answer is off the contract
+└── ProtocolError         update one side (the answer breaks the contract)
 
-`status` picks the branch; `retryable` in the problem document decides whether to ask again. To map
-another status, add it to `_BRANCHES`.
+The HTTP status chooses the branch. `retryable` in the problem document says whether the request
+may succeed later. To map another status, add it to `_BRANCHES`.
 """
 
 import math
@@ -24,16 +24,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class RankError(Exception):
-    """Anything that kept a group from being ranked.
+    """Any reason why a group was not ranked.
 
     Attributes:
-        code: one word for programs, as the service names it (`verdict_invalid`) or ours.
-        status: the HTTP status behind it; None if no answer came.
+        code: one word for programs: the service's code, such as `verdict_invalid`, or one of ours.
+        status: the HTTP status; None if no answer came.
         retryable: whether the same request may succeed later.
-        request_id: what to look for in the service's log; None if no answer came.
+        request_id: the id of the request in the service's log; None if no answer came.
         detail: one line for people.
         errors: the fields at fault, at most ten, as the service lists them.
-        retry_after_s: seconds that the service asked us to wait, 0 if it named none.
+        retry_after_s: the seconds that the service asks to wait; 0 if it names none.
     """
 
     def __init__(
@@ -47,7 +47,8 @@ class RankError(Exception):
         errors: Sequence[Mapping[str, Any]] = (),
         retry_after_s: float = 0.0,
     ) -> None:
-        super().__init__(code, status, retryable, request_id, detail)  # positional: pickles
+        # Exceptions are unpickled from their positional arguments.
+        super().__init__(code, status, retryable, request_id, detail)
         self.code = code
         self.status = status
         self.retryable = retryable
@@ -66,7 +67,7 @@ class RankError(Exception):
 
 
 class RequestRefused(RankError):
-    """The request breaks a rule; `errors` says where."""
+    """The request breaks a rule; `errors` names the fields."""
 
 
 class Unauthorized(RankError):
@@ -78,19 +79,19 @@ class JudgeFailed(RankError):
 
 
 class ServiceUnavailable(RankError):
-    """The service cannot be reached, is overloaded, or fell over."""
+    """The service cannot be reached, is overloaded, or has failed."""
 
 
 class DeadlineExceeded(RankError):
-    """The deadline passed at the service or here."""
+    """The deadline passed, in the service or in the client."""
 
 
 class ProtocolError(RankError):
-    """An answer that breaks the contract; nothing in it was used."""
+    """The answer breaks the contract, and nothing in it was used."""
 
     @classmethod
     def about(cls, code: str, detail: str) -> "ProtocolError":
-        """A final error about an answer that came with HTTP 200."""
+        """Return a final error about an answer that came with HTTP 200."""
         return cls(code, 200, False, None, detail)
 
 
@@ -118,7 +119,7 @@ _BRANCHES: dict[int, type[RankError]] = {
 
 
 def from_problem(problem: Problem, retry_after_s: float = 0.0) -> RankError:
-    """The error that a problem document describes."""
+    """Return the error that a problem document describes."""
     return _branch(problem.status)(
         problem.code,
         problem.status,
@@ -131,10 +132,10 @@ def from_problem(problem: Problem, retry_after_s: float = 0.0) -> RankError:
 
 
 def from_response(response: httpx.Response) -> RankError:
-    """The error that an answer other than 200 stands for; its body must have been read.
+    """Return the error for an answer other than 200, whose body has been read.
 
-    Without a problem document it is a gateway that speaks, not the service: the text is left
-    unquoted (it may echo the request), and a 502 says nothing about the judge.
+    An answer without a problem document comes from a gateway, not from the service. Its text is not
+    quoted, because it may echo the request, and its 502 says nothing about the judge.
     """
     status, retry_after_s = response.status_code, _retry_after_s(response.headers)
     try:
@@ -152,11 +153,11 @@ def from_response(response: httpx.Response) -> RankError:
 
 @contextmanager
 def transport_errors() -> Iterator[None]:
-    """Turn what httpx raises while it connects, sends or reads into our tree.
+    """Turn the errors of httpx into errors of this tree.
 
     Raises:
-        ServiceUnavailable: If no connection was made, or it broke.
-        DeadlineExceeded: If it stayed silent to the end of the deadline.
+        ServiceUnavailable: If no connection was made, or the connection broke.
+        DeadlineExceeded: If no bytes came until the end of the deadline.
         ProtocolError: If the bytes of the answer cannot be decoded.
     """
     try:
@@ -172,14 +173,14 @@ def transport_errors() -> Iterator[None]:
 
 
 def deadline_exceeded(detail: str) -> DeadlineExceeded:
-    """The error for a deadline that passed on this side."""
+    """Return the error for a deadline that passed in the client."""
     return DeadlineExceeded("deadline_exceeded", None, True, None, detail)
 
 
 def describe_fault(exc: ValidationError) -> str:
-    """The first fault in one line, without the value at fault, which may be long."""
+    """Describe the first fault in one line, without the value at fault, which may be long."""
     first = exc.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole answer'}: {first['msg']}"
 
 
 def _branch(status: int) -> type[RankError]:
@@ -195,13 +196,13 @@ def _describe(exc: httpx.RequestError) -> str:
 
 
 def _retry_after_s(headers: httpx.Headers) -> float:
-    """`Retry-After` in seconds, from a number or an HTTP date; 0 if absent or unreadable."""
+    """Read `Retry-After`, a number or an HTTP date, in seconds; 0 if absent or unreadable."""
     value = headers.get("retry-after", "")
     try:
         seconds = float(value)
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):  # no date, or one without a zone
+        except (ValueError, TypeError):  # the value is no date, or a date without a zone
             return 0.0
     return max(seconds, 0.0) if math.isfinite(seconds) else 0.0

@@ -1,8 +1,8 @@
-"""What goes to the reward service and what comes back. Read this file first.
+"""The groups that a client sends and the rewards that it gets back. Read this file first.
 
-`TrajectoryGroup.to_json` makes the body of `POST /rank`; `GroupReward.from_answer` turns its answer
-into rewards, matched by id. The models are the client's own small view of the service's schema:
-fields that it does not know are ignored. To read one more, add it to its model with a default.
+`TrajectoryGroup.to_json` makes the body of `POST /rank`; `GroupReward.from_answer` turns the answer
+into rewards, matched by id. The models are the client's own small view of the service's schema, and
+ignore all other fields. To read one more field, add it to its model with a default.
 """
 
 import json
@@ -29,12 +29,13 @@ class Trajectory:
     """One attempt at a prompt.
 
     Attributes:
-        id: unique in its group; rewards are matched by it.
-        messages: OpenAI chat messages, prompt first; extra keys are allowed.
+        id: a name that is unique in its group; rewards are matched by it.
+        messages: OpenAI chat messages, the prompt first; extra keys are allowed.
         tools: OpenAI tool definitions, if they differ from the group's.
-        finish_reason: the sampler's, such as "stop" or "length".
-        verified_reward: a reward that the caller checked itself, in [0, 1]; kept by the service,
-            never shown to a judge, and not mixed into the reward yet.
+        finish_reason: the sampler's word for the end, such as "stop" or "length".
+        verified_reward: a reward in [0, 1] that the caller checked itself. No judge sees it. The
+            service mixes it into the reward with the weight of the judge's `verified_weight`,
+            which is 0 by default.
     """
 
     id: str
@@ -44,23 +45,23 @@ class Trajectory:
     verified_reward: float | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON object of the wire; fields that are None are left out."""
-        return _given(self)
+        """Return the JSON object of the wire, without the fields that are None."""
+        return _fields_set(self)
 
 
 @dataclass(frozen=True)
 class TrajectoryGroup:
-    """The G trajectories of one prompt, in the order in which rewards come back.
+    """The G trajectories of one prompt; rewards come back in their order.
 
     Attributes:
-        trajectories: G of them, 2 <= G <= 64, with distinct ids.
-        group_id: the caller's name for the group; echoed by the service.
-        judge: a judge's name in the service's config; None for its default.
-        task: what was to be done; shown to the judge.
-        reference: a known good answer; shown to the judge, too.
-        rubric: replaces the judge's rubric.
+        trajectories: G trajectories with distinct ids, 2 <= G <= 64.
+        group_id: the caller's name for the group, which the service echoes.
+        judge: the name of a judge in the service's judges file; None for its default judge.
+        task: the task that the trajectories were given, shown to the judge.
+        reference: a known good answer, shown to the judge.
+        rubric: criteria that replace the judge's own rubric.
         tools: OpenAI tool definitions that all trajectories had.
-        metadata: kept with the first request of this content, never shown to a judge.
+        metadata: values that the service keeps with the ranking and shows to no judge.
     """
 
     trajectories: Sequence[Trajectory]
@@ -73,14 +74,15 @@ class TrajectoryGroup:
     metadata: Mapping[str, Any] | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON object of the wire; fields that are None are left out."""
-        return _given(self) | {"trajectories": [t.to_wire() for t in self.trajectories]}
+        """Return the JSON object of the wire, without the fields that are None."""
+        return _fields_set(self) | {"trajectories": [t.to_wire() for t in self.trajectories]}
 
     def to_json(self) -> bytes:
-        """The body of `POST /rank`, the same bytes for the same group.
+        """Return the body of `POST /rank`; the same group gives the same bytes.
 
         Raises:
-            RequestRefused: If JSON cannot carry it: a NaN, a lone surrogate, a foreign object.
+            RequestRefused: If the group holds a value that JSON cannot carry, such as a NaN, a lone
+                surrogate or an object of another type.
         """
         try:
             text = json.dumps(
@@ -93,22 +95,22 @@ class TrajectoryGroup:
 
 
 class _View(BaseModel):
-    """Strict about types (no "0.8", no NaN), easy about fields that a newer service adds."""
+    """A base that refuses "0.8" and NaN for a number and ignores fields that it does not know."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="ignore", frozen=True)
 
 
 class TrajectoryResult(_View):
-    """One trajectory's place in the ranking.
+    """The result of one trajectory.
 
     Attributes:
-        id: the caller's id.
-        rank: 1 is best; ties share the mean rank.
-        reward: in [0, 1].
-        score: the aggregate on the judge's scale; None if no judge was asked.
-        stderr: the score's standard error; None if it cannot be known.
-        explanation: the judge's words.
-        flags: what the service noticed about this trajectory.
+        id: the caller's id of the trajectory.
+        rank: the place in the group; 1 is best, and ties share the mean rank.
+        reward: the reward, in [0, 1].
+        score: the estimate on the judge's scale; None if no judge was asked.
+        stderr: the standard error of the score; None if it is unknown.
+        explanation: one sentence of the judge.
+        flags: warnings of the service about this trajectory, such as `steering:asks_for_score`.
     """
 
     id: str
@@ -121,7 +123,7 @@ class TrajectoryResult(_View):
 
 
 class Usage(_View):
-    """What the request spent; all zero when the answer came from the service's store."""
+    """The cost of a request; all zero when the answer came from the service's store."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -134,14 +136,17 @@ class Ranking(_View):
     """The service's answer for one group.
 
     Attributes:
-        id: the ranking's own id, the same each time it comes from the store.
-        judge, model, method, passes: who ranked and how often.
-        results: one per trajectory; match them by id.
-        reliability: share of the score variance that is signal, in [0, 1]; None if unknown.
-        cached: whether it came from the store.
-        usage: what this request spent.
-        group_id: the request's.
-        fallback_from: the judge that was asked first, if another one answered.
+        id: the id of the ranking, the same each time it comes from the store.
+        judge: the name of the judge that ranked the group.
+        method: the method of that judge, such as `listwise`.
+        passes: how often the judge saw each trajectory.
+        results: one result per trajectory, to be matched by id.
+        reliability: the share of the score variance that is signal, in [0, 1]; None if unknown.
+        cached: whether the ranking came from the store.
+        usage: the cost of this request.
+        model: the model of the judge; None for a judge without one.
+        group_id: the group's name, as the request gave it.
+        fallback_from: the judge that was asked first, if it failed and another one answered.
     """
 
     id: str
@@ -162,10 +167,10 @@ class GroupReward:
     """The rewards of one group, or why there are none.
 
     Attributes:
-        rewards: G floats in [0, 1], in the order of the group's trajectories; None if not ranked.
-        mask: True: ranked, use it. False: leave the whole group out of baseline and loss.
+        rewards: G floats in [0, 1] in the order of the group's trajectories; None if not ranked.
+        mask: True if the group was ranked; if False, leave it out of baseline and loss.
         ranking: the service's answer; None if not ranked.
-        error: why the group was not ranked; None if it was.
+        error: the reason why the group was not ranked; None if it was.
     """
 
     rewards: list[float] | None = None
@@ -178,12 +183,12 @@ class GroupReward:
         """Check the answer for a group and match its rewards by id.
 
         Args:
-            group: the group that was asked about.
+            group: the group that was sent.
             answer: the ranking as decoded JSON.
 
         Raises:
-            ProtocolError: If the answer is no ranking of exactly this group: an id is missing,
-                unknown or repeated, a reward is not a number in [0, 1], or it names another group.
+            ProtocolError: If the answer is no ranking of exactly this group: it names another
+                group, an id is missing, unknown or repeated, or a reward is no number in [0, 1].
         """
         try:
             ranking = Ranking.model_validate(answer)
@@ -193,27 +198,30 @@ class GroupReward:
 
     @classmethod
     def failed(cls, error: RankError) -> "GroupReward":
-        """A group to leave out. The error lets go of its frames, which hold request bodies."""
+        """Return a group to leave out, with the reason.
+
+        The error loses its traceback and its causes, because their frames hold request bodies.
+        """
         error.__cause__ = error.__context__ = None
         return cls(error=error.with_traceback(None))
 
 
 def rewards_in_order(group: TrajectoryGroup, ranking: Ranking) -> list[float]:
-    """The G rewards of a ranking in the order of the group's trajectories, matched by id.
+    """Return the G rewards of a ranking in the order of the group's trajectories, matched by id.
 
     Raises:
-        ProtocolError: If an id is missing, unknown or repeated, or the ranking is another group's.
+        ProtocolError: If an id is missing, unknown or repeated, or the ranking is of another group.
     """
-    _check_group_id(group, ranking.group_id)
-    asked = Counter(t.id for t in group.trajectories)
-    answered = Counter(result.id for result in ranking.results)
-    if asked != answered or len(asked) < asked.total():
-        missing, unknown = sorted(asked - answered)[:3], sorted(answered - asked)[:3]
-        repeated = [id for id, count in answered.items() if count > 1][:3]
+    _require_group_id(group, ranking.group_id)
+    expected = Counter(trajectory.id for trajectory in group.trajectories)
+    received = Counter(result.id for result in ranking.results)
+    if expected != received or len(expected) < expected.total():
+        missing, unknown = sorted(expected - received)[:3], sorted(received - expected)[:3]
+        repeated = [id for id, count in received.items() if count > 1][:3]
         detail = f"ids missing {missing}, unknown or too many {unknown}, repeated {repeated}"
         raise ProtocolError.about("wrong_ids", f"ranking {ranking.id}: {detail}")
     rewards = {result.id: result.reward for result in ranking.results}
-    return [rewards[t.id] for t in group.trajectories]
+    return [rewards[trajectory.id] for trajectory in group.trajectories]
 
 
 class _BatchLine(_View):
@@ -225,7 +233,7 @@ class _BatchLine(_View):
 
 
 def read_answer(group: TrajectoryGroup, body: bytes) -> GroupReward:
-    """The body of a 200 from `POST /rank`, checked against the group.
+    """Read the body of a 200 from `POST /rank`, checked against the group.
 
     Raises:
         ProtocolError: If it is not JSON or not a ranking of exactly this group.
@@ -234,27 +242,28 @@ def read_answer(group: TrajectoryGroup, body: bytes) -> GroupReward:
 
 
 def read_line(groups: Sequence[TrajectoryGroup], line: bytes) -> tuple[int, GroupReward]:
-    """One line of `POST /rank/batch`: the place of its group in the request, and what it says.
+    """Read one line of `POST /rank/batch`: the index of its group in the request, and its outcome.
+
+    A fault of the line becomes the error of its group, if the line names one.
 
     Raises:
-        ProtocolError: If it cannot be told which of the groups the line is about. A fault that
-            concerns one known group is that group's error instead.
+        ProtocolError: If the line does not tell which of the groups it is about.
     """
     try:
-        read = _BatchLine.model_validate(_decode(line))
+        parsed = _BatchLine.model_validate(_decode(line))
     except ValidationError as exc:
         raise ProtocolError.about("bad_line", describe_fault(exc)) from exc
-    if read.index >= len(groups):
-        detail = f"index {read.index} in the answer to a request of {len(groups)} groups"
+    if parsed.index >= len(groups):
+        detail = f"index {parsed.index} in the answer to a request of {len(groups)} groups"
         raise ProtocolError.about("bad_line", detail)
     try:
-        return read.index, _outcome(groups[read.index], read)
+        return parsed.index, _read_outcome(groups[parsed.index], parsed)
     except ProtocolError as error:
-        return read.index, GroupReward.failed(error)
+        return parsed.index, GroupReward.failed(error)
 
 
-def _outcome(group: TrajectoryGroup, line: _BatchLine) -> GroupReward:
-    _check_group_id(group, line.group_id)
+def _read_outcome(group: TrajectoryGroup, line: _BatchLine) -> GroupReward:
+    _require_group_id(group, line.group_id)
     if line.status == "ranked":
         return GroupReward.from_answer(group, line.ranking)
     try:
@@ -270,12 +279,12 @@ def _decode(text: bytes) -> object:
         raise ProtocolError.about("not_json", f"the answer is not JSON: {exc}") from exc
 
 
-def _check_group_id(group: TrajectoryGroup, answered: str | None) -> None:
-    if group.group_id is not None and answered not in (None, group.group_id):
-        detail = f"asked about group {group.group_id!r}, answered about {answered!r}"
+def _require_group_id(group: TrajectoryGroup, group_id: str | None) -> None:
+    if group.group_id is not None and group_id not in (None, group.group_id):
+        detail = f"the request is about group {group.group_id!r}, the answer about {group_id!r}"
         raise ProtocolError.about("wrong_group", detail)
 
 
-def _given(record: Trajectory | TrajectoryGroup) -> dict[str, Any]:
+def _fields_set(record: Trajectory | TrajectoryGroup) -> dict[str, Any]:
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     return {name: value for name, value in values.items() if value is not None}

@@ -1,1 +1,1 @@
-"""Podium's trainer: rollouts, rewards over HTTP, GRPO updates. Start reading at `train.py`."""
+"""A GRPO trainer: rollouts, rewards of a Podium service, updates. Start reading at `train.py`."""

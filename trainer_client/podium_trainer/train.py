@@ -1,4 +1,4 @@
-"""The loop: rollout, rank, update, sync. Read `Trainer.run` first; everything else is below it."""
+"""The training loop: rollout, rank, update, sync. Start reading at `Trainer.run`."""
 
 import statistics
 from collections.abc import Sequence
@@ -24,29 +24,37 @@ from podium_trainer.update.update import UpdateStats, update
 
 
 class TrainingStopped(Exception):
-    """The run cannot go on; one line that says why and what to do."""
+    """The run cannot go on; the message is one line that says why and what to do."""
 
 
 class Watcher(Protocol):
-    """Shows a run to a person."""
+    """A display that shows a run to a person."""
 
     def phase(self, name: str, done: int = 0, total: int = 0) -> None:
-        """What is going on right now, and how far it is."""
+        """Show the present phase of the step, and `done` of its `total` parts."""
 
     def step_done(self, step: int, row: Row, timing: Row) -> None:
-        """A step's numbers."""
+        """Show the numbers of a step."""
 
     def groups(self, step: int, groups: Sequence[RankedGroup]) -> None:
-        """Some completions with their rewards and the judge's words."""
+        """Show some completions with their rewards and the judge's explanations."""
 
 
 class Trainer:
-    """One run. All parts come in through the constructor; `run.build.open_trainer` makes them.
+    """One run. All its parts come in through the constructor; `run.build.open_trainer` makes them.
 
     Args:
-        state: where to start from; step 0 for a new run.
-        metrics, timings: hear each step's numbers.
-        watcher: shows them to a person.
+        config: all settings.
+        task: the prompts, tools and score.
+        policy: the model that is trained.
+        optimizer: the optimizer over the policy's parameters.
+        rollout: plays prompts with the sampler.
+        client: asks the reward service.
+        sync: gives the sampler new weights.
+        state: the point to start from; step 0 for a new run.
+        metrics: listeners that get the metrics row of each step.
+        timings: the listener that gets the timings row of each step.
+        watcher: the display.
     """
 
     def __init__(
@@ -85,9 +93,9 @@ class Trainer:
         """Train until `config.steps`.
 
         Raises:
-            TrainingStopped: If nothing could be trained on for too long.
-            SamplerError, CheckpointError, RankError, UpdateError: If a part fails for good. What
-                was learnt up to then is in a checkpoint, unless it failed within an update.
+            TrainingStopped: If no step had anything to train on for too long.
+            SamplerError, CheckpointError, RankError, UpdateError: If a part fails for good. The
+                steps before it are in a checkpoint, unless it failed within an update.
         """
         if self.step == 0:
             self._report(0, Gathered(), None, Clock())
@@ -97,7 +105,7 @@ class Trainer:
                 self.save()
 
     def _step_or_save(self) -> None:
-        """One step; if it ends early with the weights untouched, save what was before it."""
+        """Run one step; if it fails before it changes the weights, save the state before it."""
         before = self.state()
         try:
             self.one_step()
@@ -107,7 +115,7 @@ class Trainer:
             raise
 
     def one_step(self) -> None:
-        """Rollout, rank, update, sync, report."""
+        """Run one step: rollout, rank, update, sync, report."""
         self.step += 1
         self.is_learning = False
         clock = Clock()
@@ -116,10 +124,14 @@ class Trainer:
         if gathered.kept:
             stats = self.learn(gathered.kept, clock)
         self._report(self.step, gathered, stats, clock)
-        self._count_idle(gathered, has_learnt=stats is not None)
+        self._count_idle(gathered, has_learned=stats is not None)
 
     def gather(self, clock: Clock) -> Gathered:
-        """Groups with signal: those without, or without a ranking, are replaced, within a bound."""
+        """Return the groups of a step.
+
+        Groups without signal or without a ranking are replaced by groups of new prompts, at most
+        `rollout.max_refills` times.
+        """
         config = self.config.rollout
         gathered = Gathered()
         for attempt in range(1 + config.max_refills):
@@ -143,9 +155,9 @@ class Trainer:
         return gathered
 
     def rank(self, prompts: Sequence[Prompt], played: Sequence[list[Attempt]]) -> list[RankedGroup]:
-        """Ask the service about each group; a group that it cannot rank comes back masked."""
+        """Ask the service to rank each group; a group that it cannot rank comes back masked."""
         service = self.config.service
-        asked = [
+        groups = [
             to_wire(
                 prompt,
                 attempts,
@@ -158,12 +170,12 @@ class Trainer:
             for prompt, attempts in zip(prompts, played, strict=True)
         ]
         answers = self.client.rank_many(
-            asked, on_progress=lambda done, total: self.watcher.phase("rank", done, total)
+            groups, on_progress=lambda done, total: self.watcher.phase("rank", done, total)
         )
         return [RankedGroup(*parts) for parts in zip(prompts, played, answers, strict=True)]
 
     def learn(self, groups: Sequence[RankedGroup], clock: Clock) -> UpdateStats | None:
-        """Update the policy on ranked groups and give the sampler the new weights."""
+        """Update the policy on ranked groups, and give the sampler the new weights."""
         config = self.config
         scheme = config.loss.advantages or LOSSES[config.loss.name].advantages
         samples = to_samples(groups, scheme, mask_truncated=config.rollout.mask_truncated)
@@ -192,7 +204,7 @@ class Trainer:
         return stats
 
     def held_out_score(self) -> float | None:
-        """The mean score of fresh attempts at the held-out prompts; None if there are none."""
+        """Return the mean score of new attempts at the held-out prompts; None without a score."""
         prompts = self.task.held_out[: self.config.eval.limit]
         if not prompts:
             return None
@@ -205,15 +217,15 @@ class Trainer:
             for prompt, attempts in zip(prompts, groups, strict=True)
             for attempt in attempts
         ]
-        known = [score for score in scores if score is not None]
-        return statistics.fmean(known) if known else None
+        numbers = [score for score in scores if score is not None]
+        return statistics.fmean(numbers) if numbers else None
 
     def state(self) -> RunState:
-        """Where the run is, the weights apart."""
+        """Return the state of the run without the weights."""
         return RunState(self.step, self.cursor.num_taken, self.policy_version, self.idle_steps)
 
     def save(self, state: RunState | None = None) -> None:
-        """Write a checkpoint of the weights with this state; the present one if None."""
+        """Write a checkpoint of the weights with this state, by default the present one."""
         state = state or self.state()
         self.watcher.phase("checkpoint")
         save_checkpoint(
@@ -225,8 +237,8 @@ class Trainer:
         )
         self.saved_step = state.step
 
-    def _count_idle(self, gathered: Gathered, *, has_learnt: bool) -> None:
-        self.idle_steps = 0 if has_learnt else self.idle_steps + 1
+    def _count_idle(self, gathered: Gathered, *, has_learned: bool) -> None:
+        self.idle_steps = 0 if has_learned else self.idle_steps + 1
         reasons = [group.answer.error for group in gathered.seen if group.answer.error]
         first_step_lost = self.step == 1 and len(reasons) == len(gathered.seen)
         if first_step_lost or self.idle_steps >= self.config.max_idle_steps:
@@ -251,22 +263,23 @@ class Trainer:
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """The rate of a step, counted from 1: linear warm-up, then constant or down to 0."""
-    warm = min(1.0, step / max(1, config.warmup_steps))
-    left = 1.0 if config.decay == "constant" else (steps - step + 1) / steps
-    return config.lr * warm * left
+    """Return the rate of a step, counted from 1: linear warm-up, then constant or down to 0."""
+    warmup = min(1.0, step / max(1, config.warmup_steps))
+    decay = 1.0 if config.decay == "constant" else (steps - step + 1) / steps
+    return config.lr * warmup * decay
 
 
 def idle_message(idle_steps: int, gathered: Gathered, reasons: Sequence[RankError]) -> str:
+    """Say in one line why nothing could be trained on, and what to do."""
     if reasons:
         why = f"{len(reasons)} of {len(gathered.seen)} groups could not be ranked: {reasons[0]}"
         return f"no group to train on in {idle_steps} steps; in the last one {why}"
     if gathered.kept:
         return (
-            f"no token to train on in {idle_steps} steps: every attempt was cut off; raise"
-            " sampler.max_tokens or say --rollout.mask_truncated false"
+            f"no token to train on in {idle_steps} steps: every attempt was truncated; raise"
+            " sampler.max_tokens or set rollout.mask_truncated to false"
         )
     return (
-        f"no group to train on in {idle_steps} steps: every group's rewards were equal; raise"
-        " rollout.group_size or sampler.temperature, or take an easier or harder task"
+        f"no group to train on in {idle_steps} steps: the rewards of every group were equal;"
+        " raise rollout.group_size or sampler.temperature, or take an easier or harder task"
     )

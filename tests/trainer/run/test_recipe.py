@@ -271,7 +271,7 @@ def test_a_written_config_reads_back_as_it_was(recipe: Path, tmp_path: Path) -> 
         ("optimizer.lr", "inf", "finite number"),
         ("sampler.timeout_s", "inf", "finite number"),
         ("seed", str(2**70), "less than"),
-        ("model.dtype", "bfloat16", "bfloat16 rounds small updates of all weights away"),
+        ("model.dtype", "bfloat16", "bfloat16 rounds away small updates of all weights"),
     ],
 )
 def test_values_that_would_fail_hours_later_are_refused(
