@@ -178,10 +178,14 @@ class HeadersTooLarge(RequestError):
 class JudgeError(PodiumError):
     """The judge gave no usable verdict. The group goes to the next judge, never to a number.
 
-    `base_url`: where a call failed; None where none was made, or it is not its endpoint's fault.
+    Attributes:
+        base_url: where a call failed; None where none was made, or it is not its endpoint's fault.
+        unanswered: whether the call was sent and no answer came that can be read, so that it may
+            have been paid.
     """
 
     base_url: str | None = None
+    unanswered: bool = False
 
 
 class VerdictInvalid(JudgeError):
@@ -221,9 +225,6 @@ class JudgeSpendLimit(JudgeError):
 
 
 class JudgeUnavailable(JudgeError):
-    """`unanswered`: the call was sent and no answer of the model came that can be read, so it may
-    have been paid."""
-
     code, status, title = "judge_unavailable", 503, "The judge does not answer"
     retryable = True
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 
-from podium_service.errors import BudgetExhausted
+from podium_service.errors import BudgetExhausted, JudgeError
 from podium_service.judges.limits import BudgetLimits
 from podium_service.prompts.templates import Prompt
 from podium_service.prompts.trim import estimate_tokens
@@ -89,7 +89,7 @@ class Reservation:
         try:
             yield
         except Exception as error:
-            self._num_unanswered -= not getattr(error, "unanswered", False)
+            self._num_unanswered -= not (isinstance(error, JudgeError) and error.unanswered)
             raise
         self._num_unanswered -= 1
 

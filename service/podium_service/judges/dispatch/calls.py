@@ -262,7 +262,7 @@ class Calls:
 
 def _holds_another(outlay: Reservation, error: JudgeError) -> bool:
     """Whether one more call may be made where the one that failed may have been paid."""
-    if getattr(error, "unanswered", False):
+    if error.unanswered:
         try:
             outlay.another()
         except BudgetExhausted:

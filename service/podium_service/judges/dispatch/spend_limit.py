@@ -13,7 +13,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from math import inf
 from typing import Protocol
 
-from podium_service.errors import JudgeSpendLimit, KeySpendLimit, Overloaded, PodiumError
+from podium_service.errors import (
+    JudgeError,
+    JudgeSpendLimit,
+    KeySpendLimit,
+    Overloaded,
+    PodiumError,
+)
 from podium_service.judges.dispatch.fair_queue import FairQueue
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.limits import Price
@@ -152,7 +158,7 @@ class SpendLimiter:
             with self._metrics.track_reserved(self._name, worst_usd):
                 yield spent
         except Exception as error:
-            if not getattr(error, "unanswered", False):
+            if not (isinstance(error, JudgeError) and error.unanswered):
                 usd = 0.0
             raise
         finally:
