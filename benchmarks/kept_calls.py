@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.readings import Answer
 from podium_service.evaluation.run_judge import Asked
-from podium_service.http.app import Service
+from podium_service.http.service import Service
 from podium_service.prompts.forms import FORMS
 from podium_service.prompts.reply import Reply, Tokens
 from podium_service.prompts.templates import Prompt

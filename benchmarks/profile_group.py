@@ -26,8 +26,9 @@ from starlette.types import ASGIApp, Message
 from benchmarks.load.connection import templates
 from benchmarks.processes import JUDGES, judge_server
 from podium_service.http.app import create_app
-from podium_service.http.server.gc_policy import look_rarely
-from podium_service.http.server.server import event_loop_factory, open_service
+from podium_service.http.server.gc_policy import freeze_gc
+from podium_service.http.server.server import event_loop_factory
+from podium_service.http.service import open_service
 from podium_service.telemetry import logs
 
 WARM_UP = 50
@@ -76,7 +77,7 @@ async def measure(
         config.write_text(JUDGES.format(url=url))
         async with open_service(config, f"{folder}/podium.db") as service:
             app = create_app(service)
-            look_rarely()
+            freeze_gc()
             await rank_all(app, bodies, "warm", WARM_UP, in_flight)
             kept, written, found = stored_bytes(folder), written_bytes(), []
             for repeat in range(repeats):

@@ -31,7 +31,7 @@ from benchmarks.machine import machine
 from benchmarks.readings import EQUAL_TOKENS, WAYS, Answer, Reading, read
 from podium_service.errors import VerdictInvalid, VerdictTruncated
 from podium_service.evaluation.run_judge import Asked, ask_all
-from podium_service.http.server.server import open_service
+from podium_service.http.service import open_service
 from podium_service.prompts.templates import _LETTERS as LETTERS
 from podium_service.prompts.templates import DIGITS, PROMPT_VERSION, TIE
 from podium_service.prompts.transcript import transcribe

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from podium_service.http.app import Service
+from podium_service.http.service import Service
 from podium_service.schemas import Ranking
 from tests.fakes import Answer, Asked, Step, fails, says, scores
 from tests.service.helpers import llm

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import yaml
 
-from podium_service.http.app import Service, create_app
-from podium_service.http.server.server import open_service
+from podium_service.http.app import create_app
+from podium_service.http.service import Service, open_service
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.call import Call

@@ -14,7 +14,7 @@ from podium_service.evaluation.labelled_groups import LabelledGroup
 from podium_service.evaluation.measures import JudgedGroup, Pass
 from podium_service.evaluation.page import render
 from podium_service.evaluation.run_judge import Asked, ask_all
-from podium_service.http.app import Service
+from podium_service.http.service import Service
 from podium_service.judges.registry import JudgeRegistry
 from podium_service.prompts.transcript import transcribe
 from podium_service.schemas import Ranking, RankRequest, TrajectoryResult

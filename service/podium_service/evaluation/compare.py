@@ -18,7 +18,7 @@ from podium_service.evaluation.card import call_measures, failures, reliability,
 from podium_service.evaluation.measures import kendall_tau_b
 from podium_service.evaluation.rebuild import CannotRebuild, rebuild, shown
 from podium_service.evaluation.run_judge import Asked, ask_all
-from podium_service.http.app import Service
+from podium_service.http.service import Service
 from podium_service.schemas import Ranking, RankRequest
 from podium_service.scoring.bootstrap import Bootstrap, Measure
 from podium_service.store.database.database import open_engine

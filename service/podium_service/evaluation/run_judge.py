@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from podium_service.errors import PodiumError
-from podium_service.http.app import Service
+from podium_service.http.service import Service
 from podium_service.judges.registry import JudgeRegistry
 from podium_service.prompts.call import Call
 from podium_service.prompts.verdict import Verdict

@@ -24,11 +24,10 @@ from podium_service.http.api_key import count_request
 from podium_service.http.api_key_store import APIKeyCache, describe_keys
 from podium_service.http.batch import rank_all
 from podium_service.http.body import read_json, validated
-from podium_service.http.body_memory import MemoryBudget
 from podium_service.http.middleware import RequestMiddleware, RequireKey, problem_response
 from podium_service.http.openapi import described, json_body, problem_answers
+from podium_service.http.service import Service
 from podium_service.ranking.deadline import Deadline
-from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import (
     MAX_BATCH_BODY_BYTES,
     MAX_BODY_BYTES,
@@ -36,10 +35,7 @@ from podium_service.schemas import (
     Ranking,
     RankRequest,
 )
-from podium_service.store.store import SQLStore
 from podium_service.telemetry import routes
-from podium_service.telemetry.metrics import Metrics
-from podium_service.telemetry.tracing import UNTRACED, Tracing
 from podium_service.tracebacks import drop_locals_on_error
 
 _GUARDED = problem_answers(401, 403, 503)  # whose key it is, the store tells
@@ -48,20 +44,6 @@ _PING_S = 2.0  # a probe that waits for a frozen store tells nothing
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
-
-
-class Service:
-    """What the routes need. `draining` turns readiness off before the server goes."""
-
-    def __init__(
-        self, ranker: Ranker, store: SQLStore, metrics: Metrics, tracing: Tracing = UNTRACED
-    ) -> None:
-        self.ranker = ranker
-        self.store = store
-        self.metrics = metrics
-        self.tracing = tracing
-        self.room = MemoryBudget()
-        self.draining = False
 
 
 def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
@@ -85,7 +67,7 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
         RequestMiddleware,
         metrics=service.metrics,
         tracing=service.tracing,
-        room=service.room,
+        body_memory=service.body_memory,
         draining=lambda: service.draining,
     )
     return app

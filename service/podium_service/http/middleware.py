@@ -52,7 +52,7 @@ def bug(error: Exception) -> InternalError:
 class RequestMiddleware:
     """Gives each request an id (the caller's `X-Request-ID`, if it is a sane one), puts it on the
     response and on every log line, and logs and counts the request when it is done. The memory
-    that its body takes is `room`'s until then.
+    that its body takes is `body_memory`'s until then.
 
     While the service is `draining`, connections end with their answers: the next request of the
     caller goes to another server.
@@ -63,13 +63,13 @@ class RequestMiddleware:
         app: ASGIApp,
         metrics: Metrics,
         tracing: Tracing,
-        room: MemoryBudget,
+        body_memory: MemoryBudget,
         draining: Callable[[], bool],
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._tracing = tracing
-        self._room = room
+        self._body_memory = body_memory
         self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +78,7 @@ class RequestMiddleware:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else token_hex(8)
-        request_context, place = RequestContext(), self._room.place()
+        request_context, place = RequestContext(), self._body_memory.place()
         scope.setdefault("state", {}).update(
             request_id=request_id, key=UNRESTRICTED, request_context=request_context, place=place
         )

@@ -18,7 +18,8 @@ from podium_service.cli.options import store_shown
 from podium_service.errors import StoreUnavailable, Unauthorized
 from podium_service.http.api_key import UNRESTRICTED, APIKey, Scope, create_key, iso_time
 from podium_service.http.api_key_store import APIKeyCache, add_key, list_keys, revoke_key
-from podium_service.http.app import Service, create_app
+from podium_service.http.app import create_app
+from podium_service.http.service import Service
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.pipeline import Ranker

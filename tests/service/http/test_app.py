@@ -13,7 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from podium_service.errors import ConfigError
-from podium_service.http.app import Service, create_app
+from podium_service.http.app import create_app
+from podium_service.http.service import Service
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking, RankRequest
 from podium_service.telemetry.metrics import Metrics

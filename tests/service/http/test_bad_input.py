@@ -650,13 +650,13 @@ async def test_bodies_that_hold_too_much_together_are_refused_and_room_is_given_
 
 async def test_what_a_request_holds_is_given_back_with_its_answer(tmp_path: Path) -> None:
     async with service(tmp_path) as opened:
-        opened.room = MemoryBudget(capacity=100_000)
+        opened.body_memory = MemoryBudget(capacity=100_000)
         async with client(opened) as http:
             bodies: list[Any] = [good(), {"trajectories": []}, [[]] * 1000]
             for body in bodies:
                 await http.post("/rank", json=body)
                 await http.post("/rank/batch", json={"groups": [body]})
-                assert opened.room.held == 0
+                assert opened.body_memory.held == 0
             many_values = await http.post("/rank", json=good(metadata={"a": [[]] * 2000}))
     assert many_values.status_code == 413
 

@@ -12,7 +12,7 @@ import pytest
 
 from podium_service.http.api_key import create_key
 from podium_service.http.api_key_store import add_key
-from podium_service.http.server.server import open_service
+from podium_service.http.service import open_service
 from tests.service.helpers import client, group
 from tests.service.postgres import postgres_server
 

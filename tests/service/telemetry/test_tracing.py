@@ -22,7 +22,7 @@ from opentelemetry.semconv.attributes import error_attributes, http_attributes, 
 from opentelemetry.trace import SpanKind, StatusCode
 from structlog.testing import capture_logs
 
-from podium_service.http.server.server import open_service
+from podium_service.http.service import open_service
 from podium_service.telemetry.collector import open_tracing
 from podium_service.telemetry.otel import OTelTracing, exporting_provider
 from podium_service.telemetry.tracing import UNTRACED

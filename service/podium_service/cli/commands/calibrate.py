@@ -74,7 +74,7 @@ async def _calibrate(
     deadline_s: float,
 ) -> "Card":
     from podium_service.evaluation.calibrate import calibrate
-    from podium_service.http.server.server import open_service
+    from podium_service.http.service import open_service
 
     async with open_service(config, store) as service:
         with progress("calibrating", len(groups)) as advance:

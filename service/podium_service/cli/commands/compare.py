@@ -84,7 +84,7 @@ async def _compare(
 ) -> "Comparison":
     from podium_service.evaluation.compare import compare, stored_groups
     from podium_service.evaluation.labelled_groups import read_requests
-    from podium_service.http.server.server import open_service
+    from podium_service.http.service import open_service
 
     async with open_service(config, store) as service:
         left_out: dict[str, int] = {}

@@ -84,7 +84,7 @@ async def _rank_here(
     advance: Callable[[], None],
 ) -> "list[BatchLine]":
     from podium_service.http.batch import rank_line
-    from podium_service.http.server.server import open_service
+    from podium_service.http.service import open_service
 
     in_flight = asyncio.Semaphore(GROUPS_IN_FLIGHT)
     async with open_service(config, store) as service:

@@ -50,12 +50,12 @@ def serve_command(
 
     A host other than loopback needs an API key: set PODIUM_API_KEY, or make one by `podium keys`.
     """
-    from podium_service.http.server.server import Serving, event_loop_factory, serve
+    from podium_service.http.server.server import ServeOptions, event_loop_factory, serve
     from podium_service.http.server.supervisor import serve_by_workers
     from podium_service.telemetry import logs
 
     logs.configure(log_level)
-    serving = Serving(
+    options = ServeOptions(
         host=host,
         port=port,
         config=config,
@@ -67,4 +67,4 @@ def serve_command(
         log_level=log_level,
     )
     with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-        runner.run(serve(serving) if workers == 1 else serve_by_workers(serving, workers))
+        runner.run(serve(options) if workers == 1 else serve_by_workers(options, workers))

@@ -13,14 +13,14 @@ EVERY_S = 20.0
 _AT_THE_LATEST_AFTER = 1_000_000  # new objects that nobody has freed
 
 
-def look_rarely() -> None:
-    """Leave alone what is there before any request, and what comes until `look_now_and_then`."""
+def freeze_gc() -> None:
+    """Leave alone what is there before any request, and what comes until `collect_periodically`."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_AT_THE_LATEST_AFTER, 10, 10)
 
 
-async def look_now_and_then() -> None:
+async def collect_periodically() -> None:
     """Look at everything, by the clock."""
     while True:
         await asyncio.sleep(EVERY_S)

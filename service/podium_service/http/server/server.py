@@ -5,8 +5,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,16 +18,12 @@ import uvicorn
 
 from podium_service.errors import ConfigError
 from podium_service.http.api_key_store import list_keys
-from podium_service.http.app import Service, create_app
+from podium_service.http.app import create_app
 from podium_service.http.server.acceptor import BACKLOG, Acceptor
 from podium_service.http.server.connection import GuardedProtocol
-from podium_service.http.server.gc_policy import look_now_and_then, look_rarely
-from podium_service.judges.registry import JudgeRegistry
-from podium_service.ranking.pipeline import Ranker
-from podium_service.store.store import open_store
+from podium_service.http.server.gc_policy import collect_periodically, freeze_gc
+from podium_service.http.service import Service, open_service
 from podium_service.telemetry.collector import open_tracing
-from podium_service.telemetry.metrics import Metrics
-from podium_service.telemetry.tracing import UNTRACED, Tracing
 
 # For how long the event loop may keep the interpreter from a thread of the store, which wants it
 # after each statement, and for whose transaction others wait; by default it is 5 ms.
@@ -38,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class ServeOptions:
     """How to serve: what `podium serve` was told."""
 
     host: str
@@ -55,39 +50,20 @@ class Serving:
         return orjson.dumps(self, default=str)
 
     @classmethod
-    def from_json(cls, content: bytes) -> "Serving":
+    def from_json(cls, content: bytes) -> "ServeOptions":
         told = orjson.loads(content)
         return cls(**{**told, "config": Path(told["config"]) if told["config"] else None})
 
 
-@asynccontextmanager
-async def open_service(
-    config: Path | None, store_url: str, tracing: Tracing = UNTRACED
-) -> AsyncIterator[Service]:
-    """Judges, store and ranker, ready to rank; in process or behind `serve`.
-
-    Raises:
-        ConfigError: If the judges file or the store is not usable.
-    """
-    metrics = Metrics()
-    async with open_store(store_url) as store:
-        judges = JudgeRegistry(config, metrics, store.quotas, tracing)
-        try:
-            ranker = Ranker(judges, store, metrics, tracing)
-            yield Service(ranker, store, metrics, tracing)
-        finally:
-            await judges.aclose()
-
-
-async def check(serving: Serving) -> None:
+async def check(options: ServeOptions) -> None:
     """See that it can serve, before any process starts that shall.
 
     Raises:
         ConfigError: If the judges file or the store is not usable, or no key guards an open host.
     """
-    async with open_service(serving.config, serving.store_url) as service:
-        guarded = bool(serving.api_key) or bool(await list_keys(service.store))
-        require_key_beyond_loopback(serving.host, guarded=guarded)
+    async with open_service(options.config, options.store_url) as service:
+        guarded = bool(options.api_key) or bool(await list_keys(service.store))
+        require_key_beyond_loopback(options.host, guarded=guarded)
 
 
 def require_key_beyond_loopback(host: str, *, guarded: bool) -> None:
@@ -116,13 +92,13 @@ class DrainingServer(uvicorn.Server):
         self,
         config: uvicorn.Config,
         service: Service,
-        serving: Serving,
+        options: ServeOptions,
         started: Callable[[], object],
     ) -> None:
         super().__init__(config)
         self._service = service
-        self._drain_s = serving.drain_s
-        self._max_connections = serving.max_connections
+        self._drain_s = options.drain_s
+        self._max_connections = options.max_connections
         self._tell_started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -176,13 +152,13 @@ def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvicorn.Config("", log_config=None).get_loop_factory()
 
 
-def listen(serving: Serving) -> socket.socket:
+def listen(options: ServeOptions) -> socket.socket:
     """A listening socket.
 
     Raises:
         ConfigError: If the address is taken, or none of ours.
     """
-    host, port = serving.host, serving.port
+    host, port = options.host, options.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -196,26 +172,26 @@ def listen(serving: Serving) -> socket.socket:
     return listener
 
 
-def announce(serving: Serving, listener: socket.socket, workers: int = 1) -> None:
-    host, bound = serving.host, listener.getsockname()[1]
+def announce(options: ServeOptions, listener: socket.socket, workers: int = 1) -> None:
+    host, bound = options.host, listener.getsockname()[1]
     url = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
     log.info("listening", url=url, workers=workers)
 
 
-async def serve(serving: Serving) -> None:
+async def serve(options: ServeOptions) -> None:
     """Serve until a signal comes.
 
     Raises:
         ConfigError: If the judges file, the store or the address is not usable.
     """
-    await check(serving)
-    with listen(serving) as listener:
-        await serve_on(listener, serving, started=lambda: announce(serving, listener))
+    await check(options)
+    with listen(options) as listener:
+        await serve_on(listener, options, started=lambda: announce(options, listener))
 
 
 async def serve_on(
     listener: socket.socket,
-    serving: Serving,
+    options: ServeOptions,
     *,
     started: Callable[[], object],
     until: asyncio.Future[Any] | None = None,
@@ -226,27 +202,27 @@ async def serve_on(
         started: called once requests are taken.
         until: when it is done, listen no more.
     """
-    allow_connections(serving.max_connections)
+    allow_connections(options.max_connections)
     async with (
         open_tracing() as tracing,
-        open_service(serving.config, serving.store_url, tracing) as service,
+        open_service(options.config, options.store_url, tracing) as service,
     ):
         settings = uvicorn.Config(
-            create_app(service, api_keys=[serving.api_key] if serving.api_key else []),
+            create_app(service, api_keys=[options.api_key] if options.api_key else []),
             ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=serving.grace_s,
+            timeout_graceful_shutdown=options.grace_s,
         )
-        server = DrainingServer(settings, service, serving, started)
+        server = DrainingServer(settings, service, options, started)
         watch = service.ranker.judges.watch()
-        beside = [asyncio.create_task(each) for each in (watch, look_now_and_then())]
+        beside = [asyncio.create_task(each) for each in (watch, collect_periodically())]
         if until is not None:
             until.add_done_callback(lambda _: server.stop())
-        look_rarely()
+        freeze_gc()
         sys.setswitchinterval(_SWITCH_S)
         try:
             await server.serve(sockets=[listener])

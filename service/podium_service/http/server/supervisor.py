@@ -15,7 +15,7 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from podium_service.errors import ConfigError
-from podium_service.http.server.server import Serving, announce, check, listen
+from podium_service.http.server.server import ServeOptions, announce, check, listen
 
 MAX_FAILED_STARTS = 3
 _PAUSE_S = 0.5  # after a failed start, times their number
@@ -26,15 +26,15 @@ WORKER = "podium_service.http.server.worker"
 log = structlog.get_logger(__name__)
 
 
-async def serve_by_workers(serving: Serving, number: int) -> None:
+async def serve_by_workers(options: ServeOptions, number: int) -> None:
     """Serve by so many processes until a signal comes and all have ended.
 
     Raises:
         ConfigError: If the service cannot start, or its processes die at their start.
     """
-    await check(serving)
-    with listen(serving) as listener, TemporaryDirectory(prefix="podium-metrics-") as folder:
-        await _Workers(serving, listener, number, folder).run()
+    await check(options)
+    with listen(options) as listener, TemporaryDirectory(prefix="podium-metrics-") as folder:
+        await _Workers(options, listener, number, folder).run()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,9 +56,9 @@ class _Worker:
 
 class _Workers:
     def __init__(
-        self, serving: Serving, listener: socket.socket, number: int, metrics_folder: str
+        self, options: ServeOptions, listener: socket.socket, number: int, metrics_folder: str
     ) -> None:
-        self._serving = serving
+        self._options = options
         self._listener = listener
         self._number = number
         self._metrics_folder = metrics_folder
@@ -130,7 +130,7 @@ class _Workers:
         if self._stopping.is_set():
             worker.send(signal.SIGTERM)
         with suppress(OSError):  # it has died; `starts` will tell
-            line.send(self._serving.to_json() + b"\n")
+            line.send(self._options.to_json() + b"\n")
         return worker
 
     def _served_by(self, worker: _Worker) -> None:
@@ -139,7 +139,7 @@ class _Workers:
             return
         if len(self._serve) == self._number and not self._announced:
             self._announced = True
-            announce(self._serving, self._listener, self._number)
+            announce(self._options, self._listener, self._number)
 
     async def _ended(self, worker: _Worker) -> int:
         status = await worker.process.wait()

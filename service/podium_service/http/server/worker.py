@@ -11,7 +11,7 @@ import sys
 import structlog
 
 from podium_service.errors import PodiumError
-from podium_service.http.server.server import Serving, event_loop_factory, serve_on
+from podium_service.http.server.server import ServeOptions, event_loop_factory, serve_on
 from podium_service.telemetry import logs
 
 log = structlog.get_logger(__name__)
@@ -22,21 +22,21 @@ def main() -> None:
     exit status 1."""
     listener, parent = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     with listener, parent, parent.makefile("rb") as told:
-        serving = Serving.from_json(told.readline())
-        logs.configure(serving.log_level)
+        options = ServeOptions.from_json(told.readline())
+        logs.configure(options.log_level)
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
             try:
-                runner.run(_serve(listener, parent, serving))
+                runner.run(_serve(listener, parent, options))
             except PodiumError as error:
                 log.error("worker_failed", detail=str(error))
                 sys.exit(1)
 
 
-async def _serve(listener: socket.socket, parent: socket.socket, serving: Serving) -> None:
+async def _serve(listener: socket.socket, parent: socket.socket, options: ServeOptions) -> None:
     parent.setblocking(False)
     gone = asyncio.create_task(asyncio.get_running_loop().sock_recv(parent, 1))
     try:
-        await serve_on(listener, serving, started=lambda: parent.send(b"s"), until=gone)
+        await serve_on(listener, options, started=lambda: parent.send(b"s"), until=gone)
     finally:
         gone.cancel()
 

@@ -9,9 +9,9 @@ import pytest
 from starlette.responses import PlainTextResponse
 from uvicorn.config import Config
 
-from podium_service.http.app import Service
 from podium_service.http.server.defaults import GRACE_S
-from podium_service.http.server.server import DrainingServer, Serving, listen
+from podium_service.http.server.server import DrainingServer, ServeOptions, listen
+from podium_service.http.service import Service
 from podium_service.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
@@ -20,9 +20,9 @@ ASKED = b"GET / HTTP/1.1\r\nhost: podium\r\n\r\n"
 
 
 async def test_whoever_has_connected_when_it_stops_is_answered_before_the_loop_turned() -> None:
-    serving = Serving("127.0.0.1", 0, None, "", None, 0.0, GRACE_S, 6, "info")
+    options = ServeOptions("127.0.0.1", 0, None, "", None, 0.0, GRACE_S, 6, "info")
     clients = list[socket.socket]()
-    with ExitStack() as stack, listen(serving) as listener:
+    with ExitStack() as stack, listen(options) as listener:
 
         def connect_and_stop() -> None:
             for _ in range(8):  # to the kernel; nobody accepts meanwhile
@@ -33,7 +33,7 @@ async def test_whoever_has_connected_when_it_stops_is_answered_before_the_loop_t
 
         service = cast(Service, SimpleNamespace(draining=False, metrics=Metrics()))
         config = Config(PlainTextResponse("ok"), lifespan="off", log_config=None)
-        server = DrainingServer(config, service, serving, connect_and_stop)
+        server = DrainingServer(config, service, options, connect_and_stop)
         await server.serve(sockets=[listener])
         answers = [client.recv(65_536) for client in clients]
     assert sorted(answer.split()[1] for answer in answers) == 6 * [b"200"] + 2 * [b"429"]

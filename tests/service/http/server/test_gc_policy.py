@@ -74,6 +74,6 @@ async def test_what_is_garbage_nevertheless_is_found_by_the_clock(
 ) -> None:
     monkeypatch.setattr(gc_policy, "EVERY_S", 0.01)
     Cycle()
-    looking = asyncio.create_task(gc_policy.look_now_and_then())
+    looking = asyncio.create_task(gc_policy.collect_periodically())
     await until(lambda: not any(type(each) is Cycle for each in gc.get_objects()))
     looking.cancel()

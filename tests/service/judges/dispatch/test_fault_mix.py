@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from podium_service.errors import InternalError, PodiumError, leaves
-from podium_service.http.app import Service
+from podium_service.http.service import Service
 from podium_service.schemas import Ranking, RankRequest
 from podium_service.store.quotas.quota_service import AccountSpending
 from podium_service.store.quotas.spend import SpendAccount

@@ -15,8 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from podium_service.errors import JudgeRejected, StoreUnavailable
-from podium_service.http.app import Service
-from podium_service.http.server.server import open_service
+from podium_service.http.service import Service, open_service
 from podium_service.schemas import Ranking, Usage
 from podium_service.store.claims.claim_rows import ClaimRows
 from podium_service.store.claims.claims import Claims
