@@ -72,7 +72,7 @@ async def test_a_model_that_is_not_served_is_a_typed_failure(tmp_path: Path, vll
 
 async def test_the_context_is_read_from_the_server(tmp_path: Path, vllm_url: str) -> None:
     async with service(tmp_path, main=judge(vllm_url)) as opened:
-        [report] = await opened.ranker.judges.report()
+        [report] = await opened.ranker.judges.describe()
         assert await opened.ranker.judges.roster.llms["main"].context_tokens() == 4096
     assert report["answers"]
     assert report["endpoints"][0]["models"] == ["judge"]

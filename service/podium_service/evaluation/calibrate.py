@@ -16,6 +16,7 @@ from podium_service.evaluation.page import render
 from podium_service.evaluation.run_judge import Asked, ask_all
 from podium_service.http.service import Service
 from podium_service.judges.registry import JudgeRegistry
+from podium_service.judges.settings.secrets import dump_without_secrets
 from podium_service.prompts.transcript import transcribe
 from podium_service.schemas import Ranking, RankRequest, TrajectoryResult
 
@@ -134,7 +135,7 @@ def _passes(asked: Asked, num_bodies: int) -> list[Pass]:
 
 def _heading(judges: JudgeRegistry, judge: str, data: str) -> Heading:
     config = judges.roster.config.judges[judge]
-    settings = config.model_dump(mode="json", exclude=_NOT_SHOWN, exclude_none=True, by_alias=True)
+    settings = dump_without_secrets(config, exclude=_NOT_SHOWN)
     kind = settings.pop("kind")
     return Heading(
         judge=judge,

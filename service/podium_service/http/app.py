@@ -147,7 +147,7 @@ def _rankings(service: Service) -> APIRouter:
     @router.get(routes.JUDGES)
     async def judges() -> dict[str, Any]:
         """The judges configured, without secrets, and whether each one answers now."""
-        return {"judges": await service.ranker.judges.report()}
+        return {"judges": await service.ranker.judges.describe()}
 
     return router
 

@@ -1,5 +1,10 @@
-"""The judges file: YAML -> validated judges, or a ConfigError that names the line at fault."""
+"""Read the judges file: YAML text to validated judges, or a ConfigError that names the line.
 
+No error quotes a place where a key may stand: one pasted into the wrong setting stays secret.
+"""
+
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -11,18 +16,20 @@ from podium_service.errors import ConfigError
 from podium_service.judges.base_settings import Settings
 from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
 
+# Settings that do not change a judge's verdicts: judges that differ in these alone are one judge.
+_NOT_IN_VERDICTS = {
+    "base_urls", "api_key_env", "price", "timeout_s", "attempts", "concurrency", "fallback",
+    "reward", "verified_weight", "gates", "steering",
+}  # fmt: skip
+# What YAML errors quote from the file, but neither single characters nor parts of the grammar.
+_QUOTED = re.compile(r"""'(?!<)[^']{3,}'|"(?!<)[^"]{3,}\"""")
 
-def _kind(value: Any) -> str:
+
+def _judge_kind(value: Any) -> str:
     if isinstance(value, dict):
         return str(value.get("kind", "llm"))
     return str(getattr(value, "kind", "llm"))
 
-
-# What tells two entries for one judge apart, but not their verdicts.
-_SAME_OPINION = {
-    "base_urls", "api_key_env", "price", "timeout_s", "attempts", "concurrency", "fallback",
-    "reward", "verified_weight", "gates", "steering",
-}  # fmt: skip
 
 AnyJudge = LLMJudge | JuryJudge | ChecksJudge
 JudgeConfig = Annotated[
@@ -30,7 +37,7 @@ JudgeConfig = Annotated[
     | Annotated[JuryJudge, Tag("jury")]
     | Annotated[ChecksJudge, Tag("checks")],
     Discriminator(
-        _kind,
+        _judge_kind,
         custom_error_type="kind",
         custom_error_message="kind must be llm (the default), jury or checks",
         custom_error_context={"loc": ("kind",)},
@@ -39,43 +46,42 @@ JudgeConfig = Annotated[
 
 
 class Config(Settings):
-    """The whole file."""
+    """The whole judges file."""
 
     default_judge: str
     judges: Annotated[dict[str, JudgeConfig], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        known = ", ".join(self.judges)
         if self.default_judge not in self.judges:
-            raise _unknown(self.default_judge, known, "default_judge")
+            raise _unknown_judge(self.default_judge, self.judges, "default_judge")
+        llms = [name for name, judge in self.judges.items() if isinstance(judge, LLMJudge)]
         for name, judge in self.judges.items():
             for other in judge.fallback:
                 if other not in self.judges:
-                    raise _unknown(other, known, "judges", name, "fallback")
+                    raise _unknown_judge(other, self.judges, "judges", name, "fallback")
             if isinstance(judge, JuryJudge):
                 for member in judge.members:
-                    if not isinstance(self.judges.get(member), LLMJudge):
-                        llms = [each for each, it in self.judges.items() if it.kind == "llm"]
-                        raise _unknown(member, ", ".join(llms), "judges", name, "members")
-                self._differ(name, judge)
+                    if member not in llms:
+                        raise _unknown_judge(member, llms, "judges", name, "members")
+                self._require_different_jurors(name, judge)
         return self
 
-    def _differ(self, name: str, jury: JuryJudge) -> None:
-        """Refuse jurors that differ in where they are asked only: theirs is one opinion."""
-        seen: dict[str, str] = {}
+    def _require_different_jurors(self, name: str, jury: JuryJudge) -> None:
+        """Refuse jurors with the same verdicts, because together they are one opinion."""
+        names: dict[str, str] = {}
         for member in jury.members:
-            asked = self.judges[member].model_dump_json(exclude=_SAME_OPINION)
-            if asked in seen:
+            settings = self.judges[member].model_dump_json(exclude=_NOT_IN_VERDICTS)
+            other = names.setdefault(settings, member)
+            if other != member:
                 raise PydanticCustomError(
                     "same_juror",
                     "{member} is {other} under another name: asking a judge more often is `passes`",
-                    {"member": member, "other": seen[asked], "loc": ("judges", name, "members")},
+                    {"member": member, "other": other, "loc": ("judges", name, "members")},
                 )
-            seen[asked] = member
 
     def chain(self, name: str) -> list[str]:
-        """The judges to ask in turn: `name`, then its fallbacks, depth first, each once."""
+        """Return the judges to ask in turn: `name`, then its fallbacks, depth first, each once."""
         names: list[str] = []
         stack = [name]
         while stack:
@@ -86,11 +92,11 @@ class Config(Settings):
         return names
 
 
-def _unknown(name: str, known: str, *loc: str) -> PydanticCustomError:
+def _unknown_judge(name: str, names: Iterable[str], *loc: str) -> PydanticCustomError:
     return PydanticCustomError(
         "unknown_judge",
-        "{name} is not among: {known}",
-        {"name": repr(name), "known": known, "loc": loc},
+        "{name} is not among: {names}",
+        {"name": repr(name), "names": ", ".join(names), "loc": loc},
     )
 
 
@@ -103,7 +109,7 @@ DEFAULT = Config.model_validate(
 
 
 def load(path: Path | None) -> Config:
-    """Read the judges file; the embedded default if there is none.
+    """Read the judges file, or return the embedded default where there is none.
 
     Raises:
         ConfigError: If the file cannot be read, is not YAML, or breaks a rule; names the line.
@@ -118,32 +124,47 @@ def load(path: Path | None) -> Config:
 
 
 def parse(text: str, name: str) -> Config:
-    """`load` for text; `name` is what errors call it."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        _refuse_odd_nodes(root, name)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or error
-        raise ConfigError(f"{name}{line}: not YAML: {' '.join(str(problem).split())}") from error
-    except ValueError as error:  # what looks like a date or a number, and is none
-        raise ConfigError(f"{name}: not YAML: {error}: put it in quotes") from error
-    except RecursionError as error:
-        raise ConfigError(f"{name}: nested too deep, or contains itself") from error
+    """Read a judges file's text; errors call it `name`.
+
+    Raises:
+        ConfigError: If it is not YAML, or breaks a rule; names the line.
+    """
+    root, data = _parse_yaml(text, name)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         below = first.get("ctx", {}).get("loc", ())
-        where, at_line = _locate(root, (*first["loc"], *below))
-        what = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{name}:{at_line}: {where}: {what}") from error
+        where, line = _locate(root, (*first["loc"], *below))
+        rule = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{name}:{line}: {where}: {rule}") from error
+
+
+def _parse_yaml(text: str, name: str) -> tuple[yaml.Node | None, Any]:
+    """Return the document as nodes, which know their lines, and as data.
+
+    YAML's own errors are not chained, because they show the line at fault as it stands.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_odd_nodes(root, name)
+        return root, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = _QUOTED.sub("'...'", str(getattr(error, "problem", None) or error))
+        raise ConfigError(f"{name}{line}: not YAML: {' '.join(problem.split())}") from None
+    except ValueError:
+        raise ConfigError(
+            f"{name}: not YAML: a value looks like a date or a number and is neither: "
+            "put it in quotes"
+        ) from None
+    except RecursionError as error:
+        raise ConfigError(f"{name}: nested too deep, or contains itself") from error
 
 
 def _locate(node: yaml.Node | None, loc: tuple[int | str, ...]) -> tuple[str, int]:
-    """An error's place in the document: its dotted path and its line, from 1.
+    """Return an error's place in the document: its dotted path and its line, from 1.
 
     `loc` also names the members of unions that pydantic tried; those are not in the document.
     """
@@ -161,7 +182,7 @@ def _locate(node: yaml.Node | None, loc: tuple[int | str, ...]) -> tuple[str, in
 def _child(
     node: yaml.Node | None, part: int | str
 ) -> tuple[yaml.Node, yaml.Node] | tuple[None, None]:
-    """The key node and the value node at `part`; for a list item both are the item."""
+    """Return the key node and the value node at `part`; for a list item both are the item."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value == str(part):
@@ -172,14 +193,15 @@ def _child(
 
 
 def _refuse_odd_nodes(node: yaml.Node | None, name: str) -> None:
-    """Repeated keys, of which YAML keeps the last, and text that cannot be sent."""
+    """Refuse repeated keys, of which YAML keeps the last, and text that cannot be sent."""
     if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, value in node.value:
-            if str(key.value) in seen:
+            if str(key.value) in keys:
                 line = key.start_mark.line + 1
-                raise ConfigError(f"{name}:{line}: {key.value} stands twice in one mapping")
-            seen.add(str(key.value))
+                shown = key.value if isinstance(key, yaml.ScalarNode) else "a key"
+                raise ConfigError(f"{name}:{line}: {shown} stands twice in one mapping")
+            keys.add(str(key.value))
             _refuse_odd_nodes(key, name)
             _refuse_odd_nodes(value, name)
     elif isinstance(node, yaml.SequenceNode):
@@ -188,6 +210,6 @@ def _refuse_odd_nodes(node: yaml.Node | None, name: str) -> None:
     elif isinstance(node, yaml.ScalarNode):
         try:
             node.value.encode()
-        except UnicodeEncodeError as error:
+        except UnicodeEncodeError:
             line = node.start_mark.line + 1
-            raise ConfigError(f"{name}:{line}: holds half a character (a surrogate)") from error
+            raise ConfigError(f"{name}:{line}: holds half a character (a surrogate)") from None

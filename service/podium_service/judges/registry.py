@@ -1,4 +1,8 @@
-"""The judges at work: the config file's, rebuilt when it changes, without dropping a request."""
+"""Look up the judges of the judges file; they are rebuilt when it changes.
+
+No change drops a request: a request keeps the `Roster` that it started with, and a judge that the
+file no longer names is closed once no request holds it.
+"""
 
 import asyncio
 import weakref
@@ -17,6 +21,7 @@ from podium_service.judges.endpoint.endpoint import ContextOverflow, Endpoint, P
 from podium_service.judges.judges_file import AnyJudge, Config
 from podium_service.judges.llm_judge import EndpointJudge, Judge
 from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
+from podium_service.judges.settings.secrets import dump_without_secrets
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
 
@@ -27,41 +32,39 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Roster:
-    """One reading of the file. A request keeps its roster to the end, whatever is read meanwhile.
+    """The judges of one reading of the file.
 
-    `llms` holds the judges that are more than their config, by name.
+    Attributes:
+        config: settings of all judges.
+        llms: judges that call endpoints, by name.
     """
 
     config: Config
     llms: dict[str, Judge]
 
     def chain(self, name: str | None) -> list[str]:
-        """The judges to ask in turn for a request that names `name`.
+        """Return the judges to ask in turn for a request that names `name`.
 
         Raises:
-            UnknownJudge: If the file has none of that name.
+            UnknownJudge: If the file has no judge of that name.
         """
         name = name or self.config.default_judge
         if name not in self.config.judges:
-            known = ", ".join(self.config.judges)
+            names = ", ".join(self.config.judges)
             raise UnknownJudge(
-                f"judge {name[:64]!r} is not configured: use one of {known}",
-                fields=[{"field": "judge", "rule": f"one of {known}"}],
+                f"judge {name[:64]!r} is not configured: use one of {names}",
+                fields=[{"field": "judge", "rule": f"one of {names}"}],
             )
         return self.config.chain(name)
 
     def num_slow(self, names: Sequence[str]) -> int:
-        """How many of these judges need a share of the deadline: all but checks; at least 1."""
+        """Count the judges that need a share of the deadline: all but checks, and at least 1."""
         kinds = (self.config.judges[name] for name in names)
         return max(1, sum(not isinstance(judge, ChecksJudge) for judge in kinds))
 
 
 class JudgeRegistry:
-    """Holds the current roster and replaces it when the file changes.
-
-    Raises:
-        ConfigError: From the constructor, if the file is not usable.
-    """
+    """The current roster, which is replaced when the file changes."""
 
     def __init__(
         self,
@@ -70,73 +73,81 @@ class JudgeRegistry:
         quotas: Shared | None = None,
         tracing: Tracing = UNTRACED,
     ) -> None:
+        """Read the file.
+
+        Raises:
+            ConfigError: If the file is not usable.
+        """
         self._path = path
         self._metrics = metrics
         self._quotas = quotas
         self._tracing = tracing
         self._retired: list[weakref.finalize[..., EndpointJudge]] = []
         self._closing: set[asyncio.Task[None]] = set()
-        self._stamp = _stamp(path)
+        self._stamp = _read_stamp(path)
         self._live: dict[str, EndpointJudge] = {}
         self.roster = self._build(judges_file.load(path))
 
     def reload(self) -> None:
-        """Read the file again; a bad one is refused with a log line and the old roster stays."""
+        """Read the file again, or log why it is refused and keep the old roster."""
         try:
-            loaded = judges_file.load(self._path)
+            config = judges_file.load(self._path)
         except ConfigError as error:
             log.error("config_refused", detail=str(error))
             return
-        self.roster = self._build(loaded)
-        log.info("config_loaded", judges=list(loaded.judges))
+        self.roster = self._build(config)
+        log.info("config_loaded", judges=list(config.judges))
 
     async def watch(self) -> None:
-        """Reload whenever the file changes, for ever."""
+        """Reload the file whenever it changes, until cancelled."""
         while True:
             await asyncio.sleep(RELOAD_POLL_S)
-            stamp = _stamp(self._path)
+            stamp = _read_stamp(self._path)
             if stamp != self._stamp:
                 self._stamp = stamp
                 self.reload()
 
     async def aclose(self) -> None:
+        """Close all judges, retired ones included."""
         detached = (finalizer.detach() for finalizer in self._retired)
-        judges = [*self._live.values(), *(found[0] for found in detached if found)]
+        judges = [*self._live.values(), *(parts[0] for parts in detached if parts)]
         await asyncio.gather(*(judge.aclose() for judge in judges))
         await asyncio.gather(*self._closing)
 
-    async def report(self) -> list[dict[str, Any]]:
-        """What is configured, without secrets, and whether each judge answers now."""
+    async def describe(self) -> list[dict[str, Any]]:
+        """Return each judge's settings, without secrets, and whether it answers now."""
         roster = self.roster
-        configured = roster.config.judges.items()
-        described = (self._describe(roster, name, judge) for name, judge in configured)
-        return list(await asyncio.gather(*described))
+        judges = roster.config.judges.items()
+        return list(
+            await asyncio.gather(*(self._describe(roster, name, judge) for name, judge in judges))
+        )
 
-    def _build(self, loaded: Config) -> Roster:
-        """Judges whose settings did not change go on with what they have learnt."""
+    def _build(self, config: Config) -> Roster:
+        """Return the roster of a config; judges with unchanged settings keep their state."""
         old, self._live = self._live, {}
-        for name, judge in loaded.judges.items():
-            if isinstance(judge, LLMJudge):
-                kept = old.get(name)
-                same = kept is not None and kept.config == judge
-                self._live[name] = (
-                    kept
-                    if kept and same
-                    else EndpointJudge(name, judge, self._metrics, self._quotas, self._tracing)
-                )
+        for name, settings in config.judges.items():
+            if isinstance(settings, LLMJudge):
+                judge = old.get(name)
+                if judge is None or judge.config != settings:
+                    judge = EndpointJudge(
+                        name, settings, self._metrics, self._quotas, self._tracing
+                    )
+                self._live[name] = judge
         live = self._live.values()
-        for known in old.values():
-            if known not in live:
-                self._retire(known)
-        for each in live:  # after the retired ones, which may have had the same endpoints
-            each.report()
-        return Roster(loaded, dict(self._live))
+        for judge in old.values():
+            if judge not in live:
+                self._retire(judge)
+        for judge in live:  # after the retired ones, whose gauges may be those of the same endpoint
+            judge.report()
+        return Roster(config, dict(self._live))
 
     def _retire(self, judge: EndpointJudge) -> None:
-        """Close a judge once nobody can ask it any more. That is when nobody holds it: rosters of
-        requests do, and those who wait for what another request has asked it."""
+        """Close a judge once it is garbage, because until then a request may still ask it.
+
+        Rosters hold it, and requests that wait for an answer which another request asked it for.
+        """
         judge.retire()
-        # Where it was in a cycle, the collector may find it in any thread.
+        # Thread-safe, because the collector may free a judge in a cycle from any thread.
         in_loop = asyncio.get_running_loop().call_soon_threadsafe
         finalizer = weakref.finalize(judge, in_loop, self._close, judge.endpoints)
         finalizer.atexit = False
@@ -149,29 +160,26 @@ class JudgeRegistry:
             task.add_done_callback(self._closing.discard)
 
     async def _describe(self, roster: Roster, name: str, judge: AnyJudge) -> dict[str, Any]:
-        settings = judge.model_dump(mode="json", exclude_none=True, by_alias=True)
-        described = {"name": name, "default": name == roster.config.default_judge, **settings}
+        is_default = name == roster.config.default_judge
+        description = {"name": name, "default": is_default, **dump_without_secrets(judge)}
         if isinstance(judge, ChecksJudge):
-            return {**described, "answers": True, "endpoints": []}
+            return {**description, "answers": True, "endpoints": []}
         if isinstance(judge, LLMJudge) and judge.method != "auto":
-            described["passes"] = judge.passes_for(judge.method).model_dump(exclude_none=True)
+            description["passes"] = judge.passes_for(judge.method).model_dump(exclude_none=True)
         names = judge.members if isinstance(judge, JuryJudge) else [name]
-        asked = [self._live[each].endpoints for each in names if each in self._live]
-        probed = [await _probe_all(endpoints) for endpoints in asked]
-        answering = sum(any(each["answers"] for each in endpoints) for endpoints in probed)
+        llms = [self._live[each] for each in names if each in self._live]
+        probes = [await asyncio.gather(*map(_probe, llm.endpoints)) for llm in llms]
+        num_answering = sum(any(each["answers"] for each in probed) for probed in probes)
         needed = judge.needed if isinstance(judge, JuryJudge) else 1
         return {
-            **described,
-            "answers": answering >= needed,
-            "endpoints": [endpoint for endpoints in probed for endpoint in endpoints],
+            **description,
+            "answers": num_answering >= needed,
+            "endpoints": [endpoint for probed in probes for endpoint in probed],
         }
 
 
-async def _probe_all(endpoints: Sequence[Endpoint]) -> list[dict[str, Any]]:
-    return list(await asyncio.gather(*(_probe(endpoint) for endpoint in endpoints)))
-
-
 async def _probe(endpoint: Endpoint) -> dict[str, Any]:
+    """Ask an endpoint for its models and return whether it answered."""
     started = perf_counter()
     try:
         listed = await endpoint.models()
@@ -185,8 +193,8 @@ async def _probe(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    """Changes when the file does; None while there is none."""
+def _read_stamp(path: Path | None) -> tuple[int, int, int] | None:
+    """Return a value that changes when the file does; None while there is no file."""
     try:
         stat = path.stat() if path else None
     except OSError:

@@ -41,6 +41,6 @@ async def _judges_here(config: Path | None) -> list[dict[str, Any]]:
 
     judges = JudgeRegistry(config, Metrics())
     try:
-        return await judges.report()
+        return await judges.describe()
     finally:
         await judges.aclose()

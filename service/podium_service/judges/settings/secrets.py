@@ -2,11 +2,14 @@
 
 import os
 import re
+from collections.abc import Collection
 from typing import Any
+
+from pydantic import BaseModel
 
 # Words in capitals, with few digits: OPENAI_API_KEY, AZURE_GPT4O_KEY, but not AKIAIOSFODNN7EXAMPLE.
 _NAME = re.compile(r"_*(?:[A-Z]{1,20}|[A-Z0-9]{1,8})(?:_+(?:[A-Z]{1,20}|[A-Z0-9]{1,8}))*")
-HIDDEN = "***"
+_HIDDEN = "***"
 
 
 def read_key(variable: str | None) -> str | None:
@@ -33,10 +36,20 @@ def require_key(variable: str) -> None:
     )
 
 
-def without_strings(value: Any) -> Any:
-    """Return a JSON value with `***` in place of every string but the names of members."""
+def dump_without_secrets(judge: BaseModel, exclude: Collection[str] = ()) -> dict[str, Any]:
+    """Return a judge's settings as JSON values that may be shown; null ones are left out.
+
+    Strings in `extra_body` are hidden, because some endpoints take keys there.
+    """
+    settings = judge.model_dump(mode="json", exclude=set(exclude), exclude_none=True, by_alias=True)
+    if "extra_body" in settings:
+        settings["extra_body"] = _without_strings(settings["extra_body"])
+    return settings
+
+
+def _without_strings(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: without_strings(each) for name, each in value.items()}
+        return {name: _without_strings(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [without_strings(each) for each in value]
-    return HIDDEN if isinstance(value, str) else value
+        return [_without_strings(each) for each in value]
+    return _HIDDEN if isinstance(value, str) else value
