@@ -1,4 +1,8 @@
-"""What one group may spend on its judge: calls and tokens, taken before a call is made."""
+"""Bound what one group may spend on its judge, in calls and tokens.
+
+A call's worst case is reserved before the call is made and settled by the tokens that it took, so
+that reserved plus spent never exceeds the limit.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,70 +15,83 @@ from podium_service.prompts.trim import estimate_tokens
 
 
 class Budget:
-    """Calls and tokens left. A call's worst case is reserved first and settled by what it took, so
-    that reserved plus spent never passes the limit."""
+    """The calls and tokens that one group has left.
+
+    Args:
+        limits: what it may spend; None for no limit.
+        calls: how many calls it made before.
+        tokens: how many tokens those took.
+    """
 
     def __init__(self, limits: BudgetLimits | None, calls: int = 0, tokens: int = 0) -> None:
-        """`calls` and `tokens` were spent on the group before."""
         self._limits = limits
         self._calls = inf if limits is None or limits.calls is None else limits.calls - calls
         self._tokens = inf if limits is None or limits.tokens is None else limits.tokens - tokens
 
     def calls_left(self, worst_tokens: int) -> float:
-        """How many calls of at most so many tokens still fit; infinite without a limit."""
+        """Return how many calls of at most so many tokens still fit; infinite without a limit."""
         return max(0.0, min(self._calls, self._tokens // worst_tokens))
 
     @contextmanager
-    def call(self, prompt: Prompt, max_tokens: int) -> Iterator["Reservation"]:
-        """Reserve one call; the body sends it, and tells what it took.
+    def reserve(self, prompt: Prompt, max_tokens: int) -> Iterator["Reservation"]:
+        """Reserve one call; the body makes it and settles the reservation.
 
         Raises:
             BudgetExhausted: If the worst case does not fit.
         """
-        worst = self._worst(prompt, max_tokens)
-        self._take(worst)
-        outlay = Reservation(lambda: self._take(worst), worst)
+        worst_tokens = self._worst_tokens(prompt, max_tokens)
+        self._take(worst_tokens)
+        reservation = Reservation(lambda: self._take(worst_tokens), worst_tokens)
         try:
-            yield outlay
+            yield reservation
         finally:
-            if worst:  # else nobody counts
-                self._tokens += outlay.unspent
+            if worst_tokens:  # is 0 without a limit on tokens
+                self._tokens += reservation.unspent_tokens
 
-    def _take(self, worst: int) -> None:
-        if self._calls < 1 or self._tokens < worst:
+    def _take(self, worst_tokens: int) -> None:
+        if self._calls < 1 or self._tokens < worst_tokens:
             raise BudgetExhausted(
-                f"a call of up to {worst} tokens does not fit what is left of {self._limits}: "
-                "raise the judge's budget, or ask for fewer passes"
+                f"a call of up to {worst_tokens} tokens does not fit what is left of "
+                f"{self._limits}: raise the judge's budget, or ask for fewer passes"
             )
         self._calls -= 1
-        self._tokens -= worst
+        self._tokens -= worst_tokens
 
-    def _worst(self, prompt: Prompt, max_tokens: int) -> int:
-        if self._tokens == inf:  # nobody counts
+    def _worst_tokens(self, prompt: Prompt, max_tokens: int) -> int:
+        """Return the most tokens that a call can take; 0 without a limit on tokens."""
+        if self._tokens == inf:
             return 0
-        return max_tokens + sum(
-            estimate_tokens(part) for _, parts in prompt.messages for part in parts
-        )
+        return estimate_call_tokens(prompt, max_tokens)
+
+
+def estimate_call_tokens(prompt: Prompt, max_tokens: int) -> int:
+    """Return the most tokens that a call can take, prompt and reply together, on the safe side."""
+    prompt_tokens = sum(estimate_tokens(part) for _, parts in prompt.messages for part in parts)
+    return prompt_tokens + max_tokens
 
 
 class Reservation:
-    """What one call takes of a budget: its worst case, as often as it is sent and may be paid."""
+    """What one call takes of a budget: its worst case, for each time that it may be paid.
 
-    def __init__(self, take: Callable[[], None], worst: int) -> None:
-        """`take` takes the worst case from the budget once more; once it is taken already."""
+    Args:
+        take: takes the worst case from the budget once more; it has been taken once.
+        worst_tokens: the most tokens that the call can take.
+    """
+
+    def __init__(self, take: Callable[[], None], worst_tokens: int) -> None:
         self._take = take
-        self._worst = worst
+        self._worst_tokens = worst_tokens
         self._num_taken, self._num_unanswered = 1, 0
-        self._took: int | None = None
+        self._spent_tokens = 0
 
     @property
-    def unspent(self) -> int:
-        """Of what was taken; what was sent and not answered counts as its worst case."""
-        spent = self._num_unanswered * self._worst + (self._took or 0)
-        return self._num_taken * self._worst - spent
+    def unspent_tokens(self) -> int:
+        """The tokens to give back; a call that was sent and not answered counts in full."""
+        spent = self._num_unanswered * self._worst_tokens + self._spent_tokens
+        return self._num_taken * self._worst_tokens - spent
 
-    def another(self) -> None:
-        """Take the worst case once more: the call is made beside, or after, one that may be paid.
+    def reserve_again(self) -> None:
+        """Take the worst case once more, for a call beside or after one that may be paid.
 
         Raises:
             BudgetExhausted: If it does not fit.
@@ -83,8 +100,8 @@ class Reservation:
         self._num_taken += 1
 
     @contextmanager
-    def sending(self) -> Iterator[None]:
-        """The body sends the call. Whatever answers it, if only by an error, is not paid twice."""
+    def track_call(self) -> Iterator[None]:
+        """Send the call in the body; it counts in full unless an answer or an error comes back."""
         self._num_unanswered += 1
         try:
             yield
@@ -93,6 +110,6 @@ class Reservation:
             raise
         self._num_unanswered -= 1
 
-    def took(self, tokens: int) -> None:
-        """So many tokens, by the endpoint's count; 0 if it does not count."""
-        self._took = tokens or self._worst
+    def settle(self, tokens: int) -> None:
+        """Count the tokens that the call took by the endpoint's count; 0 if it does not count."""
+        self._spent_tokens = tokens or self._worst_tokens

@@ -1,11 +1,17 @@
-"""The seam to a judge LLM: a prompt -> a verdict.
+"""Ask a judge LLM a question and get a verdict: the seam between the ranking and its judges.
 
-`outbound.calls` gets replies out of endpoints; `ask` gets one verdict out of replies: one that is
-cut off is asked for again with twice the tokens, a faulty one gets one correction. Nothing else is
-retried here.
+`dispatch.calls` gets a reply out of the judge's endpoints and retries what fails there. `ask` gets
+a verdict out of replies, with at most one correction and one longer reply:
+
+    ask ──verdict──► done
+     ├──cut off────► ask again with twice the tokens;         cut off again ──► VerdictTruncated
+     ├──malformed──► correct: reply, its fault, ask again;  malformed again ──► VerdictInvalid
+     ├──refused────► JudgeRefused
+     └──canary misplaced ──► VerdictVoid
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Protocol
 
@@ -27,12 +33,11 @@ from podium_service.telemetry.tracing import UNTRACED, Tracing
 TOKENS_FOR_REASONING = 4_096
 _CORRECTED_REPLY_CHARS = 2_000
 
-
 OnCall = Callable[[Call], None]
 
 
 class Judge(Protocol):
-    """Whatever turns a prompt into a verdict; passed in by constructor, faked in tests."""
+    """A judge that turns a prompt into a verdict; tests pass in a scripted one."""
 
     config: LLMJudge
 
@@ -74,11 +79,11 @@ class EndpointJudge:
         return self._calls.endpoints
 
     def report(self) -> None:
-        """Show in the gauges what its endpoints can take."""
+        """Update the gauges of the judge's endpoints."""
         self._calls.report()
 
     def retire(self) -> None:
-        """Another has its place: show nothing in the gauges any more."""
+        """Update no gauge any more, because another judge has this one's name."""
         self._calls.retire()
 
     async def admit(self, request_context: RequestContext, num_calls: int) -> None:
@@ -92,13 +97,18 @@ class EndpointJudge:
             await self._calls.admit(request_context, num_calls)
 
     async def context_tokens(self) -> int:
-        """The judge's context, prompt and reply together: from config, else from `/models`, else
-        a common size."""
+        """Return how many tokens the judge's context holds, prompt and reply together.
+
+        The number comes from the settings, else from `/models`, else it is a common size.
+        """
         return self.config.context_tokens or await self._context.tokens()
 
     def reply_tokens(self, form: str, num_trajectories: int, context_tokens: int) -> int:
-        """The cap on a reply's tokens: tight, since a model that loops runs into it, but with room
-        for reasoning where the context is large."""
+        """Return the cap on a reply's tokens.
+
+        It is tight, because a model that repeats itself runs into it, but leaves tokens for
+        reasoning where the context is large.
+        """
         needed = FORMS[form].tokens * num_trajectories + 64
         cap = self.config.max_tokens or needed + TOKENS_FOR_REASONING
         return min(cap, max(needed, context_tokens // 4))
@@ -111,79 +121,127 @@ class EndpointJudge:
         budget: Budget,
         request_context: RequestContext,
     ) -> Verdict:
-        """One verdict.
+        """Get one verdict, as the state machine above says.
 
         Args:
             prompt: what to show.
             max_tokens: the cap on the reply.
-            on_call: told of every answered call, the useless ones included: they are paid, too.
-            budget: what the group may still spend; every call is taken from it before it is made,
-                one that is made beside or after another that may have been paid included.
-            caller: who asks, and pays.
+            on_call: called with each answered call, also one without a verdict: it is paid, too.
+            budget: what the group may still spend. Each call is reserved before it is made, and
+                again before it is made beside or after one that may have been paid.
+            request_context: whose request it is: who pays, until when.
 
         Raises:
             JudgeError: If no verdict can be had; its type says why.
             ContextOverflow: If the endpoint counts more tokens than fit.
             BudgetExhausted: If the budget does not hold the next call.
         """
-        corrected = extended = False
-        conversation = prompt
+        attempt = _Attempt(prompt, max_tokens)
         while True:
             started = perf_counter()
+            reply = await self._complete(attempt, budget, request_context)
+            latency_s = perf_counter() - started
             try:
-                with budget.call(conversation, max_tokens) as outlay:
-                    reply = await self._calls.complete(
-                        conversation, max_tokens, request_context, outlay
-                    )
-                    outlay.took(reply.tokens.prompt + reply.tokens.completion)
-            except ContextOverflow as error:
-                if corrected or extended:
-                    raise VerdictInvalid(f"no room left to ask again: {error}") from error
-                raise
-            verdict, fault, void = _read(reply, prompt)
-            on_call(Call(conversation, reply, verdict, fault, perf_counter() - started))
-            if verdict:
-                return verdict
-            if void:
-                raise VerdictVoid(f"{self.config.model}: {fault}")
-            if reply.refusal or reply.finish_reason == "content_filter":
-                raise JudgeRefused(f"{self.config.model}: {fault}")
-            if reply.finish_reason == "length":
-                if extended:
-                    raise VerdictTruncated(f"{self.config.model}: {fault}, twice the cap included")
-                if 0 < reply.tokens.completion < max_tokens:  # not our cap: the context is full
-                    raise ContextOverflow(f"{self.config.model}: {fault}, below the cap")
-                extended, max_tokens, conversation = True, 2 * max_tokens, prompt
-            elif corrected:
-                raise VerdictInvalid(f"{self.config.model}: {fault}, after one correction")
+                verdict = _read_verdict(reply, prompt)
+            except (Fault, CanaryMisplaced) as fault:
+                on_call(Call(attempt.prompt, reply, None, str(fault), latency_s))
+                attempt = self._next_attempt(prompt, attempt, reply, fault)
             else:
-                corrected = True
-                conversation = prompt.followed_by(
-                    reply.text[:_CORRECTED_REPLY_CHARS],
-                    FORMS[prompt.form].correction(fault or "", prompt.shown_ids),
+                on_call(Call(attempt.prompt, reply, verdict, None, latency_s))
+                return verdict
+
+    async def _complete(
+        self, attempt: "_Attempt", budget: Budget, request_context: RequestContext
+    ) -> Reply:
+        """Make one call within the group's budget; raises as `ask` does."""
+        try:
+            with budget.reserve(attempt.prompt, attempt.max_tokens) as reservation:
+                reply = await self._calls.complete(
+                    attempt.prompt, attempt.max_tokens, request_context, reservation
                 )
+                reservation.settle(reply.tokens.prompt + reply.tokens.completion)
+                return reply
+        except ContextOverflow as error:
+            if attempt.corrected or attempt.extended:
+                raise VerdictInvalid(f"no context left to ask again: {error}") from error
+            raise
+
+    def _next_attempt(
+        self, prompt: Prompt, attempt: "_Attempt", reply: Reply, fault: Exception
+    ) -> "_Attempt":
+        """Return what to send after a reply without a verdict.
+
+        Raises:
+            JudgeError: If nothing more is to be sent; its type says why.
+            ContextOverflow: If the reply ended where the context did, below the cap.
+        """
+        detail = f"{self.config.model}: {fault}"
+        if isinstance(fault, CanaryMisplaced):
+            raise VerdictVoid(detail) from fault
+        if isinstance(fault, _Refusal):
+            raise JudgeRefused(detail) from fault
+        if isinstance(fault, _CutOff):
+            if attempt.extended:
+                raise VerdictTruncated(f"{detail}, twice the cap included") from fault
+            if 0 < reply.tokens.completion < attempt.max_tokens:
+                raise ContextOverflow(f"{detail}, below the cap") from fault
+            return replace(attempt, prompt=prompt, max_tokens=2 * attempt.max_tokens, extended=True)
+        if attempt.corrected:
+            raise VerdictInvalid(f"{detail}, after one correction") from fault
+        correction = FORMS[prompt.form].correction(str(fault), prompt.shown_ids)
+        followed = prompt.followed_by(reply.text[:_CORRECTED_REPLY_CHARS], correction)
+        return replace(attempt, prompt=followed, corrected=True)
 
     async def reply(self, prompt: Prompt, max_tokens: int) -> Reply:
-        """One reply, whatever it says; raises as `ask` does."""
-        with Budget(None).call(prompt, max_tokens) as outlay:
-            return await self._calls.complete(prompt, max_tokens, RequestContext(), outlay)
+        """Get one reply, whatever it says; raises as `ask` does."""
+        with Budget(None).reserve(prompt, max_tokens) as reservation:
+            return await self._calls.complete(prompt, max_tokens, RequestContext(), reservation)
 
     async def aclose(self) -> None:
+        """Close the connections to the endpoints."""
         await self._context.aclose()
         await self._calls.aclose()
 
 
-def _read(reply: Reply, prompt: Prompt) -> tuple[Verdict | None, str | None, bool]:
-    """The verdict, or why there is none, and whether that is void rather than malformed."""
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What is sent next to get one verdict, and what has been tried before.
+
+    Attributes:
+        prompt: the question, or the question with a faulty reply and its correction.
+        max_tokens: the cap on the reply.
+        corrected: whether a faulty reply has been corrected.
+        extended: whether a reply that was cut off has had its cap doubled.
+    """
+
+    prompt: Prompt
+    max_tokens: int
+    corrected: bool = False
+    extended: bool = False
+
+
+class _Refusal(Fault):
+    """The judge refuses to answer, or a content filter stopped it."""
+
+
+class _CutOff(Fault):
+    """The reply ended at a limit on its tokens before it was a verdict."""
+
+
+def _read_verdict(reply: Reply, prompt: Prompt) -> Verdict:
+    """Read the verdict out of a reply to `prompt`.
+
+    Raises:
+        Fault: If it holds none: a _Refusal, a _CutOff, or a malformed reply.
+        CanaryMisplaced: If the planted bad trajectory is not placed low.
+    """
     if reply.refusal:
-        return None, f"refused: {reply.refusal[:200]}", False
+        raise _Refusal(f"refused: {reply.refusal[:200]}")
     if reply.finish_reason == "content_filter":
-        return None, "stopped by the endpoint's content filter", False
+        raise _Refusal("stopped by the endpoint's content filter")
     try:
-        return FORMS[prompt.form].read(reply, prompt), None, False
-    except CanaryMisplaced as misplaced:
-        return None, str(misplaced), True
+        return FORMS[prompt.form].read(reply, prompt)
     except Fault as fault:
         if reply.finish_reason == "length":
-            return None, f"cut off after {reply.tokens.completion} tokens", False
-        return None, str(fault), False
+            raise _CutOff(f"cut off after {reply.tokens.completion} tokens") from fault
+        raise

@@ -1,4 +1,4 @@
-"""Budgets in calls and in tokens: never passed, whatever the judge replies."""
+"""A group's budget in calls and in tokens is never exceeded, whatever the judge replies."""
 
 import asyncio
 from contextlib import nullcontext, suppress
@@ -41,32 +41,32 @@ WORST = 2 * 100 + 50  # a third of a token per byte and one per part, and the re
 METHODS = ("listwise", "subsets", "pairwise", "pointwise")
 
 
-def test_a_call_is_reserved_at_its_worst_and_settled_by_what_it_took() -> None:
+def test_a_call_is_reserved_at_its_worst_and_settled_by_its_tokens() -> None:
     budget = Budget(BudgetLimits(calls=3, tokens=2 * WORST + 10))
-    with budget.call(PROMPT, 50) as outlay:
+    with budget.reserve(PROMPT, 50) as reservation:
         assert budget.calls_left(WORST) == 1  # 260 are left meanwhile
-        outlay.took(120)
+        reservation.settle(120)
     assert budget.calls_left(WORST) == 1  # 390
     assert budget.calls_left(195) == 2
-    with budget.call(PROMPT, 50), pytest.raises(BudgetExhausted), budget.call(PROMPT, 50):
+    with budget.reserve(PROMPT, 50), pytest.raises(BudgetExhausted), budget.reserve(PROMPT, 50):
         pass
 
 
 def test_a_second_call_for_the_same_answer_counts_at_its_worst() -> None:
     budget = Budget(BudgetLimits(calls=3, tokens=2 * WORST + 10))
-    with budget.call(PROMPT, 50) as outlay:
-        sends(outlay, asyncio.CancelledError())
-        outlay.another()
+    with budget.reserve(PROMPT, 50) as reservation:
+        send(reservation, asyncio.CancelledError())
+        reservation.reserve_again()
         with pytest.raises(BudgetExhausted):
-            outlay.another()
-        sends(outlay, None)
-        outlay.took(120)
+            reservation.reserve_again()
+        send(reservation, None)
+        reservation.settle(120)
     assert budget.calls_left(1) == 1
     assert budget.calls_left(140) == 1  # 140 are left
 
 
-def sends(outlay: Reservation, error: BaseException | None) -> None:
-    with suppress(BaseException), outlay.sending():
+def send(reservation: Reservation, error: BaseException | None) -> None:
+    with suppress(BaseException), reservation.track_call():
         if error:
             raise error
 
@@ -82,44 +82,44 @@ def sends(outlay: Reservation, error: BaseException | None) -> None:
         ([asyncio.CancelledError(), asyncio.CancelledError()], 2),
     ],
 )
-def test_what_was_sent_and_not_answered_counts_at_its_worst(
+def test_a_call_that_was_sent_and_not_answered_counts_at_its_worst(
     sent: list[BaseException], num_paid: int
 ) -> None:
     budget = Budget(BudgetLimits(tokens=4 * WORST))
-    with budget.call(PROMPT, 50) as outlay:
+    with budget.reserve(PROMPT, 50) as reservation:
         for number, error in enumerate(sent):
             if number:
-                outlay.another()
-            sends(outlay, error)
+                reservation.reserve_again()
+            send(reservation, error)
     assert budget.calls_left(WORST) == 4 - num_paid
 
 
-def test_calls_end_where_tokens_do_not() -> None:
+def test_a_limit_on_calls_holds_without_a_limit_on_tokens() -> None:
     budget = Budget(BudgetLimits(calls=2), calls=1)
-    with budget.call(PROMPT, 50) as outlay:
-        outlay.took(10**9)
-    with pytest.raises(BudgetExhausted, match="a budget of 2 calls"), budget.call(PROMPT, 50):
+    with budget.reserve(PROMPT, 50) as reservation:
+        reservation.settle(10**9)
+    with pytest.raises(BudgetExhausted, match="a budget of 2 calls"), budget.reserve(PROMPT, 50):
         pass
 
 
-def test_a_call_that_failed_took_no_tokens_but_was_a_call() -> None:
+def test_a_failed_call_takes_no_tokens_but_counts_as_a_call() -> None:
     budget = Budget(BudgetLimits(calls=2, tokens=WORST))
-    with pytest.raises(ConnectionError), budget.call(PROMPT, 50):
+    with pytest.raises(ConnectionError), budget.reserve(PROMPT, 50):
         raise ConnectionError
     assert budget.calls_left(WORST) == 1
 
 
-def test_an_endpoint_that_counts_no_tokens_is_taken_to_have_used_all() -> None:
+def test_a_call_without_a_token_count_settles_at_its_worst() -> None:
     budget = Budget(BudgetLimits(tokens=2 * WORST))
-    with budget.call(PROMPT, 50) as outlay:
-        outlay.took(0)
+    with budget.reserve(PROMPT, 50) as reservation:
+        reservation.settle(0)
     assert budget.calls_left(WORST) == 1
 
 
-def test_without_limits_there_is_no_end() -> None:
+def test_a_budget_without_limits_is_never_exhausted() -> None:
     budget = Budget(None)
-    with budget.call(PROMPT, 50) as outlay:
-        outlay.took(10**9)
+    with budget.reserve(PROMPT, 50) as reservation:
+        reservation.settle(10**9)
     assert budget.calls_left(1) == float("inf")
 
 
@@ -128,7 +128,7 @@ def worth(text: str) -> float:
 
 
 def faithful(asked: Asked) -> Answer:
-    """The right form for whatever method asks."""
+    """Answer in the form that the ranking method asks for."""
     if len(asked.shown) == 1:
         return rates(lambda text: min(9, worth(text)))(asked)
     if all(len(shown) == 1 for shown in asked.shown):
@@ -148,7 +148,7 @@ MALFORMED: list[Step] = [counted(says("no idea " * 200)), counted(cut_off)]
 async def outcome(
     path: Path, step: Step, num_items: int, **main: Any
 ) -> tuple[str | None, int, int]:
-    """The error's code, if it is one; calls and tokens that the judge counted."""
+    """Return the code of the error, if any, and the calls and tokens that the judge counted."""
     billed = [0]
 
     def billing(asked: Asked) -> Answer:
@@ -182,7 +182,7 @@ async def outcome(
     st.booleans(),
 )
 @settings(max_examples=8, deadline=None)
-async def test_no_method_passes_its_budget(
+async def test_no_ranking_method_exceeds_its_budget(
     tmp_path_factory: pytest.TempPathFactory,
     method: str,
     num_items: int,
@@ -212,7 +212,7 @@ async def test_no_method_passes_its_budget(
 @pytest.mark.parametrize(
     ("method", "least"), [("listwise", 1), ("subsets", 2), ("pairwise", 14), ("pointwise", 8)]
 )
-async def test_what_links_all_is_ranked_and_less_is_a_typed_failure(
+async def test_a_budget_too_small_to_link_all_items_is_a_typed_failure(
     tmp_path: Path, method: str, least: int
 ) -> None:
     few = await outcome(tmp_path, faithful, 8, method=method, budget={"calls": least}, gates=[])
@@ -221,10 +221,13 @@ async def test_what_links_all_is_ranked_and_less_is_a_typed_failure(
         none = await outcome(
             tmp_path, faithful, 8, method=method, budget={"calls": least - 1}, gates=[]
         )
-        assert none[:2] == ("budget_exhausted", 0)  # known beforehand: no call is wasted
+        assert none[:2] == (
+            "budget_exhausted",
+            0,
+        )  # and none is wasted
 
 
-async def test_what_a_malformed_reply_used_up_leaves_a_ranking_from_the_rest(
+async def test_a_group_is_ranked_by_the_calls_that_malformed_replies_leave(
     tmp_path: Path,
 ) -> None:
     script = iter([says("?"), *[faithful] * 3])
@@ -234,7 +237,7 @@ async def test_what_a_malformed_reply_used_up_leaves_a_ranking_from_the_rest(
     assert (code, calls) == (None, 4)  # three passes of four
 
 
-async def test_a_budget_that_malformed_replies_used_up_is_a_typed_failure(tmp_path: Path) -> None:
+async def test_a_budget_spent_on_malformed_replies_is_a_typed_failure(tmp_path: Path) -> None:
     code, calls, _ = await outcome(
         tmp_path, says("?"), 4, method="pointwise", budget={"calls": 4}, gates=[]
     )
@@ -245,16 +248,22 @@ async def test_a_budget_that_malformed_replies_used_up_is_a_typed_failure(tmp_pa
     ("calls", "script", "settings", "sent", "answered"),
     [
         (2, [drops, faithful], {}, 2, True),
-        (1, [drops], {}, 1, False),  # the lost one may have been paid
-        (1, [lambda asked: Answer({"choices": []})], {}, 1, False),  # and so may this
+        (1, [drops], {}, 1, False),  # the lost call may have been paid
+        (1, [lambda asked: Answer({"choices": []})], {}, 1, False),  # and so may this one
         (1, [fails(504)], {}, 1, False),
-        (1, [fails(500), fails(429), faithful], {}, 3, True),  # these are answered: for nothing
+        (
+            1,
+            [fails(500), fails(429), faithful],
+            {},
+            3,
+            True,
+        ),  # errors are answers, and free
         (2, [hangs, faithful], {"hedge_after_s": 0.05}, 2, True),
         (1, [later(faithful, 0.2)], {"hedge_after_s": 0.05}, 1, True),
         (2, [drops, later(faithful, 0.2)], {"hedge_after_s": 0.05}, 2, True),
     ],
 )
-async def test_calls_that_may_have_been_paid_for_nothing_are_within_the_budget(
+async def test_unanswered_calls_that_may_be_paid_count_in_the_budget(
     calls: int, script: list[Step], settings: dict[str, Any], sent: int, answered: bool
 ) -> None:
     async with ScriptedJudge(script).serving() as server:
@@ -269,7 +278,7 @@ async def test_calls_that_may_have_been_paid_for_nothing_are_within_the_budget(
     assert server.calls == sent
 
 
-async def test_a_refused_connection_is_no_call() -> None:
+async def test_a_refused_connection_does_not_count_as_a_call() -> None:
     async with ScriptedJudge(always=faithful).serving() as server:
         urls = ["http://127.0.0.1:1/v1", server.url]
         judge = endpoint_judge("", base_urls=urls)
@@ -282,7 +291,7 @@ async def test_a_refused_connection_is_no_call() -> None:
         await judge.aclose()
 
 
-async def test_an_exhausted_budget_goes_to_the_fallback(tmp_path: Path) -> None:
+async def test_a_group_with_an_exhausted_budget_goes_to_the_fallback(tmp_path: Path) -> None:
     async with (
         ScriptedJudge(always=faithful).serving() as judge,
         service(
@@ -296,7 +305,7 @@ async def test_an_exhausted_budget_goes_to_the_fallback(tmp_path: Path) -> None:
 
 
 async def test_a_group_that_spent_its_budget_is_answered_from_the_store(tmp_path: Path) -> None:
-    """The call that its budget did not hold is not made by asking again."""
+    """Asking again does not make the call that the budget did not hold."""
     script = [says("?"), *[faithful] * 3]
     async with (
         ScriptedJudge(script).serving() as judge,

@@ -82,16 +82,20 @@ class Calls:
         await self._admission.admit(request_context, num_calls)
 
     async def complete(
-        self, prompt: Prompt, max_tokens: int, request_context: RequestContext, outlay: Reservation
+        self,
+        prompt: Prompt,
+        max_tokens: int,
+        request_context: RequestContext,
+        reservation: Reservation,
     ) -> Reply:
         """One reply, from whichever endpoint gives it.
 
         Args:
             prompt: what to show.
             max_tokens: the cap on the reply.
-            caller: who asks, and pays.
-            outlay: what the group's budget holds for it; where that does not hold one call more
-                beside or after one that may have been paid, that one is not made.
+            request_context: whose request it is: who pays, until when.
+            reservation: what the group's budget holds for the call. A call beside or after one that
+                may have been paid is made only if the budget holds another.
 
         Raises:
             JudgeError: If none does; its type says why.
@@ -103,7 +107,9 @@ class Calls:
         avoid: str | None = None
         while True:
             try:
-                attempt = partial(self._attempt, prompt, max_tokens, request_context, outlay, avoid)
+                attempt = partial(
+                    self._attempt, prompt, max_tokens, request_context, reservation, avoid
+                )
                 return await hedged(attempt, self._config.hedge_after_s)
             except ParameterRejected as error:
                 self._give_up_parameter(error, prompt, max_tokens)
@@ -113,7 +119,7 @@ class Calls:
                 if isinstance(error, JudgeQuotaExhausted):
                     continue  # elsewhere, if there is an elsewhere
                 failed += 1
-                if failed >= self._config.attempts or not _holds_another(outlay, error):
+                if failed >= self._config.attempts or not _holds_another(reservation, error):
                     raise
                 self._metrics.count_retry(self._name, error)
                 avoid = error.base_url
@@ -129,7 +135,7 @@ class Calls:
         prompt: Prompt,
         max_tokens: int,
         request_context: RequestContext,
-        outlay: Reservation,
+        reservation: Reservation,
         avoid: str | None,
         sent: Sent,
     ) -> Reply:
@@ -142,7 +148,7 @@ class Calls:
                 )
             parameters = self._parameters.build(prompt, max_tokens)
             if sent.base_url:
-                outlay.another()
+                reservation.reserve_again()
                 self._metrics.count_hedge(self._name)
             sent.to(endpoint.base_url)
             ticket.sent = True
@@ -153,7 +159,7 @@ class Calls:
                 with (
                     request_context.timing.judging(),
                     self._metrics.track_call(self._name),
-                    outlay.sending(),
+                    reservation.track_call(),
                     span,
                 ):
                     reply = await self._ask(endpoint, parameters)
@@ -260,11 +266,11 @@ class Calls:
             )
 
 
-def _holds_another(outlay: Reservation, error: JudgeError) -> bool:
+def _holds_another(reservation: Reservation, error: JudgeError) -> bool:
     """Whether one more call may be made where the one that failed may have been paid."""
     if error.unanswered:
         try:
-            outlay.another()
+            reservation.reserve_again()
         except BudgetExhausted:
             return False
     return True

@@ -14,10 +14,10 @@ from typing import Protocol
 from podium_service.errors import JudgeRateLimited
 from podium_service.judges.dispatch.fair_queue import FairQueue
 from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.group_budget import estimate_call_tokens
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.reply import Tokens
 from podium_service.prompts.templates import Prompt
-from podium_service.prompts.trim import estimate_tokens
 
 _SMOOTHING = 0.1
 
@@ -90,9 +90,7 @@ class RateLimiter:
         amounts: dict[str, tuple[float, float]] = {}
         if self._requests:
             amounts[f"{self._account}:requests"] = (self._requests, 1.0)
-        expected = max_tokens + sum(
-            estimate_tokens(part) for _, parts in prompt.messages for part in parts
-        )
+        expected = estimate_call_tokens(prompt, max_tokens)
         of_tokens = f"{self._account}:tokens"
         if self._tokens:
             amounts[of_tokens] = (self._tokens, float(expected))
