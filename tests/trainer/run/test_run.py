@@ -239,7 +239,7 @@ def test_a_run_whose_groups_all_tie_stops_and_says_what_to_do(tmp_path: Path) ->
     with running("--config", str(judges), cwd=tmp_path) as podium:
         assert podium.url
         recipe = settings(tmp_path, podium.url, steps=9, max_idle_steps=2)
-        with pytest.raises(TrainingStopped, match=r"2 steps: every group's rewards were equal"):
+        with pytest.raises(TrainingStopped, match=r"2 steps: the rewards of every group were equal"):
             train(recipe)
     rows = read_rows(tmp_path / "run/metrics.jsonl")
     assert rows[-1]["groups"] == rows[-1]["groups_tied"] == 6  # three, refilled once
@@ -316,7 +316,7 @@ def test_a_run_that_cuts_every_attempt_off_and_masks_them_stops(
     recipe = settings(tmp_path, service_url, steps=9, max_idle_steps=2)
     recipe["sampler"]["max_tokens"] = 1
     recipe["rollout"]["mask_truncated"] = True
-    with pytest.raises(TrainingStopped, match=r"every attempt was cut off; raise sampler.max_tok"):
+    with pytest.raises(TrainingStopped, match=r"every attempt was truncated; raise sampler.max_tok"):
         train(recipe)
 
 
