@@ -55,28 +55,26 @@ def test_several_runs_become_a_mean_within_their_range(tmp_path: Path) -> None:
     assert (tmp_path / "all.png").read_bytes() != (tmp_path / "one.png").read_bytes()
 
 
-def test_the_mean_is_over_the_steps_that_every_run_has() -> None:
+def test_the_mean_covers_the_steps_that_all_runs_have() -> None:
     lines = [[(0, 0.0), (10, 0.5), (20, 1.0)], [(0, 0.5), (20, 0.0)]]
     assert on_common_steps(lines) == [(0, [0.0, 0.5]), (20, [1.0, 0.0])]
     assert on_common_steps([[(0, 0.0)], [(1, 0.0)]]) == []
 
 
 @pytest.mark.parametrize("scores", [[None], [None, None], [0.5], [NAN, 0.2]])
-def test_a_run_with_hardly_any_number_still_has_a_picture(
-    tmp_path: Path, scores: list[float | None]
-) -> None:
+def test_a_run_with_few_numbers_has_a_picture(tmp_path: Path, scores: list[float | None]) -> None:
     draw_curve([ranked.write_run(tmp_path, scores)], tmp_path / "curve.png")
     assert pixels(tmp_path / "curve.png")[0] == (960, 720)
 
 
-def test_a_name_with_dollars_is_no_formula(tmp_path: Path) -> None:
+def test_dollars_in_a_name_are_not_a_formula(tmp_path: Path) -> None:
     run = ranked.write_run(tmp_path / "run", [0.1, 0.2])
     (run / "config.yaml").write_text("task: {name: '$\\frac{'}\nmodel: {path: '$x_'}\n")
     draw_curve([run], tmp_path / "curve.png")
     assert title([run]) == "$\\frac{ · $x_"
 
 
-def test_a_run_without_a_readable_config_goes_by_its_folder(tmp_path: Path) -> None:
+def test_a_run_without_config_is_titled_by_its_folder(tmp_path: Path) -> None:
     run = ranked.write_run(tmp_path / "run", [0.1])
     for text in ("[", "5", "task: 1", "{task: {name: a}}"):
         (run / "config.yaml").write_text(text)
@@ -88,7 +86,7 @@ def test_a_folder_without_a_step_is_named(tmp_path: Path) -> None:
         draw_curve([tmp_path / "nothing"], tmp_path / "curve.png")
 
 
-def test_the_command_draws_and_says_in_one_line_what_is_wrong(
+def test_the_curve_command_draws_or_prints_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, png = ranked.write_run(tmp_path / "run", [0.1, 0.4]), tmp_path / "curve.png"
@@ -100,13 +98,13 @@ def test_the_command_draws_and_says_in_one_line_what_is_wrong(
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
-def test_matplotlib_is_not_loaded_before_there_is_something_to_draw() -> None:
+def test_matplotlib_is_loaded_only_to_draw() -> None:
     code = "import sys, podium_trainer.display.curve; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_the_curve_in_blocks_fits_and_rises_with_the_scores(width: int) -> None:
+def test_the_text_curve_fits_and_rises_with_the_scores(width: int) -> None:
     lines = text_curve([(0, 0.0), (10, 0.5), (40, 1.0)], width)
     assert max(map(cell_len, lines)) <= width
     top, bottom = lines[1], lines[-2]
@@ -117,7 +115,7 @@ def test_the_curve_in_blocks_fits_and_rises_with_the_scores(width: int) -> None:
     assert lines[-1].split() == ["step", "0", "40"]
 
 
-def test_there_is_no_curve_in_blocks_of_less_than_two_scores_or_without_room() -> None:
+def test_the_text_curve_needs_two_scores_and_some_width() -> None:
     assert text_curve([], 80) == []
     assert text_curve([(0, 0.5)], 80) == []
     assert text_curve([(0, 0.5), (1, 0.5)], 20) == []

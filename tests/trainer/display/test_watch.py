@@ -55,9 +55,7 @@ def after_steps(out: Path, console: Console, *held_out: float | None) -> Screen:
 
 
 @WIDTHS
-def test_the_display_fits_the_terminal_and_tells_how_the_run_goes(
-    tmp_path: Path, width: int
-) -> None:
+def test_the_display_fits_the_terminal_and_shows_the_numbers(tmp_path: Path, width: int) -> None:
     screen = after_steps(tmp_path, plain(width), 0.1, None, 0.4, 0.3)
     screen.phase("rank", 5, 8)
     text = printed(screen.view(), width)
@@ -76,9 +74,7 @@ def test_the_display_fits_the_terminal_and_tells_how_the_run_goes(
 
 
 @WIDTHS
-def test_before_the_first_step_and_without_scores_there_are_dashes(
-    tmp_path: Path, width: int
-) -> None:
+def test_missing_numbers_are_dashes(tmp_path: Path, width: int) -> None:
     screen = after_steps(tmp_path, plain(width))
     empty = printed(screen.view(), width)
     screen.step_done(0, *ranked.step_rows([], None, None))
@@ -101,7 +97,7 @@ def test_long_names_are_cut_and_never_wrap(tmp_path: Path, width: int) -> None:
 
 
 @WIDTHS
-def test_hostile_words_are_shown_as_text(width: int) -> None:
+def test_hostile_text_is_shown_literally(width: int) -> None:
     failed = ranked.group(ranked.HOSTILE, None, ranked.HOSTILE, ranked.HOSTILE[2])
     groups = [HOSTILE_GROUP, failed]
     text = printed(completions_view(3, groups, width), width)
@@ -115,7 +111,7 @@ def test_hostile_words_are_shown_as_text(width: int) -> None:
         assert_fits(line, 250)
 
 
-def test_markup_links_and_emoji_of_a_model_stay_words() -> None:
+def test_markup_links_and_emoji_are_shown_literally() -> None:
     shown = ranked.group([ranked.HOSTILE[0], "b"], [1.0, 0.0], [ranked.HOSTILE[0], "[/red]"])
     console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="truecolor")
     console.print(completions_view(1, [shown], 200))
@@ -126,7 +122,7 @@ def test_markup_links_and_emoji_of_a_model_stay_words() -> None:
     assert "\x1b]8" not in text
 
 
-def test_completions_are_the_best_a_middle_one_and_the_worst_with_their_own_words() -> None:
+def test_the_best_a_middle_and_the_worst_completion_are_shown() -> None:
     texts, words = list("abcde"), ["wa", "wb", None, "wd", "we"]
     shown = list(shown_attempts(ranked.group(texts, [0.2, 1.0, 0.5, 0.0, 0.6], words)))
     assert [(each.completion, each.words) for each in shown] == [
@@ -136,7 +132,7 @@ def test_completions_are_the_best_a_middle_one_and_the_worst_with_their_own_word
     ]
 
 
-def test_a_failed_group_shows_its_error_and_keeps_a_place_among_the_groups() -> None:
+def test_a_failed_group_shows_its_error() -> None:
     failed = ranked.group(["a", "b"], None, ["no verdict"])
     signal = [ranked.group(["a", "b"], [0.0, 1.0], ["", ""]) for _ in range(5)]
     tied = ranked.group(["a", "b"], [0.5, 0.5], ["", ""])
@@ -160,7 +156,7 @@ def test_tool_calls_and_results_are_part_of_a_completion() -> None:
     assert best.completion == 'let me see ↵ → add({"a":1}) ↵ ⇒ 3 ↵ three'
 
 
-def test_without_a_terminal_there_is_a_line_per_step_and_no_escape(tmp_path: Path) -> None:
+def test_a_log_has_a_line_per_step_and_no_escape_codes(tmp_path: Path) -> None:
     file = io.StringIO()
     lines = Lines(ranked.config(tmp_path, steps=2), file)
     lines.phase("loading the model")
@@ -180,7 +176,7 @@ def test_without_a_terminal_there_is_a_line_per_step_and_no_escape(tmp_path: Pat
 
 
 @pytest.mark.parametrize("make", [Lines, None])
-def test_a_resumed_run_goes_on_counting_from_its_files(
+def test_a_resumed_run_counts_on_from_its_files(
     tmp_path: Path, make: Callable[..., Lines] | None
 ) -> None:
     ranked.write_run(tmp_path, [0.1, None, 0.9, None])
@@ -225,7 +221,7 @@ def test_a_curve_that_cannot_be_drawn_is_a_warning(tmp_path: Path) -> None:
     assert summary.startswith("1 step in 0:12")
 
 
-def test_a_run_that_never_began_leaves_an_older_run_alone(tmp_path: Path) -> None:
+def test_a_run_that_did_not_begin_leaves_an_older_run_alone(tmp_path: Path) -> None:
     ranked.write_run(tmp_path, [0.1, 0.9])
     file = io.StringIO()
     with redirect_stdout(file), open_watcher(ranked.config(tmp_path)) as watcher:
@@ -249,7 +245,7 @@ def test_a_terminal_gets_the_display(tmp_path: Path, monkeypatch: pytest.MonkeyP
         os.close(master)
 
 
-def test_a_log_that_cannot_hold_a_character_gets_a_question_mark(tmp_path: Path) -> None:
+def test_a_log_replaces_characters_that_it_cannot_encode(tmp_path: Path) -> None:
     log = io.BytesIO()
     with (
         io.TextIOWrapper(log, encoding="ascii") as file,
@@ -261,7 +257,7 @@ def test_a_log_that_cannot_hold_a_character_gets_a_question_mark(tmp_path: Path)
         assert log.getvalue().startswith(b"step 1/100 ? reward 0.457")
 
 
-def test_the_display_is_drawn_again_by_itself_and_steps_scroll_above_it(tmp_path: Path) -> None:
+def test_the_display_refreshes_and_steps_scroll_above_it(tmp_path: Path) -> None:
     console = Console(
         file=io.StringIO(), width=80, height=40, force_terminal=True, color_system="standard"
     )
@@ -275,7 +271,7 @@ def test_the_display_is_drawn_again_by_itself_and_steps_scroll_above_it(tmp_path
     assert not FORBIDDEN.search(own.sub("", console.file.getvalue()))
 
 
-def test_time_left_counts_the_running_step_down_and_no_further() -> None:
+def test_the_time_left_counts_the_running_step_down() -> None:
     history = History()
     for step in range(3):
         history.add(step, {}, {"rollout_s": 6.0 if step else 500.0, "tokens_per_s": 1e6})
@@ -293,13 +289,13 @@ def test_a_long_text_keeps_its_ends_within_the_cells() -> None:
     assert len(cut("\u0301" * 5_000, 20)) <= 20
 
 
-def test_visible_text_is_one_line_without_anything_a_terminal_obeys() -> None:
+def test_visible_text_is_one_line_without_control_characters() -> None:
     for text in ranked.HOSTILE:
         assert not re.search("[\x0a\x0d]", visible(text))
         assert not FORBIDDEN.search(visible(text))
 
 
-def test_a_sparkline_has_a_block_per_value_until_the_room_ends() -> None:
+def test_a_sparkline_averages_values_beyond_its_width() -> None:
     assert sparkline([0.0, 0.5, 1.0], 10) == "▁▅█"
     assert sparkline([float(place) for place in range(800)], 8) == BLOCKS
     assert sparkline([0.5, 0.501, 0.5], 10) == "▁▁▁"

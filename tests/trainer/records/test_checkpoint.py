@@ -104,7 +104,7 @@ def saved(model: Path, tmp_path: Path) -> tuple[Path, Policy, torch.optim.Optimi
 Saved = tuple[Path, Policy, torch.optim.Optimizer]
 
 
-def test_a_half_written_checkpoint_is_not_there_and_is_written_over(saved: Saved) -> None:
+def test_a_half_written_checkpoint_is_ignored_and_overwritten(saved: Saved) -> None:
     folder, policy, optimizer = saved
     half = folder / ".step-000002"
     (half / "weights").mkdir(parents=True)
@@ -117,7 +117,7 @@ def test_a_half_written_checkpoint_is_not_there_and_is_written_over(saved: Saved
     assert not (path / "weights" / "left.bin").exists()
 
 
-def test_the_newest_are_kept_and_ordered_by_step(saved: Saved) -> None:
+def test_the_newest_checkpoints_are_kept_in_order_of_step(saved: Saved) -> None:
     folder, policy, optimizer = saved
     for step in (2, 10, 1_000_000):
         save_checkpoint(folder, policy, optimizer, RunState(step=step), keep=2)
@@ -126,7 +126,7 @@ def test_the_newest_are_kept_and_ordered_by_step(saved: Saved) -> None:
     assert [path.name for path in folder.iterdir()] == ["step-2000000"]
 
 
-def test_a_step_that_is_saved_again_replaces_itself(saved: Saved) -> None:
+def test_a_checkpoint_of_the_same_step_is_replaced(saved: Saved) -> None:
     folder, policy, optimizer = saved
     state = RunState(step=1, prompts_taken=99)
     save_checkpoint(folder, policy, optimizer, state, keep=2)
@@ -145,9 +145,7 @@ def files_up_to(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("full_at", ["weights", "optimizer"])
-def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(
-    model: Path, tmp_path: Path, full_at: str
-) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint(model: Path, tmp_path: Path, full_at: str) -> None:
     policy = load(model)
     optimizer = adam(policy)
     train(policy, optimizer, 1)

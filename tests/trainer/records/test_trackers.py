@@ -36,14 +36,14 @@ def log_steps(out: Path, start: int, stop: int, **log: bool | str) -> None:
         listener.close()
 
 
-def test_without_trackers_the_two_files_alone_hear_a_step(tmp_path: Path) -> None:
+def test_a_run_without_trackers_writes_two_files(tmp_path: Path) -> None:
     log_steps(tmp_path, 0, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "timings.jsonl"]
     assert read_rows(tmp_path / "metrics.jsonl")[1]["held_out"] == 0.02
     assert read_rows(tmp_path / "timings.jsonl")[1]["rollout_s"] == 2.0
 
 
-def test_tensorboard_has_metrics_and_timings_and_leaves_out_what_is_none(tmp_path: Path) -> None:
+def test_tensorboard_gets_all_numbers_and_no_none(tmp_path: Path) -> None:
     log_steps(tmp_path, 0, 3, tensorboard=True)
     found = scalars(tmp_path / "tensorboard")
     assert found["held_out"] == [(1, 0.01), (2, 0.02), (3, 0.03)]
@@ -53,14 +53,14 @@ def test_tensorboard_has_metrics_and_timings_and_leaves_out_what_is_none(tmp_pat
     assert len(read_rows(tmp_path / "timings.jsonl")) == 3
 
 
-def test_tensorboard_forgets_the_steps_that_a_resumed_run_does_again(tmp_path: Path) -> None:
+def test_tensorboard_hides_the_steps_that_are_done_again(tmp_path: Path) -> None:
     log_steps(tmp_path, 0, 4, tensorboard=True)
     log_steps(tmp_path, 2, 4, tensorboard=True)
     found = scalars(tmp_path / "tensorboard")
     assert found["held_out"] == [(1, 0.01), (2, 0.02), (3, 0.05), (4, 0.06)]
 
 
-def test_a_tracker_without_its_package_is_an_error_that_says_what_to_install() -> None:
+def test_a_tracker_without_its_package_is_an_error() -> None:
     with pytest.raises(TrackerError, match=r"^log\.wandb: no_such_one is not installed: run pip i"):
         need_package("log.wandb", "no_such_one")
 
@@ -79,7 +79,7 @@ def test_wandb_keeps_the_same_run_over_a_resume(
         assert name in records
 
 
-def test_a_prefix_renames_and_leaves_closing_to_the_owner(tmp_path: Path) -> None:
+def test_a_prefix_renames_and_does_not_close_the_listener(tmp_path: Path) -> None:
     inner: Listener = JsonlFile(tmp_path / "rows.jsonl")
     prefixed = Prefixed(inner, "time/")
     prefixed.log(1, {"rollout_s": 2.0})

@@ -22,19 +22,19 @@ def test_the_same_model_agrees_to_rounding(temperature: float) -> None:
     assert parity.num_tokens > 0
 
 
-def test_another_model_is_told_with_its_distance() -> None:
+def test_another_model_is_an_error_that_names_the_distance() -> None:
     sampler = LocalSampler(tiny_policy(tiny_llama(seed=1)), temperature=1.0)
     with pytest.raises(ParityError, match=r"mean \|log ratio\| .* exceeds .*parity_bound 0\.05"):
         check_parity(tiny_policy(), sampler, PROMPTS, bound=0.05)
 
 
-def test_another_temperature_is_told() -> None:
+def test_another_temperature_is_an_error() -> None:
     policy = tiny_policy(temperature=0.5)
     with pytest.raises(ParityError, match="--logprobs-mode processed_logprobs"):
         check_parity(policy, LocalSampler(policy, temperature=1.0), PROMPTS, bound=0.05)
 
 
-def test_logprobs_that_are_no_numbers_are_told() -> None:
+def test_nan_logprobs_are_an_error() -> None:
     policy = tiny_policy()
     sampler = LocalSampler(tiny_policy(), temperature=1.0)
     with torch.no_grad():

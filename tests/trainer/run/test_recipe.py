@@ -35,7 +35,7 @@ def refused(*arguments: object) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_the_names_in_the_config_are_those_of_the_code() -> None:
+def test_the_config_names_the_losses_and_advantages_of_the_code() -> None:
     assert get_args(LossName) == tuple(LOSSES)
     assert get_args(AdvantageName) == tuple(ADVANTAGES)
     formats = get_args(ModelConfig.model_fields["tool_format"].annotation)
@@ -59,14 +59,14 @@ def test_every_setting_has_a_description_and_every_section_a_docstring() -> None
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_every_shipped_recipe_loads_by_its_name_its_place_and_its_path(name: str) -> None:
+def test_a_shipped_recipe_loads_by_name_and_by_path(name: str) -> None:
     first = read(name)
     assert first == read(f"recipes/{name}.yaml") == read(f"{name}.yaml")
     path = Path(__file__).parents[3] / "trainer_client/podium_trainer/recipes" / f"{name}.yaml"
     assert first == read(path)
 
 
-def test_a_recipe_overrides_defaults_and_the_command_line_overrides_the_recipe(
+def test_the_command_line_overrides_a_recipe_and_that_the_defaults(
     recipe: Path,
 ) -> None:
     config = read(recipe)
@@ -89,19 +89,19 @@ def test_a_recipe_overrides_defaults_and_the_command_line_overrides_the_recipe(
         ("service.url", "http://judge:8000", "service", "url"),
     ],
 )
-def test_a_sections_name_alone_is_its_first_field(
+def test_the_flag_of_a_section_sets_its_first_field(
     recipe: Path, form: list[str], name: str, value: str, section: str, field: str
 ) -> None:
     config = read(recipe, *form[0].format(name, value).split(" "))
     assert getattr(getattr(config, section), field) == value
 
 
-def test_resume_is_a_flag_of_its_own(recipe: Path) -> None:
+def test_resume_is_a_flag_and_no_setting(recipe: Path) -> None:
     assert read_command_line([str(recipe), "--resume"]) == (read(recipe), True)
     assert read_command_line([str(recipe)])[1] is False
 
 
-def test_lists_nested_sections_and_nothing_are_said_on_the_command_line(recipe: Path) -> None:
+def test_the_command_line_sets_lists_sections_and_null(recipe: Path) -> None:
     config = read(
         recipe,
         *("--sampler.urls", "http://a:1,http://b:2", "--model.lora.rank", "4"),
@@ -131,7 +131,7 @@ def test_lists_nested_sections_and_nothing_are_said_on_the_command_line(recipe: 
     ["service.url", "service.judge", "sampler.weights_dir", "eval.limit", "model.autocast",
      "model.device", "model.lora", "loss.clip_low", "loss.sequence_ratio_bounds"],
 )  # fmt: skip
-def test_null_is_nothing_on_the_command_line_as_in_yaml(recipe: Path, name: str) -> None:
+def test_null_on_the_command_line_is_none(recipe: Path, name: str) -> None:
     section, field = name.split(".")
     assert getattr(getattr(read(recipe, f"--{name}", "null"), section), field) is None
 
@@ -171,30 +171,30 @@ def test_the_environment_changes_nothing(recipe: Path, monkeypatch: pytest.Monke
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
-def test_a_value_that_does_not_fit_is_one_line_with_name_value_and_rule(
+def test_a_wrong_value_is_one_line_with_name_value_and_rule(
     recipe: Path, arguments: list[str], line: str
 ) -> None:
     [said] = refused(recipe, *arguments)
     assert re.fullmatch(line, said), said
 
 
-def test_every_setting_that_does_not_fit_has_its_line(tmp_path: Path) -> None:
+def test_every_wrong_setting_has_a_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     wrong = {"model": {"path": "m", "dtype": "int8"}, "steps": -1, "lost": {"name": "grpo"}}
     path.write_text(yaml.safe_dump(wrong))
     lines = refused(path)
     assert len(lines) == 4
-    assert "task: is needed: put it in the recipe or say --task VALUE" in lines
+    assert "task: is missing: write it in the recipe, or add --task VALUE" in lines
     assert "lost: {'name': 'grpo'}: there is no such setting" in lines
     assert any(line.startswith("steps: -1: ") for line in lines)
     assert any(line.startswith("model.dtype: 'int8': ") for line in lines)
 
 
-def test_a_missing_field_of_a_section_is_named_whole(tmp_path: Path) -> None:
+def test_a_missing_field_is_named_with_its_section(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(yaml.safe_dump({"model": {}, "task": {"name": "addition"}}))
     assert refused(path) == [
-        "model.path: is needed: put it in the recipe or say --model.path VALUE"
+        "model.path: is missing: write it in the recipe, or add --model.path VALUE"
     ]
 
 
@@ -214,7 +214,7 @@ def test_a_flag_without_its_value_is_one_line(recipe: Path) -> None:
     assert "--steps" in line
 
 
-def test_without_a_recipe_those_that_there_are_are_named() -> None:
+def test_a_command_without_recipe_lists_the_shipped_ones() -> None:
     for arguments in ([], ["--steps", "3"]):
         [line] = refused(*arguments)
         assert line.startswith("name a recipe first: one of addition, ")
@@ -231,7 +231,9 @@ def test_without_a_recipe_those_that_there_are_are_named() -> None:
         ("7", "must be a mapping of settings"),
     ],
 )
-def test_a_file_that_is_no_recipe_is_one_line(tmp_path: Path, text: str | None, words: str) -> None:
+def test_a_file_that_is_no_recipe_is_refused_in_one_line(
+    tmp_path: Path, text: str | None, words: str
+) -> None:
     path = tmp_path / "odd.yaml"
     if text is not None:
         path.write_text(text)
@@ -240,7 +242,7 @@ def test_a_file_that_is_no_recipe_is_one_line(tmp_path: Path, text: str | None, 
     assert "odd.yaml" in line
 
 
-def test_a_recipe_whose_keys_are_no_names_is_refused(tmp_path: Path) -> None:
+def test_a_recipe_with_keys_that_are_no_names_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text("7: 8\nmodel: {path: m}\ntask: {name: addition}\n")
     [line] = refused(path)

@@ -21,7 +21,7 @@ from podium_trainer.policy.load import PolicyError, load_model
 from podium_trainer.records.checkpoint import checkpoints
 from podium_trainer.records.metrics import JsonlFile, MetricsError, read_rows
 from podium_trainer.run.build import StartError
-from podium_trainer.run.preflight import ServiceCheckFailed
+from podium_trainer.run.preflight import PreflightError
 from podium_trainer.train import TrainingStopped
 from podium_trainer.update.groups import RankedGroup
 from tests.fake_service import failed, ranked, serve
@@ -45,7 +45,7 @@ def wait_for_rows(path: Path, count: int) -> None:
         time.sleep(0.002)
 
 
-def test_invariant_10_a_run_killed_anywhere_resumes_to_the_same_metrics_bit_for_bit(
+def test_invariant_10_a_killed_run_resumes_to_the_same_metrics(
     tmp_path: Path, service_url: str
 ) -> None:
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
@@ -74,7 +74,7 @@ def test_invariant_10_a_run_killed_anywhere_resumes_to_the_same_metrics_bit_for_
     assert files[0] == files[1]
 
 
-def test_a_run_killed_before_its_first_checkpoint_resumes_from_the_start(
+def test_a_run_without_a_checkpoint_resumes_from_the_start(
     tmp_path: Path, service_url: str
 ) -> None:
     recipe = settings(tmp_path, service_url, steps=2, checkpoint={"every": 2})
@@ -138,7 +138,7 @@ class Reviver(Recorder):
             self.timer.start()
 
 
-def test_the_service_may_die_and_come_back_in_mid_run(tmp_path: Path) -> None:
+def test_a_run_goes_on_after_the_service_restarts(tmp_path: Path) -> None:
     options = ("--config", str(write_judges(tmp_path)))
     with ExitStack() as stack:
         first = stack.enter_context(running(*options, cwd=tmp_path))
@@ -206,7 +206,7 @@ def step_by_hand(recipe: dict[str, Any], groups: list[RankedGroup]) -> dict[str,
     }
 
 
-def test_the_update_of_a_step_with_failed_groups_is_that_of_the_others_alone(
+def test_failed_groups_do_not_change_the_update_of_the_others(
     tmp_path: Path,
 ) -> None:
     with serve(service_that_fails_every_third_group()) as url:
@@ -231,7 +231,7 @@ def test_the_update_of_a_step_with_failed_groups_is_that_of_the_others_alone(
     )
 
 
-def test_a_run_whose_groups_all_tie_stops_and_says_what_to_do(tmp_path: Path) -> None:
+def test_a_run_of_tied_groups_stops_and_says_what_to_do(tmp_path: Path) -> None:
     judges = tmp_path / "judges.yaml"
     judges.write_text(
         "{default_judge: t, judges: {t: {kind: checks, criteria: [{check: max_words, words: 99}]}}}"
@@ -239,13 +239,13 @@ def test_a_run_whose_groups_all_tie_stops_and_says_what_to_do(tmp_path: Path) ->
     with running("--config", str(judges), cwd=tmp_path) as podium:
         assert podium.url
         recipe = settings(tmp_path, podium.url, steps=9, max_idle_steps=2)
-        with pytest.raises(TrainingStopped, match=r"2 steps: the rewards of every group were equal"):
+        with pytest.raises(TrainingStopped, match=r"2 steps: the rewards of every group"):
             train(recipe)
     rows = read_rows(tmp_path / "run/metrics.jsonl")
     assert rows[-1]["groups"] == rows[-1]["groups_tied"] == 6  # three, refilled once
 
 
-def test_a_first_step_that_cannot_be_ranked_at_all_stops_the_run(tmp_path: Path) -> None:
+def test_a_first_step_without_any_ranking_stops_the_run(tmp_path: Path) -> None:
     with running(cwd=tmp_path) as podium:  # the embedded default wants references
         assert podium.url
         recipe = settings(tmp_path, podium.url)
@@ -256,17 +256,17 @@ def test_a_first_step_that_cannot_be_ranked_at_all_stops_the_run(tmp_path: Path)
             train(recipe)
 
 
-def test_a_service_that_does_not_answer_is_said_before_the_model_is_loaded(tmp_path: Path) -> None:
+def test_a_missing_service_is_reported_before_the_model_is_loaded(tmp_path: Path) -> None:
     recipe = settings(tmp_path, "http://127.0.0.1:9")
     (tmp_path / "model/model.safetensors").unlink()
-    with pytest.raises(ServiceCheckFailed, match=r"http://127.0.0.1:9 does not answer .*--service"):
+    with pytest.raises(PreflightError, match=r"http://127.0.0.1:9 does not answer .*--service"):
         train(recipe)
 
 
-def test_an_unknown_judge_is_said_at_the_start(tmp_path: Path, service_url: str) -> None:
+def test_an_unknown_judge_is_reported_at_the_start(tmp_path: Path, service_url: str) -> None:
     recipe = settings(tmp_path, service_url)
     recipe["service"]["judge"] = "solomon"
-    with pytest.raises(ServiceCheckFailed, match="'solomon' is not configured: there are taste"):
+    with pytest.raises(PreflightError, match="'solomon' is not configured: use one of taste"):
         train(recipe)
 
 
@@ -278,7 +278,7 @@ def test_an_unknown_judge_is_said_at_the_start(tmp_path: Path, service_url: str)
         ("{folder}", "holds no config.json"),
     ],
 )
-def test_a_missing_model_is_said_first(
+def test_a_missing_model_is_reported_first(
     tmp_path: Path, service_url: str, path: str, words: str
 ) -> None:
     recipe = settings(tmp_path, service_url)
@@ -295,7 +295,7 @@ class Interrupter(Recorder):
             raise KeyboardInterrupt
 
 
-def test_a_run_that_is_stopped_keeps_what_it_has_learnt(tmp_path: Path, service_url: str) -> None:
+def test_a_stopped_run_saves_its_last_state(tmp_path: Path, service_url: str) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     for folder in (whole, stopped):
         folder.mkdir()
@@ -310,17 +310,15 @@ def test_a_run_that_is_stopped_keeps_what_it_has_learnt(tmp_path: Path, service_
     assert (stopped / "run/metrics.jsonl").read_bytes() == same
 
 
-def test_a_run_that_cuts_every_attempt_off_and_masks_them_stops(
-    tmp_path: Path, service_url: str
-) -> None:
+def test_a_run_that_masks_every_truncated_attempt_stops(tmp_path: Path, service_url: str) -> None:
     recipe = settings(tmp_path, service_url, steps=9, max_idle_steps=2)
     recipe["sampler"]["max_tokens"] = 1
     recipe["rollout"]["mask_truncated"] = True
-    with pytest.raises(TrainingStopped, match=r"every attempt was truncated; raise sampler.max_tok"):
+    with pytest.raises(TrainingStopped, match=r"was truncated; raise sampler.max_tok"):
         train(recipe)
 
 
-def test_resuming_where_no_run_is_says_so(tmp_path: Path, service_url: str) -> None:
+def test_resuming_a_folder_without_a_run_is_refused(tmp_path: Path, service_url: str) -> None:
     with pytest.raises(StartError, match="holds no run: check --out"):
         train(settings(tmp_path, service_url), resume=True)
 
@@ -345,9 +343,7 @@ class InterrupterAtCheckpoint(Interrupter):
         super().phase(name, done, total)
 
 
-def test_a_stop_does_not_write_a_checkpoint_again_that_is_there(
-    tmp_path: Path, service_url: str
-) -> None:
+def test_a_stop_does_not_write_the_same_checkpoint_twice(tmp_path: Path, service_url: str) -> None:
     recipe = settings(tmp_path, service_url, steps=4, checkpoint={"every": 2, "keep": 1})
     watcher = InterrupterAtCheckpoint(tmp_path / "run/checkpoints")
     with pytest.raises(KeyboardInterrupt):
@@ -356,7 +352,7 @@ def test_a_stop_does_not_write_a_checkpoint_again_that_is_there(
     assert (kept.name, kept.stat().st_ino) == ("step-000002", watcher.inode)
 
 
-def test_a_row_that_finds_a_full_disk_is_one_line_and_closing_hides_nothing() -> None:
+def test_a_row_on_a_full_disk_is_one_line() -> None:
     file = JsonlFile(Path("/dev/full"))
     with pytest.raises(MetricsError, match=r"^/dev/full cannot be written: .* then add --resume$"):
         file.log(1, {"reward_mean": 0.5})

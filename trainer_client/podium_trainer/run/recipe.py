@@ -1,4 +1,4 @@
-"""A recipe file and the command line → a `TrainConfig`, or a line per setting that does not fit."""
+"""Read a recipe file and the command line into a `TrainConfig`, or say which settings are wrong."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -17,7 +17,8 @@ from pydantic_settings import (
 
 from podium_trainer.config import TrainConfig
 
-SHORT = {  # a section's name alone means its first field
+# Short flags: the name of a section stands for its first field.
+SHORT_FLAGS = {
     "--model": "--model.path",
     "--task": "--task.name",
     "--service": "--service.url",
@@ -27,11 +28,11 @@ SHORT = {  # a section's name alone means its first field
 
 
 class RecipeError(ValueError):
-    """A recipe or a setting does not fit; each line has the name, the value and what is allowed."""
+    """A recipe or a setting does not fit; each line has a name, the value and the rule."""
 
 
 class _CommandLine(BaseSettings, TrainConfig):
-    """The settings of a run; each has a flag of the same name, and so does YAML."""
+    """The settings of a run as flags of the same names."""
 
     model_config = SettingsConfigDict(extra="forbid", validate_default=True)
 
@@ -48,11 +49,12 @@ class _CommandLine(BaseSettings, TrainConfig):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)  # the command line comes before it; the environment never counts
+        # The command line comes before the recipe; the environment is not read.
+        return (init_settings,)
 
 
 def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, bool]:
-    """The config of `RECIPE [--section.field value ...] [--resume]`, and whether to resume.
+    """Read `RECIPE [--section.field value ...] [--resume]`: the config, and whether to resume.
 
     Raises:
         RecipeError: If the recipe cannot be read or a setting does not fit.
@@ -77,20 +79,21 @@ def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, bool]:
         raise RecipeError("\n".join(map(describe, error.errors()))) from error
     except SettingsError as error:
         raise RecipeError(f"{error}; podium-train --help lists all settings") from error
-    given = settings.model_dump(exclude={"resume"})
-    return TrainConfig.model_validate(given), settings.resume
+    values = settings.model_dump(exclude={"resume"})
+    return TrainConfig.model_validate(values), settings.resume
 
 
 def with_long_name(argument: str) -> str:
+    """Replace a short flag by the long one."""
     name, equals, value = argument.partition("=")
-    return SHORT.get(name, name) + equals + value
+    return SHORT_FLAGS.get(name, name) + equals + value
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """A YAML file, or a shipped recipe by its name.
+    """Read a YAML file, or a shipped recipe by its name.
 
     Raises:
-        RecipeError: If there is none, or it is no mapping.
+        RecipeError: If there is no such file, or if it holds no mapping.
     """
     stem = name.removeprefix("recipes/").removesuffix(".yaml")
     path = Path(name)
@@ -114,7 +117,7 @@ def read_recipe(name: str) -> dict[str, Any]:
 
 
 def shipped() -> list[str]:
-    """The names of the recipes within the package."""
+    """Return the names of the recipes in the package."""
     folder = files("podium_trainer") / "recipes"
     return sorted(
         f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
@@ -122,10 +125,10 @@ def shipped() -> list[str]:
 
 
 def describe(error: Mapping[str, Any]) -> str:
-    """One line: the setting's name, the value, the rule."""
+    """Describe a fault in one line: the setting's name, the value, the rule."""
     name = ".".join(map(str, error["loc"])) or "recipe"
     if error["type"] == "missing":
-        return f"{name}: is needed: put it in the recipe or say --{name} VALUE"
+        return f"{name}: is missing: write it in the recipe, or add --{name} VALUE"
     if error["type"] == "extra_forbidden":
         return f"{name}: {error['input']!r}: there is no such setting"
     message = error["msg"].removeprefix("Value error, ")

