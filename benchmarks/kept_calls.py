@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.readings import Answer
-from podium_service.evaluation.run_judge import Asked
+from podium_service.evaluation.run_judge import GroupOutcome
 from podium_service.http.service import Service
 from podium_service.prompts.forms import FORMS
 from podium_service.prompts.reply import Reply, Tokens
@@ -13,17 +13,17 @@ from podium_service.prompts.verdict import Fault, Verdict
 from podium_service.ranking.methods import METHODS
 
 
-async def answered(service: Service, asked: Asked) -> list[Answer]:
+async def answered(service: Service, outcome: GroupOutcome) -> list[Answer]:
     """The answers behind a ranking, out of the store; none for a group that was not ranked."""
-    if asked.ranking is None:
+    if outcome.ranking is None:
         return []
-    kept = await service.store.read_ranking(asked.ranking.id)
+    kept = await service.store.read_ranking(outcome.ranking.id)
     if kept is None:
-        raise RuntimeError(f"the store has lost {asked.ranking.id}")
+        raise RuntimeError(f"the store has lost {outcome.ranking.id}")
     records: dict[int, list[dict[str, Any]]] = {}
     for record in await service.store.read_calls(kept["key"]):
         records.setdefault(record["pass_index"], []).append(record)
-    form = METHODS[asked.ranking.method].form
+    form = METHODS[outcome.ranking.method].form
     return [answer(form, index, records[index]) for index in sorted(records)]
 
 

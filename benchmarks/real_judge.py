@@ -30,7 +30,7 @@ from benchmarks.kept_calls import answered
 from benchmarks.machine import machine
 from benchmarks.readings import EQUAL_TOKENS, WAYS, Answer, Reading, read
 from podium_service.errors import VerdictInvalid, VerdictTruncated
-from podium_service.evaluation.run_judge import Asked, ask_all
+from podium_service.evaluation.run_judge import GroupOutcome, rank_all
 from podium_service.http.service import open_service
 from podium_service.prompts.templates import _LETTERS as LETTERS
 from podium_service.prompts.templates import DIGITS, PROMPT_VERSION, TIE
@@ -166,7 +166,7 @@ async def judged(
         async with open_service(config, store) as service:
             for name in JUDGES:
                 started = time.perf_counter()
-                asked = await ask_all(
+                outcomes = await rank_all(
                     service,
                     name,
                     [case.request for case in found],
@@ -174,17 +174,19 @@ async def judged(
                     deadline_s=36_000,
                     advance=lambda: None,
                 )
-                raise_unless_judged(asked)
-                answers[name] = [await answered(service, each) for each in asked]
-                failures[name] = dict(Counter(each.failure.code for each in asked if each.failure))
+                raise_unless_judged(outcomes)
+                answers[name] = [await answered(service, each) for each in outcomes]
+                failures[name] = dict(
+                    Counter(each.failure.code for each in outcomes if each.failure)
+                )
                 print(f"{name}: {time.perf_counter() - started:.0f} s", failures[name], flush=True)
     return answers, failures
 
 
-def raise_unless_judged(asked: Sequence[Asked]) -> None:
+def raise_unless_judged(outcomes: Sequence[GroupOutcome]) -> None:
     """Raise what is no fault of the judge's replies: without an endpoint or a store there is
     nothing to measure, and a table of groups "without signal" would hide it."""
-    for each in asked:
+    for each in outcomes:
         if each.failure and not isinstance(each.failure, NO_VERDICT):
             raise each.failure
 

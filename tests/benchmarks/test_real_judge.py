@@ -4,11 +4,11 @@ import pytest
 
 from benchmarks.real_judge import raise_unless_judged
 from podium_service.errors import PodiumError, StoreUnavailable, VerdictInvalid, VerdictTruncated
-from podium_service.evaluation.run_judge import Asked
+from podium_service.evaluation.run_judge import GroupOutcome
 
 
-def failed(error: PodiumError) -> Asked:
-    return Asked(None, error, {}, [])
+def failed(error: PodiumError) -> GroupOutcome:
+    return GroupOutcome(None, error, {}, [])
 
 
 def test_groups_without_a_usable_reply_are_a_result() -> None:

@@ -1,6 +1,6 @@
-"""What a judge is worth: labelled groups -> a card of measures; two judges -> how far they agree.
+"""Measure a judge on labelled groups, compare judges, and draft rubrics.
 
-gold reads what is labelled · asking puts groups through the pipeline · measures, bias and intervals
-are the pure numbers · card joins them · page draws them · rebuild makes stored groups askable again
-· compare sets judges side by side.
+labelled_groups reads files of groups, run_judge has a judge rank them, measures and bias turn
+verdicts into numbers, card collects the numbers and page draws them as HTML. compare sets judges
+side by side, on a file or on stored_groups. To add a measure, see measures.
 """

@@ -1,11 +1,11 @@
-"""Judged groups -> what moves a score beside quality: the slot shown in, and the length."""
+"""Measure what moves a judge's score beside quality: the slot shown in, and the length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from podium_service.evaluation.measures import JudgedGroup, Pass, centred_rows, combined
+from podium_service.evaluation.measures import JudgedGroup, Pass, combine_passes
 from podium_service.scoring.bootstrap import Array, Bootstrap, Measure
 
 _MAX_EXACT_SLOTS = 8
@@ -18,7 +18,12 @@ NO_LENGTHS = "no group's trajectories differ in length where they differ in scor
 
 @dataclass(frozen=True, slots=True)
 class SlotEffect:
-    """How much a slot adds to a score: `position` from 0 (first) to 1 (last); mean effect zero."""
+    """The score added by a slot; the effects have mean zero.
+
+    Attributes:
+        position: of the slot in the list, from 0 (first) to 1 (last).
+        effect, stderr: on the judge's scale; no stderr for a single group.
+    """
 
     position: float
     effect: float
@@ -27,8 +32,13 @@ class SlotEffect:
 
 @dataclass(frozen=True, slots=True)
 class LengthBin:
-    """Items alike in length: times their group's (geometric) mean length, and their mean score
-    beyond what the truth explains."""
+    """Items of similar relative length.
+
+    Attributes:
+        times_mean_length: their length over their group's geometric mean length.
+        residual: their mean score beyond what the labels explain.
+        items: number of items.
+    """
 
     times_mean_length: float
     residual: float
@@ -38,34 +48,41 @@ class LengthBin:
 def slot_bias(
     groups: Sequence[JudgedGroup | None], bootstrap: Bootstrap
 ) -> tuple[list[SlotEffect], str | None]:
-    """The effect of the slot, or no effects and the reason.
+    """Return the effect of each slot on a score; if there is none to estimate, the reason.
 
-    Least squares on pass, item and slot effects: pass and item effects are removed within each
-    group (Frisch and Waugh 1933), slot effects are common to all groups. With lists of different
-    lengths a slot's effect is linear between knots. Parts of the effect that the design cannot
-    tell from items (such as both ends against the middle, with one order and its reverse) are 0.
+    The fit is least squares on pass, item and slot effects. Pass and item effects are removed
+    within each group, and slot effects are common to all groups. If lists differ in length, a
+    slot's effect is linear between knots. A part of the effect that the design cannot separate
+    from items (such as both ends against the middle, with one order and its reverse) is 0.
+
+    Source:
+        Frisch and Waugh 1933, Econometrica 1(4), for removing effects before the fit.
     """
     sizes = {
-        len(one.order) for judged in groups if judged for one in judged.passes if len(one.order) > 1
+        len(pass_.order)
+        for group in groups
+        if group
+        for pass_ in group.passes
+        if len(pass_.order) > 1
     }
     if not sizes:
         return [], NO_SLOTS
-    exact = len(sizes) == 1 and max(sizes) <= _MAX_EXACT_SLOTS
-    knots = max(sizes) if exact else min(_KNOTS, max(sizes))
-    sums = [_slot_sums(judged, knots) if judged else None for judged in groups]
+    is_exact = len(sizes) == 1 and max(sizes) <= _MAX_EXACT_SLOTS
+    knots = max(sizes) if is_exact else min(_KNOTS, max(sizes))
+    sums = [_sum_slots(group, knots) if group else None for group in groups]
 
-    def effects(totals: Array) -> Array:
+    def solve(totals: Array) -> Array:
         moments = totals[..., : knots * knots].reshape(*totals.shape[:-1], knots, knots)
         inverse = np.linalg.pinv(moments, rcond=_SINGULAR, hermitian=True)
-        found = (inverse @ totals[..., knots * knots :, None])[..., 0]
-        some = np.trace(moments, axis1=-2, axis2=-1) > _SINGULAR  # a draw may hold no such group
-        return np.where(some[..., None], found, np.nan)
+        effects = (inverse @ totals[..., knots * knots :, None])[..., 0]
+        is_known = np.trace(moments, axis1=-2, axis2=-1) > _SINGULAR  # a draw may hold no group
+        return np.where(is_known[..., None], effects, np.nan)
 
-    value, draws = bootstrap.drawn(sums, effects)
+    value, draws = bootstrap.evaluate(sums, solve)
     if value is None:
         return [], NO_SLOTS
-    several = sum(part is not None for part in sums) > 1
-    errors = np.nanstd(draws, axis=0, ddof=1) if several else [None] * knots
+    has_errors = sum(part is not None for part in sums) > 1
+    errors = np.nanstd(draws, axis=0, ddof=1) if has_errors else [None] * knots
     return [
         SlotEffect(slot / (knots - 1), float(effect), None if error is None else float(error))
         for slot, (effect, error) in enumerate(zip(value, errors, strict=True))
@@ -75,11 +92,11 @@ def slot_bias(
 def length_bias(
     groups: Sequence[JudgedGroup | None], bootstrap: Bootstrap
 ) -> tuple[Measure, Measure]:
-    """Correlation and slope of score on log length within groups, at equal truth.
+    """Return the correlation and the slope of score on log length within groups, at equal labels.
 
     The slope is in score per unit of the natural logarithm: times .693 for twice the length.
     """
-    sums = [_length_sums(judged) if judged else None for judged in groups]
+    sums = [_sum_lengths(group) if group else None for group in groups]
     return (
         bootstrap.measure(sums, _partial_correlation, NO_LENGTHS),
         bootstrap.measure(sums, _partial_slope, NO_LENGTHS),
@@ -87,8 +104,8 @@ def length_bias(
 
 
 def length_bins(groups: Sequence[JudgedGroup | None]) -> list[LengthBin]:
-    """Fifths of all items by relative length, for a plot."""
-    columns = [found for judged in groups if judged and (found := _columns(judged)) is not None]
+    """Split all items into fifths by relative length, for a plot."""
+    columns = [each for group in groups if group and (each := _centre_columns(group)) is not None]
     if not columns:
         return []
     scores, lengths, labels = np.concatenate(columns, axis=1)
@@ -102,13 +119,17 @@ def length_bins(groups: Sequence[JudgedGroup | None]) -> list[LengthBin]:
     ]
 
 
-def _slot_sums(judged: JudgedGroup, knots: int) -> Array | None:
-    """X'X and X'y, flat, of slot weights X and scores y, both without pass and item effects."""
-    passes = [one for one in judged.passes if len(one.order) > 1]
+def _sum_slots(group: JudgedGroup, knots: int) -> Array | None:
+    """Return X'X and X'y, flat, of slot weights X and scores y without pass and item effects.
+
+    None if all slot weights vanish with these effects.
+    """
+    passes = [pass_ for pass_ in group.passes if len(pass_.order) > 1]
     if not passes:
         return None
-    items, scores = centred_rows(passes, judged.num_shown)
-    weights = np.concatenate([_centred_weights(one, knots) for one in passes])
+    items = np.concatenate([_centre(np.eye(group.num_shown)[pass_.order]) for pass_ in passes])
+    scores = np.concatenate([_centre(np.array(pass_.scores)) for pass_ in passes])
+    weights = np.concatenate([_centre(_weigh_knots(pass_, knots)) for pass_ in passes])
     both = np.column_stack([weights, scores])
     both = both - items @ (np.linalg.pinv(items.T @ items, rcond=_SINGULAR) @ (items.T @ both))
     slots, rest = both[:, :knots], both[:, knots]
@@ -117,30 +138,33 @@ def _slot_sums(judged: JudgedGroup, knots: int) -> Array | None:
     return np.concatenate([(slots.T @ slots).ravel(), slots.T @ rest])
 
 
-def _centred_weights(one: Pass, knots: int) -> Array:
-    """How much of each knot each slot is, shape (slots, knots), the pass's mean removed."""
-    places = np.linspace(0, knots - 1, len(one.order))
-    weights = np.clip(1 - np.abs(places[:, None] - np.arange(knots)), 0, None)
-    return np.asarray(weights - weights.mean(axis=0))
+def _weigh_knots(pass_: Pass, knots: int) -> Array:
+    """Return the weight of each knot at each slot of a pass, shape (slots, knots)."""
+    places = np.linspace(0, knots - 1, len(pass_.order))
+    return np.asarray(np.clip(1 - np.abs(places[:, None] - np.arange(knots)), 0, None))
 
 
-def _columns(judged: JudgedGroup) -> Array | None:
-    """Scores, log lengths and labels of the items shown, each centred; shape (3, items)."""
-    values = combined(judged.passes, judged.num_shown)
+def _centre(rows: Array) -> Array:
+    return np.asarray(rows - rows.mean(axis=0))
+
+
+def _centre_columns(group: JudgedGroup) -> Array | None:
+    """Return scores, log lengths and labels of the items shown, centred; shape (3, items)."""
+    values = combine_passes(group.passes, group.num_shown)
     if values is None:
         return None
-    lengths = np.log1p(judged.num_characters)
-    columns = np.array([values, lengths, judged.labels[: judged.num_shown]])
+    lengths = np.log1p(group.num_characters)
+    columns = np.array([values, lengths, group.labels[: group.num_shown]])
     return np.asarray(columns - columns.mean(axis=1, keepdims=True))
 
 
-def _length_sums(judged: JudgedGroup) -> Array | None:
-    columns = _columns(judged)
+def _sum_lengths(group: JudgedGroup) -> Array | None:
+    columns = _centre_columns(group)
     return None if columns is None else np.asarray((columns @ columns.T).ravel())
 
 
-def _partials(sums: Array) -> tuple[Array, Array, Array]:
-    """Score's and length's variance and their covariance, all given the label."""
+def _partial_moments(sums: Array) -> tuple[Array, Array, Array]:
+    """Return the variances of score and length, and their covariance, all given the label."""
     moments = sums.reshape(*sums.shape[:-1], 3, 3)
     with np.errstate(invalid="ignore", divide="ignore"):
         label = np.where(moments[..., 2, 2] > _SINGULAR, moments[..., 2, 2], np.inf)
@@ -152,12 +176,12 @@ def _partials(sums: Array) -> tuple[Array, Array, Array]:
 
 
 def _partial_correlation(sums: Array) -> Array:
-    score, length, both = _partials(sums)
-    known = (score > _SINGULAR) & (length > _SINGULAR)
-    return np.where(known, both / np.sqrt(np.where(known, score * length, 1)), np.nan)
+    score, length, both = _partial_moments(sums)
+    is_known = (score > _SINGULAR) & (length > _SINGULAR)
+    return np.where(is_known, both / np.sqrt(np.where(is_known, score * length, 1)), np.nan)
 
 
 def _partial_slope(sums: Array) -> Array:
-    _, length, both = _partials(sums)
-    known = length > _SINGULAR
-    return np.where(known, both / np.where(known, length, 1), np.nan)
+    _, length, both = _partial_moments(sums)
+    is_known = length > _SINGULAR
+    return np.where(is_known, both / np.where(is_known, length, 1), np.nan)

@@ -1,4 +1,4 @@
-"""Labelled groups + a judge -> its card, and the card's two files."""
+"""Measure a judge on labelled groups, and write its card as JSON and as an HTML page."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,15 +13,15 @@ from podium_service.evaluation.card import Card, Heading, make_card
 from podium_service.evaluation.labelled_groups import LabelledGroup
 from podium_service.evaluation.measures import JudgedGroup, Pass
 from podium_service.evaluation.page import render
-from podium_service.evaluation.run_judge import Asked, ask_all
+from podium_service.evaluation.run_judge import GroupOutcome, rank_all
 from podium_service.http.service import Service
 from podium_service.judges.registry import JudgeRegistry
 from podium_service.judges.settings.secrets import dump_without_secrets
 from podium_service.prompts.transcript import transcribe
-from podium_service.schemas import Ranking, RankRequest, TrajectoryResult
+from podium_service.schemas import TrajectoryResult
 
-# Where a judge is and what it costs do not bear on its verdicts; whom it fails to is not asked.
-_NOT_SHOWN = {
+# A card leaves out the settings that do not change a verdict.
+_SETTINGS_LEFT_OUT = {
     "base_urls", "api_key_env", "fallback", "attempts", "concurrency",
     "timeout_s", "price",
 }  # fmt: skip
@@ -41,70 +41,65 @@ async def calibrate(
     """Rank all groups with the judge as it is configured, and measure it.
 
     Args:
-        judge: its name in the judges file.
+        service: the open service.
+        judge: a name in the judges file.
         groups: labelled groups, at least one.
-        data: what the card calls them.
-        concurrency, deadline_s, advance: as `ask_all` takes them.
+        data: the name of the file of groups, for the card.
+        concurrency, deadline_s, advance: see `rank_all`.
 
     Raises:
         UnknownJudge: If there is no such judge.
         PodiumError: The first group's error, if no group could be ranked.
     """
     requests = [group.request for group in groups]
-    asked = await ask_all(
+    outcomes = await rank_all(
         service, judge, requests, concurrency=concurrency, deadline_s=deadline_s, advance=advance
     )
-    require_one_ranked(judge, asked)
-    measured = [judged(group, one) for group, one in zip(groups, asked, strict=True)]
-    return make_card(_heading(service.ranker.judges, judge, data), asked, measured)
+    require_one_ranked(judge, outcomes)
+    judged = [join_labels(group, outcome) for group, outcome in zip(groups, outcomes, strict=True)]
+    return make_card(_make_heading(service.ranker.judges, judge, data), outcomes, judged)
 
 
-def require_one_ranked(judge: str, asked: Sequence[Asked]) -> None:
-    """Raises the first group's error if no group was ranked."""
-    failed = [each.failure for each in asked if each.failure]
-    if len(failed) == len(asked):
-        first = failed[0]
+def require_one_ranked(judge: str, outcomes: Sequence[GroupOutcome]) -> None:
+    """Raise the first group's error if no group was ranked."""
+    failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    if len(failures) == len(outcomes):
+        first = failures[0]
         raise type(first)(
-            f"judge {judge!r} ranked none of {len(asked)} groups: {first.detail}",
+            f"judge {judge!r} ranked none of {len(outcomes)} groups: {first.detail}",
             fields=first.fields,
             retry_after_s=first.retry_after_s,
         ) from first
 
 
-def judged(group: LabelledGroup, asked: Asked) -> JudgedGroup | None:
-    """Labels, rewards and verdicts side by side; None if the group was not ranked.
+def join_labels(group: LabelledGroup, outcome: GroupOutcome) -> JudgedGroup | None:
+    """Join the labels of a group with its rewards and verdicts; None if it was not ranked.
 
-    Trajectories with the same text are one item, its label their mean.
+    Trajectories with the same text are one item, whose label is the mean of their labels.
     """
-    ranking, labels = asked.ranking, group.labels
-    if ranking is None:
+    if outcome.ranking is None:
         return None
-    gated = [i for i, result in enumerate(ranking.results) if _is_gated(result)]
-    members, bodies = shown_bodies(group.request, ranking)
+    labels, results = group.labels, outcome.ranking.results
+    gated = [i for i, result in enumerate(results) if _is_gated(result)]
+    shown = [i for i, result in enumerate(results) if not _is_gated(result)]
+    transcript = transcribe(group.request, shown)
+    members = transcript.members  # for each body, the trajectories that have its text
     return JudgedGroup(
         labels=[
-            *(sum(labels[i] for i in some) / len(some) for some in members),
+            *(sum(labels[i] for i in indices) / len(indices) for indices in members),
             *(labels[i] for i in gated),
         ],
         rewards=[
-            *(ranking.results[some[0]].reward for some in members),
+            *(results[indices[0]].reward for indices in members),
             *(_GATED_REWARD for _ in gated),
         ],
-        num_characters=[len(body) for body in bodies],
-        passes=_passes(asked, len(bodies)),
+        num_characters=[len(body) for body in transcript.bodies],
+        passes=_list_passes(outcome, len(transcript.bodies)),
     )
 
 
-def shown_bodies(request: RankRequest, ranking: Ranking) -> tuple[list[list[int]], list[str]]:
-    """The bodies that the judge was shown, in the order in which verdicts count them: the indices
-    of the trajectories each stands for, and its text."""
-    shown = [i for i, result in enumerate(ranking.results) if not _is_gated(result)]
-    transcript = transcribe(request, shown)
-    return transcript.members, transcript.bodies
-
-
 def write_card(card: Card, out: Path) -> tuple[Path, Path]:
-    """Write `J.json` and `J.html` into the folder `out`, and say where they are.
+    """Write `JUDGE.json` and `JUDGE.html` into the folder `out`, and return their paths.
 
     Raises:
         ConfigError: If they cannot be written.
@@ -120,22 +115,24 @@ def write_card(card: Card, out: Path) -> tuple[Path, Path]:
     return data, page
 
 
-def _passes(asked: Asked, num_bodies: int) -> list[Pass]:
-    """All verdicts; what was shown beside the group's bodies (a planted one) is left out."""
+def _list_passes(outcome: GroupOutcome, num_bodies: int) -> list[Pass]:
+    """Return all verdicts as passes, without the planted body, which is no item of the group."""
     passes = []
-    for key, verdicts in asked.verdicts.items():
+    for key, verdicts in outcome.verdicts.items():
         for verdict in verdicts:
-            pairs = zip(verdict.order, verdict.scores, strict=True)
-            ours = [(item, score) for item, score in pairs if 0 <= item < num_bodies]
-            items, scores = [item for item, _ in ours], [score for _, score in ours]
-            if ours:
-                passes.append(Pass(items, scores, key))
+            pairs = [
+                (item, score)
+                for item, score in zip(verdict.order, verdict.scores, strict=True)
+                if 0 <= item < num_bodies
+            ]
+            if pairs:
+                passes.append(Pass([item for item, _ in pairs], [score for _, score in pairs], key))
     return passes
 
 
-def _heading(judges: JudgeRegistry, judge: str, data: str) -> Heading:
+def _make_heading(judges: JudgeRegistry, judge: str, data: str) -> Heading:
     config = judges.roster.config.judges[judge]
-    settings = dump_without_secrets(config, exclude=_NOT_SHOWN)
+    settings = dump_without_secrets(config, exclude=_SETTINGS_LEFT_OUT)
     kind = settings.pop("kind")
     return Heading(
         judge=judge,
@@ -149,4 +146,4 @@ def _heading(judges: JudgeRegistry, judge: str, data: str) -> Heading:
 
 
 def _is_gated(result: TrajectoryResult) -> bool:
-    return any(flag.startswith("gate:") or flag == "gate" for flag in result.flags)
+    return any(flag.startswith("gate:") for flag in result.flags)

@@ -1,4 +1,4 @@
-"""Judged groups -> the card: every measure of one judge, as plain data for JSON and page."""
+"""Collect every measure of one judge in a card: plain data for JSON and for the HTML page."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ from podium_service.evaluation.bias import (
     slot_bias,
 )
 from podium_service.evaluation.measures import Agreement, JudgedGroup
-from podium_service.evaluation.run_judge import Asked, Spent
+from podium_service.evaluation.run_judge import CallSummary, GroupOutcome
 from podium_service.scoring.bootstrap import Bootstrap, Measure
 
 Groups = Sequence[JudgedGroup | None]
-Values = dict[str, Measure]
+Measures = dict[str, Measure]
 T = TypeVar("T")
 
 _NO_TRUTH = "no group was ranked whose labels differ"
@@ -31,7 +31,7 @@ _NO_CALLS = "no LLM was called"
 AGREEMENT_OF: dict[str, tuple[Callable[[JudgedGroup], Agreement | None], str]] = {
     "one_pass": (measures.one_pass_agreement, _NO_PASS),
     "all_passes": (measures.all_passes_agreement, _NO_VALUES),
-    "reward": (measures.ranking_agreement, _NO_TRUTH),
+    "reward": (measures.reward_agreement, _NO_TRUTH),
 }
 STEADINESS: dict[str, tuple[Callable[[JudgedGroup], float | None], str]] = {
     "order_flips": (measures.order_flips, _NO_REVERSE),
@@ -42,7 +42,15 @@ STEADINESS: dict[str, tuple[Callable[[JudgedGroup], float | None], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What a card says of the judge and the file, before any measure."""
+    """The part of a card that names the judge and the file.
+
+    Attributes:
+        judge, model, method: as configured; `model` is None for a judge without one.
+        settings: the other settings of the judge that can change a verdict.
+        data: the name of the file of groups.
+        created_at: the time in UTC, ISO 8601.
+        version: of podium.
+    """
 
     judge: str
     model: str | None
@@ -55,21 +63,19 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Card(Heading):
-    """One judge on one file of labelled groups.
+    """All measures of one judge on one file of labelled groups.
 
     Attributes:
-        judge, model, method: as configured; `model` is None for a judge without one.
-        settings: the rest of its configuration that bears on verdicts.
-        data: the file's name.
-        groups, ranked, stored: how many there were, were ranked, and needed no new call.
-        failures: groups that were not ranked, by the error's code.
-        agreement: with the truth: accuracy, top1, auc and tau_b, each of one pass alone, of all
+        groups, ranked, stored: number of groups, of those ranked, and of those that needed no new
+            call.
+        failures: number of groups that were not ranked, by error code.
+        agreement: with the labels: accuracy, top1, auc and tau_b, each of one pass alone, of all
             passes together and of the reward returned.
         steadiness: order_flips, retest_tau, ties, and the mean reliability returned.
-        slots, slots_reason: the slot's effect on a score; or why it is not known.
-        length: correlation and slope of the score on log length, at equal truth.
-        length_bins: the same as a curve.
-        calls: malformed share, latency_p50_s and latency_p95_s.
+        slots, slots_reason: the effect of the slot on a score; without it, the reason.
+        length: correlation and slope of the score on log length, at equal labels.
+        length_bins: the same relation as a curve.
+        calls: share of malformed replies, latency_p50_s and latency_p95_s.
         spend: per ranked group: calls, prompt_tokens, cached_tokens, completion_tokens, cost_usd.
     """
 
@@ -77,103 +83,111 @@ class Card(Heading):
     ranked: int
     stored: int
     failures: dict[str, int]
-    agreement: dict[str, Values]
-    steadiness: Values
+    agreement: dict[str, Measures]
+    steadiness: Measures
     slots: list[SlotEffect]
     slots_reason: str | None
-    length: Values
+    length: Measures
     length_bins: list[LengthBin]
-    calls: Values
-    spend: Values
+    calls: Measures
+    spend: Measures
 
 
-def make_card(heading: Heading, asked: Sequence[Asked], groups: Groups) -> Card:
-    """Measure it all; `groups[i]` is None where `asked[i]` was not ranked. At least one group."""
+def make_card(heading: Heading, outcomes: Sequence[GroupOutcome], groups: Groups) -> Card:
+    """Measure everything.
+
+    Args:
+        heading: the first part of the card.
+        outcomes: one per group, at least one.
+        groups: one per outcome; None where the group was not ranked.
+    """
     bootstrap = Bootstrap(len(groups))
     slots, slots_reason = slot_bias(groups, bootstrap)
     correlation, slope = length_bias(groups, bootstrap)
-    rankings = [each.ranking for each in asked]
+    rankings = [outcome.ranking for outcome in outcomes if outcome.ranking]
     return Card(
-        **{each.name: getattr(heading, each.name) for each in fields(heading)},
-        groups=len(asked),
-        ranked=sum(ranking is not None for ranking in rankings),
-        stored=sum(ranking is not None and ranking.cached for ranking in rankings),
-        failures=failures(asked),
-        agreement=_agreement(groups, bootstrap),
+        **{field.name: getattr(heading, field.name) for field in fields(heading)},
+        groups=len(outcomes),
+        ranked=len(rankings),
+        stored=sum(ranking.cached for ranking in rankings),
+        failures=count_failures(outcomes),
+        agreement=_measure_agreement(groups, bootstrap),
         steadiness={
-            name: bootstrap.mean(_each(groups, measure), reason)
+            name: bootstrap.mean(_map_groups(groups, measure), reason)
             for name, (measure, reason) in STEADINESS.items()
         }
-        | {"reliability": reliability(asked, bootstrap)},
+        | {"reliability": measure_reliability(outcomes, bootstrap)},
         slots=slots,
         slots_reason=slots_reason,
         length={"correlation": correlation, "slope": slope},
         length_bins=length_bins(groups),
-        calls=call_measures(asked, bootstrap),
-        spend=spend(asked, bootstrap),
+        calls=measure_calls(outcomes, bootstrap),
+        spend=measure_spend(outcomes, bootstrap),
     )
 
 
-def failures(asked: Sequence[Asked]) -> dict[str, int]:
-    """How many groups failed, by the error's code, the commonest first."""
-    return dict(Counter(each.failure.code for each in asked if each.failure).most_common())
+def count_failures(outcomes: Sequence[GroupOutcome]) -> dict[str, int]:
+    """Count the groups that failed by error code, the commonest first."""
+    codes = (outcome.failure.code for outcome in outcomes if outcome.failure)
+    return dict(Counter(codes).most_common())
 
 
-def reliability(asked: Sequence[Asked], bootstrap: Bootstrap) -> Measure:
-    """The mean of what the rankings said; groups where it is not known are left out."""
-    known = [each.ranking.reliability if each.ranking else None for each in asked]
-    return bootstrap.mean(known, "no ranking knows its reliability")
+def measure_reliability(outcomes: Sequence[GroupOutcome], bootstrap: Bootstrap) -> Measure:
+    """Average the reliability over the rankings that know it."""
+    values = [outcome.ranking.reliability if outcome.ranking else None for outcome in outcomes]
+    return bootstrap.mean(values, "no ranking knows its reliability")
 
 
-def call_measures(asked: Sequence[Asked], bootstrap: Bootstrap) -> Values:
-    """Of all calls paid, those of groups that failed in the end included."""
-    faulty = [
-        (float(sum(call.faulty for call in each.calls)), float(len(each.calls)))
-        if each.calls
+def measure_calls(outcomes: Sequence[GroupOutcome], bootstrap: Bootstrap) -> Measures:
+    """Measure all calls, those of failed groups included."""
+    malformed = [
+        (float(sum(call.is_malformed for call in outcome.calls)), float(len(outcome.calls)))
+        if outcome.calls
         else None
-        for each in asked
+        for outcome in outcomes
     ]
-    latencies = [[call.latency_s for call in each.calls] for each in asked]
+    latencies = [[call.latency_s for call in outcome.calls] for outcome in outcomes]
     return {
-        "malformed": bootstrap.ratio(faulty, _NO_CALLS),
+        "malformed": bootstrap.ratio(malformed, _NO_CALLS),
         "latency_p50_s": bootstrap.quantile(latencies, 0.50, _NO_CALLS),
         "latency_p95_s": bootstrap.quantile(latencies, 0.95, _NO_CALLS),
     }
 
 
-def spend(asked: Sequence[Asked], bootstrap: Bootstrap) -> Values:
-    """What a ranked group cost when it was paid, today or earlier."""
-    ranked = [each.calls if each.ranking else None for each in asked]
-    costs = [_cost(calls) if calls is not None else None for calls in ranked]
-    counted = {
+def measure_spend(outcomes: Sequence[GroupOutcome], bootstrap: Bootstrap) -> Measures:
+    """Measure the calls, tokens and dollars of a ranked group, whenever they were paid."""
+    calls_of = [outcome.calls if outcome.ranking else None for outcome in outcomes]
+    counts = {
         name: bootstrap.mean(
             [
                 None if calls is None else float(sum(getattr(c.usage, name) for c in calls))
-                for calls in ranked
+                for calls in calls_of
             ],
             "no group was ranked",
         )
         for name in ("calls", "prompt_tokens", "cached_tokens", "completion_tokens")
     }
-    return counted | {"cost_usd": bootstrap.mean(costs, "the judge has no price in its config")}
+    costs = [None if calls is None else _sum_costs(calls) for calls in calls_of]
+    return counts | {"cost_usd": bootstrap.mean(costs, "the judge has no price in its config")}
 
 
-def _cost(calls: Sequence[Spent]) -> float | None:
+def _sum_costs(calls: Sequence[CallSummary]) -> float | None:
+    """Return the dollars of all calls; None if there is no call or one has no price."""
     costs = [call.usage.cost_usd for call in calls]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if known and len(known) == len(costs) else None
+    priced = [cost for cost in costs if cost is not None]
+    return sum(priced) if priced and len(priced) == len(costs) else None
 
 
-def _agreement(groups: Groups, bootstrap: Bootstrap) -> dict[str, Values]:
-    found = {name: _each(groups, measure) for name, (measure, _) in AGREEMENT_OF.items()}
+def _measure_agreement(groups: Groups, bootstrap: Bootstrap) -> dict[str, Measures]:
+    agreements = {name: _map_groups(groups, measure) for name, (measure, _) in AGREEMENT_OF.items()}
     return {
         name: {
             of: bootstrap.mean([getattr(each, name, None) for each in values], AGREEMENT_OF[of][1])
-            for of, values in found.items()
+            for of, values in agreements.items()
         }
         for name in ("accuracy", "top1", "auc", "tau_b")
     }
 
 
-def _each(groups: Groups, measure: Callable[[JudgedGroup], T | None]) -> list[T | None]:
-    return [measure(judged) if judged else None for judged in groups]
+def _map_groups(groups: Groups, measure: Callable[[JudgedGroup], T | None]) -> list[T | None]:
+    return [measure(group) if group else None for group in groups]

@@ -1,25 +1,33 @@
-"""One judged group -> numbers: how near to the truth, how steady. Pure; None where undefined.
+"""Measure one judged group: how near the judge is to the labels, and how steady it is.
 
-A pass may show all of a group, a subset of two or more, or a single trajectory. To add a measure:
-write a function `Judged -> float | None`, and enter it in `card.py` with the reason for its None.
+All functions are pure and return None where the measure is undefined. A pass may show all items of
+a group, a subset of two or more, or a single item.
+
+To add a measure:
+1. Write a function `JudgedGroup -> float | None` here.
+2. Enter it in `STEADINESS` of card.py, with the reason to show where it is None.
+3. Enter its title and explanation in `ROWS` of page.py.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import fsum
 
 import numpy as np
 
+from podium_service.ranking.methods.designs import links_all
 from podium_service.scoring.bootstrap import Array
+from podium_service.scoring.least_squares import KNOTS, least_squares
 
-_GATED = -1.0  # below every score: the pipeline ranks what failed a gate last
-_DIGITS = 9  # what differs less is rounding
+_GATED = -1.0  # below every score, because the pipeline ranks gated trajectories last
+_DIGITS = 9  # values that differ only beyond these digits are equal
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One verdict: `scores[s]` is of the item `order[s]`, shown in slot s.
+    """One verdict: `scores[s]` is the score of item `order[s]`, which was shown in slot s.
 
-    `source` tells the judges of a jury apart: passes are compared within one source.
+    `source` names the juror of a jury: passes are compared within one source only.
     """
 
     order: list[int]
@@ -29,12 +37,12 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class JudgedGroup:
-    """One group: its distinct trajectories ("items"), what is true and what the judge said.
+    """The labels, rewards and passes of one group's items, which are its distinct trajectories.
 
     Attributes:
-        labels: the truth, per item; first the items shown to the judge, then those gated.
-        rewards: what the service returned, per item; -1 for the gated.
-        num_characters: of each item shown; its length is the number of items shown.
+        labels: the truth, per item: first the items shown to the judge, then the gated ones.
+        rewards: per item, as the service returned them; -1 for the gated ones.
+        num_characters: per item shown.
         passes: in the order of the design.
     """
 
@@ -50,14 +58,14 @@ class JudgedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far an order agrees with the truth; pairs are those whose truth differs.
+    """How far values agree with labels, over the pairs of items whose labels differ.
 
     Attributes:
         accuracy: share of pairs in the right order; a tie is not right.
-        auc: the same with a tie counted half: the chance that the better one scores higher.
-        tau_b: Kendall's tau_b; 0 where the judge ties all.
-        top1: chance that one of the judge's best, drawn at random, is truly best; None if the
-            order does not cover the group.
+        auc: chance that the better item has the higher value; a tie counts half.
+        tau_b: Kendall's tau_b; 0 where all values tie.
+        top1: chance that one of the items with the highest value, drawn at random, has the highest
+            label; None if the values do not cover the group.
     """
 
     accuracy: float
@@ -66,38 +74,42 @@ class Agreement:
     top1: float | None
 
 
-def ranking_agreement(judged: JudgedGroup) -> Agreement | None:
-    """Of what the service returned."""
-    return agreement(judged.rewards, judged.labels)
+def reward_agreement(group: JudgedGroup) -> Agreement | None:
+    """Compare the rewards with the labels."""
+    return agreement(group.rewards, group.labels)
 
 
-def all_passes_agreement(judged: JudgedGroup) -> Agreement | None:
-    """Of all passes together, before any shrinking or test for signal."""
-    values = combined(judged.passes, judged.num_shown)
-    return None if values is None else agreement(_with_gated(values, judged), judged.labels)
+def all_passes_agreement(group: JudgedGroup) -> Agreement | None:
+    """Compare the mean of all passes, not shrunk and not tested for significance, with the labels.
+
+    None where the passes do not link all items.
+    """
+    values = combine_passes(group.passes, group.num_shown)
+    return None if values is None else agreement(_append_gated(values, group), group.labels)
 
 
-def one_pass_agreement(judged: JudgedGroup) -> Agreement | None:
-    """Of a single pass: the mean over the passes that show two items of different truth."""
-    found = [each for each in (_pass_agreement(judged, one) for one in judged.passes) if each]
-    if not found:
+def one_pass_agreement(group: JudgedGroup) -> Agreement | None:
+    """Compare each pass alone with the labels: the mean over the passes that can be compared."""
+    agreements = [_pass_agreement(group, pass_) for pass_ in group.passes]
+    defined = [each for each in agreements if each]
+    if not defined:
         return None
-    tops = [each.top1 for each in found if each.top1 is not None]
+    tops = [each.top1 for each in defined if each.top1 is not None]
     return Agreement(
-        accuracy=_mean(each.accuracy for each in found),
-        auc=_mean(each.auc for each in found),
-        tau_b=_mean(each.tau_b for each in found),
+        accuracy=_mean(each.accuracy for each in defined),
+        auc=_mean(each.auc for each in defined),
+        tau_b=_mean(each.tau_b for each in defined),
         top1=_mean(tops) if tops else None,
     )
 
 
 def agreement(values: Sequence[float], labels: Sequence[float]) -> Agreement | None:
-    """Of values with labels, both per item; None where all labels are equal."""
+    """Compare values with labels, both per item; None where all labels are equal."""
     if len(set(labels)) < 2:
         return None
-    said, true = _signs(values), _signs(labels)
-    differ = true != 0
-    right, tied = said[differ] == true[differ], said[differ] == 0
+    signs, true_signs = _pair_signs(values), _pair_signs(labels)
+    differ = true_signs != 0
+    right, tied = signs[differ] == true_signs[differ], signs[differ] == 0
     best = [label for value, label in zip(values, labels, strict=True) if value == max(values)]
     return Agreement(
         accuracy=float(right.mean()),
@@ -108,11 +120,15 @@ def agreement(values: Sequence[float], labels: Sequence[float]) -> Agreement | N
 
 
 def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Kendall 1945: concordant minus discordant pairs over the geometric mean of untied pairs.
+    """Return Kendall's tau_b: 0 where one side ties all items, None where both do.
 
-    0 where one side ties all; None where both do.
+    It is the number of concordant less that of discordant pairs, over the geometric mean of the
+    numbers of pairs that each side does not tie.
+
+    Source:
+        Kendall 1945, Biometrika 33(3).
     """
-    a, b = _signs(first), _signs(second)
+    a, b = _pair_signs(first), _pair_signs(second)
     untied_a, untied_b = np.count_nonzero(a), np.count_nonzero(b)
     if untied_a == 0 and untied_b == 0:
         return None
@@ -121,94 +137,92 @@ def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float | No
     return float((a * b).sum() / np.sqrt(float(untied_a) * float(untied_b)))
 
 
-def order_flips(judged: JudgedGroup) -> float | None:
-    """Share of pairs that a pass and its reverse order differently; a tie in one only counts."""
-    flipped: list[Array] = []
-    for passes in _by_source(judged.passes):
-        waiting: dict[tuple[int, ...], list[Pass]] = {}
-        for one in passes:
-            if len(one.order) < 2:
+def order_flips(group: JudgedGroup) -> float | None:
+    """Return the share of pairs that a pass and its reverse order differently.
+
+    A pair that only one of the two passes ties counts as ordered differently.
+    """
+    flips: list[Array] = []
+    for passes in _split_by_source(group.passes):
+        unmatched: dict[tuple[int, ...], list[Pass]] = {}
+        for pass_ in passes:
+            if len(pass_.order) < 2:
                 continue
-            partners = waiting.get(tuple(reversed(one.order)))
-            if partners:
-                partner = partners.pop()
-                flipped.append(_signs(one.scores) != _signs(partner.scores[::-1]))
+            reverses = unmatched.get(tuple(reversed(pass_.order)))
+            if reverses:
+                reverse = reverses.pop()
+                flips.append(_pair_signs(pass_.scores) != _pair_signs(reverse.scores[::-1]))
             else:
-                waiting.setdefault(tuple(one.order), []).append(one)
-    return float(np.concatenate(flipped).mean()) if flipped else None
+                unmatched.setdefault(tuple(pass_.order), []).append(pass_)
+    return float(np.concatenate(flips).mean()) if flips else None
 
 
-def retest_tau(judged: JudgedGroup) -> float | None:
-    """Kendall's tau_b between two halves of the passes, pairs of order and reverse kept whole."""
+def retest_tau(group: JudgedGroup) -> float | None:
+    """Return Kendall's tau_b between two halves of the passes.
+
+    An order and its reverse stay in the same half, so that neither half is biased by slots.
+    """
     taus = []
-    for passes in _by_source(judged.passes):
+    for passes in _split_by_source(group.passes):
         half = max(1, 2 * (len(passes) // 4))
-        first = combined(passes[:half], judged.num_shown)
-        second = combined(passes[half : 2 * half], judged.num_shown)
+        first = combine_passes(passes[:half], group.num_shown)
+        second = combine_passes(passes[half : 2 * half], group.num_shown)
         tau = kendall_tau_b(first, second) if first and second else None
         if tau is not None:
             taus.append(tau)
     return _mean(taus) if taus else None
 
 
-def tie_rate(judged: JudgedGroup) -> float | None:
-    """Share of pairs within a pass that get the same score."""
-    signs = [_signs(one.scores) for one in judged.passes if len(one.scores) > 1]
+def tie_rate(group: JudgedGroup) -> float | None:
+    """Return the share of pairs within a pass that get the same score."""
+    signs = [_pair_signs(pass_.scores) for pass_ in group.passes if len(pass_.scores) > 1]
     return float((np.concatenate(signs) == 0).mean()) if signs else None
 
 
-def combined(passes: Sequence[Pass], num_items: int) -> list[float] | None:
-    """All passes as one value per item: least squares on item and pass effects, mean zero.
+def combine_passes(passes: Sequence[Pass], num_items: int) -> list[float] | None:
+    """Combine passes into one value per item, by least squares on item and pass effects.
 
-    With passes that all show all items these are the mean scores, centred. Passes of a single item
-    have no effect of their own. None where an item is not shown or not linked to the others.
+    The values have mean zero, unless every pass shows a single item: then an item's value is its
+    mean score. None where the passes do not link all items.
     """
     if not passes or num_items < 2:
         return None
-    if all(len(one.order) == 1 for one in passes):
-        seen = [[one.scores[0] for one in passes if one.order[0] == i] for i in range(num_items)]
-        return [round(_mean(scores), _DIGITS) for scores in seen] if all(seen) else None
-    rows, scores = centred_rows(passes, num_items)
-    values, _, rank, _ = np.linalg.lstsq(rows.T @ rows, rows.T @ scores, rcond=1e-9)
-    if rank < num_items - 1:
+    if all(len(pass_.order) == 1 for pass_ in passes):
+        scores_of: list[list[float]] = [[] for _ in range(num_items)]
+        for pass_ in passes:
+            scores_of[pass_.order[0]].append(pass_.scores[0])
+        return [round(_mean(scores), _DIGITS) for scores in scores_of] if all(scores_of) else None
+    if not links_all(num_items, [pass_.order for pass_ in passes]):
         return None
-    return [round(float(value), _DIGITS) + 0.0 for value in values]
+    no_slot_effects = np.zeros(KNOTS)
+    fit = least_squares(num_items, [(each.order, each.scores) for each in passes], no_slot_effects)
+    mean = fsum(fit.effects_I) / num_items
+    return [round(effect - mean, _DIGITS) + 0.0 for effect in fit.effects_I]
 
 
-def centred_rows(passes: Sequence[Pass], num_items: int) -> tuple[Array, Array]:
-    """Which item each slot of each pass shows, shape (rows, items), and its score, shape (rows,);
-    both with the mean of their pass removed."""
-    items, scores = [np.empty((0, num_items))], [np.empty(0)]
-    for one in passes:
-        shown = np.eye(num_items)[one.order]
-        items.append(shown - shown.mean(axis=0))
-        scores.append(np.array(one.scores) - np.mean(one.scores))
-    return np.concatenate(items), np.concatenate(scores)
+def _pass_agreement(group: JudgedGroup, pass_: Pass) -> Agreement | None:
+    if len(pass_.order) == group.num_shown:
+        values = dict(zip(pass_.order, pass_.scores, strict=True))
+        by_item = [values[item] for item in range(group.num_shown)]
+        return agreement(_append_gated(by_item, group), group.labels)
+    partial = agreement(pass_.scores, [group.labels[item] for item in pass_.order])
+    return Agreement(partial.accuracy, partial.auc, partial.tau_b, None) if partial else None
 
 
-def _pass_agreement(judged: JudgedGroup, one: Pass) -> Agreement | None:
-    if len(one.order) == judged.num_shown:
-        values = dict(zip(one.order, one.scores, strict=True))
-        whole = [values[item] for item in range(judged.num_shown)]
-        return agreement(_with_gated(whole, judged), judged.labels)
-    found = agreement(one.scores, [judged.labels[item] for item in one.order])
-    return Agreement(found.accuracy, found.auc, found.tau_b, None) if found else None
-
-
-def _with_gated(values: list[float], judged: JudgedGroup) -> list[float]:
+def _append_gated(values: list[float], group: JudgedGroup) -> list[float]:
     lowest = min(values, default=0.0) + _GATED
-    return values + [lowest] * (len(judged.labels) - judged.num_shown)
+    return values + [lowest] * (len(group.labels) - group.num_shown)
 
 
-def _by_source(passes: Iterable[Pass]) -> Iterable[list[Pass]]:
+def _split_by_source(passes: Iterable[Pass]) -> Iterable[list[Pass]]:
     sources: dict[str, list[Pass]] = {}
-    for one in passes:
-        sources.setdefault(one.source, []).append(one)
+    for pass_ in passes:
+        sources.setdefault(pass_.source, []).append(pass_)
     return sources.values()
 
 
-def _signs(values: Sequence[float]) -> Array:
-    """The sign of each pair's difference, i < j, shape (n (n - 1) / 2,)."""
+def _pair_signs(values: Sequence[float]) -> Array:
+    """Return the sign of each pair's difference, i < j, shape (n (n - 1) / 2,)."""
     array = np.asarray(values, dtype=np.float64)
     i, j = np.triu_indices(len(array), k=1)
     return np.asarray(np.sign(array[i] - array[j]))

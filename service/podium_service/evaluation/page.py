@@ -1,6 +1,6 @@
-"""A card -> one HTML page that stands alone: tables and plots as inline SVG, no script, no network.
+"""Render a card as one HTML page that needs no script and no network.
 
-A `Plot` is in pixels already; the template only draws it.
+Tables are HTML, and plots are inline SVG. A `Plot` is in pixels; the template only draws it.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,15 +17,15 @@ WIDTH, HEIGHT = 460, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 40
 
 ROWS = {
-    "accuracy": ("Accuracy", "pairs of different truth in the right order; a tie is not right"),
-    "top1": ("Top 1", "chance that one of the judge's best is truly best"),
+    "accuracy": ("Accuracy", "pairs whose labels differ, in the right order; a tie is not right"),
+    "top1": ("Top 1", "chance that one of the judge's best has the best label"),
     "auc": ("AUC", "chance that the better of a pair scores higher; ties count half"),
-    "tau_b": ("Kendall's tau", "1 is the true order, 0 is chance, -1 the reverse"),
+    "tau_b": ("Kendall's tau", "1 is the order of the labels, 0 is chance, -1 the reverse"),
     "order_flips": ("Order flips", "pairs that a pass and its reverse order differently"),
     "retest_tau": ("Test-retest", "Kendall's tau between two halves of the passes"),
     "ties": ("Ties", "pairs within a pass that get the same score"),
     "reliability": ("Reliability", "share of the score variance that is signal, as returned"),
-    "correlation": ("Length, correlation", "of score and log length in a group, at equal truth"),
+    "correlation": ("Length, correlation", "of score and log length in a group, at equal labels"),
     "slope": ("Length, slope", "score per unit of log length; times .69 for twice the length"),
     "malformed": ("Malformed replies", "calls whose reply was no verdict"),
     "latency_p50_s": ("Latency, median", "seconds of one call"),
@@ -41,7 +41,7 @@ COLUMNS = {"one_pass": "one pass alone", "all_passes": "all passes", "reward": "
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A dot at (x, y) with a whisker from `low` to `high` where there is one."""
+    """A dot at (x, y), with a whisker from `low` to `high` if they are known."""
 
     x: float
     y: float
@@ -53,7 +53,14 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Marks, and the places of ticks with their words; `zero` is where a base line goes."""
+    """One plot in pixels.
+
+    Attributes:
+        title, x_label: texts.
+        marks: the dots.
+        x_ticks, y_ticks: position and label of each tick.
+        zero: the height of the base line.
+    """
 
     title: str
     marks: list[Mark]
@@ -64,23 +71,24 @@ class Plot:
 
 
 def render(card: Card) -> str:
-    """The page."""
-    return (
-        _environment()
-        .get_template("card.html.jinja")
-        .render(
-            card=card,
-            rows=ROWS,
-            columns=COLUMNS,
-            plots=[plot for plot in (_agreement(card), _slots(card), _lengths(card)) if plot],
-            size=(WIDTH, HEIGHT),
-            frame=(_LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM),
-        )
+    """Return the page as HTML."""
+    plots = (_plot_agreement(card), _plot_slots(card), _plot_lengths(card))
+    template = _environment().get_template("card.html.jinja")
+    return template.render(
+        card=card,
+        rows=ROWS,
+        columns=COLUMNS,
+        plots=[plot for plot in plots if plot],
+        size=(WIDTH, HEIGHT),
+        frame=(_LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM),
     )
 
 
-def number(value: float | None) -> str:
-    """Three digits, or enough to tell a small amount from none; whole where large."""
+def format_number(value: float | None) -> str:
+    """Format a number for a table; `–` for None.
+
+    It has no decimals from 100 up, two significant digits below .01, and three decimals between.
+    """
     if value is None:
         return "–"
     if abs(value) >= 100:
@@ -88,13 +96,14 @@ def number(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
 
 
-def with_interval(measure: Measure) -> str:
-    """`0.812 [0.790, 0.834]`; the reason where there is no value."""
+def format_measure(measure: Measure) -> str:
+    """Return `0.812 [0.790, 0.834]`; the reason where there is no value."""
     if measure.value is None:
         return f"– ({measure.reason})"
     if measure.low is None:
-        return number(measure.value)
-    return f"{number(measure.value)} [{number(measure.low)}, {number(measure.high)}]"
+        return format_number(measure.value)
+    value, low, high = map(format_number, (measure.value, measure.low, measure.high))
+    return f"{value} [{low}, {high}]"
 
 
 @cache
@@ -106,12 +115,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "with_interval": with_interval}
+    environment.filters |= {"number": format_number, "measure": format_measure}
     return environment
 
 
-def _agreement(card: Card) -> Plot | None:
-    """Four measures side by side, each by one pass, by all, and as the reward."""
+def _plot_agreement(card: Card) -> Plot | None:
+    """Plot four measures side by side, each for one pass, for all passes and for the reward."""
     points = [
         (slot + 0.22 * (colour - 1), measure, colour, f"{ROWS[name][0]}, {COLUMNS[of]}")
         for slot, (name, values) in enumerate(card.agreement.items())
@@ -124,12 +133,12 @@ def _agreement(card: Card) -> Plot | None:
     ends = [end for _, m, _, _ in points for end in (m.value, m.low) if end is not None]
     lowest = min(0.0, *ends)
     return _plot(
-        "Agreement with the truth", points, ticks, (-0.5, len(ticks) - 0.5), (lowest, 1.0), ""
+        "Agreement with the labels", points, ticks, (-0.5, len(ticks) - 0.5), (lowest, 1.0), ""
     )
 
 
-def _slots(card: Card) -> Plot | None:
-    """The slot's effect with 95% whiskers."""
+def _plot_slots(card: Card) -> Plot | None:
+    """Plot the effect of each slot with 95% whiskers."""
     if not card.slots:
         return None
     points = []
@@ -141,8 +150,8 @@ def _slots(card: Card) -> Plot | None:
     return _plot("Slot bias", points, ticks, (-0.1, 1.1), _around_zero(points), "slot shown in")
 
 
-def _lengths(card: Card) -> Plot | None:
-    """The mean residual of fifths of all trajectories by relative length."""
+def _plot_lengths(card: Card) -> Plot | None:
+    """Plot the mean residual of fifths of all trajectories by relative length."""
     points = [
         (log2(bin_.times_mean_length), Measure(bin_.residual, None, None, 0), 0, f"{bin_.items}")
         for bin_ in card.length_bins
@@ -172,11 +181,11 @@ def _plot(
     y_range: tuple[float, float],
     x_label: str,
 ) -> Plot:
-    x_at = _scale(x_range, (_LEFT, WIDTH - _RIGHT))
-    y_at = _scale(y_range, (HEIGHT - _BOTTOM, _TOP))
+    x_at = _linear_scale(x_range, (_LEFT, WIDTH - _RIGHT))
+    y_at = _linear_scale(y_range, (HEIGHT - _BOTTOM, _TOP))
     marks = [
-        Mark(x_at(x), y_at(m.value or 0.0), _at(y_at, m.low), _at(y_at, m.high), colour,
-             f"{words}: {with_interval(m)}")
+        Mark(x_at(x), y_at(m.value or 0.0), _scale_if(y_at, m.low), _scale_if(y_at, m.high), colour,
+             f"{words}: {format_measure(m)}")
         for x, m, colour, words in points
     ]  # fmt: skip
     low, high = y_range
@@ -191,10 +200,12 @@ def _plot(
     )
 
 
-def _scale(values: tuple[float, float], pixels: tuple[float, float]) -> Callable[[float], float]:
+def _linear_scale(
+    values: tuple[float, float], pixels: tuple[float, float]
+) -> Callable[[float], float]:
     per_unit = (pixels[1] - pixels[0]) / (values[1] - values[0])
     return lambda value: round(pixels[0] + (value - values[0]) * per_unit, 1)
 
 
-def _at(scale: Callable[[float], float], value: float | None) -> float | None:
+def _scale_if(scale: Callable[[float], float], value: float | None) -> float | None:
     return None if value is None else scale(value)

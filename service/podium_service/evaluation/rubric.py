@@ -1,6 +1,6 @@
-"""A few groups -> a draft rubric, written by a judge for a person to edit.
+"""Draft a rubric from a few groups by asking a judge; a person edits the draft.
 
-The same judge asked about the same groups answers from a cache of files, one a question.
+Drafts are cached in a folder, one file per question, so the same question is paid once.
 """
 
 import os
@@ -67,53 +67,53 @@ class Draft:
 
     Attributes:
         rubric: the criteria as a Markdown list, ready for `rubric:` in the judges file.
-        key: content hash of the question.
-        cached: whether it was had without a call.
+        content_key: hash of the question.
+        cached: whether it came from the cache.
         tokens: prompt and completion tokens paid now.
     """
 
     rubric: str
-    key: str
+    content_key: str
     cached: bool
     tokens: int
 
     @property
     def criteria(self) -> list[str]:
-        """One line each, without the bullet."""
+        """Each criterion as one line, without the bullet."""
         return [line.removeprefix("- ") for line in self.rubric.splitlines()]
 
 
 class Drafter(EndpointJudge):
-    """A judge that is asked for prose: its endpoints, patience and limits, without a schema."""
+    """A judge that answers in prose: it has the endpoints and limits of a judge, but no schema."""
 
     def __init__(self, name: str, config: LLMJudge, metrics: Metrics) -> None:
         super().__init__(name, config.model_copy(update={"response_format": "text"}), metrics)
 
 
 async def suggest(drafter: Drafter, requests: Sequence[RankRequest], cache: Path) -> Draft:
-    """Draft a rubric from these groups (at least one), or find the draft made before.
+    """Draft a rubric from groups (at least one), or return the cached draft of the same question.
 
     Raises:
         JudgeError: If no usable draft can be had; its type says why.
         ContextExceeded: If not even trimmed groups fit the judge's context.
-        ConfigError: If the cache cannot be written.
+        ConfigError: If the cache cannot be read or written.
     """
-    transcripts = [transcribe(each, range(len(each.trajectories))) for each in requests]
-    key = _key(drafter.config, transcripts)
+    transcripts = [transcribe(request, range(len(request.trajectories))) for request in requests]
+    key = _content_key(drafter.config, transcripts)
     file = cache / f"{key}.md"
-    found = _cached(file)
-    if found is not None:
-        return Draft(found, key, cached=True, tokens=0)
+    cached = _read_cached(file)
+    if cached is not None:
+        return Draft(cached, key, cached=True, tokens=0)
     context = await drafter.context_tokens()
-    asked_tokens = min(DRAFT_TOKENS + THINKING_TOKENS, max(DRAFT_TOKENS, context // 4))
-    prompt = draft_prompt(_fitted(transcripts, context - asked_tokens))
-    rubric, tokens = await _drafted(drafter, prompt, asked_tokens)
-    _keep(file, rubric)
+    max_tokens = min(DRAFT_TOKENS + THINKING_TOKENS, max(DRAFT_TOKENS, context // 4))
+    prompt = draft_prompt(_trim(transcripts, context - max_tokens))
+    rubric, tokens = await _ask_for_draft(drafter, prompt, max_tokens)
+    _write_cached(file, rubric)
     return Draft(rubric, key, cached=False, tokens=tokens)
 
 
 def draft_prompt(transcripts: Sequence[Transcript]) -> Prompt:
-    """All groups, one after the other, each trajectory inside a fence that it cannot know."""
+    """Write the prompt: all groups in turn, each trajectory in a fence that it cannot forge."""
     code = secrets.token_hex(4)
     parts = []
     for number, transcript in enumerate(transcripts, start=1):
@@ -129,12 +129,12 @@ def draft_prompt(transcripts: Sequence[Transcript]) -> Prompt:
 
 
 def parse_draft(reply: str) -> str:
-    """The criteria in a reply as a Markdown list, one line each; prose around them is left out.
+    """Return the criteria in a reply as a Markdown list, one line each, without other prose.
 
     Raises:
-        ValueError: If it is no usable draft; the message says why, in words for the judge.
+        ValueError: If the reply is no usable draft; the message says why, in words for the judge.
     """
-    criteria = _criteria(_THINKING.sub("", reply))
+    criteria = _parse_bullets(_THINKING.sub("", reply))
     if not MIN_CRITERIA <= len(criteria) <= MAX_CRITERIA:
         raise ValueError(
             f"it has {len(criteria)} bullets, not {MIN_CRITERIA} to {MAX_CRITERIA} criteria"
@@ -152,28 +152,28 @@ def parse_draft(reply: str) -> str:
     return "".join(f"- {criterion}\n" for criterion in criteria)
 
 
-def _criteria(text: str) -> list[str]:
-    """Top-level bullets, each with the indented lines that go on from it."""
-    criteria: list[str] = []
+def _parse_bullets(text: str) -> list[str]:
+    """Return the top-level bullets, each joined with the indented lines below it."""
+    bullets: list[str] = []
     for line in text.splitlines():
         if _BULLET.match(line):
-            criteria.append(" ".join(_BULLET.sub("", line).split()))
-        elif criteria and line.startswith(" ") and line.strip():
-            criteria[-1] += " " + " ".join(line.strip().lstrip("-*• ").split())
-    return criteria
+            bullets.append(" ".join(_BULLET.sub("", line).split()))
+        elif bullets and line.startswith(" ") and line.strip():
+            bullets[-1] += " " + " ".join(line.strip().lstrip("-*• ").split())
+    return bullets
 
 
-async def _drafted(drafter: Drafter, prompt: Prompt, max_tokens: int) -> tuple[str, int]:
-    """A draft, after one correction at most, and the tokens paid for it."""
+async def _ask_for_draft(drafter: Drafter, prompt: Prompt, max_tokens: int) -> tuple[str, int]:
+    """Return a draft, after at most one correction, and the tokens paid for it."""
     paid = 0
     conversation, fault = prompt, ""
+    model = drafter.config.model
     for _ in range(2):
         try:
             reply = await drafter.reply(conversation, max_tokens)
         except ContextOverflow as error:
             raise ContextExceeded(f"the groups are too long: {error}: send fewer") from error
         paid += reply.tokens.prompt + reply.tokens.completion
-        model = drafter.config.model
         if reply.refusal or reply.finish_reason == "content_filter":
             raise JudgeRefused(f"{model} refused to draft a rubric")
         try:
@@ -184,17 +184,17 @@ async def _drafted(drafter: Drafter, prompt: Prompt, max_tokens: int) -> tuple[s
             raise VerdictTruncated(f"{model}: the draft was cut off at {max_tokens} tokens")
         correction = f"That list cannot be used: {fault}. Answer again, with the list alone."
         conversation = prompt.followed_by(reply.text[:8_000], correction)
-    raise VerdictInvalid(f"{drafter.config.model}: no usable draft: {fault}, after one correction")
+    raise VerdictInvalid(f"{model}: no usable draft: {fault}, after one correction")
 
 
-def _fitted(transcripts: Sequence[Transcript], budget: int) -> list[Transcript]:
-    """Each group gets the same share of the budget (tokens)."""
+def _trim(transcripts: Sequence[Transcript], budget: int) -> list[Transcript]:
+    """Trim each group to an equal share of the budget, in tokens."""
     fences = sum(_TOKENS_PER_FENCE * (len(each.bodies) + 1) for each in transcripts)
     share = (budget - estimate_tokens(_INSTRUCTIONS) - fences) // len(transcripts)
     return [fit(each, share) for each in transcripts]
 
 
-def _key(config: LLMJudge, transcripts: Sequence[Transcript]) -> str:
+def _content_key(config: LLMJudge, transcripts: Sequence[Transcript]) -> str:
     sampling = config.model_dump(
         mode="json",
         include={
@@ -206,7 +206,7 @@ def _key(config: LLMJudge, transcripts: Sequence[Transcript]) -> str:
     return sha256(orjson.dumps(question, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _cached(file: Path) -> str | None:
+def _read_cached(file: Path) -> str | None:
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -215,8 +215,8 @@ def _cached(file: Path) -> str | None:
         raise ConfigError(f"{file}: cannot be read: {error}") from error
 
 
-def _keep(file: Path, rubric: str) -> None:
-    """Whole or not at all: a cut-off draft must not answer the next time."""
+def _write_cached(file: Path, rubric: str) -> None:
+    """Write the whole file or nothing, because a cut-off draft must not answer the next time."""
     fresh = file.with_suffix(f".{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,10 @@
-"""Numbers per group -> one figure with a 95% interval, by a bootstrap over groups.
+"""Turn one number per group into one figure with a 95% interval, by a bootstrap over groups.
 
-Whole groups are drawn with replacement: trajectories of one group are not independent of each
-other. All measures share the same seeded draws, so a card made twice is the same.
+Whole groups are drawn with replacement, because trajectories of one group are not independent of
+each other. All measures share the same seeded draws, so a card made twice is the same.
+
+Source:
+    The percentile interval: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", ch. 13.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +23,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A figure, its 95% interval (None for fewer than two groups) and how many groups gave it.
+    """A figure with its 95% interval.
 
-    Where nothing could be measured, `value` is None and `reason` says why.
+    Attributes:
+        value: the figure; None if nothing could be measured.
+        low, high: the interval; None for fewer than two groups.
+        groups: number of groups that have a value.
+        reason: of a missing value.
     """
 
     value: float | None
@@ -33,7 +40,7 @@ class Measure:
 
 
 class Bootstrap:
-    """Draws of `num_groups` groups (>= 1) with replacement."""
+    """A set of draws of `num_groups` groups (>= 1) with replacement."""
 
     def __init__(self, num_groups: int) -> None:
         chances = np.full(num_groups, 1 / num_groups)
@@ -41,35 +48,35 @@ class Bootstrap:
         self.weights: Array = generator.multinomial(num_groups, chances, DRAWS).astype(np.float64)
 
     def mean(self, values: Sequence[float | None], reason: str) -> Measure:
-        """The mean over the groups that have a value; `reason` is for when none has."""
+        """Average over the groups that have a value; `reason` explains that none has."""
         return self.ratio([None if value is None else (value, 1.0) for value in values], reason)
 
     def ratio(self, parts: Sequence[tuple[float, float] | None], reason: str) -> Measure:
-        """Sum of the numerators over the sum of the denominators, one pair per group."""
+        """Divide the sum of numerators by the sum of denominators, one pair per group."""
         sums = [None if part is None else np.array(part) for part in parts]
-        return self.measure(sums, _ratio, reason)
+        return self.measure(sums, _divide, reason)
 
     def measure(
         self, sums: Sequence[Array | None], statistic: Callable[[Array], Array], reason: str
     ) -> Measure:
-        """A statistic of summed parts.
+        """Measure a statistic of sums over groups.
 
         Args:
-            sums: per group what it adds, of shape (D,), or None.
+            sums: per group its terms, of shape (D,), or None.
             statistic: sums of shape (..., D) -> values of shape (...); nan where undefined.
-            reason: for when it is undefined.
+            reason: explains an undefined value.
         """
-        value, draws = self.drawn(sums, statistic)
+        value, draws = self.evaluate(sums, statistic)
         groups = sum(part is not None for part in sums)
         if value is None or not np.isfinite(value):
             return Measure(None, None, None, groups, reason)
-        low, high = _bounds(draws, groups)
+        low, high = _interval(draws, groups)
         return Measure(float(value), low, high, groups)
 
-    def drawn(
+    def evaluate(
         self, sums: Sequence[Array | None], statistic: Callable[[Array], Array]
     ) -> tuple[Any, Array]:
-        """The statistic of all groups (None if no group has parts), and of each draw."""
+        """Return the statistic of all groups, None if no group has terms, and that of each draw."""
         width = next((len(part) for part in sums if part is not None), 0)
         if width == 0:
             return None, np.empty(0)
@@ -77,7 +84,7 @@ class Bootstrap:
         return statistic(parts.sum(axis=0)), statistic(self.weights @ parts)
 
     def quantile(self, values: Sequence[Sequence[float]], level: float, reason: str) -> Measure:
-        """The smallest value that at least a `level` share of all values do not exceed."""
+        """Return the smallest value that at least a `level` share of all values do not exceed."""
         flat = np.array([value for some in values for value in some], dtype=np.float64)
         if flat.size == 0:
             return Measure(None, None, None, 0, reason)
@@ -85,25 +92,25 @@ class Bootstrap:
         order = np.argsort(flat, kind="stable")
         flat, owners = flat[order], owners[order]
 
-        def at(weights: Array) -> float:
+        def find(weights: Array) -> float:
             below = np.cumsum(weights[owners])
             if below[-1] == 0:
                 return float("nan")
             return float(flat[np.searchsorted(below, level * below[-1])])
 
         groups = sum(1 for some in values if some)
-        low, high = _bounds(np.array([at(weights) for weights in self.weights]), groups)
-        return Measure(at(np.ones(len(values))), low, high, groups)
+        low, high = _interval(np.array([find(weights) for weights in self.weights]), groups)
+        return Measure(find(np.ones(len(values))), low, high, groups)
 
 
-def _ratio(sums: Array) -> Array:
+def _divide(sums: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(sums[..., 0] / sums[..., 1])
 
 
-def _bounds(draws: Array, groups: int) -> tuple[float | None, float | None]:
-    known = draws[np.isfinite(draws)]
-    if groups < 2 or known.size == 0:
+def _interval(draws: Array, groups: int) -> tuple[float | None, float | None]:
+    finite = draws[np.isfinite(draws)]
+    if groups < 2 or finite.size == 0:
         return None, None
-    low, high = np.quantile(known, LEVELS)
+    low, high = np.quantile(finite, LEVELS)
     return float(low), float(high)

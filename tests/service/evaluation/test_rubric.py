@@ -1,4 +1,4 @@
-"""`podium rubric suggest`: a draft by a judge, checked, cached, for a person to edit."""
+"""`podium rubric suggest`: a judge drafts a rubric, which is checked and cached."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ BULLETS = [
 DRAFT = "".join(f"- {bullet}\n" for bullet in BULLETS)
 
 
-async def suggested(
+async def run_suggest(
     tmp_path: Path, server: ScriptedJudge, *arguments: str | Path, groups: int = 4, **judge: Any
 ) -> Result:
     """Run `podium rubric suggest` on a file of groups, in a thread of its own."""
@@ -49,20 +49,22 @@ async def suggested(
 
 async def test_a_draft_is_printed_and_paid_once(tmp_path: Path) -> None:
     async with ScriptedJudge([says(f"Here it is:\n\n{DRAFT}\nGood luck!")]).serving() as server:
-        first = await suggested(tmp_path, server)
-        again = await suggested(tmp_path, server, "--json", "--out", tmp_path / "new" / "rubric.md")
+        first = await run_suggest(tmp_path, server)
+        again = await run_suggest(
+            tmp_path, server, "--json", "--out", tmp_path / "new" / "rubric.md"
+        )
     assert (first.exit_code, first.stdout) == (0, DRAFT)
     assert "110 tokens" in first.stderr
-    found = json.loads(again.stdout)
-    assert (found["cached"], found["tokens"], found["rubric"]) == (True, 0, DRAFT)
-    assert found["criteria"] == BULLETS
+    document = json.loads(again.stdout)
+    assert (document["cached"], document["tokens"], document["rubric"]) == (True, 0, DRAFT)
+    assert document["criteria"] == BULLETS
     assert (tmp_path / "new" / "rubric.md").read_text() == DRAFT
-    assert (tmp_path / "cache" / f"{found['key']}.md").read_text() == DRAFT
+    assert (tmp_path / "cache" / f"{document['key']}.md").read_text() == DRAFT
 
 
-async def test_the_judge_sees_the_first_groups_fenced_and_no_schema(tmp_path: Path) -> None:
+async def test_the_judge_is_shown_the_first_groups_without_a_schema(tmp_path: Path) -> None:
     async with ScriptedJudge([says(DRAFT)]).serving() as server:
-        await suggested(tmp_path, server, "--groups", "2")
+        await run_suggest(tmp_path, server, "--groups", "2")
     [asked] = server.asked
     assert "response_format" not in asked.body
     assert asked.text.count("</trajectory-") == 4
@@ -71,20 +73,20 @@ async def test_the_judge_sees_the_first_groups_fenced_and_no_schema(tmp_path: Pa
     assert "\n-2\n" not in asked.text
 
 
-async def test_another_question_is_another_draft(tmp_path: Path) -> None:
+async def test_a_different_question_gets_its_own_draft(tmp_path: Path) -> None:
     async with ScriptedJudge(always=says(DRAFT)).serving() as server:
-        await suggested(tmp_path, server)
-        await suggested(tmp_path, server, "--groups", "1")
-        await suggested(tmp_path, server, temperature=0.5)
-        await suggested(tmp_path, server, passes=2)  # no matter for a draft
+        await run_suggest(tmp_path, server)
+        await run_suggest(tmp_path, server, "--groups", "1")
+        await run_suggest(tmp_path, server, temperature=0.5)
+        await run_suggest(tmp_path, server, passes=2)  # passes do not change a draft
     assert server.calls == 3
 
 
 async def test_a_faulty_draft_is_corrected_once_and_then_refused(tmp_path: Path) -> None:
     script = [says("- Be good."), says(DRAFT), says("no"), says("- Be good.")]
     async with ScriptedJudge(script).serving() as server:
-        assert (await suggested(tmp_path, server)).stdout == DRAFT
-        failed = await suggested(tmp_path, server, "--groups", "1")
+        assert (await run_suggest(tmp_path, server)).stdout == DRAFT
+        failed = await run_suggest(tmp_path, server, "--groups", "1")
     assert "it has 1 bullets, not 4 to 8" in server.asked[1].text
     assert isinstance(failed.exception, VerdictInvalid)
     assert not list((tmp_path / "cache").glob("*.tmp"))
@@ -101,11 +103,11 @@ async def test_a_faulty_draft_is_corrected_once_and_then_refused(tmp_path: Path)
         (fails(400, "maximum context length is 9 tokens"), ContextExceeded),
     ],
 )
-async def test_what_goes_wrong_is_typed_and_nothing_is_cached(
+async def test_a_failed_draft_raises_its_error_and_is_not_cached(
     step: Any, error: type[PodiumError], tmp_path: Path
 ) -> None:
     async with ScriptedJudge(always=step).serving() as server:
-        result = await suggested(tmp_path, server, attempts=1)
+        result = await run_suggest(tmp_path, server, attempts=1)
     assert isinstance(result.exception, error)
     assert not (tmp_path / "cache").exists()
 
@@ -127,28 +129,28 @@ async def test_groups_are_trimmed_to_the_judges_context(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--judge", "words"], "is no LLM"),
         (["--judge", "nobody"], "not configured"),
         (["--out", "judges.yaml"], "is there already"),
     ],
 )
-async def test_what_cannot_draft_says_so_before_it_is_paid(
-    arguments: list[str], said: str, tmp_path: Path
+async def test_a_wrong_option_is_an_error_before_any_call(
+    arguments: list[str], message: str, tmp_path: Path
 ) -> None:
     arguments = [str(tmp_path / each) if each.endswith(".yaml") else each for each in arguments]
     async with ScriptedJudge().serving() as server:
-        result = await suggested(tmp_path, server, *arguments)
+        result = await run_suggest(tmp_path, server, *arguments)
     assert isinstance(result.exception, PodiumError)
-    assert said in str(result.exception)
+    assert message in str(result.exception)
     assert server.calls == 0
 
 
 async def test_a_cache_that_cannot_be_written_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     async with ScriptedJudge(always=says(DRAFT)).serving() as server:
-        result = await suggested(tmp_path, server, "--cache", tmp_path / "file" / "cache")
+        result = await run_suggest(tmp_path, server, "--cache", tmp_path / "file" / "cache")
     assert isinstance(result.exception, ConfigError)
 
 
@@ -159,7 +161,7 @@ def test_bullets_of_any_kind_become_one_line_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bullets", "said"),
+    ("bullets", "message"),
     [
         (BULLETS[:3], "3 bullets"),
         (BULLETS * 3, "12 bullets"),
@@ -169,6 +171,6 @@ def test_bullets_of_any_kind_become_one_line_each() -> None:
         ([*BULLETS[:3], BULLETS[3] + " Worth 10 points."], "gives points"),
     ],
 )
-def test_a_list_that_is_no_rubric_says_why(bullets: list[str], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_an_unusable_list_raises_the_reason(bullets: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_draft("".join(f"- {bullet}\n" for bullet in bullets))

@@ -82,8 +82,9 @@ async def _compare(
     concurrency: int,
     deadline_s: float,
 ) -> "Comparison":
-    from podium_service.evaluation.compare import compare, stored_groups
+    from podium_service.evaluation.compare import compare
     from podium_service.evaluation.labelled_groups import read_requests
+    from podium_service.evaluation.stored_groups import read_stored_groups
     from podium_service.http.service import open_service
 
     async with open_service(config, store) as service:
@@ -91,7 +92,7 @@ async def _compare(
         if data:
             requests = read_requests(data, limit)
         else:
-            requests, left_out = await stored_groups(service, store, limit)
+            requests, left_out = await read_stored_groups(service, store, limit)
         with progress("comparing", len(requests) * len(judges)) as advance:
             return await compare(
                 service,

@@ -38,7 +38,7 @@ def suggest_command(
     if out:
         _write(out, draft.rubric)
     if as_json:
-        fields = {"rubric": draft.rubric, "criteria": draft.criteria, "key": draft.key}
+        fields = {"rubric": draft.rubric, "criteria": draft.criteria, "key": draft.content_key}
         print_json({**fields, "judge": judge, "cached": draft.cached, "tokens": draft.tokens})
     else:
         typer.echo(draft.rubric, nl=False)

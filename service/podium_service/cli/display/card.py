@@ -5,7 +5,7 @@ from rich.table import Table
 
 from podium_service.cli.display.text import literal
 from podium_service.evaluation.card import Card
-from podium_service.evaluation.page import COLUMNS, ROWS, with_interval
+from podium_service.evaluation.page import COLUMNS, ROWS, format_measure
 
 
 def card_view(card: Card) -> RenderableType:
@@ -17,10 +17,10 @@ def card_view(card: Card) -> RenderableType:
     for words in COLUMNS.values():
         truth.add_column(words)
     for name, values in card.agreement.items():
-        truth.add_row(ROWS[name][0], *(with_interval(values[of]) for of in COLUMNS))
+        truth.add_row(ROWS[name][0], *(format_measure(values[of]) for of in COLUMNS))
     rest = measures_table("with itself, and its calls")
     for name, measure in (card.steadiness | card.length | card.calls | card.spend).items():
-        rest.add_row(ROWS[name][0], with_interval(measure))
+        rest.add_row(ROWS[name][0], format_measure(measure))
     slots = ", ".join(f"{slot.position:.2f}: {slot.effect:+.3f}" for slot in card.slots)
     rest.add_row("Slot effects (0 first, 1 last)", slots or f"– ({card.slots_reason})")
     for code, count in card.failures.items():

@@ -5,7 +5,7 @@ from rich.table import Table
 
 from podium_service.cli.display.text import literal
 from podium_service.evaluation.compare import Comparison, PairSummary
-from podium_service.evaluation.page import ROWS, with_interval
+from podium_service.evaluation.page import ROWS, format_measure
 
 _SHOWN = 10  # changes of sign
 _PAIR_ROWS = {
@@ -24,10 +24,10 @@ def comparison_view(comparison: Comparison) -> RenderableType:
         judges.add_column(literal(each.judge))
     judges.add_row("Ranked", *(_ranked(each.ranked, each.stored) for each in comparison.judges))
     judges.add_row(
-        ROWS["reliability"][0], *(with_interval(each.reliability) for each in comparison.judges)
+        ROWS["reliability"][0], *(format_measure(each.reliability) for each in comparison.judges)
     )
     for name in comparison.judges[0].measures:
-        values = (with_interval(each.measures[name]) for each in comparison.judges)
+        values = (format_measure(each.measures[name]) for each in comparison.judges)
         judges.add_row(ROWS[name][0], *values)
     failed = (", ".join(f"{n} {code}" for code, n in j.failures.items()) for j in comparison.judges)
     judges.add_row("Failed", *(words or "none" for words in failed))
@@ -37,7 +37,7 @@ def comparison_view(comparison: Comparison) -> RenderableType:
         pairs.add_column(literal(f"{pair.first}, {pair.second}"))
     pairs.add_row("Groups ranked by both", *(str(pair.groups) for pair in comparison.pairs))
     for name, words in _PAIR_ROWS.items():
-        values = (with_interval(getattr(pair, name)) for pair in comparison.pairs)
+        values = (format_measure(getattr(pair, name)) for pair in comparison.pairs)
         pairs.add_row(words, *values)
     changes = [_changes_table(pair) for pair in comparison.pairs if pair.changes]
     left_out = [

@@ -1,0 +1,240 @@
+"""Rebuild the groups of the store as requests, so that another judge can rank them.
+
+The store keeps only the ids of a request; its texts are in the prompts. They can be read back,
+because no trajectory can forge a tag of ours. A rebuilt request is accepted only if `transcribe`
+makes the same context and bodies of it, byte for byte. So any judge is shown what the first judge
+was shown, and the first judge's own verdicts are found in the store again. Gated trajectories were
+not shown and are missing; equal trajectories appear once.
+"""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import unescape
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from podium_service.errors import InvalidRequest, StoreUnavailable
+from podium_service.http.service import Service
+from podium_service.prompts.defences.escape import DATAMARK
+from podium_service.prompts.templates import DEFAULT_RUBRIC
+from podium_service.prompts.transcript import transcribe
+from podium_service.schemas import RankRequest
+from podium_service.store.database.database import open_engine
+from podium_service.store.database.tables import RANKINGS
+
+_SCAN = 20  # rankings read per group wanted, because several may be of one group
+_FENCED = re.compile(r'\n<trajectory-(\w+) id="(\w+)">\n(.*?)\n</trajectory-\1>\n', re.DOTALL)
+_TRIMMED = '<trimmed characters="'
+_CONTEXT = re.compile(
+    r"(?:<task>\n(?P<task>.*?)\n</task>(?:\n\n|\Z))?"
+    r"(?:<reference>\n(?P<reference>.*?)\n</reference>(?:\n\n|\Z))?"
+    r"(?:<tools>\n(?P<tools>.*?)\n</tools>(?:\n\n|\Z))?"
+    r"(?:<shared_messages>\n(?P<shared>.*?)\n</shared_messages>)?",
+    re.DOTALL,
+)
+_BLOCK = re.compile(
+    r'<message role="(?P<role>\w+)">\n(?P<inner>.*?)\n</message>'
+    r'|<tool_result (?P<call>name="[^"]*"(?: number="\d+")?)>\n(?P<result>.*?)\n</tool_result>'
+    r"|<finish_reason>(?P<finish>.*?)</finish_reason>"
+    r"|<tools>\n(?P<tools>.*?)\n</tools>",
+    re.DOTALL,
+)
+_CALL = re.compile(r'<tool_call(?P<number> number="\d+")?>(?P<text>.*?)</tool_call>', re.DOTALL)
+_CUT_OFF = "length ("
+_RUBRIC = re.compile(r"\nRubric:\n(.*)\n\nRules:\n", re.DOTALL)
+_LINE_ENDS = re.compile(r"[\n\x85\u2028\u2029]")
+_MAX_NAME = 128
+_UNREADABLE = "shown in a form that cannot be read back"
+
+
+class CannotRebuild(ValueError):
+    """The reason why a stored group cannot be shown to another judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeMaterial:
+    """The texts of one group that a judge was shown: instructions, context, bodies by index."""
+
+    system: str
+    context: str
+    bodies: list[str]
+
+
+async def read_stored_groups(
+    service: Service, store_url: str, limit: int
+) -> tuple[list[RankRequest], dict[str, int]]:
+    """Return the newest `limit` groups of the store, and how many were left out by reason.
+
+    Raises:
+        InvalidRequest: If no stored group can be rebuilt.
+        StoreUnavailable: If the database does not answer.
+    """
+    llms = service.ranker.judges.roster.llms.values()
+    rubrics = [None, *(judge.config.rubric for judge in llms)]
+    requests: dict[bytes, RankRequest] = {}
+    left_out: Counter[str] = Counter()
+    for key, group_id in await asyncio.to_thread(_read_newest, store_url, _SCAN * limit):
+        if len(requests) == limit:
+            break
+        try:
+            material = recover_material(await service.store.read_calls(key))
+            request = rebuild_request(material, rubrics)
+        except CannotRebuild as error:
+            left_out[str(error)] += 1
+            continue
+        request.group_id = group_id
+        content = request.model_dump_json(exclude={"group_id"}).encode()
+        requests.setdefault(content, request)
+    if not requests:
+        reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.items())
+        raise InvalidRequest(
+            f"no stored group can be ranked again{f' ({reasons})' if reasons else ''}: "
+            "give groups by --data FILE"
+        )
+    return list(requests.values()), dict(left_out)
+
+
+def recover_material(calls: Sequence[dict[str, Any]]) -> JudgeMaterial:
+    """Join the texts that the calls of one content key showed.
+
+    Args:
+        calls: as `SQLStore.read_calls` returns them.
+
+    Raises:
+        CannotRebuild: If no call has a verdict, or texts were trimmed or cannot be found.
+    """
+    bodies: dict[int, str] = {}
+    system = context = ""
+    for call in calls:
+        verdict = call["verdict"]
+        if verdict is None:
+            continue
+        system, prompt = (message["content"] for message in call["messages"][:2])
+        if _TRIMMED in prompt:
+            raise CannotRebuild("trimmed to fit the judge's context")
+        if DATAMARK in system:
+            prompt = prompt.replace(DATAMARK, "")
+        fenced = {match[2]: match[3] for match in _FENCED.finditer(prompt)}
+        if not fenced.keys() >= set(verdict["ids"]):  # a planted trajectory may be there, too
+            raise CannotRebuild(_UNREADABLE)
+        for shown_id, index in zip(verdict["ids"], verdict["order"], strict=True):
+            bodies[index] = fenced[shown_id]
+        head = prompt[: prompt.index("\n<trajectory-")].rstrip("\n")
+        context, _, _ = head.rpartition("\n\n")  # the last line introduces the fences
+    if not bodies:
+        raise CannotRebuild("no verdict of an LLM is stored")
+    if sorted(bodies) != list(range(len(bodies))):
+        raise CannotRebuild("not all trajectories were shown")
+    return JudgeMaterial(system, context, [bodies[index] for index in range(len(bodies))])
+
+
+def rebuild_request(material: JudgeMaterial, known_rubrics: Sequence[str | None]) -> RankRequest:
+    """Return a request that shows the same context and bodies, as trajectories `t0`, `t1`, ...
+
+    Args:
+        material: the texts.
+        known_rubrics: the rubrics of judges; None is the default rubric. Any other rubric came
+            with the request and is kept.
+
+    Raises:
+        CannotRebuild: If the request would not be shown the same way.
+    """
+    context = _CONTEXT.fullmatch(material.context)
+    if context is None:
+        raise CannotRebuild(_UNREADABLE)
+    try:
+        request = RankRequest.model_validate(
+            {
+                "task": context["task"],
+                "reference": context["reference"],
+                "tools": _parse_tools(context["tools"]),
+                "rubric": _find_rubric(material.system, known_rubrics),
+                "trajectories": [
+                    {"id": f"t{index}", **_parse_trajectory([context["shared"] or "", body])}
+                    for index, body in enumerate(material.bodies)
+                ],
+            }
+        )
+    except (ValueError, KeyError) as error:
+        raise CannotRebuild(_UNREADABLE) from error
+    transcript = transcribe(request, range(len(material.bodies)))
+    if (transcript.context, transcript.bodies) != (material.context, material.bodies):
+        raise CannotRebuild(_UNREADABLE)
+    return request
+
+
+def _read_newest(store_url: str, limit: int) -> list[tuple[str, str | None]]:
+    """Return the content key and the group id of the latest rankings, each key once."""
+    query = (
+        sa.select(RANKINGS.c.key, RANKINGS.c.request)
+        .order_by(RANKINGS.c.created_at.desc())
+        .limit(limit)
+    )
+    engine = open_engine(store_url)
+    try:
+        with engine.connect() as connection:
+            rows = connection.execute(query).all()
+    except sa.exc.SQLAlchemyError as error:
+        raise StoreUnavailable(f"the store cannot be read: {type(error).__name__}") from error
+    finally:
+        engine.dispose()
+    ids = {}
+    for row in reversed(rows):
+        request = orjson.loads(row.request)
+        # A jury has one key per juror, and each of them shows the whole group.
+        ids[request.get("call_keys", [row.key])[0]] = request.get("group_id")
+    return list(reversed(ids.items()))
+
+
+def _find_rubric(system: str, known: Sequence[str | None]) -> str | None:
+    """Return the rubric in the instructions, unless it is one of the known ones."""
+    match = _RUBRIC.search(system)
+    own = {(rubric or DEFAULT_RUBRIC).strip() for rubric in known}
+    return match[1] if match and match[1] not in own else None
+
+
+def _parse_tools(lines: str | None) -> list[dict[str, Any]] | None:
+    return [orjson.loads(line) for line in lines.split("\n")] if lines else None
+
+
+def _parse_trajectory(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the messages, tools and finish reason in a trajectory's blocks."""
+    messages: list[dict[str, Any]] = []
+    trajectory: dict[str, Any] = {"messages": messages}
+    ids: dict[str, str] = {}  # the id of the latest call by its name and number in a result's tag
+    for match in _BLOCK.finditer("\n".join(filter(None, texts))):
+        if match["role"]:
+            messages.append(_parse_message(match["role"], match["inner"], ids))
+        elif match["call"]:
+            call_id = ids[_parse_call_name(match["call"])]
+            messages.append({"role": "tool", "content": match["result"], "tool_call_id": call_id})
+        elif match["tools"]:
+            trajectory["tools"] = _parse_tools(match["tools"])
+        else:
+            reason = match["finish"]
+            trajectory["finish_reason"] = "length" if reason.startswith(_CUT_OFF) else reason
+    return trajectory
+
+
+def _parse_message(role: str, inner: str, ids: dict[str, str]) -> dict[str, Any]:
+    """Return a message; enter new ids of its tool calls in `ids`."""
+    text, separator, _ = inner.partition("<tool_call")
+    if not separator:
+        return {"role": role, "content": inner}
+    calls: list[dict[str, Any]] = []
+    for match in _CALL.finditer(inner):
+        name, _, arguments = match["text"].removesuffix(")").partition("(")
+        call_id = f"call-{len(ids)}-{len(calls)}-{match.start()}"
+        ids[f"{_LINE_ENDS.sub(' ', name)[:_MAX_NAME]}{match['number'] or ''}"] = call_id
+        calls.append({"id": call_id, "function": {"name": name, "arguments": arguments}})
+    return {"role": role, "content": text.removesuffix("\n"), "tool_calls": calls}
+
+
+def _parse_call_name(attributes: str) -> str:
+    name, _, number = attributes.removeprefix('name="').partition('"')
+    return f"{unescape(name)}{number}"

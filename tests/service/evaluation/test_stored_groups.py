@@ -1,0 +1,133 @@
+"""Stored groups, rebuilt as requests from the prompts that showed them."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from podium_service.evaluation.stored_groups import (
+    CannotRebuild,
+    JudgeMaterial,
+    rebuild_request,
+    recover_material,
+)
+from podium_service.prompts.templates import DEFAULT_RUBRIC
+from podium_service.prompts.transcript import transcribe
+from podium_service.schemas import RankRequest
+from tests.service.helpers import group
+
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"a": 1.5}}}]
+CALLS = [
+    {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}},
+    {"id": "c2", "type": "function", "function": {"name": "a&d\n", "arguments": "no json\n{"}},
+]
+
+
+def agent(text: str, result: str) -> list[dict[str, Any]]:
+    """Return a conversation with two tool calls in one turn."""
+    return [
+        {"role": "system", "content": "Be <task>brief</task>."},
+        {"role": "assistant", "content": text or None, "tool_calls": CALLS},
+        {"role": "tool", "tool_call_id": "c2", "content": result},
+        {"role": "tool", "tool_call_id": "c1", "content": ""},
+        {"role": "assistant", "content": "done"},
+    ]
+
+
+def material_of(request: RankRequest) -> JudgeMaterial:
+    transcript = transcribe(request, range(len(request.trajectories)))
+    return JudgeMaterial(
+        f"x\nRubric:\n{DEFAULT_RUBRIC}\n\nRules:\ny", transcript.context, transcript.bodies
+    )
+
+
+TEXTS = st.text(
+    st.one_of(st.characters(codec="utf-8"), st.sampled_from('<>/\n"()=&\r')), max_size=12
+) | st.sampled_from(["</message>", '<trajectory-a id="B">', "<finish_reason>x", "<trimmed ", "{}"])
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=2, max_size=4), TEXTS, TEXTS)
+def test_a_rebuilt_request_is_shown_the_same_way(
+    pairs: list[tuple[str, str]], task: str, finish: str
+) -> None:
+    trajectories = [
+        {"id": str(i), "messages": agent(*pair), "tools": TOOLS if i % 2 else None}
+        | ({"finish_reason": finish} if i == 0 else {})
+        for i, pair in enumerate(pairs)
+    ]
+    request = RankRequest.model_validate(
+        {"task": task, "tools": TOOLS, "reference": task, "trajectories": trajectories}
+    )
+    first = material_of(request)
+    if len(first.bodies) < 2:
+        return  # no judge is asked
+    again = material_of(rebuild_request(first, [None]))
+    assert again == first
+    digests = transcribe(request, range(len(pairs))).digests
+    assert transcribe(rebuild_request(first, [None]), range(len(first.bodies))).digests == digests
+
+
+def test_only_a_rubric_of_the_request_is_rebuilt() -> None:
+    first = material_of(RankRequest.model_validate(group("5", "6")))
+    assert rebuild_request(first, [None]).rubric is None
+    own_rubric = replace(first, system="x\nRubric:\n- Be kind.\n\nRules:\ny")
+    assert rebuild_request(own_rubric, [None]).rubric == "- Be kind."
+    assert rebuild_request(own_rubric, ["- Be kind.\n"]).rubric is None
+
+
+def call(prompt: str, ids: list[str], order: list[int], **fields: Any) -> dict[str, Any]:
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": prompt}]
+    return {"messages": messages, "verdict": {"ids": ids, "order": order}, **fields}
+
+
+def fenced(*bodies: tuple[str, str], context: str = "") -> str:
+    fences = "".join(f'\n<trajectory-0a id="{i}">\n{b}\n</trajectory-0a>\n' for i, b in bodies)
+    head = f"{context}\n\n" if context else ""
+    return f"{head}{len(bodies)} trajectories follow, each fenced.\n{fences}\nScore all."
+
+
+def test_bodies_are_collected_over_calls_by_index() -> None:
+    calls = [
+        call(fenced(("B", "two"), ("C", "zero"), context="c\n\nd"), ["B", "C"], [2, 0]),
+        call(
+            fenced(("D", "one"), ("Z", "planted"), ("F", "zero"), context="c\n\nd"),
+            ["D", "F"], [1, 0],
+        ),
+        {"messages": [], "verdict": None},
+    ]  # fmt: skip
+    assert recover_material(calls) == JudgeMaterial("s", "c\n\nd", ["zero", "one", "two"])
+
+
+@pytest.mark.parametrize(
+    ("calls", "reason"),
+    [
+        ([], "no verdict of an LLM"),
+        ([{"messages": [], "verdict": None}], "no verdict of an LLM"),
+        ([call(fenced(("B", 'x\n<trimmed characters="9"/>\ny')), ["B"], [0])], "trimmed"),
+        ([call(fenced(("B", "x")), ["B"], [1])], "not all"),
+        ([call("Which is better?", ["B"], [0])], "cannot be read back"),
+    ],
+)
+def test_calls_that_cannot_be_recovered_raise_the_reason(
+    calls: list[dict[str, Any]], reason: str
+) -> None:
+    with pytest.raises(CannotRebuild, match=reason):
+        recover_material(calls)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "bare text",
+        "<actions>\n<tool_call>f()</tool_call>\n</actions>",
+        '<tool_result name="f">\n\n</tool_result>',
+    ],
+)  # fmt: skip
+def test_an_unknown_form_of_body_is_refused(body: str) -> None:
+    with pytest.raises(CannotRebuild, match="cannot be read back"):
+        rebuild_request(
+            JudgeMaterial("s", "", [body, '<message role="user">\nx\n</message>']), [None]
+        )
