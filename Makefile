@@ -7,7 +7,7 @@ SMOLLM2 := .models/smollm2-135m-instruct
 PIP := -m pip install --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-rank test test-integration readme openapi clean
+.PHONY: demo demo-rank test test-integration docs openapi clean
 
 demo: $(VENV)/train.ok  ## Fetch a small model, start the service, train on addition, show the curve.
 	@$(VENV)/bin/python -P -m podium_trainer.run.demo
@@ -25,14 +25,15 @@ test-integration: $(VENV)/dev.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json  ##
 	PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \
 		$(VENV)/bin/python -m pytest -m "vllm or install or benchmark or fuzz or restart or chaos"
 
-readme: $(VENV)/dev.ok  ## Rewrite the README's table of errors from service/podium_service/errors.py.
-	$(VENV)/bin/python docs/errors_table.py README.md
+docs: $(VENV)/dev.ok  ## Write the generated parts of docs/ anew, and build the site into site/.
+	$(VENV)/bin/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 openapi: $(VENV)/dev.ok  ## Rewrite the published form of the wire.
 	$(VENV)/bin/python -m tests.contract.openapi > tests/contract/openapi.json
 
 clean:  ## Remove environments, models and caches.
-	rm -rf $(VENV) $(VLLM_VENV) .models .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) .models .mypy_cache .ruff_cache .pytest_cache .hypothesis site
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -39,8 +39,8 @@ PodiumError
 ├── Draining                       503
 └── InternalError                  500  a bug of ours
 
-To add an error: subclass a branch, set the three class attributes, and run `make readme`, which
-rewrites the README's table from this module.
+To add an error: subclass a branch, set the three class attributes, and run `make docs`, which
+rewrites the table in docs/errors.md from this module.
 """
 
 from asyncio import CancelledError

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -269,15 +268,3 @@ def test_what_is_learnt_of_a_judges_slots_and_noise_is_shown_and_a_jurors_too() 
             for name in ("noise_sd", "slot_bias")
         }
         assert shown == {"noise_sd": pytest.approx(0.2), "slot_bias": pytest.approx(0.25)}
-
-
-def test_the_readme_names_every_series() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    watching = readme.split("## Watching it")[1].split("\n## ")[0]
-    named = set(re.findall(r"`(\w+)`", watching))
-    families = {family.name: family.type for family in Metrics().registry.collect()}
-    endings = {"counter": "_total"}
-    series = {
-        name.removeprefix("podium_") + endings.get(kind, "") for name, kind in families.items()
-    }
-    assert series - named == set()

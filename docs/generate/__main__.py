@@ -1,0 +1,51 @@
+"""Rewrites the generated parts of every page: `python -m docs.generate`."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from docs.generate.commands import podium_commands
+from docs.generate.errors import error_codes
+from docs.generate.modules import layers, module_map
+from docs.generate.rewards import worked_example
+from docs.generate.settings import check_settings, judge_settings, jury_settings, llm_settings
+from docs.generate.training import train_settings
+
+DOCS = Path(__file__).parents[1]
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": podium_commands,
+    "errors": error_codes,
+    "layers": layers,
+    "modules": module_map,
+    "settings of every judge": judge_settings,
+    "settings of an LLM judge": llm_settings,
+    "settings of a checks judge": check_settings,
+    "settings of a jury": jury_settings,
+    "settings of a run": train_settings,
+    "worked example": worked_example,
+}
+_PART = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+
+
+def pages() -> dict[Path, str]:
+    """Return the text that each page should have.
+
+    Raises:
+        KeyError: If a page has a mark that is not in `PARTS`.
+    """
+    made: dict[str, str] = {}
+
+    def write(part: re.Match[str]) -> str:
+        name = part[2]
+        made[name] = made.get(name) or PARTS[name]().strip()
+        return f"{part[1]}\n{made[name]}\n\n{part[3]}"
+
+    return {
+        page: _PART.sub(write, page.read_text(encoding="utf-8"))
+        for page in sorted(DOCS.rglob("*.md"))
+    }
+
+
+if __name__ == "__main__":
+    for page, text in pages().items():
+        page.write_text(text, encoding="utf-8")
