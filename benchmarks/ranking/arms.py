@@ -18,11 +18,9 @@ from benchmarks.content import Labelled, synthetic_groups
 from podium_service.errors import PodiumError
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.registry import JudgeRegistry
-from podium_service.judges.settings import JuryJudge
 from podium_service.prompts.verdict import Verdict
-from podium_service.ranking.deadline import Deadline
-from podium_service.ranking.jury import rank_by_jury
-from podium_service.ranking.llm_ranking import GroupScores, LLMRanker
+from podium_service.ranking.group_scores import GroupScores, GroupToRank
+from podium_service.ranking.kinds import LLMRanker, judge_kinds
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking, RankRequest, Usage
 from podium_service.scoring.estimate import Estimate
@@ -80,7 +78,7 @@ class Bench:
     def __init__(self, judges: JudgeRegistry, store: SQLStore, metrics: Metrics) -> None:
         self.roster = judges.roster
         self.metrics = metrics
-        self._judging = LLMRanker(store, metrics)
+        self._kinds = judge_kinds(LLMRanker(store, metrics))
         self._ranker = Ranker(judges, store, metrics)
         self.failures: list[str] = []
 
@@ -89,7 +87,7 @@ class Bench:
 
         async def one(group: Labelled) -> Outcome | None:
             try:
-                return await self._judged(name, group)
+                return await self._score(name, group)
             except PodiumError as error:
                 self.failures.append(f"{name}: {error.code}")
                 return None
@@ -111,32 +109,25 @@ class Bench:
 
         return await all_of(one, groups, in_flight)
 
-    async def _judged(self, name: str, group: Labelled) -> Outcome:
+    async def _score(self, name: str, group: Labelled) -> Outcome:
         request = RankRequest.model_validate(group.group)
-        request_context, shown = RequestContext(), range(len(request.trajectories))
         config = self.roster.config.judges[name]
-        if isinstance(config, JuryJudge):
-            panel = await rank_by_jury(
-                self._judging, self.roster.llms, config, request, shown, request_context,
-                Deadline.after(DEADLINE_S), steered=False,
-            )  # fmt: skip
-            judged = panel.judged
-        else:
-            judged = await self._judging.judged(
-                name, self.roster.llms[name], request, shown, request_context
-            )
+        request_context = RequestContext(ends_at=asyncio.get_running_loop().time() + DEADLINE_S)
+        shown = range(len(request.trajectories))
+        to_rank = GroupToRank(request, shown, False, name, config, self.roster.llms)
+        scores = await self._kinds[config.kind](to_rank, request_context)
         return _outcome(
-            group, judged, request_context.usage, compute_rewards(judged.estimate, config.reward)
+            group, scores, request_context.usage, compute_rewards(scores.estimate, config.reward)
         )
 
 
-def _outcome(group: Labelled, judged: GroupScores, usage: Usage, earned: list[float]) -> Outcome:
-    members = judged.transcript.members
+def _outcome(group: Labelled, scores: GroupScores, usage: Usage, earned: list[float]) -> Outcome:
+    members = scores.transcript.members
     bodies = [0] * len(group.truth)
     for body, indices in enumerate(members):
         for index in indices:
             bodies[index] = body
-    estimate = judged.estimate
+    estimate = scores.estimate
     return Outcome(
         group=group,
         means=[estimate.means[body] for body in bodies],
@@ -147,9 +138,9 @@ def _outcome(group: Labelled, judged: GroupScores, usage: Usage, earned: list[fl
         is_significant=estimate.is_significant,
         calls=usage.calls,
         tokens=usage.prompt_tokens + usage.completion_tokens,
-        passes=judged.passes,
-        method=judged.method,
-        verdicts=judged.verdicts,
+        passes=scores.passes,
+        method=scores.method,
+        verdicts=list(scores.verdicts),
         bodies=bodies,
     )
 

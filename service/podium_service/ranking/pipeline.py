@@ -1,8 +1,18 @@
-"""The pipeline, in reading order: gates -> transcript -> plan -> judge -> verdict -> aggregate ->
-rewards. One group in, one ranking out, or one typed error; never a number in a failure's place.
+"""Rank one group; start reading the service here.
+
+A group passes, in this order:
+
+    screening   gates and flags: which trajectories the judge sees
+    kinds       the judge's kind ranks those trajectories
+    results     scores become ranks and rewards under the client's ids
+    store       the ranking is kept before it is returned
+
+If a judge fails, the next judge of its `fallback` list ranks the group. One group gives one ranking
+or one typed error; a failure never becomes a number.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from podium_service.errors import (
@@ -15,26 +25,22 @@ from podium_service.errors import (
     ReferenceRequired,
     VerifiedRewardRequired,
 )
-from podium_service.judges.checks.criteria import criteria_score, failed_criteria
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.judges_file import AnyJudge
 from podium_service.judges.registry import JudgeRegistry, Roster
-from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
-from podium_service.prompts.defences.steering import num_shared_messages, steering_flags
-from podium_service.prompts.transcript import Transcript, transcribe
 from podium_service.ranking import content_keys
 from podium_service.ranking.deadline import Deadline
-from podium_service.ranking.jury import assumed, rank_by_jury
-from podium_service.ranking.llm_ranking import GroupScores, LLMRanker
-from podium_service.ranking.results import failing, results
-from podium_service.schemas import JurorResult, Ranking, RankRequest
-from podium_service.scoring.estimate import estimate_exact
+from podium_service.ranking.group_scores import GroupScores, GroupToRank
+from podium_service.ranking.kinds import LLMRanker, judge_kinds
+from podium_service.ranking.results import build_results
+from podium_service.ranking.screening import Screening, require_inputs, screen
+from podium_service.schemas import Ranking, RankRequest
 from podium_service.store.store import Store
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
 from podium_service.tracebacks import drop_locals_on_error
 
-# What one judge cannot do, the next one may.
+# Another judge may succeed where one fails in one of these ways.
 _NEXT_JUDGE = (
     JudgeError,
     ContextExceeded,
@@ -47,7 +53,7 @@ _NEXT_JUDGE = (
 
 
 class Ranker:
-    """Ranks groups, by the judges it is given."""
+    """Ranks groups by the judges of the judges file, and keeps the rankings."""
 
     def __init__(
         self, judges: JudgeRegistry, store: Store, metrics: Metrics, tracing: Tracing = UNTRACED
@@ -56,7 +62,8 @@ class Ranker:
         self._store = store
         self._metrics = metrics
         self._tracing = tracing
-        self._judging = LLMRanker(store, metrics)
+        self._llm_ranker = LLMRanker(store, metrics)
+        self._kinds = judge_kinds(self._llm_ranker)
 
     async def rank(
         self,
@@ -64,40 +71,43 @@ class Ranker:
         deadline: Deadline | None = None,
         request_context: RequestContext | None = None,
     ) -> Ranking:
-        """Rank one group, by the judge it names or else that judge's fallbacks.
+        """Rank one group by the judge that it names, or by that judge's fallbacks.
 
         Args:
             request: the group.
-            deadline: if it has started already; by default the request's, starting now.
-            caller: who asks; nobody in particular by default.
+            deadline: the deadline; by default the request's `deadline_s` from now.
+            request_context: the client that asks and what it has spent; by default a new one.
 
         Raises:
-            PodiumError: A leaf that says what went wrong and whether asking again may help.
+            PodiumError: If no judge ranks the group; the class says whether a retry may help.
         """
         with self._tracing.start_group(request) as span:
-            ranking = await self._rank(request, deadline, request_context)
+            ranking = await self._rank(
+                request,
+                deadline or Deadline.after(request.deadline_s),
+                request_context or RequestContext(),
+            )
             span.set_ranking(ranking)
             return ranking
 
     @drop_locals_on_error
     async def _rank(
-        self,
-        request: RankRequest,
-        deadline: Deadline | None,
-        request_context: RequestContext | None,
+        self, request: RankRequest, deadline: Deadline, request_context: RequestContext
     ) -> Ranking:
+        """Ask the judges of the chain in turn until one ranks the group, and keep the ranking."""
         roster = self.judges.roster
         chain = roster.chain(request.judge)
-        deadline = deadline or Deadline.after(request.deadline_s)
-        request_context = request_context or RequestContext()
         failures: list[PodiumError] = []
         for position, name in enumerate(chain):
             share = deadline.share(roster.num_slow(chain[position:]))
             try:
-                request_context.ends_at = share.at
                 async with share.enforce(f"judge {name}"):
-                    judged, ranking = await self._rank_by(
-                        roster, chain, position, request, request_context, share
+                    scores, ranking = await self._rank_by(
+                        roster,
+                        name,
+                        chain[0] if position else None,
+                        request,
+                        replace(request_context, ends_at=share.at),
                     )
             except _NEXT_JUDGE as error:
                 self._metrics.count_failure(name, error)
@@ -106,18 +116,56 @@ class Ranker:
                 self._metrics.count_failure(name, error)
                 raise
             else:
-                return await self._kept(judged, ranking, request, deadline)
-        raise _combined(chain, failures)
+                return await self._keep(scores, ranking, request, deadline)
+        raise _merge_failures(chain, failures)
 
-    async def _kept(
-        self, judged: GroupScores, ranking: Ranking, request: RankRequest, deadline: Deadline
+    async def _rank_by(
+        self,
+        roster: Roster,
+        name: str,
+        fallback_from: str | None,
+        request: RankRequest,
+        request_context: RequestContext,
+    ) -> tuple[GroupScores, Ranking]:
+        """Rank the group by one judge."""
+        judge = roster.config.judges[name]
+        require_inputs(name, judge, request)
+        screening = screen(judge, request)
+        group = GroupToRank(
+            request, screening.shown, screening.is_steered, name, judge, roster.llms
+        )
+        scores = await self._kinds[judge.kind](group, request_context)
+        ranking = Ranking(
+            id=content_keys.ranking_id(
+                scores.content_key, _reward_inputs(request, judge, screening, scores)
+            ),
+            group_id=request.group_id,
+            judge=name,
+            fallback_from=fallback_from,
+            model=scores.model,
+            method=scores.method,
+            passes=scores.passes,
+            results=build_results(request, judge, screening, scores),
+            reliability=scores.estimate.reliability,
+            noise=scores.assumed_noise,
+            jurors=list(scores.jurors),
+            cached=scores.cached,
+            usage=request_context.usage.model_copy(),
+        )
+        return scores, ranking
+
+    async def _keep(
+        self, scores: GroupScores, ranking: Ranking, request: RankRequest, deadline: Deadline
     ) -> Ranking:
-        """The ranking, once it is durable. It is paid for: if time runs out now, no other judge is
-        asked, and who asks again finds its verdicts."""
+        """Return the ranking once the store has it.
+
+        If the time runs out here, no other judge is asked, because this one is paid already: a
+        client that retries gets the stored verdicts.
+        """
         try:
             async with deadline.enforce("the store"):
                 await self._store.add_ranking(
-                    judged.key, ranking, _asked(request), judged.call_keys
+                    scores.content_key, ranking, _stored_request(request), scores.call_keys
                 )
         except PodiumError as error:
             self._metrics.count_failure(ranking.judge, error)
@@ -125,161 +173,34 @@ class Ranker:
         self._metrics.count_ranking(ranking)
         return ranking
 
-    async def _rank_by(
-        self,
-        roster: Roster,
-        chain: Sequence[str],
-        position: int,
-        request: RankRequest,
-        request_context: RequestContext,
-        deadline: Deadline,
-    ) -> tuple[GroupScores, Ranking]:
-        name = chain[position]
-        judge = roster.config.judges[name]
-        _require(name, judge, request)
-        flags = {} if isinstance(judge, ChecksJudge) else _steering(judge.steering, request)
-        gated = _gated(judge, request, flags)
-        shown = [i for i in range(len(request.trajectories)) if i not in gated]
-        steered = any(flags.get(index) for index in shown)
-        jurors: list[JurorResult] = []
-        words: list[str] = []
-        if isinstance(judge, ChecksJudge):
-            judged, words = _checked(judge, transcribe(request, shown), request)
-        elif isinstance(judge, JuryJudge):
-            panel = await rank_by_jury(
-                self._judging,
-                roster.llms,
-                judge,
-                request,
-                shown,
-                request_context,
-                deadline,
-                steered=steered,
-            )
-            judged, jurors = panel.judged, panel.jurors
-        else:
-            judged = await self._judging.judged(
-                name, roster.llms[name], request, shown, request_context, steered=steered
-            )
-        given = results(request, judged, gated, judge, words=words, flags=flags)
-        ranking = Ranking(
-            id=content_keys.ranking_id(judged.key, _answered(judge, judged, request, gated)),
-            group_id=request.group_id,
-            judge=name,
-            fallback_from=chain[0] if position else None,
-            model=judge.model if isinstance(judge, LLMJudge) else None,
-            method=judged.method,
-            passes=judged.passes,
-            results=given,
-            reliability=judged.estimate.reliability,
-            noise=assumed(judged.noise),
-            jurors=jurors,
-            cached=judged.cached,
-            usage=request_context.usage.model_copy(),
-        )
-        return judged, ranking
 
-
-def _combined(chain: Sequence[str], failures: Sequence[PodiumError]) -> PodiumError:
-    """One error for a chain of judges: one worth a retry if any is, with every judge's words."""
+def _merge_failures(chain: Sequence[str], failures: Sequence[PodiumError]) -> PodiumError:
+    """Return one error with every judge's message; it is retryable if any of them is."""
     chosen = next((error for error in failures if error.retryable), failures[0])
     if len(failures) == 1:
         return chosen
-    said = zip(chain, failures, strict=True)
-    detail = "; ".join(f"{name}: {error.detail}" for name, error in said)
-    # A new one: callers who share a flight share its error, too.
+    messages = zip(chain, failures, strict=True)
+    detail = "; ".join(f"{name}: {error.detail}" for name, error in messages)
+    # A new error, because clients that share a run of an LLM judge share that run's error too.
     return type(chosen)(detail, fields=chosen.fields, retry_after_s=chosen.retry_after_s)
 
 
-def _steering(mode: str, request: RankRequest) -> dict[int, list[str]]:
-    """How each trajectory addresses the judge, by index; those that do not are left out."""
-    if mode == "ignore":
-        return {}
-    num_shared = num_shared_messages(request.trajectories)
-    found = steering_flags(request.trajectories, num_shared=num_shared)
-    return {index: names for index, names in enumerate(found) if names}
-
-
-def _require(name: str, judge: AnyJudge, request: RankRequest) -> None:
-    """Refuse a group that lacks what the judge needs."""
-    checks = judge.criteria if isinstance(judge, ChecksJudge) else judge.gates
-    if request.reference is None and any(check.needs_reference for check in checks):
-        raise ReferenceRequired(
-            f"judge {name!r} compares with a reference and this group has none: send `reference`, "
-            "or name an LLM judge in a judges file and start with `podium serve --config FILE`",
-            fields=[{"field": "reference", "rule": f"required by judge {name!r}"}],
-        )
-    if judge.verified_weight:
-        for index, trajectory in enumerate(request.trajectories):
-            if trajectory.verified_reward is None:
-                raise VerifiedRewardRequired(
-                    f"judge {name!r} mixes in verified rewards (verified_weight "
-                    f"{judge.verified_weight:g}) and trajectory {trajectory.id[:64]!r} has none: "
-                    "send it for all, or name another judge",
-                    fields=[
-                        {
-                            "field": f"trajectories.{index}.verified_reward",
-                            "rule": f"required by judge {name!r}",
-                        }
-                    ],
-                )
-
-
-def _gated(
-    judge: AnyJudge, request: RankRequest, flags: dict[int, list[str]]
-) -> dict[int, list[str]]:
-    """What each trajectory that is not to be shown fails, by index; for people and as flags."""
-    gated = {}
-    for index, trajectory in enumerate(request.trajectories):
-        failed = failed_criteria(judge.gates, trajectory, request.reference)
-        names = [check.label for check in failed]
-        if flags.get(index) and not isinstance(judge, ChecksJudge) and judge.steering == "gate":
-            names.append("steering")
-        if names:
-            gated[index] = names
-    return gated
-
-
-def _checked(
-    judge: ChecksJudge, transcript: Transcript, request: RankRequest
-) -> tuple[GroupScores, list[str]]:
-    """The verdict of checks, and its words for each body."""
-    scores, words = [], []
-    for members in transcript.members:
-        failed = failed_criteria(
-            judge.criteria, request.trajectories[members[0]], request.reference
-        )
-        scores.append(criteria_score(judge.criteria, failed))
-        words.append(failing([check.label for check in failed]) if failed else "meets all criteria")
-    judged = GroupScores(
-        transcript=transcript,
-        estimate=estimate_exact(scores),
-        verdicts=[],
-        passes=1,
-        method="checks",
-        key=content_keys.checks_key(judge, transcript, request),
-        noise=None,
-        cached=False,
-    )
-    return judged, words
-
-
-def _answered(
-    judge: AnyJudge, judged: GroupScores, request: RankRequest, gated: dict[int, list[str]]
+def _reward_inputs(
+    request: RankRequest, judge: AnyJudge, screening: Screening, scores: GroupScores
 ) -> list[Any]:
-    """All that an answer depends on beside its content and judge."""
-    estimated, mixed = judged.estimate, judge.verified_weight
+    """Return everything beside the content and the judge that the rewards depend on."""
+    estimate, weight = scores.estimate, judge.verified_weight
     return [
-        [judge.reward, mixed],
-        [estimated.stderr, estimated.shrinkage],
-        [len(members) for members in judged.transcript.members],
-        sorted(map(str, gated.values())),
-        [each.verified_reward for each in request.trajectories] if mixed else None,
+        [judge.reward, weight],
+        [estimate.stderr, estimate.shrinkage],
+        [len(indices) for indices in scores.transcript.members],
+        sorted(map(str, screening.failed_gates.values())),
+        [each.verified_reward for each in request.trajectories] if weight else None,
     ]
 
 
-def _asked(request: RankRequest) -> dict[str, Any]:
-    """What is kept of a request beside what the judge was shown."""
+def _stored_request(request: RankRequest) -> dict[str, Any]:
+    """Return the parts of a request that are stored beside the texts the judge was shown."""
     return {
         "group_id": request.group_id,
         "judge": request.judge,

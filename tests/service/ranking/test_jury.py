@@ -11,7 +11,7 @@ import pytest
 
 from podium_service.errors import DeadlineExceeded, JudgeUnavailable, PodiumError, QuorumMissed
 from podium_service.judges.llm_judge import EndpointJudge
-from podium_service.ranking import jury as jury_module
+from podium_service.ranking.kinds import jury_ranking
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking
 from tests.fakes import ScriptedJudge, Step, fails, hangs, says, scores
@@ -100,7 +100,7 @@ async def test_a_juror_that_fails_is_named_and_the_others_count(
 async def test_a_juror_that_hangs_drops_out_within_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jury_module, "_JURORS_SHARE", 0.2)
+    monkeypatch.setattr(jury_ranking, "_JURORS_SHARE", 0.2)
     async with jury(tmp_path, honest(1), honest(2), hangs) as (ranker, _):
         clock = asyncio.get_running_loop().time
         started = clock()
@@ -132,7 +132,7 @@ async def test_a_missed_quorum_is_a_typed_failure(tmp_path: Path) -> None:
 async def test_a_missed_quorum_is_worth_a_retry_if_one_failure_is(
     tmp_path: Path, failure: Step, kind: type[PodiumError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jury_module, "_JURORS_SHARE", 0.2)
+    monkeypatch.setattr(jury_ranking, "_JURORS_SHARE", 0.2)
     async with jury(tmp_path, honest(1), fails(401), failure) as (ranker, _):
         with pytest.raises(kind, match="1 of 3 jurors ranked the group") as caught:
             await ranker.rank(request(*WORDS, deadline_s=30.0))

@@ -26,3 +26,13 @@ class ChecksJudge(JudgeSettings):
     def gates(self) -> list[AnyCheck]:
         """The criteria that are gates."""
         return [criterion for criterion in self.criteria if criterion.gate]
+
+    @property
+    def steering(self) -> Literal["ignore"]:
+        """The treatment of steering: none, because criteria cannot be talked to."""
+        return "ignore"
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a criterion compares with the group's reference."""
+        return any(criterion.needs_reference for criterion in self.criteria)

@@ -56,3 +56,8 @@ class GatedJudge(JudgeSettings):
         "not look",
         json_schema_extra=ROBUSTNESS,
     )
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a gate compares with the group's reference."""
+        return any(gate.needs_reference for gate in self.gates)

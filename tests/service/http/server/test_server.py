@@ -273,7 +273,7 @@ async def test_a_judge_that_a_reload_replaced_answers_who_waits_for_it_and_is_th
         judges_file(tmp_path / "judges.yaml", main=llm(new.url))
         opened.ranker.judges.reload()
         stayer = asyncio.create_task(rank(asked))  # knows the new one, waits for the old one
-        runs = opened.ranker._judging._flights._runs
+        runs = opened.ranker._llm_ranker._runs._runs
         await until(lambda: [run.num_callers for run in runs.values()] == [2])
         leaver.cancel()
         await asyncio.gather(leaver, return_exceptions=True)

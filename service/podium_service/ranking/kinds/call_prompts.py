@@ -1,0 +1,81 @@
+"""Build the prompts of a run, trimmed so that prompt and reply fit the judge's context."""
+
+from podium_service.errors import ContextExceeded
+from podium_service.judges.endpoint.endpoint import ContextOverflow
+from podium_service.prompts import templates
+from podium_service.prompts.defences.canary import planted_body
+from podium_service.prompts.templates import Prompt
+from podium_service.prompts.transcript import Transcript
+from podium_service.prompts.trim import estimate_tokens, fit
+from podium_service.ranking.kinds.run import Run
+from podium_service.ranking.methods import Situation
+
+TOKENS_PER_FENCE = 64
+# Shares of the judge's context that prompts may fill; each overflow moves on to the next share.
+_CONTEXT_SHARES = (1.0, 0.75, 0.5)
+
+
+class CallPrompts:
+    """The prompts of one run. All prompts that show the same bodies are trimmed alike."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._shares = iter(_CONTEXT_SHARES)
+        self._share = next(self._shares)
+        self._trimmed: dict[tuple[int, ...], Transcript] = {}
+
+    async def build(self, order: list[int]) -> tuple[Prompt, int]:
+        """Return a prompt that shows the bodies in this order, and its reply's token cap."""
+        run = self._run
+        context = await run.judge.context_tokens()
+        num_shown = len(order) + self._num_canaries
+        reply_tokens = run.judge.reply_tokens(run.method.form, num_shown, context)
+        overhead = estimate_tokens(run.system) + TOKENS_PER_FENCE * (num_shown + 1)
+        trimmed = self._trim(order, context - reply_tokens - overhead)
+        if run.method.form == "choice":
+            return templates.choice_prompt(run.system, trimmed, order), reply_tokens
+        if run.method.form == "rating":
+            return templates.rating_prompt(run.system, trimmed, order), reply_tokens
+        canary = None
+        if run.config.canary:
+            actions_first = run.config.view == "actions_first"
+            canary = planted_body(actions_first=actions_first, datamarked=run.is_datamarked)
+        return templates.scores_prompt(run.system, trimmed, order, canary), reply_tokens
+
+    def shrink(self, overflow: ContextOverflow) -> None:
+        """Trim the next prompts further, after one overflowed the context.
+
+        Raises:
+            ContextExceeded: If prompts are trimmed to half the context already.
+        """
+        self._trimmed.clear()
+        share = next(self._shares, None)
+        if share is None:
+            raise ContextExceeded(
+                f"even trimmed to half the group is too long: {overflow}"
+            ) from overflow
+        self._share = share
+
+    async def worst_tokens(self, situation: Situation) -> int:
+        """Return a bound on the tokens of any call; 1 where the budget does not count tokens."""
+        run = self._run
+        if run.config.budget is None or run.config.budget.tokens is None:
+            return 1
+        context = await run.judge.context_tokens()
+        num_bodies = run.method.shown(situation)
+        num_shown = num_bodies + self._num_canaries
+        reply = run.judge.reply_tokens(run.method.form, num_shown, context)
+        bodies = sorted(map(estimate_tokens, run.transcript.bodies), reverse=True)[:num_bodies]
+        texts = estimate_tokens(run.system) + estimate_tokens(run.transcript.context)
+        return min(context, texts + sum(bodies) + TOKENS_PER_FENCE * (num_shown + 2) + reply)
+
+    @property
+    def _num_canaries(self) -> int:
+        """The number of trajectories in a call that are not the group's own."""
+        return int(self._run.config.canary and self._run.method.form == "scores")
+
+    def _trim(self, order: list[int], max_tokens: int) -> Transcript:
+        shown = tuple(sorted(order))
+        if shown not in self._trimmed:
+            self._trimmed[shown] = fit(self._run.transcript, int(self._share * max_tokens), shown)
+        return self._trimmed[shown]

@@ -1,0 +1,39 @@
+"""Rank a group by deterministic criteria, without an LLM."""
+
+from podium_service.judges.checks.criteria import criteria_score, failed_criteria
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.settings import ChecksJudge
+from podium_service.prompts.transcript import transcribe
+from podium_service.ranking import content_keys
+from podium_service.ranking.group_scores import GroupScores, GroupToRank
+from podium_service.ranking.results import explain_failures
+from podium_service.scoring.estimate import estimate_exact
+
+
+async def rank_by_checks(
+    group: GroupToRank[ChecksJudge], request_context: RequestContext
+) -> GroupScores:
+    """Score each trajectory by the weighted share of the criteria that it meets.
+
+    Raises:
+        CheckFailed: If a criterion cannot be computed.
+    """
+    criteria, request = group.judge.criteria, group.request
+    transcript = transcribe(request, group.shown)
+    scores, explanations = [], []
+    for indices in transcript.members:
+        failed = failed_criteria(criteria, request.trajectories[indices[0]], request.reference)
+        scores.append(criteria_score(criteria, failed))
+        explanations.append(
+            explain_failures([criterion.label for criterion in failed])
+            if failed
+            else "meets all criteria"
+        )
+    return GroupScores(
+        transcript=transcript,
+        estimate=estimate_exact(scores),
+        method="checks",
+        passes=1,
+        content_key=content_keys.checks_key(group.judge, transcript, request),
+        explanations=explanations,
+    )

@@ -1,0 +1,203 @@
+"""Rank a group by a jury: several LLM judges rank it at once, and their scores are combined.
+
+A juror that fails drops out, and the response names it. A juror that disagrees with the others
+beyond its own noise is overruled (see `scoring.jury`). Verdicts of different judges are never
+mixed: each juror's verdicts become scores first.
+"""
+
+import asyncio
+from asyncio import get_running_loop
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+from math import fsum
+from typing import Any
+
+from podium_service.errors import (
+    ContextExceeded,
+    DeadlineExceeded,
+    JudgeError,
+    Overloaded,
+    PodiumError,
+    QuorumMissed,
+)
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.settings import JuryJudge, LLMJudge
+from podium_service.ranking import content_keys
+from podium_service.ranking.deadline import Deadline
+from podium_service.ranking.group_scores import GroupScores, GroupToRank
+from podium_service.ranking.kinds.llm_ranking import LLMRanker
+from podium_service.schemas import JurorResult
+from podium_service.scoring.estimate import Estimate, estimate_unscored
+from podium_service.scoring.jury import Juror, JuryEstimate, combine
+
+# The jurors' share of the time that is left; the rest is for combining and for the store.
+_JURORS_SHARE = 0.9
+# The reliability of a juror whose single pass cannot tell its noise.
+_UNKNOWN_RELIABILITY = 0.5
+# The least time that the other jurors get once a quorum has answered.
+_GRACE_S = 5.0
+_DROPS_OUT = (JudgeError, ContextExceeded, DeadlineExceeded, Overloaded)
+
+JurorOutcome = GroupScores | PodiumError
+
+
+async def rank_by_jury(
+    llm_ranker: LLMRanker, group: GroupToRank[JuryJudge], request_context: RequestContext
+) -> GroupScores:
+    """Have all jurors rank the group at once, and combine the scores of those that do.
+
+    Raises:
+        QuorumMissed: If too few jurors rank the group. If the failure of one of the others is
+            retryable, an error of that class is raised instead.
+    """
+    jury = group.judge
+    time_left_s = request_context.ends_at - get_running_loop().time()
+    deadline = Deadline.after(_JURORS_SHARE * time_left_s)
+
+    async def rank(name: str) -> JurorOutcome:
+        try:
+            async with deadline.enforce(f"juror {name}"):
+                return await llm_ranker.rank_group(_for_juror(group, name), request_context)
+        except _DROPS_OUT as error:
+            return error
+
+    outcomes = await gather_jurors({name: rank(name) for name in jury.members}, jury.needed)
+    scores = {name: each for name, each in outcomes.items() if isinstance(each, GroupScores)}
+    failures = {name: each for name, each in outcomes.items() if isinstance(each, PodiumError)}
+    if len(scores) < jury.needed:
+        raise _quorum_missed(jury, len(scores), failures)
+    combined = combine_scores(group, scores)
+    dropped = [
+        _report_failure(name, group.llms[name].config.model, error)
+        for name, error in failures.items()
+    ]
+    return replace(combined, jurors=[*combined.jurors, *dropped])
+
+
+def _for_juror(group: GroupToRank[JuryJudge], name: str) -> GroupToRank[LLMJudge]:
+    config = group.llms[name].config
+    return GroupToRank(group.request, group.shown, group.is_steered, name, config, group.llms)
+
+
+async def gather_jurors(
+    jurors: Mapping[str, Coroutine[Any, Any, JurorOutcome]], num_needed: int
+) -> dict[str, JurorOutcome]:
+    """Return each juror's outcome, by name.
+
+    Once `num_needed` jurors have ranked the group, the others get as long again, and at least
+    `_GRACE_S`, because one juror that hangs must not delay every group.
+    """
+    started = get_running_loop().time()
+    tasks = {name: asyncio.ensure_future(juror) for name, juror in jurors.items()}
+    waiting: set[asyncio.Task[JurorOutcome]] = set(tasks.values())
+    timeout_s: float | None = None
+    try:
+        while waiting:
+            done, waiting = await asyncio.wait(
+                waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                break
+            num_ranked = sum(
+                task.done() and isinstance(task.result(), GroupScores) for task in tasks.values()
+            )
+            if num_ranked >= num_needed:
+                timeout_s = max(_GRACE_S, get_running_loop().time() - started)
+        late = DeadlineExceeded("gave no ranking in time, though enough other jurors did")
+        return {name: task.result() if task.done() else late for name, task in tasks.items()}
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+def combine_scores(group: GroupToRank[JuryJudge], scores: Mapping[str, GroupScores]) -> GroupScores:
+    """Combine the scores of one or more jurors, by name, into those of the jury."""
+    # All jurors were shown the same bodies, though perhaps in different views.
+    transcript = next(iter(scores.values())).transcript
+    content_keys_of_jurors = tuple(each.content_key for each in scores.values())
+    combined = GroupScores(
+        transcript=transcript,
+        estimate=estimate_unscored(len(transcript.bodies)),
+        method="jury",
+        passes=sum(each.passes for each in scores.values()),
+        content_key=content_keys.digest(content_keys_of_jurors),
+        call_keys=content_keys_of_jurors,
+        verdicts=[verdict for each in scores.values() for verdict in each.verdicts],
+        cached=all(each.cached for each in scores.values()),
+    )
+    if len(transcript.bodies) < 2:
+        return combined
+    jury_estimate = combine([_as_juror(name, each.estimate) for name, each in scores.items()])
+    weighted = [juror.name for juror in jury_estimate.jurors if juror.weight > 0]
+    ids = [group.request.trajectories[indices[0]].id for indices in transcript.members]
+    return replace(
+        combined,
+        estimate=scores[weighted[0]].estimate if len(weighted) == 1 else _estimate(jury_estimate),
+        jurors=_report_jurors(jury_estimate, scores, ids),
+    )
+
+
+def _as_juror(name: str, estimate: Estimate) -> Juror:
+    reliability = estimate.shrinkage if estimate.stderr else _UNKNOWN_RELIABILITY
+    return Juror(name, estimate.means, estimate.stderr, reliability)
+
+
+def _estimate(jury_estimate: JuryEstimate) -> Estimate:
+    """Return the jury's estimate in the form of a single judge's."""
+    means, reliability = jury_estimate.means, jury_estimate.reliability
+    center = fsum(means) / len(means)
+    return Estimate(
+        means=means,
+        scores=[center + reliability * (mean - center) for mean in means],
+        stderr=jury_estimate.stderr,
+        reliability=reliability,
+        is_significant=jury_estimate.is_significant,
+        shrinkage=reliability,
+    )
+
+
+def _report_jurors(
+    jury_estimate: JuryEstimate, scores: Mapping[str, GroupScores], ids: list[str]
+) -> list[JurorResult]:
+    """Report how each juror that ranked the group fared; `ids` name the bodies."""
+    return [
+        JurorResult(
+            judge=juror.name,
+            model=scores[juror.name].model,
+            status=juror.status,
+            weight=juror.weight,
+            agreement=juror.agreement if len(jury_estimate.jurors) > 1 else None,
+            reliability=scores[juror.name].estimate.reliability,
+            noise=scores[juror.name].assumed_noise,
+            overruled=[ids[body] for body in juror.overruled],
+        )
+        for juror in jury_estimate.jurors
+    ]
+
+
+def _report_failure(name: str, model: str, error: PodiumError) -> JurorResult:
+    return JurorResult(
+        judge=name,
+        model=model,
+        status="failed",
+        weight=0.0,
+        agreement=None,
+        reliability=None,
+        code=error.code,
+    )
+
+
+def _quorum_missed(
+    jury: JuryJudge, num_ranked: int, failures: Mapping[str, PodiumError]
+) -> PodiumError:
+    """Return the error of a jury without a quorum, which is retryable if one failure is."""
+    messages = "; ".join(f"{name}: {error.detail}" for name, error in failures.items())
+    detail = (
+        f"{num_ranked} of {len(jury.members)} jurors ranked the group, and {jury.needed} are "
+        f"needed: {messages}"
+    )
+    retryable = next((error for error in failures.values() if error.retryable), None)
+    if retryable is None:
+        return QuorumMissed(detail)
+    return type(retryable)(detail, retry_after_s=retryable.retry_after_s)

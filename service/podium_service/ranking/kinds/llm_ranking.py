@@ -1,0 +1,217 @@
+"""Rank a group by one LLM: transcript -> plan -> calls -> verdicts -> scores.
+
+rank_group    the transcript, the method and the keys of this run
+_share_run    wait for the run of this content that is under way, or start one
+_load_or_ask  load the stored verdicts; if the run was completed before, score them
+_ask_missing  else ask for the missing verdicts (`rounds`), score all, store the judge's noise
+"""
+
+from collections import defaultdict
+from contextlib import nullcontext
+from dataclasses import dataclass
+from math import inf
+
+from podium_service.errors import KeySpendLimit, Overloaded
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.limits import BudgetLimits
+from podium_service.judges.llm_judge import Judge
+from podium_service.judges.settings import LLMJudge
+from podium_service.prompts import templates
+from podium_service.prompts.defences.escape import DATAMARK
+from podium_service.prompts.transcript import Transcript, transcribe
+from podium_service.prompts.trim import estimate_tokens
+from podium_service.prompts.verdict import Verdict
+from podium_service.ranking import content_keys
+from podium_service.ranking.group_scores import GroupScores, GroupToRank
+from podium_service.ranking.judge_history import JudgeHistory
+from podium_service.ranking.kinds.call_prompts import TOKENS_PER_FENCE
+from podium_service.ranking.kinds.rounds import Rounds
+from podium_service.ranking.kinds.run import Run
+from podium_service.ranking.methods import METHODS, Situation, choose_method
+from podium_service.ranking.single_flight import SingleFlight
+from podium_service.scoring.drift import SlotDrift
+from podium_service.scoring.estimate import Estimate, estimate_unscored
+from podium_service.scoring.noise import EMPTY_PAST_GROUP, JudgeNoise, PastGroup
+from podium_service.store.store import Store, StoredVerdicts
+from podium_service.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class _RunResult:
+    """The verdicts of a completed run, the noise that was assumed of the judge, and the scores."""
+
+    verdicts: dict[int, Verdict]
+    noise: JudgeNoise | None
+    estimate: Estimate
+
+
+class LLMRanker:
+    """Ranks groups by LLM judges, and keeps the history of each judge."""
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._runs: SingleFlight[_RunResult] = SingleFlight()
+        self._history = JudgeHistory(store)
+        self._drift: defaultdict[str, SlotDrift] = defaultdict(SlotDrift)  # by the judge's name
+
+    async def rank_group(
+        self, group: GroupToRank[LLMJudge], request_context: RequestContext
+    ) -> GroupScores:
+        """Rank one group by one LLM judge.
+
+        Args:
+            group: the group and its judge.
+            request_context: the client that asks; the cost is added to its usage.
+
+        Raises:
+            JudgeError: If the judge gave no usable verdicts.
+            ContextExceeded: If the group does not fit the judge's context, however trimmed.
+            Overloaded: If the judge's queue is too long.
+        """
+        judge, config, rubric = group.llms[group.judge_name], group.judge, group.request.rubric
+        is_datamarked = config.datamark == "always" or (
+            config.datamark == "auto" and group.is_steered
+        )
+        transcript = transcribe(
+            group.request, group.shown, view=config.view, datamark=is_datamarked
+        )
+        method_name = await _choose_method(judge, transcript, rubric)
+        form = METHODS[method_name].form
+        system = _system_prompt(config, form, rubric, is_datamarked=is_datamarked)
+        content_key = content_keys.content_key(config, method_name, system, transcript)
+        num_bodies = len(transcript.bodies)
+        if num_bodies < 2:  # a single body ties with itself: there is nothing to ask
+            return GroupScores(
+                transcript,
+                estimate_unscored(num_bodies),
+                method_name,
+                passes=0,
+                content_key=content_key,
+                model=config.model,
+            )
+        # Datamarking does not change the judge's noise, so both variants share one history.
+        unmarked = _system_prompt(config, form, rubric, is_datamarked=False)
+        run = Run(
+            judge_name=group.judge_name,
+            judge=judge,
+            method_name=method_name,
+            content_key=content_key,
+            judge_key=content_keys.judge_key(config, method_name, unmarked),
+            system=system,
+            is_datamarked=is_datamarked,
+            transcript=transcript,
+            request_context=request_context,
+        )
+        calls_before = request_context.usage.calls
+        result = await self._share_run(run)
+        num_shown = sum(len(verdict.order) for verdict in result.verdicts.values())
+        return GroupScores(
+            transcript=transcript,
+            estimate=result.estimate,
+            method=method_name,
+            passes=max(1, round(num_shown / num_bodies)),
+            content_key=content_key,
+            verdicts=[result.verdicts[index] for index in sorted(result.verdicts)],
+            model=config.model,
+            noise=result.noise,
+            cached=request_context.usage.calls == calls_before,
+        )
+
+    async def _share_run(self, run: Run) -> _RunResult:
+        """Wait for the run of this content that is under way, or start one."""
+        while True:
+            starts = run.content_key not in self._runs
+            # Time spent on another client's run counts as time at the judge, because nobody can
+            # tell whether that run waits in a queue or for replies.
+            with nullcontext() if starts else run.request_context.timing.judging():
+                try:
+                    return await self._runs.do(run.content_key, lambda: self._load_or_ask(run))
+                except (KeySpendLimit, Overloaded):
+                    # The spending and the deadline of another client do not bind this one.
+                    if starts:
+                        raise
+
+    async def _load_or_ask(self, run: Run) -> _RunResult:
+        """Load the stored verdicts, and ask the judge for the missing ones."""
+        async with self._store.claim(run.content_key) as stored:
+            if not stored.complete:
+                return await self._ask_missing(run, stored)
+            verdicts, noise = dict(stored.verdicts), _assumed_noise(run, stored.noise)
+            situation = _situation(run, noise).with_verdicts(verdicts, 0)
+            return _RunResult(verdicts, noise, run.method.estimate(situation))
+
+    async def _ask_missing(self, run: Run, stored: StoredVerdicts) -> _RunResult:
+        """Ask for the missing verdicts, score them all, and keep what they tell of the judge."""
+        length = run.method.shown(_situation(run, None))
+        noise = _assumed_noise(run, await self._history.noise(run.judge_key, length))
+        situation = _situation(run, noise)
+        rounds = Rounds(run, stored, self._store, self._metrics)
+        await rounds.ask_all(situation)
+        estimate = run.method.estimate(situation.with_verdicts(rounds.verdicts, 0))
+        self._keep_history(run, estimate.past_group, noise)
+        return _RunResult(rounds.verdicts, noise, estimate)
+
+    def _keep_history(
+        self, run: Run, past_group: PastGroup | None, noise: JudgeNoise | None
+    ) -> None:
+        """Store that the run is complete, and add the group to the judge's history."""
+        if past_group and not past_group.has_residuals and not noise:
+            past_group = None  # from one pass, an unknown slot bias would look like signal
+        # A group that tells nothing about its judge is stored under no judge.
+        judge_key = run.judge_key if past_group else ""
+        self._store.add_past_group(
+            run.content_key, judge_key, past_group or EMPTY_PAST_GROUP, noise
+        )
+        if past_group:
+            self._history.add(judge_key, past_group)
+            recent_bias = self._drift[run.judge_name].add(past_group)
+            if recent_bias is not None:
+                self._metrics.set_recent_slot_bias(run.judge_name, recent_bias)
+
+
+async def _choose_method(judge: Judge, transcript: Transcript, rubric: str | None) -> str:
+    """Return the judge's method; for `auto`, the one that suits the group."""
+    config = judge.config
+    if config.method != "auto":
+        return config.method
+    context = await judge.context_tokens()
+    shared = estimate_tokens(transcript.context)
+
+    def overhead(method: str, num_shown: int) -> int:
+        form = METHODS[method].form
+        system = estimate_tokens(_system_prompt(config, form, rubric, is_datamarked=True))
+        return shared + system + judge.reply_tokens(form, num_shown, context)
+
+    limits = config.budget or BudgetLimits()
+    return choose_method(
+        [estimate_tokens(body) + TOKENS_PER_FENCE for body in transcript.bodies],
+        overhead,
+        context,
+        block_size=config.block_size,
+        max_calls=limits.calls or inf,
+        max_tokens=limits.tokens or inf,
+    )
+
+
+def _system_prompt(config: LLMJudge, form: str, rubric: str | None, *, is_datamarked: bool) -> str:
+    mark = DATAMARK if is_datamarked else None
+    return templates.system_text(form, rubric or config.rubric, view=config.view, mark=mark)
+
+
+def _assumed_noise(run: Run, learned: JudgeNoise | None) -> JudgeNoise | None:
+    """Return the noise learned from past groups, or else the noise that the settings state."""
+    sd, is_learned = run.config.noise_sd, learned is not None and learned.groups > 0
+    return JudgeNoise.from_sd(sd) if sd is not None and not is_learned else learned
+
+
+def _situation(run: Run, noise: JudgeNoise | None) -> Situation:
+    config = run.config
+    return Situation(
+        num_items=len(run.transcript.bodies),
+        seed=int(run.content_key[:16], 16),
+        passes=config.passes_for(run.method_name),
+        noise=noise,
+        block_size=config.block_size,
+        level=config.signal_level,
+    )

@@ -1,0 +1,190 @@
+"""Make the calls of an LLM judge about one group, round by round.
+
+Each call stays within the group's budget, its prompt is trimmed to the judge's context, and its
+verdict is stored as soon as it arrives.
+
+    plan -> make all missing calls at once -+-> all gave verdicts: plan again
+                                            +-> the budget is spent: stop
+                                            +-> a prompt overflows the context: repeat, trimmed
+                                            +-> a call fails: cancel the others and raise
+    no calls planned -> stop; the verdicts must suffice for a ranking
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from enum import Enum
+from typing import Any
+
+from podium_service.errors import BudgetExhausted, PodiumError, VerdictVoid
+from podium_service.judges.endpoint.endpoint import ContextOverflow
+from podium_service.judges.group_budget import Budget
+from podium_service.judges.settings import LLMJudge
+from podium_service.prompts.call import Call
+from podium_service.prompts.reply import Tokens
+from podium_service.prompts.verdict import Verdict
+from podium_service.ranking.kinds.call_prompts import CallPrompts
+from podium_service.ranking.kinds.run import Run
+from podium_service.ranking.methods import Plan, Situation
+from podium_service.ranking.methods.designs import links_all
+from podium_service.schemas import Usage
+from podium_service.store.store import Store, StoredVerdicts
+from podium_service.telemetry.metrics import Metrics
+from podium_service.tracebacks import drop_locals_on_error
+
+
+class RoundOutcome(Enum):
+    """The ways in which a round of calls ends without an error."""
+
+    ANSWERED = "every call gave a verdict"
+    BUDGET_SPENT = "the budget did not hold every call"
+
+
+class Rounds:
+    """The rounds of one run: its budget, its prompts, and its verdicts as they arrive.
+
+    Attributes:
+        verdicts: the verdicts so far, by the index of their question in the method's plan.
+    """
+
+    def __init__(self, run: Run, stored: StoredVerdicts, store: Store, metrics: Metrics) -> None:
+        self.verdicts: dict[int, Verdict] = dict(stored.verdicts)
+        self._run = run
+        self._store = store
+        self._metrics = metrics
+        self._budget = Budget(run.config.budget, stored.calls, stored.tokens)
+        self._prompts = CallPrompts(run)
+
+    async def ask_all(self, situation: Situation) -> None:
+        """Ask until the method has nothing left to ask or the budget is spent.
+
+        Raises:
+            Overloaded: If the judge's queue is too long; nothing is spent then.
+            BudgetExhausted: If the budget does not suffice for any ranking.
+            ContextExceeded: If the group does not fit the context even when trimmed to half of it.
+            JudgeError: If a call fails; the other calls of its round are cancelled.
+        """
+        plan = await self._plan(situation)
+        if plan:
+            await self._run.judge.admit(self._run.request_context, len(self._missing(plan)))
+        try:
+            while plan and await self._ask(plan) is RoundOutcome.ANSWERED:
+                plan = await self._plan(situation)
+            self._require_ranking()
+        except PodiumError:
+            await self._store.flush()  # so that a retry finds every verdict that was paid for
+            raise
+
+    async def _plan(self, situation: Situation) -> Plan:
+        """Return the method's next questions.
+
+        Raises:
+            BudgetExhausted: If the budget holds too few calls for any ranking.
+        """
+        run = self._run
+        calls_left = self._budget.calls_left(await self._prompts.worst_tokens(situation))
+        needed = run.method.min_calls(situation) - len(self.verdicts)
+        if calls_left < needed:
+            raise BudgetExhausted(
+                f"{run.config.budget} holds {calls_left:g} calls, and {needed} are needed to rank "
+                f"{situation.num_items} trajectories: raise it, or choose another method"
+            )
+        return run.method.plan(situation.with_verdicts(self.verdicts, calls_left))
+
+    async def _ask(self, plan: Plan) -> RoundOutcome:
+        """Ask all questions of a plan at once, and again from shorter texts if one is too long."""
+        while True:
+            try:
+                outcomes = await _all_or_cancel(
+                    [self._ask_one(index, order) for index, order in self._missing(plan).items()]
+                )
+            except ContextOverflow as overflow:
+                self._prompts.shrink(overflow)
+            else:
+                is_spent = RoundOutcome.BUDGET_SPENT in outcomes
+                return RoundOutcome.BUDGET_SPENT if is_spent else RoundOutcome.ANSWERED
+
+    def _require_ranking(self) -> None:
+        """Raise BudgetExhausted unless the verdicts so far make a ranking."""
+        orders = [verdict.order for verdict in self.verdicts.values()]
+        if not links_all(len(self._run.transcript.bodies), orders):
+            raise BudgetExhausted(
+                f"{self._run.config.budget} was spent on replies that were no verdicts: raise "
+                "it, or look at `podium replay` for what the judge says"
+            )
+
+    def _missing(self, plan: Plan) -> Plan:
+        return {index: order for index, order in plan.items() if index not in self.verdicts}
+
+    async def _ask_one(self, index: int, order: list[int]) -> RoundOutcome:
+        """Get the verdict of one question, twice if the first verdict is void."""
+        try:
+            try:
+                self.verdicts[index] = await self._call(index, order)
+            except VerdictVoid:
+                self.verdicts[index] = await self._call(index, order)
+        except BudgetExhausted:
+            return RoundOutcome.BUDGET_SPENT
+        return RoundOutcome.ANSWERED
+
+    async def _call(self, index: int, order: list[int]) -> Verdict:
+        """Make one call.
+
+        Raises:
+            VerdictVoid: If the verdict misplaces the canary.
+            BudgetExhausted: If the budget does not hold the call.
+        """
+        prompt, reply_tokens = await self._prompts.build(order)
+        return await self._run.judge.ask(
+            prompt,
+            reply_tokens,
+            lambda call: self._record(index, call),
+            self._budget,
+            self._run.request_context,
+        )
+
+    def _record(self, index: int, call: Call) -> None:
+        """Count and store a call, because it is paid for even if its reply is no verdict."""
+        run = self._run
+        usage = _call_usage(run.config, call.reply.tokens)
+        _add(run.request_context.usage, usage)
+        self._metrics.count_usage(run.judge_name, usage)
+        if call.fault:
+            self._metrics.count_fault(run.judge_name)
+        self._store.add_call(run.content_key, index, run.judge_name, call, usage)
+
+
+@drop_locals_on_error
+async def _all_or_cancel(
+    coroutines: Sequence[Coroutine[Any, Any, RoundOutcome]],
+) -> list[RoundOutcome]:
+    """Run all at once; the first failure cancels the others and is raised as it is."""
+    if len(coroutines) == 1:  # the most common case, which needs no task of its own
+        return [await coroutines[0]]
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _call_usage(config: LLMJudge, tokens: Tokens) -> Usage:
+    price = config.price
+    cost = price.cost_usd(tokens.prompt, tokens.cached, tokens.completion) if price else None
+    return Usage(
+        calls=1,
+        prompt_tokens=tokens.prompt,
+        cached_tokens=tokens.cached,
+        completion_tokens=tokens.completion,
+        cost_usd=cost,
+    )
+
+
+def _add(total: Usage, usage: Usage) -> None:
+    total.calls += usage.calls
+    total.prompt_tokens += usage.prompt_tokens
+    total.cached_tokens += usage.cached_tokens
+    total.completion_tokens += usage.completion_tokens
+    if usage.cost_usd is not None:
+        total.cost_usd = (total.cost_usd or 0.0) + usage.cost_usd

@@ -1,0 +1,44 @@
+"""Name one LLM judge's run over one group: everything that does not change between its calls."""
+
+from dataclasses import dataclass
+
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.llm_judge import Judge
+from podium_service.judges.settings import LLMJudge
+from podium_service.prompts.transcript import Transcript
+from podium_service.ranking.methods import METHODS, Method
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One LLM judge's run over one group.
+
+    Attributes:
+        judge_name: the judge's name in the judges file.
+        judge: the judge that is asked.
+        method_name: the ranking method; never `auto`.
+        content_key: the key of this content and judge in the store.
+        judge_key: the key of the judge as far as its noise is concerned.
+        system: the system prompt.
+        is_datamarked: whether the spaces inside trajectories are marked.
+        transcript: the bodies to rank.
+        request_context: the client that asks, and what it has spent.
+    """
+
+    judge_name: str
+    judge: Judge
+    method_name: str
+    content_key: str
+    judge_key: str
+    system: str
+    is_datamarked: bool
+    transcript: Transcript
+    request_context: RequestContext
+
+    @property
+    def method(self) -> Method:
+        return METHODS[self.method_name]
+
+    @property
+    def config(self) -> LLMJudge:
+        return self.judge.config

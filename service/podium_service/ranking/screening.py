@@ -1,0 +1,86 @@
+"""Decide which trajectories of a group its judge sees, and refuse groups that lack an input.
+
+A trajectory that fails a gate is not shown to the judge: it gets reward 0 and the last rank. A
+trajectory that addresses the judge is flagged, and treated as failing a gate where the judge's
+`steering` setting says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from podium_service.errors import ReferenceRequired, VerifiedRewardRequired
+from podium_service.judges.checks.criteria import failed_criteria
+from podium_service.judges.judges_file import AnyJudge
+from podium_service.prompts.defences.steering import num_shared_messages, steering_flags
+from podium_service.schemas import RankRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """The trajectories of one group before its judge sees them; keys are their indices.
+
+    Attributes:
+        shown: indices of the trajectories that the judge sees.
+        failed_gates: labels of the gates that each other trajectory failed.
+        steering_flags: the ways in which a trajectory addresses the judge; only those that do.
+    """
+
+    shown: Sequence[int]
+    failed_gates: Mapping[int, list[str]]
+    steering_flags: Mapping[int, list[str]]
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether a trajectory that the judge sees addresses the judge."""
+        return any(index in self.steering_flags for index in self.shown)
+
+
+def screen(judge: AnyJudge, request: RankRequest) -> Screening:
+    """Apply a judge's gates and look for trajectories that address the judge.
+
+    Raises:
+        CheckFailed: If a gate cannot be computed.
+    """
+    flags = {} if judge.steering == "ignore" else _find_steering(request)
+    failed_gates = {}
+    for index, trajectory in enumerate(request.trajectories):
+        failed = failed_criteria(judge.gates, trajectory, request.reference)
+        labels = [gate.label for gate in failed]
+        if index in flags and judge.steering == "gate":
+            labels.append("steering")
+        if labels:
+            failed_gates[index] = labels
+    shown = [index for index in range(len(request.trajectories)) if index not in failed_gates]
+    return Screening(shown, failed_gates, flags)
+
+
+def _find_steering(request: RankRequest) -> dict[int, list[str]]:
+    num_shared = num_shared_messages(request.trajectories)
+    flags = steering_flags(request.trajectories, num_shared=num_shared)
+    return {index: names for index, names in enumerate(flags) if names}
+
+
+def require_inputs(name: str, judge: AnyJudge, request: RankRequest) -> None:
+    """Refuse a group that lacks an input of the judge.
+
+    Raises:
+        ReferenceRequired: If a criterion or gate compares with a reference and there is none.
+        VerifiedRewardRequired: If verified rewards are mixed in and a trajectory has none.
+    """
+    if request.reference is None and judge.needs_reference:
+        raise ReferenceRequired(
+            f"judge {name!r} compares with a reference and this group has none: send `reference`, "
+            "or name an LLM judge in a judges file and start with `podium serve --config FILE`",
+            fields=[{"field": "reference", "rule": f"required by judge {name!r}"}],
+        )
+    if not judge.verified_weight:
+        return
+    for index, trajectory in enumerate(request.trajectories):
+        if trajectory.verified_reward is None:
+            field = f"trajectories.{index}.verified_reward"
+            raise VerifiedRewardRequired(
+                f"judge {name!r} mixes in verified rewards (verified_weight "
+                f"{judge.verified_weight:g}) and trajectory {trajectory.id[:64]!r} has none: send "
+                "it for all, or name another judge",
+                fields=[{"field": field, "rule": f"required by judge {name!r}"}],
+            )
