@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 
 from benchmarks.groups import CONVERTERS, Group, Message
-from podium_service.http.body import validated
+from podium_service.http.body import validate
 from podium_service.schemas import RankRequest
 
 WRITES = ("book", "update", "cancel", "send", "return", "exchange", "modify")
@@ -84,7 +84,7 @@ def labelled(group: Group, truth: Sequence[float]) -> Labelled:
         case = hashlib.sha256(content).hexdigest()[:12]
         _write_key(trajectory["messages"], f"case {case}")
         cases.append(case)
-    validated(RankRequest, keyed)
+    validate(RankRequest, keyed)
     return Labelled(keyed, cases, list(map(float, truth)))
 
 

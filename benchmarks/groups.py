@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from podium_service.http.body import validated
+from podium_service.http.body import validate
 from podium_service.schemas import RankRequest
 
 Message = dict[str, Any]
@@ -48,7 +48,7 @@ CLOSINGS = (
 def _group(group_id: str, task: str | None, trajectories: list[dict[str, Any]]) -> Group:
     """A group that the service takes; InvalidRequest says what is wrong with another."""
     group: Group = {"group_id": group_id, "task": task, "trajectories": trajectories}
-    validated(RankRequest, group)
+    validate(RankRequest, group)
     return group
 
 

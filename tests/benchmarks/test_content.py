@@ -14,7 +14,7 @@ from benchmarks.content import (
     truth_by_case,
 )
 from benchmarks.judges.simulated import by_case
-from podium_service.http.body import validated
+from podium_service.http.body import validate
 from podium_service.prompts.transcript import transcribe
 from podium_service.schemas import RankRequest
 
@@ -41,7 +41,7 @@ def test_groups_without_signal_are_all_equal_in_truth_only() -> None:
 
 def test_a_judge_finds_the_truth_in_what_the_service_shows_it() -> None:
     (group,) = synthetic_groups(1, 8, 1.0, np.random.default_rng(2))
-    transcript = transcribe(validated(RankRequest, group.group), range(8))
+    transcript = transcribe(validate(RankRequest, group.group), range(8))
     truth_of = by_case(group.by_case)
     found = [truth_of(body) for body in transcript.bodies]
     assert found == [group.truth[members[0]] for members in transcript.members]
@@ -52,7 +52,7 @@ def test_identical_trajectories_stay_identical() -> None:
     members = [{"id": name, "messages": messages} for name in ("a", "b")]
     group = {"group_id": "g", "task": None, "trajectories": members}
     same = labelled(group, [1.0, 1.0])
-    assert len(transcribe(validated(RankRequest, same.group), range(2)).bodies) == 1
+    assert len(transcribe(validate(RankRequest, same.group), range(2)).bodies) == 1
     assert labelled(group, [1.0, 0.0]).truth == [1.0, 0.0]
 
 
@@ -88,7 +88,7 @@ def ladder_of(messages: list[dict[str, Any]]) -> Any:
 
 def test_a_ladder_has_five_valid_steps_in_strictly_falling_order() -> None:
     ladder = ladder_of(a_win())
-    assert validated(RankRequest, ladder.group)
+    assert validate(RankRequest, ladder.group)
     assert len(set(ladder.cases)) == 5
     assert ladder.truth == sorted(ladder.truth, reverse=True)
     assert len(set(ladder.truth)) == 5

@@ -9,7 +9,7 @@ from benchmarks.injections import INJECTIONS, PLACES, Payload, Place, inject
 from benchmarks.judges.pleas import pleas
 from benchmarks.judges.reading import read_question
 from benchmarks.judges.simulated import SimulatedJudge, by_case
-from podium_service.http.body import validated
+from podium_service.http.body import validate
 from podium_service.schemas import RankRequest
 from tests.benchmarks.questions import choice_between, scores_of, words
 
@@ -48,7 +48,7 @@ def test_an_injected_trajectory_is_valid_and_leaves_its_original_alone(
 ) -> None:
     group, trajectories = attacked(payload, place)
     assert trajectories[1] != group.group["trajectories"][1]
-    assert validated(RankRequest, group.group | {"trajectories": trajectories})
+    assert validate(RankRequest, group.group | {"trajectories": trajectories})
 
 
 LUCKY = "guessed ids"  # without luck it is plain words

@@ -10,8 +10,8 @@ from podium.client import RankClient, checked_key, checked_url
 from podium.errors import ProtocolError, RankError, from_response, transport_errors
 from podium.types import GroupReward, Trajectory, TrajectoryGroup
 from podium_service.errors import ConfigError, PodiumError
-from podium_service.http.batch import failed_line
-from podium_service.http.body import validated
+from podium_service.http.batch import make_failed_line
+from podium_service.http.body import validate
 from podium_service.schemas import BatchLine, Problem, Ranking, RankRequest
 
 GROUPS_AT_ONCE = 64
@@ -30,11 +30,11 @@ def rank_remotely(
     valid: dict[float, list[tuple[int, TrajectoryGroup]]] = {}  # by deadline
     for index, group in enumerate(groups):
         try:
-            validated(RankRequest, group)
+            validate(RankRequest, group)
             own_s = group.get("deadline_s", deadline_s)
             valid.setdefault(own_s, []).append((index, _client_group(group)))
         except PodiumError as error:
-            lines.append(failed_line(index, group, error))
+            lines.append(make_failed_line(index, group, error))
             advance()
     for each_s, groups_of_it in valid.items():
         with _usable():

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from podium_service.errors import InvalidRequest, MalformedJSON
-from podium_service.http.body import validated
+from podium_service.http.body import validate
 from podium_service.schemas import RankRequest
 
 _PAIR_FIELDS = {"task", "a", "b", "winner"}
@@ -132,7 +132,7 @@ def _parse_lines(
 
 def _validate(value: dict[str, Any], where: str) -> RankRequest:
     try:
-        return validated(RankRequest, value)
+        return validate(RankRequest, value)
     except InvalidRequest as error:
         raise InvalidRequest(f"{where}: {error.detail}", fields=error.fields) from error
 

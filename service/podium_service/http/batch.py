@@ -1,18 +1,18 @@
-"""Many groups -> one line each, as it finishes. What befalls a group fails its own line only."""
+"""Rank the groups of a batch and yield one line per group; a bad group fails only its own line."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 from podium_service.errors import PodiumError
-from podium_service.http import middleware
 from podium_service.http.api_key import UNRESTRICTED, APIKey, count_request
-from podium_service.http.body import validated
+from podium_service.http.body import validate
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import MAX_ID_CHARS, BatchLine, BatchRequest, Problem, RankRequest
 from podium_service.store.quotas.quota_service import QuotaService
+from podium_service.telemetry.logs import report_bug
 from podium_service.telemetry.metrics import Metrics
 
 
@@ -24,12 +24,16 @@ async def rank_all(
     quotas: QuotaService,
     metrics: Metrics,
 ) -> AsyncIterator[bytes]:
-    """NDJSON lines, in the order of finishing; what is left is cancelled with the caller."""
-    arrived = asyncio.get_running_loop().time()
-    turn = asyncio.Lock()
+    """Yield NDJSON lines in the order in which the groups finish.
 
-    async def line(index: int, group: Any) -> BatchLine:
-        async with turn:  # reading a group takes a while: between two, others are served
+    Closing the iterator cancels the groups that have not finished.
+    """
+    arrived = asyncio.get_running_loop().time()
+    one_at_a_time = asyncio.Lock()
+
+    async def rank(index: int, group: Any) -> BatchLine:
+        # Validating a group takes long, so the event loop serves others between two groups.
+        async with one_at_a_time:
             await asyncio.sleep(0)
         return await rank_line(
             ranker,
@@ -42,13 +46,13 @@ async def rank_all(
             quotas=quotas,
         )
 
-    tasks = [asyncio.create_task(line(*each)) for each in enumerate(batch.groups)]
+    tasks = [asyncio.create_task(rank(*each)) for each in enumerate(batch.groups)]
     try:
         for finished in asyncio.as_completed(tasks):
-            answer = await finished
-            if answer.problem:
-                metrics.count_problem(answer.problem.code)
-            yield answer.to_json().encode() + b"\n"
+            line = await finished
+            if line.problem:
+                metrics.count_problem(line.problem.code)
+            yield line.to_json().encode() + b"\n"
     finally:
         for task in tasks:
             task.cancel()
@@ -65,15 +69,18 @@ async def rank_line(
     key: APIKey = UNRESTRICTED,
     quotas: QuotaService | None = None,
 ) -> BatchLine:
-    """Rank the group with this index.
+    """Rank one group and return its line, which holds the ranking or the problem.
 
     Args:
-        deadline_s: holds if the group has none of its own.
-        arrived: when the deadline began, on the event loop's clock; now by default.
-        key, quotas: whose group it is, and where it is counted; nobody's by default.
+        index: position of the group in its batch.
+        group: JSON value, not validated yet.
+        deadline_s: seconds for a group that has no deadline of its own.
+        arrived: when the deadline began, on the event loop's clock; None: now.
+        key: API key that sent the group.
+        quotas: where the group is counted against the key's limit; None: it is not counted.
     """
     try:
-        request = validated(RankRequest, group)
+        request = validate(RankRequest, group)
         if deadline_s is not None and "deadline_s" not in request.model_fields_set:
             request.deadline_s = deadline_s
         start = asyncio.get_running_loop().time() if arrived is None else arrived
@@ -83,16 +90,16 @@ async def rank_line(
         request_context = RequestContext(key=key.id, spend_limit=key.spend_limit, patient=True)
         ranking = await ranker.rank(request, deadline, request_context)
     except PodiumError as error:
-        return failed_line(index, group, error, request_id)
-    except Exception as error:  # noqa: BLE001 - a bug, too, fails its own line only
-        return failed_line(index, group, middleware.bug(error), request_id)
+        return make_failed_line(index, group, error, request_id)
+    except Exception as error:  # noqa: BLE001 - a bug, too, fails only its own line
+        return make_failed_line(index, group, report_bug(error), request_id)
     return BatchLine(index=index, group_id=request.group_id, status="ranked", ranking=ranking)
 
 
-def failed_line(
+def make_failed_line(
     index: int, group: Any, error: PodiumError, request_id: str | None = None
 ) -> BatchLine:
-    """The line of a group that could not be ranked; `group` is as it came, valid or not."""
+    """Return the line of a group that was not ranked; `group` may be any JSON value."""
     group_id = group.get("group_id") if isinstance(group, dict) else None
     usable = isinstance(group_id, str) and len(group_id) <= MAX_ID_CHARS
     return BatchLine(

@@ -1,15 +1,15 @@
-"""The door for bodies: bytes -> a validated model, or a RequestError that names field and rule.
+"""Read a request's body as JSON and validate it; every fault is a RequestError.
 
-Refused before they are read, as far as a header tells; never echoed.
+A body that is too large is refused before it is read wherever a header tells its size. An error
+names the field and the rule, and never quotes the body.
 """
 
 import asyncio
 import re
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
-from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -21,32 +21,38 @@ from podium_service.errors import (
     UnsupportedMediaType,
 )
 
+if TYPE_CHECKING:  # commands that serve nothing validate groups, too
+    from starlette.requests import Request
+
 MAX_DEPTH = 64
 MAX_ERRORS = 10
-PATIENCE_S = 10.0  # for a body, and a second more for each of so many bytes:
+PATIENCE_S = 10.0  # for the whole body, plus a second per MIN_BYTES_PER_S that have arrived
 MIN_BYTES_PER_S = 65_536
-_BYTES_PER_VALUE = 32  # of the cap: 16 MiB may hold 524,288 values
-_VALUE_BYTES = 64  # that a JSON value takes in memory beside its text; lists and objects at least
-# A JSON string, or what begins as one: without a way to fail, and so in linear time.
+_BYTES_PER_VALUE = 32  # a body may hold max_bytes / 32 values: 524,288 in 16 MiB
+_VALUE_BYTES = 64  # least memory of a parsed value without its text; more for lists and objects
+# A JSON string, closed or not. The pattern cannot fail, so matching takes linear time.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-# What pydantic calls the members of our unions; no caller knows them by these names.
+# Names that pydantic gives to the members of unions in the schema; callers do not know them.
 _UNION_MEMBERS = {"str", "list[TextPart]", "dict[str,any]"}
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read_json(request: Request, max_bytes: int, patience_s: float = PATIENCE_S) -> Any:
-    """The body as plain JSON values, at most `max_bytes` long and `MAX_DEPTH` deep.
+async def read_json(request: "Request", max_bytes: int, patience_s: float = PATIENCE_S) -> Any:
+    """Return the body as plain JSON values.
+
+    Args:
+        max_bytes: the most that the body may be long.
+        patience_s: seconds that the first bytes may take.
 
     Raises:
-        UnsupportedMediaType: If it is not declared as JSON. A web page of another origin cannot
-            declare it so without asking first, and we allow none.
-        BodyTooLarge: If it is over the cap, known from Content-Length before anything is read; or
-            if it holds more values than a body of that size is good for.
-        BodyTooSlow: If it comes slower than `MIN_BYTES_PER_S` after the first seconds.
-        Overloaded: If all bodies in work take too much memory with this one.
+        UnsupportedMediaType: If it is not declared as uncompressed JSON. A web page of another
+            origin may not declare a body as JSON without asking us first, and we never allow it.
+        BodyTooLarge: If it is longer than `max_bytes`, or holds more values than that allows.
+        BodyTooSlow: If it arrives at less than `MIN_BYTES_PER_S` after the first `patience_s`.
+        Overloaded: If this body and those of other requests take too much memory together.
         MalformedJSON: If it is not strict JSON (no NaN, no lone surrogates, UTF-8).
-        InvalidRequest: If it is nested too deep.
+        InvalidRequest: If it is nested deeper than `MAX_DEPTH`.
     """
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type != "application/json":
@@ -62,12 +68,12 @@ async def read_json(request: Request, max_bytes: int, patience_s: float = PATIEN
     except orjson.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise MalformedJSON(f"body: {error.msg.split(':')[0]} at {place}") from error
-    request.state.place.take(_VALUE_BYTES * _num_values(value))
+    request.state.body_memory.take(_VALUE_BYTES * _count_values(value))
     return value
 
 
-def validated(model: type[Model], value: Any) -> Model:
-    """`value` as a `model`.
+def validate(model: type[Model], value: Any) -> Model:
+    """Return `value` as a `model`.
 
     Raises:
         InvalidRequest: With the first `MAX_ERRORS` fields at fault and the rules they break.
@@ -75,42 +81,40 @@ def validated(model: type[Model], value: Any) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _invalid(error) from None  # the cause would carry the input into logs
+        raise _invalid_request(error) from None  # chaining would put the input into logs
 
 
-def _invalid(error: ValidationError) -> InvalidRequest:
-    found = error.errors(include_url=False, include_input=False)
+def _invalid_request(error: ValidationError) -> InvalidRequest:
+    details = error.errors(include_url=False, include_input=False)
     fields = [
-        {"field": _path(_loc(entry)), "rule": entry["msg"].removeprefix("Value error, ")}
-        for entry in found[:MAX_ERRORS]
+        {"field": _field_name(each), "rule": each["msg"].removeprefix("Value error, ")}
+        for each in details[:MAX_ERRORS]
     ]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return InvalidRequest(f"{fields[0]['field']}: {fields[0]['rule']}{more}", fields=fields)
 
 
-def _loc(error: ErrorDetails) -> tuple[int | str, ...]:
-    """Where an error is. A rule about a whole names the part at fault as `loc` in its context."""
-    return (*error["loc"], *error.get("ctx", {}).get("loc", ()))
+def _field_name(error: ErrorDetails) -> str:
+    """Return the dotted path of the field at fault; "body" for the body as a whole."""
+    # A validator of a whole model names the part at fault in its context.
+    path: Iterable[int | str] = (*error["loc"], *error.get("ctx", {}).get("loc", ()))
+    return ".".join(str(part)[:64] for part in path if part not in _UNION_MEMBERS) or "body"
 
 
-def _path(loc: Iterable[int | str]) -> str:
-    return ".".join(str(part)[:64] for part in loc if part not in _UNION_MEMBERS) or "body"
-
-
-async def _read(request: Request, max_bytes: int, patience_s: float) -> bytearray:
+async def _read(request: "Request", max_bytes: int, patience_s: float) -> bytearray:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > max_bytes:
         raise BodyTooLarge(f"content-length is {declared[:20]}: at most {max_bytes} bytes are read")
     body = bytearray()
-    patient_until = asyncio.get_running_loop().time() + patience_s
+    start = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout_at(patient_until) as patience:
+        async with asyncio.timeout_at(start + patience_s) as patience:
             async for chunk in request.stream():
-                request.state.place.take(len(chunk))
+                request.state.body_memory.take(len(chunk))
                 body += chunk
                 if len(body) > max_bytes:
                     raise BodyTooLarge(f"the body goes on: at most {max_bytes} bytes are read")
-                patience.reschedule(patient_until + len(body) / MIN_BYTES_PER_S)
+                patience.reschedule(start + patience_s + len(body) / MIN_BYTES_PER_S)
     except TimeoutError as error:
         raise BodyTooSlow(
             f"{len(body)} bytes of the body came in {patience_s:g} s and a second for each "
@@ -119,29 +123,29 @@ async def _read(request: Request, max_bytes: int, patience_s: float) -> bytearra
     return body
 
 
-def _require_few_values(body: bytearray, most: int) -> None:
-    """Refuse what would take many times its own size in memory, before it is parsed: 64 MiB of
-    empty objects take 2 GB and three seconds.
+def _require_few_values(body: bytearray, max_values: int) -> None:
+    """Check the number of values before parsing: 64 MiB of empty objects take 2 GB and 3 s.
 
     Raises:
-        BodyTooLarge: If it holds more values than `most`, whatever they are.
+        BodyTooLarge: If the body holds more than `max_values` values.
     """
-    if len(body) <= most:  # a value takes a byte or more
+    if len(body) <= max_values:  # because a value takes at least a byte
         return
-    if _num_marks(body) > most and _num_marks(_STRING.sub(b"", body)) > most:
-        raise BodyTooLarge(f"the body holds over {most} values: send fewer, or larger ones")
+    # Marks in strings count too, at first. Removing the strings is slow, so it is the second step.
+    if _count_marks(body) > max_values and _count_marks(_STRING.sub(b"", body)) > max_values:
+        raise BodyTooLarge(f"the body holds over {max_values} values: send fewer, or larger ones")
 
 
-def _num_marks(text: bytes | bytearray) -> int:
-    """As many as JSON has values, or a few more; many more if strings hold them, too."""
+def _count_marks(text: bytes | bytearray) -> int:
+    """Return an upper bound of the number of JSON values, close unless strings hold the marks."""
     return sum(text.count(mark) for mark in (b",", b"[", b"{"))
 
 
-def _num_values(value: Any) -> int:
-    """How many values there are in one, itself included.
+def _count_values(value: Any) -> int:
+    """Return the number of JSON values in one value, itself included.
 
     Raises:
-        InvalidRequest: If it is nested too deep.
+        InvalidRequest: If it is nested deeper than `MAX_DEPTH`.
     """
     count, level = 1, [value]
     for _ in range(MAX_DEPTH):

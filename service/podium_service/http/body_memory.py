@@ -1,48 +1,53 @@
-"""Memory for bodies: what all requests may hold together, from first byte to answer."""
+"""A limit on the memory that the bodies of all requests take together.
+
+A request counts its body from the first byte until its response is complete.
+"""
 
 from podium_service.errors import BodyTooLarge, Overloaded
 
-MAX_HELD_BYTES = 2**30
+MAX_BODY_MEMORY = 2**30
 
 
 class MemoryBudget:
-    """What all requests of a process share."""
+    """The memory that the requests of one process share, in bytes."""
 
-    def __init__(self, capacity: int = MAX_HELD_BYTES) -> None:
+    def __init__(self, capacity: int = MAX_BODY_MEMORY) -> None:
         self.capacity = capacity
         self.held = 0
 
-    def place(self) -> "Place":
-        return Place(self)
+    def share(self) -> "MemoryShare":
+        return MemoryShare(self)
 
 
-class Place:
-    """One request's part of a room."""
+class MemoryShare:
+    """The part of a `MemoryBudget` that one request holds, in bytes."""
 
-    def __init__(self, room: MemoryBudget) -> None:
-        self._room = room
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
         self.held = 0
 
     def take(self, num_bytes: int) -> None:
-        """Hold so much more.
+        """Hold this many bytes more.
 
         Raises:
-            BodyTooLarge: If that is more than would fit into an empty room.
-            Overloaded: If other requests hold too much now.
+            BodyTooLarge: If this request would hold more than the whole budget.
+            Overloaded: If the other requests leave too little of the budget.
         """
-        if self.held + num_bytes > self._room.capacity:
+        budget = self._budget
+        if self.held + num_bytes > budget.capacity:
             raise BodyTooLarge(
-                f"the body takes over {self._room.capacity} bytes of memory: send less at once"
+                f"the body takes over {budget.capacity} bytes of memory: send less at once"
             )
-        if self._room.held + num_bytes > self._room.capacity:
+        if budget.held + num_bytes > budget.capacity:
             raise Overloaded(
-                f"the bodies in work hold {self._room.held} of {self._room.capacity} bytes: "
+                f"the bodies in work hold {budget.held} of {budget.capacity} bytes: "
                 "send this again later",
                 retry_after_s=1.0,
             )
         self.held += num_bytes
-        self._room.held += num_bytes
+        budget.held += num_bytes
 
-    def leave(self) -> None:
-        self._room.held -= self.held
+    def release(self) -> None:
+        """Give back all that this request holds."""
+        self._budget.held -= self.held
         self.held = 0

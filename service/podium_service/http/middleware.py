@@ -1,4 +1,4 @@
-"""Around every request: an id, a log line, the counts, the times, and the API key."""
+"""ASGI middleware around every route: request ids, logs, metrics, and the check of the API key."""
 
 import asyncio
 import re
@@ -12,22 +12,27 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from podium_service.errors import Draining, Forbidden, InternalError, PodiumError, Unauthorized
+from podium_service.errors import Draining, Forbidden, PodiumError, Unauthorized
 from podium_service.http.api_key import OPEN_PATHS, UNRESTRICTED, required_scope
 from podium_service.http.api_key_store import APIKeyCache
 from podium_service.http.body_memory import MemoryBudget
 from podium_service.judges.dispatch.request_context import RequestContext, Timing
+from podium_service.telemetry.logs import report_bug
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.routes import RANK, route_of
 from podium_service.telemetry.tracing import Tracing
 
+CLIENT_CLOSED_REQUEST = 499  # the status in logs and metrics if the caller left before a response
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 log = structlog.get_logger(__name__)
 
 
 def problem_response(error: PodiumError, scope: Scope) -> Response:
-    """An error as application/problem+json, and noted in the request's state, to be counted."""
+    """Return an error as application/problem+json, and store its code in the request's state.
+
+    `RequestMiddleware` counts the code.
+    """
     state = scope["state"]
     state["problem"] = error.code
     headers = {}
@@ -43,19 +48,16 @@ def problem_response(error: PodiumError, scope: Scope) -> Response:
     )
 
 
-def bug(error: Exception) -> InternalError:
-    """Log an exception that nobody foresaw, with its traceback, and hide it from the caller."""
-    log.error("bug", exc_info=error)
-    return InternalError("this is a bug in the service: report it with the request id")
-
-
 class RequestMiddleware:
-    """Gives each request an id (the caller's `X-Request-ID`, if it is a sane one), puts it on the
-    response and on every log line, and logs and counts the request when it is done. The memory
-    that its body takes is `body_memory`'s until then.
+    """Gives each request an id, and logs and counts it when it is done.
 
-    While the service is `draining`, connections end with their answers: the next request of the
-    caller goes to another server.
+    The id is the caller's `X-Request-ID` if that is short and plain, else a random one. It is a
+    header of the response and a field of every log line of the request.
+
+    The memory of the request's body is taken from `body_memory` and released at the end.
+
+    While `draining` returns True, each connection closes after its response, so that the caller's
+    next request goes to another server.
     """
 
     def __init__(
@@ -76,15 +78,18 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else token_hex(8)
-        request_context, place = RequestContext(), self._body_memory.place()
+        sent_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else token_hex(8)
+        request_context, body_memory = RequestContext(), self._body_memory.share()
         scope.setdefault("state", {}).update(
-            request_id=request_id, key=UNRESTRICTED, request_context=request_context, place=place
+            request_id=request_id,
+            key=UNRESTRICTED,
+            request_context=request_context,
+            body_memory=body_memory,
         )
         status = 0
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -100,23 +105,25 @@ class RequestMiddleware:
         span = self._tracing.start_request(scope, request_id)
         with structlog.contextvars.bound_contextvars(request_id=request_id), span:
             try:
-                await self._app(scope, receive, send_with_id)
-            except asyncio.CancelledError:  # not by the caller: the server waits no longer
+                await self._app(scope, receive, send_with_headers)
+            except asyncio.CancelledError:  # by the server, whose grace period has ended
                 if status:
                     raise
-                error = Draining("the server stops before an answer came: ask another one")
-                await problem_response(error, scope)(scope, receive, send_with_id)
+                draining = Draining("the server stops before an answer came: ask another one")
+                await problem_response(draining, scope)(scope, receive, send_with_headers)
             except Exception as error:  # noqa: BLE001 - the one place where a bug becomes an answer
-                found = bug(error)
+                internal_error = report_bug(error)
                 if not status:
-                    await problem_response(found, scope)(scope, receive, send_with_id)
+                    response = problem_response(internal_error, scope)
+                    await response(scope, receive, send_with_headers)
             finally:
-                span.set_status(status or 499)
-                place.leave()
-                self._done(scope, status or 499, perf_counter() - started)
+                status = status or CLIENT_CLOSED_REQUEST
+                span.set_status(status)
+                body_memory.release()
+                self._record(scope, status, perf_counter() - started)
 
-    def _done(self, scope: Scope, status: int, seconds: float) -> None:
-        """499 stands for a caller who left before an answer; who was not let in was not routed."""
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # A request without a valid key never reaches the router, so its route is looked up here.
         route = getattr(scope.get("route"), "path", None) or route_of(scope["path"])
         self._metrics.count_request(route, status, seconds)
         if code := scope["state"].get("problem"):
@@ -128,7 +135,7 @@ class RequestMiddleware:
 
 
 class RequireKey:
-    """Lets a request through if its key may ask for what it asks, or if it asks for a probe."""
+    """Refuses every request whose API key lacks the scope of its path, except health probes."""
 
     def __init__(self, app: ASGIApp, api_keys: APIKeyCache) -> None:
         self._app = app
@@ -137,30 +144,34 @@ class RequireKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
-                await self._admit(scope)
+                await self._authorize(scope)
             except PodiumError as error:
                 await problem_response(error, scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    async def _admit(self, scope: Scope) -> None:
-        """Note whose request it is.
+    async def _authorize(self, scope: Scope) -> None:
+        """Store the request's key in its state.
 
         Raises:
-            PodiumError: If it is not to be answered: 401, 403, or 503 without the store.
+            Unauthorized: If it has no valid key.
+            Forbidden: If its key lacks the scope of the path.
+            StoreUnavailable: If the keys cannot be read.
         """
         key = await self._api_keys.authenticate(Headers(scope=scope).get("authorization", ""))
         needed = required_scope(scope["path"])
         if not key.may(needed):
-            may = " and ".join(sorted(key.scopes))
-            raise Forbidden(f"key {key.name!r} may {may}, and this needs {needed}: use another key")
+            scopes = " and ".join(sorted(key.scopes))
+            raise Forbidden(
+                f"key {key.name!r} may {scopes}, and this needs {needed}: use another key"
+            )
         request_context = scope["state"]["request_context"]
         request_context.key, request_context.spend_limit = key.id, key.spend_limit
         scope["state"]["key"] = key
 
 
 def server_timing(timing: Timing) -> str:
-    """The value of a `Server-Timing` header; reading the request counts as overhead."""
-    overhead_s = timing.overhead_s  # brings the others up to date
+    """Return the value of a `Server-Timing` header; reading the request counts as overhead."""
+    overhead_s = timing.overhead_s  # read first, because reading it updates the other two
     parts = {"queue": timing.queue_s, "judge": timing.judge_s, "overhead": overhead_s}
     return ", ".join(f"{name};dur={1000 * seconds:.1f}" for name, seconds in parts.items())

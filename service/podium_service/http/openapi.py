@@ -1,4 +1,7 @@
-"""The published form of the wire: `body.py` parses bodies, so FastAPI is told of them here."""
+"""The parts of the published OpenAPI document that FastAPI cannot derive from the routes.
+
+Routes read their bodies through `body.py`, so their signatures name no request model.
+"""
 
 from typing import Any
 
@@ -13,28 +16,29 @@ _REF = "#/components/schemas/{model}"
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """`openapi_extra` for a route that reads a `model` from its body."""
-    schema = {"$ref": _REF.format(model=model.__name__)}
-    content = {"application/json": {"schema": schema}}
+    """Return `openapi_extra` for a route that reads a `model` from its body."""
+    content = {"application/json": {"schema": model_ref(model)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """`responses` of a route: the problems it may answer with, by status, with their codes."""
-    answers: dict[int | str, dict[str, Any]] = {}
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return `responses` for a route: the problems of each status, described by their codes."""
+    responses: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
         codes = [error.code for error in errors.leaves() if error.status == status]
-        answers[status] = {
+        responses[status] = {
             "description": ", ".join(codes),
-            "content": {
-                "application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}
-            },
+            "content": {"application/problem+json": {"schema": model_ref(Problem)}},
         }
-    return answers
+    return responses
 
 
-def described(app: FastAPI) -> dict[str, Any]:
-    """The app's OpenAPI document, with the models that no route signature names."""
+def model_ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+def openapi_document(app: FastAPI) -> dict[str, Any]:
+    """Return the app's OpenAPI document, including the models that no route signature names."""
     if app.openapi_schema is None:
         document = FastAPI.openapi(app)
         models: list[type[BaseModel]] = [RankRequest, BatchRequest, BatchLine, Problem]

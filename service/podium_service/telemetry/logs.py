@@ -5,6 +5,10 @@ import sys
 
 import structlog
 
+from podium_service.errors import InternalError
+
+log = structlog.get_logger(__name__)
+
 
 def configure(level: str) -> None:
     """Send structlog's and the standard library's records through one JSON renderer."""
@@ -35,3 +39,12 @@ def configure(level: str) -> None:
     for chatty in ("httpx", "httpx2", "httpcore", "httpcore2", "openai"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def report_bug(error: Exception) -> InternalError:
+    """Log an unforeseen exception with its traceback, and return the error to answer with.
+
+    The answer says nothing about the exception, because its text may quote a request.
+    """
+    log.error("bug", exc_info=error)
+    return InternalError("this is a bug in the service: report it with the request id")

@@ -609,11 +609,12 @@ def test_connections_over_the_cap_are_told_when_to_come_back(tmp_path: Path) -> 
 class Arriving:
     """A request whose body comes in these parts, and then does not end."""
 
-    def __init__(self, *parts: bytes, room: MemoryBudget | None = None) -> None:
+    def __init__(self, *parts: bytes, budget: MemoryBudget | None = None) -> None:
         self._parts = list(parts)
-        self.place = (room or MemoryBudget()).place()
+        self.body_memory = (budget or MemoryBudget()).share()
         scope = {
-            "type": "http", "method": "POST", "path": "/rank", "state": {"place": self.place},
+            "type": "http", "method": "POST", "path": "/rank",
+            "state": {"body_memory": self.body_memory},
             "headers": [(b"content-type", b"application/json")],
         }  # fmt: skip
         self.request = Request(scope, self._receive)
@@ -637,15 +638,15 @@ async def test_each_64_kB_of_a_body_buy_it_a_second() -> None:
     assert asyncio.get_running_loop().time() - started >= 20_000 / 65_536 - 0.01
 
 
-async def test_bodies_that_hold_too_much_together_are_refused_and_room_is_given_back() -> None:
-    room = MemoryBudget(capacity=1000)
+async def test_bodies_that_hold_too_much_together_are_refused_and_memory_is_given_back() -> None:
+    budget = MemoryBudget(capacity=1000)
     with pytest.raises(BodyTooSlow):
-        await read_json(Arriving(b" " * 600, room=room).request, 10**6, patience_s=0.01)
-    second = Arriving(b" " * 600, room=room)
+        await read_json(Arriving(b" " * 600, budget=budget).request, 10**6, patience_s=0.01)
+    second = Arriving(b" " * 600, budget=budget)
     with pytest.raises(Overloaded, match="hold 600 of 1000 bytes"):
         await read_json(second.request, 10**6)
     with pytest.raises(BodyTooLarge, match="over 1000 bytes of memory"):
-        await read_json(Arriving(b" " * 1001, room=room).request, 10**6)
+        await read_json(Arriving(b" " * 1001, budget=budget).request, 10**6)
 
 
 async def test_what_a_request_holds_is_given_back_with_its_answer(tmp_path: Path) -> None:
