@@ -222,6 +222,11 @@ def flatten(tensors: list[Tensor]) -> list[float]:
     return [float(x) for tensor in tensors for x in tensor.detach()]
 
 
+def f64(*values: float) -> Tensor:
+    """Return a float64 tensor of numbers."""
+    return torch.tensor(values, dtype=torch.float64)
+
+
 def gradients(model: Any) -> dict[str, Tensor]:
     """Copy every gradient of a model, by parameter name."""
     named = model.named_parameters()

@@ -1,4 +1,4 @@
-"""Attempts to the wire, and rewards to the samples that are trained on."""
+"""Groups of attempts on the wire, and rewards on the samples that are trained on."""
 
 import json
 
@@ -14,8 +14,8 @@ from tests.trainer.tiny import sample
 PROMPT = Prompt("p7", [{"role": "user", "content": "2 + 2 ="}], task="Add.", reference="4")
 
 
-def attempt(*samples: Sample, finish_reason: FinishReason = "stop", says: str = "4") -> Attempt:
-    messages = [*PROMPT.messages, {"role": "assistant", "content": says}]
+def attempt(*samples: Sample, finish_reason: FinishReason = "stop", text: str = "4") -> Attempt:
+    messages = [*PROMPT.messages, {"role": "assistant", "content": text}]
     return Attempt(messages, list(samples), finish_reason, 1)
 
 
@@ -23,7 +23,7 @@ def ranked(rewards: list[float], *attempts: Attempt) -> RankedGroup:
     return RankedGroup(PROMPT, list(attempts), GroupReward(rewards, True))
 
 
-def test_every_sampled_token_gets_its_trajectorys_advantage_and_no_other_token_any() -> None:
+def test_every_sampled_token_gets_its_trajectorys_advantage() -> None:
     group = ranked(
         [1.0, 0.5, 0.0],
         attempt(sample([3, 4, 5, 6], [1, 3])),
@@ -42,13 +42,13 @@ def test_all_samples_of_a_rewritten_attempt_share_its_advantage() -> None:
     assert [s.advantages[1] for s in samples] == [0.5, 0.5, -0.5]
 
 
-def test_masked_truncated_attempts_count_for_the_baseline_and_are_not_trained_on() -> None:
+def test_truncated_attempts_can_count_for_the_baseline_alone() -> None:
     group = ranked(
         [1.0, 0.0, 0.5], attempt(sample([3, 4])),
         attempt(sample([3, 5]), finish_reason="length"), attempt(sample([3, 6])),
     )  # fmt: skip
-    kept = to_samples([group], "mean", mask_truncated=True)
-    assert [(s.token_ids[1], s.advantages[1]) for s in kept] == [(4, 0.5), (6, 0.0)]
+    samples = to_samples([group], "mean", mask_truncated=True)
+    assert [(s.token_ids[1], s.advantages[1]) for s in samples] == [(4, 0.5), (6, 0.0)]
     assert len(to_samples([group], "mean", mask_truncated=False)) == 3
 
 
@@ -62,14 +62,14 @@ def test_schemes_that_look_at_the_whole_batch_see_all_groups() -> None:
     samples = to_samples(
         [ranked([1.0, 0.0], *pair), ranked([0.5, 0.5], *pair)], "batch_std", mask_truncated=False
     )
-    # Squares .25 .25 0 0: std sqrt(.125).
+    # The squares .25 .25 0 0 have the std sqrt(.125).
     assert [s.advantages[1] for s in samples] == pytest.approx([2**0.5, -(2**0.5), 0, 0])
 
 
 def test_a_group_that_was_not_ranked_has_no_rewards_and_no_signal() -> None:
     failed = GroupReward.failed(JudgeFailed("judge_failed", 502, True, None, "no"))
     group = RankedGroup(PROMPT, [attempt(sample([3, 4]))], failed)
-    assert group.failed
+    assert not group.is_ranked
     assert not group.has_signal
     with pytest.raises(AssertionError):
         _ = group.rewards
@@ -77,8 +77,8 @@ def test_a_group_that_was_not_ranked_has_no_rewards_and_no_signal() -> None:
     assert ranked([0.5, 0.6]).has_signal is True
 
 
-def test_the_wire_carries_words_and_no_tokens() -> None:
-    attempts = [attempt(sample([3, 4]), says="4"), attempt(sample([3, 5]), finish_reason="length")]
+def test_the_wire_carries_messages_and_no_tokens() -> None:
+    attempts = [attempt(sample([3, 4]), text="4"), attempt(sample([3, 5]), finish_reason="length")]
     tools = [{"type": "function", "function": {"name": "f"}}]
     group = to_wire(
         PROMPT, attempts, step=12, judge="main", rubric="Be right.", tools=tools, run="demo"

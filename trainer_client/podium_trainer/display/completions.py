@@ -39,16 +39,16 @@ class Shown:
 
 def chosen(groups: Sequence[RankedGroup]) -> list[RankedGroup]:
     """At most three: those with signal first, yet one that failed always has a place."""
-    failed = [group for group in groups if group.failed]
+    failed = [group for group in groups if not group.is_ranked]
     signal = [group for group in groups if group.has_signal]
-    tied = [group for group in groups if not group.failed and not group.has_signal]
+    tied = [group for group in groups if group.is_ranked and not group.has_signal]
     ordered = [*signal[: MAX_GROUPS - 1], *failed[:1], *signal[MAX_GROUPS - 1 :], *tied]
     return [*ordered, *failed[1:]][:MAX_GROUPS]
 
 
 def shown_attempts(group: RankedGroup) -> Iterator[Shown]:
     """Best, middle and worst; the first attempt and the error if the group failed."""
-    if group.failed:
+    if not group.is_ranked:
         yield Shown(
             None, completion(group.prompt, group.attempts[0]), visible(str(group.answer.error))
         )
@@ -103,13 +103,13 @@ def group_table(group: RankedGroup, width: int) -> Table:
     cells = (width - 7 - 4) // 2
     table.add_column("reward", justify="right", width=6, header_style="dim")
     table.add_column("completion", width=cells, overflow="fold", header_style="dim")
-    words = "why it failed" if group.failed else "the judge's words"
+    words = "the judge's words" if group.is_ranked else "why it failed"
     table.add_column(words, width=cells, overflow="fold", header_style="dim")
     for each in shown_attempts(group):
         table.add_row(
             Text(DASH if each.reward is None else f"{each.reward:.3f}", style="bold"),
             Text(cut(each.completion, cells * LINES_PER_CELL)),
-            Text(cut(each.words, cells * LINES_PER_CELL), style="red" if group.failed else ""),
+            Text(cut(each.words, cells * LINES_PER_CELL), style="" if group.is_ranked else "red"),
         )
     return table
 
@@ -120,5 +120,5 @@ def completions_lines(step: int, groups: Sequence[RankedGroup]) -> Iterator[str]
         yield f"  step {step} · {cut(heading(group), COMPLETION_CELLS)}"
         for each in shown_attempts(group):
             reward = DASH if each.reward is None else f"{each.reward:.3f}"
-            words = f"{'failed: ' if group.failed else ''}{cut(each.words, WORDS_CELLS)}"
+            words = f"{'' if group.is_ranked else 'failed: '}{cut(each.words, WORDS_CELLS)}"
             yield f"    {reward:>5}  {cut(each.completion, COMPLETION_CELLS)}  |  {words}"

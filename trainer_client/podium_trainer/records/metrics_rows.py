@@ -46,7 +46,7 @@ def metrics_row(
     gathered: Gathered, stats: UpdateStats | None, held_out: float | None, version: int
 ) -> Row:
     """What a step was, in numbers that do not depend on the machine's speed."""
-    ranked = [group for group in gathered.seen if not group.failed]
+    ranked = [group for group in gathered.seen if group.is_ranked]
     attempts = [attempt for group in gathered.seen for attempt in group.attempts]
     lengths = [sum(s.num_loss_tokens for s in attempt.samples) for attempt in attempts]
     return {

@@ -10,7 +10,7 @@ from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Request, Sample
 from podium_trainer.rollout.rollout import prompt_sample, with_completion
 from podium_trainer.samplers import Sampler
-from podium_trainer.update.loss import k3
+from podium_trainer.update.kl import k3
 
 NUM_PROMPTS, NUM_COMPLETIONS, NUM_TOKENS = 4, 4, 16
 MICRO_BATCH_TOKENS = 4096
@@ -87,12 +87,12 @@ def compare(policy: Policy, samples: list[Sample]) -> Parity:
     """Compare the policy's logprobs of the sampled tokens with the sampler's."""
     with policy.inference():
         batches = list(policy.pack(samples, MICRO_BATCH_TOKENS))
-        policy_N = torch.cat([policy.logprobs(batch) for batch in batches])
-    behavior_N = torch.cat([batch.behavior_logprobs_N for batch in batches])
-    log_ratio_N = (policy_N - behavior_N).double()
+        policy_logprobs_N = torch.cat([policy.logprobs(batch) for batch in batches])
+    behavior_logprobs_N = torch.cat([batch.behavior_logprobs_N for batch in batches])
+    log_ratio_N = (policy_logprobs_N - behavior_logprobs_N).double()
     return Parity(
         num_tokens=len(log_ratio_N),
         mean_abs_log_ratio=float(log_ratio_N.abs().mean()),
         max_ratio=math.exp(min(700.0, float(log_ratio_N.max()))),
-        k3=float(k3(behavior_N, policy_N).mean()),
+        k3=float(k3(behavior_logprobs_N, policy_logprobs_N).mean()),
     )

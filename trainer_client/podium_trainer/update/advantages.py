@@ -1,7 +1,14 @@
-"""Rewards of groups → advantages.
+"""Compute advantages from the rewards of groups.
 
-Every scheme takes the rewards of all groups of one step and returns as many tensors of the same
-shapes. To add one: write such a function and put it in ADVANTAGES.
+A scheme takes the rewards of all groups of one step, float tensors of shape (G,), and returns as
+many float32 tensors of the same shapes. Rewards are in [0, 1] without unit.
+
+To add a scheme:
+
+1. Write such a function, with the paper of its formula. Pass rewards through `check_rewards`.
+2. Put it into ADVANTAGES, and its name into `config.AdvantageName`.
+3. Add its name to the properties in tests/trainer/update/test_advantages.py, and numbers worked
+   out by hand.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,76 +18,95 @@ from torch import Tensor
 
 STD_FLOOR = 1e-3
 
-Advantages = Callable[[Sequence[Tensor]], list[Tensor]]
+AdvantageScheme = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
-def mean_centred(rewards: Sequence[Tensor]) -> list[Tensor]:
-    """Centre each group's rewards (G,) on the group mean.
+def subtract_mean(rewards: Sequence[Tensor]) -> list[Tensor]:
+    """Center each group's rewards on the group mean.
 
     The group's standard deviation is left alone: dividing by it makes a group whose members nearly
     tie push as hard as one with a clear winner. In float64 the mean of equal float32 rewards is
     exact, so that ties leave exactly 0.
 
+    Raises:
+        ValueError: As `check_rewards`.
+
     Source:
-        Liu et al. 2025, arXiv:2503.20783.
+        Liu et al. 2025, arXiv:2503.20783 (Dr. GRPO).
     """
-    exact = [checked(rewards_G).double() for rewards_G in rewards]
+    exact = [check_rewards(rewards_G).double() for rewards_G in rewards]
     return [(rewards_G - rewards_G.mean()).float() for rewards_G in exact]
 
 
-def group_std(rewards: Sequence[Tensor]) -> list[Tensor]:
-    """Centre, then divide by the group's standard deviation, at least STD_FLOOR.
+def divide_by_group_std(rewards: Sequence[Tensor]) -> list[Tensor]:
+    """Center each group, then divide by its standard deviation, at least STD_FLOOR.
+
+    Raises:
+        ValueError: As `check_rewards`.
 
     Source:
         Shao et al. 2024, arXiv:2402.03300 (GRPO as first published).
     """
     return [
-        centred_G / centred_G.square().mean().sqrt().clamp(min=STD_FLOOR)
-        for centred_G in mean_centred(rewards)
+        centered_G / centered_G.square().mean().sqrt().clamp(min=STD_FLOOR)
+        for centered_G in subtract_mean(rewards)
     ]
 
 
-def batch_std(rewards: Sequence[Tensor]) -> list[Tensor]:
-    """Centre on each group, then divide by the standard deviation of the whole batch.
+def divide_by_batch_std(rewards: Sequence[Tensor]) -> list[Tensor]:
+    """Center each group, then divide by the standard deviation of the batch, at least STD_FLOOR.
+
+    Raises:
+        ValueError: As `check_rewards`.
 
     Source:
         Hu et al. 2025, arXiv:2501.03262 (REINFORCE++ with a group baseline).
     """
-    centred = mean_centred(rewards)
-    if not centred:
+    centered = subtract_mean(rewards)
+    if not centered:
         return []
-    std = torch.cat(centred).square().mean().sqrt().clamp(min=STD_FLOOR)
-    return [centred_G / std for centred_G in centred]
+    std = torch.cat(centered).square().mean().sqrt().clamp(min=STD_FLOOR)
+    return [centered_G / std for centered_G in centered]
 
 
 def leave_one_out(rewards: Sequence[Tensor]) -> list[Tensor]:
-    """Reward minus the mean of the others: G / (G - 1) times the centred reward.
+    """Subtract the mean of the other members, which is G / (G - 1) times the centered reward.
+
+    Raises:
+        ValueError: As `check_rewards`.
 
     Source:
         Ahmadian et al. 2024, arXiv:2402.14740 (RLOO).
     """
     return [
-        centred_G * len(centred_G) / (len(centred_G) - 1) for centred_G in mean_centred(rewards)
+        centered_G * len(centered_G) / (len(centered_G) - 1)
+        for centered_G in subtract_mean(rewards)
     ]
 
 
-def best_of_group(rewards: Sequence[Tensor]) -> list[Tensor]:
-    """1 for the best of each group, shared out where several tie; 0 for the others. For `rft`."""
-    best = [(rewards_G == rewards_G.max()).float() for rewards_G in map(checked, rewards)]
+def select_best(rewards: Sequence[Tensor]) -> list[Tensor]:
+    """Give 1 to the best member of each group, split evenly among ties, and 0 to the others.
+
+    The loss `rft` uses it. It is no baseline: the advantages of a group sum to 1.
+
+    Raises:
+        ValueError: As `check_rewards`.
+    """
+    best = [(rewards_G == rewards_G.max()).float() for rewards_G in map(check_rewards, rewards)]
     return [best_G / best_G.sum() for best_G in best]
 
 
-ADVANTAGES: dict[str, Advantages] = {
-    "mean": mean_centred,
-    "group_std": group_std,
-    "batch_std": batch_std,
+ADVANTAGES: dict[str, AdvantageScheme] = {
+    "mean": subtract_mean,
+    "group_std": divide_by_group_std,
+    "batch_std": divide_by_batch_std,
     "leave_one_out": leave_one_out,
-    "best": best_of_group,
+    "best": select_best,
 }
 
 
-def checked(rewards_G: Tensor) -> Tensor:
-    """A group's rewards, fit for a baseline.
+def check_rewards(rewards_G: Tensor) -> Tensor:
+    """Return a group's rewards if they are fit for a baseline.
 
     Raises:
         ValueError: If they are not one-dimensional, fewer than two, or not finite.
@@ -91,5 +117,5 @@ def checked(rewards_G: Tensor) -> Tensor:
 
 
 def has_signal(rewards_G: Tensor) -> bool:
-    """Whether any member differs from the others: without it every advantage is 0."""
+    """Return whether any two members' rewards differ; without that every advantage is 0."""
     return bool((rewards_G != rewards_G[0]).any())

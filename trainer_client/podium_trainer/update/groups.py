@@ -1,4 +1,4 @@
-"""Attempts ↔ the reward service: what is asked, and what the answers make of it."""
+"""Write groups of attempts for the reward service, and turn its rewards into samples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,18 +21,20 @@ class RankedGroup:
     answer: GroupReward
 
     @property
-    def failed(self) -> bool:
-        return not self.answer.mask
+    def is_ranked(self) -> bool:
+        """Whether the service could rank the group; if not, `answer.error` says why."""
+        return self.answer.mask
 
     @property
     def rewards(self) -> list[float]:
-        """One per attempt; only for a group that was ranked."""
+        """The rewards in [0, 1], one for each attempt; only a ranked group has them."""
         assert self.answer.rewards is not None
         return self.answer.rewards
 
     @property
     def has_signal(self) -> bool:
-        return not self.failed and has_signal(torch.tensor(self.rewards))
+        """Whether the group is ranked and its rewards differ, so that it can be trained on."""
+        return self.is_ranked and has_signal(torch.tensor(self.rewards))
 
 
 def to_wire(
@@ -45,7 +47,16 @@ def to_wire(
     tools: Sequence[Mapping[str, Any]],
     run: str,
 ) -> TrajectoryGroup:
-    """The group as the service gets it: messages and finish reasons, no tokens."""
+    """Write a group as the service receives it: messages and finish reasons, no tokens.
+
+    Args:
+        prompt: the prompt of all attempts.
+        attempts: at least two; their ids on the wire are their indices.
+        step: the step of the run, for the group's id and metadata.
+        judge, rubric: None for the service's defaults.
+        tools: OpenAI definitions of the tools that the attempts could call.
+        run: the name of the run, for the metadata.
+    """
     return TrajectoryGroup(
         [
             Trajectory(str(number), attempt.messages, finish_reason=attempt.finish_reason)
@@ -61,21 +72,20 @@ def to_wire(
     )
 
 
-def to_samples(
-    groups: Sequence[RankedGroup], advantages: str, *, mask_truncated: bool
-) -> list[Sample]:
-    """The samples of ranked groups with their advantages.
-
-    Every token that was sampled gets its trajectory's advantage. With `mask_truncated` an attempt
-    that was cut off counts for its group's baseline but is not trained on.
+def to_samples(groups: Sequence[RankedGroup], scheme: str, *, mask_truncated: bool) -> list[Sample]:
+    """Collect the samples of ranked groups, with their trajectory's advantage on sampled tokens.
 
     Args:
-        groups: ranked ones only.
-        advantages: a name in ADVANTAGES.
+        groups: ranked groups.
+        scheme: a name in ADVANTAGES.
+        mask_truncated: whether an attempt that was cut off counts for its group's baseline only.
+
+    Returns:
+        The samples that have a token to train on.
     """
     rewards = [torch.tensor(group.rewards) for group in groups]
     samples = []
-    for group, advantages_G in zip(groups, ADVANTAGES[advantages](rewards), strict=True):
+    for group, advantages_G in zip(groups, ADVANTAGES[scheme](rewards), strict=True):
         for attempt, advantage in zip(group.attempts, advantages_G.tolist(), strict=True):
             if mask_truncated and attempt.finish_reason == "length":
                 continue
@@ -84,6 +94,7 @@ def to_samples(
 
 
 def with_advantage(sample: Sample, advantage: float) -> Sample:
+    """Return a copy of a sample whose trained tokens have this advantage."""
     return replace(
-        sample, advantages=[advantage if trained else 0.0 for trained in sample.loss_mask]
+        sample, advantages=[advantage if is_trained else 0.0 for is_trained in sample.loss_mask]
     )

@@ -1,4 +1,8 @@
-"""Samples in, new weights out. Knows token streams, and nothing of judges, tasks or groups."""
+"""Take optimizer steps on samples.
+
+This module knows token streams, and nothing of judges, tasks or groups. A pass goes through all
+samples once; a mini-batch is one optimizer step; a micro-batch is one call of the model.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,35 +14,30 @@ from podium_trainer.config import LossConfig
 from podium_trainer.policy.packing import MicroBatch
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Sample
-from podium_trainer.update.loss import (
-    LOSSES,
-    LossInputs,
-    k3,
-    kl_penalty,
-    sequence_means,
-    token_weights,
-)
+from podium_trainer.update.kl import k3, kl_penalty
+from podium_trainer.update.loss import LOSSES, LossInputs, sequence_means, token_weights
 
 
 class UpdateError(Exception):
-    """No step can be taken; one line that says why and what to do. The weights are untouched."""
+    """No step can be taken and no weight has changed; one line with the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class UpdateStats:
-    """What one call of `update` did, over its last pass through the samples.
+    """Numbers about one call of `update`, from its last pass unless said otherwise.
 
     Attributes:
         loss: the loss that was differentiated, the mean over the mini-batches.
-        grad_norm: before clipping, likewise.
-        k3: mean estimate of KL(behavior, policy) per token over the first pass; before any step,
-            if there is one mini-batch.
+        grad_norm: the gradient's norm before clipping, the mean over the mini-batches.
+        k3: mean estimate of KL(behavior, policy) per token, in nats, over the first pass; with one
+            mini-batch that is before any step.
         effective_share: effective sample size of the importance weights over the number of tokens,
-            in (0, 1]; over the first pass, as is max_ratio.
-        max_ratio: the largest policy / behavior ratio of a token.
-        clipped_share: share of trained tokens whose gradient the clip took away.
+            in (0, 1], over the first pass.
+        max_ratio: the largest policy / behavior ratio of a token, over the first pass.
+        clipped_share: share of trained tokens that the loss clipped (see `LossOutputs`).
         masked_sequences: sequences left out because their mean ratio was out of bounds.
-        ref_kl: mean k3 estimate of KL(policy, reference); None without a reference.
+        ref_kl: mean k3 estimate of KL(policy, reference) per token, in nats; None without a KL
+            penalty.
     """
 
     loss: float
@@ -52,19 +51,21 @@ class UpdateStats:
 
 
 class Tally:
-    """Sums over micro-batches, in float64."""
+    """Sums over the micro-batches of one pass, in float64."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.max_ratio = 0.0
 
     def add(self, **values: Tensor) -> None:
+        """Add scalar tensors to the sums of their names."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, torch.zeros((), dtype=torch.float64)) + (
                 value.detach().cpu().double()
             )
 
     def get(self, name: str) -> float:
+        """Return a sum, 0 if nothing was added to it."""
         return float(self.sums.get(name, torch.zeros(())))
 
 
@@ -82,28 +83,39 @@ def update(
 ) -> UpdateStats:
     """Take `passes` x `mini_batches` optimizer steps on the samples.
 
+    Args:
+        policy: the model to train.
+        optimizer: holds `policy.parameters()`.
+        samples: with advantages; fewer than `mini_batches` make fewer steps.
+        config: the loss.
+        max_completion_tokens: the largest number of sampled tokens in a trajectory.
+        micro_batch_tokens: the largest number of tokens in the model at once; changes memory only.
+        max_grad_norm: the norm that gradients are clipped to.
+        passes: the number of passes through the samples.
+        mini_batches: the number of optimizer steps in a pass.
+
     Raises:
         UpdateError: If no token is to be trained on, or the gradient is not finite.
     """
     parts = [list(samples[part::mini_batches]) for part in range(mini_batches)]
     parts = [part for part in parts if any(sample.num_loss_tokens for sample in part)]
     if not parts:
-        raise UpdateError("no token to train on")
-    first: Tally | None = None
+        raise UpdateError("no token to train on: no sample has a sampled token")
+    first_tally: Tally | None = None
     for _ in range(passes):
         tally, grad_norms = Tally(), []
         for part in parts:
             accumulate(policy, part, config, max_completion_tokens, micro_batch_tokens, tally)
             grad_norms.append(take_step(policy, optimizer, max_grad_norm))
-        first = first or tally
-    assert first is not None
-    tokens = first.get("tokens")
+        first_tally = first_tally or tally
+    assert first_tally is not None
+    tokens = first_tally.get("tokens")
     return UpdateStats(
         loss=tally.get("loss") / len(parts),
         grad_norm=sum(grad_norms) / len(parts),
-        k3=first.get("k3") / tokens,
-        effective_share=first.get("ratio") ** 2 / (first.get("ratio_squared") * tokens),
-        max_ratio=first.max_ratio,
+        k3=first_tally.get("k3") / tokens,
+        effective_share=first_tally.get("ratio") ** 2 / (first_tally.get("ratio_squared") * tokens),
+        max_ratio=first_tally.max_ratio,
         clipped_share=tally.get("clipped") / tokens,
         masked_sequences=round(tally.get("masked")),
         ref_kl=tally.get("ref_kl") / tokens if config.kl != "none" else None,
@@ -118,7 +130,7 @@ def accumulate(
     micro_batch_tokens: int,
     tally: Tally,
 ) -> None:
-    """Add the gradient of the loss over all samples, micro-batch by micro-batch."""
+    """Add the gradient of one mini-batch's loss to the parameters, micro-batch by micro-batch."""
     weights = token_weights(
         [sample.num_loss_tokens for sample in samples],
         LOSSES[config.name].denominator,
@@ -127,26 +139,38 @@ def accumulate(
     for batch in policy.pack(samples, micro_batch_tokens):
         if len(batch.prediction_N) == 0:
             continue
-        ref_N = policy.ref_logprobs(batch) if config.kl != "none" else None
+        ref_logprobs_N = policy.ref_logprobs(batch) if config.kl != "none" else None
         with policy.autocast():
-            policy_N = policy.logprobs(batch)
+            policy_logprobs_N = policy.logprobs(batch)
         weight_S = torch.tensor([weights[i] for i in batch.samples], device=policy.device)
-        loss = weighted_loss(policy_N, batch, weight_S, ref_N, config, tally)
+        loss = micro_batch_loss(policy_logprobs_N, batch, weight_S, ref_logprobs_N, config, tally)
         loss.backward()  # type: ignore[no-untyped-call]
 
 
-def weighted_loss(
-    policy_N: Tensor,
+def micro_batch_loss(
+    policy_logprobs_N: Tensor,
     batch: MicroBatch,
     weight_S: Tensor,
-    ref_N: Tensor | None,
+    ref_logprobs_N: Tensor | None,
     config: LossConfig,
     tally: Tally,
 ) -> Tensor:
-    """This micro-batch's share of the loss."""
+    """Compute one micro-batch's share of the loss, and add its statistics to the tally.
+
+    Args:
+        policy_logprobs_N: float32 with gradient.
+        batch: the micro-batch.
+        weight_S: float32, the weight of one token of each sequence (see `token_weights`).
+        ref_logprobs_N: the reference's logprobs; None without a KL penalty.
+        config: the loss.
+        tally: the pass's sums.
+
+    Returns:
+        Scalar tensor with gradient.
+    """
     loss = LOSSES[config.name]
     inputs = LossInputs(
-        policy_N,
+        policy_logprobs_N,
         batch.behavior_logprobs_N,
         batch.advantages_N,
         batch.sequence_N,
@@ -157,27 +181,32 @@ def weighted_loss(
     )
     outputs = loss.function(inputs)
     loss_N = outputs.loss_N
-    if ref_N is not None and config.kl != "none":
-        loss_N = loss_N + config.kl_coef * kl_penalty(policy_N, ref_N, config.kl)
-        tally.add(ref_kl=k3(policy_N, ref_N).sum())
-    kept_S = sequences_in_bounds(inputs, config.sequence_ratio_bounds)
-    total = (loss_N * weight_S[batch.sequence_N] * kept_S[batch.sequence_N]).sum()
+    if ref_logprobs_N is not None and config.kl != "none":
+        penalty_N = kl_penalty(policy_logprobs_N, ref_logprobs_N, config.kl)
+        loss_N = loss_N + config.kl_coef * penalty_N
+        tally.add(ref_kl=k3(policy_logprobs_N, ref_logprobs_N).sum())
+    in_bounds_S = find_sequences_in_bounds(inputs, config.sequence_ratio_bounds)
+    total = (loss_N * (weight_S * in_bounds_S)[batch.sequence_N]).sum()
     ratio_N = inputs.ratio_N.detach()
     tally.max_ratio = max(tally.max_ratio, float(ratio_N.max()))
     tally.add(
         loss=total,
         tokens=torch.tensor(len(ratio_N)),
-        k3=k3(batch.behavior_logprobs_N, policy_N).sum(),
+        k3=k3(batch.behavior_logprobs_N, policy_logprobs_N).sum(),
         ratio=ratio_N.sum(),
         ratio_squared=ratio_N.square().sum(),
         clipped=outputs.clipped_N.sum(),
-        masked=(~kept_S).sum(),
+        masked=(~in_bounds_S).sum(),
     )
     return total
 
 
-def sequences_in_bounds(inputs: LossInputs, bounds: tuple[float, float] | None) -> Tensor:
-    """Which sequences' geometric mean ratio lies within the bounds; bool (num_sequences,)."""
+def find_sequences_in_bounds(inputs: LossInputs, bounds: tuple[float, float] | None) -> Tensor:
+    """Find the sequences whose geometric mean ratio lies within the bounds.
+
+    Returns:
+        Bool tensor of shape (num_sequences,); all True without bounds.
+    """
     if bounds is None:
         return torch.ones(inputs.num_sequences, dtype=torch.bool, device=inputs.sequence_N.device)
     log_ratio_N = (inputs.policy_logprobs_N - inputs.behavior_logprobs_N).detach()
@@ -186,7 +215,10 @@ def sequences_in_bounds(inputs: LossInputs, bounds: tuple[float, float] | None) 
 
 
 def take_step(policy: Policy, optimizer: torch.optim.Optimizer, max_grad_norm: float) -> float:
-    """Clip the gradient, step, forget the gradient; returns its norm before clipping.
+    """Clip the gradient, take a step and clear the gradient.
+
+    Returns:
+        The gradient's norm before clipping.
 
     Raises:
         UpdateError: If the gradient is not finite; the weights are then untouched.
