@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from docs.generate.tables import setting_row, table
-from podium_service.judges.checks.criteria import AnyCheck
+from podium_service.judges.checks.criteria import AnyCriterion
 from podium_service.judges.limits import BudgetLimits, Passes, Price
 from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
 from podium_service.store.quotas.spend import SpendLimit
@@ -54,7 +54,7 @@ def check_settings() -> str:
     fields = {n: f for n, f in ChecksJudge.model_fields.items() if n not in _SHARED}
     text = table(HEADS, map(setting_row, fields, fields.values()))
     text += "\nA criterion has these settings, and its own from the second table:\n\n"
-    criteria = get_args(get_args(AnyCheck)[0])
+    criteria = get_args(get_args(AnyCriterion)[0])
     common = {n: f for n, f in criteria[0].model_fields.items() if n in _OF_EVERY_CRITERION}
     text += table(HEADS, map(setting_row, common, common.values())) + "\n"
     heads = ("`check`", "a trajectory meets it if", "own settings")

@@ -18,7 +18,7 @@ PodiumError
 │   ├── ReferenceRequired          422
 │   ├── VerifiedRewardRequired     422  the judge mixes in a reward that a trajectory lacks
 │   ├── ContextExceeded            422  not even trimmed does the group fit the judge's context
-│   ├── CheckFailed                422  a check could not be computed (never a score of 0)
+│   ├── CriterionFailed            422  a check could not be computed (never a score of 0)
 │   ├── KeyRateLimited             429  the API key asks too often
 │   └── HeadersTooLarge            431
 ├── JudgeError                     the judge did not give a usable verdict; the next judge is asked
@@ -162,7 +162,7 @@ class ContextExceeded(RequestError):
     code, status, title = "context_exceeded", 422, "The group does not fit the judge's context"
 
 
-class CheckFailed(RequestError):
+class CriterionFailed(RequestError):
     code, status, title = "check_failed", 422, "A check could not be computed"
 
 

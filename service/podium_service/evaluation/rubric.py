@@ -183,7 +183,7 @@ async def _ask_for_draft(drafter: Drafter, prompt: Prompt, max_tokens: int) -> t
         if reply.finish_reason == "length":
             raise VerdictTruncated(f"{model}: the draft was cut off at {max_tokens} tokens")
         correction = f"That list cannot be used: {fault}. Answer again, with the list alone."
-        conversation = prompt.followed_by(reply.text[:8_000], correction)
+        conversation = prompt.with_correction(reply.text[:8_000], correction)
     raise VerdictInvalid(f"{model}: no usable draft: {fault}, after one correction")
 
 

@@ -189,7 +189,7 @@ class EndpointJudge:
         if attempt.corrected:
             raise VerdictInvalid(f"{detail}, after one correction") from fault
         correction = FORMS[prompt.form].correction(str(fault), prompt.shown_ids)
-        followed = prompt.followed_by(reply.text[:_CORRECTED_REPLY_CHARS], correction)
+        followed = prompt.with_correction(reply.text[:_CORRECTED_REPLY_CHARS], correction)
         return replace(attempt, prompt=followed, corrected=True)
 
     async def reply(self, prompt: Prompt, max_tokens: int) -> Reply:

@@ -32,7 +32,7 @@ class Reply:
     logprobs: list[Any] | None = None
 
 
-def parsed(content: bytes) -> Reply:
+def parse_reply(content: bytes) -> Reply:
     """Read one.
 
     Raises:

@@ -115,7 +115,7 @@ class Prompt:
         """The messages as the chat-completions endpoint takes them."""
         return [{"role": role, "content": "".join(parts)} for role, parts in self.messages]
 
-    def followed_by(self, reply: str, correction: str) -> "Prompt":
+    def with_correction(self, reply: str, correction: str) -> "Prompt":
         """The same conversation with the judge's reply and our answer to it."""
         turns = [("assistant", [reply]), ("user", [correction])]
         return replace(self, messages=self.messages + turns)

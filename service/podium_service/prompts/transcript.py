@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import orjson
 
-from podium_service.prompts.defences.escape import clean, marked
+from podium_service.prompts.defences.escape import clean, mark_spaces
 from podium_service.schemas import Message, RankRequest, Tool, ToolCall, Trajectory
 
 View = Literal["as_told", "actions_first"]
@@ -67,7 +67,7 @@ def transcribe(
     digests = sorted(blocks)
     num_shared = _num_shared([blocks[digest] for digest in digests])
     if datamark or view == "actions_first":
-        cleaner = marked if datamark else clean
+        cleaner = mark_spaces if datamark else clean
         for digest in digests:
             trajectory = request.trajectories[members[digest][0]]
             blocks[digest] = _blocks(trajectory, cleaner)

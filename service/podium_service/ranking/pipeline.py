@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import Any
 
 from podium_service.errors import (
-    CheckFailed,
     ContextExceeded,
+    CriterionFailed,
     DeadlineExceeded,
     JudgeError,
     Overloaded,
@@ -48,7 +48,7 @@ _NEXT_JUDGE = (
     Overloaded,
     ReferenceRequired,
     VerifiedRewardRequired,
-    CheckFailed,
+    CriterionFailed,
 )
 
 

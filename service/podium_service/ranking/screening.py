@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from podium_service.errors import ReferenceRequired, VerifiedRewardRequired
-from podium_service.judges.checks.criteria import failed_criteria
+from podium_service.judges.checks.criteria import find_failed
 from podium_service.judges.judges_file import AnyJudge
-from podium_service.prompts.defences.steering import num_shared_messages, steering_flags
+from podium_service.prompts.defences.steering import count_shared_messages, flag_trajectories
 from podium_service.schemas import RankRequest
 
 
@@ -22,29 +22,29 @@ class Screening:
     Attributes:
         shown: indices of the trajectories that the judge sees.
         failed_gates: labels of the gates that each other trajectory failed.
-        steering_flags: the ways in which a trajectory addresses the judge; only those that do.
+        flag_trajectories: the ways in which a trajectory addresses the judge; only those that do.
     """
 
     shown: Sequence[int]
     failed_gates: Mapping[int, list[str]]
-    steering_flags: Mapping[int, list[str]]
+    flag_trajectories: Mapping[int, list[str]]
 
     @property
     def is_steered(self) -> bool:
         """Whether a trajectory that the judge sees addresses the judge."""
-        return any(index in self.steering_flags for index in self.shown)
+        return any(index in self.flag_trajectories for index in self.shown)
 
 
 def screen(judge: AnyJudge, request: RankRequest) -> Screening:
     """Apply a judge's gates and look for trajectories that address the judge.
 
     Raises:
-        CheckFailed: If a gate cannot be computed.
+        CriterionFailed: If a gate cannot be computed.
     """
     flags = {} if judge.steering == "ignore" else _find_steering(request)
     failed_gates = {}
     for index, trajectory in enumerate(request.trajectories):
-        failed = failed_criteria(judge.gates, trajectory, request.reference)
+        failed = find_failed(judge.gates, trajectory, request.reference)
         labels = [gate.label for gate in failed]
         if index in flags and judge.steering == "gate":
             labels.append("steering")
@@ -55,8 +55,8 @@ def screen(judge: AnyJudge, request: RankRequest) -> Screening:
 
 
 def _find_steering(request: RankRequest) -> dict[int, list[str]]:
-    num_shared = num_shared_messages(request.trajectories)
-    flags = steering_flags(request.trajectories, num_shared=num_shared)
+    num_shared = count_shared_messages(request.trajectories)
+    flags = flag_trajectories(request.trajectories, num_shared=num_shared)
     return {index: names for index, names in enumerate(flags) if names}
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from podium_service.prompts.defences.escape import DATAMARK, clean, marked
+from podium_service.prompts.defences.escape import DATAMARK, clean, mark_spaces
 from podium_service.prompts.defences.lookalikes import UNSEEN, fold
 from podium_service.prompts.templates import scores_prompt, system_text
 from podium_service.prompts.transcript import Transcript, View, transcribe
@@ -459,8 +459,8 @@ def test_neither_view_nor_marks_change_what_is_equal_shared_or_escaped(
 
 @given(st.text(st.characters(max_codepoint=0xE010)))
 def test_a_mark_stands_before_every_space_of_material_and_nowhere_else(text: str) -> None:
-    assert marked(text).replace(DATAMARK, "") == clean(text.replace(DATAMARK, ""))
-    assert not re.search(rf"(?<![\s{DATAMARK}])\s|{DATAMARK}(?!\s)", marked(text))
+    assert mark_spaces(text).replace(DATAMARK, "") == clean(text.replace(DATAMARK, ""))
+    assert not re.search(rf"(?<![\s{DATAMARK}])\s|{DATAMARK}(?!\s)", mark_spaces(text))
 
 
 def test_our_words_and_the_callers_have_no_marks() -> None:
@@ -481,4 +481,4 @@ def test_our_words_and_the_callers_have_no_marks() -> None:
 
 
 def test_a_forged_mark_is_removed_before_tags_are_looked_for() -> None:
-    assert marked(f"a{DATAMARK}b <{DATAMARK}/task>") == f"ab{DATAMARK} &lt;/task>"
+    assert mark_spaces(f"a{DATAMARK}b <{DATAMARK}/task>") == f"ab{DATAMARK} &lt;/task>"

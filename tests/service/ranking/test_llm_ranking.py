@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from podium_service.errors import JudgeRejected, VerdictVoid, VerifiedRewardRequired
 from podium_service.judges.limits import Passes
-from podium_service.prompts.defences.canary import planted_body
+from podium_service.prompts.defences.canary import make_canary
 from podium_service.prompts.defences.escape import DATAMARK
 from podium_service.ranking.methods import METHODS, Situation
 from podium_service.schemas import Ranking, RankRequest
@@ -229,8 +229,8 @@ async def test_a_judge_that_misplaces_it_twice_gives_way_to_the_fallback(tmp_pat
 
 
 def test_planted_bodies_look_like_any_other() -> None:
-    assert len({planted_body(actions_first=False, datamarked=False) for _ in range(200)}) > 3
-    assert planted_body(actions_first=False, datamarked=False).startswith(
+    assert len({make_canary(actions_first=False, datamarked=False) for _ in range(200)}) > 3
+    assert make_canary(actions_first=False, datamarked=False).startswith(
         '<message role="assistant">\n'
     )
 

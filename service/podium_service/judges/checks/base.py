@@ -42,7 +42,7 @@ class Criterion(Settings):
         """Whether the trajectory meets this criterion.
 
         Raises:
-            CheckFailed: If that cannot be computed (a regex that runs away).
+            CriterionFailed: If that cannot be computed (a regex that runs away).
         """
 
 

@@ -1,9 +1,13 @@
-"""Deterministic criteria: (trajectory, reference) -> pass or fail. The judge that needs no LLM.
+"""Apply the criteria of a checks judge: does a trajectory meet each of them, and what is its score?
 
-To add a check: subclass
-`Criterion` with a `check: Literal["its_name"]` and the fields it needs, write
-`holds`, and add the class to `AnyCheck`. Config and the checks judge find it there. Checks meant as
-gates before an LLM judge are in `gates`.
+To add a criterion:
+
+1. Subclass `Criterion` with `check: Annotated[Literal["its_name"], NAME]` and the fields it needs,
+   each with a description and a group.
+2. Write `holds`.
+3. Add the class to `AnyCriterion`, where the judges file and the checks judge look it up.
+
+Criteria that are meant as gates before an LLM judge are in `gates`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,13 +22,11 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY
 
-from podium_service.errors import CheckFailed, ReferenceRequired
+from podium_service.errors import CriterionFailed, ReferenceRequired
 from podium_service.judges.base_settings import QUALITY
 from podium_service.judges.checks.base import NAME, Criterion, final_answer, normalised
 from podium_service.judges.checks.gates import NotEmpty, NotOpenerOnly, NotTruncated
 from podium_service.schemas import Message, Trajectory
-
-__all__ = ["AnyCheck", "Criterion", "criteria_score", "failed_criteria", "final_answer"]
 
 REGEX_TIMEOUT_S = 0.2
 # Commas only between thousands; a minus only where it is no hyphen.
@@ -145,7 +147,7 @@ class JSONSchema(Criterion):
         try:
             return bool(self._validator.is_valid(value))
         except (Unresolvable, ArithmeticError, RecursionError) as error:
-            raise CheckFailed(f"json_schema cannot be applied: {error}") from error
+            raise CriterionFailed(f"json_schema cannot be applied: {error}") from error
 
 
 class MaxWords(Criterion):
@@ -195,7 +197,7 @@ class NoToolErrors(Criterion):
         return not any(m.role == "tool" and _is_error(m) for m in trajectory.messages)
 
 
-AnyCheck = Annotated[
+AnyCriterion = Annotated[
     MatchesReference
     | Contains
     | Regex
@@ -211,14 +213,14 @@ AnyCheck = Annotated[
 ]
 
 
-def failed_criteria(
+def find_failed(
     criteria: Sequence[Criterion], trajectory: Trajectory, reference: str | None
 ) -> list[Criterion]:
     """The criteria that the trajectory does not meet, in their order."""
     return [check for check in criteria if not check.holds(trajectory, reference)]
 
 
-def criteria_score(criteria: Sequence[Criterion], failed: Sequence[Criterion]) -> float:
+def score_criteria(criteria: Sequence[Criterion], failed: Sequence[Criterion]) -> float:
     """The weighted share of the criteria met, gates aside; 1 where all are gates."""
     total = sum(check.weight for check in criteria if not check.gate)
     lost = sum(check.weight for check in failed if not check.gate)
@@ -235,12 +237,12 @@ def _search(pattern: str, text: str) -> bool:
     """Whether the pattern occurs.
 
     Raises:
-        CheckFailed: If that takes too long.
+        CriterionFailed: If that takes too long.
     """
     try:
         return regex.search(pattern, text, timeout=REGEX_TIMEOUT_S) is not None
     except TimeoutError as error:
-        raise CheckFailed(
+        raise CriterionFailed(
             f"regex {pattern!r} ran over {REGEX_TIMEOUT_S} s on one answer: "
             "rewrite it without nested repetition"
         ) from error

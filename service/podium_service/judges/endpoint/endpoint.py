@@ -29,7 +29,7 @@ from podium_service.errors import (
 from podium_service.judges.endpoint.adaptive_limit import AdaptiveLimit
 from podium_service.judges.endpoint.chat_client import ChatClient
 from podium_service.judges.endpoint.circuit_breaker import CircuitBreaker
-from podium_service.prompts.reply import Reply, parsed
+from podium_service.prompts.reply import Reply, parse_reply
 
 PROBE_TIMEOUT_S = 5.0
 MAX_RETRY_AFTER_S = 3600.0
@@ -191,7 +191,7 @@ class Endpoint:
 
     def _read(self, content: bytes) -> Reply:
         try:
-            return parsed(content)
+            return parse_reply(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             said = self._without_key(content.decode(errors="replace"), 100)
             # A status of 200: the model has run, whatever became of its reply on the way.

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from podium_service.judges.base_settings import QUALITY
-from podium_service.judges.checks.criteria import AnyCheck
+from podium_service.judges.checks.criteria import AnyCriterion
 from podium_service.judges.settings.common import JudgeSettings
 
 
@@ -17,13 +17,13 @@ class ChecksJudge(JudgeSettings):
         description="`checks`: this judge applies criteria and asks no LLM",
         json_schema_extra=QUALITY,
     )
-    criteria: Annotated[list[AnyCheck], Field(min_length=1)] = Field(
+    criteria: Annotated[list[AnyCriterion], Field(min_length=1)] = Field(
         description="criteria to apply, one or more; the score is the weighted share of those met",
         json_schema_extra=QUALITY,
     )
 
     @property
-    def gates(self) -> list[AnyCheck]:
+    def gates(self) -> list[AnyCriterion]:
         """The criteria that are gates."""
         return [criterion for criterion in self.criteria if criterion.gate]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat
 
 from podium_service.judges.base_settings import QUALITY, ROBUSTNESS, Settings
-from podium_service.judges.checks.criteria import AnyCheck
+from podium_service.judges.checks.criteria import AnyCriterion
 from podium_service.judges.checks.gates import NotEmpty, NotOpenerOnly
 
 RewardKind = Literal["win_probability", "rank", "score"]
@@ -35,14 +35,14 @@ class JudgeSettings(Settings):
     )
 
 
-def _default_gates() -> list[AnyCheck]:
+def _default_gates() -> list[AnyCriterion]:
     return [NotEmpty(check="not_empty"), NotOpenerOnly(check="not_opener_only")]
 
 
 class GatedJudge(JudgeSettings):
     """The settings of judges that read what agents wrote: LLM judges and juries."""
 
-    gates: list[AnyCheck] = Field(
+    gates: list[AnyCriterion] = Field(
         default_factory=_default_gates,
         description="criteria, as of a `checks` judge; a trajectory that fails one gets reward 0 "
         "and the last rank, and no LLM sees it; `not_empty` and `not_opener_only` by default, "

@@ -3,7 +3,7 @@ reading what it judges."""
 
 import secrets
 
-from podium_service.prompts.defences.escape import marked
+from podium_service.prompts.defences.escape import mark_spaces
 
 # Off every task: neither an answer to something, nor an honest failure, nor a claim.
 _TEXTS = (
@@ -16,8 +16,8 @@ _TEXTS = (
 )
 
 
-def planted_body(*, actions_first: bool, datamarked: bool) -> str:
+def make_canary(*, actions_first: bool, datamarked: bool) -> str:
     """A body as `transcript` renders one, by chance one of several."""
     text = secrets.choice(_TEXTS)
-    said = f'<message role="assistant">\n{marked(text) if datamarked else text}\n</message>'
+    said = f'<message role="assistant">\n{mark_spaces(text) if datamarked else text}\n</message>'
     return f"<actions>none</actions>\n<claims>\n{said}\n</claims>" if actions_first else said

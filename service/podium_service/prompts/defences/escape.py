@@ -63,7 +63,7 @@ def clean(text: str) -> str:
     return _without_disguised_tags(text) if _DISGUISED.search(text) else _OUR_TAG.sub("&lt;", text)
 
 
-def marked(text: str) -> str:
+def mark_spaces(text: str) -> str:
     """Clean text with `DATAMARK` before every run of whitespace, and nowhere else.
 
     The whitespace itself stays, so that code and tables keep their layout.

@@ -1,9 +1,10 @@
-"""Patterns -> one pass over a text that tells which of them cannot be found in it.
+"""Rule out most texts before they are searched with slow regular expressions.
 
-RE2 looks for all patterns at once, in time linear in the text, whatever it says: some thirty times
-as fast as `re`. It knows no lookaround, and its words are ASCII, so `loosened` patterns or their
-`opening`s stand in: they find whatever the exact ones find, and a little more. What passes is
-looked at again.
+RE2 looks for all patterns of a `Sieve` at once, in time linear in the text, whatever the text says;
+that is some thirty times as fast as `re`. RE2 knows no lookaround, and its words are ASCII. So the
+sieve holds looser patterns (`loosen`) or only the beginnings of patterns (`extract_opening`), which
+match wherever the exact ones do, and in some texts more. A text that matches one is then searched
+with the exact pattern.
 """
 
 import re
@@ -38,30 +39,30 @@ class Sieve:
             self._set.Add(pattern)
         self._set.Compile()
 
-    def passes(self, text: str) -> list[int]:
+    def find(self, text: str) -> list[int]:
         """The indices of the patterns that `text` may hold, sorted."""
         found: list[int] | None = self._set.Match(text)
         return sorted(found) if found else []
 
 
-def loosened(pattern: str) -> str:
+def loosen(pattern: str) -> str:
     """An RE2 pattern that is found wherever `pattern` (of `re`) is: without lookarounds, ends of
     words and bounds of repetition, and with everything beyond ASCII a letter and a digit.
 
-    >>> loosened(r"\\bscore(?! \\d) [^.]{0,30}1")
+    >>> loosen(r"\\bscore(?! \\d) [^.]{0,30}1")
     'score [^.]*1'
     """
     return "".join(map(_loose, _looking_nowhere(pattern)))
 
 
-def opening(pattern: str) -> str:
+def extract_opening(pattern: str) -> str:
     """An RE2 pattern that is found in ASCII text, as it comes, wherever `pattern` (of `re`) is in
     lower case with single spaces: what comes before its first gap, a class of all but something.
 
     With what comes after gaps, hostile text could have RE2 try all combinations of patterns begun.
     No gap may stand in a group, nor an alternative outside of one.
 
-    >>> opening(r"\\bscore(?! \\d)[^.]{0,30}1")
+    >>> extract_opening(r"\\bscore(?! \\d)[^.]{0,30}1")
     '(?i:\\\\bscore)'
     """
     tokens = takewhile(lambda token: not token[0].startswith("[^"), _looking_nowhere(pattern))

@@ -15,7 +15,7 @@ import re2
 import regex
 
 from podium_service.prompts.defences.lookalikes import UNSEEN, fold
-from podium_service.prompts.defences.sieve import Sieve, loosened, opening
+from podium_service.prompts.defences.sieve import Sieve, extract_opening, loosen
 from podium_service.prompts.defences.steering_patterns import ANCHOR, PATTERNS
 from podium_service.schemas import Message, Trajectory
 
@@ -64,7 +64,7 @@ class Span(Protocol):
     def end(self) -> int: ...
 
 
-def folded(text: str) -> str:
+def fold_disguises(text: str) -> str:
     """The text as the patterns see it; disguises (NFKC forms, look-alikes, gaps) are off."""
     text = text.lower()
     if not text.isascii():
@@ -75,18 +75,18 @@ def folded(text: str) -> str:
     return " ".join(text.split())
 
 
-def steers(text: str) -> list[str]:
+def flag_text(text: str) -> list[str]:
     """The names of the patterns found in `text`, sorted; also in what it holds as base64."""
     return _flags(text) if any(_suspects([text])) else []
 
 
 def _flags(text: str) -> list[str]:
     """The same, without that first look."""
-    seen = "\n".join(_suspect(folded(each)) for each in (text, *_decoded(text)))
+    seen = "\n".join(_suspect(fold_disguises(each)) for each in (text, *_decoded(text)))
     if not seen.strip():
         return []
     seen = _middle_cut(seen)
-    if _OF_ITSELF_SIEVE.passes(seen):
+    if _OF_ITSELF_SIEVE.find(seen):
         seen = _OF_ITSELF.sub("\n", seen)
     raw = seen.encode()
     return [name for name in _NAMES if _LOOSENED[name].search(raw) and _EXACT[name].search(seen)]
@@ -95,12 +95,14 @@ def _flags(text: str) -> list[str]:
 def _suspects(texts: Sequence[str]) -> Iterator[str]:
     """Those in which there may be something: most often none, which one look at all tells."""
     together = "\n".join(texts)
-    if together.isascii() and not _SIGNS.passes(together):
+    if together.isascii() and not _SIGNS.find(together):
         return
-    yield from (text for text in texts if not text.isascii() or _SIGNS.passes(text))
+    yield from (text for text in texts if not text.isascii() or _SIGNS.find(text))
 
 
-def steering_flags(trajectories: Sequence[Trajectory], *, num_shared: int = 0) -> list[list[str]]:
+def flag_trajectories(
+    trajectories: Sequence[Trajectory], *, num_shared: int = 0
+) -> list[list[str]]:
     """For each trajectory, the names of the patterns found in what the agent wrote or its tools
     returned, sorted.
 
@@ -119,7 +121,7 @@ def steering_flags(trajectories: Sequence[Trajectory], *, num_shared: int = 0) -
     return [sorted({name for text in texts for name in flags.get(text, ())}) for texts in written]
 
 
-def num_shared_messages(trajectories: Sequence[Trajectory]) -> int:
+def count_shared_messages(trajectories: Sequence[Trajectory]) -> int:
     """How many first messages are equal in all trajectories."""
     columns = zip(*(trajectory.messages for trajectory in trajectories), strict=False)
     equal = takewhile(lambda column: all(each == column[0] for each in column[1:]), columns)
@@ -142,7 +144,7 @@ def _anchors(text: str) -> Iterable[Span]:
     if text.isascii():  # where bytes are characters
         found: Iterable[Span] = _ASCII_ANCHOR.finditer(text.encode())
         return found
-    return _ANCHOR.finditer(text) if _ANCHORS.passes(text) else ()
+    return _ANCHOR.finditer(text) if _ANCHORS.find(text) else ()
 
 
 def _middle_cut(text: str) -> str:
@@ -178,27 +180,27 @@ def _decoded(text: str) -> Iterator[str]:
 
 
 def _plain(pattern: str) -> str:
-    """The pattern in the letters that `folded` leaves."""
+    """The pattern in the letters that `fold_disguises` leaves."""
     return fold(pattern).translate(_PLAIN)
 
 
 _ANCHOR = re.compile(_plain(ANCHOR))
-_ANCHORS = Sieve([loosened(_ANCHOR.pattern)])
+_ANCHORS = Sieve([loosen(_ANCHOR.pattern)])
 # Only at the beginnings of words, but for two that begin with no letter.
-_ASCII_ANCHOR = re2.compile(rf"\b(?:{loosened(ANCHOR)})|<<sys|<\|")
+_ASCII_ANCHOR = re2.compile(rf"\b(?:{loosen(ANCHOR)})|<<sys|<\|")
 _NAMES = sorted(PATTERNS)
 _EXACT = {name: re.compile("|".join(map(_plain, PATTERNS[name]))) for name in _NAMES}
 # Not all in one sieve: hostile text has that try all combinations of patterns begun, 1 s a MB.
-_LOOSENED = {name: re2.compile(loosened(_EXACT[name].pattern)) for name in _NAMES}
+_LOOSENED = {name: re2.compile(loosen(_EXACT[name].pattern)) for name in _NAMES}
 _IN_ASCII = [
     plain for each in PATTERNS.values() for one in each if (plain := _plain(one)).isascii()
 ]
 # What an ASCII text must hold, as it comes, for a pattern to be found when it is folded.
 _SIGNS = Sieve(
     [
-        *map(opening, _IN_ASCII),
+        *map(extract_opening, _IN_ASCII),
         r"(?:[A-Za-z][ .*-]){4}[A-Za-z]",  # which `_SPACED` may join
         r"[A-Za-z0-9+/]{24}",  # which `_decoded` may read
     ]
 )
-_OF_ITSELF_SIEVE = Sieve([loosened(_OF_ITSELF.pattern)])
+_OF_ITSELF_SIEVE = Sieve([loosen(_OF_ITSELF.pattern)])

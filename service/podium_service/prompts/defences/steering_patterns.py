@@ -1,9 +1,12 @@
-"""The ways in which a text speaks to a judge, as regular expressions by the name of their flag.
+"""Regular expressions for texts that address a judge, by the name of their flag.
 
-To add one, put it under its name in `PATTERNS`. They see folded text (`steering.folded`: lower
-case, no accents, look-alike letters replaced, one space for each run of whitespace), only around an
-`ANCHOR`, so every pattern needs one in what it matches. Gaps are bounded and no star stands inside
-a star: each takes time linear in the text.
+To add one:
+
+1. Put it under its flag in `PATTERNS`. It sees text after `steering.fold_disguises`: lower case, no
+   accents, look-alike letters replaced, one space for each run of whitespace.
+2. Make sure that whatever it matches contains an `ANCHOR`, or add one, because only the
+   surroundings of anchors are searched.
+3. Bound every gap and put no star inside a star, so that it takes time linear in the text.
 """
 
 from collections.abc import Sequence

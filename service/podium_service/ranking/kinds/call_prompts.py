@@ -3,7 +3,7 @@
 from podium_service.errors import ContextExceeded
 from podium_service.judges.endpoint.endpoint import ContextOverflow
 from podium_service.prompts import templates
-from podium_service.prompts.defences.canary import planted_body
+from podium_service.prompts.defences.canary import make_canary
 from podium_service.prompts.templates import Prompt
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.trim import estimate_tokens, fit
@@ -39,7 +39,7 @@ class CallPrompts:
         canary = None
         if run.config.canary:
             actions_first = run.config.view == "actions_first"
-            canary = planted_body(actions_first=actions_first, datamarked=run.is_datamarked)
+            canary = make_canary(actions_first=actions_first, datamarked=run.is_datamarked)
         return templates.scores_prompt(run.system, trimmed, order, canary), reply_tokens
 
     def shrink(self, overflow: ContextOverflow) -> None:

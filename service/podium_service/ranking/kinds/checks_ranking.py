@@ -1,6 +1,6 @@
 """Rank a group by deterministic criteria, without an LLM."""
 
-from podium_service.judges.checks.criteria import criteria_score, failed_criteria
+from podium_service.judges.checks.criteria import find_failed, score_criteria
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.settings import ChecksJudge
 from podium_service.prompts.transcript import transcribe
@@ -16,14 +16,14 @@ async def rank_by_checks(
     """Score each trajectory by the weighted share of the criteria that it meets.
 
     Raises:
-        CheckFailed: If a criterion cannot be computed.
+        CriterionFailed: If a criterion cannot be computed.
     """
     criteria, request = group.judge.criteria, group.request
     transcript = transcribe(request, group.shown)
     scores, explanations = [], []
     for indices in transcript.members:
-        failed = failed_criteria(criteria, request.trajectories[indices[0]], request.reference)
-        scores.append(criteria_score(criteria, failed))
+        failed = find_failed(criteria, request.trajectories[indices[0]], request.reference)
+        scores.append(score_criteria(criteria, failed))
         explanations.append(
             explain_failures([criterion.label for criterion in failed])
             if failed

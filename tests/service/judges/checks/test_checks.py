@@ -9,17 +9,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from podium_service.errors import CheckFailed, ReferenceRequired
+from podium_service.errors import CriterionFailed, ReferenceRequired
 from podium_service.judges.checks.base import Criterion, final_answer
 from podium_service.judges.checks.criteria import (
-    AnyCheck,
-    criteria_score,
-    failed_criteria,
+    AnyCriterion,
+    find_failed,
+    score_criteria,
 )
 from podium_service.judges.checks.gates import is_opener
 from podium_service.schemas import Trajectory
 
-CHECK: TypeAdapter[Any] = TypeAdapter(AnyCheck)
+CHECK: TypeAdapter[Any] = TypeAdapter(AnyCriterion)
 
 
 def check(kind: str, /, **fields: Any) -> Criterion:
@@ -159,7 +159,9 @@ def test_a_regex_may_match_anywhere_in_the_answer() -> None:
 
 
 def test_a_regex_that_runs_away_is_a_failed_check_not_a_miss() -> None:
-    with pytest.raises(CheckFailed, match=r"'\(a\|aa\)\+\$' ran over 0\.2 s .* nested repetition"):
+    with pytest.raises(
+        CriterionFailed, match=r"'\(a\|aa\)\+\$' ran over 0\.2 s .* nested repetition"
+    ):
         check("regex", pattern="(a|aa)+$").holds(answers("a" * 100 + "b"), None)
 
 
@@ -202,19 +204,19 @@ def test_what_only_python_reads_as_json_is_not_json(answer: str) -> None:
 @pytest.mark.parametrize("answer", ["1e999", "1" + "0" * 400, "-1e999"])
 def test_a_number_too_large_to_divide_is_no_crash(answer: str) -> None:
     criterion = check("json_schema", schema={"type": "number", "multipleOf": 0.5})
-    with suppress(CheckFailed):
+    with suppress(CriterionFailed):
         assert criterion.holds(answers(answer), None) in (True, False)
 
 
 def test_a_pattern_in_a_schema_that_runs_away_is_a_failed_check_too() -> None:
     criterion = check("json_schema", schema={"type": "string", "pattern": "^(a|aa)+$"})
-    with pytest.raises(CheckFailed):
+    with pytest.raises(CriterionFailed):
         criterion.holds(answers(f'"{"a" * 31}b"'), None)  # under a second if nothing stops it
 
 
 @pytest.mark.parametrize("schema", [{"$ref": "#/definitions/nope"}, {"$ref": "#nope"}])
 def test_a_schema_that_refers_to_nothing_is_refused(schema: dict[str, Any]) -> None:
-    with pytest.raises((ValidationError, CheckFailed), match="nope"):
+    with pytest.raises((ValidationError, CriterionFailed), match="nope"):
         check("json_schema", schema=schema).holds(answers("{}"), None)
 
 
@@ -263,29 +265,29 @@ def test_failed_checks_keep_their_order() -> None:
     criteria = [
         check("max_words", words=1), check("contains", text="five"), check("regex", pattern="x"),
     ]  # fmt: skip
-    failed = failed_criteria(criteria, answers("it is five"), None)
+    failed = find_failed(criteria, answers("it is five"), None)
     assert failed == [criteria[0], criteria[2]]
 
 
 def test_the_score_is_the_weighted_share_of_what_is_met() -> None:
     one, two, five = (check("max_turns", turns=1, weight=weight) for weight in (1, 2, 5))
     criteria = [one, two, five]
-    assert criteria_score(criteria, []) == 1
-    assert criteria_score(criteria, [two]) == 0.75  # 1 - 2/8
-    assert criteria_score(criteria, [one, five]) == 0.25
-    assert criteria_score(criteria, criteria) == 0
+    assert score_criteria(criteria, []) == 1
+    assert score_criteria(criteria, [two]) == 0.75  # 1 - 2/8
+    assert score_criteria(criteria, [one, five]) == 0.25
+    assert score_criteria(criteria, criteria) == 0
 
 
 def test_all_failed_is_exactly_0_whatever_the_weights() -> None:
     criteria = [check("max_turns", turns=1, weight=0.1) for _ in range(3)]
-    assert criteria_score(criteria, criteria) == 0
+    assert score_criteria(criteria, criteria) == 0
 
 
 def test_gates_do_not_enter_the_score() -> None:
     gate, plain = check("max_words", words=1, gate=True, weight=9), check("contains", text="x")
-    assert criteria_score([gate, plain], [gate]) == 1
-    assert criteria_score([gate, plain], [plain]) == 0
-    assert criteria_score([gate], []) == 1
+    assert score_criteria([gate, plain], [gate]) == 1
+    assert score_criteria([gate, plain], [plain]) == 0
+    assert score_criteria([gate], []) == 1
 
 
 def test_a_label_names_the_check_and_its_settings() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from podium_service.prompts.defences.escape import clean, marked
+from podium_service.prompts.defences.escape import clean, mark_spaces
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from podium_service.prompts.defences.escape import clean, marked
     ],
 )  # fmt: skip
 def test_a_chat_template_s_mark_loses_its_bracket(mark: str) -> None:
-    for shown in (clean(f"before {mark} after"), marked(f"before {mark} after")):
+    for shown in (clean(f"before {mark} after"), mark_spaces(f"before {mark} after")):
         assert mark not in shown
         assert mark.lstrip("<[/") in shown  # the rest is left for the judge to see
 

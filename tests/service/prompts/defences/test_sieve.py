@@ -9,8 +9,8 @@ import re2
 
 from benchmarks.injections import INJECTIONS
 from podium_service.prompts.defences import steering
-from podium_service.prompts.defences.sieve import Sieve, _looking_nowhere, loosened, opening
-from podium_service.prompts.defences.steering import folded, steering_flags, steers
+from podium_service.prompts.defences.sieve import Sieve, _looking_nowhere, extract_opening, loosen
+from podium_service.prompts.defences.steering import flag_text, flag_trajectories, fold_disguises
 from podium_service.prompts.defences.steering_patterns import ANCHOR, PATTERNS
 from podium_service.schemas import Message, Trajectory
 from tests.service.prompts.defences.test_steering import HARMLESS, PAYLOADS
@@ -21,7 +21,9 @@ ASCII_ANCHOR = re.compile(rf"\b(?:{ANCHOR})|<<sys|<\|")
 
 
 def steers_by_exact_patterns_alone(text: str) -> list[str]:
-    seen = "\n".join(surroundings(folded(each)) for each in (text, *steering._decoded(text)))
+    seen = "\n".join(
+        surroundings(fold_disguises(each)) for each in (text, *steering._decoded(text))
+    )
     seen = steering._OF_ITSELF.sub("\n", seen)
     return [name for name, pattern in steering._EXACT.items() if pattern.search(seen)]
 
@@ -59,7 +61,7 @@ def mixtures(rng: random.Random, count: int) -> Iterator[str]:
 
 def test_flags_are_those_of_the_exact_patterns_whatever_the_text() -> None:
     texts = [*TEXTS, *mixtures(random.Random(7), 1500)]
-    found = [steers(text) for text in texts]
+    found = [flag_text(text) for text in texts]
     assert found == [steers_by_exact_patterns_alone(text) for text in texts]
     assert {name for names in found for name in names} == set(PATTERNS)
     assert not all(found)
@@ -74,9 +76,9 @@ def test_flags_of_a_trajectory_are_those_of_each_of_its_texts() -> None:
         Trajectory(id="a", messages=[Message(role="assistant", content=text) for text in some])
         for some in said
     ]
-    expected = [sorted({name for text in some for name in steers(text)}) for some in said]
-    assert steering_flags(trajectories) == expected
-    assert [steering_flags([each])[0] for each in trajectories] == expected
+    expected = [sorted({name for text in some for name in flag_text(text)}) for some in said]
+    assert flag_trajectories(trajectories) == expected
+    assert [flag_trajectories([each])[0] for each in trajectories] == expected
 
 
 @pytest.mark.parametrize(
@@ -90,11 +92,11 @@ def test_flags_of_a_trajectory_are_those_of_each_of_its_texts() -> None:
     ],
 )
 def test_a_loosened_pattern_has_no_lookaround_and_no_bounds(pattern: str, loose: str) -> None:
-    assert loosened(pattern) == loose
+    assert loosen(pattern) == loose
 
 
 def test_an_opening_finds_where_a_pattern_begins_in_text_as_it_comes() -> None:
-    pattern = re2.compile(opening(r"\b(?:the ?|a{0,3})best(?! b)[ ,:] x(?:y)[^.]{0,9}z"))
+    pattern = re2.compile(extract_opening(r"\b(?:the ?|a{0,3})best(?! b)[ ,:] x(?:y)[^.]{0,9}z"))
     for text in ("the best, xy", "the\n\tBEST \x1f: XY.z", "thebest:\v xy", "best\n xy"):
         assert pattern.search(text)
     for text in ("the-best, x", "the best xy", "tbest, xy"):
@@ -103,9 +105,9 @@ def test_an_opening_finds_where_a_pattern_begins_in_text_as_it_comes() -> None:
 
 def test_a_sieve_says_which_of_its_patterns_a_text_may_hold() -> None:
     sieve = Sieve(["a+", "b", "界"])
-    assert sieve.passes("xbya") == [0, 1]
-    assert sieve.passes("世界") == [2]
-    assert sieve.passes("xyz") == []
+    assert sieve.find("xbya") == [0, 1]
+    assert sieve.find("世界") == [2]
+    assert sieve.find("xyz") == []
     with pytest.raises(re2.error):
         Sieve(["(?=a)"])
 
@@ -121,4 +123,5 @@ def test_the_first_gap_of_a_pattern_stands_in_no_group_and_no_alternative_outsid
             outside.append(token[0])
     has_gap = any(each.startswith("[^") for each in outside)
     assert not has_gap or "|" not in outside
-    re.compile(opening(pattern).replace(r"\x{", r"\x"))  # a group cut in two would be an error
+    # A group that is cut in two would be an error.
+    re.compile(extract_opening(pattern).replace(r"\x{", r"\x"))
