@@ -87,7 +87,9 @@ async def rank_line(
         deadline = Deadline(start + request.deadline_s, request.deadline_s)
         if quotas is not None:
             await count_request(key, quotas, deadline)
-        request_context = RequestContext(key=key.id, spend_limit=key.spend_limit, patient=True)
+        request_context = RequestContext(
+            api_key_id=key.id, spend_limit=key.spend_limit, patient=True
+        )
         ranking = await ranker.rank(request, deadline, request_context)
     except PodiumError as error:
         return make_failed_line(index, group, error, request_id)

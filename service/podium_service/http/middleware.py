@@ -166,7 +166,7 @@ class RequireKey:
                 f"key {key.name!r} may {scopes}, and this needs {needed}: use another key"
             )
         request_context = scope["state"]["request_context"]
-        request_context.key, request_context.spend_limit = key.id, key.spend_limit
+        request_context.api_key_id, request_context.spend_limit = key.id, key.spend_limit
         scope["state"]["key"] = key
 
 

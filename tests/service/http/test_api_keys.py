@@ -464,7 +464,8 @@ async def test_a_ranking_knows_the_key_that_asks_and_its_spend_limit(tmp_path: P
             await http.post("/rank", json=GROUP)
             await http.post("/rank/batch", json={"groups": [GROUP, GROUP]})
     assert [
-        (request_context.key, request_context.spend_limit) for request_context in noting.callers
+        (request_context.api_key_id, request_context.spend_limit)
+        for request_context in noting.callers
     ] == [(key.id, limit)] * 3
     assert len({id(request_context) for request_context in noting.callers}) == 3
 

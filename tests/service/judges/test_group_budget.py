@@ -282,7 +282,7 @@ async def test_a_refused_connection_does_not_count_as_a_call() -> None:
     async with ScriptedJudge(always=faithful).serving() as server:
         urls = ["http://127.0.0.1:1/v1", server.url]
         judge = endpoint_judge("", base_urls=urls)
-        judge.endpoints[1].taken += 10  # so that the first attempt goes to the other
+        judge.endpoints[1].num_active += 10  # so that the first attempt goes to the other
         prompt = scores_prompt("Be fair.", transcribe(request("5", "five"), [0, 1]), [0, 1])
         budget = Budget(BudgetLimits(calls=1))
         with capture_logs() as logged:

@@ -237,7 +237,7 @@ async def test_retry_after_is_a_floor_that_all_callers_of_the_endpoint_keep() ->
     async with judging(fails(429, retry_after="1"), always=timed) as (judge, _):
         started = clock()
         limited = asyncio.create_task(ask(judge))
-        await until(lambda: judge.endpoints[0].rest_until > 0)
+        await until(lambda: judge.endpoints[0].paused_until > 0)
         await asyncio.gather(limited, ask(judge))
     assert len(came) == 2
     assert all(moment - started >= 1 for moment in came)

@@ -115,7 +115,7 @@ async def test_the_judge_is_not_asked_on_when_nobody_waits(tmp_path: Path) -> No
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         live = opened.ranker.judges.roster.llms["main"]
-        await until(lambda: live.endpoints[0].taken == 0)  # type: ignore[attr-defined]
+        await until(lambda: live.endpoints[0].num_active == 0)  # type: ignore[attr-defined]
 
 
 async def test_a_retry_asks_only_for_the_passes_that_are_missing(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ async def test_a_rate_limit_beyond_patience_sends_every_group_to_the_fallback(
 
 def is_full(judge: Judge) -> bool:
     assert isinstance(judge, EndpointJudge)
-    return judge._calls._line.num_waiting == 1
+    return judge._calls._queue.num_waiting == 1
 
 
 async def test_a_full_line_sends_the_group_to_the_fallback_and_is_refused_without_one(

@@ -206,7 +206,7 @@ async def test_what_a_reload_replaced_shows_nothing_while_it_goes_on_nor_thereaf
             second = asyncio.create_task(rank(request("a", "b")))
             await until(lambda: judge.calls == 2)
             first.cancel()
-            await until(lambda: living.taken == 0)
+            await until(lambda: living.num_active == 0)
             assert (shown(judge.url), shown(dead)) == ([1, 7, 0], [0, 0, 0])
             judge.hold = 0
             assert (await second).model == "n"

@@ -95,11 +95,11 @@ class Admission:
         """
         if request_context.patient:
             await self._wait(request_context, num_calls)
-        elif self._full(request_context.key):
+        elif self._full(request_context.api_key_id):
             raise Overloaded(
                 f"{self.num_waiting} judge calls wait, and at most {self._max_waiting} may: "
                 "ask again later, or raise the judge's queue or concurrency",
-                retry_after_s=max(1.0, self._expected_wait_s(request_context.key)),
+                retry_after_s=max(1.0, self._expected_wait_s(request_context.api_key_id)),
             )
         else:
             self._enter(request_context, num_calls)
@@ -107,12 +107,15 @@ class Admission:
     @drop_locals_on_error
     async def _wait(self, request_context: RequestContext, num_calls: int) -> None:
         group = _Group(request_context, num_calls, asyncio.get_running_loop().create_future())
-        self._patient.add(request_context.key, group)
+        self._patient.add(request_context.api_key_id, group)
         self._let_in()
         try:
             await group.turn
         except asyncio.CancelledError:
-            if not self._patient.remove(request_context.key, group) and not group.turn.cancelled():
+            if (
+                not self._patient.remove(request_context.api_key_id, group)
+                and not group.turn.cancelled()
+            ):
                 group.turn.exception()  # or asyncio would log that nobody has seen it
             raise
 
@@ -123,7 +126,7 @@ class Admission:
     def _let_in(self) -> None:
         """Those whose turn it is, as long as there is room for one."""
         while group := self._next():
-            self._patient.pop(group.request_context.key)
+            self._patient.pop(group.request_context.api_key_id)
             if group.turn.done():  # its caller has left, and has not run yet
                 continue
             try:
@@ -135,20 +138,22 @@ class Admission:
 
     def _next(self) -> _Group | None:
         firsts = self._patient.firsts()
-        return next((group for group in firsts if not self._full(group.request_context.key)), None)
+        return next(
+            (group for group in firsts if not self._full(group.request_context.api_key_id)), None
+        )
 
     def _enter(self, request_context: RequestContext, num_calls: int) -> None:
         """There is room; is there time?"""
         remaining_s = request_context.ends_at - asyncio.get_running_loop().time()
-        wait_s, judging_s = self._expected_wait_s(request_context.key), self._judging_s()
+        wait_s, judging_s = self._expected_wait_s(request_context.api_key_id), self._judging_s()
         if wait_s and wait_s + judging_s > remaining_s:
             raise Overloaded(
                 f"about {wait_s:.1f} s of waiting and {judging_s:.1f} s of judging do not fit "
                 f"the {remaining_s:.1f} s that are left: raise deadline_s, or ask again later",
                 retry_after_s=max(1.0, wait_s),
             )
-        self._unqueued[request_context.key] += num_calls
-        self._forget_later(request_context.key, num_calls, _PASSES_TO_QUEUE)
+        self._unqueued[request_context.api_key_id] += num_calls
+        self._forget_later(request_context.api_key_id, num_calls, _PASSES_TO_QUEUE)
 
     def _forget_later(self, key: str, num_calls: int, passes: int) -> None:
         """Stop counting calls as yet to queue after so many passes of the event loop, because a

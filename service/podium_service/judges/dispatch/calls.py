@@ -63,11 +63,11 @@ class Calls:
         self.endpoints = [
             Endpoint(str(url), config.api_key, concurrency=bounds) for url in config.base_urls
         ]
-        self._line = EndpointQueue(self.endpoints, config.timeout_s, self.report)
+        self._queue = EndpointQueue(self.endpoints, config.timeout_s, self.report)
         self._pace = RateLimiter(name, config, quotas, self.report)
         self._allowance = SpendLimiter(name, config, quotas, metrics, self.report)
         self._admission = Admission(
-            [self._pace, self._line, self._allowance], config.queue, lambda: self._line.held_s
+            [self._pace, self._queue, self._allowance], config.queue, lambda: self._queue.held_s
         )
         self._name = name
         self._config = config
@@ -124,7 +124,7 @@ class Calls:
                 self._metrics.count_retry(self._name, error)
                 avoid = error.base_url
                 if failed > 1 or len(self.endpoints) == 1:
-                    with request_context.timing.queueing():
+                    with request_context.timing.time_queue():
                         await asyncio.sleep(_backoff_s(failed))
 
     async def aclose(self) -> None:
@@ -140,8 +140,8 @@ class Calls:
         sent: Sent,
     ) -> Reply:
         async with AsyncExitStack() as stack:
-            with request_context.timing.queueing(), self._metrics.time_queueing(self._name):
-                self._admission.note_queued(request_context.key)
+            with request_context.timing.time_queue(), self._metrics.time_queueing(self._name):
+                self._admission.note_queued(request_context.api_key_id)
                 avoid = sent.base_url or avoid
                 ticket, endpoint, paid = await self._enter(
                     stack, prompt, max_tokens, request_context, avoid
@@ -157,7 +157,7 @@ class Calls:
             )
             try:
                 with (
-                    request_context.timing.judging(),
+                    request_context.timing.time_judge(),
                     self._metrics.track_call(self._name),
                     reservation.track_call(),
                     span,
@@ -182,7 +182,7 @@ class Calls:
         try:
             reply = await endpoint.complete(parameters, timeout_s, late_s)
         finally:
-            self._line.was_held(clock() - started)
+            self._queue.was_held(clock() - started)
         took_s = clock() - started
         usual_s = took_s if self._usual_s is None else self._usual_s
         self._usual_s = usual_s + (took_s - usual_s) * _SMOOTHING
@@ -206,7 +206,7 @@ class Calls:
         while True:
             try:
                 async with AsyncExitStack() as tried:
-                    place = self._line.place(request_context, self._prefix(prompt), avoid)
+                    place = self._queue.place(request_context, self._prefix(prompt), avoid)
                     endpoint = await tried.enter_async_context(place)
                     leave = self._pace.ticket(prompt, max_tokens, request_context)
                     ticket = await tried.enter_async_context(leave)
@@ -218,7 +218,7 @@ class Calls:
                     return ticket, endpoint, paid
             except HeldBack as held:
                 ends_at = ends_at or asyncio.get_running_loop().time() + self._config.timeout_s
-                await self._allowance.room(held, request_context.key, ends_at)
+                await self._allowance.room(held, request_context.api_key_id, ends_at)
 
     def _rest(self, endpoint: Endpoint, error: JudgeError) -> None:
         """What an endpoint asks to wait holds for all its callers, and so does an empty account."""
@@ -260,7 +260,7 @@ class Calls:
             self._metrics.set_endpoint(
                 self._name,
                 endpoint.base_url,
-                taken=endpoint.taken,
+                taken=endpoint.num_active,
                 limit=endpoint.concurrency.limit,
                 open_=endpoint.breaker.is_open,
             )

@@ -62,7 +62,7 @@ class EndpointQueue:
         if self.turns.number:
             return 0
         rested = [each for each in self._endpoints if each.wait_s() <= 0]
-        return sum(max(0, each.concurrency.limit - each.taken) for each in rested)
+        return sum(max(0, each.concurrency.limit - each.num_active) for each in rested)
 
     def expected_wait_s(self, key: str, coming: Mapping[str, int]) -> float:
         """How long a call of this key will wait, as calls go now; 0 if none waits, nor will of
@@ -108,12 +108,12 @@ class EndpointQueue:
         place = asyncio.get_running_loop().create_future()
         digest = blake2b(prefix, digest_size=16).digest() if prefix else b""
         waiter = _Waiter(place, digest, request_context.ends_at, avoid)
-        self.turns.add(request_context.key, waiter)
+        self.turns.add(request_context.api_key_id, waiter)
         self._hand_out()
         try:
             return await waiter.place
         except asyncio.CancelledError:
-            self._forget(request_context.key, waiter)
+            self._forget(request_context.api_key_id, waiter)
             raise
 
     def _hand_out(self) -> None:
@@ -141,15 +141,15 @@ class EndpointQueue:
         if not rested:
             self._require_patience(waiter.ends_at)
             return None
-        free = [each for each in rested if each.taken < each.concurrency.limit]
+        free = [each for each in rested if each.num_active < each.concurrency.limit]
         if not free:
             return None
         free = [each for each in free if each.base_url != waiter.avoid] or free
-        least = min(each.taken for each in free)
+        least = min(each.num_active for each in free)
         home = max(free, key=lambda each: each.affinity(waiter.prefix))
-        if home.taken <= max(least + _HOME_SLACK, _HOME_SHARE * least):
+        if home.num_active <= max(least + _HOME_SLACK, _HOME_SHARE * least):
             return home
-        return min(free, key=lambda each: each.taken)
+        return min(free, key=lambda each: each.num_active)
 
     def _require_patience(self, ends_at: float) -> None:
         """Raise if no endpoint has rested within the patience of a call, nor by `ends_at`."""
@@ -175,7 +175,7 @@ class EndpointQueue:
         a place left does it, too."""
         if self._timer:
             self._timer.cancel()
-        free = [each for each in self._endpoints if each.taken < each.concurrency.limit]
+        free = [each for each in self._endpoints if each.num_active < each.concurrency.limit]
         if free:
             wait_s = min(each.wait_s() for each in free)
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._hand_out)

@@ -96,7 +96,7 @@ class RateLimiter:
             amounts[of_tokens] = (self._tokens, float(expected))
         ticket, taken = Ticket(), set[str]()
         try:
-            async with self._turn(request_context.key):
+            async with self._turn(request_context.api_key_id):
                 for account, (per_minute, amount) in amounts.items():
                     wait_s = await buckets.take(account, per_minute, amount)
                     taken.add(account)

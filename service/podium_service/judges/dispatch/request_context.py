@@ -1,4 +1,4 @@
-"""Who asks for a ranking, and what has been spent on it so far: money, tokens, time."""
+"""State whose request a judge call serves and until when, and collect what it costs."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -12,13 +12,16 @@ from podium_service.store.quotas.spend import SpendLimit
 
 
 class Timing:
-    """Where a request's time goes. Of overlapping calls, time with any at the judge is the judge's;
-    the rest of the time with any in a queue is the queue's."""
+    """Where the time of one request goes: to the judge, to queues, or to the service itself.
+
+    The calls of a request overlap. Time during which any of them is at the judge is the judge's; of
+    the rest, time during which any of them waits is the queues'.
+    """
 
     def __init__(self) -> None:
         self.judge_s = 0.0
         self.queue_s = 0.0
-        self._judging = self._queueing = 0
+        self._num_judged = self._num_queued = 0
         self._since = self._started = perf_counter()
 
     @property
@@ -28,50 +31,50 @@ class Timing:
         return self._since - self._started - self.judge_s - self.queue_s
 
     @contextmanager
-    def judging(self) -> Iterator[None]:
-        """A call is at the judge."""
+    def time_judge(self) -> Iterator[None]:
+        """Count the time of the body as spent at the judge."""
         self._tick()
-        self._judging += 1
+        self._num_judged += 1
         try:
             yield
         finally:
             self._tick()
-            self._judging -= 1
+            self._num_judged -= 1
 
     @contextmanager
-    def queueing(self) -> Iterator[None]:
-        """A call waits for its turn."""
+    def time_queue(self) -> Iterator[None]:
+        """Count the time of the body as spent in a queue."""
         self._tick()
-        self._queueing += 1
+        self._num_queued += 1
         try:
             yield
         finally:
             self._tick()
-            self._queueing -= 1
+            self._num_queued -= 1
 
     def _tick(self) -> None:
         now = perf_counter()
-        if self._judging:
+        if self._num_judged:
             self.judge_s += now - self._since
-        elif self._queueing:
+        elif self._num_queued:
             self.queue_s += now - self._since
         self._since = now
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request's.
+    """One request: who pays for it, its deadline, and what it has cost so far.
 
     Attributes:
-        key: the id of the API key that asks; "" where no key is needed, or the environment's.
-        spend_limit: of that key.
-        ends_at: its deadline, on the event loop's clock.
-        patient: whether it rather waits for room in a full line than be refused.
-        usage: what was spent.
+        api_key_id: the id of its API key; "" for the environment's key, or where none is needed.
+        spend_limit: the limit of that key; None where it has none.
+        ends_at: the deadline, in seconds on the event loop's clock.
+        patient: whether it waits where a judge's queue is full, instead of being refused.
+        usage: the calls, tokens and money that were spent.
         timing: where the time went.
     """
 
-    key: str = ""
+    api_key_id: str = ""
     spend_limit: SpendLimit | None = None
     ends_at: float = inf
     patient: bool = False

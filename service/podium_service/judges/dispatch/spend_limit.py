@@ -202,7 +202,7 @@ class SpendLimiter:
     def _holds(self, request_context: RequestContext) -> list[SpendAccount]:
         limit = self._config.spend
         of_judge = SpendAccount(self._account, limit.usd, limit.per) if limit else None
-        holds = (of_judge, api_key_account(request_context.key, request_context.spend_limit))
+        holds = (of_judge, api_key_account(request_context.api_key_id, request_context.spend_limit))
         return [hold for hold in holds if hold]
 
 

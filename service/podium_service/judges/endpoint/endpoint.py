@@ -73,8 +73,8 @@ class Endpoint:
         self._salt = base_url.encode()
         self.concurrency = AdaptiveLimit(*concurrency)
         self.breaker = CircuitBreaker()
-        self.taken = 0
-        self.rest_until = 0.0
+        self.num_active = 0
+        self.paused_until = 0.0
         self.spent: JudgeQuotaExhausted | None = None  # rests because its credit is gone
         self._api_key = api_key
         self._client = ChatClient(base_url, api_key, max_connections=2 * concurrency[1])
@@ -86,11 +86,11 @@ class Endpoint:
 
     def rest(self, seconds: float) -> None:
         """Let no new call start here for a while."""
-        self.rest_until = max(self.rest_until, asyncio.get_running_loop().time() + seconds)
+        self.paused_until = max(self.paused_until, asyncio.get_running_loop().time() + seconds)
 
     def rest_s(self) -> float:
         """How long a new call must still wait, in seconds."""
-        return max(0.0, self.rest_until - asyncio.get_running_loop().time())
+        return max(0.0, self.paused_until - asyncio.get_running_loop().time())
 
     def wait_s(self) -> float:
         """How long no call may start here, in seconds; 0 if one may."""
@@ -98,13 +98,13 @@ class Endpoint:
 
     def take(self) -> None:
         """A call takes a place here; `leave` gives it back."""
-        self.taken += 1
+        self.num_active += 1
         self.spent = None
         self.breaker.started(asyncio.get_running_loop().time())
 
     def leave(self, started_at: float) -> None:
         """The call that took its place at this moment, or just before, is over."""
-        self.taken -= 1
+        self.num_active -= 1
         self.breaker.gave_up(started_at)
 
     async def complete(
@@ -165,7 +165,7 @@ class Endpoint:
         if status in (None, 429, 503):
             self.concurrency.was_too_much(started_at, now)
         elif not failed:
-            self.concurrency.went_well(self.taken)
+            self.concurrency.went_well(self.num_active)
         if failed:
             if self.breaker.failed(started_at, now):
                 log.warning("breaker_opened", base_url=self.base_url)

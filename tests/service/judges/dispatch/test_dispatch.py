@@ -195,7 +195,7 @@ class JustRested(Endpoint):
 async def test_an_endpoint_that_rests_until_just_now_serves_who_waits(looks: int) -> None:
     endpoint = JustRested(looks)
     async with asyncio.timeout(5), line(endpoint).place(RequestContext("a"), b""):
-        assert endpoint.taken == 1
+        assert endpoint.num_active == 1
     await endpoint.aclose()
 
 
@@ -237,12 +237,12 @@ async def test_places_of_calls_that_were_never_made_tell_nothing_of_how_long_one
     poor = RequestContext("poor", spend_limit=SpendLimit(usd=1e-6))
     async with judging(always=later(GOOD, 0.2), quotas=Purse(), price=PRICE) as (judge, _):
         await ask(judge)
-        held_s = judge._calls._line.held_s
+        held_s = judge._calls._queue.held_s
         for _ in range(9):
             with pytest.raises(KeySpendLimit):
                 await ask(judge, poor)
-        assert judge._calls._line.held_s == held_s >= 0.2
-        assert judge.endpoints[0].taken == 0
+        assert judge._calls._queue.held_s == held_s >= 0.2
+        assert judge.endpoints[0].num_active == 0
 
 
 async def test_a_rest_that_ends_after_the_deadline_is_not_waited_for() -> None:
@@ -254,7 +254,7 @@ async def test_a_rest_that_ends_after_the_deadline_is_not_waited_for() -> None:
             await ask(judge, RequestContext(ends_at=loop.time() + 30))
         assert (refused.value.retry_after_s or 0) > 30
         waiting = asyncio.create_task(ask(judge, RequestContext(ends_at=loop.time() + 300)))
-        await until(lambda: judge._calls._line.num_waiting == 1)
+        await until(lambda: judge._calls._queue.num_waiting == 1)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
 
@@ -324,7 +324,7 @@ async def test_admitted_calls_count_until_they_queue_unless_a_place_is_free() ->
 
 async def test_a_burst_of_groups_overshoots_the_bound_by_a_group_at_most() -> None:
     async with judging(always=later(GOOD, 0.05), concurrency=1, queue=9) as (judge, _):
-        waiting, most = judge._calls._line, 0
+        waiting, most = judge._calls._queue, 0
 
         async def asks() -> None:
             nonlocal most
@@ -343,7 +343,7 @@ async def test_patient_groups_are_admitted_in_order_as_there_is_room() -> None:
     async with endpoints(1, limit=1) as each:
         queue, done = EndpointQueue(each, 5.0, lambda: door.changed()), asyncio.Event()
         door, order, most = admission(queue, 4), list[int](), 0
-        request_context = RequestContext(key="a", patient=True)
+        request_context = RequestContext(api_key_id="a", patient=True)
 
         async def asks(number: int) -> None:
             await door.admit(request_context, 3)
@@ -364,7 +364,7 @@ async def test_patient_groups_are_admitted_in_order_as_there_is_room() -> None:
         assert order == [0, 1, *range(3, 40)]
         assert most <= 4 - 1 + 2 * 3  # a call more than may wait, and one more group
         await until(lambda: door.num_waiting == 0)
-        assert each[0].taken == 0
+        assert each[0].num_active == 0
 
 
 async def test_a_patient_group_that_leaves_as_it_is_admitted_admits_the_next() -> None:
@@ -384,7 +384,7 @@ async def test_a_patient_group_that_leaves_as_it_is_admitted_admits_the_next() -
         door = admission(queue, 1)
         busy = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(2)]
         await until(lambda: queue.num_waiting == 1)
-        patient = RequestContext(key="a", patient=True)
+        patient = RequestContext(api_key_id="a", patient=True)
         # Each starts with more calls than there will ever be room for.
         waiting = [asyncio.create_task(door.admit(patient, 9)) for _ in range(3)]
         await asyncio.sleep(0)
@@ -408,7 +408,7 @@ async def test_who_leaves_the_line_takes_no_place_and_passes_on_one_just_given()
         done.set()
         await asyncio.gather(first, third)
         assert served == ["a", "c"]
-        assert each[0].taken == 0
+        assert each[0].num_active == 0
 
 
 async def test_many_who_leave_at_once_leak_no_place() -> None:
@@ -420,7 +420,7 @@ async def test_many_who_leave_at_once_leak_no_place() -> None:
             call.cancel()
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(end) for end in ends} == {asyncio.CancelledError}
-        assert (each[0].taken, queue.num_waiting) == (0, 0)
+        assert (each[0].num_active, queue.num_waiting) == (0, 0)
 
 
 async def test_calls_with_one_prefix_stay_at_one_endpoint_until_it_is_busy() -> None:
@@ -434,10 +434,10 @@ async def test_calls_with_one_prefix_stay_at_one_endpoint_until_it_is_busy() -> 
             other = next(endpoint for endpoint in each if endpoint is not home)
             async with queue.place(RequestContext(), b"prefix", avoid=home.base_url) as elsewhere:
                 assert elsewhere is other
-            home.taken += 10
+            home.num_active += 10
             async with queue.place(RequestContext(), b"prefix") as busy:
                 assert busy is other
-            home.taken -= 10
+            home.num_active -= 10
 
 
 async def test_a_429_lowers_what_the_endpoint_is_given() -> None:
@@ -469,10 +469,10 @@ async def test_a_second_call_avoids_where_the_first_hangs_though_that_one_was_el
     ):
         # From `two`, which fails, to `one`, which hangs, and back: `one` has a call out.
         judge = endpoint_judge("", base_urls=[two.url, one.url], hedge_after_s=1.5, timeout_s=20)
-        judge.endpoints[1].taken += 10  # so that the first call goes to `two`
+        judge.endpoints[1].num_active += 10  # so that the first call goes to `two`
         asked = asyncio.create_task(ask(judge))
         await until(lambda: two.calls == 1)
-        judge.endpoints[1].taken -= 10
+        judge.endpoints[1].num_active -= 10
         await asked
         await judge.aclose()
     assert (one.calls, two.calls) == (1, 2)
@@ -560,11 +560,11 @@ async def test_a_call_waits_for_what_calls_in_flight_reserve_and_will_not_need()
     assert purse.most <= 0.0075
 
 
-LIMITED = RequestContext(key="a", spend_limit=SpendLimit(usd=0.02))
+LIMITED = RequestContext(api_key_id="a", spend_limit=SpendLimit(usd=0.02))
 
 
 async def test_a_call_that_waits_for_money_takes_no_place_and_no_trial_from_another_key() -> None:
-    purse, other = Purse(), RequestContext(key="b")
+    purse, other = Purse(), RequestContext(api_key_id="b")
     purse.reserved = 0.02  # by a process that was killed
     settings: dict[str, Any] = {"price": PRICE, "concurrency": 1, "queue": 1}
     async with judging(always=GOOD, quotas=purse, **settings) as (judge, scripted):
@@ -573,7 +573,7 @@ async def test_a_call_that_waits_for_money_takes_no_place_and_no_trial_from_anot
             endpoint.breaker.failed(0.0, 0.0)  # half open by now
         waiting = asyncio.create_task(ask(judge, LIMITED))
         await until(lambda: purse.looks >= 2)  # one in a place, one outside
-        assert (endpoint.taken, endpoint.breaker.is_open) == (0, True)
+        assert (endpoint.num_active, endpoint.breaker.is_open) == (0, True)
         with pytest.raises(Overloaded, match="1 judge calls wait"):
             await judge.admit(LIMITED, 1)
         await judge.admit(other, 1)
@@ -592,7 +592,7 @@ async def test_a_call_waits_for_money_no_longer_than_for_an_answer() -> None:
     async with judging(quotas=purse, **settings) as (judge, scripted):
         with pytest.raises(Overloaded, match=r"reserve what a call .* needs of \$0.02 per day"):
             await ask(judge, LIMITED)
-        assert judge.endpoints[0].taken == 0
+        assert judge.endpoints[0].num_active == 0
     assert (scripted.calls, purse.given_back, purse.reserved) == (0, [1.0], 0.02)
 
 
@@ -626,7 +626,7 @@ async def test_who_leaves_while_waiting_for_money_waits_no_more() -> None:
 async def test_the_callers_key_has_a_limit_of_its_own() -> None:
     async with judging(quotas=Purse(), price=PRICE) as (judge, scripted):
         with pytest.raises(KeySpendLimit, match="this API key"):
-            await ask(judge, RequestContext(key="k1", spend_limit=SpendLimit(usd=0.001)))
+            await ask(judge, RequestContext(api_key_id="k1", spend_limit=SpendLimit(usd=0.001)))
     assert scripted.calls == 0
 
 
@@ -727,7 +727,7 @@ async def test_calls_without_a_place_take_nothing_from_a_rate() -> None:
         scripted,
     ):
         calls = [asyncio.create_task(ask(judge)) for _ in range(3)]
-        await until(lambda: judge._calls._line.num_waiting == 2 and scripted.calls == 1)
+        await until(lambda: judge._calls._queue.num_waiting == 2 and scripted.calls == 1)
         assert purse.takes == 1  # or they would leave all at once after a stall
         await asyncio.gather(*calls)
     assert (purse.takes, purse.given_back) == (3, [])
