@@ -68,7 +68,7 @@ def explain_failures(labels: Sequence[str]) -> str:
 
 
 def _name_steering(screening: Screening, index: int) -> list[str]:
-    return [f"steering:{name}" for name in screening.flag_trajectories.get(index, ())]
+    return [f"steering:{name}" for name in screening.steering_flags.get(index, ())]
 
 
 def _explain(request: RankRequest, scores: GroupScores) -> list[str]:

@@ -22,17 +22,17 @@ class Screening:
     Attributes:
         shown: indices of the trajectories that the judge sees.
         failed_gates: labels of the gates that each other trajectory failed.
-        flag_trajectories: the ways in which a trajectory addresses the judge; only those that do.
+        steering_flags: the ways in which a trajectory addresses the judge; only those that do.
     """
 
     shown: Sequence[int]
     failed_gates: Mapping[int, list[str]]
-    flag_trajectories: Mapping[int, list[str]]
+    steering_flags: Mapping[int, list[str]]
 
     @property
     def is_steered(self) -> bool:
         """Whether a trajectory that the judge sees addresses the judge."""
-        return any(index in self.flag_trajectories for index in self.shown)
+        return any(index in self.steering_flags for index in self.shown)
 
 
 def screen(judge: AnyJudge, request: RankRequest) -> Screening:
