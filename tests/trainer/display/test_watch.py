@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from podium_trainer.display.completions import (
-    chosen,
+    choose_groups,
     completions_lines,
     completions_view,
     shown_attempts,
@@ -125,7 +125,7 @@ def test_markup_links_and_emoji_are_shown_literally() -> None:
 def test_the_best_a_middle_and_the_worst_completion_are_shown() -> None:
     texts, words = list("abcde"), ["wa", "wb", None, "wd", "we"]
     shown = list(shown_attempts(ranked.group(texts, [0.2, 1.0, 0.5, 0.0, 0.6], words)))
-    assert [(each.completion, each.words) for each in shown] == [
+    assert [(each.completion, each.explanation) for each in shown] == [
         ("b", "wb"),
         ("c", "–"),
         ("d", "wd"),
@@ -136,8 +136,8 @@ def test_a_failed_group_shows_its_error() -> None:
     failed = ranked.group(["a", "b"], None, ["no verdict"])
     signal = [ranked.group(["a", "b"], [0.0, 1.0], ["", ""]) for _ in range(5)]
     tied = ranked.group(["a", "b"], [0.5, 0.5], ["", ""])
-    assert chosen([tied, *signal, failed]) == [signal[0], signal[1], failed]
-    assert chosen([tied, failed]) == [failed, tied]
+    assert choose_groups([tied, *signal, failed]) == [signal[0], signal[1], failed]
+    assert choose_groups([tied, failed]) == [failed, tied]
     assert "verdict_invalid: no verdict" in printed(completions_view(1, [failed], 80), 80)
     assert "failed: verdict_invalid: no verdict" in list(completions_lines(1, [failed]))[1]
 

@@ -6,7 +6,7 @@ import pytest
 
 from podium_trainer.config import LogConfig
 from podium_trainer.records.metrics import JsonlFile, Listener, read_rows
-from podium_trainer.records.trackers import Prefixed, TrackerError, need_package, open_trackers
+from podium_trainer.records.trackers import Prefixed, TrackerError, open_trackers, require_package
 from podium_trainer.run.build import open_listeners
 from tests.trainer import ranked
 
@@ -62,7 +62,7 @@ def test_tensorboard_hides_the_steps_that_are_done_again(tmp_path: Path) -> None
 
 def test_a_tracker_without_its_package_is_an_error() -> None:
     with pytest.raises(TrackerError, match=r"^log\.wandb: no_such_one is not installed: run pip i"):
-        need_package("log.wandb", "no_such_one")
+        require_package("log.wandb", "no_such_one")
 
 
 @pytest.mark.filterwarnings("default")

@@ -1,6 +1,6 @@
-"""A few groups, so that a person sees what is rewarded: completions, rewards, the judge's words.
+"""Show a few groups to a person: completions, rewards and the judge's explanations.
 
-All of these words are a stranger's: they pass `text.visible` and never become markup.
+All these texts come from a model, so they go through `text.visible` and never become markup.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,25 +20,26 @@ from podium_trainer.update.groups import RankedGroup
 MAX_GROUPS = 3
 LINES_PER_CELL = 3
 COMPLETION_CELLS = 100
-WORDS_CELLS = 80
+EXPLANATION_CELLS = 80
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownAttempt:
     """One attempt as it is shown.
 
     Attributes:
-        reward: None if the group failed.
-        words: the judge's; why there is no reward if the group failed.
+        reward: the reward; None if the group failed.
+        completion: the attempt in one line.
+        explanation: the judge's explanation, or the error of a group that failed.
     """
 
     reward: float | None
     completion: str
-    words: str
+    explanation: str
 
 
-def chosen(groups: Sequence[RankedGroup]) -> list[RankedGroup]:
-    """At most three: those with signal first, yet one that failed always has a place."""
+def choose_groups(groups: Sequence[RankedGroup]) -> list[RankedGroup]:
+    """Choose at most three groups: groups with signal first, and one that failed, if any did."""
     failed = [group for group in groups if not group.is_ranked]
     signal = [group for group in groups if group.has_signal]
     tied = [group for group in groups if group.is_ranked and not group.has_signal]
@@ -46,10 +47,10 @@ def chosen(groups: Sequence[RankedGroup]) -> list[RankedGroup]:
     return [*ordered, *failed[1:]][:MAX_GROUPS]
 
 
-def shown_attempts(group: RankedGroup) -> Iterator[Shown]:
-    """Best, middle and worst; the first attempt and the error if the group failed."""
+def shown_attempts(group: RankedGroup) -> Iterator[ShownAttempt]:
+    """Yield the best, a middle and the worst attempt; of a failed group the first and the error."""
     if not group.is_ranked:
-        yield Shown(
+        yield ShownAttempt(
             None, completion(group.prompt, group.attempts[0]), visible(str(group.answer.error))
         )
         return
@@ -58,40 +59,42 @@ def shown_attempts(group: RankedGroup) -> Iterator[Shown]:
     by_id = {result.id: result for result in results}
     for place in dict.fromkeys((order[0], order[len(order) // 2], order[-1])):
         result = by_id.get(str(place))
-        words = (result.explanation if result else None) or DASH
+        explanation = (result.explanation if result else None) or DASH
         flags = "".join(f"[{flag}] " for flag in result.flags) if result else ""
-        yield Shown(
+        yield ShownAttempt(
             group.rewards[place],
             completion(group.prompt, group.attempts[place]),
-            visible(flags + words),
+            visible(flags + explanation),
         )
 
 
 def completion(prompt: Prompt, attempt: Attempt) -> str:
-    """All that came after the prompt, in one line: words, tool calls, what the tools said."""
-    return visible("\n".join(map(spoken, attempt.messages[len(prompt.messages) :]))) or DASH
+    """Return in one line what follows the prompt: texts, tool calls and tool results."""
+    return visible("\n".join(map(message_text, attempt.messages[len(prompt.messages) :]))) or DASH
 
 
-def spoken(message: Mapping[str, Any]) -> str:
-    said = message.get("content")
-    text = said if isinstance(said, str) else "" if said is None else str(said)
+def message_text(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    text = content if isinstance(content, str) else "" if content is None else str(content)
     if message.get("role") == "tool":
         return f"⇒ {text}"
     calls = [call["function"] for call in message.get("tool_calls") or ()]
-    called = [f"→ {call['name']}({call['arguments']})" for call in calls]
-    return " ".join([text, *called] if text else called)
+    written = [f"→ {call['name']}({call['arguments']})" for call in calls]
+    return " ".join([text, *written] if text else written)
 
 
 def heading(group: RankedGroup) -> str:
-    """The prompt's id and last message, once where they are the same."""
-    asked = spoken(group.prompt.messages[-1])
-    return visible(asked if group.prompt.id == asked else f"{group.prompt.id} · {asked}")
+    """Return the prompt's id and its last message; only one of them if they are equal."""
+    text = message_text(group.prompt.messages[-1])
+    return visible(text if group.prompt.id == text else f"{group.prompt.id} · {text}")
 
 
 def completions_view(step: int, groups: Sequence[RankedGroup], width: int) -> RenderableType:
-    """A table per group, `width` columns wide."""
+    """Return a table per group, `width` columns wide."""
     parts: list[RenderableType] = [Text(f"completions of step {step}", style="bold")]
-    parts += [Padding(group_table(group, width - 2), (0, 0, 0, 2)) for group in chosen(groups)]
+    parts += [
+        Padding(group_table(group, width - 2), (0, 0, 0, 2)) for group in choose_groups(groups)
+    ]
     return Group(*parts)
 
 
@@ -103,22 +106,27 @@ def group_table(group: RankedGroup, width: int) -> Table:
     cells = (width - 7 - 4) // 2
     table.add_column("reward", justify="right", width=6, header_style="dim")
     table.add_column("completion", width=cells, overflow="fold", header_style="dim")
-    words = "the judge's words" if group.is_ranked else "why it failed"
-    table.add_column(words, width=cells, overflow="fold", header_style="dim")
+    title = "the judge's explanation" if group.is_ranked else "why it failed"
+    table.add_column(title, width=cells, overflow="fold", header_style="dim")
     for each in shown_attempts(group):
         table.add_row(
             Text(DASH if each.reward is None else f"{each.reward:.3f}", style="bold"),
             Text(cut(each.completion, cells * LINES_PER_CELL)),
-            Text(cut(each.words, cells * LINES_PER_CELL), style="" if group.is_ranked else "red"),
+            Text(
+                cut(each.explanation, cells * LINES_PER_CELL),
+                style="" if group.is_ranked else "red",
+            ),
         )
     return table
 
 
 def completions_lines(step: int, groups: Sequence[RankedGroup]) -> Iterator[str]:
-    """The same without a terminal: plain lines."""
-    for group in chosen(groups):
+    """Yield the same as `completions_view` in plain lines, for a log."""
+    for group in choose_groups(groups):
         yield f"  step {step} · {cut(heading(group), COMPLETION_CELLS)}"
         for each in shown_attempts(group):
             reward = DASH if each.reward is None else f"{each.reward:.3f}"
-            words = f"{'' if group.is_ranked else 'failed: '}{cut(each.words, WORDS_CELLS)}"
-            yield f"    {reward:>5}  {cut(each.completion, COMPLETION_CELLS)}  |  {words}"
+            explanation = (
+                f"{'' if group.is_ranked else 'failed: '}{cut(each.explanation, EXPLANATION_CELLS)}"
+            )
+            yield f"    {reward:>5}  {cut(each.completion, COMPLETION_CELLS)}  |  {explanation}"

@@ -1,8 +1,8 @@
-"""Learning curves: `python -m podium_trainer.curve RUN [RUN ...] --out curve.png`.
+"""Draw learning curves: `python -m podium_trainer.display.curve RUN [RUN ...] --out curve.png`.
 
-One run: held-out score, reward with its spread, share of groups with signal. Several, such as the
-same recipe with other seeds: a thin line each, their mean and the band from the lowest to the
-highest.
+One run is drawn as held-out score, reward with its spread, and share of groups with signal. Several
+runs, such as one recipe with several seeds, are a thin line each, their mean, and a band from the
+lowest to the highest.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from podium_trainer.display.history import Series, series
 from podium_trainer.display.text import BLOCKS
 from podium_trainer.records.metrics import Row, read_rows
 
-if TYPE_CHECKING:  # matplotlib takes a second
+if TYPE_CHECKING:  # matplotlib takes a second to import
     from matplotlib.axes import Axes
 
 SIZE = (8, 6)  # inches
@@ -31,11 +31,11 @@ LEAST_TEXT_WIDTH = 40
 
 
 class CurveError(Exception):
-    """There is nothing to draw; one line that says why."""
+    """There is nothing to draw; the message is one line that says why."""
 
 
 def draw_curve(run_folders: Sequence[Path], png: Path) -> None:
-    """Draw the runs' `metrics.jsonl`; the same files give the same picture.
+    """Draw the `metrics.jsonl` of the runs; the same files give the same bytes.
 
     Raises:
         CurveError: If a folder holds no step.
@@ -75,7 +75,7 @@ def draw_curve(run_folders: Sequence[Path], png: Path) -> None:
 def draw_lines(
     axes: "Axes", runs: Sequence[Sequence[Row]], name: str, label: str, color: str, marker: str
 ) -> None:
-    """A metric of one run, or of several: thin lines, mean and range."""
+    """Draw a metric of one run, or of several: thin lines, their mean and their range."""
     lines = [points for rows in runs if (points := series(rows, name))]
     if not lines:
         return
@@ -99,7 +99,7 @@ def draw_lines(
 
 
 def draw_spread(axes: "Axes", rows: Sequence[Row]) -> None:
-    """How far apart the rewards of one group lie, around their mean."""
+    """Draw the standard deviation of rewards within groups as a band around their mean."""
     means, spreads = dict(series(rows, "reward_mean")), dict(series(rows, "reward_std"))
     steps = sorted(means.keys() & spreads.keys())
     low = [means[step] - spreads[step] for step in steps]
@@ -108,14 +108,17 @@ def draw_spread(axes: "Axes", rows: Sequence[Row]) -> None:
 
 
 def on_common_steps(lines: Sequence[Series]) -> list[tuple[int, list[float]]]:
-    """The steps that all lines have, with each line's value: a mean over fewer would jump."""
-    found = [dict(points) for points in lines]
-    steps = sorted(set.intersection(*(set(each) for each in found)))
-    return [(step, [each[step] for each in found]) for step in steps]
+    """Return the steps that all lines have, with the value of each line.
+
+    A mean over fewer lines would jump where a line ends.
+    """
+    values = [dict(points) for points in lines]
+    steps = sorted(set.intersection(*(set(each) for each in values)))
+    return [(step, [each[step] for each in values]) for step in steps]
 
 
 def title(run_folders: Sequence[Path]) -> str:
-    """Task and model of the runs, as their configs say."""
+    """Return task and model of the runs, as their configs name them."""
     names = list(dict.fromkeys(map(run_title, run_folders)))
     count = f" · {len(run_folders)} runs" if len(run_folders) > 1 else ""
     return " / ".join(names) + count
@@ -130,7 +133,7 @@ def run_title(folder: Path) -> str:
 
 
 def draw_run(out: Path) -> str | None:
-    """Draw a run's `curve.png` into its folder; one line if that is not possible."""
+    """Draw a run's `curve.png` into its folder; return a warning if that fails."""
     try:
         draw_curve([out], out / "curve.png")
     except Exception as error:  # noqa: BLE001 - a picture must never fail a run
@@ -139,10 +142,10 @@ def draw_run(out: Path) -> str | None:
 
 
 def text_curve(points: Series, width: int) -> list[str]:
-    """Scores over steps in blocks from 0 up, straight lines between the evaluations.
+    """Draw scores over steps in block characters, with straight lines between evaluations.
 
     Returns:
-        Lines at most `width` wide; none for fewer than two points or no room.
+        Lines of at most `width` characters; none for fewer than two points or a small width.
     """
     room = width - 8
     points = sorted(dict(points).items())
@@ -167,7 +170,7 @@ def block(eighths: int) -> str:
 
 
 def between(points: Series, step: float) -> float:
-    """The straight line through the neighbours of a step."""
+    """Interpolate the value at a step from its neighbours."""
     for (before, low), (after, high) in pairwise(points):
         if step <= after:
             return low + (high - low) * (step - before) / (after - before)
@@ -175,19 +178,20 @@ def between(points: Series, step: float) -> float:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command; its exit status."""
+    """Run the command, and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m podium_trainer.curve", description="Draw the learning curve of runs."
+        prog="python -m podium_trainer.display.curve",
+        description="Draw the learning curve of runs.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--out", type=Path, default=Path("curve.png"), help="the PNG to write")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        draw_curve(asked.runs, asked.out)
+        draw_curve(options.runs, options.out)
     except (CurveError, OSError, ValueError) as error:
         sys.stderr.write(f"curve: {error}\n")
         return 1
-    sys.stdout.write(f"{asked.out}\n")
+    sys.stdout.write(f"{options.out}\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A run's history and current phase → what a terminal shows."""
+"""Render the history and the present phase of a run for a terminal."""
 
 import os
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ PHASES = ("rollout", "rank", "update", "sync", "held_out")
 
 
 def about(config: TrainConfig) -> list[str]:
-    """Two lines on what runs where."""
+    """Return two lines that name task, model, service and judge."""
     judge = config.service.judge or "the service's default"
     service_url = config.service.url or os.environ.get("PODIUM_URL") or "http://127.0.0.1:8000"
     return [
@@ -40,10 +40,12 @@ def about(config: TrainConfig) -> list[str]:
 
 
 def seconds_left(history: History, steps: int, running_s: float = 0.0) -> float | None:
-    """How long the rest takes, if steps go on as they did.
+    """Estimate the seconds to the end of the run from the recent steps.
 
     Args:
-        running_s: how long the step that is going on has taken.
+        history: the steps so far.
+        steps: the number of steps of the run.
+        running_s: seconds that the present step has taken.
     """
     per_step = history.seconds_per_step()
     left = steps - history.step
@@ -53,7 +55,7 @@ def seconds_left(history: History, steps: int, running_s: float = 0.0) -> float 
 
 
 def frame(title: str, parts: Sequence[RenderableType], width: int) -> Panel:
-    """Everything in one box."""
+    """Put all parts into one box."""
     return Panel(
         Group(*parts),
         title=Text(cut(visible(title), width - 8), style="bold"),
@@ -64,11 +66,13 @@ def frame(title: str, parts: Sequence[RenderableType], width: int) -> Panel:
 def bars(
     history: History, steps: int, phase: tuple[str, int, int], times: tuple[str, str]
 ) -> Table:
-    """How far the run is, and how far its phase is.
+    """Render progress bars of the run and of its present phase.
 
     Args:
+        history: the steps so far.
+        steps: the number of steps of the run.
         phase: name, done, total; a total of 0 is unknown.
-        times: what to write behind the two bars.
+        times: texts behind the two bars.
     """
     name, done, total = phase
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
@@ -85,17 +89,17 @@ def bars(
 
 
 def numbers(history: History, width: int) -> Table:
-    """Left what is learned, right what it takes."""
+    """Render the metrics on the left, and the timings on the right."""
     left = (width * 3) // 5
     table = Table.grid(expand=True, padding=(0, 3, 0, 0))
     table.add_column(width=left)
     table.add_column(ratio=1)
-    table.add_row(learned(history, left - LABEL - 2), took(history))
+    table.add_row(metrics_table(history, left - LABEL - 2), timings_table(history))
     return table
 
 
-def learned(history: History, room: int) -> Table:
-    """Rewards, scores, groups, the update; `room` is how wide a value may be."""
+def metrics_table(history: History, room: int) -> Table:
+    """Render rewards, scores, groups and the update; a value is at most `room` wide."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=LABEL, style="dim", no_wrap=True)
     table.add_column(width=room, no_wrap=True, overflow="ellipsis")
@@ -131,7 +135,7 @@ def held_out(scores: Sequence[float]) -> Text:
 
 
 def groups(history: History) -> Text:
-    """Of the last step; failures stand out."""
+    """Describe the groups of the last step; failures stand out."""
     failed = int(history.now("groups_failed") or 0)
     tied = int(history.now("groups_tied") or 0)
     text = Text(f"{share(history.now('signal_share'))} signal · {tied} tied · ")
@@ -139,13 +143,13 @@ def groups(history: History) -> Text:
 
 
 def judge(history: History) -> str:
-    """So far."""
+    """Describe the judge's usage so far."""
     calls, tokens = amount(history.total("judge_calls")), amount(history.total("judge_tokens"))
     return f"{calls} calls · {tokens} tokens · {cost(history.total('judge_cost_usd'))}"
 
 
-def took(history: History) -> Table:
-    """Seconds per phase and tokens a second: the last time, and on average."""
+def timings_table(history: History) -> Table:
+    """Render seconds per phase and tokens per second: of the last step, and on average."""
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
@@ -153,9 +157,9 @@ def took(history: History) -> Table:
     dim = "dim"
     table.add_row("seconds", Text("last", style=dim), Text("average", style=dim))
     for phase in PHASES:
-        table.add_row(phase.replace("_", " "), *last_and_average(history.taken(f"{phase}_s")))
+        table.add_row(phase.replace("_", " "), *last_and_average(history.timing(f"{phase}_s")))
     table.add_row("")
-    table.add_row("tokens/s", *last_and_average(history.taken("tokens_per_s")))
+    table.add_row("tokens/s", *last_and_average(history.timing("tokens_per_s")))
     return table
 
 
@@ -166,7 +170,7 @@ def last_and_average(values: Sequence[float]) -> tuple[str, str]:
 
 
 def step_line(history: History, steps: int) -> str:
-    """A step where there is no terminal."""
+    """Describe the last step in one line, for a log."""
     parts = [f"step {history.step}/{steps}"]
     if history.now("groups"):
         parts += [f"reward {reward(history)}"]
@@ -185,13 +189,13 @@ def step_line(history: History, steps: int) -> str:
 
 
 def last_seconds(history: History) -> list[tuple[str, float]]:
-    """The phases of the last step and what they took."""
-    points = [(phase, series(history.timings[-1:], f"{phase}_s")) for phase in PHASES]
-    return [(p.replace("_", " "), found[0][1]) for p, found in points if found and found[0][1]]
+    """Return the phases of the last step, with their seconds."""
+    last = [(phase, series(history.timings[-1:], f"{phase}_s")) for phase in PHASES]
+    return [(phase.replace("_", " "), at[0][1]) for phase, at in last if at and at[0][1]]
 
 
 def summary(history: History, steps: int, files: str) -> str:
-    """The run in one line."""
+    """Describe the whole run in one line."""
     scores = history.values("held_out")
     scored = DASH
     if scores:

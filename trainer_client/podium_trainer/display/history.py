@@ -1,4 +1,4 @@
-"""All steps of a run so far: what a resumed run goes on counting from, and what curves show."""
+"""Keep the rows of all steps of a run, also of those before a resume."""
 
 import math
 import statistics
@@ -13,7 +13,7 @@ Series = list[tuple[int, float]]
 
 
 def series(rows: Sequence[Row], name: str) -> Series:
-    """(step, value) of the rows that have a finite number of this name."""
+    """Return (step, value) of the rows that have a finite number of this name."""
     points = [(row["step"], row.get(name)) for row in rows]
     return [
         (int(step), float(value))
@@ -24,10 +24,11 @@ def series(rows: Sequence[Row], name: str) -> Series:
 
 @dataclass
 class History:
-    """Rows as the run's two files hold them.
+    """The rows of a run's two files.
 
     Attributes:
-        metrics, timings: one row per step, in order.
+        metrics: one metrics row per step, in order.
+        timings: one timings row per step, in order.
     """
 
     metrics: list[Row] = field(default_factory=list)
@@ -35,7 +36,7 @@ class History:
 
     @classmethod
     def read(cls, out: Path) -> "History":
-        """What a run's folder holds; nothing for a new run."""
+        """Read the rows in a run's folder; a new run has none."""
         metrics, timings = read_rows(out / "metrics.jsonl"), read_rows(out / "timings.jsonl")
         return cls([*metrics], [*timings])
 
@@ -45,38 +46,38 @@ class History:
 
     @property
     def step(self) -> int:
-        """The last one done."""
+        """The last step that is done."""
         return int(self.now("step") or 0)
 
     def now(self, name: str) -> float | None:
-        """A metric of the last step; None if it had none."""
+        """Return a metric of the last step; None if the step has no such number."""
         points = series(self.metrics[-1:], name)
         return points[0][1] if points else None
 
     def values(self, name: str) -> list[float]:
-        """A metric's numbers, oldest first."""
+        """Return all numbers of a metric, oldest first."""
         return [value for _, value in series(self.metrics, name)]
 
-    def taken(self, name: str) -> list[float]:
-        """A timing of the steps in which it happened at all."""
+    def timing(self, name: str) -> list[float]:
+        """Return a timing of all steps in which it is not zero."""
         return [value for _, value in series(self.timings, name) if value]
 
     def total(self, name: str) -> float:
-        """A timing's sum over all steps."""
-        return math.fsum(self.taken(name))
+        """Return the sum of a timing over all steps."""
+        return math.fsum(self.timing(name))
 
     def seconds_per_step(self) -> float | None:
-        """The mean of recent steps, evaluations included."""
+        """Return the mean seconds of recent steps, evaluations included."""
         recent = [row for row in self.timings[-RECENT:] if row["step"]]
         return statistics.fmean(map(seconds_of, recent)) if recent else None
 
     def seconds(self) -> float:
-        """What all steps took, over every session of the run."""
+        """Return the seconds of all steps, those before a resume included."""
         return math.fsum(map(seconds_of, self.timings))
 
 
 def seconds_of(timing: Row) -> float:
-    """A step's seconds over all phases."""
+    """Return the sum of a step's seconds over all phases."""
     return math.fsum(
         value
         for name, value in timing.items()

@@ -1,4 +1,4 @@
-"""Numbers and strangers' words → short text for one line of a terminal or a log."""
+"""Format numbers and untrusted texts for one line of a terminal or a log."""
 
 import math
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def visible(text: str) -> str:
-    """One line: what a terminal would obey, or not show, becomes a mark.
+    """Return a text as one line, with U+FFFD for every character that is not printable.
 
-    A model's or judge's text may hold escape sequences, line ends that forge a log, and characters
+    A text of a model or judge may hold escape sequences, line ends that forge a log, and characters
     that turn the direction of writing.
     """
     lines = text.replace("\t", " ").replace("\xa0", " ").splitlines()
@@ -21,7 +21,7 @@ def visible(text: str) -> str:
 
 
 def cut(text: str, cells: int) -> str:
-    """At most `cells` wide; a longer text keeps both of its ends."""
+    """Shorten a text to `cells` columns; a longer text keeps both of its ends."""
     if len(text) <= cells and cell_len(text) <= cells:
         return text
     room = cells - 3
@@ -31,12 +31,15 @@ def cut(text: str, cells: int) -> str:
 
 
 def _fitting(text: str, cells: int) -> str:
-    """As much of the text as fits; marks without a width count too, so that they cannot pile up."""
-    taken = 0
-    for place, character in enumerate(text):
-        taken += max(1, cell_len(character))
-        if taken > cells:
-            return text[:place]
+    """Return the start of the text that fits.
+
+    A combining mark counts as one column, because thousands of them could follow one letter.
+    """
+    used = 0
+    for index, character in enumerate(text):
+        used += max(1, cell_len(character))
+        if used > cells:
+            return text[:index]
     return text
 
 
@@ -49,7 +52,7 @@ def share(value: float | None, digits: int = 0) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Three figures or so."""
+    """Format seconds with about three digits."""
     if value is None:
         return DASH
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
@@ -62,7 +65,7 @@ def duration(value: float) -> str:
 
 
 def amount(value: float) -> str:
-    """A count: 950, 12.3k, 4.5M."""
+    """Format a count: 950, 12.3k, 4.5M."""
     for unit, sign in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= unit:
             return f"{value / (1e3 if sign == 'k' else unit):.1f}{sign}"
@@ -70,18 +73,19 @@ def amount(value: float) -> str:
 
 
 def cost(dollars: float) -> str:
-    """A dash for 0: a judge of unknown price costs that, too."""
+    """Format dollars; 0 is a dash, because a judge of unknown price reports 0, too."""
     if not dollars:
         return DASH
     return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.4f}"
 
 
 def sparkline(values: Sequence[float], width: int, least_span: float = 0.1) -> str:
-    """The values as at most `width` blocks, from the lowest to the highest.
+    """Draw the values as at most `width` blocks, from the lowest to the highest.
 
     Args:
-        values: finite numbers; neighbours are averaged when there are more than `width`.
-        least_span: a smaller range does not fill the height, so that noise looks small.
+        values: finite numbers; neighbours are averaged if there are more than `width`.
+        width: the number of blocks at most.
+        least_span: the range that fills the height; a smaller range stays low, as noise should.
     """
     count = min(len(values), width)
     edges = [len(values) * place // count for place in range(count + 1)] if count else [0]

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a display on a terminal, lines where there is none."""
+"""Show a run to a person: a live display on a terminal, or lines in a log."""
 
 import io
 import sys
@@ -33,12 +33,12 @@ LOG_WIDTH = 72
 
 
 class Screen:
-    """A live display, with completions scrolling away above it.
+    """A live display, above which completions scroll away.
 
     Args:
-        config: the run's.
-        console: a terminal.
-        clock: seconds from any moment on.
+        config: all settings of the run.
+        console: the terminal.
+        clock: a clock in seconds.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Screen:
 
     @property
     def width(self) -> int:
-        """Leaves room for the ^C that a terminal echoes: a line more would break the display."""
+        """The columns of the display, less two for the ^C that a terminal echoes."""
         return min(self.console.width - 2, MAX_WIDTH)
 
     def begin(self) -> None:
-        """All parts are there; the folder holds the rows of the steps before, if there were any."""
+        """Begin to show the run, after the steps in its folder, if there are any."""
         self.history = History.read(self.config.out)
         self.phase_since = self.step_since = self.clock()
         self.live.start()
@@ -82,7 +82,7 @@ class Screen:
         self.console.print()
 
     def view(self) -> RenderableType:
-        """The display as it is now."""
+        """Render the display."""
         width, steps, now = self.width, self.config.steps, self.clock()
         times = ("", "")
         if self.phase_since is not None:
@@ -97,14 +97,14 @@ class Screen:
         return frame(f"podium-train {self.config.out}", parts, width)
 
     def numbers(self, width: int) -> RenderableType:
-        """Made anew only for a new step or another width: the display is drawn many times."""
+        """Render the numbers, anew only for a new step or another width, to save time."""
         key = (len(self.history.timings), width)
         if key != self._numbers_for:
             self._numbers, self._numbers_for = numbers(self.history, width), key
         return self._numbers
 
     def close(self) -> None:
-        """Leave the last state on the terminal, draw the curve, say where the files are."""
+        """Leave the last state on the terminal, draw the curve and name the files."""
         if not self.live.is_started:
             return
         self.now = ("done" if self.history.step >= self.config.steps else "stopped", 0, 0)
@@ -117,7 +117,7 @@ class Screen:
 
 
 class Lines:
-    """A line per step, without anything that only a terminal understands."""
+    """A log with a line per step, without codes for a terminal."""
 
     def __init__(self, config: TrainConfig, file: TextIO) -> None:
         self.config = config
@@ -126,7 +126,7 @@ class Lines:
         self.is_begun = False
 
     def begin(self) -> None:
-        """All parts are there; the folder holds the rows of the steps before, if there were any."""
+        """Begin to show the run, after the steps in its folder, if there are any."""
         self.is_begun = True
         self.history = History.read(self.config.out)
         self.say(" · ".join([str(self.config.out), *about(self.config)]))
@@ -146,7 +146,7 @@ class Lines:
             self.say(line)
 
     def close(self) -> None:
-        """Draw the curve, say where the files are."""
+        """Draw the curve, and name the files."""
         if not self.is_begun:
             return
         curve = text_curve(series(self.history.metrics, "held_out"), LOG_WIDTH)
@@ -159,7 +159,7 @@ class Lines:
 
 
 def closing_lines(config: TrainConfig, history: History) -> Iterator[str]:
-    """The summary; before it what kept the curve from being drawn."""
+    """Yield a warning if the curve could not be drawn, and the summary."""
     warning = draw_run(config.out)
     if warning:
         yield visible(warning)
@@ -168,7 +168,7 @@ def closing_lines(config: TrainConfig, history: History) -> Iterator[str]:
 
 @contextmanager
 def open_watcher(config: TrainConfig) -> Iterator[Screen | Lines]:
-    """A display if someone can see it, lines otherwise."""
+    """Open a display if stdout is a terminal, else a log."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a log in another encoding must not end the run
     console = Console(markup=False, emoji=False, highlight=False)

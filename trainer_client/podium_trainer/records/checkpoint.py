@@ -1,9 +1,9 @@
-"""A run's state on disk. A kill at any moment leaves the last whole checkpoint.
+"""Save and load the state of a run. A kill at any moment leaves the last complete checkpoint.
 
 checkpoints/step-000020/
-  weights/        what transformers, peft and vLLM load: the model, or its adapter
-  optimizer.pt    AdamW's state
-  rng.pt          Python, NumPy, torch and GPU generators
+  weights/        the model or its adapter, as transformers, peft and vLLM load it
+  optimizer.pt    the state of AdamW
+  rng.pt          the generators of Python, NumPy, torch and the GPUs
   state.json      step, prompts taken, policy version
 """
 
@@ -22,25 +22,25 @@ import torch
 
 from podium_trainer.policy.policy import Policy
 
-# What torch.load and load_state_dict raise on files that are cut, empty or something else.
+# torch.load and load_state_dict raise these on files that are truncated, empty or of another kind.
 UNREADABLE = (
     OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError,
 )  # fmt: skip
 
 
 class CheckpointError(Exception):
-    """A checkpoint cannot be used; one line that says why and what to do."""
+    """A checkpoint cannot be used; the message is one line that says why and what to do."""
 
 
 @dataclass(frozen=True)
 class RunState:
-    """What a run is besides its weights.
+    """The state of a run without its weights.
 
     Attributes:
-        step: steps done.
-        prompts_taken: the task cursor.
-        policy_version: the version that the sampler had.
-        idle_steps: steps in a row without any group to train on.
+        step: the number of steps done.
+        prompts_taken: the number of prompts that the task's cursor has given out.
+        policy_version: the version of the weights that the sampler had.
+        idle_steps: the number of last steps in a row that had no group to train on.
     """
 
     step: int = 0
@@ -52,39 +52,39 @@ class RunState:
 def save_checkpoint(
     folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, state: RunState, keep: int
 ) -> Path:
-    """Write a checkpoint beside the others, then drop all but the newest `keep`.
+    """Write a checkpoint beside the others, then delete all but the newest `keep`.
 
     Raises:
-        CheckpointError: If it cannot be written, as on a full disk; the others are untouched.
+        CheckpointError: If it cannot be written, as on a full disk; the others stay as they are.
     """
     final = folder / f"step-{state.step:06d}"
-    growing = folder / f".{final.name}"
+    partial_folder = folder / f".{final.name}"
     try:
-        shutil.rmtree(growing, ignore_errors=True)
-        growing.mkdir(parents=True)
-        policy.save(growing / "weights")
-        torch.save(optimizer.state_dict(), growing / "optimizer.pt")
-        torch.save(rng_state(), growing / "rng.pt")
-        (growing / "state.json").write_text(json.dumps(asdict(state)))
-        flush(growing)
+        shutil.rmtree(partial_folder, ignore_errors=True)
+        partial_folder.mkdir(parents=True)
+        policy.save(partial_folder / "weights")
+        torch.save(optimizer.state_dict(), partial_folder / "optimizer.pt")
+        torch.save(rng_state(), partial_folder / "rng.pt")
+        (partial_folder / "state.json").write_text(json.dumps(asdict(state)))
+        flush(partial_folder)
         shutil.rmtree(final, ignore_errors=True)
-        growing.rename(final)
+        partial_folder.rename(final)
         flush_folder(folder)
     except (OSError, RuntimeError) as error:
-        shutil.rmtree(growing, ignore_errors=True)
+        shutil.rmtree(partial_folder, ignore_errors=True)
         raise CheckpointError(f"cannot write {final}: {error}") from error
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)  # the next save tries again
+        shutil.rmtree(old, ignore_errors=True)  # the next call tries again
     return final
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """All whole checkpoints, oldest first."""
+    """Return all complete checkpoints, oldest first."""
     return sorted(path for path in folder.glob("step-*") if (path / "state.json").is_file())
 
 
 def read_state(checkpoint: Path) -> RunState:
-    """The part that is needed before the weights."""
+    """Read the part of a checkpoint that is needed before the weights."""
     try:
         return RunState(**json.loads((checkpoint / "state.json").read_text()))
     except (OSError, ValueError, TypeError) as error:
@@ -92,7 +92,7 @@ def read_state(checkpoint: Path) -> RunState:
 
 
 def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Put optimizer and generators back; the weights were loaded with the policy.
+    """Restore optimizer and generators; the policy loads the weights itself.
 
     Raises:
         CheckpointError: If a file is missing or belongs to another model.
@@ -107,7 +107,10 @@ def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
 
 
 def rng_state() -> dict[str, Any]:
-    """Every process-wide generator. The run's own draws are seeded by step and need none."""
+    """Return the states of all process-wide generators.
+
+    The run's own draws are seeded by step and do not need them.
+    """
     name, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)
     version, internal, next_gauss = random.getstate()
     return {
@@ -124,12 +127,12 @@ def restore_rng(state: dict[str, Any]) -> None:
     name, keys, place, has_gauss, gauss = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), place, has_gauss, gauss))
     torch.set_rng_state(state["torch"])
-    for device, kept in enumerate(state["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(kept, device)
+    for device, generator in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(generator, device)
 
 
 def flush(folder: Path) -> None:
-    """Have the disk keep every file below a folder, and the names."""
+    """Write a folder and everything below it through to the disk."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             flush_file(path)

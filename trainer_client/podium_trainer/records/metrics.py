@@ -1,10 +1,11 @@
-"""What a run leaves behind: one JSON object per step in two files, and whoever else listens.
+"""Write the numbers of a run: one JSON object per step in each of two files.
 
-`metrics.jsonl` holds what the run is: the same, bit for bit, however often it was killed and
-resumed. `timings.jsonl` holds what it took: seconds, tokens a second, the judge's usage.
+`metrics.jsonl` holds the numbers that do not depend on speed: they are the same, bit for bit,
+however often the run was killed and resumed. `timings.jsonl` holds seconds, tokens per second and
+the judge's usage.
 
-To add a listener (a dashboard, a tracker): write a class with `log` and `close` and give it a
-branch in `trackers.open_trackers`.
+To add a listener, such as a dashboard: write a class with `log` and `close`, give it a setting in
+`config.LogConfig`, and open it in `trackers.open_trackers`.
 """
 
 import json
@@ -18,11 +19,11 @@ Row = Mapping[str, float | int | str | None]
 
 
 class MetricsError(Exception):
-    """A row cannot be written; one line that says why and what to do."""
+    """A row cannot be written; the message is one line that says why and what to do."""
 
 
 class Listener(Protocol):
-    """Hears every step's numbers."""
+    """An object that gets the numbers of each step."""
 
     def log(self, step: int, row: Row) -> None: ...
 
@@ -30,7 +31,7 @@ class Listener(Protocol):
 
 
 class JsonlFile:
-    """Rows of a file, one per step, each written through before `log` returns."""
+    """A file with one row per step; `log` returns when the row is on the disk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,12 +49,12 @@ class JsonlFile:
             ) from error
 
     def close(self) -> None:
-        with suppress(OSError):  # a row that could not be written was refused already
+        with suppress(OSError):  # `log` has reported the row that could not be written
             self._file.close()
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """The whole rows of a file; a last line that was cut off does not count."""
+    """Read the complete rows of a file; a truncated last line does not count."""
     if not path.is_file():
         return []
     lines = path.read_bytes().split(b"\n")[:-1]
@@ -61,11 +62,11 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 
 
 def drop_rows_after(path: Path, step: int) -> None:
-    """Forget the rows of steps that a resumed run does again; all of it happens or none."""
-    kept = [row for row in read_rows(path) if row["step"] <= step]
-    growing = path.with_suffix(".tmp")
-    with growing.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in kept)
+    """Delete the rows after a step, which a resumed run writes again; do all of it or nothing."""
+    rows = [row for row in read_rows(path) if row["step"] <= step]
+    partial_file = path.with_suffix(".tmp")
+    with partial_file.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
         file.flush()
         os.fsync(file.fileno())
-    growing.replace(path)
+    partial_file.replace(path)

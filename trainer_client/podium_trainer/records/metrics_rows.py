@@ -1,4 +1,4 @@
-"""What a step was and what it took, as rows of numbers."""
+"""Turn a step into rows of numbers: its metrics and its timings."""
 
 import statistics
 import time
@@ -34,8 +34,8 @@ class Gathered:
     """The groups of one step.
 
     Attributes:
-        kept: with signal, to be trained on.
-        seen: all that were rolled out.
+        kept: the groups with signal, which are trained on.
+        seen: all groups that were rolled out.
     """
 
     kept: list[RankedGroup] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Gathered:
 def metrics_row(
     gathered: Gathered, stats: UpdateStats | None, held_out: float | None, version: int
 ) -> Row:
-    """What a step was, in numbers that do not depend on the machine's speed."""
+    """Return the numbers of a step that do not depend on the machine's speed."""
     ranked = [group for group in gathered.seen if group.is_ranked]
     attempts = [attempt for group in gathered.seen for attempt in group.attempts]
     lengths = [sum(s.num_loss_tokens for s in attempt.samples) for attempt in attempts]
@@ -69,18 +69,18 @@ def metrics_row(
 
 
 def timings_row(gathered: Gathered, clock: Clock) -> Row:
-    """What a step took."""
+    """Return the seconds of a step, its tokens per second and the judge's usage."""
     attempts = [attempt for group in gathered.seen for attempt in group.attempts]
     tokens = sum(s.num_loss_tokens for attempt in attempts for s in attempt.samples)
     rollout_s = clock.seconds.get("rollout", 0.0)
     usages = [g.answer.ranking.usage for g in gathered.seen if g.answer.ranking]
-    known = [usage for usage in usages if usage is not None]
+    reported = [usage for usage in usages if usage is not None]
     return {
         **{f"{phase}_s": round(seconds, 4) for phase, seconds in clock.seconds.items()},
         "tokens_per_s": round(tokens / rollout_s, 1) if rollout_s else None,
-        "judge_calls": sum(usage.calls for usage in known),
-        "judge_tokens": sum(usage.prompt_tokens + usage.completion_tokens for usage in known),
-        "judge_cost_usd": sum(usage.cost_usd or 0.0 for usage in known),
+        "judge_calls": sum(usage.calls for usage in reported),
+        "judge_tokens": sum(usage.prompt_tokens + usage.completion_tokens for usage in reported),
+        "judge_cost_usd": sum(usage.cost_usd or 0.0 for usage in reported),
     }
 
 

@@ -1,6 +1,6 @@
-"""A run's numbers for dashboards: TensorBoard's event files, Weights & Biases.
+"""Send the numbers of a run to dashboards: TensorBoard and Weights & Biases.
 
-Each is a `Listener`. What a step took has the prefix `time/` there, so that both kinds of rows can
+Each tracker is a `Listener`. Timings have the prefix `time/` there, so that both kinds of rows can
 go to one run.
 """
 
@@ -17,15 +17,16 @@ TIME = "time/"
 
 
 class TrackerError(Exception):
-    """A tracker cannot be used; one line that says why and what to do."""
+    """A tracker cannot be used; the message is one line that says why and what to do."""
 
 
 class TensorBoard:
-    """Event files in a folder.
+    """TensorBoard's event files in a folder.
 
     Args:
-        folder: where; a resumed run adds a file.
-        start: steps after this one that earlier files hold are not shown: they are done again.
+        folder: the folder of the event files; a resumed run adds a file.
+        start: the step that the run resumes from. Later steps in earlier files are hidden, because
+            they are done again.
     """
 
     def __init__(self, folder: Path, start: int) -> None:
@@ -43,14 +44,14 @@ class TensorBoard:
 
 
 class Wandb:
-    """A run at Weights & Biases, the same one after a resume.
+    """A run at Weights & Biases, which is the same one after a resume.
 
-    Steps that a resumed run does again are logged again, with the same values: `step` is a metric
-    of its own, because wandb's own step never goes back.
+    Steps that a resumed run does again are logged again with the same values. `step` is a metric of
+    its own, because wandb's own step never goes back.
 
     Args:
-        project: its name there.
-        out: the run's folder; holds `wandb_id`.
+        project: the name of the project.
+        out: the run's folder, which holds `wandb_id`.
         settings: the run's config.
 
     Raises:
@@ -67,7 +68,7 @@ class Wandb:
                 dir=out,
                 config=settings,
                 name=out.name,
-                id=kept_id(out / "wandb_id"),
+                id=read_or_make_id(out / "wandb_id"),
                 resume="allow",
                 settings=wandb.Settings(console="off", silent=True),
             )
@@ -83,7 +84,7 @@ class Wandb:
 
 
 class Prefixed:
-    """Passes rows on with longer names; the other end is closed by its owner."""
+    """A listener that passes rows on with a prefix before each name, and does not close."""
 
     def __init__(self, listener: Listener, prefix: str) -> None:
         self._listener = listener
@@ -96,7 +97,7 @@ class Prefixed:
 
 
 class Together:
-    """Several listeners as one."""
+    """A listener that passes rows on to several listeners."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._listeners = listeners
@@ -111,38 +112,42 @@ class Together:
 
 
 def check_trackers(config: TrainConfig) -> None:
-    """Say at once that a package is missing.
+    """Check that the packages of the configured trackers are installed.
 
     Raises:
-        TrackerError: If a tracker is asked for whose package is not installed.
+        TrackerError: If a package is missing.
     """
     if config.log.tensorboard:
-        need_package("log.tensorboard", "tensorboard")
+        require_package("log.tensorboard", "tensorboard")
     if config.log.wandb:
-        need_package("log.wandb", "wandb")
+        require_package("log.wandb", "wandb")
 
 
-def need_package(setting: str, package: str) -> None:
+def require_package(setting: str, package: str) -> None:
     if find_spec(package) is None:
         raise TrackerError(f"{setting}: {package} is not installed: run pip install {package}")
 
 
 def open_trackers(config: TrainConfig, start: int) -> list[Listener]:
-    """The trackers that the config asks for; first the one that may refuse.
+    """Open the trackers that the config names.
 
     Args:
-        start: the step that the run goes on from.
+        config: all settings of the run.
+        start: the step that the run resumes from; 0 for a new run.
+
+    Raises:
+        TrackerError: If Weights & Biases cannot start a run; no other tracker is open then.
     """
-    found: list[Listener] = []
+    trackers: list[Listener] = []
     if config.log.wandb:
-        found.append(Wandb(config.log.wandb, config.out, config.model_dump(mode="json")))
+        trackers.append(Wandb(config.log.wandb, config.out, config.model_dump(mode="json")))
     if config.log.tensorboard:
-        found.append(TensorBoard(config.out / "tensorboard", start))
-    return found
+        trackers.append(TensorBoard(config.out / "tensorboard", start))
+    return trackers
 
 
-def kept_id(path: Path) -> str:
-    """The id in a file; a new one if there is none yet."""
+def read_or_make_id(path: Path) -> str:
+    """Return the id in a file; write a new one if there is none."""
     if not path.is_file():
         path.write_text(uuid.uuid4().hex[:12])
     return path.read_text().strip()

@@ -21,7 +21,7 @@ def ranking_table(ranking: Ranking) -> Table:
     table.caption, table.caption_justify = caption, "left"
     for name in ("rank", "trajectory", "reward", "score", "stderr"):
         table.add_column(name, justify="left" if name == "trajectory" else "right", no_wrap=True)
-    table.add_column("the judge's words", overflow="fold")
+    table.add_column("explanation", overflow="fold")
     for result in sorted(ranking.results, key=lambda each: each.rank):
         table.add_row(
             f"{result.rank:g}",
