@@ -37,14 +37,14 @@ def serve_options() -> dict[str, Any]:
     return {option.envvar: option.default for option in serve.params if option.envvar}
 
 
-def test_every_path_that_is_copied_exists() -> None:
+def test_every_copied_path_exists() -> None:
     copied = re.findall(r"^COPY (.*) \S+$", DOCKERFILE, re.MULTILINE)
     paths = [path for line in copied for path in line.split()]
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_the_image_runs_as_a_user_who_is_not_root_with_certificates() -> None:
+def test_the_image_runs_without_root_and_with_certificates() -> None:
     user = re.search(r"^USER (\w+)$", DOCKERFILE, re.MULTILINE)
     assert user
     assert user[1] != "root"
@@ -52,7 +52,7 @@ def test_the_image_runs_as_a_user_who_is_not_root_with_certificates() -> None:
     assert "ca-certificates" in DOCKERFILE
 
 
-def test_the_command_is_one_that_the_package_installs() -> None:
+def test_the_package_installs_the_command_of_the_image() -> None:
     command = re.search(r"^CMD \[(.*)\]$", DOCKERFILE, re.MULTILINE)
     assert command
     script, subcommand = (word.strip().strip('"') for word in command[1].split(","))
@@ -76,7 +76,7 @@ def test_the_ports_agree() -> None:
     assert COMPOSE["services"]["service"]["ports"] == [f"127.0.0.1:{port}:{port}"]
 
 
-def test_compose_builds_the_dockerfile_and_mounts_a_judges_file_that_loads() -> None:
+def test_compose_mounts_a_judges_file_that_loads() -> None:
     service = COMPOSE["services"]["service"]
     assert (ROOT / "docker" / service["build"]["context"]).resolve() == ROOT
     assert (ROOT / service["build"]["dockerfile"]).is_file()
@@ -86,7 +86,7 @@ def test_compose_builds_the_dockerfile_and_mounts_a_judges_file_that_loads() -> 
     assert isinstance(loaded.judges["local"], settings.LLMJudge)
 
 
-def test_the_judge_that_compose_starts_is_the_one_configured() -> None:
+def test_the_judges_file_names_the_compose_judge() -> None:
     judge = judges_file.load(ROOT / "docker/judges.yaml").judges["local"]
     assert isinstance(judge, settings.LLMJudge)
     started = COMPOSE["services"]["judge"]
@@ -95,7 +95,7 @@ def test_the_judge_that_compose_starts_is_the_one_configured() -> None:
     assert started["profiles"] == ["gpus"]
 
 
-def test_the_store_url_reaches_the_postgres_that_compose_starts() -> None:
+def test_the_store_url_names_the_compose_postgres() -> None:
     url = COMPOSE["services"]["service"]["environment"]["PODIUM_STORE"]
     engine = open_engine(re.sub(r"\$\{.*?\}", "secret", url))
     postgres = COMPOSE["services"]["postgres"]["environment"]
@@ -104,13 +104,13 @@ def test_the_store_url_reaches_the_postgres_that_compose_starts() -> None:
     assert engine.url.username == postgres["POSTGRES_USER"]
 
 
-def test_a_stopping_container_has_the_time_that_its_service_takes() -> None:
+def test_a_stopping_container_outlasts_the_grace_period() -> None:
     grace = COMPOSE["services"]["service"]["stop_grace_period"]
     assert float(grace.removesuffix("s")) > GRACE_S + 2 > DEFAULT_DEADLINE_S
 
 
 @pytest.mark.parametrize("name", ["service", "postgres", "judge"])
-def test_every_service_comes_back_after_a_crash(name: str) -> None:
+def test_every_compose_service_restarts_after_a_crash(name: str) -> None:
     assert COMPOSE["services"][name]["restart"] == "unless-stopped"
 
 
@@ -118,7 +118,7 @@ TRAINER_DOCKERFILE = (ROOT / "docker/trainer.Dockerfile").read_text()
 RECIPE = TrainConfig.model_validate(yaml.safe_load((ROOT / "docker/train.yaml").read_text()))
 
 
-def test_the_trainer_image_copies_what_exists_and_runs_what_the_package_installs() -> None:
+def test_the_trainer_image_copies_existing_paths_and_commands() -> None:
     copied = re.findall(r"^COPY (.*) \S+$", TRAINER_DOCKERFILE, re.MULTILINE)
     paths = [path for line in copied for path in line.split()]
     assert paths
@@ -130,7 +130,7 @@ def test_the_trainer_image_copies_what_exists_and_runs_what_the_package_installs
     assert re.search(r"^USER podium$", TRAINER_DOCKERFILE, re.MULTILINE)
 
 
-def test_vllm_is_a_stage_of_its_own_and_the_trainer_does_not_install_it() -> None:
+def test_the_trainer_stage_does_not_install_vllm() -> None:
     stages = re.findall(r"^FROM (\S+) AS (\w+)$", TRAINER_DOCKERFILE, re.MULTILINE)
     assert {name for _, name in stages} == {"policy", "trainer"}
     assert "'.[trainer]'" in TRAINER_DOCKERFILE.split("AS trainer")[1]
@@ -138,7 +138,7 @@ def test_vllm_is_a_stage_of_its_own_and_the_trainer_does_not_install_it() -> Non
     assert built == {"policy": "policy", "trainer": "trainer"}
 
 
-def test_the_recipe_of_compose_fits_the_servers_that_compose_starts() -> None:
+def test_the_compose_recipe_names_the_compose_servers() -> None:
     policy, trainer = COMPOSE["services"]["policy"], COMPOSE["services"]["trainer"]
     words = policy["command"]
     flags = {
@@ -157,7 +157,7 @@ def test_the_recipe_of_compose_fits_the_servers_that_compose_starts() -> None:
     assert trainer["environment"]["PODIUM_URL"] == "http://service:8000"
 
 
-def test_the_recipe_and_the_prompts_of_compose_are_mounted_where_they_are_named() -> None:
+def test_compose_mounts_the_recipe_and_the_prompts() -> None:
     trainer = COMPOSE["services"]["trainer"]
     source, target, _ = trainer["volumes"][0].split(":")
     [recipe] = trainer["command"]
@@ -205,7 +205,7 @@ async def exposed(tmp_path: Path) -> dict[str, set[str]]:
 
 
 @pytest.mark.anyio
-async def test_the_dashboard_asks_for_series_and_labels_that_a_service_has(tmp_path: Path) -> None:
+async def test_the_dashboard_asks_for_existing_series_and_labels(tmp_path: Path) -> None:
     names = await exposed(tmp_path)
     assert expressions()
     shown = set()
@@ -224,7 +224,7 @@ async def test_the_dashboard_asks_for_series_and_labels_that_a_service_has(tmp_p
     assert every - shown == set(), "not on the dashboard"
 
 
-def test_the_dashboard_is_one_that_grafana_imports() -> None:
+def test_grafana_can_import_the_dashboard() -> None:
     assert DASHBOARD["uid"]
     variables = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
     assert variables["datasource"]["type"] == "datasource"
@@ -243,7 +243,7 @@ def test_the_dashboard_is_one_that_grafana_imports() -> None:
         assert variable in variables or variable == "__rate_interval"
 
 
-def test_prometheus_scrapes_the_service_with_a_key_that_only_reads_and_grafana_finds_both() -> None:
+def test_prometheus_reads_with_a_read_only_key() -> None:
     services = COMPOSE["services"]
     prometheus, grafana = services["prometheus"], services["grafana"]
     assert prometheus["profiles"] == grafana["profiles"] == ["observe"]

@@ -158,7 +158,7 @@ async def test_invariant_2_holds_for_every_method(
     assert seen[0]["t1"] == seen[0]["t2"]
 
 
-async def test_invariant_2_scores_belong_to_ids_whatever_their_order_in_the_reply(
+async def test_invariant_2_scores_are_matched_by_id(
     tmp_path: Path,
 ) -> None:
     def shuffled(asked: Asked) -> Answer:
@@ -200,7 +200,7 @@ async def test_invariant_3_a_trajectory_cannot_leave_its_fence(tmp_path: Path, t
         assert "<task" not in user
 
 
-async def test_invariant_3_ids_are_new_in_every_call_and_slots_are_balanced(
+async def test_invariant_3_ids_are_random_and_slots_are_balanced(
     tmp_path: Path,
 ) -> None:
     async with (
@@ -257,7 +257,7 @@ async def test_invariant_4_holds_for_every_method(tmp_path: Path, method: str) -
         assert len(set(asked.shown.values())) == len(asked.shown)
 
 
-async def test_invariant_4_identical_trajectories_are_shown_once_and_share_all(
+async def test_invariant_4_identical_trajectories_share_one_result(
     tmp_path: Path,
 ) -> None:
     async with (
@@ -281,7 +281,7 @@ async def test_invariant_4_an_all_identical_group_costs_no_call(tmp_path: Path) 
     assert ranking.reliability == 0
 
 
-async def test_invariant_5_what_no_pass_reproduces_earns_nothing(tmp_path: Path) -> None:
+async def test_invariant_5_unreproduced_differences_earn_nothing(tmp_path: Path) -> None:
     """Noise passes the level-.10 test in one group out of ten; most groups must tie exactly."""
     tied = 0
     async with (
@@ -393,7 +393,7 @@ def test_invariant_8_packages_import_only_what_they_may(place: str) -> None:
         ("podium_trainer.run.recipe", ["torch", "transformers", "podium_service"]),
     ],
 )
-def test_invariant_8_holds_for_what_imports_bring_along(module: str, absent: list[str]) -> None:
+def test_invariant_8_holds_for_transitive_imports(module: str, absent: list[str]) -> None:
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
@@ -423,7 +423,7 @@ class RecordingSampler(LocalSampler):
         return groups
 
 
-def test_invariant_9_the_trainer_trains_on_the_tokens_that_were_sampled() -> None:
+def test_invariant_9_the_trainer_trains_on_the_sampled_tokens() -> None:
     """A random model draws tokens that no text would give; they reach the loss as they are."""
     policy = tiny_policy(tiny_llama(vocab_size=len(tiny_tokenizer())), temperature=0.8)
     sampler = RecordingSampler(policy, temperature=0.8)

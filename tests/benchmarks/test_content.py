@@ -19,7 +19,7 @@ from podium_service.prompts.transcript import transcribe
 from podium_service.schemas import RankRequest
 
 
-def test_made_up_groups_have_the_truth_that_was_asked_for_and_lengths_that_vary() -> None:
+def test_made_up_groups_have_the_wanted_truth_and_varied_lengths() -> None:
     groups = list(synthetic_groups(200, 8, 1.0, np.random.default_rng(1)))
     truth = np.array([each.truth for each in groups])
     lengths = np.array(
@@ -114,7 +114,7 @@ def test_a_trajectory_that_changes_nothing_makes_no_ladder() -> None:
         ladder_of(a_win()[:5])
 
 
-def test_recorded_groups_come_with_scaled_labels_and_wins_become_ladders(tmp_path: Path) -> None:
+def test_recorded_groups_have_scaled_labels_and_ladders(tmp_path: Path) -> None:
     lost = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "No."}]
     candidates = [
         {"id": "t0-0", "label": 0.0, "messages": lost},

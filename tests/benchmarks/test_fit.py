@@ -33,7 +33,7 @@ def test_expected_counts_sum_to_one_and_mirror_with_the_bias() -> None:
     assert pytest.approx(cell_probabilities(0.7, -0.4, 0.5)) == cells_22.T
 
 
-def test_counts_of_nothing_are_refused() -> None:
+def test_empty_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="no counts"):
         fit_counts(np.zeros((2, 2)))
 
@@ -54,7 +54,7 @@ def test_winners_are_outputs_and_a_pull_to_slot_1_is_a_positive_bias() -> None:
     assert found.malformed_rate == pytest.approx(1 / 42)
 
 
-def test_ties_come_from_pointwise_rows_and_pointwise_rows_give_nothing_else() -> None:
+def test_only_pointwise_rows_give_ties() -> None:
     rows = [recorded("Rating", "1", "2", "1")] + [recorded("Rating", "1", "1", "1")] * 3
     assert tie_rates(rows) == {"J": 0.25}
     assert list(fit_rows(rows, {})) == []

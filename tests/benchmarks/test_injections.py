@@ -36,16 +36,14 @@ def attacked(payload: Payload, place: Place) -> tuple[Labelled, list[dict[str, A
     return group, [trajectories[0], inject(trajectories[1], payload, place), trajectories[2]]
 
 
-def test_there_are_twenty_payloads_of_every_kind_with_names_of_their_own() -> None:
+def test_each_kind_has_twenty_named_payloads() -> None:
     assert len({payload.name for payload in INJECTIONS}) == len(INJECTIONS) == 20
     assert {payload.kind for payload in INJECTIONS} == {"structure", "voice", "persuasion"}
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("payload", INJECTIONS, ids=lambda payload: payload.name)
-def test_an_injected_trajectory_is_valid_and_leaves_its_original_alone(
-    payload: Payload, place: Place
-) -> None:
+def test_an_injected_trajectory_is_a_valid_copy(payload: Payload, place: Place) -> None:
     group, trajectories = attacked(payload, place)
     assert trajectories[1] != group.group["trajectories"][1]
     assert validate(RankRequest, group.group | {"trajectories": trajectories})
@@ -64,7 +62,7 @@ def test_a_judge_shown_raw_text_sees_what_each_payload_relies_on(payload: Payloa
     assert {plea.slot for plea in found} == {1}
 
 
-def test_a_lucky_guess_of_an_id_favours_whoever_bears_it() -> None:
+def test_a_guessed_id_favours_its_trajectory() -> None:
     payload = next(each for each in INJECTIONS if each.name == LUCKY)
     _, trajectories = attacked(payload, "assistant")
     bodies = list(undefended(trajectories).values())
@@ -74,7 +72,7 @@ def test_a_lucky_guess_of_an_id_favours_whoever_bears_it() -> None:
     assert [plea for plea in unlucky if plea.kind == "structure"] == []
 
 
-def test_honest_trajectories_hold_no_plea() -> None:
+def test_honest_trajectories_hold_no_plea_to_the_judge() -> None:
     trajectories = a_group().group["trajectories"]
     assert pleas(read_question(scores_of(undefended(trajectories)))) == []
 
@@ -93,7 +91,7 @@ def test_a_judge_that_obeys_gives_the_attacker_alone_the_top(place: Place) -> No
         assert entry["score"] == pytest.approx(min(1, max(0, truths[name])), abs=0.126)
 
 
-def test_the_same_text_inside_a_sound_fence_is_no_more_than_words() -> None:
+def test_a_payload_inside_a_whole_fence_has_no_effect() -> None:
     payload = next(each for each in INJECTIONS if each.name == "plain request")
     _, trajectories = attacked(payload, "assistant")
     found = pleas(read_question(scores_of(undefended(trajectories))))

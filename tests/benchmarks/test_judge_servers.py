@@ -97,6 +97,6 @@ def test_a_recorded_judge_repeats_what_it_said_in_each_order(tmp_path: Path) -> 
     assert judge.covered == {"llmbar/Natural/4"}
 
 
-def test_a_recorded_judge_that_named_no_winner_says_nothing_usable(tmp_path: Path) -> None:
+def test_a_recorded_judge_without_a_winner_is_unusable(tmp_path: Path) -> None:
     judge, (one, two) = recorded_judge(tmp_path, "None", "2")
     assert len(words(judge.reply(choice_between({"K": one, "Q": two})))) > 1

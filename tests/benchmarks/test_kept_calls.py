@@ -18,14 +18,14 @@ def record(reply: str, verdict: dict[str, Any] | None, tokens: int) -> dict[str,
     return {"pass_index": 4, "reply": reply, "verdict": verdict, "usage": usage}
 
 
-def test_an_answer_counts_every_call_its_question_took() -> None:
+def test_an_answer_counts_every_call_of_its_question() -> None:
     found = answer("choice", 4, [record("Hm", None, 700), record("X", CHOICE, 750)])
     assert (found.index, found.calls, found.tokens) == (4, 2, 1452)
     assert found.verdict == Verdict(**CHOICE)
     assert not found.said
 
 
-def test_a_choice_is_said_when_its_text_names_one_of_the_two() -> None:
+def test_a_choice_counts_if_its_text_names_one_label() -> None:
     verdict = Verdict(**CHOICE)
     assert says("choice", "X", verdict)
     assert says("choice", "=", verdict)
@@ -33,7 +33,7 @@ def test_a_choice_is_said_when_its_text_names_one_of_the_two() -> None:
     assert not says("choice", "B", verdict)
 
 
-def test_a_rating_is_said_by_a_digit() -> None:
+def test_a_rating_counts_if_it_is_a_digit() -> None:
     verdict = Verdict([0], ["QX7KM"], [0.5], [""])
     assert says("rating", "7", verdict)
     assert not says("rating", "<", verdict)

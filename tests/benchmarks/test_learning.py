@@ -29,13 +29,11 @@ def record(arm: str, seed: int, held_out: list[list[float]], tokens: int) -> dic
     ("said", "worth"),
     [("7", 1.0), (" 7.", 1.0), ("6", 0.45), ("The sum is 7", 0.5), ("27", 0.0), ("none", 0.0)],
 )
-def test_only_the_sum_alone_is_right_and_what_comes_close_is_worth_more(
-    said: str, worth: float
-) -> None:
+def test_only_the_bare_sum_is_right_and_near_sums_score_more(said: str, worth: float) -> None:
     assert closeness(said, 7) == pytest.approx(worth)
 
 
-def test_the_judge_reads_the_last_sum_asked_for_from_the_service_s_prompt() -> None:
+def test_the_judge_reads_the_last_sum_of_the_prompt() -> None:
     asked = "<shared_messages>\n2 + 2 =\n4\n3 + 4 =\n</shared_messages>"
     bodies = [f'<message role="assistant">\n{said}\n</message>' for said in ("7", "4", "?")]
     transcript = Transcript(asked, bodies, ["d1", "d2", "d3"], [[0], [1], [2]])
@@ -45,7 +43,7 @@ def test_the_judge_reads_the_last_sum_asked_for_from_the_service_s_prompt() -> N
     assert parse_verdict(said, prompt.shown_ids, [2, 0, 1]).by_body() == [0.75, 0.4, 0.25]
 
 
-def test_copies_of_a_problem_differ_for_the_judge_and_not_for_the_model() -> None:
+def test_copies_of_a_problem_differ_for_the_judge_only() -> None:
     task = fresh_addition(copies=2)
     one, other = (task.train[0], task.train[len(task.train) // 2])
     assert one.messages == other.messages
@@ -58,7 +56,7 @@ def test_every_arm_has_a_judge_that_the_service_accepts() -> None:
         Config.model_validate({"default_judge": "main", "judges": {"main": main_judge}})
 
 
-def test_what_was_run_is_not_run_again_and_seeds_come_one_after_the_other(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
     path = tmp_path / "learning.jsonl"
     keep(path, {"arm": "b", "seed": 0, "setup": vars(SETUP)})
     keep(path, {"arm": "a", "seed": 0, "setup": vars(SETUP) | {"steps": 7}})
@@ -78,7 +76,7 @@ def test_differences_are_paired_by_seed_and_prompt() -> None:
     assert against(runs, "win4", mean_P) is None
 
 
-def test_at_equal_tokens_the_dearer_arm_has_come_only_part_of_the_way() -> None:
+def test_at_equal_tokens_the_dearer_arm_has_fewer_steps() -> None:
     runs = by_arm(
         [record("win4", 0, [[0.0], [0.4], [0.8]], 100), record("ruler", 0, [[0.0], [0.3]], 50)],
         list(ARMS),
@@ -98,7 +96,7 @@ def test_the_bootstrap_holds_the_mean_and_narrows_with_prompts() -> None:
 
 
 @pytest.mark.benchmark
-def test_a_quick_run_trains_two_arms_and_writes_tables_records_and_a_picture(
+def test_a_quick_run_trains_two_arms_and_writes_its_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = save_model(tmp_path / "model")

@@ -22,7 +22,7 @@ async def run_loop(ask: Any, schedule: Schedule) -> Outcome:
 
 
 @pytest.mark.anyio
-async def test_a_judge_that_is_all_the_time_there_is_gives_littles_ideal() -> None:
+async def test_a_judge_without_overhead_gives_the_ideal_of_littles_law() -> None:
     taken_s = []
 
     async def ask(worker: int, number: int) -> str | None:
@@ -64,7 +64,7 @@ async def test_a_paced_worker_asks_no_sooner_than_its_pace() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_goes_wrong_is_counted_by_its_cause_and_is_no_throughput() -> None:
+async def test_failures_are_counted_by_cause_and_not_as_throughput() -> None:
     async def ask(worker: int, number: int) -> str | None:
         await asyncio.sleep(0.001)
         return "503 busy" if number % 2 else None
@@ -74,7 +74,7 @@ async def test_what_goes_wrong_is_counted_by_its_cause_and_is_no_throughput() ->
     assert outcome.faults["503 busy"] >= 2
 
 
-def test_memory_that_grows_a_megabyte_a_minute_grows_sixty_an_hour() -> None:
+def test_memory_growth_is_scaled_to_an_hour() -> None:
     times_s = [60.0 * minute for minute in range(30)]
     exact = trend(times_s, [200.0 + minute for minute in range(30)])
     assert exact.per_hour == pytest.approx(60)
@@ -121,7 +121,7 @@ def test_a_soak_samples_memory_and_files_while_every_group_is_ranked(tmp_path: P
 
 
 @pytest.mark.benchmark
-def test_the_quick_run_measures_the_service_and_a_peer_without_a_failure(tmp_path: Path) -> None:
+def test_the_quick_run_measures_the_service_and_a_peer(tmp_path: Path) -> None:
     file = tmp_path / "load.json"
     subprocess.run([*BENCHMARK, "--quick", "--json", str(file)], check=True, env=ENVIRONMENT)
     rows = json.loads(file.read_bytes())["rows"]

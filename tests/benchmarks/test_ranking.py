@@ -64,12 +64,12 @@ def test_figures_of_the_quick_run_are_in_range(found: dict[str, Any]) -> None:
             assert -1 <= value <= 1, column
 
 
-def test_more_passes_tell_more_than_rulers_one_call(found: dict[str, Any]) -> None:
+def test_more_passes_are_closer_to_the_truth_than_ruler(found: dict[str, Any]) -> None:
     (rows,) = (t for title, t in found["targets"]["tables"].items() if title.startswith("Quality"))
     by_arm = {row["arm"]: row["tau, means"]["value"] for row in rows}
     assert by_arm["RULER"] < by_arm["6 passes"]
 
 
-def test_nothing_but_content_moves_a_reward(found: dict[str, Any]) -> None:
+def test_only_content_moves_a_reward(found: dict[str, Any]) -> None:
     exact = [each for each in found["invariance"]["targets"] if each["what"].startswith("largest")]
     assert [each["found"] for each in exact] == [0.0, 0.0, 0.0]

@@ -24,20 +24,20 @@ def biased(*, gap: float) -> list[Answer]:
     return choices({(i, j): 0.8 + gap * (TRUTH[i] - TRUTH[j]) for i, j in PAIRS})
 
 
-def test_a_judge_that_always_names_slot_1_is_right_half_the_time_in_one_order() -> None:
+def test_a_judge_that_always_names_slot_1_is_right_half_the_time() -> None:
     found = read(WAYS["pairwise named, one order"], biased(gap=0.02), TRUTH)
     assert found
     assert found.right / found.compared == pytest.approx(0.5)
     assert (found.calls, found.tokens, found.compared) == (6, 4200, 6)
 
 
-def test_its_named_letters_in_both_orders_tie_everything() -> None:
+def test_named_letters_of_both_orders_tie_everything() -> None:
     found = read(WAYS["pairwise named, both orders"], biased(gap=0.02), TRUTH)
     assert found
     assert (found.auc, found.tau_b, found.right) == (0.5, 0.0, 3.0)
 
 
-def test_its_probabilities_averaged_over_both_orders_are_always_right() -> None:
+def test_probabilities_averaged_over_both_orders_are_right() -> None:
     found = read(WAYS["pairwise probabilities, both orders"], biased(gap=0.02), TRUTH)
     assert found
     assert (found.auc, found.tau_b) == (1.0, 1.0)
@@ -57,7 +57,7 @@ def test_pairs_of_equal_truth_are_not_compared() -> None:
     assert found.compared == 4
 
 
-def test_ways_at_equal_tokens_make_as_many_calls_in_one_order_as_in_both() -> None:
+def test_readings_at_equal_tokens_make_equally_many_calls() -> None:
     names = [name for name in EQUAL_TOKENS if name.startswith("pairwise")]
     found = [read(WAYS[name], biased(gap=0.02), TRUTH) for name in names]
     assert len(names) == 4

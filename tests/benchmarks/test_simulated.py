@@ -38,7 +38,7 @@ def perceived(simulated: SimulatedJudge, shown: dict[str, str], calls: int) -> l
     return rows
 
 
-def test_without_noise_and_bias_the_scores_are_the_truth_on_its_grid() -> None:
+def test_scores_without_noise_and_bias_are_the_truth_on_the_grid() -> None:
     truth_of = by_case({CASES[0]: -1.0, CASES[1]: 0.2, CASES[2]: 1.9, CASES[3]: 7.0})
     simulated = SimulatedJudge(truth_of, noise_sd=0.0)
     verdict = json.loads(words(simulated.reply(scores_of(bodies(4)))))
@@ -63,7 +63,7 @@ def test_slot_effects_have_no_mean_and_the_deviation_that_was_set(shape: str) ->
     assert slot_effects(shape, 1, 0.5, 1) == (0.0,)
 
 
-def test_slot_bias_favours_the_first_slot_and_not_the_trajectory_in_it() -> None:
+def test_slot_bias_belongs_to_the_slot_not_to_the_trajectory() -> None:
     simulated = judge(noise_sd=0.0, slot_bias=0.5)
     (row,) = perceived(simulated, bodies(4), 1)
     turned = dict(reversed(bodies(4).items()))
@@ -88,7 +88,7 @@ def test_noise_is_new_in_each_call_and_the_same_in_each_run() -> None:
     assert first != perceived(judge(seed=6), bodies(4), 3)
 
 
-def test_ids_and_codes_change_no_noise() -> None:
+def test_ids_and_fence_codes_do_not_change_the_noise() -> None:
     renamed = dict(zip(("ZZZZZ", "YYYYY"), bodies(2).values(), strict=True))
     assert perceived(judge(), renamed, 1) == perceived(judge(), bodies(2), 1)
 
@@ -129,7 +129,7 @@ def test_token_probabilities_are_those_that_the_answer_is_drawn_from() -> None:
         )
 
 
-def test_logprobs_are_left_out_where_the_judge_tells_none_or_nobody_asks() -> None:
+def test_logprobs_are_left_out_unless_offered_and_requested() -> None:
     silent = SimulatedJudge(EQUAL, logprobs=False)
     assert silent.reply(choice_between(pair()))["choices"][0]["logprobs"] is None
     unasked = choice_between(pair()) | {"logprobs": False}
@@ -164,7 +164,7 @@ def test_tokens_are_a_quarter_of_the_bytes() -> None:
     assert completion["usage"]["completion_tokens"] == len(words(completion)) // 4
 
 
-def test_one_stranger_in_a_list_is_taken_for_a_planted_bad_one_and_two_are_an_error() -> None:
+def test_one_unknown_trajectory_is_the_canary_and_two_are_an_error() -> None:
     sharp = judge(noise_sd=0.0)
     (row,) = perceived(sharp, {**bodies(2), "ZZZZZ": "I did nothing."}, 1)
     assert row == pytest.approx([0, 0, sharp.canary_truth])

@@ -40,7 +40,7 @@ def options(tmp_path: Path, store: str, *judges: ScriptedJudge) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-async def test_killed_every_few_seconds_it_loses_no_verdict_and_pays_only_what_was_in_flight_twice(
+async def test_a_service_killed_often_loses_no_verdict_that_it_stored(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     store = str(tmp_path / "podium.db")
@@ -67,7 +67,7 @@ async def test_killed_every_few_seconds_it_loses_no_verdict_and_pays_only_what_w
     await assert_all_kept(store, load)
 
 
-async def test_two_processes_asked_for_the_same_at_once_pay_for_it_once(
+async def test_two_processes_with_the_same_group_pay_for_it_once(
     tmp_path: Path, server: Any
 ) -> None:
     store, bill, one, other = emptied(server.get_uri()), Bill(), Load(), Load()
@@ -91,7 +91,7 @@ async def test_two_processes_asked_for_the_same_at_once_pay_for_it_once(
         await assert_all_kept(store, load)
 
 
-async def test_while_postgres_is_away_groups_fail_by_name_or_wait_and_then_go_on(
+async def test_groups_fail_or_wait_while_postgres_is_away_then_go_on(
     tmp_path: Path, server: Any
 ) -> None:
     store, bill, load = emptied(server.get_uri()), Bill(), Load()
@@ -123,7 +123,7 @@ def crashed(server: Any) -> None:
     (server.pgdata / "postmaster.pid").unlink(missing_ok=True)
 
 
-async def test_an_endpoint_that_dies_is_left_alone_and_comes_back(tmp_path: Path) -> None:
+async def test_a_dead_endpoint_is_avoided_until_it_is_back(tmp_path: Path) -> None:
     """One of two first, then the only one there is."""
     bill, load = Bill(slowest_s=0.2), Load()
     one, other = ScriptedJudge(always=bill), ScriptedJudge(always=bill)

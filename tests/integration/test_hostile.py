@@ -214,7 +214,7 @@ def corpus() -> list[tuple[str, Chunks]]:
     return requests
 
 
-async def test_10_000_hostile_requests_disturb_nobody_and_leave_nothing(tmp_path: Path) -> None:
+async def test_10_000_hostile_requests_disturb_no_other_client(tmp_path: Path) -> None:
     seen, slow = Seen(), Counter[int]()
     with running(cwd=tmp_path) as server:
         process = psutil.Process(server.pid)

@@ -51,7 +51,7 @@ async def test_a_real_llm_ranks_a_group(tmp_path: Path, vllm_url: str, size: int
     assert sum(call["verdict"] is not None for call in calls) == 2
 
 
-async def test_a_group_too_long_for_its_context_is_trimmed_and_ranked(
+async def test_a_group_longer_than_the_context_is_trimmed_and_ranked(
     tmp_path: Path, vllm_url: str
 ) -> None:
     long = [f"{answer}\n{'-- 1234567890 padding ' * 900}" for answer in ANSWERS[:2]]

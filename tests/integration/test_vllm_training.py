@@ -106,7 +106,7 @@ def test_a_run_trains_on_the_tokens_that_vllm_sampled(
 
 
 @float32
-def test_weights_change_under_sequences_in_flight(url: str, tmp_path: Path) -> None:
+def test_weights_are_replaced_while_sequences_are_in_flight(url: str, tmp_path: Path) -> None:
     model = ModelConfig(path=str(need("PODIUM_SMOLLM2")), autocast=False)
     policy = load_policy(model, temperature=1.0)
     prompt = policy.chat.encode(
@@ -152,7 +152,7 @@ def disturb(policy: Policy) -> None:
 
 
 @bfloat16
-def test_a_coarser_sampler_is_corrected_for(url: str, service: str, tmp_path: Path) -> None:
+def test_the_update_corrects_for_a_bfloat16_sampler(url: str, service: str, tmp_path: Path) -> None:
     [row] = train(
         tmp_path, url, service, "--steps", "1", "--loss.ratio_cap", "1",
         "--sampler.parity_bound", "0.3", "--loss.sequence_ratio_bounds", "[0.99, 1.01]",
@@ -166,7 +166,7 @@ def test_a_coarser_sampler_is_corrected_for(url: str, service: str, tmp_path: Pa
 
 
 @bfloat16
-def test_a_sampler_outside_the_parity_bound_stops_the_run_at_its_start(
+def test_a_sampler_outside_the_parity_bound_stops_the_run(
     url: str, service: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(AssertionError):
