@@ -22,8 +22,5 @@ def packed(texts: Sequence[bytes]) -> list[bytes]:
 
 
 def unpacked(content: bytes) -> bytes:
-    """The text; one that an earlier version kept is there as it was."""
-    if not is_packed(content):
-        return content
     text: bytes = zstandard.ZstdDecompressor().decompress(content)
     return text

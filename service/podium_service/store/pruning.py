@@ -6,7 +6,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from podium_service.store.database.tables import CALLS, PAST_GROUPS, RANKINGS, TEXTS, TEXTS_LOCK
-from podium_service.store.legacy_texts import delete_legacy_texts
 
 
 def prune_some(connection: sa.Connection, before: float, most: int) -> dict[str, int]:
@@ -26,12 +25,10 @@ def prune_some(connection: sa.Connection, before: float, most: int) -> dict[str,
         CALLS: CALLS.c.id.in_(ids),
         TEXTS: sa.and_(TEXTS.c.key.in_(keys), ~shown),
     }
-    deleted = {
+    return {
         str(table.name): connection.execute(sa.delete(table).where(rule)).rowcount
         for table, rule in doomed.items()
     }
-    deleted["texts"] += delete_legacy_texts(connection, ids)
-    return deleted
 
 
 def _old(

@@ -16,7 +16,6 @@ from podium_service.schemas import Ranking, Usage
 from podium_service.scoring.noise import EMPTY_PAST_GROUP
 from podium_service.store.call_records import call_rows, pack
 from podium_service.store.compression import unpacked
-from podium_service.store.database.database import open_engine
 from podium_service.store.database.tables import CALLS, TEXTS
 from podium_service.store.pruning import prune_some
 from podium_service.store.quotas.spend import SpendAccount
@@ -130,46 +129,6 @@ def test_texts_that_are_tried_again_are_not_packed_again() -> None:
     pack(rows)
     assert rows[TEXTS][0]["content"] is once
     assert unpacked(once) == LONG.encode()
-
-
-async def test_texts_that_an_earlier_version_keeps_are_replayed_and_pruned_with_their_calls(
-    url: str,
-) -> None:
-    keys = [KEY, "b" * 64]
-    async with open_store(url) as store:
-        for key in keys:
-            store.add_call(key, 0, "main", call(LONG), Usage(calls=1))
-        await store.flush()
-        as_before(url)
-        [replayed] = await store.read_calls(KEY)
-        assert replayed["messages"][1]["content"] == f"Here: {LONG}"
-        await store.run_in_transaction(lambda database: set_age(database, KEY, 100.0))
-        assert (await store.prune(50.0))["texts"] == 0  # the other call shows it, too
-        [replayed] = await store.read_calls(keys[1])
-        assert replayed["messages"][1]["content"] == f"Here: {LONG}"
-        await store.run_in_transaction(lambda database: set_age(database, keys[1], 100.0))
-        assert (await store.prune(50.0))["texts"] == 1
-        assert not any(
-            await store.select(sa.select(sa.column("hash")).select_from(sa.table("blobs")))
-        )
-
-
-def as_before(url: str) -> None:
-    """Put all texts where they once were."""
-    engine = open_engine(url)
-    kind = "BYTEA" if engine.dialect.name == "postgresql" else "BLOB"
-    blob = {"content": LONG.encode()}
-    with engine.begin() as connection:
-        for statement in (
-            f"CREATE TABLE blobs (hash {kind} PRIMARY KEY, content {kind})",
-            f"CREATE TABLE call_blobs (call_id TEXT, hash {kind}, PRIMARY KEY (call_id, hash))",
-            "INSERT INTO blobs SELECT DISTINCT hash, :content FROM texts",
-            "INSERT INTO call_blobs SELECT id, hash FROM calls JOIN texts ON texts.key = calls.key",
-            "DELETE FROM texts",
-        ):
-            bound = blob if ":content" in statement else {}
-            connection.execute(sa.text(statement).bindparams(**bound))
-    engine.dispose()
 
 
 def set_age(database: sa.Connection, key: str, age_s: float) -> None:

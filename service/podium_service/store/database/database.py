@@ -20,7 +20,6 @@ from podium_service.store.database.tables import (
     TEXTS,
     TEXTS_LOCK,
 )
-from podium_service.store.legacy_texts import legacy_texts
 
 # Larger pages than usual, of a new file: texts are long, and each page is a write of its own.
 _SQLITE_PRAGMAS = (
@@ -181,9 +180,8 @@ class Database:
         with self._snapshot() as connection:
             query = sa.select(CALLS).where(CALLS.c.key == key).order_by(CALLS.c.created_at)
             rows = connection.execute(query).all()
-            before = legacy_texts(connection, [row.id for row in rows])
             texts = connection.execute(sa.select(TEXTS).where(TEXTS.c.key == key))
-            return rows, before | {row.hash: row.content for row in texts}
+            return rows, {row.hash: row.content for row in texts}
 
     def transaction(self, work: Callable[[sa.Connection], T]) -> T:
         """What `work` returns; committed unless it raises."""
