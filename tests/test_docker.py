@@ -17,7 +17,7 @@ from podium_service.http.api_key import required_scope
 from podium_service.http.server.defaults import GRACE_S
 from podium_service.judges import judges_file, settings
 from podium_service.schemas import DEFAULT_DEADLINE_S
-from podium_service.store.database.database import open_engine
+from podium_service.store.database.engine import open_engine
 from podium_trainer.config import TrainConfig
 from podium_trainer.tasks import open_task
 from tests.fakes import ScriptedJudge, by_length, scores

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from podium_service.store.database.database import open_engine
+from podium_service.store.database.engine import open_engine
 from podium_service.store.database.tables import METADATA
 
 START_S = 60.0

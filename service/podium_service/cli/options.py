@@ -68,7 +68,7 @@ def require_store(url: str) -> None:
 
 def store_shown(url: str) -> str:
     """Return the store's URL as it was given, without its password."""
-    from podium_service.store.database.database import without_secrets
+    from podium_service.store.database.engine import without_secrets
 
     parsed = _parsed(url)
     return without_secrets(parsed) if parsed else url

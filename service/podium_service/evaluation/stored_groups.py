@@ -24,7 +24,7 @@ from podium_service.prompts.defences.escape import DATAMARK
 from podium_service.prompts.templates import DEFAULT_RUBRIC
 from podium_service.prompts.transcript import transcribe
 from podium_service.schemas import RankRequest
-from podium_service.store.database.database import open_engine
+from podium_service.store.database.engine import open_engine
 from podium_service.store.database.tables import RANKINGS
 
 _SCAN = 20  # rankings read per group wanted, because several may be of one group

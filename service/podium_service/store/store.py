@@ -25,7 +25,7 @@ from podium_service.scoring.noise import JudgeNoise, PastGroup
 from podium_service.store.call_records import call_record, call_rows, pack
 from podium_service.store.claims.claim_rows import ClaimRows
 from podium_service.store.claims.claims import Claims
-from podium_service.store.database.database import Database, Found
+from podium_service.store.database.database import Database, KeyRows
 from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.database.tables import PAST_GROUPS, RANKINGS
 from podium_service.store.pruning import prune_some
@@ -84,15 +84,15 @@ class SQLStore:
         self, database: Database, threads: Executor, beat_s: float, dead_after_s: float
     ) -> None:
         self._database = database
-        self._in_thread = ThreadExecutor(threads, database.failures)
+        self._in_thread = ThreadExecutor(threads)
         self.quotas = QuotaService(QuotaRows(database), self._in_thread)
         claim_rows = ClaimRows(database)
 
         def commit(rows: Rows, released: list[str]) -> None:
             pack(rows)  # before others wait for us
-            with database.writing_cursor() as cursor:
-                database.insert(cursor, rows)
-                claim_rows.release(cursor, released)
+            with database.writing() as connection:
+                database.insert(connection, rows)
+                claim_rows.release(connection, released)
 
         self.write_queue = WriteQueue(lambda *write: self._in_thread(lambda: commit(*write)))
         self.claims = Claims(
@@ -102,9 +102,9 @@ class SQLStore:
     async def read_verdicts(self, key: str) -> StoredVerdicts:
         """The verdicts at hand for a content key, and how they were used before."""
 
-        def read() -> Found:
-            with self._database.cursor() as cursor:
-                return self._database.recall(cursor, [key])[key]
+        def read() -> KeyRows:
+            with self._database.reading() as connection:
+                return self._database.read_keys(connection, [key])[key]
 
         return self._recalled(key, await self._in_thread(read))
 
@@ -125,7 +125,7 @@ class SQLStore:
 
         def read() -> list[bytes]:
             kinds = (False, True)
-            find = self._database.past_groups
+            find = self._database.read_past_groups
             return [past for kind in kinds for past in find(judge_key, limit, has_residuals=kind)]
 
         return [PastGroup(**orjson.loads(past)) for past in await self._in_thread(read)]
@@ -183,7 +183,7 @@ class SQLStore:
 
     async def read_ranking(self, ranking_id: str) -> dict[str, Any] | None:
         """A past answer, what was asked (without texts), and its content key."""
-        row = await self._in_thread(lambda: self._database.ranking(ranking_id))
+        row = await self._in_thread(lambda: self._database.read_ranking(ranking_id))
         if row is None:
             return None
         request = orjson.loads(row.request)
@@ -197,7 +197,7 @@ class SQLStore:
 
     async def read_calls(self, key: str) -> list[dict[str, Any]]:
         """All calls for a content key, oldest first, with exact prompts and replies."""
-        rows, texts = await self._in_thread(lambda: self._database.calls(key))
+        rows, texts = await self._in_thread(lambda: self._database.read_calls(key))
         return [call_record(row, texts) for row in rows]
 
     async def prune(self, older_than_s: float) -> dict[str, int]:
@@ -223,7 +223,7 @@ class SQLStore:
         Raises:
             StoreUnavailable: If the database does not take it.
         """
-        return await self._in_thread(lambda: self._database.transaction(work))
+        return await self._in_thread(lambda: self._database.run_in_transaction(work))
 
     async def select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         """What a query finds; nobody who writes waits for it, and it waits for nobody.
@@ -231,15 +231,15 @@ class SQLStore:
         Raises:
             StoreUnavailable: If the database does not answer.
         """
-        return await self._in_thread(lambda: self._database.read(query))
+        return await self._in_thread(lambda: self._database.select(query))
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless the database answers and writes are taken."""
         if self.write_queue.closed:
             raise StoreUnavailable("the store is closed: restart the service")
-        await self._in_thread(self._database.ping)
+        await self.select(sa.select(1))
 
-    def _recalled(self, key: str, found: Found) -> StoredVerdicts:
+    def _recalled(self, key: str, found: KeyRows) -> StoredVerdicts:
         verdicts = {index: verdict for index, verdict, _ in found.calls if verdict}  # the oldest
         self.write_queue.found((key, index) for index in verdicts)
         spent = [orjson.loads(usage) for _, _, usage in found.calls]

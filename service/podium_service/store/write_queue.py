@@ -16,7 +16,8 @@ import sqlalchemy as sa
 import structlog
 
 from podium_service.errors import StoreUnavailable
-from podium_service.store.database.database import Row, one_line
+from podium_service.store.database.database import Row
+from podium_service.store.database.engine import one_line
 from podium_service.store.database.tables import CALLS, PAST_GROUPS, RANKINGS, TEXTS
 
 _RETRY_S = 0.5

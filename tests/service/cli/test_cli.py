@@ -355,7 +355,7 @@ async def test_replay_prints_the_exact_prompts_and_replies(tmp_path: Path) -> No
 def rows(store: Path) -> dict[str, int]:
     database = sqlite3.connect(store)
     quotas = ("windows", "buckets", "spending")
-    tables = ("rankings", "judged", "calls", "texts", *quotas)
+    tables = ("rankings", "past_groups", "calls", "texts", *quotas)
     counts = {
         table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables
     }
@@ -409,7 +409,7 @@ def test_what_is_no_age_is_refused(age: str) -> None:
 async def test_prune_says_what_it_did_and_what_an_age_looks_like(tmp_path: Path) -> None:
     done = await podium("store", "prune", "--older-than", "30d", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
-    assert "0 rankings, 0 judged, 0 calls" in done.out
+    assert "0 rankings, 0 past groups, 0 calls" in done.out
     assert "0 windows, 0 buckets, 0 spending" in done.out
     refused = await podium("store", "prune", "--older-than", "soon", cwd=tmp_path)
     assert refused.code == 2

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
@@ -106,7 +106,7 @@ async def test_prune_leaves_the_texts_of_content_that_was_asked_about_again(url:
         store.add_call("b" * 64, 0, "main", call(LONG), Usage(calls=1))
         await store.add_ranking("b" * 64, ranking("rk_new"), {})
         assert await store.prune(time.time() - boundary) == {
-            "rankings": 3, "judged": 0, "calls": 4, "texts": 2,
+            "rankings": 3, "past_groups": 0, "calls": 4, "texts": 2,
         }  # fmt: skip
         assert await store.read_ranking("rk_a") is None
         [left] = await store.read_calls("b" * 64)
@@ -144,8 +144,8 @@ async def test_prune_waits_for_a_call_that_rests_on_texts_of_an_old_one(postgres
         database = store._database
         new = call_rows(KEY, 1, "main", call(LONG), Usage(calls=1))
         pack(new)
-        with database.writing_cursor() as cursor:
-            database.insert(cursor, new)
+        with database.writing() as connection:
+            database.insert(connection, new)
             pruning = asyncio.create_task(store.prune(50.0))
 
             locks: sa.Select[Any] = sa.select(sa.column("pid")).select_from(sa.table("pg_locks"))
@@ -163,7 +163,7 @@ async def test_a_replay_sees_one_moment_of_the_store(url: str) -> None:
     async with open_store(url) as store:
         store.add_call(KEY, 0, "main", call(LONG), Usage(calls=1))
         await store.flush()
-        with store._database._snapshot() as connection:
+        with store._database.reading_snapshot() as connection:
             assert connection.execute(sa.select(CALLS.c.id)).all()
             assert (await store.prune(-1.0))["calls"] == 1
             assert connection.execute(sa.select(TEXTS.c.hash)).all()
@@ -171,10 +171,10 @@ async def test_a_replay_sees_one_moment_of_the_store(url: str) -> None:
 
 
 class Interrupted:
-    """A cursor before whose every further statement something happens."""
+    """A connection that does something before each statement but the first."""
 
-    def __init__(self, cursor: Any, meanwhile: Callable[[], object]) -> None:
-        self._cursor = cursor
+    def __init__(self, connection: sa.Connection, meanwhile: Callable[[], object]) -> None:
+        self._connection = connection
         self._meanwhile = meanwhile
         self._executed = 0
 
@@ -182,7 +182,7 @@ class Interrupted:
         if self._executed:
             self._meanwhile()
         self._executed += 1
-        return self._cursor.execute(*statement)
+        return self._connection.execute(*statement)
 
 
 async def test_what_is_recalled_of_a_group_while_it_is_pruned_is_of_one_moment(url: str) -> None:
@@ -196,10 +196,12 @@ async def test_what_is_recalled_of_a_group_while_it_is_pruned_is_of_one_moment(u
         database = store._database
 
         def prune() -> None:
-            database.transaction(lambda connection: prune_some(connection, time.time() - 50.0, 9))
+            before = time.time() - 50.0
+            database.run_in_transaction(lambda connection: prune_some(connection, before, 9))
 
-        with database.cursor() as cursor:
-            found = database.recall(Interrupted(cursor, prune), [KEY])[KEY]
+        with database.reading() as connection:
+            interrupted = cast(sa.Connection, Interrupted(connection, prune))
+            found = database.read_keys(interrupted, [KEY])[KEY]
         assert found.complete
         assert len(found.calls) == 2
         prune()

@@ -60,7 +60,9 @@ def prune_command(
     if as_json:
         print_json(deleted)
     else:
-        typer.echo(", ".join(f"{count} {table}" for table, count in deleted.items()))
+        typer.echo(
+            ", ".join(f"{count} {table.replace('_', ' ')}" for table, count in deleted.items())
+        )
 
 
 def parse_age(text: str) -> float:

@@ -1,10 +1,22 @@
 """The claims of all processes as rows, and one process's name among them; synchronous."""
 
 from collections.abc import Collection
-from typing import Any
+
+import sqlalchemy as sa
 
 from podium_service.store.claims.process_liveness import ended, process_name
-from podium_service.store.database.database import Database, Found
+from podium_service.store.database.database import Database, KeyRows
+from podium_service.store.database.tables import CLAIMS, OWNERS
+
+_OF_KEYS = CLAIMS.c.key.in_(sa.bindparam("keys", expanding=True))
+_OF_OWNER = CLAIMS.c.owner == sa.bindparam("owner")
+_CLAIMED = sa.select(CLAIMS.c.key).where(_OF_KEYS)
+_RELEASE = sa.delete(CLAIMS).where(_OF_OWNER, _OF_KEYS)
+_GIVE_UP = sa.delete(CLAIMS).where(_OF_OWNER)
+_SWEEP = sa.delete(CLAIMS).where(CLAIMS.c.owner.not_in(sa.select(OWNERS.c.id)))
+_OWNERS = sa.select(OWNERS.c.id)
+_BURY = sa.delete(OWNERS).where(OWNERS.c.seen_at < sa.bindparam("before"))
+_BURY_THESE = sa.delete(OWNERS).where(OWNERS.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 class ClaimRows:
@@ -17,76 +29,62 @@ class ClaimRows:
         # By the database's clock, as all moments: our last beat, and until when none are buried.
         self._beaten_at = float("-inf")
         self._spares_until = float("-inf")
-        sql, clock = database.sql, database.clock
-        keys = "key IN (SELECT value FROM {values})"
-        self._take = sql(
-            "INSERT INTO claims (key, owner) SELECT value, {value} FROM {values} WHERE true "
-            "ON CONFLICT DO NOTHING RETURNING key"
-        )
-        self._claimed = sql(f"SELECT key FROM claims WHERE {keys}")
-        self._release = sql(f"DELETE FROM claims WHERE owner = {{value}} AND {keys}")
-        self._see = sql(
-            f"INSERT INTO owners (id, seen_at) VALUES ({{value}}, {clock}) "
-            "ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at RETURNING seen_at"
-        )
-        self._bury = sql("DELETE FROM owners WHERE seen_at < {value}")
-        self._owners = "SELECT id FROM owners"
-        self._bury_these = sql("DELETE FROM owners WHERE id IN (SELECT value FROM {values})")
-        self._sweep = "DELETE FROM claims WHERE owner NOT IN (SELECT id FROM owners)"
-        self._give_up = sql("DELETE FROM claims WHERE owner = {value}")
-        self._go = sql("DELETE FROM owners WHERE id = {value}")
+        take = database.insert_into(CLAIMS).on_conflict_do_nothing()
+        self._take = take.returning(CLAIMS.c.key)
+        see = database.insert_into(OWNERS).values(id=self._owner, seen_at=database.now)
+        self._see = see.on_conflict_do_update(
+            index_elements=[OWNERS.c.id], set_={"seen_at": see.excluded.seen_at}
+        ).returning(OWNERS.c.seen_at)
 
-    def open(self, keys: Collection[str]) -> dict[str, tuple[Found, bool]]:
+    def open(self, keys: Collection[str]) -> dict[str, tuple[KeyRows, bool]]:
         """What is there of each key, and whether its claim is ours now: those that are complete are
         not claimed, others unless somebody has them."""
-        with self._database.cursor() as cursor:
-            found = self._database.recall(cursor, keys)
+        with self._database.reading() as connection:
+            found = self._database.read_keys(connection, keys)
         wanted = sorted(key for key in keys if not found[key].complete)
         taken: set[str] = set()
         if wanted:
-            with self._database.writing_cursor() as cursor:
-                self._see_us(cursor)  # a claim whose owner is not seen is swept away
+            with self._database.writing() as connection:
+                self._see_us(connection)  # a claim whose owner is not seen is swept away
                 if not self._has_looked:
-                    self._bury_neighbours(cursor)
-                values = (self._owner, self._database.values(wanted))
-                taken = {row[0] for row in cursor.execute(self._take, values).fetchall()}
+                    self._bury_neighbours(connection)
+                claims = [{"key": key, "owner": self._owner} for key in wanted]
+                taken = set(connection.execute(self._take, claims).scalars())
                 if taken:  # perhaps somebody has just asked
-                    found |= self._database.recall(cursor, taken)
+                    found |= self._database.read_keys(connection, taken)
             self._has_looked = True
         return {key: (found[key], key in taken) for key in keys}
 
     def claimed(self, keys: Collection[str]) -> set[str]:
         """Those of the keys on which there is a claim."""
-        with self._database.cursor() as cursor:
-            rows = cursor.execute(self._claimed, (self._database.values(keys),)).fetchall()
-        return {row[0] for row in rows}
+        with self._database.reading() as connection:
+            return set(connection.execute(_CLAIMED, {"keys": list(keys)}).scalars())
 
-    def release(self, cursor: Any, keys: Collection[str]) -> None:
+    def release(self, connection: sa.Connection, keys: Collection[str]) -> None:
         """Give up claims, as a part of a transaction; what is not ours stays."""
         if keys:
-            cursor.execute(self._release, (self._owner, self._database.values(keys)))
+            connection.execute(_RELEASE, {"owner": self._owner, "keys": list(keys)})
 
     def beat(self, left: Collection[str], dead_after_s: float) -> None:
         """Be seen, give up what was left, and sweep away those not seen for so long."""
-        with self._database.writing_cursor() as cursor:
-            now = self._see_us(cursor)
+        with self._database.writing() as connection:
+            now = self._see_us(connection)
             if not self._spares(now, dead_after_s):
-                cursor.execute(self._bury, (now - dead_after_s,))
-                cursor.execute(self._sweep)
-            self._bury_neighbours(cursor)
-            self.release(cursor, left)  # last: who takes one of these waits for us
+                connection.execute(_BURY, {"before": now - dead_after_s})
+                connection.execute(_SWEEP)
+            self._bury_neighbours(connection)
+            self.release(connection, left)  # last: who takes one of these waits for us
         self._beaten_at = now
 
     def leave(self) -> None:
         """Give up all."""
-        with self._database.writing_cursor() as cursor:
-            cursor.execute(self._give_up, (self._owner,))
-            cursor.execute(self._go, (self._owner,))
+        with self._database.writing() as connection:
+            connection.execute(_GIVE_UP, {"owner": self._owner})
+            connection.execute(_BURY_THESE, {"ids": [self._owner]})
 
-    def _see_us(self, cursor: Any) -> float:
+    def _see_us(self, connection: sa.Connection) -> float:
         """We live; the moment."""
-        [(now,)] = cursor.execute(self._see, (self._owner,)).fetchall()
-        return float(now)
+        return float(connection.execute(self._see).scalar_one())
 
     def _spares(self, now: float, dead_after_s: float) -> bool:
         """Whether to bury nobody for being silent: who was cut off or has just come cannot tell the
@@ -98,11 +96,10 @@ class ClaimRows:
             self._spares_until = now + dead_after_s
         return now < self._spares_until
 
-    def _bury_neighbours(self, cursor: Any) -> None:
+    def _bury_neighbours(self, connection: sa.Connection) -> None:
         """Of processes on this machine it is known at once that they have ended: whoever is started
         again after a kill need not wait."""
-        owners = [row[0] for row in cursor.execute(self._owners).fetchall()]
-        dead = ended(owners, self._owner)
+        dead = ended(connection.execute(_OWNERS).scalars().all(), self._owner)
         if dead:
-            cursor.execute(self._bury_these, (self._database.values(dead),))
-            cursor.execute(self._sweep)
+            connection.execute(_BURY_THESE, {"ids": dead})
+            connection.execute(_SWEEP)

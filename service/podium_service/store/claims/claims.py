@@ -14,7 +14,8 @@ import structlog
 from podium_service.errors import StoreUnavailable
 from podium_service.store.claims.claim_rows import ClaimRows
 from podium_service.store.database.batching import Batcher
-from podium_service.store.database.database import Found, one_line
+from podium_service.store.database.database import KeyRows
+from podium_service.store.database.engine import one_line
 from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.write_queue import Write, WriteQueue
 
@@ -48,7 +49,7 @@ class Claims:
         self._writer = writer
         self._beat_s = beat_s
         self._dead_after_s = dead_after_s
-        self._opening: Batcher[str, tuple[Found, bool]] = Batcher(self._open_all)
+        self._opening: Batcher[str, tuple[KeyRows, bool]] = Batcher(self._open_all)
         self._polling: Batcher[str, bool] = Batcher(self._are_free)
         # Held, being taken or being given up by this process: if somebody here took one meanwhile,
         # that claim would be given up, too.
@@ -58,7 +59,7 @@ class Claims:
         self._beat_now: asyncio.Future[None] | None = None
 
     @asynccontextmanager
-    async def held(self, key: str) -> AsyncIterator[Found]:
+    async def held(self, key: str) -> AsyncIterator[KeyRows]:
         """Wait for the claim on a key and hold it, unless all that was wanted of it is there.
         Whoever opens it next finds what is handed to the writer meanwhile.
 
@@ -88,7 +89,7 @@ class Claims:
             with suppress(StoreUnavailable):  # then the others will find us dead
                 await self._in_thread(self._rows.leave)
 
-    async def _open(self, key: str) -> tuple[Found, bool] | None:
+    async def _open(self, key: str) -> tuple[KeyRows, bool] | None:
         """What is there, and whether we hold the claim; None if another flight does: in another
         process, or one of our own that is about to end."""
         if key in self._here:
@@ -104,7 +105,7 @@ class Claims:
             raise
         return (found, is_held) if is_held or found.complete else None
 
-    def _opened(self, key: str, opening: asyncio.Future[tuple[Found, bool]]) -> None:
+    def _opened(self, key: str, opening: asyncio.Future[tuple[KeyRows, bool]]) -> None:
         """Whatever went wrong, the claim may be there: perhaps only the answer was lost."""
         if opening.cancelled() or opening.exception():
             self._here.discard(key)
@@ -112,7 +113,7 @@ class Claims:
         elif not opening.result()[1]:
             self._here.discard(key)
 
-    def _opened_for_nobody(self, key: str, opening: asyncio.Future[tuple[Found, bool]]) -> None:
+    def _opened_for_nobody(self, key: str, opening: asyncio.Future[tuple[KeyRows, bool]]) -> None:
         if not opening.cancelled() and not opening.exception() and opening.result()[1]:
             self._release(key)
 
@@ -127,7 +128,7 @@ class Claims:
         if done.cancelled() or done.exception():
             self._left.add(key)
 
-    async def _open_all(self, keys: list[str]) -> Sequence[tuple[Found, bool]]:
+    async def _open_all(self, keys: list[str]) -> Sequence[tuple[KeyRows, bool]]:
         opened = await self._in_thread(lambda: self._rows.open(keys))
         return [opened[key] for key in keys]
 

@@ -5,24 +5,25 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TypeVar
 
+import sqlalchemy as sa
+
 from podium_service.errors import StoreUnavailable
-from podium_service.store.database.database import one_line
+from podium_service.store.database.engine import one_line
 
 T = TypeVar("T")
 
 
 class ThreadExecutor:
-    """Runs work in the threads it is given; `failures` are those of the database."""
+    """Runs work in the threads it is given."""
 
-    def __init__(self, threads: Executor, failures: tuple[type[Exception], ...]) -> None:
+    def __init__(self, threads: Executor) -> None:
         self._threads = threads
-        self._failures = failures
 
     async def __call__(self, work: Callable[[], T]) -> T:
         """Raises StoreUnavailable if the database does not answer."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except self._failures as error:
+        except (sa.exc.SQLAlchemyError, OSError) as error:
             raise StoreUnavailable(
                 f"the store does not answer ({one_line(error)}): check its disk and its server"
             ) from error

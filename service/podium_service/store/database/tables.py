@@ -26,14 +26,14 @@ CALLS = sa.Table(
 
 # What each group told about its judge, and what was assumed of that judge when it was ranked.
 PAST_GROUPS = sa.Table(
-    "judged", METADATA,
+    "past_groups", METADATA,
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("judge_key", sa.String(64), nullable=False),
     sa.Column("has_residuals", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False, index=True),
     sa.Column("past", sa.LargeBinary, nullable=False),
     sa.Column("noise", sa.LargeBinary),
-    sa.Index("judged_by", "judge_key", "has_residuals", "created_at"),
+    sa.Index("past_groups_by_judge", "judge_key", "has_residuals", "created_at"),
 )  # fmt: skip
 
 # What the calls of a content key show, once however many show it: texts, as `texts` packs them, by

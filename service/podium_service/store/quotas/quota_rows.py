@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Protocol
 
 import sqlalchemy as sa
 
-from podium_service.store.database.database import Database, one_line
+from podium_service.store.database.database import Database
+from podium_service.store.database.engine import one_line
 from podium_service.store.database.tables import BUCKETS, SPENDING, WINDOWS
 from podium_service.store.quotas import rules
 from podium_service.store.quotas.rules import Bucket, Spending, Window
@@ -143,7 +144,7 @@ class QuotaRows:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._locked = {
-            table: sa.select(table, sa.literal_column(database.clock, sa.Double).label("now"))
+            table: sa.select(table, database.now.label("now"))
             .where(table.c.name.in_(sa.bindparam("names", expanding=True)))
             .order_by(table.c.name)
             .with_for_update()
@@ -167,12 +168,12 @@ class QuotaRows:
         # Everybody locks in one order, so that nobody waits for one who waits for him.
         ordered = {table: sorted(wanted[table]) for table in _ROW if wanted.get(table)}
         while not self._applied(operations, ordered):
-            with self._database.writing_cursor() as cursor:  # apart: it must hold no other rows
-                new = {
-                    table: [asdict(_ROW[table](name)) for name in names]
-                    for table, names in ordered.items()
-                }
-                self._database.insert(cursor, new)
+            new = {
+                table: [asdict(_ROW[table](name)) for name in names]
+                for table, names in ordered.items()
+            }
+            with self._database.writing() as connection:  # apart: it must hold no other rows
+                self._database.insert(connection, new)
 
     def _applied(self, operations: Sequence[Operation], wanted: dict[sa.Table, list[str]]) -> bool:
         """Whether all rows were there; if not, nothing is changed."""
@@ -207,7 +208,7 @@ class QuotaRows:
         """Delete what is over for so long, at least a day: windows, buckets that owe nothing (where
         one a minute or more flows in), and periods; counts by table."""
         age_s = max(_KEPT_S, older_than_s)
-        now = sa.literal_column(self._database.clock, sa.Double)
+        now = self._database.now
         untouched_s = now - BUCKETS.c.at
         over = {
             WINDOWS: WINDOWS.c.opened_at < now - age_s,

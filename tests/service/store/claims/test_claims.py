@@ -20,7 +20,7 @@ from podium_service.schemas import Ranking, Usage
 from podium_service.store.claims.claim_rows import ClaimRows
 from podium_service.store.claims.claims import Claims
 from podium_service.store.claims.process_liveness import ended, machine, process_name
-from podium_service.store.database.database import CommitUnsure, Database, Found
+from podium_service.store.database.database import CommitUnsure, Database, KeyRows
 from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.database.tables import CALLS, CLAIMS, OWNERS
 from podium_service.store.store import open_store
@@ -205,7 +205,7 @@ class Faulty(ClaimRows):
         self.beaten: set[str] = set()
         self.may_beat = Event()
 
-    def open(self, keys: Collection[str]) -> dict[str, tuple[Found, bool]]:
+    def open(self, keys: Collection[str]) -> dict[str, tuple[KeyRows, bool]]:
         error, self.error = self.error, None
         opened = super().open(keys) if self.commits or not error else {}
         if error:
@@ -231,8 +231,8 @@ async def faulty(
     rows = Faulty(database, error, commits=commits)
 
     async def write(_: Rows, released: list[str]) -> None:
-        with database.writing_cursor() as cursor:
-            rows.release(cursor, released)
+        with database.writing() as connection:
+            rows.release(connection, released)
 
     async with running(rows, database, WriteQueue(write)) as claims:
         yield rows, claims
@@ -243,7 +243,7 @@ async def faulty(
 async def running(rows: ClaimRows, database: Database, writer: WriteQueue) -> AsyncIterator[Claims]:
     """The claims of a process that beats all the time."""
     with ThreadPoolExecutor(2) as threads:
-        in_thread = ThreadExecutor(threads, database.failures)
+        in_thread = ThreadExecutor(threads)
         claims = Claims(rows, in_thread, writer, beat_s=0.02, dead_after_s=10.0)
         writing = asyncio.create_task(writer.run())
         yield claims
@@ -309,8 +309,8 @@ async def test_an_end_of_a_claim_that_is_tried_again_does_not_end_the_next_one(
 
     async def write(_: Rows, released: list[str]) -> None:
         nonlocal tries
-        with database.writing_cursor() as cursor:
-            rows.release(cursor, released)
+        with database.writing() as connection:
+            rows.release(connection, released)
         tries += 1
         if tries == 1:
             raise StoreUnavailable("the server is gone")
