@@ -20,7 +20,7 @@ from podium_service.errors import (
     VerdictInvalid,
     VerdictTruncated,
 )
-from podium_service.judges.endpoint.endpoint import ContextOverflow
+from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.templates import Prompt

@@ -19,7 +19,8 @@ from podium_service.errors import JudgeRefused, VerdictInvalid, VerdictTruncated
 from podium_service.judges.dispatch.calls import Calls, Shared
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.context_length import ContextLength
-from podium_service.judges.endpoint.endpoint import ContextOverflow, Endpoint
+from podium_service.judges.endpoint.endpoint import Endpoint
+from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.group_budget import Budget
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.call import Call
@@ -101,7 +102,7 @@ class EndpointJudge:
 
         The number comes from the settings, else from `/models`, else it is a common size.
         """
-        return self.config.context_tokens or await self._context.tokens()
+        return self.config.context_tokens or await self._context.get_tokens()
 
     def reply_tokens(self, form: str, num_trajectories: int, context_tokens: int) -> int:
         """Return the cap on a reply's tokens.

@@ -17,7 +17,8 @@ import structlog
 from podium_service.errors import ConfigError, JudgeError, UnknownJudge
 from podium_service.judges import judges_file
 from podium_service.judges.dispatch.calls import Shared
-from podium_service.judges.endpoint.endpoint import ContextOverflow, Endpoint, ParameterRejected
+from podium_service.judges.endpoint.endpoint import Endpoint
+from podium_service.judges.endpoint.errors import ContextOverflow, ParameterRejected
 from podium_service.judges.judges_file import AnyJudge, Config
 from podium_service.judges.llm_judge import EndpointJudge, Judge
 from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge

@@ -20,7 +20,7 @@ from podium_service.errors import (
     VerdictTruncated,
 )
 from podium_service.judges.dispatch.request_context import RequestContext
-from podium_service.judges.endpoint.endpoint import ContextOverflow, retry_after_s
+from podium_service.judges.endpoint.errors import ContextOverflow, read_retry_after
 from podium_service.judges.group_budget import Budget
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.prompts.call import Call
@@ -467,12 +467,12 @@ def test_the_reply_cap_is_tight_in_a_small_context_and_leaves_room_to_think_in_a
 
 
 def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
-    assert retry_after_s({"retry-after": "2.5"}) == 2.5
-    assert retry_after_s({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
+    assert read_retry_after({"retry-after": "2.5"}) == 2.5
+    assert read_retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
     for unreadable in ("soon", "inf", "nan", "-1", ""):
-        assert retry_after_s({"retry-after": unreadable}) is None
-    assert retry_after_s({"retry-after": "999999999"}) == 3600
-    assert retry_after_s({}) is None
+        assert read_retry_after({"retry-after": unreadable}) is None
+    assert read_retry_after({"retry-after": "999999999"}) == 3600
+    assert read_retry_after({}) is None
 
 
 def test_prompts_for_the_judge_are_json_that_any_server_takes() -> None:

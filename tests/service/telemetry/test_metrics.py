@@ -193,7 +193,7 @@ async def test_what_a_reload_replaced_shows_nothing_while_it_goes_on_nor_thereaf
             assert shown(judge.url) == shown(dead) == [0, 256, 0]
             living, dying = judges._live["main"].endpoints
             for _ in range(FAILURES):
-                dying.breaker.failed(0, now=1e12)
+                dying.breaker.record_failure(0, now=1e12)
             first = asyncio.create_task(rank(request("a", "b")))
             await until(lambda: judge.in_flight == 1)
             assert (shown(judge.url), shown(dead)) == ([1, 256, 0], [0, 256, 1])

@@ -26,7 +26,8 @@ from podium_service.judges.dispatch.hedging import Sent, hedged
 from podium_service.judges.dispatch.rate_limit import Buckets, RateLimiter, Ticket
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.dispatch.spend_limit import HeldBack, OnPaid, Quotas, SpendLimiter
-from podium_service.judges.endpoint.endpoint import Endpoint, ParameterRejected
+from podium_service.judges.endpoint.endpoint import Endpoint
+from podium_service.judges.endpoint.errors import ParameterRejected
 from podium_service.judges.endpoint.parameters import Parameters
 from podium_service.judges.group_budget import Reservation
 from podium_service.judges.settings import LLMJudge
@@ -210,7 +211,7 @@ class Calls:
                     endpoint = await tried.enter_async_context(place)
                     leave = self._pace.ticket(prompt, max_tokens, request_context)
                     ticket = await tried.enter_async_context(leave)
-                    if endpoint.rest_s() > 0:  # it has asked for that meanwhile
+                    if endpoint.pause_s() > 0:  # it has asked for that meanwhile
                         continue
                     call = self._allowance.call(prompt, max_tokens, request_context)
                     paid = await tried.enter_async_context(call)
@@ -225,15 +226,15 @@ class Calls:
         about = {"base_url": endpoint.base_url, "code": error.code}
         log.warning("judge_attempt_failed", judge=self._name, **about)  # its words may quote texts
         if isinstance(error, JudgeQuotaExhausted):
-            endpoint.spent = error
-            endpoint.rest(QUOTA_REST_S)
+            endpoint.out_of_credit = error
+            endpoint.pause(QUOTA_REST_S)
         elif isinstance(error, JudgeRateLimited) or error.retry_after_s:
-            endpoint.rest((error.retry_after_s or 0.0) + _backoff_s(1))
+            endpoint.pause((error.retry_after_s or 0.0) + _backoff_s(1))
 
     def _give_up_parameter(self, error: ParameterRejected, prompt: Prompt, max_tokens: int) -> None:
         """Learn from a refusal; it stands if what would be sent now is what was refused."""
-        given_up = self._parameters.learn(error.sent, error.said)
-        if self._parameters.build(prompt, max_tokens) == error.sent:
+        given_up = self._parameters.learn(error.parameters, error.server_message)
+        if self._parameters.build(prompt, max_tokens) == error.parameters:
             raise JudgeRejected(str(error)) from error
         if given_up:  # else a call beside this one has given it up
             log.info("judge_parameter_dropped", judge=self._name, parameter=given_up)

@@ -96,7 +96,7 @@ class EndpointQueue:
         try:
             yield endpoint
         finally:
-            endpoint.leave(started)
+            endpoint.release_place(started)
             self._hand_out()
 
     @drop_locals_on_error
@@ -130,7 +130,7 @@ class EndpointQueue:
                 if endpoint is None:
                     self._come_back()
                     break
-                endpoint.take()
+                endpoint.take_place()
                 waiter.place.set_result(endpoint)
             self.turns.pop()
         self._on_change()
@@ -154,9 +154,9 @@ class EndpointQueue:
     def _require_patience(self, ends_at: float) -> None:
         """Raise if no endpoint has rested within the patience of a call, nor by `ends_at`."""
         patience_s = min(self._patience_s, ends_at - asyncio.get_running_loop().time())
-        solvent = [each for each in self._endpoints if not each.spent]
+        solvent = [each for each in self._endpoints if not each.out_of_credit]
         if not solvent:
-            spent = self._endpoints[0].spent
+            spent = self._endpoints[0].out_of_credit
             raise JudgeQuotaExhausted(spent.detail if spent else "no credit left")
         endpoint = min(solvent, key=lambda each: each.wait_s())
         wait_s = endpoint.wait_s()
@@ -184,5 +184,5 @@ class EndpointQueue:
         """Its caller left: out of the line with it, or its place to the next."""
         removed = self.turns.remove(key, waiter)
         if not removed and not waiter.place.cancelled() and not waiter.place.exception():
-            waiter.place.result().leave(asyncio.get_running_loop().time())
+            waiter.place.result().release_place(asyncio.get_running_loop().time())
         self._hand_out()

@@ -1,0 +1,1 @@
+"""Speak to one base URL of a judge; `endpoint` is where to start."""

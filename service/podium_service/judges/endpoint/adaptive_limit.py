@@ -1,7 +1,7 @@
-"""How many calls an endpoint may have in flight: additive increase, multiplicative decrease.
+"""Adapt how many calls an endpoint may have at once: additive increase, multiplicative decrease.
 
-The rule of TCP's congestion avoidance (Jacobson 1988): a little more each round while the limit is
-in use and all goes well, a good part less when the endpoint says that it is too much.
+The limit rises by a step a round while it is in use and all goes well, and falls by a good part
+when the endpoint says that it has too much to do, as in TCP's congestion avoidance (Jacobson 1988).
 """
 
 _CUT = 0.7
@@ -9,7 +9,10 @@ _ROUNDS_TO_FULL = 32
 
 
 class AdaptiveLimit:
-    """A limit between `low` and `high`; it starts high, as what the configuration vouches for."""
+    """A limit between `low` and `high`.
+
+    It starts at `high`, because the judge's settings vouch for that many calls.
+    """
 
     def __init__(self, low: int, high: int) -> None:
         self._low, self._high = float(low), float(high)
@@ -18,18 +21,31 @@ class AdaptiveLimit:
 
     @property
     def limit(self) -> int:
+        """The number of calls that may be active now."""
         return int(self._limit)
 
-    def went_well(self, in_flight: int) -> None:
-        """A call was answered while so many were in flight, itself included."""
-        if 2 * in_flight >= self._limit:  # else the limit was not what held us back
+    def record_success(self, num_active: int) -> None:
+        """Raise the limit a little after a call that succeeded.
+
+        Nothing changes while less than half of the limit is in use, because such a call does not
+        show that the endpoint could take more.
+
+        Args:
+            num_active: how many calls were active, this one included.
+        """
+        if 2 * num_active >= self._limit:
             step = max(1.0, self._high / _ROUNDS_TO_FULL)
             self._limit = min(self._high, self._limit + step / self._limit)
 
-    def was_too_much(self, started_at: float, now: float) -> None:
-        """A call that started at some moment was turned away, or timed out.
+    def record_overload(self, started_at: float, now: float) -> None:
+        """Cut the limit after a call that was refused for load or timed out.
 
-        Those in flight at a cut tell nothing of the limit after it: one cut a round.
+        Calls that started before the last cut cut nothing, because they tell nothing of the limit
+        since then.
+
+        Args:
+            started_at: when the call started, in seconds on one clock.
+            now: the time on that clock.
         """
         if started_at > self._cut_at:
             self._limit = max(self._low, _CUT * self._limit)

@@ -1,9 +1,9 @@
-"""The openai client with a shorter way for its one frequent request.
+"""Send chat completions through the openai client at less cost a call than its own `post`.
 
 `post` copies options, merges headers and parses addresses anew for each request, and the layers
-below stream what is sent and read whole. All of that is the same for every chat completion of a
-base URL, so it is done once here. Connections and headers are the client's own, and what aiohttp
-raises becomes an error of the client's.
+below it stream bodies that are sent and read whole. All of that is equal for every chat completion
+of a base URL, so it is done once here. Connections and headers are the client's own, and an error
+of aiohttp becomes one of the client's.
 """
 
 from io import BytesIO
@@ -14,19 +14,21 @@ import openai
 import orjson
 from aiohttp.payload import TOO_LARGE_BYTES_BODY
 
-from podium_service.judges.endpoint.resolver import guarded_transport, session_of
+from podium_service.judges.endpoint.resolver import get_session, guarded_transport
 
-_NO_CLOCK = aiohttp.ClientTimeout()  # by default there is one of five minutes
+_NO_TIMEOUT = aiohttp.ClientTimeout()  # because aiohttp's default is five minutes
 
 
 class ChatClient(openai.AsyncOpenAI):
-    """An `AsyncOpenAI` for one base URL: no retries, no clock, no proxies, no redirects,
-    and nothing from the environment."""
+    """An `AsyncOpenAI` for one base URL: no retries, timeouts, proxies or redirects.
+
+    It takes nothing from the environment.
+    """
 
     def __init__(self, base_url: str, api_key: str | None, max_connections: int) -> None:
         self._transport = guarded_transport(max_connections, keepalive_s=4.0)
         http = openai.DefaultAioHttpClient(
-            trust_env=False,  # no proxies from the environment
+            trust_env=False,  # because it may name proxies
             follow_redirects=False,
             timeout=None,
             transport=self._transport,
@@ -35,59 +37,60 @@ class ChatClient(openai.AsyncOpenAI):
             base_url=base_url,
             api_key=api_key or "none",
             max_retries=0,
-            timeout=None,  # the caller's deadline is the only clock
+            timeout=None,  # because the caller keeps the deadline
             http_client=http,
         )
         self._forget_environment()
-        given = {**self.default_headers, **self.auth_headers}
-        self._chat = http.build_request(
+        headers = {**self.default_headers, **self.auth_headers}
+        self._request = http.build_request(
             "POST",
             self.base_url.copy_with(raw_path=self.base_url.raw_path + b"chat/completions"),
-            headers={name: value for name, value in given.items() if isinstance(value, str)},
+            headers={name: value for name, value in headers.items() if isinstance(value, str)},
         )
-        self._url = str(self._chat.url)
-        self._headers = {k: v for k, v in self._chat.headers.items() if k != "content-length"}
+        self._url = str(self._request.url)
+        self._headers = {k: v for k, v in self._request.headers.items() if k != "content-length"}
 
     def _forget_environment(self) -> None:
-        """Take back what the client has read from OPENAI_* variables and would send to any URL."""
+        """Drop what the client reads from OPENAI_* variables and would send to any URL."""
         self.organization = self.project = self.admin_api_key = self.webhook_secret = None
-        # Of the environment alone, for we give none. An upgrade may move it: a test says so then.
+        # These hold only what the environment gave, because we pass neither. They are private to
+        # the client; a test fails if an upgrade moves them.
         self._custom_headers = {}
         self._ambient_authorizations = frozenset()
 
     async def complete(self, content: bytes) -> bytes:
-        """One chat completion: the body of the answer, as it came.
+        """Make one chat completion and return the body of the response as it came.
 
         Raises:
             openai.APIStatusError: On any status but success.
-            openai.APIConnectionError: If there was no answer.
+            openai.APIConnectionError: If there was no response.
         """
-        sent = session_of(self._transport).post(
+        request = get_session(self._transport).post(
             self._url,
-            # aiohttp warns of bytes that are large.
+            # A large body is sent as a file, because aiohttp warns of large bytes.
             data=content if len(content) <= TOO_LARGE_BYTES_BODY else BytesIO(content),
             headers=self._headers,
             allow_redirects=False,
-            auto_decompress=False,  # a response of the client's does
-            timeout=_NO_CLOCK,
+            auto_decompress=False,  # because the client's response decompresses
+            timeout=_NO_TIMEOUT,
         )
         try:
-            async with sent as answer:
+            async with request as answer:
                 body = await answer.read()
                 if answer.status == 200 and "content-encoding" not in answer.headers:
                     return body
                 response = httpx2.Response(
-                    answer.status, headers=answer.raw_headers, content=body, request=self._chat
+                    answer.status, headers=answer.raw_headers, content=body, request=self._request
                 )
         except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
-            raise openai.APIConnectionError(request=self._chat) from error
+            raise openai.APIConnectionError(request=self._request) from error
         if not response.is_success:
             raise _status_error(response)
         return response.content
 
 
 def _status_error(response: httpx2.Response) -> openai.APIStatusError:
-    """As the client would make it."""
+    """Return the error that the client would raise for a response."""
     try:
         body = orjson.loads(response.content)
     except orjson.JSONDecodeError:

@@ -1,7 +1,9 @@
-"""A circuit breaker: an endpoint that fails again and again is left alone for a while.
+"""Stop calling an endpoint that fails again and again, and try it with one call after a rest.
 
-Closed, calls pass. After `FAILURES` in a row it opens and none pass; once it has rested it is half
-open: one passes, and closes it or opens it for twice as long.
+closed ──FAILURES failures in a row──► open ──rest is over──► half open: one call tries it
+   ▲                                    ▲                         │              │
+   │                                    └──it fails: rest twice as long          │
+   └─────────────────────────────────────────────────────────it succeeds─────────┘
 """
 
 FAILURES = 5
@@ -9,47 +11,58 @@ FIRST_REST_S, LAST_REST_S = 1.0, 30.0
 
 
 class CircuitBreaker:
-    """Of one endpoint. All times are seconds on one clock, given by the caller."""
+    """The breaker of one endpoint; all times are seconds on one clock that the caller reads."""
 
     def __init__(self) -> None:
         self._failures = 0
-        self._opened_at = self._until = 0.0
-        self._rest_s = 0.0  # 0: closed
-        self._trying_since: float | None = None
+        self._rest_ends_at = 0.0
+        self._rest_s = 0.0  # is 0 while the breaker is closed
+        self._trial_since: float | None = None
 
     @property
     def is_open(self) -> bool:
-        """Half open included."""
+        """Whether it is open or half open."""
         return self._rest_s > 0
 
     def wait_s(self, now: float) -> float:
-        """How long no call may start; 0 if one may. While another call tries it out, as long as
-        the rest was, or as that call has been out: what is late is expected to be later still."""
-        if self._trying_since is not None:
-            return max(self._rest_s, now - self._trying_since)
-        return max(0.0, self._until - now)
+        """Return for how many seconds no call may start; 0 if one may.
 
-    def started(self, now: float) -> None:
-        """A call starts."""
+        While a call tries the endpoint this is its age, or the last rest if that is longer: the
+        later a call is, the later it is expected to be.
+        """
+        if self._trial_since is not None:
+            return max(self._rest_s, now - self._trial_since)
+        return max(0.0, self._rest_ends_at - now)
+
+    def record_start(self, now: float) -> None:
+        """Note that a call starts; the first one after a rest tries the endpoint."""
         if self.is_open:
-            self._trying_since = now
+            self._trial_since = now
 
-    def went_well(self) -> None:
-        self._failures, self._rest_s, self._until = 0, 0.0, 0.0
-        self._trying_since = None
+    def record_success(self) -> None:
+        """Close the breaker."""
+        self._failures, self._rest_s, self._rest_ends_at = 0, 0.0, 0.0
+        self._trial_since = None
 
-    def failed(self, started_at: float, now: float) -> bool:
-        """A call that started at some moment failed; whether that opened the breaker."""
+    def record_failure(self, started_at: float, now: float) -> bool:
+        """Count the failure of a call that started at `started_at`; return whether that opens it.
+
+        Once it is open only the trial counts, because the calls that were active when it opened
+        tell nothing new.
+        """
         self._failures += 1
-        tried = self._trying_since is not None and started_at >= self._trying_since
-        if not tried and (self.is_open or self._failures < FAILURES):
-            return False  # those in flight when it opened say nothing new
-        self._trying_since = None
+        is_trial = self._trial_since is not None and started_at >= self._trial_since
+        if not is_trial and (self.is_open or self._failures < FAILURES):
+            return False
+        self._trial_since = None
         self._rest_s = min(LAST_REST_S, 2 * self._rest_s) if self.is_open else FIRST_REST_S
-        self._until = now + self._rest_s
+        self._rest_ends_at = now + self._rest_s
         return True
 
-    def gave_up(self, started_at: float) -> None:
-        """A call ended without telling anything: its caller left, or the request was at fault."""
-        if self._trying_since is not None and started_at >= self._trying_since:
-            self._trying_since = None
+    def record_end(self, started_at: float) -> None:
+        """End the trial, if this call was it and neither succeeded nor failed.
+
+        Its caller gave it up, or the request was at fault.
+        """
+        if self._trial_since is not None and started_at >= self._trial_since:
+            self._trial_since = None

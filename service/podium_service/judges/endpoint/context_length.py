@@ -1,8 +1,7 @@
-"""How long a judge's context is, where its config does not say: `/models` of its base URLs ->
-tokens.
+"""Find out how many tokens a judge's context holds, where its settings do not say.
 
-All of them are asked at once, by one probe that all who wait for it share. What it learns is kept;
-where none can say anything the default serves, and they are asked again after a while.
+`/models` of all base URLs is read at once, by one probe that all callers share. Its result is kept.
+If no endpoint can be asked, a default serves, and the next probe is made after a while.
 """
 
 import asyncio
@@ -18,17 +17,17 @@ from podium_service.errors import (
     JudgeRejected,
     JudgeUnavailable,
 )
-from podium_service.judges.endpoint.endpoint import ContextOverflow, ParameterRejected
+from podium_service.judges.endpoint.errors import ContextOverflow, ParameterRejected
 
 DEFAULT_CONTEXT_TOKENS = 32_768
-REST_S = 30.0
-_UNSAID = 0  # an answer, but no length in it
+RETRY_S = 30.0
+_UNSAID = 0  # stands for an answer that names no length
 
 log = structlog.get_logger(__name__)
 
 
 class Listing(Protocol):
-    """An endpoint, as far as it is needed here."""
+    """The part of an endpoint that is needed here."""
 
     base_url: str
 
@@ -36,13 +35,13 @@ class Listing(Protocol):
 
 
 class ContextLength:
-    """Of one model behind one or several endpoints.
+    """The context of one model behind one or several endpoints.
 
     Args:
-        judge: its name, for the log.
-        model: as the endpoints list it.
-        endpoints: whom to ask.
-        clock: seconds.
+        judge: the judge's name, for the log.
+        model: the model's name in `/models`.
+        endpoints: where `/models` is read.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -56,54 +55,59 @@ class ContextLength:
         self._model = model
         self._endpoints = endpoints
         self._clock = clock
-        self._known: int | None = None
-        self._rests_until = float("-inf")
+        self._tokens: int | None = None
+        self._retry_at = float("-inf")
         self._probe: asyncio.Task[None] | None = None
 
-    async def tokens(self) -> int:
-        """The context, prompt and reply together. A caller who leaves ends no other's wait."""
-        if self._known is None and self._clock() >= self._rests_until:
+    async def get_tokens(self) -> int:
+        """Return how many tokens the context holds, prompt and reply together.
+
+        A caller that is cancelled does not cancel the probe, because others may wait for it.
+        """
+        if self._tokens is None and self._clock() >= self._retry_at:
             if self._probe is None or self._probe.done():
-                self._probe = asyncio.create_task(self._ask())
+                self._probe = asyncio.create_task(self._probe_endpoints())
             await asyncio.shield(self._probe)
-        return self._known or DEFAULT_CONTEXT_TOKENS
+        return self._tokens or DEFAULT_CONTEXT_TOKENS
 
     async def aclose(self) -> None:
-        """Ask no longer."""
+        """Cancel the probe, if one is running."""
         if self._probe:
             self._probe.cancel()
             await asyncio.wait([self._probe])
 
-    async def _ask(self) -> None:
-        """Learn the first length that an endpoint gives; the default if those that answer give
-        none."""
-        asked = [asyncio.create_task(self._length(endpoint)) for endpoint in self._endpoints]
+    async def _probe_endpoints(self) -> None:
+        """Keep the first length that an endpoint gives.
+
+        If those that answer give none the default is kept; if none answers, nothing is.
+        """
+        probes = [asyncio.create_task(self._read_length(each)) for each in self._endpoints]
         answered = False
         try:
-            for answer in asyncio.as_completed(asked):
-                length = await answer
+            for probe in asyncio.as_completed(probes):
+                length = await probe
                 if length:
-                    self._known = length
+                    self._tokens = length
                     return
                 answered |= length is not None
         finally:
-            for each in asked:
+            for each in probes:
                 each.cancel()
         if answered:
-            self._known = DEFAULT_CONTEXT_TOKENS
+            self._tokens = DEFAULT_CONTEXT_TOKENS
         else:
-            self._rests_until = self._clock() + REST_S
+            self._retry_at = self._clock() + RETRY_S
 
-    async def _length(self, endpoint: Listing) -> int | None:
-        """`max_model_len` of our model; None where the endpoint cannot be asked now."""
+    async def _read_length(self, endpoint: Listing) -> int | None:
+        """Return `max_model_len` of the model; None if the endpoint cannot be asked now."""
         try:
-            listed = await endpoint.models()
+            entries = await endpoint.models()
         except (JudgeUnavailable, JudgeRateLimited, JudgeQuotaExhausted) as error:
             about = {"base_url": endpoint.base_url, "code": error.code}
             log.warning("judge_context_unknown", judge=self._judge, **about)
             return None
         except (JudgeRejected, ParameterRejected, ContextOverflow):
-            return _UNSAID  # it has no such list
-        ours = (entry for entry in listed if entry.get("id") == self._model)
-        length = next(ours, {}).get("max_model_len")
+            return _UNSAID  # because such a server has no list of models
+        matching = (entry for entry in entries if entry.get("id") == self._model)
+        length = next(matching, {}).get("max_model_len")
         return length if isinstance(length, int) and length > 0 else _UNSAID

@@ -1,10 +1,13 @@
-"""What a judge's endpoint accepts: the ladders that newer and older servers make necessary.
+"""Build the body of a judge call from what its endpoint accepts, and learn from its refusals.
 
-response_format: json_schema -> json_object -> nothing but the prompt.
-token cap: max_completion_tokens -> max_tokens.
-logprobs: 20 alternatives a token -> 5 -> none.
-Any other configured parameter that a 400 names is dropped. What is learnt is remembered for the
-life of the process, so the first call is the probe.
+Newer and older servers accept different parameters, so each of these is tried from left to right:
+
+    response_format   json_schema -> json_object -> nothing but the prompt
+    token cap         max_completion_tokens -> max_tokens
+    logprobs          20 alternatives a token -> 5 -> none
+
+Any other configured parameter that a 400 names is dropped. The process remembers what it learns for
+as long as it lives, so its first call is the probe.
 """
 
 import re
@@ -16,13 +19,19 @@ from podium_service.prompts.forms import FORMS, TOP_LOGPROBS
 from podium_service.prompts.templates import Prompt
 
 _FORMATS = ("json_schema", "json_object", "text")
-_ABOUT_VALUE = ("too large", "at most", "maximum")
-_ABOUT_LOGPROBS = ("logprobs", "logprob")
-_ABOUT_FORMAT = ("response_format", "json_schema", "json_object", "guided", "structured output")
+_VALUE_WORDS = ("too large", "at most", "maximum")
+_LOGPROBS_WORDS = ("logprobs", "logprob")
+_FORMAT_WORDS = ("response_format", "json_schema", "json_object", "guided", "structured output")
 
 
 class Parameters:
-    """Builds the parameters of a call, and learns from refusals."""
+    """The parameters that a judge's endpoints accept, as far as is known.
+
+    Attributes:
+        formats: the response formats still to try; the first one is sent.
+        token_parameter: the name of the token cap.
+        top_logprobs: the numbers of alternatives still to try; the first one is sent.
+    """
 
     def __init__(self, config: LLMJudge) -> None:
         fixed = config.response_format
@@ -39,7 +48,7 @@ class Parameters:
         self._model = config.model
 
     def build(self, prompt: Prompt, max_tokens: int) -> dict[str, Any]:
-        """The body of a chat-completions call."""
+        """Return the body of a chat-completions call."""
         parameters: dict[str, Any] = {
             "model": self._model,
             "messages": prompt.chat(),
@@ -53,43 +62,51 @@ class Parameters:
         if form.schema and self.formats[0] == "json_object":
             parameters["response_format"] = {"type": "json_object"}
         elif form.schema and self.formats[0] == "json_schema":
-            # Not strict: hosted endpoints compile a strict schema anew for each call's ids. Servers
-            # with guided decoding enforce it all the same, and verdicts are validated anyway.
+            # Not strict, because hosted endpoints compile a strict schema anew for each call's ids.
+            # Guided decoding enforces it all the same, and verdicts are validated anyway.
             schema = {"name": "verdict", "strict": False, "schema": form.schema(prompt.shown_ids)}
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
         return parameters
 
-    def learn(self, sent: dict[str, Any], refusal: str) -> str | None:
-        """Give up what a refused call sent and the refusal names; None if it names nothing.
+    def learn(self, parameters: dict[str, Any], refusal: str) -> str | None:
+        """Give up the parameter of a refused call that the refusal names.
 
-        What `extra_body` holds under the name of a ladder is on no ladder: it may be named here and
-        stay. Who is refused compares what would be sent now.
+        A parameter that `extra_body` sets under a name of the table above is not changed, though it
+        is returned. So the caller must compare what it would send now with what was refused.
+
+        Args:
+            parameters: what was sent.
+            refusal: the server's words.
+
+        Returns:
+            The parameter; None if the refusal names none.
         """
-        low = refusal.lower()
-        about_value = any(words in low for words in _ABOUT_VALUE)
+        lower = refusal.lower()
+        about_value = any(words in lower for words in _VALUE_WORDS)
         newer = self.token_parameter == "max_completion_tokens"
-        if newer and "max_completion_tokens" in low and not about_value:
+        if newer and "max_completion_tokens" in lower and not about_value:
             self.token_parameter = "max_tokens"
             return "max_completion_tokens"
         for name in [*self._optional, *self._extra_body]:
-            if re.search(rf"(?<![a-z0-9_]){re.escape(name.lower())}(?![a-z0-9_])", low):
+            if re.search(rf"(?<![a-z0-9_]){re.escape(name.lower())}(?![a-z0-9_])", lower):
                 self._optional.pop(name, None)
                 self._extra_body.pop(name, None)
                 return name
-        if "top_logprobs" in sent and any(word in low for word in _ABOUT_LOGPROBS):
-            step = self.top_logprobs[0]
-            if step and step == sent["top_logprobs"]:  # else a call beside it stepped down
+        if "top_logprobs" in parameters and any(word in lower for word in _LOGPROBS_WORDS):
+            sent = parameters["top_logprobs"]
+            # The first one differs if the refusal of a concurrent call has been learnt from.
+            if self.top_logprobs[0] and self.top_logprobs[0] == sent:
                 self.top_logprobs = self.top_logprobs[1:]
-            return f"top_logprobs {sent['top_logprobs']}"
-        return self._step_down(sent, low)
+            return f"top_logprobs {sent}"
+        return self._give_up_format(parameters, lower)
 
-    def _step_down(self, sent: dict[str, Any], low: str) -> str | None:
-        asked_for = sent.get("response_format")
-        sent_format = asked_for.get("type") if isinstance(asked_for, dict) else None
-        if not sent_format or not any(word in low for word in _ABOUT_FORMAT):
+    def _give_up_format(self, parameters: dict[str, Any], refusal: str) -> str | None:
+        response_format = parameters.get("response_format")
+        sent = response_format.get("type") if isinstance(response_format, dict) else None
+        if not sent or not any(word in refusal for word in _FORMAT_WORDS):
             return None
-        if self.formats[0] == sent_format:  # else a call beside this one has stepped down already
-            if len(self.formats) == 1:  # configured: there is nothing to step down to
+        if self.formats[0] == sent:  # differs if a concurrent call has given it up
+            if len(self.formats) == 1:  # the judge's settings ask for this format
                 return None
             self.formats = self.formats[1:]
-        return f"response_format {sent_format}"
+        return f"response_format {sent}"

@@ -1,7 +1,7 @@
 """Build the prompts of a run, trimmed so that prompt and reply fit the judge's context."""
 
 from podium_service.errors import ContextExceeded
-from podium_service.judges.endpoint.endpoint import ContextOverflow
+from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.prompts import templates
 from podium_service.prompts.defences.canary import make_canary
 from podium_service.prompts.templates import Prompt

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 
 from podium_service.errors import BudgetExhausted, PodiumError, VerdictVoid
-from podium_service.judges.endpoint.endpoint import ContextOverflow
+from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.group_budget import Budget
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.call import Call

@@ -56,25 +56,25 @@ GOOD = scores(by_length)
 
 def test_the_limit_is_cut_once_a_round_and_never_below_its_low_bound() -> None:
     limit = AdaptiveLimit(4, 100)
-    limit.was_too_much(started_at=0.0, now=1.0)
-    limit.was_too_much(started_at=0.5, now=1.1)  # was in flight at the cut
+    limit.record_overload(started_at=0.0, now=1.0)
+    limit.record_overload(started_at=0.5, now=1.1)  # was in flight at the cut
     assert limit.limit == 70
     for moment in range(2, 20):
-        limit.was_too_much(started_at=moment, now=moment)
+        limit.record_overload(started_at=moment, now=moment)
     assert limit.limit == 4
 
 
 def test_the_limit_grows_by_a_step_a_round_while_it_is_in_use() -> None:
     limit = AdaptiveLimit(1, 320)
     for moment in range(3):
-        limit.was_too_much(started_at=moment, now=moment)
+        limit.record_overload(started_at=moment, now=moment)
     before = limit.limit  # 320 * .7 ** 3
     assert before == 109
     for _ in range(before):
-        limit.went_well(in_flight=before)
+        limit.record_success(num_active=before)
     assert limit.limit == pytest.approx(before + 10, abs=1)  # 320 / 32
     for _ in range(1000):
-        limit.went_well(in_flight=3)  # idle: tells nothing
+        limit.record_success(num_active=3)  # idle: tells nothing
     assert limit.limit == pytest.approx(before + 10, abs=1)
 
 
@@ -83,7 +83,9 @@ def test_the_limit_grows_by_a_step_a_round_while_it_is_in_use() -> None:
 
 def opened() -> CircuitBreaker:
     breaker = CircuitBreaker()
-    assert [breaker.failed(0.0, 10.0) for _ in range(FAILURES)] == [False] * (FAILURES - 1) + [True]
+    assert [breaker.record_failure(0.0, 10.0) for _ in range(FAILURES)] == [False] * (
+        FAILURES - 1
+    ) + [True]
     return breaker
 
 
@@ -91,22 +93,22 @@ def test_a_breaker_opens_after_failures_in_a_row_and_rests_a_second() -> None:
     assert opened().wait_s(10.2) == pytest.approx(0.8)
     breaker = CircuitBreaker()
     for _ in range(FAILURES - 1):
-        breaker.failed(0.0, 1.0)
-    breaker.went_well()
-    assert not breaker.failed(0.0, 1.0)  # not in a row
+        breaker.record_failure(0.0, 1.0)
+    breaker.record_success()
+    assert not breaker.record_failure(0.0, 1.0)  # not in a row
 
 
 def test_a_half_open_breaker_lets_one_call_try_and_rests_twice_as_long_if_it_fails() -> None:
     breaker = opened()
     assert breaker.wait_s(11.0) == 0
-    breaker.started(11.0)
+    breaker.record_start(11.0)
     assert breaker.wait_s(11.0) == 1.0  # the others wait for its end
     assert breaker.wait_s(14.5) == 3.5  # which seems the farther the later it is
-    assert not breaker.failed(10.5, 11.1)  # in flight since before: tells nothing new
-    assert breaker.failed(11.0, 12.0)
+    assert not breaker.record_failure(10.5, 11.1)  # in flight since before: tells nothing new
+    assert breaker.record_failure(11.0, 12.0)
     assert breaker.wait_s(12.0) == pytest.approx(2.0)
-    breaker.started(14.0)
-    breaker.went_well()
+    breaker.record_start(14.0)
+    breaker.record_success()
     assert breaker.wait_s(14.1) == 0
     assert not breaker.is_open
 
@@ -115,17 +117,17 @@ def test_the_rest_of_a_breaker_is_bounded() -> None:
     breaker, now = opened(), 10.0
     for _ in range(12):
         now += breaker.wait_s(now)
-        breaker.started(now)
-        breaker.failed(now, now)
+        breaker.record_start(now)
+        breaker.record_failure(now, now)
     assert breaker.wait_s(now) == LAST_REST_S
 
 
 def test_a_trial_that_tells_nothing_lets_another_call_try() -> None:
     breaker = opened()
-    breaker.started(11.0)
-    breaker.gave_up(10.0)  # an older call
+    breaker.record_start(11.0)
+    breaker.record_end(10.0)  # an older call
     assert breaker.wait_s(11.5) > 0
-    breaker.gave_up(11.0)
+    breaker.record_end(11.0)
     assert breaker.wait_s(11.5) == 0
 
 
@@ -570,7 +572,7 @@ async def test_a_call_that_waits_for_money_takes_no_place_and_no_trial_from_anot
     async with judging(always=GOOD, quotas=purse, **settings) as (judge, scripted):
         [endpoint] = judge.endpoints
         for _ in range(FAILURES):
-            endpoint.breaker.failed(0.0, 0.0)  # half open by now
+            endpoint.breaker.record_failure(0.0, 0.0)  # half open by now
         waiting = asyncio.create_task(ask(judge, LIMITED))
         await until(lambda: purse.looks >= 2)  # one in a place, one outside
         assert (endpoint.num_active, endpoint.breaker.is_open) == (0, True)

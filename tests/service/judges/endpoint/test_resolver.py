@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_exceptions import ClientConnectorError
 from pydantic import ValidationError
 
-from podium_service.judges.endpoint.resolver import NoLinkLocal, guarded_transport
+from podium_service.judges.endpoint.resolver import LinkLocalGuard, guarded_transport
 from podium_service.judges.settings import LLMJudge
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +64,7 @@ class Hosts(AbstractResolver):
     ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "fe80::1%eth0"],
 )
 async def test_a_name_that_leads_to_a_link_local_address_is_not_connected_to(address: str) -> None:
-    connector = TCPConnector(resolver=NoLinkLocal(Hosts(address)))
+    connector = TCPConnector(resolver=LinkLocalGuard(Hosts(address)))
     async with ClientSession(connector=connector) as http:
         with pytest.raises(ClientConnectorError) as caught:
             await http.get("http://judge.example/v1")
@@ -72,7 +72,7 @@ async def test_a_name_that_leads_to_a_link_local_address_is_not_connected_to(add
 
 
 async def test_other_names_are_looked_up_as_ever() -> None:
-    [found] = await NoLinkLocal(Hosts("10.0.0.1")).resolve("judge.example", 80)
+    [found] = await LinkLocalGuard(Hosts("10.0.0.1")).resolve("judge.example", 80)
     assert found["host"] == "10.0.0.1"
 
 
