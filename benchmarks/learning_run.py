@@ -190,7 +190,7 @@ def look(trainer: Trainer, samples: int) -> Record:
     """The share of right answers to each held-out prompt, and the entropy of the answers."""
     prompts = trainer.task.held_out
     seed = f"{trainer.config.seed}/{trainer.step}/held out"
-    groups = trainer.rollout.play(prompts, samples, seed=seed)
+    groups = trainer.rollout.sample_groups(prompts, samples, seed=seed)
     scores = [
         statistics.fmean(trainer.task.score(prompt, each.messages) or 0.0 for each in attempts)
         for prompt, attempts in zip(prompts, groups, strict=True)

@@ -58,7 +58,7 @@ def rolled_out(policy: Policy, job: Job) -> tuple[Rollout, list[Prompt]]:
 
 
 def samples_of(rollout: Rollout, prompts: list[Prompt], job: Job, step: int) -> list[Sample]:
-    groups = rollout.play(prompts, job["group_size"], seed=str(step))
+    groups = rollout.sample_groups(prompts, job["group_size"], seed=str(step))
     centre = (job["group_size"] - 1) / 2
     return [
         with_advantage(attempt.samples[0], number - centre)

@@ -430,7 +430,7 @@ def test_invariant_9_the_trainer_trains_on_the_sampled_tokens() -> None:
     prompts = [Prompt(text, [{"role": "user", "content": text}]) for text in ("hi", "2 + 2 =")]
     with ToolRunner([], timeout_s=1) as tools:
         rollout = Rollout(Task(prompts), policy.chat, sampler, tools, max_tokens=12, context=500)
-        groups = rollout.play(prompts, 4, seed="0")
+        groups = rollout.sample_groups(prompts, 4, seed="0")
     chat = policy.chat
     texts = [chat.decode(completion.token_ids) for completion in sampler.drawn]
     assert any(

@@ -1,4 +1,4 @@
-"""Functions that a model may call, well-behaved and not. Tool processes import this file."""
+"""Tools for tests, most of them ill-behaved. Tool processes import this file."""
 
 import os
 import sys
@@ -37,7 +37,7 @@ def interrupt() -> None:
 
 
 class Unprintable(Exception):
-    """Its text cannot be had, nor can it be pickled."""
+    """An exception that has no text and cannot be pickled."""
 
     def __init__(self) -> None:
         self.hook = lambda: None
@@ -54,7 +54,7 @@ def raise_unprintable() -> None:
     raise Unprintable
 
 
-def half_a_character() -> str:
+def lone_surrogate() -> str:
     return "x\ud83dy"
 
 
@@ -63,17 +63,11 @@ def long_text() -> str:
 
 
 def meet(folder: str, me: str, other: str) -> str:
-    """Returns once the other one has come, too."""
+    """Return once a call with the other name is running, too."""
     Path(folder, me).touch()
     while not Path(folder, other).exists():
         time.sleep(0.01)
     return f"{me} met {other}"
-
-
-def nap(seconds: float) -> float:
-    """When it woke."""
-    time.sleep(seconds)
-    return time.time()
 
 
 def environment(variable: str) -> str | None:
@@ -84,6 +78,6 @@ TOOLS = [
     Tool(function.__name__, "A tool.", {"type": "object", "properties": {}}, function)
     for function in (
         add, echo, fail, hang, die, leave, interrupt, unprintable, raise_unprintable,
-        half_a_character, long_text, meet, nap, environment,
+        lone_surrogate, long_text, meet, environment,
     )
 ]  # fmt: skip

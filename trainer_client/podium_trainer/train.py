@@ -141,7 +141,7 @@ class Trainer:
             prompts = self.cursor.take(missing)
             with clock.time("rollout"):
                 self.watcher.phase("rollout")
-                played = self.rollout.play(
+                played = self.rollout.sample_groups(
                     prompts,
                     config.group_size,
                     seed=f"{self.config.seed}/{self.step}/{attempt}",
@@ -209,7 +209,7 @@ class Trainer:
         if not prompts:
             return None
         self.watcher.phase("held out")
-        groups = self.rollout.play(
+        groups = self.rollout.sample_groups(
             prompts, self.config.eval.samples, seed=f"{self.config.seed}/{self.step}/held out"
         )
         scores = [

@@ -1,4 +1,4 @@
-"""Tools in processes of their own: whatever they do, the model gets words and the run goes on."""
+"""Tools in processes of their own: whatever a tool does, its call returns a text."""
 
 import multiprocessing
 import threading
@@ -25,7 +25,7 @@ def run(runner: ToolRunner, name: str, **arguments: Any) -> str:
     return result
 
 
-def test_a_result_is_its_text(runner: ToolRunner) -> None:
+def test_a_result_becomes_its_text(runner: ToolRunner) -> None:
     assert run(runner, "add", a=1, b=2.5) == "3.5"
     assert run(runner, "echo", text="né\n") == "né\n"
 
@@ -38,8 +38,8 @@ def test_results_come_in_the_order_of_the_calls(runner: ToolRunner) -> None:
 
 def test_calls_run_side_by_side(runner: ToolRunner, tmp_path: Path) -> None:
     meet = [{"folder": str(tmp_path), "me": me, "other": {"a": "b", "b": "a"}[me]} for me in "ab"]
-    met = runner.run_all([ToolCall("meet", arguments) for arguments in meet])
-    assert met == ["a met b", "b met a"]
+    results = runner.run_all([ToolCall("meet", arguments) for arguments in meet])
+    assert results == ["a met b", "b met a"]
 
 
 @pytest.mark.parametrize(
@@ -58,19 +58,19 @@ def test_calls_run_side_by_side(runner: ToolRunner, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_a_tool_raises_is_told(
+def test_an_exception_of_a_tool_becomes_its_result(
     runner: ToolRunner, name: str, arguments: dict[str, Any], words: str
 ) -> None:
     assert run(runner, name, **arguments) == words
     assert run(runner, "add", a=1, b=2) == "3"
 
 
-def test_an_unknown_tool_is_told_with_those_that_there_are(runner: ToolRunner) -> None:
-    said = run(runner, "prize", item="pear")
-    assert said.startswith("error: there is no tool 'prize'; there are: add, echo, ")
+def test_a_call_of_an_unknown_tool_lists_the_known_ones(runner: ToolRunner) -> None:
+    result = run(runner, "prize", item="pear")
+    assert result.startswith("error: there is no tool 'prize'; there are: add, echo, ")
 
 
-def test_a_tool_that_hangs_is_ended_at_the_limit_and_the_next_call_works() -> None:
+def test_a_tool_that_hangs_is_ended_and_the_next_call_works() -> None:
     with ToolRunner(TOOLS, timeout_s=4.0, num_processes=2) as runner:
         started = time.perf_counter()
         results = runner.run_all([ToolCall("hang", {}), ToolCall("echo", {"text": "ok"})])
@@ -79,16 +79,16 @@ def test_a_tool_that_hangs_is_ended_at_the_limit_and_the_next_call_works() -> No
         assert run(runner, "add", a=1, b=2) == "3"
 
 
-def test_a_tool_that_ends_its_process_is_told_and_the_next_call_works(
+def test_a_tool_may_end_its_process_and_the_next_call_works(
     runner: ToolRunner,
 ) -> None:
     assert run(runner, "die").startswith("error: die ended its process: ")
     assert run(runner, "add", a=1, b=2) == "3"
 
 
-def test_long_results_are_cut_and_broken_characters_replaced(runner: ToolRunner) -> None:
+def test_long_results_are_cut_and_lone_surrogates_replaced(runner: ToolRunner) -> None:
     assert run(runner, "long_text") == "x" * MAX_RESULT_CHARS
-    assert run(runner, "half_a_character") == "x?y"
+    assert run(runner, "lone_surrogate") == "x?y"
 
 
 def test_many_threads_may_call_at_once(runner: ToolRunner) -> None:
@@ -105,7 +105,7 @@ def test_many_threads_may_call_at_once(runner: ToolRunner) -> None:
     assert results == {i: str(i + 1) for i in range(8)}
 
 
-def test_a_runner_that_was_never_used_starts_no_process() -> None:
+def test_an_unused_runner_starts_no_process() -> None:
     before = set(multiprocessing.active_children())
     with ToolRunner(TOOLS, timeout_s=1.0):
         assert set(multiprocessing.active_children()) == before
@@ -121,7 +121,7 @@ def test_a_process_that_dies_between_calls_is_replaced() -> None:
         assert run(runner, "add", a=2, b=2) == "4"
 
 
-def test_tools_do_not_see_the_keys_of_the_services_around_them(
+def test_tools_do_not_see_api_keys_in_their_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PODIUM_API_KEY", "secret")

@@ -85,6 +85,35 @@ class Sample:
         return sum(self.loss_mask)
 
 
+def start_sample(prompt_ids: Sequence[int]) -> Sample:
+    """Make a sample that holds a prompt and nothing sampled yet."""
+    return append_prompt(Sample([], [], [], [], []), prompt_ids)
+
+
+def append_prompt(sample: Sample, token_ids: Sequence[int]) -> Sample:
+    """Return the sample with more tokens that the policy did not sample."""
+    count = len(token_ids)
+    return Sample(
+        [*sample.token_ids, *token_ids],
+        [*sample.loss_mask, *[False] * count],
+        [*sample.behavior_logprobs, *[0.0] * count],
+        [*sample.advantages, *[0.0] * count],
+        [*sample.policy_versions, *[-1] * count],
+    )
+
+
+def append_completion(sample: Sample, completion: Completion) -> Sample:
+    """Return the sample with a sampled turn, whose advantages are 0 for now."""
+    count = len(completion.token_ids)
+    return Sample(
+        [*sample.token_ids, *completion.token_ids],
+        [*sample.loss_mask, *[True] * count],
+        [*sample.behavior_logprobs, *completion.logprobs],
+        [*sample.advantages, *[0.0] * count],
+        [*sample.policy_versions, *completion.policy_versions],
+    )
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One trajectory of a group.

@@ -1,18 +1,24 @@
-"""Prompts → groups of attempts: sample, run tools, append, until everyone is done.
+"""Sample groups of attempts at prompts, turn by turn, with tools.
 
-All open attempts of a call go through their turns side by side. A tool's result becomes tokens
-after the sampled ones; nothing that was sampled is ever tokenised again.
+All open conversations of a call take their turns side by side. A tool's result becomes tokens after
+the sampled ones, and no sampled token is ever tokenized again.
 """
 
-import json
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 from podium_trainer.policy.chat import Chat
-from podium_trainer.policy.samples import Attempt, Completion, FinishReason, Request, Sample
+from podium_trainer.policy.samples import (
+    Attempt,
+    Completion,
+    Request,
+    append_completion,
+    append_prompt,
+    start_sample,
+)
 from podium_trainer.policy.tool_calls import BadToolCall, ToolCall
+from podium_trainer.rollout.conversation import Conversation, describe_call, start_conversation
 from podium_trainer.rollout.tool_runner import ToolRunner
 from podium_trainer.samplers import Sampler
 from podium_trainer.tasks.task import Message, Prompt, Task
@@ -24,48 +30,16 @@ class PromptTooLong(ValueError):
     """A prompt leaves no room for a completion."""
 
 
-@dataclass
-class _Conversation:
-    """One attempt while it goes on.
-
-    Attributes:
-        messages: as the judge will read them, tool calls parsed.
-        raw_messages: as the template renders them, completions verbatim.
-        stream: the tokens of the sample that is growing.
-        done: samples that a rewritten prompt closed.
-        calls: what the last completion called.
-    """
-
-    prompt: Prompt
-    messages: list[Message]
-    raw_messages: list[Message]
-    stream: Sample
-    done: list[Sample] = field(default_factory=list)
-    calls: list[ToolCall | BadToolCall] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
-    num_turns: int = 0
-    is_open: bool = True
-
-    def calls_by_id(self) -> list[tuple[str, ToolCall | BadToolCall]]:
-        """The last completion's calls with ids that no other turn uses."""
-        return [(f"call_{self.num_turns}_{n}", call) for n, call in enumerate(self.calls)]
-
-    def attempt(self) -> Attempt:
-        assert self.finish_reason is not None
-        samples = [*self.done, self.stream]
-        return Attempt(self.messages, samples, self.finish_reason, self.num_turns)
-
-
 class Rollout:
-    """Plays a task with a sampler.
+    """Samples attempts at the prompts of a task.
 
     Args:
-        task: prompts' tools and turns.
-        chat: the policy's tokenizer and template.
-        sampler: where completions come from.
-        tools: runs the tools' functions.
-        max_tokens: the most tokens of one completion.
-        context: the most tokens of a whole conversation.
+        task: its tools and its number of turns are used, not its prompts.
+        chat: the policy's tokenizer and chat template.
+        sampler: draws the completions.
+        tools: runs the task's tools.
+        max_tokens: the largest number of tokens in one completion.
+        context: the largest number of tokens in a whole conversation.
     """
 
     def __init__(
@@ -86,7 +60,7 @@ class Rollout:
         self.context = context
         self.definitions = [tool.definition() for tool in task.tools]
 
-    def play(
+    def sample_groups(
         self,
         prompts: Sequence[Prompt],
         group_size: int,
@@ -94,11 +68,16 @@ class Rollout:
         seed: str,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[list[Attempt]]:
-        """`group_size` attempts at each prompt.
+        """Sample `group_size` attempts at each of P prompts.
 
         Args:
+            prompts: any number of prompts.
+            group_size: the number of attempts at each.
             seed: decides the draws, together with the turn.
             on_progress: called with (groups done, groups in all).
+
+        Returns:
+            P lists of `group_size` attempts, in the order of the prompts.
 
         Raises:
             SamplerError: If the sampler fails for good.
@@ -107,26 +86,26 @@ class Rollout:
         if not prompts:
             return []
         if self.sampler.in_lockstep:
-            groups = self._play_together(prompts, group_size, seed)
+            groups = self._sample_together(prompts, group_size, seed)
             on_progress(len(groups), len(groups))
             return groups
-        done = 0
+        num_done = 0
 
-        def play_one(prompt: Prompt) -> list[Attempt]:
-            nonlocal done
-            [group] = self._play_together([prompt], group_size, f"{seed}/{prompt.id}")
-            done += 1
-            on_progress(done, len(prompts))
+        def sample_group(prompt: Prompt) -> list[Attempt]:
+            nonlocal num_done
+            [group] = self._sample_together([prompt], group_size, f"{seed}/{prompt.id}")
+            num_done += 1
+            on_progress(num_done, len(prompts))
             return group
 
         threads = ThreadPoolExecutor(min(MAX_THREADS, len(prompts)))
         try:
-            return list(threads.map(play_one, prompts))
-        finally:  # on an error or ctrl-C the others are not waited for
+            return list(threads.map(sample_group, prompts))
+        finally:  # after an error or ctrl-C nobody needs the other groups, so do not wait for them
             threads.shutdown(wait=False, cancel_futures=True)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """A prompt's tokens.
+        """Return a prompt's tokens.
 
         Raises:
             PromptTooLong: If they leave no room for a completion.
@@ -140,37 +119,38 @@ class Rollout:
             )
         return ids
 
-    def _play_together(
+    def _sample_together(
         self, prompts: Sequence[Prompt], group_size: int, seed: str
     ) -> list[list[Attempt]]:
+        """Take all attempts at some prompts through their turns side by side."""
         requests = [Request(self.prompt_ids(p), group_size, self.max_tokens) for p in prompts]
+        completions = self.sampler.sample(requests, seed=hash_seed(f"{seed}/0"))
         groups = []
-        drawn = self.sampler.sample(requests, seed=seed_number(f"{seed}/0"))
-        for prompt, request, completions in zip(prompts, requests, drawn, strict=True):
-            group = [open_conversation(prompt, request.prompt_ids) for _ in completions]
-            for conversation, completion in zip(group, completions, strict=True):
-                self._hear(conversation, completion)
+        for prompt, request, own_completions in zip(prompts, requests, completions, strict=True):
+            group = [start_conversation(prompt, request.prompt_ids) for _ in own_completions]
+            for conversation, completion in zip(group, own_completions, strict=True):
+                self._append_completion(conversation, completion)
             groups.append(group)
         turn = 1
-        while talking := [c for group in groups for c in group if c.is_open]:
-            self._answer_calls(talking)
-            talking = [c for c in talking if c.is_open]
-            requests = [Request(c.stream.token_ids, 1, self.max_tokens) for c in talking]
+        while open_conversations := [c for group in groups for c in group if c.is_open]:
+            self._run_calls(open_conversations)
+            open_conversations = [c for c in open_conversations if c.is_open]
+            requests = [Request(c.sample.token_ids, 1, self.max_tokens) for c in open_conversations]
             if requests:
-                drawn = self.sampler.sample(requests, seed=seed_number(f"{seed}/{turn}"))
-                for conversation, [completion] in zip(talking, drawn, strict=True):
-                    self._hear(conversation, completion)
+                completions = self.sampler.sample(requests, seed=hash_seed(f"{seed}/{turn}"))
+                for conversation, [completion] in zip(open_conversations, completions, strict=True):
+                    self._append_completion(conversation, completion)
             turn += 1
         return [[conversation.attempt() for conversation in group] for group in groups]
 
-    def _hear(self, conversation: _Conversation, completion: Completion) -> None:
-        """Take a completion in: tokens, messages, and whether the attempt goes on."""
-        conversation.stream = with_completion(conversation.stream, completion)
+    def _append_completion(self, conversation: Conversation, completion: Completion) -> None:
+        """Add a completion's tokens and messages, and decide whether the attempt stays open."""
+        conversation.sample = append_completion(conversation.sample, completion)
         conversation.finish_reason = completion.finish_reason
         conversation.num_turns += 1
         text = self.chat.decode_completion(completion.token_ids)
         conversation.raw_messages.append({"role": "assistant", "content": text})
-        conversation.calls = self._read_calls(text)
+        conversation.calls = self._parse_calls(text)
         conversation.messages.append(self._assistant_message(conversation, text))
         conversation.is_open = (
             bool(conversation.calls)
@@ -178,8 +158,8 @@ class Rollout:
             and conversation.num_turns < self.task.max_turns
         )
 
-    def _read_calls(self, text: str) -> list[ToolCall | BadToolCall]:
-        """The calls in a completion; one that cannot be read stands for itself."""
+    def _parse_calls(self, text: str) -> list[ToolCall | BadToolCall]:
+        """Parse a completion's calls; one unreadable call is returned alone, as its error."""
         if not self.task.tools:
             return []
         try:
@@ -187,88 +167,49 @@ class Rollout:
         except BadToolCall as error:
             return [error]
 
-    def _assistant_message(self, conversation: _Conversation, text: str) -> Message:
-        """A completion as an OpenAI chat message, its calls apart from its text."""
+    def _assistant_message(self, conversation: Conversation, text: str) -> Message:
+        """Write a completion as an OpenAI chat message, with its calls apart from its text."""
         if not conversation.calls:
             return {"role": "assistant", "content": text}
         tool_calls = [
-            {"id": call_id, "type": "function", "function": described(call, text)}
+            {"id": call_id, "type": "function", "function": describe_call(call, text)}
             for call_id, call in conversation.calls_by_id()
         ]
         content = self.chat.tool_format.remove_calls(text)
         return {"role": "assistant", "content": content or None, "tool_calls": tool_calls}
 
-    def _answer_calls(self, talking: Sequence[_Conversation]) -> None:
-        """Run every open call, then lead each conversation to its next prompt."""
-        readable = [call for c in talking for call in c.calls if isinstance(call, ToolCall)]
+    def _run_calls(self, conversations: Sequence[Conversation]) -> None:
+        """Run the calls of open conversations, append the results and extend the prompts."""
+        readable = [call for c in conversations for call in c.calls if isinstance(call, ToolCall)]
         results = iter(self.tools.run_all(readable))
-        for conversation in talking:
+        for conversation in conversations:
             for call_id, call in conversation.calls_by_id():
-                text = f"error: {call}" if isinstance(call, BadToolCall) else next(results)
-                message = {"role": "tool", "content": self.chat.break_control_tokens(text)}
+                result = f"error: {call}" if isinstance(call, BadToolCall) else next(results)
+                message = {"role": "tool", "content": self.chat.break_control_tokens(result)}
                 conversation.raw_messages.append(message)
                 conversation.messages.append({**message, "tool_call_id": call_id})
-            self._lead_on(conversation)
+            self._extend_prompt(conversation)
 
-    def _lead_on(self, conversation: _Conversation) -> None:
-        """Extend the stream to the next prompt; a rewritten history starts a new sample.
+    def _extend_prompt(self, conversation: Conversation) -> None:
+        """Extend a conversation's sample to its next prompt, or close the conversation.
 
-        Without room for another completion the attempt ends as it is: what would be added, such as
-        a long tool result, may exceed what the model can read.
+        If the template rewrote earlier turns, a new sample starts. Without room for another
+        completion the attempt closes and its sample stays as it is, because the model may be unable
+        to read what would be added, such as a long tool result.
         """
         rendered = self.chat.render(conversation.raw_messages, self.definitions or None)
-        old = conversation.stream
-        added = self.chat.encode_continuation(old.token_ids, rendered)
-        new = (
-            prompt_sample(self.chat.encode(rendered)) if added is None else with_prompt(old, added)
-        )
+        old = conversation.sample
+        added_ids = self.chat.encode_continuation(old.token_ids, rendered)
+        if added_ids is None:
+            new = start_sample(self.chat.encode(rendered))
+        else:
+            new = append_prompt(old, added_ids)
         conversation.is_open = len(new.token_ids) + self.max_tokens <= self.context
         if conversation.is_open:
-            conversation.stream = new
-            conversation.done += [old] if added is None else []
+            conversation.sample = new
+            conversation.finished_samples += [old] if added_ids is None else []
 
 
-def open_conversation(prompt: Prompt, prompt_ids: Sequence[int]) -> _Conversation:
-    messages = list(prompt.messages)
-    return _Conversation(prompt, messages, list(messages), prompt_sample(prompt_ids))
-
-
-def prompt_sample(token_ids: Sequence[int]) -> Sample:
-    """A stream with nothing sampled yet."""
-    return with_prompt(Sample([], [], [], [], []), token_ids)
-
-
-def with_prompt(sample: Sample, token_ids: Sequence[int]) -> Sample:
-    """The stream with tokens that the policy did not sample."""
-    count = len(token_ids)
-    return Sample(
-        [*sample.token_ids, *token_ids],
-        [*sample.loss_mask, *[False] * count],
-        [*sample.behavior_logprobs, *[0.0] * count],
-        [*sample.advantages, *[0.0] * count],
-        [*sample.policy_versions, *[-1] * count],
-    )
-
-
-def with_completion(sample: Sample, completion: Completion) -> Sample:
-    """The stream with a sampled turn."""
-    count = len(completion.token_ids)
-    return Sample(
-        [*sample.token_ids, *completion.token_ids],
-        [*sample.loss_mask, *[True] * count],
-        [*sample.behavior_logprobs, *completion.logprobs],
-        [*sample.advantages, *[0.0] * count],
-        [*sample.policy_versions, *completion.policy_versions],
-    )
-
-
-def described(call: ToolCall | BadToolCall, text: str) -> dict[str, str]:
-    """A call's name and arguments; one that could not be read shows what was written."""
-    if isinstance(call, BadToolCall):
-        return {"name": "unreadable", "arguments": json.dumps({"text": text})}
-    return {"name": call.name, "arguments": call.arguments_json()}
-
-
-def seed_number(text: str) -> int:
-    """A seed from words, the same in every process."""
+def hash_seed(text: str) -> int:
+    """Hash a text to a seed that is the same in every process."""
     return zlib.crc32(text.encode())

@@ -1,7 +1,7 @@
-"""Runs tools' functions in processes of their own, each call under a time limit.
+"""Run tools' functions in processes of their own, each call under a time limit.
 
-A process that does not answer in time is ended and replaced; whatever goes wrong becomes the text
-that the model reads.
+A process that exceeds the limit is ended and replaced. A call that fails gives a text that tells
+the model why.
 """
 
 import multiprocessing
@@ -19,16 +19,17 @@ from podium_trainer.policy.tool_calls import ToolCall
 from podium_trainer.tasks.task import Tool
 
 MAX_RESULT_CHARS = 20_000
+# Environment variables that tool processes must not see.
 SECRETS = ("PODIUM_API_KEY", "VLLM_API_KEY", "HF_TOKEN", "WANDB_API_KEY")
 
 
 class ToolRunner:
-    """Runs tool calls. Its processes start with the first call. Close it, or use it in `with`.
+    """Runs tool calls in processes that start with the first call. Close it, or use it in `with`.
 
     Args:
-        tools: what may be called.
-        timeout_s: seconds that one call may take.
-        num_processes: how many calls run at once.
+        tools: the tools that may be called.
+        timeout_s: the time limit of one call, in seconds.
+        num_processes: the number of calls that run at once.
     """
 
     def __init__(self, tools: Sequence[Tool], *, timeout_s: float, num_processes: int = 4) -> None:
@@ -50,66 +51,82 @@ class ToolRunner:
         self._pool.join()
 
     def _open_pool(self) -> ProcessPool:
-        # Not fork: torch's threads and a GPU's context do not survive it.
+        # Processes are not forked, because torch's threads and a GPU's context do not survive that.
         context = multiprocessing.get_context("spawn")
-        return ProcessPool(self._num_processes, context=context, initializer=forget_secrets)
+        return ProcessPool(self._num_processes, context=context, initializer=remove_secrets)
 
     def _schedule(self, tool: Tool, arguments: Mapping[str, Any]) -> tuple[ProcessPool, Any]:
-        """Start a call; the pool, and the call's future."""
+        """Start a call; return the pool and the call's future."""
         pool = self._pool
         try:
             return pool, pool.schedule(
                 run_tool, args=(tool.function, arguments), timeout=self.timeout_s
             )
-        except RuntimeError:  # it lost its processes between two calls
+        except RuntimeError:  # the pool's processes died since the last call
             self._replace(pool)
             return self._schedule(tool, arguments)
 
     def _replace(self, broken: ProcessPool) -> None:
-        """Open another pool, unless another thread has."""
+        """Replace a broken pool, unless another thread has done so."""
         with self._lock:
             if self._pool is broken:
                 self.close()
                 self._pool = self._open_pool()
 
     def run_all(self, calls: Sequence[ToolCall]) -> list[str]:
-        """What each call gave, in order: its result as text, or `error: ...`."""
-        started = [self._start(call) for call in calls]
-        return [wait() for wait in started]
+        """Run calls side by side.
+
+        Returns:
+            For each call, in order, its result as text, or a text that starts with `error: `.
+        """
+        waits = [self._start(call) for call in calls]
+        return [wait() for wait in waits]
 
     def _start(self, call: ToolCall) -> Callable[[], str]:
+        """Start a call; return a function that waits for its text."""
         tool = self.tools.get(call.name)
         if tool is None:
-            known = ", ".join(self.tools)
-            return lambda: f"error: there is no tool {call.name!r}; there are: {known}"
+            names = ", ".join(self.tools)
+            return lambda: f"error: there is no tool {call.name!r}; there are: {names}"
         pool, future = self._schedule(tool, call.arguments)
 
-        def wait(pool: ProcessPool = pool, future: Any = future, tries: int = 2) -> str:
+        def wait() -> str:
             try:
-                return str(future.result())
-            except CallTimeout:
-                return f"error: {call.name} took longer than {self.timeout_s:g} s"
-            except ProcessExpired as error:
-                return f"error: {call.name} ended its process: {error}"
-            except BrokenProcessPool as error:  # nothing ran
-                if tries == 1:
-                    return f"error: {call.name} could not be run: {error}"
+                return self._read_result(call, future)
+            except BrokenProcessPool:  # its processes died before the call ran, so run it again
                 self._replace(pool)
-                return wait(*self._schedule(tool, call.arguments), tries - 1)
+            _, second_future = self._schedule(tool, call.arguments)
+            try:
+                return self._read_result(call, second_future)
+            except BrokenProcessPool as error:
+                return f"error: {call.name} could not be run: {error}"
 
         return wait
 
+    def _read_result(self, call: ToolCall, future: Any) -> str:
+        """Wait for a call's text.
 
-def forget_secrets() -> None:
-    """Keep what tools run away from the keys of the services around them."""
+        Raises:
+            BrokenProcessPool: If the call never ran.
+        """
+        try:
+            return str(future.result())
+        except CallTimeout:
+            return f"error: {call.name} took longer than {self.timeout_s:g} s"
+        except ProcessExpired as error:
+            return f"error: {call.name} ended its process: {error}"
+
+
+def remove_secrets() -> None:
+    """Remove API keys from the environment of this tool process."""
     for name in SECRETS:
         os.environ.pop(name, None)
 
 
 def run_tool(function: Callable[..., object], arguments: Mapping[str, Any]) -> str:
-    """Call a tool; its result as text, or what it raised. Runs in a tool process."""
+    """Call a tool in this tool process; return its result, or the exception it raised, as text."""
     try:
         text = str(function(**arguments))
-    except BaseException as error:  # noqa: BLE001 - sys.exit, too: the model called, and is told
+    except BaseException as error:  # noqa: BLE001 - even sys.exit becomes text for the model
         text = "error: " + "".join(traceback.format_exception_only(error)).strip()
     return text[:MAX_RESULT_CHARS].encode(errors="replace").decode()

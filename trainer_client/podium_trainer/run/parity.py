@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from podium_trainer.policy.policy import Policy
-from podium_trainer.policy.samples import Request, Sample
-from podium_trainer.rollout.rollout import prompt_sample, with_completion
+from podium_trainer.policy.samples import Request, Sample, append_completion, start_sample
 from podium_trainer.samplers import Sampler
 from podium_trainer.update.kl import k3
 
@@ -77,7 +76,7 @@ def sample_rows(
     requests = [Request(ids, NUM_COMPLETIONS, max_tokens) for ids in prompts[:NUM_PROMPTS]]
     completions_by_request = sampler.sample(requests, seed=0)
     return [
-        with_completion(prompt_sample(request.prompt_ids), completion)
+        append_completion(start_sample(request.prompt_ids), completion)
         for request, completions in zip(requests, completions_by_request, strict=True)
         for completion in completions
     ]
