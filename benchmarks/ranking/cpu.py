@@ -40,7 +40,7 @@ async def run(report: Report) -> None:
             if estimate.past_group:
                 past.append(estimate.past_group)
             if seed == 24:  # from here on the judge is known
-                noise = learn_noise(past, METHODS[method].shown(situation))
+                noise = learn_noise(past, METHODS[method].call_size(situation))
             elif seed > 24:
                 spent.append(cost_ms)
         rows.append(_row(report, name, spent, calls))

@@ -1,4 +1,4 @@
-"""What makes two questions the same: content keys, and the names of answers and of judges."""
+"""Name contents, judges and rankings by hashes, so that the store finds equal ones again."""
 
 from hashlib import sha256
 from typing import Any
@@ -14,32 +14,34 @@ _SAMPLING = {
     "model", "temperature", "seed", "reasoning_effort", "extra_body", "max_tokens",
     "response_format", "context_tokens",
 }  # fmt: skip
-_SHOWN = {"view", "canary", "block_size"}
-_ASKED = {"passes", "budget"}
+_PROMPT = {"view", "canary", "block_size"}
+_PLAN = {"passes", "budget"}
 
 
 def content_key(judge: LLMJudge, method: str, system: str, transcript: Transcript) -> str:
-    """The key under which a group's verdicts by a judge are kept."""
-    settings = judge.model_dump(mode="json", include=_SAMPLING | _SHOWN | _ASKED)
+    """Return the key under which the store keeps a group's verdicts by a judge."""
+    settings = judge.model_dump(mode="json", include=_SAMPLING | _PROMPT | _PLAN)
     shown = [transcript.context, transcript.digests]
     return digest([templates.PROMPT_VERSION, method, settings, system, *shown])
 
 
 def judge_key(judge: LLMJudge, method: str, system: str) -> str:
-    """Names a judge as far as its noise goes."""
-    settings = judge.model_dump(mode="json", include=_SAMPLING | _SHOWN)
+    """Return the key of a judge as far as its noise is concerned, under any name."""
+    settings = judge.model_dump(mode="json", include=_SAMPLING | _PROMPT)
     return digest([templates.PROMPT_VERSION, method, settings, system])
 
 
 def checks_key(judge: ChecksJudge, transcript: Transcript, request: RankRequest) -> str:
+    """Return the content key of a group that a checks judge ranks."""
     criteria = judge.model_dump(mode="json", include={"criteria"}, by_alias=True)
     return digest([criteria, request.reference, transcript.context, transcript.digests])
 
 
-def ranking_id(key: str, answer: Any) -> str:
-    """Names an answer: the content, and all that its rewards depend on beside it."""
-    return "rk_" + digest([key, answer])[:20]
+def ranking_id(content_key: str, reward_inputs: Any) -> str:
+    """Return the id of a ranking, given everything its rewards depend on beside the content."""
+    return "rk_" + digest([content_key, reward_inputs])[:20]
 
 
 def digest(value: Any) -> str:
+    """Return the SHA-256 of the value's JSON with sorted keys, as hex digits."""
     return sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,4 +1,4 @@
-"""A request's one deadline: every wait, attempt and backoff spends from it."""
+"""Hold a request to its one deadline: every wait, attempt and backoff spends from it."""
 
 from asyncio import get_running_loop, timeout_at
 from collections.abc import AsyncIterator
@@ -10,36 +10,46 @@ from podium_service.errors import DeadlineExceeded
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment on the event loop's clock; `total_s` is what it was set to, for messages."""
+    """A moment on the event loop's clock.
+
+    Attributes:
+        at: the moment, in seconds.
+        total_s: the time that was given at first; for messages.
+    """
 
     at: float
     total_s: float
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
+        """Return the deadline so many seconds from now."""
         return cls(get_running_loop().time() + seconds, seconds)
 
     def remaining_s(self) -> float:
+        """Return the time left, in seconds; negative once the deadline has passed."""
         return self.at - get_running_loop().time()
 
     def share(self, parts: int) -> "Deadline":
-        """A deadline one `parts`-th of the remaining time away."""
+        """Return a deadline for one of so many equal parts of the time left."""
         if parts == 1:
             return self
         return Deadline.after(max(0.0, self.remaining_s()) / parts)
 
     @asynccontextmanager
-    async def enforce(self, doing: str) -> AsyncIterator[None]:
+    async def enforce(self, activity: str) -> AsyncIterator[None]:
         """Cancel the body when the deadline passes.
 
+        Args:
+            activity: the body's work, for the error's message.
+
         Raises:
-            DeadlineExceeded: In the place of the cancelled body; names what it was `doing`.
+            DeadlineExceeded: In place of the body's cancellation.
         """
         try:
             async with timeout_at(self.at):
                 yield
         except TimeoutError as error:
             raise DeadlineExceeded(
-                f"{self.total_s:.3g} s were not enough for {doing}: raise deadline_s, or ask again "
-                "(verdicts that arrived are kept and not asked for twice)"
+                f"{self.total_s:.3g} s were not enough for {activity}: raise deadline_s, or ask "
+                "again (verdicts that arrived are kept and not asked for twice)"
             ) from error

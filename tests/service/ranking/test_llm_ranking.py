@@ -1,23 +1,18 @@
 """One group, one judge, end to end: what is kept, what is asked again, what a judge may not do."""
 
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from time import process_time
 from typing import Any
 
-import numpy as np
 import pytest
 from scipy.special import expit
 
 from podium_service.errors import JudgeRejected, VerdictVoid, VerifiedRewardRequired
-from podium_service.judges.limits import Passes
 from podium_service.prompts.defences.canary import make_canary
 from podium_service.prompts.defences.escape import DATAMARK
-from podium_service.ranking.methods import METHODS, Situation
+from podium_service.ranking.methods import METHODS
 from podium_service.schemas import Ranking, RankRequest
-from podium_service.scoring.noise import JudgeNoise, learn_noise
-from podium_service.scoring.rewards import mix_verified_rewards, win_probability
+from podium_service.scoring.rewards import mix_verified_rewards
 from tests.fakes import (
     Answer,
     Asked,
@@ -31,7 +26,6 @@ from tests.fakes import (
     scores,
 )
 from tests.service.helpers import client, group, llm, request, service
-from tests.service.simulated import past_groups, scorer, verdict
 
 pytestmark = pytest.mark.anyio
 
@@ -362,46 +356,3 @@ async def test_spaces_are_marked_where_a_trajectory_addresses_the_judge(
         assert (DATAMARK in system) == marked
         assert all((DATAMARK in text) == marked for text in asked.shown.values())
         assert (DATAMARK in user) == marked
-
-
-def choose_by_worth(num_items: int, random: np.random.Generator) -> Callable[[Any], list[float]]:
-    truth = random.normal(0, 1, num_items)
-
-    def choose(order: Any) -> list[float]:
-        wins = round(float(expit(truth[order[0]] - truth[order[1]] + random.normal(0, 0.5))), 12)
-        return [wins, 1 - wins]
-
-    return choose
-
-
-NOISE = learn_noise(past_groups(40, np.random.default_rng(1), num_items=64, passes=2), 64)
-MOST_MS = 5.0
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("noise", [None, NOISE])
-def test_planning_and_aggregation_for_64_trajectories_cost_a_few_milliseconds(
-    method: str, noise: JudgeNoise | None
-) -> None:
-    """The judge's own time left out; three times the bound, since the machine is shared."""
-    random = np.random.default_rng(1)
-    passes = Passes(min=1, max=1) if method == "pairwise" else Passes(min=4, max=4)
-    truth = [float(each) for each in random.normal(0.5, 0.1, 64)]
-    score = choose_by_worth(64, random) if method == "pairwise" else scorer(truth, 0.1, random)
-    took = []
-    for seed in range(5):
-        situation = Situation(num_items=64, seed=seed, passes=passes, noise=noise)
-        planning = 0.0
-        while True:
-            started = process_time()
-            plan = METHODS[method].plan(situation)
-            planning += process_time() - started
-            if not plan:
-                break
-            new = {index: verdict(order, score(order)) for index, order in plan.items()}
-            situation = situation.with_verdicts({**situation.verdicts, **new}, float("inf"))
-        started = process_time()
-        wins = win_probability(METHODS[method].estimate(situation))
-        took.append(1000 * (planning + process_time() - started))
-        assert len(wins) == 64
-    assert min(took) < 6 * MOST_MS, took

@@ -62,7 +62,7 @@ class CallPrompts:
         if run.config.budget is None or run.config.budget.tokens is None:
             return 1
         context = await run.judge.context_tokens()
-        num_bodies = run.method.shown(situation)
+        num_bodies = run.method.call_size(situation)
         num_shown = num_bodies + self._num_canaries
         reply = run.judge.reply_tokens(run.method.form, num_shown, context)
         bodies = sorted(map(estimate_tokens, run.transcript.bodies), reverse=True)[:num_bodies]

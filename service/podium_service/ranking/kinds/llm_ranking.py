@@ -143,7 +143,7 @@ class LLMRanker:
 
     async def _ask_missing(self, run: Run, stored: StoredVerdicts) -> _RunResult:
         """Ask for the missing verdicts, score them all, and keep what they tell of the judge."""
-        length = run.method.shown(_situation(run, None))
+        length = run.method.call_size(_situation(run, None))
         noise = _assumed_noise(run, await self._history.noise(run.judge_key, length))
         situation = _situation(run, noise)
         rounds = Rounds(run, stored, self._store, self._metrics)

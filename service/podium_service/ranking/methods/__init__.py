@@ -1,8 +1,10 @@
-"""The ways to rank a group with one LLM judge.
+"""The ways to rank a group by one LLM judge.
 
-To add one: write a module with a `plan` and an `estimate` over a `Situation` and a `Method` that
-names them, enter it in `METHODS`, and add its name to `judge_config.MethodName` and its passes to
-`judge_config.DEFAULT_PASSES`.
+To add a method:
+1. Write a module here with a `plan` and an `estimate` over a `Situation`, and a `Method` that names
+   them.
+2. Enter the method in `METHODS`.
+3. Add its name to `MethodName` and its passes to `DEFAULT_PASSES` in `judges/settings/llm.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,46 +25,49 @@ METHODS: dict[str, Method] = {
     "pointwise": POINTWISE,
 }
 
-LISTWISE_ITEMS = 8  # beyond this many, lists get noisier than subsets of them
+MAX_LISTWISE_ITEMS = 8  # longer lists are noisier than subsets of them
 
 
 def choose_method(
     bodies: Sequence[int],
     overhead: Callable[[str, int], int],
-    room: int,
+    max_call_tokens: int,
     *,
     block_size: int,
     max_calls: float = inf,
     max_tokens: float = inf,
 ) -> str:
-    """The method that `auto` stands for: the first that fits context and budget.
+    """Return the method that `auto` stands for: the first that fits the context and the budget.
 
     Args:
         bodies: tokens of each distinct trajectory, >= 1 of them.
-        overhead: tokens of all else in a call, by method and trajectories shown: instructions,
-            context, the reply.
-        room: tokens of a call.
-        block_size: trajectories in a call of the method subsets.
-        max_calls, max_tokens: the budget.
+        overhead: returns, for a method and a number of trajectories shown, the tokens of a call
+            beside theirs: instructions, context, reply.
+        max_call_tokens: tokens that one call may take.
+        block_size: trajectories in a call of the method `subsets`.
+        max_calls: calls that the budget holds.
+        max_tokens: tokens that the budget holds.
     """
     longest = sorted(bodies, reverse=True)
     num_items = len(longest)
-    links = -(-(num_items - 1) // (block_size - 1))  # subsets that can link all
-    least = {
+    num_linking_blocks = -(-(num_items - 1) // (block_size - 1))
+    smallest_plans = {  # trajectories in a call, and calls
         "listwise": (num_items, 1),
-        "subsets": (block_size, 2 * links),
+        "subsets": (block_size, 2 * num_linking_blocks),
         "pairwise": (2, 2 * (num_items - 1)),
         "pointwise": (1, num_items),
     }
 
-    def possible(method: str) -> bool:
-        shown, calls = least[method]
-        tokens = overhead(method, shown) + sum(longest[:shown])
-        return tokens <= room and calls <= max_calls and calls * tokens <= max_tokens
+    def fits(method: str) -> bool:
+        call_size, num_calls = smallest_plans[method]
+        tokens = overhead(method, call_size) + sum(longest[:call_size])
+        fits_budget = num_calls <= max_calls and num_calls * tokens <= max_tokens
+        return fits_budget and tokens <= max_call_tokens
 
-    preferred = [*least]
-    if num_items > LISTWISE_ITEMS:  # then listwise only where nothing else is possible
+    preferred = [*smallest_plans]
+    if num_items > MAX_LISTWISE_ITEMS:
         preferred = [*preferred[1:], "listwise"]
-        if possible("listwise") and not possible("subsets"):
+        if fits("listwise") and not fits("subsets"):
             return "listwise"
-    return next(filter(possible, preferred), "listwise")  # trimmed until it fits
+    # Where nothing fits, the trajectories of a list are trimmed until they do.
+    return next(filter(fits, preferred), "listwise")

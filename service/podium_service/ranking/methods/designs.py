@@ -1,10 +1,10 @@
-"""Which trajectories are shown together, in which order: seeded, balanced designs.
+"""Choose which trajectories are shown together, and in which order, by seeded balanced designs.
 
-Listwise passes come in pairs, an order and its reverse, so that over a pair every trajectory's mean
-position is the same and a judge's linear liking for early or late slots cancels. Each further pair
-is rotated, so that neighbours and absolute slots vary too. Large groups are dealt out in hands, so
-that each trajectory meets many others. With the same seed a design is the same: a retry asks for
-just the calls that are missing.
+Listwise passes come in pairs, an order and its reverse, so that over a pair every trajectory has
+the same mean position and a judge's linear preference for early or late slots cancels. Each further
+pair is rotated, so that neighbours and slots vary too. Large groups are shown in incomplete blocks,
+chosen so that each trajectory meets many others. The same seed gives the same design, so that a
+retry asks only for the calls that are missing.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from scipy.sparse.csgraph import connected_components
 
 
 def balanced_orders(num_items: int, passes: int, seed: int) -> list[list[int]]:
-    """Orders of `num_items` trajectories for `passes` listwise calls.
+    """Return the orders of `num_items` trajectories for `passes` listwise calls.
 
     Args:
         num_items: distinct trajectories, >= 2.
         passes: number of calls, >= 1; an odd last one has no reverse.
-        seed: any integer; derived from the content, so that it does not change on a retry.
+        seed: any integer; derived from the content, so that a retry gets the same orders.
 
     Returns:
         `passes` permutations of range(num_items); `orders[p][s]` is shown in slot s of pass p.
@@ -28,7 +28,7 @@ def balanced_orders(num_items: int, passes: int, seed: int) -> list[list[int]]:
     random = Random(seed)
     num_pairs = (passes + 1) // 2
     orders: list[list[int]] = []
-    for first in range(0, num_pairs, num_items):  # a fresh base once all rotations are used up
+    for first in range(0, num_pairs, num_items):  # a new base order once all rotations are used
         base = list(range(num_items))
         random.shuffle(base)
         rotations = min(num_items, num_pairs - first)
@@ -39,50 +39,56 @@ def balanced_orders(num_items: int, passes: int, seed: int) -> list[list[int]]:
     return orders[:passes]
 
 
-def incomplete_blocks(num_items: int, size: int, count: int, seed: int) -> list[list[int]]:
-    """Deal `count` hands of `size` distinct trajectories out of shuffled decks.
+def incomplete_blocks(
+    num_items: int, block_size: int, num_blocks: int, seed: int
+) -> list[list[int]]:
+    """Return blocks of trajectories that are shown together, each in the order to show it.
 
-    Every trajectory is dealt once before any is dealt again. Each card goes to a hand that it has
-    met least, which comes close to a balanced incomplete block design at any number of hands. In a
-    hand, those that stood late so far stand early.
+    Every trajectory is used once before any is used again. Each block is filled with the
+    trajectories that met its other members least often, which comes close to a balanced incomplete
+    block design for any number of blocks. Within a block, the trajectories that stood late in
+    earlier blocks stand early. Asking for more blocks leaves the first ones as they are.
 
     Args:
-        num_items: distinct trajectories, > size.
-        size: trajectories a hand, >= 2.
-        count: hands.
+        num_items: distinct trajectories, > block_size.
+        block_size: trajectories in a block, >= 2.
+        num_blocks: number of blocks.
         seed: as for `balanced_orders`.
 
     Source:
         Incomplete block designs: John and Williams 1995, "Cyclic and computer generated designs".
     """
     random = Random(seed)
-    met = np.zeros((num_items, num_items))
-    late = np.zeros(num_items)
-    slots = np.arange(size) - (size - 1) / 2
-    deck: list[int] = []
-    hands = []
-    for _ in range(count):
-        hand: list[int] = []
-        held: list[int] = []  # cards of the new deck that this hand has from the old one
-        meetings = np.zeros(num_items)
-        while len(hand) < size:
-            if not deck:
-                deck = [item for item in range(num_items) if item not in hand]
-                held = list(hand)
-                random.shuffle(deck)
-            card = deck.pop(int(meetings[deck].argmin()))
-            hand.append(card)
-            meetings += met[card]
-        met[np.ix_(hand, hand)] += 1
-        order = sorted(hand, key=lambda item: -late[item])
-        late[order] += slots
-        deck += held
-        hands.append(order)
-    return hands
+    meetings = np.zeros((num_items, num_items))
+    lateness = np.zeros(num_items)
+    slots = np.arange(block_size) - (block_size - 1) / 2
+    unused: list[int] = []
+    blocks = []
+    for _ in range(num_blocks):
+        block: list[int] = []
+        carried: list[int] = []  # members that this block took before `unused` was refilled
+        meetings_with_block = np.zeros(num_items)
+        while len(block) < block_size:
+            if not unused:
+                unused = [item for item in range(num_items) if item not in block]
+                carried = list(block)
+                random.shuffle(unused)
+            item = unused.pop(int(meetings_with_block[unused].argmin()))
+            block.append(item)
+            meetings_with_block += meetings[item]
+        meetings[np.ix_(block, block)] += 1
+        order = sorted(block, key=lambda item: -lateness[item])
+        lateness[order] += slots
+        unused += carried  # this round has not used them yet
+        blocks.append(order)
+    return blocks
 
 
 def links_all(num_items: int, orders: Sequence[Sequence[int]]) -> bool:
-    """Whether what was shown together links all trajectories; for lists of one, shows all."""
+    """Return whether chains of trajectories shown together link all of them.
+
+    Orders of one trajectory each link nothing: for these, whether each trajectory was shown.
+    """
     if any(len(order) == num_items for order in orders):
         return True
     if all(len(order) == 1 for order in orders):
@@ -93,17 +99,17 @@ def links_all(num_items: int, orders: Sequence[Sequence[int]]) -> bool:
     return bool(connected_components(links, directed=False)[0] == 1)
 
 
-def count_linking_blocks(num_items: int, hands: Sequence[Sequence[int]]) -> int:
-    """How many of the hands, from the first, it takes to link all trajectories with each other.
+def count_linking_blocks(num_items: int, blocks: Sequence[Sequence[int]]) -> int:
+    """Return how many of the blocks, from the first, it takes to link all trajectories.
 
     Raises:
-        ValueError: If all of them do not.
+        ValueError: If all blocks together do not link them.
     """
-    part = list(range(num_items))  # linked trajectories have the same number, the least of theirs
-    for count, hand in enumerate(hands, start=1):
-        linked = {part[item] for item in hand}
+    component = list(range(num_items))  # the least trajectory that each one is linked with
+    for count, block in enumerate(blocks, start=1):
+        linked = {component[item] for item in block}
         least = min(linked)
-        part = [least if each in linked else each for each in part]
-        if not any(part):
+        component = [least if each in linked else each for each in component]
+        if not any(component):
             return count
-    raise ValueError(f"{len(hands)} hands do not link {num_items} trajectories")
+    raise ValueError(f"{len(blocks)} blocks do not link {num_items} trajectories")

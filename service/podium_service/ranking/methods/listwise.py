@@ -1,46 +1,40 @@
-"""All trajectories in every call, in balanced orders, until the rewards are settled."""
+"""Rank by calls that each show all trajectories, in balanced orders, until the rewards settle."""
 
 from podium_service.ranking.methods.designs import balanced_orders
-from podium_service.ranking.methods.method import (
-    Method,
-    Plan,
-    Situation,
-    is_settled,
-    keep_affordable,
-)
+from podium_service.ranking.methods.method import Method, Plan, Situation, is_settled
 from podium_service.scoring.estimate import Estimate, estimate_passes
 
 
 def plan(situation: Situation) -> Plan:
-    """`passes.min` orders at once, then more as long as they are worth it.
+    """Ask `passes.min` orders at once, then more as long as they are worth it.
 
-    Orders come in pairs, an order and its reverse, so that a liking for slots cancels; singly once
-    the judge's liking is known.
+    Orders come in pairs, an order and its reverse, so that a preference for slots cancels. Once the
+    judge's preference is known and removed, they come singly.
     """
-    passes = situation.passes
-    asked = len(situation.verdicts)
-    wanted = passes.min
-    if passes.min <= asked < passes.max and not is_settled(estimate_scores(situation), passes):
-        known = situation.noise is not None and bool(situation.noise.slots)
-        wanted = min(passes.max, asked + (1 if known or asked % 2 else 2))
-    missing = [index for index in range(wanted) if index not in situation.verdicts]
-    if not missing:
+    passes, num_answered = situation.passes, len(situation.verdicts)
+    num_wanted = passes.min
+    if passes.min <= num_answered < passes.max and not is_settled(estimate(situation), passes):
+        is_slot_bias_known = situation.noise is not None and bool(situation.noise.slots)
+        step = 1 if is_slot_bias_known or num_answered % 2 else 2
+        num_wanted = min(passes.max, num_answered + step)
+    if all(index in situation.verdicts for index in range(num_wanted)):
         return {}
     orders = balanced_orders(situation.num_items, passes.max, situation.seed)
-    return keep_affordable({index: orders[index] for index in missing}, situation.calls_left)
+    questions = dict(enumerate(orders[:num_wanted]))
+    return situation.keep_missing(questions, situation.calls_left)
 
 
-def estimate_scores(situation: Situation) -> Estimate:
+def estimate(situation: Situation) -> Estimate:
     """Fit pass and trajectory effects by least squares."""
     return estimate_passes(
-        situation.num_items, situation.scored, situation.noise, level=situation.level
+        situation.num_items, situation.scored_passes, situation.noise, level=situation.level
     )
 
 
 LISTWISE = Method(
     form="scores",
     plan=plan,
-    estimate=estimate_scores,
+    estimate=estimate,
     min_calls=lambda situation: 1,
-    shown=lambda situation: situation.num_items,
+    call_size=lambda situation: situation.num_items,
 )

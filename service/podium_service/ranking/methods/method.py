@@ -1,4 +1,4 @@
-"""What a ranking method is: a pure plan and a pure estimate over the verdicts at hand."""
+"""Define a ranking method: a pure plan and a pure estimate over a group's verdicts so far."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,27 +10,28 @@ from podium_service.scoring.least_squares import Pass
 from podium_service.scoring.noise import JudgeNoise
 from podium_service.scoring.significance import SIGNIFICANCE_LEVEL
 
+# The questions to ask: by the index of the question, the bodies to show in the order to show them.
 Plan = dict[int, list[int]]
 
-# A pass that is expected to put fewer pairs in their right order than this is not asked for, once
-# `passes.min` are there. Four passes of a judge whose noise equals the signal are worth it.
-WORTH_ASKING = 0.0135
+# Once `passes.min` passes are there, another pass must be expected to put at least this share of
+# the pairs in their right order. Four passes of a judge whose noise equals the signal do.
+MIN_EXPECTED_GAIN = 0.0135
 SETTLED_RELIABILITY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All that a method knows of a group; verdicts and orders speak of bodies by index.
+    """The state of a group's run as a method sees it; items are the group's bodies, by index.
 
     Attributes:
         num_items: distinct trajectories, >= 2.
-        seed: of the design; from the content, the same on a retry.
+        seed: the seed of the design; derived from the content, so that a retry gets the same.
         passes: how often each trajectory is to be shown.
-        noise: what is known of the judge.
-        verdicts: those at hand, by the index of their question.
-        calls_left: calls that may still be made.
-        block_size: trajectories a call, for methods that show subsets.
-        level: of the signal test.
+        noise: what is known of the judge's noise.
+        verdicts: the verdicts so far, by the index of their question.
+        calls_left: the number of calls that the budget still holds.
+        block_size: trajectories in a call, for methods that show subsets.
+        level: the level of the significance test.
     """
 
     num_items: int
@@ -43,52 +44,54 @@ class Situation:
     level: float = SIGNIFICANCE_LEVEL
 
     @property
-    def scored(self) -> list[Pass]:
-        """Order and scores of every verdict, by question."""
+    def scored_passes(self) -> list[Pass]:
+        """The order and the scores of every verdict, sorted by question."""
         return [
             (self.verdicts[index].order, self.verdicts[index].scores)
             for index in sorted(self.verdicts)
         ]
 
     def with_verdicts(self, verdicts: Mapping[int, Verdict], calls_left: float) -> "Situation":
+        """Return the situation once these verdicts are there."""
         return replace(self, verdicts=verdicts, calls_left=calls_left)
+
+    def keep_missing(self, questions: Plan, max_calls: float) -> Plan:
+        """Return the first `max_calls` of those questions that have no verdict yet."""
+        missing = [index for index in questions if index not in self.verdicts]
+        if len(missing) > max_calls:
+            missing = sorted(missing)[: int(max_calls)]
+        return {index: questions[index] for index in missing}
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to rank.
+    """One way to rank a group.
 
     Attributes:
-        form: of its questions; see `forms`.
-        plan: the questions to ask now, order by index; empty when there is nothing left to ask.
-        estimate: the scores, from the verdicts at hand; never called without enough of them.
-        min_calls: calls without which there is no ranking, for so many trajectories.
-        shown: trajectories in one call.
+        form: the form of its questions; see `prompts.forms`.
+        plan: returns the questions to ask now; empty when there is nothing left to ask.
+        estimate: returns the scores; called only with enough verdicts for a ranking.
+        min_calls: returns the least number of calls that gives a ranking.
+        call_size: returns the number of trajectories in one call.
     """
 
     form: str
     plan: Callable[[Situation], Plan]
     estimate: Callable[[Situation], Estimate]
     min_calls: Callable[[Situation], int]
-    shown: Callable[[Situation], int]
+    call_size: Callable[[Situation], int]
 
 
 def is_settled(estimate: Estimate, passes: Passes) -> bool:
-    """Whether to stop: the rewards are settled, or the group evidently has no signal. Never while
-    the judge's noise is unknown: one more pass tells it."""
+    """Return whether to stop: the rewards are settled, or the group evidently has no signal.
+
+    While the judge's noise is unknown, the group is not settled, because one more pass tells it.
+    """
     if estimate.stderr is None:
         return False
-    worthless = estimate.expected_gain < WORTH_ASKING
+    gains_little = estimate.expected_gain < MIN_EXPECTED_GAIN
     if passes.until_stderr is not None:
-        return estimate.max_stderr <= passes.until_stderr or (
-            worthless and not estimate.is_significant
-        )
-    sure = estimate.shrinkage if estimate.reliability is None else estimate.reliability
-    return worthless or sure >= SETTLED_RELIABILITY
-
-
-def keep_affordable(questions: Plan, calls_left: float) -> Plan:
-    """The first of the questions, as many as may be asked."""
-    if len(questions) <= calls_left:
-        return questions
-    return {index: questions[index] for index in sorted(questions)[: int(calls_left)]}
+        has_no_signal = gains_little and not estimate.is_significant
+        return has_no_signal or estimate.max_stderr <= passes.until_stderr
+    reliability = estimate.shrinkage if estimate.reliability is None else estimate.reliability
+    return gains_little or reliability >= SETTLED_RELIABILITY

@@ -1,6 +1,7 @@
-"""Two trajectories a call, in both orders; the probabilities of both are averaged, then fitted.
+"""Rank by calls that each show two trajectories; every pair is asked in both orders.
 
-All pairs if the budget holds them, else the pairs that teach most, a batch at a time.
+If the budget holds all pairs, all are asked; else the most informative pairs, a batch at a time.
+The index of a question encodes its round and its ordered pair: (round * N + first) * N + second.
 """
 
 from collections import Counter
@@ -16,133 +17,136 @@ from podium_service.scoring.bradley_terry import (
 from podium_service.scoring.estimate import Estimate, estimate_passes, estimate_strengths
 from podium_service.scoring.strengths import Strengths
 
-_CALLS_PER_TRAJECTORY = 8  # at most, where no budget says otherwise
+_CALLS_PER_TRAJECTORY = 8  # the most, where no budget sets a limit
 
 
 def plan(situation: Situation) -> Plan:
-    """Both orders of every pair wanted next. A question's index names its pair, order and round."""
+    """Ask both orders of every pair that is wanted next."""
     num_items, passes = situation.num_items, situation.passes
-    pending = _other_orders(situation)
-    if pending:
-        return dict(list(pending.items())[: int(min(len(pending), situation.calls_left))])
+    reversals = _missing_reversals(situation)
+    if reversals:
+        return dict(list(reversals.items())[: int(min(len(reversals), situation.calls_left))])
     asked = Counter(_pair(situation, index) for index in situation.verdicts)
-    total = sum(asked.values())
-    left = int(min(situation.calls_left, _CALLS_PER_TRAJECTORY * num_items * passes.max - total))
-    pairs = num_items * (num_items - 1) // 2
-    if left >= 2 * pairs * passes.max - total:
-        wanted = _rounds_of_all(situation, asked, total // (2 * pairs))
+    num_asked = asked.total()
+    max_calls = _CALLS_PER_TRAJECTORY * num_items * passes.max - num_asked
+    num_left = int(min(situation.calls_left, max_calls))
+    num_pairs = num_items * (num_items - 1) // 2
+    if num_left >= 2 * num_pairs * passes.max - num_asked:
+        pairs = _next_round(situation, asked, num_asked // (2 * num_pairs))
     elif not asked:
-        wanted = choose_first_pairs(num_items, min(num_items, left // 2), situation.seed)
-    elif left < 2:
-        wanted = []
+        pairs = choose_first_pairs(num_items, min(num_items, num_left // 2), situation.seed)
+    elif num_left < 2:
+        pairs = []
     else:
-        wanted = _most_telling(situation, asked, left // 2)
-    return _questions(situation, wanted)
+        pairs = _most_informative(situation, asked, num_left // 2)
+    return _questions(situation, pairs)
 
 
-def _rounds_of_all(situation: Situation, asked: Counter[Pair], rounds: int) -> list[Pair]:
-    """All pairs `passes.min` times at once, then once more as long as that is worth it."""
+def _next_round(situation: Situation, asked: Counter[Pair], num_rounds: int) -> list[Pair]:
+    """Return all pairs `passes.min` times at first, then once more as long as it is worth it."""
     passes, num_items = situation.passes, situation.num_items
-    if rounds >= passes.min and (
-        rounds >= passes.max or is_settled(_estimate(situation, None), passes)
+    if num_rounds >= passes.min and (
+        num_rounds >= passes.max or is_settled(_estimate(situation, None), passes)
     ):
         return []
-    until = max(passes.min, rounds + 1)
-    every = choose_first_pairs(num_items, num_items * (num_items - 1) // 2, situation.seed)
-    return [(i, j) for i, j in every for _ in range(until - asked[min(i, j), max(i, j)] // 2)]
+    until = max(passes.min, num_rounds + 1)
+    pairs = choose_first_pairs(num_items, num_items * (num_items - 1) // 2, situation.seed)
+    return [(i, j) for i, j in pairs for _ in range(until - asked[min(i, j), max(i, j)] // 2)]
 
 
-def _most_telling(situation: Situation, asked: Counter[Pair], left: int) -> list[Pair]:
-    """The next batch of at most `left` pairs; none once the group is settled."""
-    strengths = _strengths(situation)
+def _most_informative(situation: Situation, asked: Counter[Pair], max_pairs: int) -> list[Pair]:
+    """Return the next batch of pairs; none once the group is settled."""
+    strengths = _fit(situation)
     if is_settled(_estimate(situation, strengths), situation.passes):
         return []
-    batch = min(left, max(1, situation.num_items // 2, left // 2))
+    batch = min(max_pairs, max(1, situation.num_items // 2, max_pairs // 2))
     return choose_next_pairs(strengths, asked, batch, seed=situation.seed)
 
 
 def estimate(situation: Situation) -> Estimate:
-    """Bradley-Terry on choices: each is a coin flip. Least squares on probabilities, which are
-    measurements, and on choices once past groups have told how well the judge repeats itself, or
-    where a single pair has no other to support it."""
-    found = _estimate(situation, None)
-    # What coin flips say of the judge's noise is kept all the same, for the groups to come.
-    return (
-        found
-        if found.past_group
-        else replace(found, past_group=_least_squares(situation).past_group)
-    )
+    """Fit Bradley-Terry strengths to bare choices, and least squares to probabilities.
+
+    A bare choice is a coin flip, a probability is a measurement. Choices get least squares too once
+    past groups have told the judge's noise, or where a single pair has no other to support it.
+    """
+    result = _estimate(situation, None)
+    if result.past_group:
+        return result
+    # The least-squares residuals of choices still tell the judge's noise to later groups.
+    return replace(result, past_group=_least_squares(situation).past_group)
 
 
 def _least_squares(situation: Situation) -> Estimate:
     return estimate_passes(
-        situation.num_items, situation.scored, situation.noise, level=situation.level
+        situation.num_items, situation.scored_passes, situation.noise, level=situation.level
     )
 
 
 def _estimate(situation: Situation, strengths: Strengths | None) -> Estimate:
-    measured = any(score not in (0, 0.5, 1) for _, scores in situation.scored for score in scores)
-    learnt = situation.noise is not None and situation.noise.groups > 0
-    if measured or learnt or situation.num_items == 2:
+    """Estimate, from these strengths where Bradley-Terry applies; None: fit them."""
+    scores = (score for _, scores in situation.scored_passes for score in scores)
+    has_probabilities = any(score not in (0, 0.5, 1) for score in scores)
+    is_noise_learned = situation.noise is not None and situation.noise.groups > 0
+    if has_probabilities or is_noise_learned or situation.num_items == 2:
         return _least_squares(situation)
-    both_orders = len(situation.verdicts) / situation.num_items  # as informative as one pass
-    strengths = strengths or _strengths(situation)
-    return estimate_strengths(strengths, both_orders, level=situation.level)
+    passes = len(situation.verdicts) / situation.num_items  # both orders tell as much as one pass
+    return estimate_strengths(strengths or _fit(situation), passes, level=situation.level)
 
 
-def _strengths(situation: Situation) -> Strengths:
-    """From one averaged probability per pair and round."""
+def _fit(situation: Situation) -> Strengths:
+    """Fit strengths to one averaged probability per pair and round."""
     comparisons = []
     for index, verdict in situation.verdicts.items():
         (i, j), (wins, _) = verdict.order, verdict.scores
-        other = situation.verdicts.get(_other(situation, index))
-        if other is None:
+        reversal = situation.verdicts.get(_reversal(situation, index))
+        if reversal is None:
             comparisons.append((i, j, wins))
-        elif i < j:  # both orders: one opinion, without the liking for a slot
-            mean = (wins + 1 - other.scores[0]) / 2
+        elif i < j:  # the mean of both orders is one opinion without the preference for a slot
+            mean = (wins + 1 - reversal.scores[0]) / 2
             comparisons += [(i, j, mean), (i, j, mean)]
     return fit_pairs(situation.num_items, comparisons)
 
 
 def _questions(situation: Situation, pairs: list[Pair]) -> Plan:
-    """Indices for both orders of the pairs, in rounds after those that were asked already."""
+    """Return both orders of the pairs, in rounds after those that were asked already."""
     questions: Plan = {}
-    rounds: Counter[Pair] = Counter()
+    next_round: Counter[Pair] = Counter()
     for i, j in pairs:
-        again = rounds[min(i, j), max(i, j)]
-        while _index(situation, i, j, again) in situation.verdicts:
-            again += 1
-        rounds[min(i, j), max(i, j)] = again + 1
-        questions[_index(situation, i, j, again)] = [i, j]
-        questions[_index(situation, j, i, again)] = [j, i]
+        number = next_round[min(i, j), max(i, j)]
+        while _index(situation, i, j, number) in situation.verdicts:
+            number += 1
+        next_round[min(i, j), max(i, j)] = number + 1
+        questions[_index(situation, i, j, number)] = [i, j]
+        questions[_index(situation, j, i, number)] = [j, i]
     return questions
 
 
-def _other_orders(situation: Situation) -> Plan:
-    """What is missing of pairs that were asked in one order only, before a crash."""
+def _missing_reversals(situation: Situation) -> Plan:
+    """Return the other orders of pairs that a run which crashed asked in one order only."""
     missing = {}
     for index, verdict in situation.verdicts.items():
-        other = _other(situation, index)
-        if other not in situation.verdicts:
-            missing[other] = verdict.order[::-1]
+        reversal = _reversal(situation, index)
+        if reversal not in situation.verdicts:
+            missing[reversal] = verdict.order[::-1]
     return missing
 
 
-def _index(situation: Situation, i: int, j: int, again: int) -> int:
-    return (again * situation.num_items + i) * situation.num_items + j
+def _index(situation: Situation, i: int, j: int, number: int) -> int:
+    """Return the index of the question that shows i before j in a round."""
+    return (number * situation.num_items + i) * situation.num_items + j
 
 
 def _pair(situation: Situation, index: int) -> Pair:
-    """The pair that a question is about, in both its orders the same."""
+    """Return the pair that a question is about; the same for both of its orders."""
     i, j = divmod(index % situation.num_items**2, situation.num_items)
     return (i, j) if i < j else (j, i)
 
 
-def _other(situation: Situation, index: int) -> int:
-    """The question with the same pair the other way round."""
-    again, within = divmod(index, situation.num_items**2)
+def _reversal(situation: Situation, index: int) -> int:
+    """Return the index of the question that shows the same pair in the other order."""
+    number, within = divmod(index, situation.num_items**2)
     i, j = divmod(within, situation.num_items)
-    return _index(situation, j, i, again)
+    return _index(situation, j, i, number)
 
 
 PAIRWISE = Method(
@@ -150,5 +154,5 @@ PAIRWISE = Method(
     plan=plan,
     estimate=estimate,
     min_calls=lambda situation: 2 * (situation.num_items - 1),
-    shown=lambda situation: 2,
+    call_size=lambda situation: 2,
 )

@@ -1,35 +1,35 @@
-"""One trajectory a call, rated by itself: for judges and contexts that hold no more."""
+"""Rank by calls that each rate one trajectory by itself, where contexts hold no more."""
 
-from podium_service.ranking.methods.method import (
-    Method,
-    Plan,
-    Situation,
-    is_settled,
-    keep_affordable,
-)
+from math import inf
+
+from podium_service.ranking.methods.method import Method, Plan, Situation, is_settled
 from podium_service.scoring.estimate import Estimate, estimate_ratings
 
 
 def plan(situation: Situation) -> Plan:
-    """Every trajectory `passes.min` times at once, then rounds of all as long as worth it."""
+    """Rate every trajectory `passes.min` times at once, then all once more while it is worth it.
+
+    A budget that is too small for all questions goes to whole rounds, so that all trajectories are
+    rated equally often, and to one round at least.
+    """
     num_items, passes = situation.num_items, situation.passes
-    wanted = passes.min * num_items
-    asked = len(situation.verdicts)
-    if wanted <= asked < passes.max * num_items and not is_settled(estimate(situation), passes):
-        wanted = min(passes.max * num_items, asked + num_items)
-    questions = {index: [index % num_items] for index in range(wanted)}
-    missing = {
-        index: order for index, order in questions.items() if index not in situation.verdicts
-    }
+    num_wanted, num_answered = passes.min * num_items, len(situation.verdicts)
+    if num_wanted <= num_answered < passes.max * num_items and not is_settled(
+        estimate(situation), passes
+    ):
+        num_wanted = min(passes.max * num_items, num_answered + num_items)
+    questions = {index: [index % num_items] for index in range(num_wanted)}
+    missing = situation.keep_missing(questions, inf)
+    if len(missing) <= situation.calls_left:
+        return missing
     whole_rounds = situation.calls_left // num_items * num_items
-    fits = len(missing) <= situation.calls_left
-    return missing if fits else keep_affordable(missing, max(whole_rounds, num_items - asked))
+    return situation.keep_missing(questions, max(whole_rounds, num_items - num_answered))
 
 
 def estimate(situation: Situation) -> Estimate:
-    """The mean rating of each; the noise is how ratings of the same one differ."""
+    """Average the ratings of each trajectory; their differences tell the judge's noise."""
     ratings: list[list[float]] = [[] for _ in range(situation.num_items)]
-    for (item,), (score,) in situation.scored:
+    for (item,), (score,) in situation.scored_passes:
         ratings[item].append(score)
     return estimate_ratings(ratings, situation.noise, level=situation.level)
 
@@ -39,5 +39,5 @@ POINTWISE = Method(
     plan=plan,
     estimate=estimate,
     min_calls=lambda situation: situation.num_items,
-    shown=lambda situation: 1,
+    call_size=lambda situation: 1,
 )

@@ -1,71 +1,67 @@
-"""A few trajectories a call, each with many others in turn, all calls solved together.
+"""Rank by calls that each show a block of a few trajectories, all calls solved together.
 
-For groups beyond what a judge keeps in view: lists get noisier as they grow, and contexts end.
+For groups beyond what a judge keeps in view: scores get noisier as lists grow, and contexts end.
 """
 
 from functools import lru_cache
 
 from podium_service.ranking.methods import listwise
 from podium_service.ranking.methods.designs import count_linking_blocks, incomplete_blocks
-from podium_service.ranking.methods.method import (
-    Method,
-    Plan,
-    Situation,
-    is_settled,
-    keep_affordable,
-)
+from podium_service.ranking.methods.method import Method, Plan, Situation, is_settled
 
 
 def plan(situation: Situation) -> Plan:
-    """Hands for `passes.min` showings of each trajectory, and at least enough to link them all;
-    then a deck's worth more as long as it is worth it. A small group is one hand: listwise."""
-    if situation.num_items <= size(situation):
+    """Ask the blocks that show each trajectory `passes.min` times, or more if that links not all.
+
+    Then ask blocks that show each trajectory once more, as long as they are worth it. A group that
+    fits one block is ranked listwise.
+    """
+    if situation.num_items <= situation.block_size:
         return listwise.plan(situation)
-    passes, asked = situation.passes, len(situation.verdicts)
-    hands, linking = _design(
-        situation.num_items, size(situation), _hands(situation, passes.max), situation.seed
-    )
-    first = max(linking, _hands(situation, passes.min))
-    wanted = min(first, len(hands))
-    if wanted <= asked < len(hands) and not is_settled(listwise.estimate_scores(situation), passes):
-        wanted = min(len(hands), asked + _hands(situation, 1))
-    missing = [index for index in range(wanted) if index not in situation.verdicts]
-    return keep_affordable({index: hands[index] for index in missing}, situation.calls_left)
-
-
-def size(situation: Situation) -> int:
-    """Trajectories a call."""
-    return min(situation.block_size, situation.num_items)
+    passes, num_answered = situation.passes, len(situation.verdicts)
+    blocks, num_linking = _design_of(situation)
+    num_wanted = min(len(blocks), max(num_linking, _num_blocks(situation, passes.min)))
+    if num_wanted <= num_answered < len(blocks) and not is_settled(
+        listwise.estimate(situation), passes
+    ):
+        num_wanted = min(len(blocks), num_answered + _num_blocks(situation, 1))
+    questions = dict(enumerate(blocks[:num_wanted]))
+    return situation.keep_missing(questions, situation.calls_left)
 
 
 def min_calls(situation: Situation) -> int:
-    """Those that link all trajectories."""
-    if situation.num_items <= size(situation):
-        return 1
-    most = _hands(situation, situation.passes.max)
-    return _design(situation.num_items, size(situation), most, situation.seed)[1]
+    """Return the number of blocks that link all trajectories."""
+    return 1 if situation.num_items <= situation.block_size else _design_of(situation)[1]
 
 
-def _hands(situation: Situation, passes: int) -> int:
-    """Hands that show every trajectory `passes` times."""
-    return -(-situation.num_items * passes // size(situation))
+def _num_blocks(situation: Situation, passes: int) -> int:
+    """Return the number of blocks that show every trajectory `passes` times."""
+    return -(-situation.num_items * passes // situation.block_size)
+
+
+def _design_of(situation: Situation) -> tuple[list[list[int]], int]:
+    """Return the group's blocks, and how many of them link all trajectories."""
+    num_blocks = _num_blocks(situation, situation.passes.max)
+    return _design(situation.num_items, situation.block_size, num_blocks, situation.seed)
 
 
 @lru_cache(maxsize=256)
-def _design(num_items: int, hand: int, count: int, seed: int) -> tuple[list[list[int]], int]:
-    """The hands, at least as many as link all, and how many do."""
+def _design(
+    num_items: int, block_size: int, num_blocks: int, seed: int
+) -> tuple[list[list[int]], int]:
+    """Return at least `num_blocks` blocks, enough to link all trajectories, and how many do."""
     while True:
-        hands = incomplete_blocks(num_items, hand, count, seed)
+        blocks = incomplete_blocks(num_items, block_size, num_blocks, seed)
         try:
-            return hands, count_linking_blocks(num_items, hands)
+            return blocks, count_linking_blocks(num_items, blocks)
         except ValueError:
-            count += 1
+            num_blocks += 1
 
 
 SUBSETS = Method(
     form="scores",
     plan=plan,
-    estimate=listwise.estimate_scores,
+    estimate=listwise.estimate,
     min_calls=min_calls,
-    shown=size,
+    call_size=lambda situation: min(situation.block_size, situation.num_items),
 )

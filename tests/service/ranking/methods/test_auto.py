@@ -1,4 +1,4 @@
-"""Which method `auto` stands for: by group size, context and budget."""
+"""The method `auto` is chosen by group size, context and budget."""
 
 from math import inf
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize(
-    ("bodies", "room", "max_calls", "method"),
+    ("bodies", "max_call_tokens", "max_calls", "method"),
     [
         ([100] * 8, 32_000, inf, "listwise"),
         ([100] * 9, 32_000, inf, "subsets"),
@@ -35,24 +35,29 @@ pytestmark = pytest.mark.anyio
     ],
 )
 def test_the_method_follows_from_size_context_and_budget(
-    bodies: list[int], room: int, max_calls: float, method: str
+    bodies: list[int], max_call_tokens: int, max_calls: float, method: str
 ) -> None:
-    assert choose_method(bodies, lambda *_: 100, room, block_size=5, max_calls=max_calls) == method
+    assert (
+        choose_method(bodies, lambda *_: 100, max_call_tokens, block_size=5, max_calls=max_calls)
+        == method
+    )
 
 
 @given(st.lists(st.integers(1, 9000), max_size=64), st.integers(0, 40_000), st.integers(1, 300))
-def test_the_choice_depends_on_no_order_and_is_always_a_method(
-    bodies: list[int], room: int, max_calls: int
+def test_the_choice_does_not_depend_on_the_order_of_bodies(
+    bodies: list[int], max_call_tokens: int, max_calls: int
 ) -> None:
-    chosen = choose_method(bodies, lambda *_: 50, room, block_size=5, max_calls=max_calls)
+    chosen = choose_method(
+        bodies, lambda *_: 50, max_call_tokens, block_size=5, max_calls=max_calls
+    )
     assert chosen in METHODS
     assert chosen == choose_method(
-        sorted(bodies), lambda *_: 50, room, block_size=5, max_calls=max_calls
+        sorted(bodies), lambda *_: 50, max_call_tokens, block_size=5, max_calls=max_calls
     )
 
 
 def any_form(asked: Asked) -> Answer:
-    """Whatever is asked: longer is better."""
+    """Answer any form of question: longer is better."""
     form = {1: rates(lambda text: min(9.0, len(text) / 400))}
     form[2] = chooses(lambda one, two: 0.9 if len(one) > len(two) else 0.1)
     letters = all(len(shown) == 1 for shown in asked.shown)
@@ -71,7 +76,7 @@ def any_form(asked: Asked) -> Answer:
         (6, 400, 3_000, "pointwise"),
     ],
 )
-async def test_auto_ranks_and_says_which_method_it_stood_for(
+async def test_auto_ranks_and_names_the_method_it_chose(
     tmp_path: Path, num_items: int, words: int, context: int, method: str
 ) -> None:
     answers = [" ".join(["word"] * (words + 20 * i)) for i in range(num_items)]

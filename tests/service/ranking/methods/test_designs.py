@@ -1,4 +1,4 @@
-"""Which trajectories are shown together and when: balanced, linked, the same on a retry."""
+"""Designs are balanced, link all trajectories, and are the same on a retry."""
 
 from collections import Counter
 
@@ -27,7 +27,7 @@ def test_every_pass_shows_every_trajectory_once(num_items: int, passes: int, see
 
 @given(ITEMS, PASSES, SEEDS)
 @example(2, 40, 0)
-def test_every_second_pass_is_the_reverse_of_the_one_before(
+def test_every_second_pass_is_the_reverse_of_the_first(
     num_items: int, passes: int, seed: int
 ) -> None:
     orders = balanced_orders(num_items, passes, seed)
@@ -36,9 +36,7 @@ def test_every_second_pass_is_the_reverse_of_the_one_before(
 
 
 @given(ITEMS, st.integers(1, 20), SEEDS)
-def test_over_a_pair_every_trajectory_has_the_same_mean_slot(
-    num_items: int, pairs: int, seed: int
-) -> None:
+def test_a_pair_of_passes_balances_the_slots(num_items: int, pairs: int, seed: int) -> None:
     orders = balanced_orders(num_items, 2 * pairs, seed)
     for first, second in zip(orders[::2], orders[1::2], strict=True):
         slots = {first.index(item) + second.index(item) for item in range(num_items)}
@@ -56,7 +54,7 @@ def test_seeds_give_different_designs() -> None:
 
 
 @given(st.integers(3, 16), st.data(), SEEDS)
-def test_up_to_one_pair_per_trajectory_no_order_comes_twice(
+def test_no_order_comes_twice_within_one_pair_per_trajectory(
     num_items: int, data: st.DataObject, seed: int
 ) -> None:
     pairs = data.draw(st.integers(1, num_items))
@@ -65,7 +63,7 @@ def test_up_to_one_pair_per_trajectory_no_order_comes_twice(
 
 
 @pytest.mark.parametrize("num_items", [2, 3, 5, 8])
-def test_with_a_pair_per_trajectory_each_stands_in_every_slot_twice(num_items: int) -> None:
+def test_a_pair_per_trajectory_fills_every_slot_twice(num_items: int) -> None:
     orders = balanced_orders(num_items, 2 * num_items, seed=7)
     seen = Counter((slot, item) for order in orders for slot, item in enumerate(order))
     assert set(seen.values()) == {2}
@@ -84,7 +82,7 @@ def test_an_odd_last_pass_has_no_reverse() -> None:
     assert third not in (first, reverse)
 
 
-def test_more_pairs_than_trajectories_start_again_from_a_fresh_order() -> None:
+def test_more_pairs_than_trajectories_start_from_a_new_order() -> None:
     orders = balanced_orders(4, 2 * 4 + 2, seed=5)
     base, fresh = orders[0], orders[8]
     rotations = [base[shift:] + base[:shift] for shift in range(4)]
@@ -92,35 +90,35 @@ def test_more_pairs_than_trajectories_start_again_from_a_fresh_order() -> None:
     assert fresh not in rotations
 
 
-HANDS = st.integers(4, 40).flatmap(
+BLOCKS = st.integers(4, 40).flatmap(
     lambda n: st.tuples(st.just(n), st.integers(2, min(8, n - 1)), st.integers(1, 60))
 )
 
 
-@given(HANDS, SEEDS)
-def test_as_many_hands_as_are_said_to_link_all_do_and_one_less_does_not(
+@given(BLOCKS, SEEDS)
+def test_the_counted_blocks_link_all_and_one_less_does_not(
     case: tuple[int, int, int], seed: int
 ) -> None:
     num_items, size, count = case
-    hands = incomplete_blocks(num_items, size, count, seed)
-    if not links_all(num_items, hands):
+    blocks = incomplete_blocks(num_items, size, count, seed)
+    if not links_all(num_items, blocks):
         with pytest.raises(ValueError, match="do not link"):
-            count_linking_blocks(num_items, hands)
+            count_linking_blocks(num_items, blocks)
         return
-    enough = count_linking_blocks(num_items, hands)
-    assert links_all(num_items, hands[:enough])
-    assert not links_all(num_items, hands[: enough - 1])
+    enough = count_linking_blocks(num_items, blocks)
+    assert links_all(num_items, blocks[:enough])
+    assert not links_all(num_items, blocks[: enough - 1])
     assert enough >= (num_items - 1) / (size - 1)
 
 
-@given(HANDS, SEEDS)
-def test_hands_do_not_change_when_more_are_dealt(case: tuple[int, int, int], seed: int) -> None:
+@given(BLOCKS, SEEDS)
+def test_more_blocks_leave_the_first_ones_unchanged(case: tuple[int, int, int], seed: int) -> None:
     num_items, size, count = case
-    hands = incomplete_blocks(num_items, size, count, seed)
-    assert incomplete_blocks(num_items, size, count + 7, seed)[:count] == hands
+    blocks = incomplete_blocks(num_items, size, count, seed)
+    assert incomplete_blocks(num_items, size, count + 7, seed)[:count] == blocks
 
 
-def test_whoever_stood_late_stands_early_next() -> None:
+def test_a_trajectory_that_stood_late_stands_early_next() -> None:
     first, second = incomplete_blocks(5, 4, 2, seed=3)
     shared = [item for item in second if item in first]
     assert shared == sorted(shared, key=lambda item: -first.index(item))

@@ -1,18 +1,15 @@
-"""Listwise plans: how many passes a group is worth, and that a plan follows from its verdicts."""
+"""Listwise plans: the number of passes, and questions that follow from the verdicts."""
 
 from itertools import cycle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from podium_service.judges.limits import Passes
-from podium_service.ranking.methods import METHODS, Situation
+from podium_service.ranking.methods import Situation
 from podium_service.ranking.methods.listwise import LISTWISE
-from podium_service.ranking.methods.method import is_settled
 from podium_service.scoring.noise import JudgeNoise, learn_noise
-from tests.service.simulated import past_groups, play, scorer, verdict
+from tests.service.simulated import past_groups, play, scorer
 
 ADAPTIVE = Passes(min=2, max=8)
 EASY = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
@@ -36,7 +33,7 @@ def mean_passes(truth: list[float], noise_sd: float, noise: JudgeNoise | None = 
     return sum(sum(asked) for _, asked in played) / len(played)
 
 
-def test_passes_that_are_known_to_be_needed_are_asked_at_once_and_the_rest_in_pairs() -> None:
+def test_the_least_passes_are_asked_at_once_and_more_in_pairs() -> None:
     random = np.random.default_rng(1)
     hard = [float(each) for each in np.linspace(0.3, 0.7, 8)]
     _, asked = play(LISTWISE, situation(Passes(min=2, max=7)), scorer(hard, 0.2, random))
@@ -46,7 +43,7 @@ def test_passes_that_are_known_to_be_needed_are_asked_at_once_and_the_rest_in_pa
     assert fixed == [4]
 
 
-def test_once_the_liking_for_slots_is_known_passes_are_asked_singly() -> None:
+def test_passes_come_singly_once_the_slot_bias_is_known() -> None:
     hard = [float(each) for each in np.linspace(0.3, 0.7, 8)]
     score = scorer(hard, 0.1, np.random.default_rng(1))
     _, asked = play(LISTWISE, situation(Passes(min=1, max=6), noise=NOISE), score)
@@ -54,7 +51,7 @@ def test_once_the_liking_for_slots_is_known_passes_are_asked_singly() -> None:
 
 
 @pytest.mark.parametrize("noise", [None, NOISE])
-def test_an_easy_group_and_one_without_signal_stop_early_and_a_hard_one_goes_on(
+def test_only_hard_groups_need_many_passes(
     noise: JudgeNoise | None,
 ) -> None:
     hard = [float(each) for each in np.linspace(0.4, 0.6, 8)]
@@ -67,7 +64,7 @@ def test_an_easy_group_and_one_without_signal_stop_early_and_a_hard_one_goes_on(
 
 
 def test_one_pass_of_an_unknown_judge_is_not_settled() -> None:
-    """Else a judge asked once would never be known."""
+    """Otherwise the noise of a judge that is asked once would stay unknown."""
     score = scorer(EASY, 0.1, np.random.default_rng(1))
     _, asked = play(LISTWISE, situation(Passes(min=1, max=4)), score)
     assert sum(asked) > 1
@@ -75,7 +72,7 @@ def test_one_pass_of_an_unknown_judge_is_not_settled() -> None:
     assert once == [1]
 
 
-def test_until_stderr_is_obeyed() -> None:
+def test_passes_stop_at_until_stderr() -> None:
     score = scorer(EASY, 0.1, np.random.default_rng(3))
     played, asked = play(LISTWISE, situation(Passes(min=2, max=40, until_stderr=0.03)), score)
     assert LISTWISE.estimate(played).max_stderr <= 0.03
@@ -86,7 +83,7 @@ def test_until_stderr_is_obeyed() -> None:
     assert sum(capped) == 4
 
 
-def test_a_group_that_is_known_to_have_no_signal_stops_before_its_stderr_is_small() -> None:
+def test_a_group_without_signal_stops_before_until_stderr() -> None:
     score = scorer(FLAT, 0.1, np.random.default_rng(3))
     passes = Passes(min=4, max=40, until_stderr=0.01)
     asked = [
@@ -94,51 +91,3 @@ def test_a_group_that_is_known_to_have_no_signal_stops_before_its_stderr_is_smal
         for seed in range(20)
     ]
     assert np.median(asked) < 12
-
-
-@pytest.mark.parametrize("method", METHODS)
-@given(st.integers(1, 4), st.integers(0, 4), st.integers(0, 2**32), st.sampled_from([0.0, 0.3]))
-@settings(max_examples=10, deadline=None)
-def test_no_method_shows_a_trajectory_more_often_than_it_may(
-    method: str, least: int, more: int, seed: int, noise_sd: float
-) -> None:
-    passes = Passes(min=least, max=least + more)
-    start = Situation(num_items=7, seed=seed, passes=passes, block_size=3)
-    truth = [float(each) for each in np.random.default_rng(seed).random(7)]
-    played, _ = play(METHODS[method], start, scorer(truth, noise_sd, np.random.default_rng(1)))
-    shown = sum(len(each.order) for each in played.verdicts.values()) / 7
-    if method == "pairwise":
-        assert shown <= 2 * 8 * passes.max
-    else:
-        linking = METHODS[method].min_calls(start) * METHODS[method].shown(start) / 7
-        assert shown <= max(linking, passes.max) + 3 / 7
-        assert shown >= passes.min
-    assert METHODS[method].plan(played) == {}
-
-
-@pytest.mark.parametrize("method", METHODS)
-@given(st.integers(0, 2**32), st.data())
-@settings(max_examples=10, deadline=None)
-def test_a_plan_follows_from_the_verdicts_and_asks_only_for_what_is_missing(
-    method: str, seed: int, data: st.DataObject
-) -> None:
-    """What was answered before a crash, in whatever order, is not asked for again."""
-    start = Situation(num_items=6, seed=seed, passes=Passes(min=2, max=4), block_size=3)
-    truth = [float(each) for each in np.random.default_rng(seed).random(6)]
-    plan = METHODS[method].plan(start)
-    assert plan == METHODS[method].plan(start)
-    kept = data.draw(st.sets(st.sampled_from(sorted(plan)), max_size=len(plan) - 1))
-    score = scorer(truth, 0.0, np.random.default_rng(1))
-    at_hand = {index: verdict(plan[index], score(plan[index])) for index in kept}
-    again = METHODS[method].plan(start.with_verdicts(at_hand, float("inf")))
-    assert again
-    assert not set(again) & kept
-    assert set(again) <= set(plan)
-    if method != "pairwise":  # there the other orders of what is at hand come first
-        assert set(again) == set(plan) - kept
-
-
-def test_settled_by_trust_or_by_what_another_pass_is_worth() -> None:
-    random = np.random.default_rng(1)
-    played, _ = play(LISTWISE, situation(Passes(min=2, max=2)), scorer(EASY, 0.01, random))
-    assert is_settled(LISTWISE.estimate(played), ADAPTIVE)

@@ -1,4 +1,4 @@
-"""Pairwise: both orders, averaged; calls spent where the ranking is least sure."""
+"""Pairwise: both orders are averaged, and calls go to the least certain pairs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ async def ranked(
         return await opened.ranker.rank(request(*words)), judge
 
 
-async def test_a_small_group_has_every_pair_judged_in_both_orders(tmp_path: Path) -> None:
+async def test_a_small_group_has_every_pair_asked_in_both_orders(tmp_path: Path) -> None:
     ranking, judge = await ranked(tmp_path, chooses(prefers), *WORDS)
     pairs = Counter(tuple(map(worth, asked.shown.values())) for asked in judge.asked)
     assert len(pairs) == ranking.usage.calls == 12
@@ -79,7 +79,7 @@ async def test_a_judge_that_always_names_slot_1_gives_no_signal(
     assert ranking.reliability == 0
 
 
-async def test_probabilities_recover_the_order_from_a_judge_that_always_names_slot_1(
+async def test_probabilities_recover_the_order_from_a_biased_judge(
     tmp_path: Path,
 ) -> None:
     def biased(one: str, two: str) -> float:
@@ -91,7 +91,7 @@ async def test_probabilities_recover_the_order_from_a_judge_that_always_names_sl
     assert ranking.results[0].reward < 0.2 < 0.8 < ranking.results[3].reward
 
 
-async def test_a_judge_that_only_names_letters_is_read_by_them(tmp_path: Path) -> None:
+async def test_a_judge_without_logprobs_is_read_by_its_letters(tmp_path: Path) -> None:
     ranking, _ = await ranked(tmp_path, chooses(prefers, logprobs=False), *WORDS)
     assert [result.rank for result in ranking.results] == [4, 3, 2, 1]
 
@@ -107,7 +107,7 @@ async def test_an_endpoint_that_refuses_logprobs_is_asked_without(tmp_path: Path
     assert ranking.usage.calls == 12
 
 
-async def test_after_a_crash_in_one_order_only_the_other_order_is_asked(tmp_path: Path) -> None:
+async def test_a_retry_asks_only_the_orders_that_are_missing(tmp_path: Path) -> None:
     seen = []
 
     def step(asked: Asked) -> Answer:
@@ -135,7 +135,7 @@ async def test_after_a_crash_in_one_order_only_the_other_order_is_asked(tmp_path
 
 @given(st.integers(2, 24), st.integers(0, 90), st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None)
-def test_both_orders_of_a_pair_are_always_asked_and_the_budget_is_kept(
+def test_both_orders_are_asked_and_the_budget_is_kept(
     num_items: int, beyond: int, seed: int
 ) -> None:
     calls = 2 * (num_items - 1) + beyond
@@ -148,7 +148,7 @@ def test_both_orders_of_a_pair_are_always_asked_and_the_budget_is_kept(
     assert links_all(num_items, [list(pair) for pair in orders])
 
 
-def test_without_a_budget_a_trajectory_costs_at_most_eight_calls() -> None:
+def test_without_a_budget_a_trajectory_costs_eight_calls_at_most() -> None:
     random = np.random.default_rng(1)
     for num_items, most in ((9, 72), (10, 80), (32, 256)):
         truth = [float(each) for each in random.normal(0, 0.7, num_items)]
@@ -158,7 +158,7 @@ def test_without_a_budget_a_trajectory_costs_at_most_eight_calls() -> None:
     assert asked == [72]  # all pairs, both orders, at once
 
 
-def test_an_odd_call_is_left_over() -> None:
+def test_an_odd_call_of_the_budget_is_left_over() -> None:
     random = np.random.default_rng(1)
     truth = [float(each) for each in range(6)]
     _, asked = play(PAIRWISE, situation(6), choices(truth, random), calls=13)
@@ -167,7 +167,7 @@ def test_an_odd_call_is_left_over() -> None:
 
 
 def test_the_budget_is_spent_on_neighbours() -> None:
-    """Pairs that are told apart already teach nothing."""
+    """Pairs that are told apart already add no information."""
     random = np.random.default_rng(1)
     truth = [1.0 * each for each in range(12)]
     played, _ = play(PAIRWISE, situation(12), choices(truth, random), calls=84)
@@ -185,7 +185,7 @@ def test_two_passes_ask_every_pair_twice_in_each_order() -> None:
     assert set(orders.values()) == {2}
 
 
-def test_a_pair_asked_in_one_order_has_its_other_order_asked_first() -> None:
+def test_the_missing_order_of_a_pair_is_asked_first() -> None:
     start = situation(5)
     plan = PAIRWISE.plan(start)
     index = next(iter(plan))
@@ -195,7 +195,7 @@ def test_a_pair_asked_in_one_order_has_its_other_order_asked_first() -> None:
     assert PAIRWISE.plan(start.with_verdicts(at_hand, 0)) == {}
 
 
-async def test_a_judge_that_names_no_letter_is_corrected_once_and_then_is_a_failure(
+async def test_a_reply_without_a_letter_is_corrected_once_then_fails(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(PodiumError, match="names none of"):

@@ -1,4 +1,4 @@
-"""Pointwise: one trajectory a call; whole rounds, so that all are rated equally often."""
+"""Pointwise: one trajectory a call, in whole rounds that rate all equally often."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def situation(num_items: int, least: int, most: int) -> Situation:
     return Situation(num_items=num_items, seed=1, passes=Passes(min=least, max=most))
 
 
-def test_the_mean_rating_by_hand() -> None:
+def test_the_mean_rating_worked_out_by_hand() -> None:
     # Means .2 .6 .7; MS_items = 2 * (.09 + .01 + .04) / 2 = .14; MS_error = 4 * .0025 / 3.
     given_ratings = {0: [0.15, 0.25], 1: [0.6, 0.6], 2: [0.75, 0.65]}
     turn: Counter[int] = Counter()
@@ -45,7 +45,7 @@ def test_the_mean_rating_by_hand() -> None:
 
 @given(st.integers(2, 20), st.integers(1, 4), st.integers(0, 4), st.integers(0, 60))
 @settings(max_examples=50, deadline=None)
-def test_all_are_rated_equally_often_and_the_budget_is_kept(
+def test_all_are_rated_equally_often_within_the_budget(
     num_items: int, least: int, more: int, beyond: int
 ) -> None:
     truth = [each / num_items for each in range(num_items)]
@@ -62,11 +62,11 @@ def test_ratings_go_on_until_they_are_settled() -> None:
     random = np.random.default_rng(1)
     easy = scorer([0.1, 0.5, 0.9], 0.01, random)
     hard = scorer([0.4, 0.5, 0.6], 0.1, random)
-    mood_free = [sum(play(POINTWISE, situation(3, 2, 9), each)[1]) for each in (easy, hard)]
-    assert mood_free[0] <= mood_free[1]
+    num_calls = [sum(play(POINTWISE, situation(3, 2, 9), each)[1]) for each in (easy, hard)]
+    assert num_calls[0] <= num_calls[1]
 
 
-async def test_expected_digits_rank_what_digits_tie(tmp_path: Path) -> None:
+async def test_expected_digits_rank_trajectories_that_digits_tie(tmp_path: Path) -> None:
     rating = {"good": 7.4, "better": 7.8, "worst": 2.0}
     steps = rates(lambda text: next(rating[word] for word in rating if word in text))
     async with (
