@@ -1,5 +1,8 @@
-"""A listening socket -> connections, one at a time: processes that listen on one socket share what
-comes, where an event loop's own server takes all that wait at once."""
+"""Accept connections from a listening socket one at a time.
+
+Processes that listen on the same socket share its connections evenly that way. An event loop's own
+server accepts all that wait at once, so that one process gets them all.
+"""
 
 import asyncio
 import socket
@@ -7,14 +10,18 @@ from collections.abc import Callable
 
 import structlog
 
-BACKLOG = 2048  # connections that the kernel keeps for us
-_PAUSE_S = 0.5
+BACKLOG = 2048  # connections that the kernel keeps until they are accepted
+_PAUSE_S = 0.5  # after an error such as too many open files
 
 log = structlog.get_logger(__name__)
 
 
 class Acceptor:
-    """Accepts until it is closed; the listener stays its owner's."""
+    """Accepts connections until it is closed; it does not close the listener.
+
+    Args:
+        connect: makes the protocol of a new connection.
+    """
 
     def __init__(self, listener: socket.socket, connect: Callable[[], asyncio.Protocol]) -> None:
         listener.setblocking(False)
@@ -26,10 +33,12 @@ class Acceptor:
         self._resume()
 
     def close(self) -> None:
-        """Accept who has connected by now, and nobody after: once the last process lets go of the
-        listener, the kernel resets who is still in its backlog. Other processes may still serve
-        it, but none can know whether it is the last. A full backlog is the most it can be: who
-        goes on connecting holds up no stop."""
+        """Accept the connections that wait now, and none after that.
+
+        The kernel resets waiting connections when the last process closes the listener, and no
+        process knows whether it is the last. At most `BACKLOG` are accepted, so that clients who
+        go on connecting do not delay the stop.
+        """
         self._loop.remove_reader(self._listener.fileno())
         if self._paused is not None:
             self._paused.cancel()
@@ -37,12 +46,12 @@ class Acceptor:
             for _ in range(BACKLOG):
                 self._accept_one()
         except BlockingIOError:
-            pass  # nobody is left
+            pass  # no more connections wait
         except OSError as error:
             log.error("connections_not_accepted", detail=str(error))
 
     async def wait_closed(self) -> None:
-        """Return once the connections that were accepted are handed over."""
+        """Wait until every accepted connection has its protocol."""
         await asyncio.gather(*self._connecting, return_exceptions=True)
 
     def _resume(self) -> None:
@@ -53,21 +62,24 @@ class Acceptor:
         try:
             self._accept_one()
         except BlockingIOError:
-            pass  # another process was faster
+            pass  # another process accepted the connection first
         except OSError as error:
             log.error("connections_not_accepted", detail=str(error))
             self._loop.remove_reader(self._listener.fileno())
             self._paused = self._loop.call_later(_PAUSE_S, self._resume)
 
     def _accept_one(self) -> None:
-        """Raises OSError; BlockingIOError if nobody waits."""
+        """Accept one connection.
+
+        Raises:
+            BlockingIOError: If no connection waits.
+            OSError: If the process cannot open another one.
+        """
         try:
             connection, _ = self._listener.accept()
         except (InterruptedError, ConnectionAbortedError):
-            return  # the peer has gone
+            return  # the client has disconnected
         connection.setblocking(False)
-        handing = self._loop.create_task(
-            self._loop.connect_accepted_socket(self._connect, connection)
-        )
-        self._connecting.add(handing)
-        handing.add_done_callback(self._connecting.discard)
+        task = self._loop.create_task(self._loop.connect_accepted_socket(self._connect, connection))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)

@@ -1,4 +1,4 @@
-"""How a connection ends: with an error where no application gives one, and when its owner says."""
+"""The end of a connection: a transport that asks before it closes, and a raw error response."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,19 +10,18 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from podium_service.errors import PodiumError
 
 
-class Answers(asyncio.Transport):
-    """Where an application's answer is written to: a transport whose end is its owner's to decide.
+class ResponseTransport(asyncio.Transport):
+    """Passes a response on to the real transport, and lets the connection decide how to close.
 
     Args:
-        hang_up: weak, or a connection would be a cycle that the collector must find.
+        close: weak, because connection and transport would otherwise make a reference cycle, which
+            only the garbage collector frees.
     """
 
-    def __init__(
-        self, transport: asyncio.Transport, hang_up: WeakMethod[Callable[[], None]]
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, close: WeakMethod[Callable[[], None]]) -> None:
         super().__init__()
         self._transport = transport
-        self._hang_up = hang_up
+        self._close = close
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._transport.write(data)
@@ -31,12 +30,12 @@ class Answers(asyncio.Transport):
         return self._transport.is_closing()
 
     def close(self) -> None:
-        if (hang_up := self._hang_up()) is not None:
-            hang_up()
+        if (close := self._close()) is not None:
+            close()
 
 
 def raw_problem(error: PodiumError) -> bytes:
-    """An error as a whole answer."""
+    """Return the whole HTTP response for an error, after which the connection closes."""
     content = orjson.dumps(error.problem())
     headers = [
         b"content-type: application/problem+json",

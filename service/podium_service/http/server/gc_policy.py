@@ -1,27 +1,30 @@
-"""The cyclic garbage collector, told when to look.
+"""Run the cyclic garbage collector by the clock, not by the number of new objects.
 
-By default it looks after every so many new objects, and walks the hundreds that each group in work
-is made of again and again, while nobody is answered: with 1,024 groups in flight that took a fourth
-of all time. They are in no cycle, and a group that fails leaves none; so it looks by the clock, for
-what libraries leave when a call times out.
+By default the collector runs after a number of new objects, and walks the live objects of all
+groups each time, while the event loop waits: with 1,024 groups in progress that took a fourth of
+all time. Groups need no collector, because their objects are in no cycle, even if they fail. Only
+what libraries leave when a call times out does, so one run in `EVERY_S` is enough.
 """
 
 import asyncio
 import gc
 
 EVERY_S = 20.0
-_AT_THE_LATEST_AFTER = 1_000_000  # new objects that nobody has freed
+_THRESHOLD = 1_000_000  # new objects after which the collector runs even before its time
 
 
 def freeze_gc() -> None:
-    """Leave alone what is there before any request, and what comes until `collect_periodically`."""
+    """Exclude the objects that exist now from collection, and raise the collector's threshold.
+
+    Call it once, when everything is loaded and no request has come.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_AT_THE_LATEST_AFTER, 10, 10)
+    gc.set_threshold(_THRESHOLD, 10, 10)
 
 
 async def collect_periodically() -> None:
-    """Look at everything, by the clock."""
+    """Run a full collection every `EVERY_S`, until cancelled."""
     while True:
         await asyncio.sleep(EVERY_S)
         gc.collect()

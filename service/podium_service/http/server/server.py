@@ -1,4 +1,13 @@
-"""Running the service: everything opened in order, drained and closed in the reverse."""
+"""Serve the app in this process: check the options, listen, and stop in steps when a signal comes.
+
+serving --SIGTERM--> draining --drain_s, or a signal--> closing --grace_s, or a signal--> ended
+   |                                                       ^
+   +------------------------SIGINT-------------------------+
+
+draining  /readyz answers 503, and new requests are still taken
+closing   no new connections, and requests in progress are finished
+ended     requests still in progress when `grace_s` is over are answered 503, draining
+"""
 
 import asyncio
 import resource
@@ -25,16 +34,16 @@ from podium_service.http.server.gc_policy import collect_periodically, freeze_gc
 from podium_service.http.service import Service, open_service
 from podium_service.telemetry.collector import open_tracing
 
-# For how long the event loop may keep the interpreter from a thread of the store, which wants it
-# after each statement, and for whose transaction others wait; by default it is 5 ms.
-_SWITCH_S = 0.0005
+# How long the event loop may keep the interpreter when a thread of the store wants it, as it does
+# after each SQL statement. With Python's default, 5 ms, transactions keep their locks for too long.
+_SWITCH_INTERVAL_S = 0.0005
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """How to serve: what `podium serve` was told."""
+    """The options of `podium serve`, except the number of workers."""
 
     host: str
     port: int
@@ -51,23 +60,24 @@ class ServeOptions:
 
     @classmethod
     def from_json(cls, content: bytes) -> "ServeOptions":
-        told = orjson.loads(content)
-        return cls(**{**told, "config": Path(told["config"]) if told["config"] else None})
+        fields = orjson.loads(content)
+        return cls(**{**fields, "config": Path(fields["config"]) if fields["config"] else None})
 
 
-async def check(options: ServeOptions) -> None:
-    """See that it can serve, before any process starts that shall.
+async def check_options(options: ServeOptions) -> None:
+    """Open the service once to find faults before any worker starts.
 
     Raises:
-        ConfigError: If the judges file or the store is not usable, or no key guards an open host.
+        ConfigError: If the judges file or the store is not usable, or the host is not loopback and
+            there is no API key.
     """
     async with open_service(options.config, options.store_url) as service:
-        guarded = bool(options.api_key) or bool(await list_keys(service.store))
-        require_key_beyond_loopback(options.host, guarded=guarded)
+        has_key = bool(options.api_key) or bool(await list_keys(service.store))
+        require_key_beyond_loopback(options.host, has_key=has_key)
 
 
-def require_key_beyond_loopback(host: str, *, guarded: bool) -> None:
-    """Refuse to listen where others can reach us without asking them for a key.
+def require_key_beyond_loopback(host: str, *, has_key: bool) -> None:
+    """Check that a service which other machines can reach requires an API key.
 
     Raises:
         ConfigError: If `host` is not loopback and there is no key at all.
@@ -76,7 +86,7 @@ def require_key_beyond_loopback(host: str, *, guarded: bool) -> None:
         loopback = ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost"
-    if not loopback and not guarded:
+    if not loopback and not has_key:
         raise ConfigError(
             f"host {host} can be reached by others, and no key guards it: set PODIUM_API_KEY "
             "(clients read it, too), make one with podium keys create, or listen on 127.0.0.1"
@@ -84,33 +94,34 @@ def require_key_beyond_loopback(host: str, *, guarded: bool) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """On SIGTERM readiness goes off first, and the server listens no more `drain_s` later; requests
-    in flight are finished. The next signal, or SIGINT as the first, ends that wait; one that comes
-    when it is over does not wait for requests in flight either."""
+    """uvicorn's server with the states that the module's docstring draws."""
 
     def __init__(
         self,
         config: uvicorn.Config,
         service: Service,
         options: ServeOptions,
-        started: Callable[[], object],
+        on_started: Callable[[], object],
     ) -> None:
         super().__init__(config)
         self._service = service
         self._drain_s = options.drain_s
         self._max_connections = options.max_connections
-        self._tell_started = started
+        self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Unlike uvicorn's, accept connections one at a time."""
+        """Accept connections one at a time, where uvicorn accepts all that wait at once."""
         assert sockets
         await self.lifespan.startup()
         self.servers = [Acceptor(each, self._connection) for each in sockets]  # type: ignore[misc]
         self.started = True
-        self._tell_started()
+        self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Unlike uvicorn's, see who has just connected before waiting for all to be answered."""
+        """Close the listeners, and finish the requests in progress.
+
+        uvicorn would not see the connections that the kernel has taken and nobody has accepted yet.
+        """
         for server in self.servers:
             server.close()
         for each in sockets or []:
@@ -121,8 +132,10 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Unlike uvicorn's, forget the signal: raised again after the stop, it would turn a clean
-        end into exit status -15."""
+        """Enter the next state.
+
+        uvicorn would raise the signal again at the end, so that the exit status were not 0.
+        """
         if sig == signal.SIGTERM and not self._service.draining:
             self._service.draining = True
             loop = asyncio.get_running_loop()
@@ -132,7 +145,7 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = True
 
     def stop(self) -> None:
-        """Listen no more; requests in flight are finished."""
+        """Close the listeners soon; requests in progress are finished."""
         self._service.draining = True
         self.should_exit = True
 
@@ -148,15 +161,15 @@ class DrainingServer(uvicorn.Server):
 
 
 def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it is installed, as uvicorn itself would choose."""
+    """Return uvicorn's choice of an event loop: uvloop if it is installed."""
     return uvicorn.Config("", log_config=None).get_loop_factory()
 
 
 def listen(options: ServeOptions) -> socket.socket:
-    """A listening socket.
+    """Return a listening socket.
 
     Raises:
-        ConfigError: If the address is taken, or none of ours.
+        ConfigError: If the address is in use, or does not belong to this machine.
     """
     host, port = options.host, options.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -167,15 +180,16 @@ def listen(options: ServeOptions) -> socket.socket:
         raise ConfigError(
             f"cannot listen on {host}:{port}: {why}: choose another --port"
         ) from error
-    # Connections inherit it. Without it an answer in two parts waits 40 ms for an acknowledgement.
+    # Connections inherit this. Without it, the second part of a response waits 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
-def announce(options: ServeOptions, listener: socket.socket, workers: int = 1) -> None:
-    host, bound = options.host, listener.getsockname()[1]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
-    log.info("listening", url=url, workers=workers)
+def announce(options: ServeOptions, listener: socket.socket, num_workers: int = 1) -> None:
+    """Log the URL of the service."""
+    host, port = options.host, listener.getsockname()[1]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    log.info("listening", url=url, workers=num_workers)
 
 
 async def serve(options: ServeOptions) -> None:
@@ -184,25 +198,25 @@ async def serve(options: ServeOptions) -> None:
     Raises:
         ConfigError: If the judges file, the store or the address is not usable.
     """
-    await check(options)
+    await check_options(options)
     with listen(options) as listener:
-        await serve_on(listener, options, started=lambda: announce(options, listener))
+        await serve_on(listener, options, on_started=lambda: announce(options, listener))
 
 
 async def serve_on(
     listener: socket.socket,
     options: ServeOptions,
     *,
-    started: Callable[[], object],
+    on_started: Callable[[], object],
     until: asyncio.Future[Any] | None = None,
 ) -> None:
-    """Serve on a socket until a signal comes.
+    """Serve on a listening socket until a signal comes.
 
     Args:
-        started: called once requests are taken.
-        until: when it is done, listen no more.
+        on_started: called once requests are taken.
+        until: stops the server when it is done.
     """
-    allow_connections(options.max_connections)
+    raise_file_limit(options.max_connections)
     async with (
         open_tracing() as tracing,
         open_service(options.config, options.store_url, tracing) as service,
@@ -217,24 +231,24 @@ async def serve_on(
             timeout_keep_alive=75,
             timeout_graceful_shutdown=options.grace_s,
         )
-        server = DrainingServer(settings, service, options, started)
+        server = DrainingServer(settings, service, options, on_started)
         watch = service.ranker.judges.watch()
-        beside = [asyncio.create_task(each) for each in (watch, collect_periodically())]
+        background = [asyncio.create_task(each) for each in (watch, collect_periodically())]
         if until is not None:
             until.add_done_callback(lambda _: server.stop())
         freeze_gc()
-        sys.setswitchinterval(_SWITCH_S)
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         try:
             await server.serve(sockets=[listener])
         finally:
-            for each in beside:
-                each.cancel()
+            for task in background:
+                task.cancel()
 
 
-def allow_connections(number: int) -> None:
-    """Let the process open as many files as so many connections need, as far as it may."""
+def raise_file_limit(num_connections: int) -> None:
+    """Raise the limit of open files to what the connections need, or as far as is allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * number + 1024  # as many again for what asks judges
+    wanted = 2 * num_connections + 1024  # twice, because calls to judges are connections, too
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,5 +1,16 @@
-"""`podium serve --workers N`: N processes on one socket. One that dies is started again, signals
-are passed on, and all are gone before the parent is."""
+"""Run `podium serve --workers N`: N worker processes that listen on one socket.
+
+Each of the N places runs this loop, until a signal comes:
+
+    start a worker -> it serves -> it dies -> log, and start another one at once
+                  \\
+                   +-> it dies before it serves -> log, pause, and start another one
+
+Until all N workers have served at the same time, a place that fails `MAX_FAILED_STARTS` times in a
+row ends the service. After that it tries for ever, because the other workers still serve.
+
+SIGTERM and SIGINT are passed on to the workers. The supervisor ends after its last worker.
+"""
 
 import asyncio
 import os
@@ -15,55 +26,65 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from podium_service.errors import ConfigError
-from podium_service.http.server.server import ServeOptions, announce, check, listen
+from podium_service.http.server.server import ServeOptions, announce, check_options, listen
 
 MAX_FAILED_STARTS = 3
-_PAUSE_S = 0.5  # after a failed start, times their number
-_LONGEST_PAUSE_S = 30.0
+_PAUSE_S = 0.5  # after a failed start, times the number of failed starts
+_MAX_PAUSE_S = 30.0
 
 WORKER = "podium_service.http.server.worker"
 
 log = structlog.get_logger(__name__)
 
 
-async def serve_by_workers(options: ServeOptions, number: int) -> None:
-    """Serve by so many processes until a signal comes and all have ended.
+async def serve_by_workers(options: ServeOptions, num_workers: int) -> None:
+    """Serve by several processes until a signal comes and all of them have ended.
 
     Raises:
-        ConfigError: If the service cannot start, or its processes die at their start.
+        ConfigError: If the options are not usable, or the workers die before they serve.
     """
-    await check(options)
+    await check_options(options)
     with listen(options) as listener, TemporaryDirectory(prefix="podium-metrics-") as folder:
-        await _Workers(options, listener, number, folder).run()
+        await _Supervisor(options, listener, num_workers, folder).run()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Worker:
-    process: Process
-    line: socket.socket  # to it; that it breaks tells each of the other's death
+    """A worker process.
 
-    async def starts(self) -> bool:
-        """Wait until it serves, or does not."""
+    Attributes:
+        channel: socket to the process; each side sees the other's death as its end of file.
+    """
+
+    process: Process
+    channel: socket.socket
+
+    async def wait_until_serving(self) -> bool:
+        """Return True once the process serves, or False if it dies first."""
         try:
-            return bool(await asyncio.get_running_loop().sock_recv(self.line, 1))
+            return bool(await asyncio.get_running_loop().sock_recv(self.channel, 1))
         except ConnectionError:
             return False
 
     def send(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):  # it has ended, and nobody has noticed yet
+        with suppress(ProcessLookupError):  # the process has ended and is not reaped yet
             self.process.send_signal(number)
 
 
-class _Workers:
+class _Supervisor:
     def __init__(
-        self, options: ServeOptions, listener: socket.socket, number: int, metrics_folder: str
+        self,
+        options: ServeOptions,
+        listener: socket.socket,
+        num_workers: int,
+        metrics_folder: str,
     ) -> None:
         self._options = options
         self._listener = listener
-        self._number = number
+        self._num_workers = num_workers
         self._metrics_folder = metrics_folder
-        self._serve: set[_Worker] = set()
-        self._all: set[_Worker] = set()
+        self._workers: set[_Worker] = set()
+        self._num_serving = 0
         self._announced = False
         self._stopping = asyncio.Event()
 
@@ -71,7 +92,7 @@ class _Workers:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
-        places = [asyncio.create_task(self._keep_one()) for _ in range(self._number)]
+        places = [asyncio.create_task(self._keep_one_running()) for _ in range(self._num_workers)]
         try:
             await asyncio.gather(*places)
         finally:
@@ -79,77 +100,77 @@ class _Workers:
             await asyncio.gather(*places, return_exceptions=True)
 
     def _stop(self, number: signal.Signals) -> None:
-        """Pass a signal on, and let go of the listener: workers have it as long as they serve, and
-        the last of them takes whom the kernel still keeps. If we had it any longer, the kernel
-        would go on taking connections, and nobody would ever answer them."""
+        """Pass a signal on to the workers, and close the listener.
+
+        The listener closes now, because the workers have it as long as they accept connections. If
+        it stayed open longer, the kernel would go on taking connections that nobody serves.
+        """
         self._stopping.set()
-        for worker in self._all:
+        for worker in self._workers:
             worker.send(number)
         self._listener.close()
 
-    async def _keep_one(self) -> None:
-        """Keep one process running until all shall stop. Once all have served, the others still do
-        while one cannot start (a judges file gone bad, a store away): it is tried on and on.
+    async def _keep_one_running(self) -> None:
+        """Run one worker after another until the service stops.
 
         Raises:
-            ConfigError: If it dies at its start again and again before that.
+            ConfigError: If the first workers die at their start `MAX_FAILED_STARTS` times.
         """
-        failed = 0
+        num_failed = 0
         while not self._stopping.is_set():
             worker = await self._start()
-            if await worker.starts():
-                failed = 0
-                self._served_by(worker)
-            else:
-                failed += 1
-            status = await self._ended(worker)
+            serves = await worker.wait_until_serving()
+            num_failed = 0 if serves else num_failed + 1
+            self._num_serving += serves
+            self._announce_once()
+            status = await self._wait_for_end(worker)
+            self._num_serving -= serves
             if self._stopping.is_set():
                 return
-            pause_s = min(_LONGEST_PAUSE_S, _PAUSE_S * failed)
+            pause_s = min(_MAX_PAUSE_S, _PAUSE_S * num_failed)
             log.error("worker_died", pid=worker.process.pid, status=status, again_in_s=pause_s)
-            if failed >= MAX_FAILED_STARTS and not self._announced:
+            if num_failed >= MAX_FAILED_STARTS and not self._announced:
                 raise ConfigError(
-                    f"a worker died at its start {failed} times (exit status {status}): see its "
-                    "own words above, or start with --workers 1"
+                    f"a worker died at its start {num_failed} times (exit status {status}): see "
+                    "its own words above, or start with --workers 1"
                 )
             await self._pause(pause_s)
 
     async def _start(self) -> _Worker:
-        line, other_end = socket.socketpair()
-        line.setblocking(False)
+        channel, other_end = socket.socketpair()
+        channel.setblocking(False)
         with other_end:
             descriptors = (self._listener.fileno(), other_end.fileno())
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", WORKER, *map(str, descriptors),
                 pass_fds=descriptors, stdin=DEVNULL,
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": self._metrics_folder},
-                start_new_session=True,  # Ctrl-C comes from us, once
+                start_new_session=True,  # so that Ctrl-C reaches it once, through `_stop`
             )  # fmt: skip
-        worker = _Worker(process, line)
-        self._all.add(worker)
+        worker = _Worker(process, channel)
+        self._workers.add(worker)
         if self._stopping.is_set():
             worker.send(signal.SIGTERM)
-        with suppress(OSError):  # it has died; `starts` will tell
-            line.send(self._options.to_json() + b"\n")
+        with suppress(OSError):  # the process has died, which `wait_until_serving` tells
+            channel.send(self._options.to_json() + b"\n")
         return worker
 
-    def _served_by(self, worker: _Worker) -> None:
-        self._serve.add(worker)
-        if self._stopping.is_set():
+    def _announce_once(self) -> None:
+        """Log the address when all workers serve for the first time."""
+        if self._announced or self._stopping.is_set() or self._num_serving < self._num_workers:
             return
-        if len(self._serve) == self._number and not self._announced:
-            self._announced = True
-            announce(self._options, self._listener, self._number)
+        self._announced = True
+        announce(self._options, self._listener, self._num_workers)
 
-    async def _ended(self, worker: _Worker) -> int:
+    async def _wait_for_end(self, worker: _Worker) -> int:
         status = await worker.process.wait()
-        worker.line.close()
-        self._all.discard(worker)
-        self._serve.discard(worker)
+        worker.channel.close()
+        self._workers.discard(worker)
         mark_process_dead(worker.process.pid, self._metrics_folder)  # type: ignore[no-untyped-call]
         return status
 
     async def _pause(self, seconds: float) -> None:
+        """Sleep, but no longer than until the service stops."""
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({stopping}, timeout=seconds)
         stopping.cancel()

@@ -1,7 +1,11 @@
-"""One process of `podium serve --workers N`: serves on the socket that it inherits.
+"""Serve in one process of `podium serve --workers N`, on the socket inherited from the supervisor.
 
-`supervisor` starts it with two descriptors, LISTENER and PARENT. Over the second it is told how to
-serve and says that it does; if that breaks, the parent has died, and it stops.
+`supervisor` starts this module with two file descriptors, LISTENER and SUPERVISOR. The second is a
+socket with this protocol:
+
+    supervisor -> worker   one line: the ServeOptions as JSON
+    worker -> supervisor   one byte, once requests are served
+    end of file            the supervisor has died: stop
 """
 
 import asyncio
@@ -18,27 +22,28 @@ log = structlog.get_logger(__name__)
 
 
 def main() -> None:
-    """Serve until a signal comes or the parent is gone. An error we know is one line of the log and
-    exit status 1."""
-    listener, parent = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
-    with listener, parent, parent.makefile("rb") as told:
-        options = ServeOptions.from_json(told.readline())
+    """Serve until a signal comes or the supervisor dies; exit with status 1 on a known error."""
+    listener, supervisor = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    with listener, supervisor, supervisor.makefile("rb") as lines:
+        options = ServeOptions.from_json(lines.readline())
         logs.configure(options.log_level)
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
             try:
-                runner.run(_serve(listener, parent, options))
+                runner.run(_serve(listener, supervisor, options))
             except PodiumError as error:
                 log.error("worker_failed", detail=str(error))
                 sys.exit(1)
 
 
-async def _serve(listener: socket.socket, parent: socket.socket, options: ServeOptions) -> None:
-    parent.setblocking(False)
-    gone = asyncio.create_task(asyncio.get_running_loop().sock_recv(parent, 1))
+async def _serve(listener: socket.socket, supervisor: socket.socket, options: ServeOptions) -> None:
+    supervisor.setblocking(False)
+    end_of_file = asyncio.create_task(asyncio.get_running_loop().sock_recv(supervisor, 1))
     try:
-        await serve_on(listener, options, started=lambda: parent.send(b"s"), until=gone)
+        await serve_on(
+            listener, options, on_started=lambda: supervisor.send(b"s"), until=end_of_file
+        )
     finally:
-        gone.cancel()
+        end_of_file.cancel()
 
 
 if __name__ == "__main__":

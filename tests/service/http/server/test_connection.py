@@ -76,7 +76,7 @@ async def connected(
     app: ASGIApp = slow_app,
     head_s: float = HEAD_S,
     keep_alive_s: int = 60,
-    last_chance_s: float = 60.0,
+    head_while_stopping_s: float = 60.0,
     stopping: bool = False,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     config = Config(app, log_config=None, lifespan="off", timeout_keep_alive=keep_alive_s)
@@ -90,7 +90,7 @@ async def connected(
             {},
             head_s=head_s,
             linger_s=LINGER_S,
-            last_chance_s=last_chance_s,
+            head_while_stopping_s=head_while_stopping_s,
             stopping=lambda: stopping,
         )
 
@@ -178,7 +178,7 @@ async def test_who_does_not_ask_holds_up_a_stop_for_no_longer_than_a_last_chance
     begun: bytes,
 ) -> None:
     state = ServerState()
-    async with connected(state, head_s=60, last_chance_s=0.15) as (reader, _):
+    async with connected(state, head_s=60, head_while_stopping_s=0.15) as (reader, _):
         connection = await own(state)
         connection.data_received(begun)
         connection.shutdown()

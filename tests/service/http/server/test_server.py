@@ -340,17 +340,17 @@ async def test_a_judges_file_that_is_deleted_leaves_the_judges_as_they_were(
 )
 def test_beyond_loopback_nothing_listens_without_a_key(host: str) -> None:
     with pytest.raises(ConfigError, match="set PODIUM_API_KEY"):
-        require_key_beyond_loopback(host, guarded=False)
+        require_key_beyond_loopback(host, has_key=False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_beyond_loopback_a_key_is_enough(host: str) -> None:
-    require_key_beyond_loopback(host, guarded=True)
+    require_key_beyond_loopback(host, has_key=True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
 def test_on_loopback_no_key_is_needed(host: str) -> None:
-    require_key_beyond_loopback(host, guarded=False)
+    require_key_beyond_loopback(host, has_key=False)
 
 
 def test_serve_refuses_an_open_host_without_a_key_in_one_line(tmp_path: Path) -> None:
