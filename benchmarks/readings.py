@@ -20,7 +20,7 @@ from podium_service.evaluation.measures import agreement
 from podium_service.judges.limits import Passes
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.methods import METHODS, Situation
-from podium_service.scoring.bradley_terry import choose_first_pairs
+from podium_service.scoring.pair_design import choose_first_pairs
 
 DRAWS = 20  # of the pairs looked at, where not all are
 

@@ -1,4 +1,6 @@
-"""From verdicts to numbers: fits over passes, pairs, orders and jurors; what is learnt of a judge.
+"""Turn verdicts into scores, standard errors and rewards: pure functions over numpy arrays.
 
-Pure functions over numpy arrays; `aggregate` and the methods call them.
+Start at estimate (scores of a group) and rewards. least_squares, strengths and bradley_terry fit
+verdicts; noise, drift and signal_ratio hold what is known of a judge; jury and overrule combine
+several judges; bootstrap gives intervals over groups.
 """

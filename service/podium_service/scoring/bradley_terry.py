@@ -1,51 +1,59 @@
-"""Judged pairs -> strengths, and strengths -> the pairs worth judging next.
+"""Fit strengths of items, with standard errors, to judged pairs.
 
-A comparison is (i, j, p): the probability in [0, 1] that i beats j. It is used as it is, as p of a
-win and 1 - p of a loss; a tie is half of each. Davidson's model (1970) would fit one more parameter
-to the share of ties, but a probability already carries its doubt: p = .5 and "a tie" are the same
-evidence, so there is no tie to count apart from a doubtful win.
+A comparison is (i, j, p): the probability in [0, 1] that i beats j. It counts as p of a win and
+1 - p of a loss, so a tie is half of each. Davidson's model (1970) would fit one more parameter to
+the share of ties, but a tie and p = .5 are the same evidence here.
 
-Probabilities vary less than the coin flips that the model takes them for, so the errors are
-conservative. How much less depends on how well a judge repeats itself, which the caller knows.
+Probabilities vary less than the coin flips that the model takes them for, so the standard errors
+are too large rather than too small. By how much depends on how well the judge repeats itself.
+
+Relabelling the items relabels the result bit for bit: a first fit sorts the items by strength, a
+second fit runs in that order from rounded values, and the results are rounded to 12 digits.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count as count_from
-from itertools import islice
-from random import Random
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-from scipy.special import expit
+from scipy.special import chdtrc, expit
 
-from podium_service.scoring.strengths import PRIOR_SD, Floats, Indices, Strengths, fit_strengths
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
-Pair = tuple[int, int]
+# Chosen by simulation (16 items, 40 comparisons, truth and judge noise of sd 1). From 1 to 3 tau
+# falls by at most .035; of the 90% intervals of scores 91% to 95% hold with coin-flip outcomes (71%
+# to 88% at 3) and 99% with probabilities; the p-value is below .05 in 2% to 8% of groups of equal
+# items (7% to 14% at 3), unless these are very few.
+PRIOR_SD = 1.5
+
+_MAX_STEPS = 100
+_MAX_HALVINGS = 40
+_STEP_TOLERANCE = 1e-5  # Newton squares the error, so after this step it is below 1e-9
+_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class _Pairs:
-    """The Bradley-Terry likelihood of pairs."""
+class Strengths:
+    """The strengths of one group's items on one scale, with their errors.
 
-    wins: Floats  # wins[i, j]: sum of the probabilities that i beats j
-    games: Floats  # games[i, j]: comparisons of i and j, in either order
+    Attributes:
+        theta: strengths in logits, mean zero, shape (N,).
+        covariance: of theta, shape (N, N); the inverse of the posterior's curvature at theta.
+        likelihood_ratio: twice the log-likelihood that theta gains over all items equal.
+        p_value: chance of at least this likelihood_ratio among equal items; 1 without data.
+        scores: mean over the other items of the chance to beat them, in [0, 1], shape (N,).
+        stderr: standard error of each score, shape (N,).
+    """
 
-    def value(self, theta: Floats) -> float:
-        gaps = theta[:, None] - theta[None, :]
-        return -float((self.wins * np.logaddexp(0.0, -gaps)).sum())
-
-    def slopes(self, theta: Floats) -> tuple[Floats, Floats]:
-        chances = expit(theta[:, None] - theta[None, :])
-        gradient = (self.wins - self.games * chances).sum(axis=1)
-        weights = self.games * chances * (1 - chances)
-        return gradient, np.diag(weights.sum(axis=1)) - weights
-
-    def reordered(self, order: Indices) -> Self:
-        cells = np.ix_(order, order)
-        return type(self)(self.wins[cells], self.games[cells])
+    theta: list[float]
+    covariance: Floats
+    likelihood_ratio: float
+    p_value: float
+    scores: list[float]
+    stderr: list[float]
 
 
 def fit_pairs(
@@ -56,120 +64,141 @@ def fit_pairs(
     Args:
         num_items: N, at least 1.
         pairs: (i, j, p), p in [0, 1] the probability that i beats j; i != j, both below N. The
-            order of pairs does not matter, and a pair may come back any number of times.
-        prior_sd: standard deviation of the normal prior on a strength, in logits.
+            order of pairs does not matter, and a pair may occur any number of times.
+        prior_sd: standard deviation of the normal prior on a strength, in logits. It keeps the
+            strength of an item that never lost finite.
 
     Raises:
-        ValueError: If a pair names an item twice or one that is not there, or p is not in [0, 1].
+        ValueError: If a pair names an item twice or one that is not there, p is not in [0, 1], or
+            prior_sd is not above zero.
 
     Source:
-        Bradley and Terry 1952, Biometrika 39(3/4).
+        Bradley and Terry 1952, Biometrika 39(3/4); fitted by Newton's method with step halving,
+        with errors by Laplace's approximation.
     """
+    if not prior_sd > 0:
+        raise ValueError(f"prior_sd must be above 0, not {prior_sd}")
     table = _tabulate(num_items, pairs)
+    # Each set of linked items has one strength that the data cannot tell.
     components, _ = connected_components(table.games > 0, directed=False)
-    return fit_strengths(table, num_items, freedom=num_items - int(components), prior_sd=prior_sd)
+    df = num_items - int(components)
+    first = np.round(_climb(table, np.zeros(num_items), prior_sd), 9)
+    order = np.argsort(first, kind="stable")
+    table = table.reorder(order)
+    theta = _climb(table, first[order], prior_sd)
+    theta -= theta.mean()
+    covariance = _invert_curvature(table.slopes(theta)[1], prior_sd)
+    gain = 2 * (table.log_likelihood(theta) - table.log_likelihood(np.zeros(num_items)))
+    ratio = round(max(0.0, gain), _DIGITS)
+    scores, stderr = _win_shares(theta, covariance)
+    back = np.argsort(order)
+    return Strengths(
+        theta=_rounded(theta[back]),
+        covariance=np.round(covariance[np.ix_(back, back)], _DIGITS),
+        likelihood_ratio=ratio,
+        p_value=float(chdtrc(df, ratio)) if df else 1.0,
+        scores=_rounded(scores[back]),
+        stderr=_rounded(stderr[back]),
+    )
 
 
-def _tabulate(num_items: int, pairs: Sequence[tuple[int, int, float]]) -> _Pairs:
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """All comparisons, summed by pair.
+
+    Attributes:
+        wins: wins[i, j] sums the probabilities that i beats j.
+        games: games[i, j] counts the comparisons of i and j, in either order.
+    """
+
+    wins: Floats
+    games: Floats
+
+    def log_likelihood(self, theta: Floats) -> float:
+        differences = theta[:, None] - theta[None, :]
+        return -float((self.wins * np.logaddexp(0.0, -differences)).sum())
+
+    def slopes(self, theta: Floats) -> tuple[Floats, Floats]:
+        """Return the gradient, shape (N,), and the information (minus the Hessian), (N, N)."""
+        chances = expit(theta[:, None] - theta[None, :])
+        gradient = (self.wins - self.games * chances).sum(axis=1)
+        weights = self.games * chances * (1 - chances)
+        return gradient, np.diag(weights.sum(axis=1)) - weights
+
+    def reorder(self, order: Indices) -> Self:
+        """Return the same table with item order[k] at place k."""
+        cells = np.ix_(order, order)
+        return type(self)(self.wins[cells], self.games[cells])
+
+
+def _tabulate(num_items: int, pairs: Sequence[tuple[int, int, float]]) -> _Table:
     """Sum the outcomes by pair, smallest first, so that the order of pairs changes no bit."""
+    shape = (num_items, num_items)
     if not pairs:
-        empty = np.zeros((num_items, num_items))
-        return _Pairs(empty, empty)
+        return _Table(np.zeros(shape), np.zeros(shape))
     firsts, seconds, chances = zip(*pairs, strict=True)
     first, second = np.array(firsts, dtype=np.intp), np.array(seconds, dtype=np.intp)
     chance = np.array(chances, dtype=np.float64)
-    known = (np.minimum(first, second) >= 0) & (np.maximum(first, second) < num_items)
-    good = known & (first != second) & (chance >= 0) & (chance <= 1)
-    if not good.all():
-        bad = pairs[int(good.argmin())]
+    in_range = (np.minimum(first, second) >= 0) & (np.maximum(first, second) < num_items)
+    valid = in_range & (first != second) & (chance >= 0) & (chance <= 1)
+    if not valid.all():
+        bad = pairs[int(valid.argmin())]
         raise ValueError(f"{bad} is not a comparison of two of {num_items} items")
     cells = np.concatenate([first * num_items + second, second * num_items + first])
     outcomes = np.concatenate([chance, 1 - chance])
     order = np.argsort(outcomes)
     wins = np.bincount(cells[order], outcomes[order], minlength=num_items**2).astype(np.float64)
     games = np.bincount(cells, minlength=num_items**2).astype(np.float64)
-    shape = (num_items, num_items)
-    return _Pairs(wins.reshape(shape), games.reshape(shape))
+    return _Table(wins.reshape(shape), games.reshape(shape))
 
 
-def choose_first_pairs(num_items: int, count: int, seed: int) -> list[Pair]:
-    """Deal a first round of `count` pairs, before anything is known.
-
-    A cycle over a shuffled order, so that N - 1 pairs or more link all items, then neighbours at
-    distance 2, 3 and so on. No item is in more than two pairs above another before all pairs have
-    come once; then they come again, the other way round.
-
-    Raises:
-        ValueError: If there are fewer than two items.
-    """
-    if num_items < 2:
-        raise ValueError(f"{num_items} items make no pair")
-    order = list(range(num_items))
-    Random(seed).shuffle(order)
-    return list(islice(_circulants(order), count))
+def _rounded(values: Floats) -> list[float]:
+    # Adding zero turns -0.0 into 0.0.
+    return [float(value) + 0.0 for value in np.round(values, _DIGITS)]
 
 
-def _circulants(order: list[int]) -> Iterator[Pair]:
-    size = len(order)
-    for again in count_from():
-        for distance in range(1, size // 2 + 1):
-            steps = size // 2 if 2 * distance == size else size
-            for start in range(steps):
-                pair = order[start], order[(start + distance) % size]
-                yield pair[::-1] if again % 2 else pair
+def _climb(table: _Table, theta: Floats, prior_sd: float) -> Floats:
+    """Climb to the maximum of the posterior; a step that would go down is halved."""
+    precision = prior_sd**-2
+
+    def log_posterior(at: Floats) -> float:
+        return table.log_likelihood(at) - precision * float(at @ at) / 2
+
+    height = log_posterior(theta)
+    for _ in range(_MAX_STEPS):
+        gradient, information = table.slopes(theta)
+        curvature = information + precision * np.eye(len(theta))
+        step = np.linalg.solve(curvature, gradient - precision * theta)
+        if np.abs(step).max() < _STEP_TOLERANCE:
+            return theta + step
+        for _ in range(_MAX_HALVINGS):
+            reached = log_posterior(theta + step)
+            # The last steps climb by less than the rounding error of the sum.
+            if reached >= height - 1e-12 * (1 + abs(height)):
+                break
+            step /= 2
+        theta, height = theta + step, reached
+    return theta
 
 
-def choose_next_pairs(
-    strengths: Strengths, asked: Counter[Pair], count: int, *, seed: int
-) -> list[Pair]:
-    """Choose the pairs whose outcomes would teach the most.
-
-    One more comparison of i and j shrinks the volume of the posterior by log(1 + p (1 - p) v),
-    v the variance of theta_i - theta_j: most for two items that are near each other and not yet
-    told apart. Pairs are taken one by one and the covariance is updated as if each had been
-    judged, which spreads a batch over the items. A pair that was asked n times counts for
-    1 / (n + 1): the judge would say much the same again.
-
-    Args:
-        strengths: the fit so far, N >= 2.
-        asked: how often each (first, second) was asked; (i, j) and (j, i) are two entries of one
-            pair, which comes in the order that was asked less often.
-        count: pairs wanted; a pair may come twice once all others teach less.
-        seed: decides between equals.
-
-    Source:
-        D-optimal design, e.g. Chaloner and Verdinelli 1995, Statistical Science 10(3).
-    """
-    theta = np.array(strengths.theta)
-    size, random = len(theta), Random(seed)
-    covariance = strengths.covariance.copy()
-    chances = expit(theta[:, None] - theta[None, :])
-    information = chances * (1 - chances)
-    seen: Counter[Pair] = Counter()
-    repeats = np.ones((size, size))
-    for (i, j), times in asked.items():
-        seen[i, j] += times
-        repeats[i, j] += times
-        repeats[j, i] += times
-    luck = 1 + 1e-9 * np.array([random.random() for _ in range(size**2)]).reshape(size, size)
-    chosen: list[Pair] = []
-    for _ in range(count):
-        variances = np.diag(covariance)
-        spread = variances[:, None] + variances[None, :] - 2 * covariance
-        gains = np.triu(np.log1p(information * spread) / repeats * luck, 1)
-        i, j = divmod(int(gains.argmax()), size)
-        pair = _less_asked(i, j, seen, random)
-        chosen.append(pair)
-        seen[pair] += 1
-        repeats[i, j] += 1
-        repeats[j, i] += 1
-        column = covariance[:, i] - covariance[:, j]
-        shrink = information[i, j] / (1 + information[i, j] * spread[i, j])
-        covariance -= shrink * np.outer(column, column)
-    return chosen
+def _invert_curvature(information: Floats, prior_sd: float) -> Floats:
+    """Return the covariance of strengths with mean zero."""
+    inverse = np.linalg.inv(information + np.eye(len(information)) / prior_sd**2)
+    inverse = (inverse + inverse.T) / 2
+    means = inverse.mean(axis=0)
+    covariance: Floats = inverse - means[:, None] - means[None, :] + means.mean()
+    return covariance
 
 
-def _less_asked(i: int, j: int, seen: Counter[Pair], random: Random) -> Pair:
-    if seen[i, j] == seen[j, i]:
-        return (i, j) if random.random() < 0.5 else (j, i)
-    return (i, j) if seen[i, j] < seen[j, i] else (j, i)
+def _win_shares(theta: Floats, covariance: Floats) -> tuple[Floats, Floats]:
+    """Return scores, and their standard errors by the delta method, both of shape (N,)."""
+    others = len(theta) - 1
+    if others == 0:
+        return np.array([0.5]), np.array([0.0])
+    wins = expit(theta[:, None] - theta[None, :])
+    scores = (wins.sum(axis=1) - 0.5) / others
+    slopes = -wins * (1 - wins) / others
+    np.fill_diagonal(slopes, 0.0)
+    np.fill_diagonal(slopes, -slopes.sum(axis=1))
+    variances = ((slopes @ covariance) * slopes).sum(axis=1)
+    return scores, np.sqrt(np.maximum(variances, 0.0))

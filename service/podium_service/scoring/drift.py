@@ -1,7 +1,7 @@
-"""A judge's liking for late slots over its last groups alone: it moves before what is learnt does.
+"""Follow a judge's slot bias over its last groups, to see drift before the learnt noise moves.
 
-What is learnt weighs a thousand groups alike. This is one number, the slope along a list, in which
-a group counts half as much as one `HALF_LIFE` groups later.
+`noise` weighs up to a thousand groups alike. `SlotDrift` is one number, the slope along a list, in
+which a group counts half as much as one that comes `HALF_LIFE` groups later.
 """
 
 import numpy as np
@@ -15,19 +15,19 @@ _LINE_K = np.linspace(-0.5, 0.5, KNOTS)
 
 
 class SlotDrift:
-    """Of one judge."""
+    """The recent slot bias of one judge: a slope, by exponentially weighted least squares."""
 
     def __init__(self) -> None:
-        self._seen = self._gained = 0.0
+        self._xtx = self._xty = 0.0
 
     def add(self, past: PastGroup) -> float | None:
         """Take a group into account.
 
         Returns:
-            What the last slot gains over the first, on the judge's scale; None while no group
-            told, as where each of its trajectories was shown once.
+            The gain of the last slot over the first, on the judge's scale; None while no group
+            shows it, because each trajectory was shown once.
         """
         if past.slot_xty:
-            self._seen = _DECAY * self._seen + float(_LINE_K @ np.array(past.slot_xtx) @ _LINE_K)
-            self._gained = _DECAY * self._gained + float(_LINE_K @ np.array(past.slot_xty))
-        return self._gained / self._seen if self._seen > 1e-9 else None
+            self._xtx = _DECAY * self._xtx + float(_LINE_K @ np.array(past.slot_xtx) @ _LINE_K)
+            self._xty = _DECAY * self._xty + float(_LINE_K @ np.array(past.slot_xty))
+        return self._xty / self._xtx if self._xtx > 1e-9 else None

@@ -1,10 +1,10 @@
-"""Several jurors' estimates of the same items -> one estimate that no single juror can bend.
+"""Combine several jurors' estimates of the same items into one that no single juror can bend.
 
-Each juror scores on a scale of its own, so jurors are first brought to one scale (centre and
-spread), then weighted by how sure they are, then averaged. A juror that disagrees with the rest on
-an item beyond its own noise (`overrule`) loses its say on that item; one that loses more than a
-quarter of the items is rejected. Of two jurors nobody can tell who is wrong: then the disagreement
-widens the standard errors.
+Each juror scores on a scale of its own, so jurors are first brought to one scale, then weighted by
+their noise, then averaged. A vote (one juror's score of one item) that differs from the others by
+more than noise is dropped (see `overrule`), and a juror that loses more than a quarter of its votes
+is rejected. Of two jurors nobody can tell which one is wrong, so their disagreement widens the
+standard errors instead.
 """
 
 from collections.abc import Sequence
@@ -16,25 +16,27 @@ import numpy as np
 
 from podium_service.scoring.overrule import (
     LEAST_VARIANCE,
-    Aligned,
-    Bench,
+    AlignedScores,
     Flags,
     Floats,
+    JurorScores,
     align,
     overrule,
-    toward_mean,
+    shrink_to_mean,
 )
-from podium_service.scoring.significance import SIGNIFICANCE_LEVEL, p_value
+from podium_service.scoring.signal_ratio import SIGNIFICANCE_LEVEL, p_value
 
-# Share of the items; beyond it the juror is rejected. Rejecting at the first item does worse: with
-# 8 items and 3 jurors of 4 passes (truth and noise of sd 1), one of them fooled into the top score
-# for one item, the attacker's reward rises by .016 against .010, and tau falls to .788, not .811.
+# A juror is rejected beyond this share of overruled items. Rejecting at the first item does worse:
+# with 8 items and 3 jurors of 4 passes (truth and noise of sd 1), one of them fooled into the top
+# score for one item, the attacker's reward rises by .016 against .010, and tau falls from .811 to
+# .788.
 _MAX_OVERRULED = 0.25
-_LOG_NOISE_VARIANCE = 0.35  # of a juror's share of noise, by chance; taking it as it comes, with
-# spreads, costs .01 of tau among equal jurors
+# This is the sampling variance of the logarithm of a juror's noise. Without the shrinkage that it
+# causes, and that of spreads, equal jurors lose .01 of tau.
+_LOG_NOISE_VARIANCE = 0.35
 _LEAST_NOISE, _LEAST_SIGNAL = 0.02, 0.02  # shares of a juror's variance
-_DOUBT = 0.5  # weight of a juror whose own passes show no signal, against one whose do
-_ITEM_PRIOR = 4.0  # degrees of freedom that the jury's disagreement has against one item's
+_INSIGNIFICANT_WEIGHT = 0.5  # factor for a juror whose own passes show no signal
+_ITEM_PRIOR_DF = 4.0  # degrees of freedom of the prior on an item's disagreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,9 @@ class Juror:
     Attributes:
         name: unique in its jury.
         means: scores on the juror's own scale, shape (N,).
-        stderr: standard error of the means, one for all or one each; None if not known, then
-            `reliability` tells the noise.
-        reliability: of the juror's scores, in [0, 1]; 0 if its own passes show no signal.
+        stderr: standard error of the means, one for all or one each; None if not known, and then
+            `reliability` implies the noise.
+        reliability: of the means, in [0, 1]; 0 if the juror's own passes show no signal.
     """
 
     name: str
@@ -57,13 +59,14 @@ class Juror:
 
 @dataclass(frozen=True, slots=True)
 class JurorReport:
-    """How one juror fared.
+    """The weight and agreement of one juror.
 
     Attributes:
+        name: of the juror.
         weight: share in the combined means; sums to 1 over jurors, 0 if rejected.
         agreement: Kendall's tau_b with the others combined, in [-1, 1]; 0 if either ties all.
-        status: rejected if it was overruled on more than a quarter of the items.
-        overruled: the items on which its say was dropped.
+        status: rejected if more than a quarter of its votes were overruled.
+        overruled: the items on which its vote was dropped.
     """
 
     name: str
@@ -80,7 +83,7 @@ class JuryEstimate:
     Attributes:
         means: in [0, 1], on the jurors' mean scale, shape (N,).
         stderr: of each mean, jurors' disagreement included, shape (N,).
-        reliability: share of the variance between means that is signal; 0 without signal.
+        reliability: share of the variance between means that is signal; 0 if not significant.
         is_significant: whether the items differ by more than noise and disagreement explain, at
             level .05.
         jurors: one report each, in the order of the jurors given.
@@ -96,8 +99,8 @@ class JuryEstimate:
 def combine(jurors: Sequence[Juror]) -> JuryEstimate:
     """Combine one or more jurors' estimates of the same two or more items.
 
-    Permuting jurors or items permutes the result: all arithmetic runs over jurors by name and
-    items by what the jurors say of them.
+    Permuting jurors or items permutes the result, because all arithmetic runs over jurors by name
+    and over items by their scores.
 
     Raises:
         ValueError: If there is no juror, two share a name, or they do not score the same items.
@@ -106,35 +109,35 @@ def combine(jurors: Sequence[Juror]) -> JuryEstimate:
         raise ValueError("a jury needs jurors with different names")
     if len({len(juror.means) for juror in jurors}) > 1 or len(jurors[0].means) < 2:
         raise ValueError("jurors must score the same two or more items")
-    ranks = sorted(range(len(jurors)), key=lambda j: jurors[j].name)
-    means = np.array([[round(mean, 12) for mean in jurors[j].means] for j in ranks])
-    noise = np.array([_noise(jurors[j]) for j in ranks])
+    by_name = sorted(range(len(jurors)), key=lambda j: jurors[j].name)
+    means = np.array([[round(mean, 12) for mean in jurors[j].means] for j in by_name])
+    noise = np.array([_mean_variances(jurors[j]) for j in by_name])
     order = np.lexsort([*noise, *means])
     back = np.argsort(order)
-    bench = Bench(means[:, order], noise[:, order])
-    case = _hear(bench, np.array([jurors[j].reliability for j in ranks], dtype=np.float64))
-    found = _verdict(case)
-    agreement = [_tau_b(own, _rest(case, k)) for k, own in enumerate(bench.means)]
+    scores = JurorScores(means[:, order], noise[:, order])
+    reliabilities = np.array([jurors[j].reliability for j in by_name], dtype=np.float64)
+    votes = _weigh_votes(scores, reliabilities)
+    estimate = _average(votes)
     reports = [
         JurorReport(
             name=jurors[j].name,
-            weight=round(float(case.weights[k]), 12),
-            agreement=agreement[k],
-            status="rejected" if case.rejected[k] else "counted",
-            overruled=[int(item) for item in np.flatnonzero(~case.counted[k][back])],
+            weight=round(float(votes.weights[k]), 12),
+            agreement=_tau_b(scores.means[k], _average_others(votes, k)),
+            status="rejected" if votes.rejected[k] else "counted",
+            overruled=[int(item) for item in np.flatnonzero(~votes.counted[k][back])],
         )
-        for k, j in enumerate(ranks)
+        for k, j in enumerate(by_name)
     ]
     return replace(
-        found,
-        means=[found.means[k] for k in back],
-        stderr=[found.stderr[k] for k in back],
-        jurors=[reports[ranks.index(j)] for j in range(len(jurors))],
+        estimate,
+        means=[estimate.means[k] for k in back],
+        stderr=[estimate.stderr[k] for k in back],
+        jurors=[reports[by_name.index(j)] for j in range(len(jurors))],
     )
 
 
-def _noise(juror: Juror) -> list[float]:
-    """Variances of the means, shape (N,)."""
+def _mean_variances(juror: Juror) -> list[float]:
+    """Return the variance of each mean, shape (N,)."""
     if juror.stderr is None:
         variance = float(np.var(np.sort(juror.means), ddof=1))
         return [(1 - juror.reliability) * variance] * len(juror.means)
@@ -143,101 +146,114 @@ def _noise(juror: Juror) -> list[float]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
-    """Who counts on what, on which scale, and how much; J jurors, N items."""
+class _Votes:
+    """The votes on one scale, and their weights; J jurors, N items.
 
-    counted: Flags  # (J, N)
-    rejected: Flags  # (J,)
-    weights: Floats  # (J,), summing to 1; 0 for who is rejected or tells no items apart
-    scores: Floats  # (J, N), on one scale with centre 0 and spread 1
-    errors: Floats  # (J, N): variances of the scores, noise and disagreement
+    Attributes:
+        counted: votes that are not overruled, shape (J, N).
+        rejected: shape (J,).
+        weights: shape (J,), summing to 1; 0 for a juror that is rejected or ties all items.
+        scores: on one scale with centre 0 and spread 1, shape (J, N).
+        errors: variances of the scores by noise and disagreement, shape (J, N).
+        centre, spread: of the common scale, on the jurors' mean scale.
+        df: degrees of freedom of the disagreement; 0 for one juror.
+    """
+
+    counted: Flags
+    rejected: Flags
+    weights: Floats
+    scores: Floats
+    errors: Floats
     centre: float
     spread: float
-    freedom: float  # of the disagreement; 0 for one juror
+    df: float
 
 
-def _hear(bench: Bench, trust: Floats) -> _Case:
-    counted = np.ones(bench.means.shape, dtype=bool)
-    speaking = np.ptp(bench.means, axis=1) > 0
-    counted[speaking] = overrule(_of(bench, speaking))
+def _weigh_votes(jurors: JurorScores, reliabilities: Floats) -> _Votes:
+    counted = np.ones(jurors.means.shape, dtype=bool)
+    differing = np.ptp(jurors.means, axis=1) > 0
+    counted[differing] = overrule(jurors.select(differing))
     rejected = (~counted).mean(axis=1) > _MAX_OVERRULED
-    sitting = speaking & ~rejected
-    agreed = counted[sitting].all(axis=0)
-    if agreed.sum() < min(3, agreed.size):
-        agreed[:] = True
+    included = differing & ~rejected
+    undisputed = counted[included].all(axis=0)
+    if undisputed.sum() < min(3, undisputed.size):
+        undisputed[:] = True
     scores, errors = np.zeros(counted.shape), np.ones(counted.shape)
-    weights, centre, spread = np.zeros(len(counted)), float(bench.means.mean()), 0.0
-    if sitting.any():
-        aligned = align(_of(bench, sitting), agreed[None])
-        scores[sitting] = aligned.scores[0]
-        errors[sitting] = aligned.noise[0] + aligned.taste
-        weights[sitting] = _weights(aligned, trust[sitting])
-        centre = float(aligned.centres[0] @ weights[sitting])
-        spread = float(aligned.spreads[0] @ weights[sitting])
-    freedom = max(0.0, (float(sitting.sum()) - 1) * (float(agreed.sum()) - 1))
-    return _Case(counted, rejected, weights, scores, errors, centre, spread, freedom)
+    weights, centre, spread = np.zeros(len(counted)), float(jurors.means.mean()), 0.0
+    if included.any():
+        aligned = align(jurors.select(included), undisputed[None])
+        scores[included] = aligned.scores[0]
+        errors[included] = aligned.noise[0] + aligned.interaction
+        weights[included] = _juror_weights(aligned, reliabilities[included])
+        centre = float(aligned.centres[0] @ weights[included])
+        spread = float(aligned.spreads[0] @ weights[included])
+    df = max(0.0, (float(included.sum()) - 1) * (float(undisputed.sum()) - 1))
+    return _Votes(counted, rejected, weights, scores, errors, centre, spread, df)
 
 
-def _of(bench: Bench, jurors: Flags) -> Bench:
-    return Bench(bench.means[jurors], bench.noise[jurors])
+def _juror_weights(aligned: AlignedScores, reliabilities: Floats) -> Floats:
+    """Return the weights of the best linear predictor, summing to 1, shape (J,).
 
-
-def _weights(aligned: Aligned, trust: Floats) -> Floats:
-    """Weights of the best linear predictor, signal / (noise + taste), summing to 1, shape (J,)."""
+    They are sqrt(signal) / (noise + interaction), each as a share of a juror's variance.
+    """
     noise = np.clip(aligned.noise[0].mean(axis=1), _LEAST_NOISE, 1.0)
-    noise = np.exp(toward_mean(np.log(noise)[None], _LOG_NOISE_VARIANCE)[0])
-    weights = np.sqrt(np.maximum(1 - noise, _LEAST_SIGNAL)) / (noise + aligned.taste)
-    weights = np.where(trust > 0, weights, _DOUBT * weights)
+    noise = np.exp(shrink_to_mean(np.log(noise)[None], _LOG_NOISE_VARIANCE)[0])
+    weights = np.sqrt(np.maximum(1 - noise, _LEAST_SIGNAL)) / (noise + aligned.interaction)
+    weights = np.where(reliabilities > 0, weights, _INSIGNIFICANT_WEIGHT * weights)
     return np.asarray(weights / weights.sum())
 
 
-def _verdict(case: _Case) -> JuryEstimate:
-    items = case.scores.shape[1]
-    weights = case.weights[:, None] * case.counted
+def _average(votes: _Votes) -> JuryEstimate:
+    num_items = votes.scores.shape[1]
+    weights = votes.weights[:, None] * votes.counted
     total = weights.sum(axis=0)
-    if not total.all():  # nobody tells items apart
-        return JuryEstimate([round(case.centre, 12)] * items, [0.0] * items, 0.0, False, [])
+    if not total.all():  # every juror ties all items
+        centre = round(votes.centre, 12)
+        return JuryEstimate([centre] * num_items, [0.0] * num_items, 0.0, False, [])
     weights /= total
-    scores = (weights * case.scores).sum(axis=0)
-    variances = (weights**2 * case.errors).sum(axis=0)
+    scores = (weights * votes.scores).sum(axis=0)
+    variances = (weights**2 * votes.errors).sum(axis=0)
     error, between = float(variances.mean()), float(np.var(np.sort(scores), ddof=1))
-    freedom = case.freedom or np.inf  # a single juror tells its own error
-    p = p_value(between, error, items - 1, freedom, negligible=LEAST_VARIANCE)
-    signal = p <= SIGNIFICANCE_LEVEL
-    # The largest stretch of the common scale that stays in [0, 1] keeps the order and the gaps.
+    df = votes.df or np.inf  # the error of a single juror is known from its own estimate
+    p = p_value(between, error, num_items - 1, df, negligible=LEAST_VARIANCE)
+    is_significant = p <= SIGNIFICANCE_LEVEL
+    # The spread is cut where scores would leave [0, 1]; this keeps the order and equal gaps.
     low, high = float(scores.min()), float(scores.max())
-    centre = min(1.0, max(0.0, case.centre))
-    spread = min(case.spread, -centre / low if low < 0 else np.inf)
+    centre = min(1.0, max(0.0, votes.centre))
+    spread = min(votes.spread, -centre / low if low < 0 else np.inf)
     spread = min(spread, (1 - centre) / high if high > 0 else np.inf)
-    stderr = spread * np.sqrt(variances * _disputes(case, scores, weights > 0))
+    stderr = spread * np.sqrt(variances * _error_inflation(votes, scores, weights > 0))
     return JuryEstimate(
         means=[min(1.0, max(0.0, float(mean))) for mean in np.round(centre + spread * scores, 12)],
         stderr=[float(each) for each in np.round(stderr, 12)],
-        reliability=round(max(0.0, 1 - error / between), 12) if signal else 0.0,
-        is_significant=signal,
+        reliability=round(max(0.0, 1 - error / between), 12) if is_significant else 0.0,
+        is_significant=is_significant,
         jurors=[],
     )
 
 
-def _disputes(case: _Case, scores: Floats, counted: Flags) -> Floats:
-    """By how much each item is disputed beyond the errors' account, >= 1, shape (N,)."""
-    squares: Floats = (case.scores - scores) ** 2 / np.maximum(case.errors, LEAST_VARIANCE)
-    surplus = (squares * counted).sum(axis=0)
-    degrees = np.maximum(counted.sum(axis=0) - 1, 0)
-    return np.asarray(np.maximum(1.0, (_ITEM_PRIOR + surplus) / (_ITEM_PRIOR + degrees)))
+def _error_inflation(votes: _Votes, scores: Floats, counted: Flags) -> Floats:
+    """Return the factor, >= 1, by which votes on each item differ beyond their errors, shape (N,).
+
+    The factor of an item is shrunk to 1 as if there were `_ITEM_PRIOR_DF` more votes.
+    """
+    squares: Floats = (votes.scores - scores) ** 2 / np.maximum(votes.errors, LEAST_VARIANCE)
+    chi_square = (squares * counted).sum(axis=0)
+    df = np.maximum(counted.sum(axis=0) - 1, 0)
+    return np.asarray(np.maximum(1.0, (_ITEM_PRIOR_DF + chi_square) / (_ITEM_PRIOR_DF + df)))
 
 
-def _rest(case: _Case, juror: int) -> Floats:
-    """The combined scores without one juror, shape (N,)."""
-    weights = case.weights[:, None] * case.counted
+def _average_others(votes: _Votes, juror: int) -> Floats:
+    """Return the weighted scores without one juror, shape (N,)."""
+    weights = votes.weights[:, None] * votes.counted
     weights[juror] = 0.0
     total = weights.sum(axis=0)
-    combined = (weights * case.scores).sum(axis=0) / np.where(total > 0, total, 1.0)
-    return np.asarray(np.round(combined, 12))
+    scores = (weights * votes.scores).sum(axis=0) / np.where(total > 0, total, 1.0)
+    return np.asarray(np.round(scores, 12))
 
 
 def _tau_b(first: Floats, second: Floats) -> float:
-    """Kendall's tau_b; 0 where either side ties all."""
+    """Return Kendall's tau_b; 0 where either side ties all items."""
     signs = [np.sign(each[:, None] - each[None, :]) for each in (first, second)]
     pairs = float((signs[0] ** 2).sum()) * float((signs[1] ** 2).sum())
     return float((signs[0] * signs[1]).sum()) / sqrt(pairs) if pairs else 0.0

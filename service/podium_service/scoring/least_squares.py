@@ -1,9 +1,10 @@
-"""Passes over subsets -> one effect per trajectory: least squares on pass and trajectory effects.
+"""Fit one effect per trajectory to scored passes, by least squares.
 
-A pass's mean is the judge's mood and is removed; what is left splits into what the trajectories
-account for (signal) and what no pass reproduces (noise). A full listwise pass is the special case
-of a block that holds everyone. The judge's liking for slots is a third factor, held as its values
-at `KNOTS` relative places of a list, with straight lines between.
+The model has pass, trajectory and slot effects. The mean of a pass is removed, because a judge
+scores some passes higher than others. The rest splits into a part that the trajectories account
+for (signal) and a part that no pass reproduces (noise). A pass over all trajectories is a complete
+block, a pass over a subset an incomplete one. The slot bias is stored as its values at `KNOTS`
+relative places of a list, with straight lines between.
 """
 
 from collections.abc import Sequence
@@ -22,18 +23,19 @@ Pass = tuple[Sequence[int], Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What least squares finds; I trajectories, K knots.
+    """A least-squares fit; I trajectories, K knots.
 
     Attributes:
-        effects_I: estimated scores, on the judge's scale, slot effects removed.
+        effects_I: estimated scores on the judge's scale, without slot effects.
         complete: whether every pass shows all trajectories.
         laplacian_II: the information of the design: the inverse of `covariance_II`, about the mean.
         covariance_II: of the effects about their mean, in units of one score's noise variance.
-        information: passes that the design is worth to each trajectory, on average.
-        ss_items: the sum of squares that trajectories account for.
+        information: number of complete passes that the design is worth to a trajectory, on average.
+        ss_items: sum of squares that trajectories account for.
         ss_error, df_error: residual sum of squares and its degrees of freedom.
-        ss_raw, df_raw: the same as if no slot effect had been removed.
-        slot_xtx_KK, slot_xty_K: normal equations of the slot effects, passes and trajectories
+        ss_raw, df_raw: the residual sum of squares and degrees of freedom without slot effects in
+            the model.
+        slot_xtx_KK, slot_xty_K: normal equations of the slot effects, with passes and trajectories
             projected out.
     """
 
@@ -52,49 +54,52 @@ class Fit:
 
 
 def least_squares(num_items: int, passes: Sequence[Pass], slots_K: Array | None) -> Fit:
-    """Fit the effects.
+    """Fit the effects of passes that link all trajectories.
 
     Args:
-        num_items: I, >= 2; together the passes connect all of them.
-        passes: `(order, scores)` per call: `scores[s]` is that of trajectory `order[s]`.
+        num_items: I, >= 2.
+        passes: `(order, scores)` per call: `scores[s]` is the score of trajectory `order[s]`.
         slots_K: the judge's known slot effects; if None, a straight line is estimated from the
-            passes themselves where they can tell it from the trajectories.
+            passes, if they can separate it from the trajectories.
 
     Source:
         Intra-block analysis of incomplete block designs: John and Williams 1995, ch. 1.
     """
-    layout = _Layout(num_items, passes)
-    raw = np.concatenate([np.asarray(scores, float) for _, scores in passes])
-    plain = layout.fit(raw)
-    removed_K = layout.line(plain) if slots_K is None else slots_K
-    found = layout.fit(raw - layout.basis_OK @ removed_K) if removed_K.any() else plain
+    design = _Design(num_items, passes)
+    scores_O = np.concatenate([np.asarray(scores, float) for _, scores in passes])
+    raw = design.solve(scores_O)
+    removed_K = design.fit_line(raw) if slots_K is None else slots_K
+    final = design.solve(scores_O - design.basis_OK @ removed_K) if removed_K.any() else raw
     df_line = float(slots_K is None and bool(removed_K.any()))
     return Fit(
-        effects_I=found.effects,
-        complete=layout.complete,
-        laplacian_II=layout.laplacian_II,
-        covariance_II=layout.covariance_II,
-        information=float(np.trace(layout.laplacian_II)) / (num_items - 1),
-        ss_items=found.ss_items,
-        ss_error=found.ss_error,
-        df_error=max(0.0, layout.df_error - df_line),
-        ss_raw=plain.ss_error,
-        df_raw=max(0.0, layout.df_error),
-        slot_xtx_KK=layout.slot_xtx_KK,
-        slot_xty_K=layout.basis_centred_OK.T @ plain.residuals_O,
+        effects_I=final.effects,
+        complete=design.complete,
+        laplacian_II=design.laplacian_II,
+        covariance_II=design.covariance_II,
+        information=float(np.trace(design.laplacian_II)) / (num_items - 1),
+        ss_items=final.ss_items,
+        ss_error=final.ss_error,
+        df_error=max(0.0, design.df_error - df_line),
+        ss_raw=raw.ss_error,
+        df_raw=max(0.0, design.df_error),
+        slot_xtx_KK=design.slot_xtx_KK,
+        slot_xty_K=design.basis_centred_OK.T @ raw.residuals_O,
     )
 
 
-def one_way(ratings: Sequence[Sequence[float]]) -> Fit:
-    """Effects of trajectories that were rated by themselves: their means.
+def fit_ratings(ratings: Sequence[Sequence[float]]) -> Fit:
+    """Fit trajectories that were each rated alone: their effects are their mean ratings.
 
     Args:
         ratings: of each trajectory, one or more.
+
+    Source:
+        One-way analysis of variance.
     """
     counts_I = np.array([len(each) for each in ratings], float)
     effects = [round(fsum(each) / len(each), 12) for each in ratings]
-    everything = [rating for each in ratings for rating in each]
-    level = fsum(everything) / len(everything)
+    total = float(counts_I.sum())
+    mean = fsum(rating for each in ratings for rating in each) / total
     ss_error = fsum(
         (rating - effect) ** 2
         for each, effect in zip(ratings, effects, strict=True)
@@ -107,11 +112,11 @@ def one_way(ratings: Sequence[Sequence[float]]) -> Fit:
         laplacian_II=about_mean_II @ np.diag(counts_I) @ about_mean_II,
         covariance_II=about_mean_II @ np.diag(1 / counts_I) @ about_mean_II,
         information=float(counts_I.mean()),
-        ss_items=fsum(counts_I * (np.array(effects) - level) ** 2),
+        ss_items=fsum(counts_I * (np.array(effects) - mean) ** 2),
         ss_error=ss_error,
-        df_error=float(len(everything) - len(effects)),
+        df_error=total - len(effects),
         ss_raw=ss_error,
-        df_raw=float(len(everything) - len(effects)),
+        df_raw=total - len(effects),
         slot_xtx_KK=np.zeros((KNOTS, KNOTS)),
         slot_xty_K=np.zeros(KNOTS),
     )
@@ -119,7 +124,7 @@ def one_way(ratings: Sequence[Sequence[float]]) -> Fit:
 
 @lru_cache(maxsize=128)
 def slot_basis(length: int) -> Array:
-    """Weights of the knots at each slot of a list: shape (length, K), rows sum to 1; read only."""
+    """Return the weight of each knot at each slot, shape (length, K), rows sum to 1; read only."""
     at = np.linspace(0, KNOTS - 1, length) if length > 1 else np.zeros(1)
     left = np.minimum(at.astype(int), KNOTS - 2)
     basis = np.zeros((length, KNOTS))
@@ -131,7 +136,7 @@ def slot_basis(length: int) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class _Solved:
+class _Solution:
     effects: list[float]
     ss_items: float
     ss_error: float
@@ -140,7 +145,10 @@ class _Solved:
 
 @dataclass(frozen=True, slots=True)
 class _Blocks:
-    """What passes of some lengths have in common whatever they show; read only."""
+    """The part of a design that depends only on the lengths of its passes; read only.
+
+    O observations in B passes.
+    """
 
     pass_O: npt.NDArray[np.int64]
     length_B: Array
@@ -171,7 +179,7 @@ def _laplacian(shown_BI: Array) -> Array:
 
 @lru_cache(maxsize=128)
 def _complete_design(num_items: int, num_passes: int) -> tuple[Array, Array]:
-    """The laplacian of passes that all show all, and its inverse about the mean; read only."""
+    """Return the laplacian of complete passes, and its inverse about the mean; read only."""
     laplacian_II = _laplacian(np.ones((num_passes, num_items)))
     covariance_II = (
         np.eye(num_items) - np.full((num_items, num_items), 1 / num_items)
@@ -181,8 +189,8 @@ def _complete_design(num_items: int, num_passes: int) -> tuple[Array, Array]:
     return laplacian_II, covariance_II
 
 
-class _Layout:
-    """Which trajectory stands where: O observations in B passes."""
+class _Design:
+    """The places of trajectories in passes: O observations in B passes."""
 
     def __init__(self, num_items: int, passes: Sequence[Pass]) -> None:
         lengths = tuple(len(order) for order, _ in passes)
@@ -193,7 +201,7 @@ class _Layout:
         self.pass_O, self.length_B, self.starts_B = blocks.pass_O, blocks.length_B, blocks.starts_B
         self.basis_OK, self.basis_centred_OK = blocks.basis_OK, blocks.basis_centred_OK
         self.laplacian_II, self.covariance_II = (
-            _complete_design(num_items, len(passes)) if self.complete else self._design()
+            _complete_design(num_items, len(passes)) if self.complete else self._invert()
         )
         self.df_error = float(len(self.item_O) - len(passes) - (num_items - 1))
         self.basis_by_item_IK = np.zeros((num_items, KNOTS))
@@ -203,17 +211,20 @@ class _Layout:
             - self.basis_by_item_IK.T @ self.covariance_II @ self.basis_by_item_IK
         )
 
-    def _design(self) -> tuple[Array, Array]:
-        """The laplacian, and its inverse about the mean."""
+    def _invert(self) -> tuple[Array, Array]:
+        """Return the laplacian, and its inverse about the mean."""
         shown_BI = np.zeros((self.num_passes, self.num_items))
         shown_BI[self.pass_O, self.item_O] = 1.0
         laplacian_II = _laplacian(shown_BI)
         mean_II = np.full((self.num_items, self.num_items), 1 / self.num_items)
         return laplacian_II, np.linalg.inv(laplacian_II + mean_II) - mean_II
 
-    def fit(self, scores_O: Array) -> _Solved:
-        """Effects and residuals. Complete passes are summed exactly, so that no order matters."""
-        effects = self._means(scores_O) if self.complete else self._solve(scores_O)
+    def solve(self, scores_O: Array) -> _Solution:
+        """Return effects and residuals.
+
+        Complete passes are summed exactly, so that the order of passes changes no bit.
+        """
+        effects = self._item_means(scores_O) if self.complete else self._solve_blocks(scores_O)
         centre = fsum(effects) / len(effects)
         effect_I = np.array(effects) - centre
         means_B = self._pass_means((scores_O - effect_I[self.item_O])[:, None])[:, 0]
@@ -222,26 +233,26 @@ class _Layout:
             ss_items = self.num_passes * fsum(effect**2 for effect in effect_I)
         else:
             ss_items = float(effect_I @ self.laplacian_II @ effect_I)
-        return _Solved(effects, ss_items, fsum((residuals_O**2).tolist()), residuals_O)
+        return _Solution(effects, ss_items, fsum((residuals_O**2).tolist()), residuals_O)
 
-    def line(self, plain: _Solved) -> Array:
-        """Knot values of the linear slot effect, mean 0; zeros where it cannot be told."""
+    def fit_line(self, raw: _Solution) -> Array:
+        """Return the knot values of a linear slot effect, mean 0; zeros if it cannot be fitted."""
         if self.df_error < 3:
             return np.zeros(KNOTS)
         line_K = np.linspace(-0.5, 0.5, KNOTS)
-        seen = float(line_K @ self.slot_xtx_KK @ line_K)
-        if seen < 1e-9:
+        xtx = float(line_K @ self.slot_xtx_KK @ line_K)
+        if xtx < 1e-9:
             return np.zeros(KNOTS)
-        along = float(line_K @ (self.basis_centred_OK.T @ plain.residuals_O))
-        return np.asarray(along / seen * line_K)
+        xty = float(line_K @ (self.basis_centred_OK.T @ raw.residuals_O))
+        return np.asarray(xty / xtx * line_K)
 
-    def _means(self, scores_O: Array) -> list[float]:
+    def _item_means(self, scores_O: Array) -> list[float]:
         columns: list[list[float]] = [[] for _ in range(self.num_items)]
         for item, score in zip(self.item_O.tolist(), scores_O.tolist(), strict=True):
             columns[item].append(score)
         return [round(fsum(column) / len(column), 12) for column in columns]
 
-    def _solve(self, scores_O: Array) -> list[float]:
+    def _solve_blocks(self, scores_O: Array) -> list[float]:
         means_B = self._pass_means(scores_O[:, None])[:, 0]
         centred_O = scores_O - means_B[self.pass_O]
         by_item_I = np.bincount(self.item_O, centred_O, self.num_items)

@@ -1,8 +1,8 @@
-"""A judge's noise and its liking for slots, learnt over its past groups: empirical Bayes.
+"""Learn a judge's noise and its slot bias from its past groups, by empirical Bayes.
 
 How much a judge's scores vary between passes, and which slots it favours, are properties of the
-judge more than of one group. Past groups tell them: then even one pass knows how far to trust
-itself, and a few passes need not estimate their own error from a handful of residuals.
+judge more than of one group. With past groups, even a single pass has a known error, and a few
+passes need not estimate their error from a handful of residuals.
 """
 
 from collections.abc import Sequence
@@ -13,21 +13,17 @@ from typing import Any, Self
 import numpy as np
 
 from podium_service.scoring.least_squares import KNOTS, Array, Fit
+from podium_service.scoring.signal_ratio import FLAT_R, ratio_likelihood
 
-MIN_GROUPS = 20  # below, a group's own passes are a better guide
-MAX_GROUPS = 1000  # the most recent ones; judges drift
+MIN_GROUPS = 20  # with fewer, a group's own passes are a better guide
+MAX_GROUPS = 1000  # only the most recent groups count, because judges drift
 _MIN_DF_BEYOND_MEAN = 4.0
-# What a signal ratio (variance between trajectories over noise variance of one score) may be.
-RATIOS_R = np.array(
-    [0, .03, .06, .1, .2, .35, .6, 1, 1.7, 3, 5, 9, 16, 30, 60, 120, 1000]
-)  # fmt: skip
-FLAT_R = np.full(len(RATIOS_R), 1 / len(RATIOS_R))
 _PSEUDO_GROUPS, _EM_STEPS = 5.0, 40
 
 
 @dataclass(frozen=True, slots=True)
 class PastGroup:
-    """What one group says about its judge; sums of squares are on the judge's scale.
+    """The summary of one group that the judge's noise is learnt from, on the judge's scale.
 
     Attributes:
         length: trajectories shown in a call.
@@ -60,7 +56,7 @@ class PastGroup:
 
     @property
     def has_residuals(self) -> bool:
-        """Whether its passes contradict each other, or could have."""
+        """Whether its passes could contradict each other, so that they show noise."""
         return self.df_raw > 0
 
 
@@ -69,13 +65,13 @@ EMPTY_PAST_GROUP = PastGroup(0, 0, 0.0, 0.0, 0.0, 0.0, [], [])
 
 @dataclass(frozen=True, slots=True)
 class JudgeNoise:
-    """What is known of a judge before a group is judged; kept with each ranking that used it.
+    """The noise assumed of a judge before a group is judged; stored with the rankings it is in.
 
     Attributes:
         variance: of one score's noise.
-        df: how many degrees of freedom that knowledge is worth; infinite if it was configured.
-        groups: the past groups it rests on; 0 if it was configured.
-        slots: the judge's bias at `KNOTS` relative places of a list, mean 0; empty if unknown.
+        df: degrees of freedom that the variance is worth; infinite if it was configured.
+        groups: number of past groups it was learnt from; 0 if it was configured.
+        slots: bias at `KNOTS` relative places of a list, mean 0; empty if unknown.
         ratios: probability of each signal ratio of `RATIOS_R`; empty if unknown.
     """
 
@@ -108,48 +104,42 @@ class JudgeNoise:
 
 
 def learn_noise(past: Sequence[PastGroup], length: int) -> JudgeNoise | None:
-    """The judge's noise for lists of about `length`; None while too few groups tell.
+    """Return the judge's noise for lists of about `length`; None if too few groups show it.
 
-    The variance and its degrees of freedom are those of a scaled inverse chi-square prior over
-    groups (as Smyth's, but matched by the moments of the variances, not of their logarithms); a
-    judge that is as noisy in every group gets many degrees of freedom, one that is not gets few.
+    The variance of one group is taken to follow a scaled inverse chi-square distribution over
+    groups. It is fitted to the moments of the variances, where Smyth fits those of their
+    logarithms. A judge that is as noisy in every group gets many degrees of freedom, and a judge
+    that is noisier in some groups gets few.
+
+    Args:
+        past: the judge's past groups, of any length.
+        length: trajectories shown in a call.
 
     Source:
-        Smyth 2004, "Linear models and empirical Bayes methods", for the prior on variances; Laird
-        1978 for the distribution of signal, by expectation-maximisation.
+        Smyth 2004, "Linear models and empirical Bayes methods", Statistical Applications in
+        Genetics and Molecular Biology 3(1), for the prior on variances; Laird 1978, Journal of the
+        American Statistical Association 73, for the distribution of signal ratios, by
+        expectation-maximisation.
     """
-    alike = [group for group in past if 4 * abs(group.length - length) <= length]
-    telling = [group for group in alike if group.has_residuals]
-    if len(telling) < MIN_GROUPS:
+    similar = [group for group in past if 4 * abs(group.length - length) <= length]
+    noisy = [group for group in similar if group.has_residuals]
+    if len(noisy) < MIN_GROUPS:
         return None
-    slots_K, slots_df = _slots(telling)
-    df_G = np.array([group.df_raw for group in telling])
+    slots_K, slots_df = _fit_slots(noisy)
+    df_G = np.array([group.df_raw for group in noisy])
     df_G *= 1 - slots_df / df_G.sum()
-    variance_G = _sums_of_squares(telling, slots_K) / df_G
-    variance, df = _inverse_chi_square(variance_G, df_G)
-    noise = JudgeNoise(variance, df, len(telling), tuple(map(float, slots_K)))
-    ratios_R = _ratios(alike, noise)
-    return JudgeNoise(variance, df, len(telling), noise.slots, tuple(map(float, ratios_R)))
+    variance_G = _residual_squares(noisy, slots_K) / df_G
+    variance, df = _fit_inverse_chi_square(variance_G, df_G)
+    ratios_R = _fit_ratios(similar, variance, df)
+    slots, ratios = tuple(map(float, slots_K)), tuple(map(float, ratios_R))
+    return JudgeNoise(variance, df, len(noisy), slots, ratios)
 
 
-def ratio_likelihood(
-    f: Array | float, information: Array | float, df_items: Array | float, df_error: Array | float
-) -> Array:
-    """The likelihood of each ratio of `RATIOS_R`, up to a factor, given the F ratio of a group.
+def _fit_slots(groups: Sequence[PastGroup]) -> tuple[Array, float]:
+    """Return the slot effects, mean 0, and the degrees of freedom that they take.
 
-    `F / (1 + information * ratio)` has an F distribution. Shape (..., R).
+    They are shrunk as if their variance were that of the noise (ridge regression).
     """
-    scale = 1 + np.multiply.outer(np.asarray(information, float), RATIOS_R)
-    d1, d2 = np.asarray(df_items)[..., None], np.asarray(df_error)[..., None]
-    x = np.maximum(np.asarray(f)[..., None], 1e-9) / scale
-    finite = np.minimum(d2, 1e9)
-    log = (d1 / 2 - 1) * np.log(x) - (d1 + finite) / 2 * np.log1p(d1 * x / finite) - np.log(scale)
-    return np.asarray(np.exp(log - log.max(axis=-1, keepdims=True)))
-
-
-def _slots(groups: Sequence[PastGroup]) -> tuple[Array, float]:
-    """Slot effects, shrunk as if their variance were that of the noise; mean 0. And how many
-    degrees of freedom they take."""
     xtx = np.sum([group.slot_xtx for group in groups], axis=0)
     xty = np.sum([group.slot_xty for group in groups], axis=0)
     slots_K = np.linalg.solve(xtx + np.eye(KNOTS), xty)
@@ -157,8 +147,8 @@ def _slots(groups: Sequence[PastGroup]) -> tuple[Array, float]:
     return np.asarray((slots_K - slots_K.mean()).round(9)), df
 
 
-def _sums_of_squares(groups: Sequence[PastGroup], slots_K: Array) -> Array:
-    """Residual sums of squares once the slot effects are removed."""
+def _residual_squares(groups: Sequence[PastGroup], slots_K: Array) -> Array:
+    """Return each group's residual sum of squares after the slot effects are removed."""
     xtx = np.array([group.slot_xtx for group in groups])
     xty = np.array([group.slot_xty for group in groups])
     raw = np.array([group.ss_raw for group in groups])
@@ -166,28 +156,28 @@ def _sums_of_squares(groups: Sequence[PastGroup], slots_K: Array) -> Array:
     return np.asarray(np.maximum(0.0, raw - removed))
 
 
-def _inverse_chi_square(variance_G: Array, df_G: Array) -> tuple[float, float]:
-    """Scale and degrees of freedom of the prior, the latter never more than the data's own."""
+def _fit_inverse_chi_square(variance_G: Array, df_G: Array) -> tuple[float, float]:
+    """Return the scale of the prior, and its degrees of freedom, at most those of the data."""
     mean = float(df_G @ variance_G / df_G.sum())
-    own = float(df_G.sum())
+    max_df = float(df_G.sum())
     if mean <= 0:
-        return 0.0, own
+        return 0.0, max_df
     second = float((df_G @ (variance_G**2 / (1 + 2 / df_G))) / df_G.sum())
     spread = second / mean**2 - 1
     if spread <= 0:
-        return mean, own
+        return mean, max_df
     df = _MIN_DF_BEYOND_MEAN + 2 / spread
-    return mean * (df - 2) / df, 1 / (1 / df + 1 / own)
+    return mean * (df - 2) / df, 1 / (1 / df + 1 / max_df)
 
 
-def _ratios(groups: Sequence[PastGroup], noise: JudgeNoise) -> Array:
-    """How often groups of this judge have how much signal; smoothed toward evenness."""
-    if noise.variance <= 0:
+def _fit_ratios(groups: Sequence[PastGroup], variance: float, df: float) -> Array:
+    """Return how often a group has each signal ratio of `RATIOS_R`, smoothed toward evenness."""
+    if variance <= 0:
         return FLAT_R
-    items = np.array([group.items - 1.0 for group in groups])
-    f = np.array([group.ss_items for group in groups]) / items / noise.variance
+    df_items = np.array([group.items - 1.0 for group in groups])
+    f = np.array([group.ss_items for group in groups]) / df_items / variance
     information = np.array([group.information for group in groups])
-    likelihood_GR = ratio_likelihood(f, information, items, np.full(len(f), noise.df))
+    likelihood_GR = ratio_likelihood(f, information, df_items, np.full(len(f), df))
     ratios_R = FLAT_R
     for _ in range(_EM_STEPS):
         posterior_GR = likelihood_GR * ratios_R

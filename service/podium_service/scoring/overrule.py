@@ -1,11 +1,13 @@
-"""Jurors' scores of the same items -> one scale, and which of them the rest overrules.
+"""Bring jurors to one scale, and find the votes that the other jurors overrule.
 
-A juror is compared with the others one item at a time. What is "beyond its noise" is learnt from
-the other items, less the one of them that is disputed most: so neither the item under test nor one
-further bad item sets the scale or hides behind the spread it makes.
+A vote is one juror's score of one item. It is compared with the other jurors' votes on that item.
+How far honest votes differ is learnt from the other items, without the one that jurors dispute
+most. So neither the item under test nor one further bad item sets the scale, and neither hides in
+the spread that it causes.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,158 +17,171 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 REJECTION_LEVEL = 0.05  # for all tests of one round together (Bonferroni)
-_SAME = 1e-9  # distances are the same if they differ by less, relatively
-LEAST_VARIANCE = 1e-6  # of an error, on the common scale; below it is none
-
-_SPREAD_CHANCE = 0.6  # variance of a spread's logarithm by chance, times the items less one
-_LEAST_SPREAD = 0.2  # of a juror, against the median juror's
+LEAST_VARIANCE = 1e-6  # the error variance on the common scale is at least this
+_ROUNDING = 1e-9  # residuals whose relative difference is smaller are equal
+_LOG_SPREAD_VARIANCE = 0.6  # sampling variance of a spread's logarithm, times the items less one
+_LEAST_SPREAD = 0.2  # least spread of a juror over the median juror's spread
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """What J jurors say of N items; every juror tells at least two items apart.
+class JurorScores:
+    """Scores of N items by J jurors, each of which scores at least two items differently.
 
     Attributes:
         means: scores, each juror on its own scale, shape (J, N).
-        noise: variances of the means by the juror's own account, shape (J, N).
+        noise: variances of the means by the juror's own estimate, shape (J, N).
     """
 
     means: Floats
     noise: Floats
 
+    def select(self, jurors: Flags) -> Self:
+        return type(self)(self.means[jurors], self.noise[jurors])
+
 
 @dataclass(frozen=True, slots=True)
-class Aligned:
-    """The bench on one scale, for each of T sets of items that may set the scale.
+class AlignedScores:
+    """The jurors' scores on one scale, for each of T sets of items that set the scale.
 
     Attributes:
         centres, spreads: of each juror over the set, shape (T, J).
         scores: (means - centre) / spread, shape (T, J, N).
-        noise: on that scale, shape (T, J, N).
-        taste: variance of a juror's opinion of an item beyond its noise, shape (T,).
+        noise: variances on that scale, shape (T, J, N).
+        interaction: variance of a juror's opinion of an item beyond its noise, shape (T,).
     """
 
     centres: Floats
     spreads: Floats
     scores: Floats
     noise: Floats
-    taste: Floats
+    interaction: Floats
 
 
-def align(bench: Bench, sets: Flags, *, trimmed_from: int = 0) -> Aligned:
-    """Bring jurors to one scale by the items of each set, shape (T, N), two or more in each.
+def align(jurors: JurorScores, sets: Flags, *, trimmed_from: int = 0) -> AlignedScores:
+    """Bring jurors to one scale by the items of each set.
 
-    A spread over few items is a poor estimate: spreads are drawn toward their geometric mean.
+    A spread over few items is a poor estimate, so spreads are shrunk to their geometric mean.
 
     Args:
-        trimmed_from: if a set lacks the most disputed of so many items, that number, to undo what
-            this takes from the disagreement.
+        jurors: the scores.
+        sets: the items of each set, at least two, shape (T, N).
+        trimmed_from: the number of items from which each set omits the most disputed one, to
+            correct the interaction for the omission; 0 for no omission.
     """
     inside = sets.astype(np.float64)
     sizes = inside.sum(axis=1, keepdims=True)
-    middle = bench.means.mean(axis=1, keepdims=True)
-    offsets = bench.means - middle
+    middle = jurors.means.mean(axis=1, keepdims=True)
+    offsets = jurors.means - middle
     centres = inside @ offsets.T / sizes
     squares = inside @ (offsets**2).T - sizes * centres**2
     sd = np.sqrt(np.maximum(squares, 0.0) / (sizes - 1))
     floor = np.maximum(_LEAST_SPREAD * np.median(sd, axis=1, keepdims=True), 1e-3 * offsets.std(1))
-    logs = np.log(np.maximum(sd, floor))
-    by_chance = _SPREAD_CHANCE / (sizes - 1)
-    spreads = np.exp(toward_mean(logs, by_chance))
+    log_spreads = np.log(np.maximum(sd, floor))
+    spreads = np.exp(shrink_to_mean(log_spreads, _LOG_SPREAD_VARIANCE / (sizes - 1)))
     scores = (offsets[None] - centres[:, :, None]) / spreads[:, :, None]
-    noise = bench.noise[None] / spreads[:, :, None] ** 2
-    disagreement = _disagreement(scores, inside) / _left_after_trimming(trimmed_from, len(middle))
+    noise = jurors.noise[None] / spreads[:, :, None] ** 2
+    mean_square = _residual_mean_square(scores, inside)
+    mean_square /= _trimmed_share(trimmed_from, len(middle))
     mean_noise = (noise.mean(axis=1) * inside).sum(axis=1) / sizes[:, 0]
-    taste = np.maximum(0.0, disagreement - mean_noise)
-    return Aligned(centres + middle.T, spreads, scores, noise, taste)
+    interaction = np.maximum(0.0, mean_square - mean_noise)
+    return AlignedScores(centres + middle.T, spreads, scores, noise, interaction)
 
 
-def toward_mean(values: Floats, by_chance: Floats | float) -> Floats:
-    """Draw values, shape (T, J), toward the mean of their row as far as they differ by chance.
+def shrink_to_mean(values: Floats, sampling_variance: Floats | float) -> Floats:
+    """Shrink values to the mean of their row, as far as sampling explains their differences.
 
-    Values that differ no more than by chance become equal; equal jurors are averaged evenly.
+    Values that differ no more than by sampling become equal, so equal jurors get equal weights.
 
     Args:
-        by_chance: variance of a value around its truth, shape (T, 1) or one for all.
+        values: shape (T, J).
+        sampling_variance: of a value around its truth, shape (T, 1) or one number.
 
     Source:
-        James and Stein 1961, the positive part.
+        The positive part of the estimator of James and Stein 1961, Fourth Berkeley Symposium 1.
     """
-    shared = values.mean(axis=1, keepdims=True)
+    row_mean = values.mean(axis=1, keepdims=True)
     if values.shape[1] < 2:
         return values
-    differing = np.maximum(values.var(axis=1, ddof=1, keepdims=True), 1e-12)
-    return np.asarray(shared + np.maximum(0.0, 1 - by_chance / differing) * (values - shared))
+    variance = np.maximum(values.var(axis=1, ddof=1, keepdims=True), 1e-12)
+    share = np.maximum(0.0, 1 - sampling_variance / variance)
+    return np.asarray(row_mean + share * (values - row_mean))
 
 
-def _disputes(scores: Floats) -> Floats:
-    """Sum of squares of the jurors around their mean, for each item, shape (T, N)."""
+def _squares_by_item(scores: Floats) -> Floats:
+    """Sum the squared distances of jurors from their mean on each item, shape (T, N)."""
     return np.asarray(((scores - scores.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
 
 
-def _disagreement(scores: Floats, inside: Floats) -> Floats:
-    """Residual mean square of jurors x items over each set, shape (T,); 0 for one juror."""
-    degrees = (scores.shape[1] - 1) * (inside.sum(axis=1) - 1)
-    squares: Floats = (_disputes(scores) * inside).sum(axis=1)
-    return np.asarray(squares / np.maximum(degrees, 1.0))
+def _residual_mean_square(scores: Floats, inside: Floats) -> Floats:
+    """Return the residual mean square of jurors x items over each set, shape (T,).
+
+    It is 0 for one juror.
+    """
+    df = (scores.shape[1] - 1) * (inside.sum(axis=1) - 1)
+    squares: Floats = (_squares_by_item(scores) * inside).sum(axis=1)
+    return np.asarray(squares / np.maximum(df, 1.0))
 
 
-def _left_after_trimming(count: int, jurors: int) -> float:
-    """Mean of `count` chi-squares less the largest, against the mean of all."""
+def _trimmed_share(count: int, jurors: int) -> float:
+    """Return the mean of `count` chi-squares without the largest, over the mean of all."""
     if count < 2:
         return 1.0
-    degrees = jurors - 1
-    largest = 2 * float(gammaincinv(degrees / 2, 1 - np.exp(-np.euler_gamma) / count))
-    return (count - largest / degrees) / (count - 1)
+    df = jurors - 1
+    largest = 2 * float(gammaincinv(df / 2, 1 - np.exp(-np.euler_gamma) / count))
+    return (count - largest / df) / (count - 1)
 
 
-def overrule(bench: Bench) -> Flags:
-    """Find which juror's say on which item counts, shape (J, N).
+def overrule(jurors: JurorScores) -> Flags:
+    """Find the votes that count, shape (J, N).
 
-    One by one, the say farthest from the others' is dropped, while its p-value times the number of
-    says tested is below .05. An item keeps at least two jurors, and all if two are equally far.
+    The vote farthest from the other jurors' votes is dropped, one at a time, while its p-value
+    times the number of votes tested is below .05. An item keeps at least two votes. It keeps all
+    of them if two are equally far from the rest, because nobody can tell which one is wrong.
 
     Source:
-        The externally studentised residual of Cook and Weisberg 1982 in a two-way layout.
+        The externally studentised residual (Cook and Weisberg 1982, "Residuals and Influence in
+        Regression") in a two-way layout.
     """
-    counted = np.ones(bench.means.shape, dtype=bool)
+    counted = np.ones(jurors.means.shape, dtype=bool)
     while counted.size:
-        distance, freedom = _distances(bench, counted)
-        tests = int(np.count_nonzero(distance))
-        farthest = distance >= (1 - _SAME) * distance.max(axis=0)
-        # Of two says that are equally far from the others' nobody can tell which is wrong.
-        clear = np.where(farthest.sum(axis=0) == 1, distance.max(axis=0), 0.0)
-        worst = float(clear.max())
-        if worst == 0 or 2 * tests * float(stdtr(freedom, -worst)) >= REJECTION_LEVEL:
+        residuals, df = _studentised_residuals(jurors, counted)
+        tests = int(np.count_nonzero(residuals))
+        farthest = residuals >= (1 - _ROUNDING) * residuals.max(axis=0)
+        unique = np.where(farthest.sum(axis=0) == 1, residuals.max(axis=0), 0.0)
+        largest = float(unique.max())
+        if largest == 0 or 2 * tests * float(stdtr(df, -largest)) >= REJECTION_LEVEL:
             break
-        counted[farthest & (clear >= (1 - _SAME) * worst)] = False  # equal items go together
+        # Votes on equal items have equal residuals, and are dropped together.
+        counted[farthest & (unique >= (1 - _ROUNDING) * largest)] = False
     return counted
 
 
-def _distances(bench: Bench, counted: Flags) -> tuple[Floats, float]:
-    """How many standard errors each say, (J, N), is from the others' of the same item.
+def _studentised_residuals(jurors: JurorScores, counted: Flags) -> tuple[Floats, float]:
+    """Return the distance of each vote from the others on its item, and the degrees of freedom.
 
-    Zero for what cannot be tested: an item with fewer than three says, or too few undisputed items.
+    The distances, shape (J, N), are absolute and in standard errors. A vote that cannot be tested
+    has distance 0: its item has fewer than three votes, or there are too few undisputed items.
     """
-    jurors, items = counted.shape
-    sets: Flags = np.outer(np.ones(items, dtype=bool), counted.all(axis=0))
+    num_jurors, num_items = counted.shape
+    sets: Flags = np.outer(np.ones(num_items, dtype=bool), counted.all(axis=0))
     np.fill_diagonal(sets, False)
     size = int(sets.sum(axis=1).min())
-    if jurors < 3 or size < 3:
-        return np.zeros((jurors, items)), 1.0
-    trimmed = 0
+    if num_jurors < 3 or size < 3:
+        return np.zeros((num_jurors, num_items)), 1.0
+    trimmed_from = 0
     if size >= 5:
-        disputes = np.where(sets, _disputes(align(bench, sets).scores), -1.0)
-        sets[np.arange(items), disputes.argmax(axis=1)] = False
-        trimmed, size = size, size - 1
-    aligned = align(bench, sets, trimmed_from=trimmed)
-    each = np.arange(items)
-    says = aligned.scores[each, :, each].T
-    variances = aligned.noise[each, :, each].T + aligned.taste
+        squares = np.where(sets, _squares_by_item(align(jurors, sets).scores), -1.0)
+        sets[np.arange(num_items), squares.argmax(axis=1)] = False
+        trimmed_from, size = size, size - 1
+    aligned = align(jurors, sets, trimmed_from=trimmed_from)
+    items = np.arange(num_items)
+    votes = aligned.scores[items, :, items].T
+    variances = aligned.noise[items, :, items].T + aligned.interaction
     variances = np.maximum(variances, LEAST_VARIANCE)
     weights = counted / variances
-    rest = np.maximum(weights.sum(axis=0) - weights, 1e-300)
-    expected = ((weights * says).sum(axis=0) - weights * says) / rest
-    errors = np.sqrt((variances + 1 / rest) * (1 + 1 / size))
+    other_weights = np.maximum(weights.sum(axis=0) - weights, 1e-300)
+    expected = ((weights * votes).sum(axis=0) - weights * votes) / other_weights
+    errors = np.sqrt((variances + 1 / other_weights) * (1 + 1 / size))
     testable = counted & np.asarray(counted.sum(axis=0) >= 3)
-    return np.where(testable, np.abs(says - expected) / errors, 0.0), (jurors - 1.0) * (size - 1)
+    residuals = np.where(testable, np.abs(votes - expected) / errors, 0.0)
+    return residuals, (num_jurors - 1.0) * (size - 1)

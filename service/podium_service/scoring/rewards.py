@@ -1,7 +1,10 @@
-"""Score estimates -> ranks and rewards in [0, 1].
+"""Turn a group's estimate into ranks and rewards in [0, 1].
 
-To add a reward: write a function `Estimate -> list[float]`, enter it in `REWARDS`, and add its name
-to `config.RewardKind`. It is called only for groups with signal; without signal all get .5.
+To add a reward:
+1. Write a function `Estimate -> list[float]` here, one reward per distinct trajectory. It is called
+   only for significant estimates; in other groups every reward is .5.
+2. Enter it in `REWARDS`.
+3. Add its name to `RewardKind` of the judges' settings.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,15 +15,15 @@ from scipy.special import ndtr
 
 from podium_service.scoring.estimate import Estimate
 
-NO_SIGNAL_REWARD = 0.5
+UNDECIDED_REWARD = 0.5
 
 
 def mean_ranks(scores: Sequence[float], weights: Sequence[int]) -> list[float]:
-    """Rank 1 for the highest score; ties share the mean rank.
+    """Rank scores, 1 for the highest; ties share the mean rank.
 
     Args:
         scores: one per distinct trajectory.
-        weights: how many trajectories each one stands for.
+        weights: number of trajectories that each of them stands for.
     """
     pairs = list(zip(scores, weights, strict=True))
     ranks = []
@@ -32,57 +35,59 @@ def mean_ranks(scores: Sequence[float], weights: Sequence[int]) -> list[float]:
 
 
 def compute_rewards(estimate: Estimate, kind: str) -> list[float]:
-    """One reward in [0, 1] per distinct trajectory; .5 for all where the group has no signal."""
+    """Return one reward in [0, 1] per distinct trajectory; .5 for all without significance."""
     if not estimate.is_significant:
-        return [NO_SIGNAL_REWARD] * len(estimate.means)
+        return [UNDECIDED_REWARD] * len(estimate.means)
     return REWARDS[kind](estimate)
 
 
 def win_probability(estimate: Estimate) -> list[float]:
-    """The posterior probability of beating a random other member of the group.
+    """Return the posterior probability of each trajectory to beat a random other one of its group.
 
-    `mean over j of Phi(sqrt(reliability) * (m_i - m_j) / sqrt(se_i^2 + se_j^2))`, the posterior of
-    a normal prior with the group's variance. Without any error the sign decides.
+    It is the mean over j of Phi(sqrt(shrinkage) * (m_i - m_j) / sqrt(se_i^2 + se_j^2)), with the
+    means m and their standard errors se: the posterior under a normal prior with the group's
+    variance. Where both errors are zero, the sign of the difference decides.
     """
     means = np.array(estimate.means)
-    errors = np.array(estimate.stderr or [0.0] * len(means)) ** 2
-    ahead = means[:, None] - means[None, :]
-    spread = np.sqrt(errors[:, None] + errors[None, :])
-    known = spread > 0
-    surely = 0.5 + np.sign(ahead) / 2
-    likely = ndtr(sqrt(estimate.shrinkage) * ahead / np.where(known, spread, 1.0))
-    wins = np.where(known, likely, surely).tolist()
-    return [(fsum(row) - 0.5) / (len(means) - 1) for row in wins]  # nobody meets itself
+    variances = np.array(estimate.stderr or [0.0] * len(means)) ** 2
+    differences = means[:, None] - means[None, :]
+    errors = np.sqrt(variances[:, None] + variances[None, :])
+    has_error = errors > 0
+    exact = 0.5 + np.sign(differences) / 2
+    z = sqrt(estimate.shrinkage) * differences / np.where(has_error, errors, 1.0)
+    wins = np.where(has_error, ndtr(z), exact).tolist()
+    # The diagonal is .5 and is left out, because a trajectory does not meet itself.
+    return [(fsum(row) - 0.5) / (len(means) - 1) for row in wins]
 
 
 def rank_reward(estimate: Estimate) -> list[float]:
-    """1 for the best, 0 for the worst, even steps between; ties share."""
+    """Return 1 for the best, 0 for the worst, and even steps between; ties share the mean."""
     ranks = mean_ranks(estimate.scores, [1] * len(estimate.scores))
     return [(len(ranks) - rank) / (len(ranks) - 1) for rank in ranks]
 
 
 def score_reward(estimate: Estimate) -> list[float]:
-    """The shrunk score itself."""
+    """Return the shrunk scores, clipped to [0, 1]."""
     return [min(1.0, max(0.0, score)) for score in estimate.scores]
 
 
 def mix_verified_rewards(
-    judged: Sequence[float], verified: Sequence[Sequence[float]], weight: float
+    rewards: Sequence[float], verified: Sequence[Sequence[float]], weight: float
 ) -> list[float]:
-    """Judged rewards with a share of verified ones.
+    """Mix the judge's rewards with verified ones.
 
     Args:
-        judged: one per distinct trajectory.
-        verified: of each trajectory that it stands for; equal ones get their mean.
-        weight: the share, in [0, 1].
+        rewards: one per distinct trajectory.
+        verified: for each of them, the verified rewards of the trajectories it stands for, whose
+            mean counts.
+        weight: share of the verified rewards, in [0, 1].
     """
     if not weight:
-        return list(judged)
-    pairs = zip(judged, verified, strict=True)
-    means = (
-        (mine, fsum(each) / len(each) if len({*each}) > 1 else each[0]) for mine, each in pairs
-    )
-    return [(1 - weight) * mine + weight * mean for mine, mean in means]
+        return list(rewards)
+    means = (fsum(each) / len(each) if len({*each}) > 1 else each[0] for each in verified)
+    return [
+        (1 - weight) * reward + weight * mean for reward, mean in zip(rewards, means, strict=True)
+    ]
 
 
 REWARDS: dict[str, Callable[[Estimate], list[float]]] = {

@@ -1,4 +1,4 @@
-"""Scores in passes -> effects, against the textbook and against regression with dummies."""
+"""Effects fitted to passes, against the textbook and regression with dummy variables."""
 
 from random import Random
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium_service.ranking.methods.designs import balanced_orders, incomplete_blocks, links_all
-from podium_service.scoring.least_squares import KNOTS, Pass, least_squares, one_way, slot_basis
+from podium_service.scoring.least_squares import KNOTS, Pass, fit_ratings, least_squares, slot_basis
 from tests.service.simulated import Floats
 
 NO_SLOTS = np.zeros(KNOTS)
@@ -16,7 +16,7 @@ NO_SLOTS = np.zeros(KNOTS)
 
 @st.composite
 def connected(draw: st.DrawFn) -> tuple[int, list[Pass]]:
-    """Random blocks of unequal sizes that link all trajectories, with random scores."""
+    """Draw random blocks of unequal sizes that link all trajectories, with random scores."""
     num_items = draw(st.integers(3, 9))
     random = Random(draw(st.integers(0, 2**32)))
     orders: list[list[int]] = []
@@ -26,7 +26,7 @@ def connected(draw: st.DrawFn) -> tuple[int, list[Pass]]:
 
 
 def dummies(num_items: int, passes: list[Pass]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Columns of the passes, of the trajectories and of the knots; and the scores."""
+    """Return dummy columns of passes, trajectories and knots, and the scores."""
     rows_pass, rows_item, rows_slot, scores = [], [], [], []
     for number, (order, given_scores) in enumerate(passes):
         for slot, item in enumerate(order):
@@ -42,7 +42,7 @@ def residual(design: Floats, scores: Floats) -> Floats:
 
 
 def test_complete_passes_give_the_two_way_layout() -> None:
-    # test_aggregate works this table out by hand: means .25 .45 .8, MS_error .005, MS_items .155.
+    # test_estimate works this table out by hand: means .25 .45 .8, MS_error .005, MS_items .155.
     passes = [((0, 1, 2), (0.2, 0.5, 0.8)), ((2, 1, 0), (0.8, 0.4, 0.3))]
     fit = least_squares(3, passes, NO_SLOTS)
     assert fit.effects_I == [0.25, 0.45, 0.8]
@@ -73,7 +73,7 @@ def test_any_complete_table_gives_the_two_way_layout(
 
 @given(connected())
 @settings(max_examples=60, deadline=None)
-def test_incomplete_blocks_give_what_regression_on_dummies_gives(
+def test_incomplete_blocks_equal_regression_on_dummies(
     case: tuple[int, list[Pass]],
 ) -> None:
     num_items, passes = case
@@ -108,7 +108,7 @@ def test_the_covariance_is_the_pseudo_inverse_of_the_information(
 
 @given(connected())
 @settings(max_examples=60, deadline=None)
-def test_the_slot_equations_are_those_of_the_full_joint_regression(
+def test_the_slot_equations_equal_those_of_the_joint_regression(
     case: tuple[int, list[Pass]],
 ) -> None:
     num_items, passes = case
@@ -124,11 +124,13 @@ def test_the_slot_equations_are_those_of_the_full_joint_regression(
 
 
 def scored(orders: list[list[int]], truth: Floats, slots: Floats | None = None) -> list[Pass]:
-    """A judge without noise: truth, a mood per pass, and its liking for slots."""
+    """Return passes of a judge without noise: truth, slot effects, and a constant per pass."""
     passes: list[Pass] = []
-    for mood, order in enumerate(orders):
-        liking = slot_basis(len(order)) @ (NO_SLOTS if slots is None else slots)
-        passes.append((order, [float(each) for each in truth[order] + liking + mood / 10]))
+    for shift_of_pass, order in enumerate(orders):
+        slot_effects = slot_basis(len(order)) @ (NO_SLOTS if slots is None else slots)
+        passes.append(
+            (order, [float(each) for each in truth[order] + slot_effects + shift_of_pass / 10])
+        )
     return passes
 
 
@@ -139,7 +141,7 @@ BENT = np.array([0.3, 0.1, 0, 0, -0.1, -0.2, -0.1, 0.0])
 @pytest.mark.parametrize(
     "orders", [balanced_orders(6, 3, 1), balanced_orders(6, 5, 2), incomplete_blocks(9, 4, 7, 3)]
 )
-def test_without_a_past_a_straight_liking_for_slots_is_estimated_and_removed(
+def test_a_linear_slot_bias_is_estimated_without_past_groups(
     orders: list[list[int]],
 ) -> None:
     truth = np.random.default_rng(1).random(len({item for order in orders for item in order}))
@@ -152,7 +154,7 @@ def test_without_a_past_a_straight_liking_for_slots_is_estimated_and_removed(
     assert fit.df_error == least_squares(len(truth), passes, NO_SLOTS).df_error - 1
 
 
-def test_known_slots_are_removed_whatever_their_shape() -> None:
+def test_known_slot_effects_of_any_shape_are_removed() -> None:
     truth = np.random.default_rng(2).random(7)
     passes = scored(balanced_orders(7, 1, 4), truth, BENT)
     fit = least_squares(7, passes, BENT)
@@ -161,14 +163,14 @@ def test_known_slots_are_removed_whatever_their_shape() -> None:
     assert fit.df_error == 0
 
 
-def test_too_few_residuals_estimate_no_line() -> None:
+def test_too_few_residuals_leave_the_slot_bias_in() -> None:
     passes = scored(balanced_orders(3, 2, 1), np.array([0.1, 0.5, 0.9]), LINE)
     fit = least_squares(3, passes, None)
     assert fit.df_error == 2
     assert fit.ss_error == fit.ss_raw > 0
 
 
-def test_a_list_of_any_length_is_covered_by_the_knots() -> None:
+def test_the_knots_cover_a_list_of_any_length() -> None:
     for length in (1, 2, 5, 8, 20, 64):
         basis = slot_basis(length)
         assert basis.shape == (length, KNOTS)
@@ -177,9 +179,9 @@ def test_a_list_of_any_length_is_covered_by_the_knots() -> None:
             assert basis @ LINE == pytest.approx(np.linspace(-0.2, 0.2, length))
 
 
-def test_ratings_by_hand() -> None:
+def test_ratings_equal_a_fit_by_hand() -> None:
     # Means .2 .6 .7 with 2, 1 and 3 ratings; residuals -+.1, none, -.1 0 .1; level 3.1 / 6.
-    fit = one_way([[0.1, 0.3], [0.6], [0.6, 0.7, 0.8]])
+    fit = fit_ratings([[0.1, 0.3], [0.6], [0.6, 0.7, 0.8]])
     level = (0.4 + 0.6 + 2.1) / 6
     assert fit.effects_I == [0.2, 0.6, 0.7]
     assert fit.ss_error == pytest.approx(0.04)

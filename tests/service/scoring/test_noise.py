@@ -1,4 +1,4 @@
-"""Past groups -> what to assume of a judge, against judges whose noise is known."""
+"""Noise learnt from past groups, against simulated judges whose noise is known."""
 
 from dataclasses import replace
 from itertools import cycle
@@ -14,12 +14,10 @@ from podium_service.scoring.least_squares import KNOTS
 from podium_service.scoring.noise import (
     EMPTY_PAST_GROUP,
     MIN_GROUPS,
-    RATIOS_R,
     JudgeNoise,
     learn_noise,
-    ratio_likelihood,
 )
-from podium_service.scoring.significance import SIGNIFICANCE_LEVEL
+from podium_service.scoring.signal_ratio import RATIOS_R, SIGNIFICANCE_LEVEL
 from tests.service.simulated import listwise_passes, past_groups, scorer
 
 HOMOGENEOUS = past_groups(300, default_rng(11), slope=0.3)
@@ -27,42 +25,42 @@ MIXED = cycle([0.0, 0.0, 0.1])
 TWO_KINDS = past_groups(300, default_rng(12), signal_sd=lambda: next(MIXED))
 
 
-def learnt(noise: JudgeNoise | None) -> JudgeNoise:
+def required(noise: JudgeNoise | None) -> JudgeNoise:
     assert noise is not None
     return noise
 
 
 def test_the_variance_of_the_noise_is_learnt() -> None:
-    noise = learnt(learn_noise(HOMOGENEOUS, 8))
+    noise = required(learn_noise(HOMOGENEOUS, 8))
     assert noise.variance == pytest.approx(0.01, rel=0.05)
     assert noise.groups == 300
 
 
-def test_the_liking_for_slots_is_learnt() -> None:
-    noise = learnt(learn_noise(HOMOGENEOUS, 8))
+def test_the_slot_bias_is_learnt() -> None:
+    noise = required(learn_noise(HOMOGENEOUS, 8))
     assert noise.slots == pytest.approx(np.linspace(-0.15, 0.15, KNOTS), abs=0.02)
     assert sum(noise.slots) == pytest.approx(0, abs=1e-6)
 
 
-def test_how_often_there_is_how_much_signal_is_learnt() -> None:
-    ratios_R = learnt(learn_noise(TWO_KINDS, 8)).ratios_R
+def test_the_distribution_of_signal_ratios_is_learnt() -> None:
+    ratios_R = required(learn_noise(TWO_KINDS, 8)).ratios_R
     assert ratios_R.sum() == pytest.approx(1, abs=1e-6)
     assert ratios_R[RATIOS_R <= 0.06].sum() == pytest.approx(2 / 3, abs=0.1)
     assert ratios_R[(RATIOS_R >= 0.35) & (RATIOS_R <= 3)].sum() == pytest.approx(1 / 3, abs=0.1)
     assert ratios_R[RATIOS_R > 5].sum() < 0.03
 
 
-def test_a_judge_that_is_as_noisy_in_every_group_gets_many_degrees_of_freedom() -> None:
-    assert learnt(learn_noise(HOMOGENEOUS, 8)).df > 100
+def test_evenly_noisy_groups_give_many_degrees_of_freedom() -> None:
+    assert required(learn_noise(HOMOGENEOUS, 8)).df > 100
 
 
-def test_a_judge_that_is_noisier_in_some_groups_gets_few_degrees_of_freedom() -> None:
+def test_unevenly_noisy_groups_give_few_degrees_of_freedom() -> None:
     sds = cycle([0.03, 0.1, 0.3])
-    noise = learnt(learn_noise(past_groups(200, default_rng(13), noise_sd=lambda: next(sds)), 8))
+    noise = required(learn_noise(past_groups(200, default_rng(13), noise_sd=lambda: next(sds)), 8))
     assert 2 < noise.df < 8
 
 
-def test_too_few_groups_tell_nothing() -> None:
+def test_too_few_groups_give_no_noise() -> None:
     assert learn_noise(HOMOGENEOUS[: MIN_GROUPS - 1], 8) is None
     assert learn_noise(HOMOGENEOUS[:MIN_GROUPS], 8) is not None
     single = past_groups(MIN_GROUPS, default_rng(14), passes=1)  # one pass has no residuals
@@ -70,22 +68,22 @@ def test_too_few_groups_tell_nothing() -> None:
     assert learn_noise([EMPTY_PAST_GROUP] * 100, 8) is None
 
 
-def test_only_lists_of_about_the_same_length_tell() -> None:
+def test_only_lists_of_about_the_same_length_count() -> None:
     assert learn_noise(HOMOGENEOUS, 16) is None
     assert learn_noise(HOMOGENEOUS, 9) is not None
     short = [replace(group, length=4) for group in HOMOGENEOUS[:100]]
-    assert learnt(learn_noise(short + HOMOGENEOUS[:50], 4)).groups == 100
+    assert required(learn_noise(short + HOMOGENEOUS[:50], 4)).groups == 100
 
 
-def test_a_judge_without_noise_is_known_to_have_none() -> None:
-    noise = learnt(learn_noise(past_groups(30, default_rng(15), noise_sd=lambda: 0.0), 8))
+def test_a_judge_without_noise_has_full_reliability() -> None:
+    noise = required(learn_noise(past_groups(30, default_rng(15), noise_sd=lambda: 0.0), 8))
     assert noise.variance == pytest.approx(0, abs=1e-9)
-    found = estimate_passes(3, [([0, 1, 2], [0.1, 0.5, 0.5])], replace(noise, variance=0.0))
-    assert (found.is_significant, found.reliability) == (True, 1)
+    result = estimate_passes(3, [([0, 1, 2], [0.1, 0.5, 0.5])], replace(noise, variance=0.0))
+    assert (result.is_significant, result.reliability) == (True, 1)
 
 
 @pytest.mark.parametrize("noise", [learn_noise(HOMOGENEOUS, 8), JudgeNoise.from_sd(0.2)])
-def test_what_was_assumed_survives_json_bit_for_bit(noise: JudgeNoise) -> None:
+def test_judge_noise_survives_json_bit_for_bit(noise: JudgeNoise) -> None:
     assert JudgeNoise.from_json(orjson.loads(orjson.dumps(noise.to_json()))) == noise
 
 
@@ -96,9 +94,9 @@ def test_configured_noise_is_certain() -> None:
 
 
 @pytest.mark.parametrize("passes", [1, 2, 4])
-def test_with_known_noise_the_signal_test_has_its_level(passes: int) -> None:
-    """And the power to see more than a group can tell by itself."""
-    noise, random = learnt(learn_noise(HOMOGENEOUS, 8)), default_rng(passes)
+def test_learnt_noise_keeps_the_significance_level(passes: int) -> None:
+    """It also finds more real differences than the group's own residuals do."""
+    noise, random = required(learn_noise(HOMOGENEOUS, 8)), default_rng(passes)
     null, real, alone = 0, 0, 0
     for seed in range(2000):
         score = scorer([0.5] * 8, 0.1, random, 0.3)
@@ -116,29 +114,23 @@ def test_with_known_noise_the_signal_test_has_its_level(passes: int) -> None:
 
 
 def test_one_pass_with_learnt_noise_has_an_error_and_a_reliability() -> None:
-    noise, random = learnt(learn_noise(HOMOGENEOUS, 8)), default_rng(1)
+    noise, random = required(learn_noise(HOMOGENEOUS, 8)), default_rng(1)
     truth = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
-    found = estimate_passes(8, listwise_passes(8, 1, 1, scorer(truth, 0.1, random, 0.3)), noise)
-    assert found.is_significant
-    assert found.reliability == pytest.approx(0.8, abs=0.15)
-    assert found.max_stderr == pytest.approx(0.1, rel=0.1)
+    result = estimate_passes(8, listwise_passes(8, 1, 1, scorer(truth, 0.1, random, 0.3)), noise)
+    assert result.is_significant
+    assert result.reliability == pytest.approx(0.8, abs=0.15)
+    assert result.max_stderr == pytest.approx(0.1, rel=0.1)
     alone = estimate_passes(8, listwise_passes(8, 1, 1, scorer(truth, 0.1, random, 0.3)))
     assert (alone.reliability, alone.stderr) == (None, None)
 
 
-def test_learnt_reliability_is_that_of_the_truth() -> None:
-    """Where the F ratio of one group says little, past groups say how much signal is there."""
+def test_learnt_reliability_equals_that_of_the_truth() -> None:
+    """The F ratio of one group is uncertain, so past groups decide how much signal there is."""
     past = past_groups(300, default_rng(16), passes=2)
-    noise, random = learnt(learn_noise(past, 8)), default_rng(3)
-    trusts = []
+    noise, random = required(learn_noise(past, 8)), default_rng(3)
+    shrinkages = []
     for seed in range(300):
         truth = [float(each) for each in random.normal(0.5, 0.1, 8)]
-        found = estimate_passes(8, listwise_passes(8, 2, seed, scorer(truth, 0.1, random)), noise)
-        trusts += [found.shrinkage] if found.is_significant else []
-    assert np.mean(trusts) == pytest.approx(2 / 3, abs=0.06)  # ratio 1, two passes
-
-
-def test_the_likelihood_of_a_ratio_is_largest_where_f_is_expected() -> None:
-    likely = ratio_likelihood(1 + 4 * 3.0, 4.0, 60, 1000)
-    assert RATIOS_R[int(likely.argmax())] == 3
-    assert ratio_likelihood(1e-12, 4.0, 7, 21).argmax() == 0
+        result = estimate_passes(8, listwise_passes(8, 2, seed, scorer(truth, 0.1, random)), noise)
+        shrinkages += [result.shrinkage] if result.is_significant else []
+    assert np.mean(shrinkages) == pytest.approx(2 / 3, abs=0.06)  # ratio 1, two passes

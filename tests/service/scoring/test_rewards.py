@@ -1,4 +1,4 @@
-"""Estimates -> ranks and rewards, worked out by hand with the normal distribution."""
+"""Ranks and rewards of estimates, worked out by hand with the normal distribution."""
 
 from itertools import pairwise
 from math import sqrt
@@ -27,8 +27,8 @@ def signal(means: list[float], stderr: float | None, shrinkage: float = 1.0) -> 
     )
 
 
-def test_win_probability_by_hand() -> None:
-    # Two passes of test_aggregate: means .25 .45 .80, stderr .05, reliability 30/31.
+def test_win_probability_equals_a_sum_by_hand() -> None:
+    # Two passes of test_estimate: means .25 .45 .80, stderr .05, reliability 30/31.
     # sqrt(.05^2 + .05^2) = .0707107, sqrt(30/31) = .9837388.
     # 0 over 1: Phi(-.20 / .0707107 * .9837388) = Phi(-2.78243) = .00270
     # 0 over 2: Phi(-.55 / .0707107 * .9837388) = Phi(-7.65169) = 1e-14
@@ -58,7 +58,7 @@ def test_one_pass_of_unknown_noise_is_decided_by_the_sign() -> None:
 
 
 def test_one_pass_of_known_noise_wins_by_the_normal_distribution() -> None:
-    # .2 .5 .8 at noise .1: trust 8/9, sqrt(8/9) / (.1 * sqrt 2) = 6.6667: gaps of 2 and 4 units.
+    # .2 .5 .8 at noise .1: shrinkage 8/9, sqrt(8/9) / (.1 * sqrt 2) = 6.6667: gaps of 2 and 4.
     earned = compute_rewards(estimate([[0.2, 0.5, 0.8]], noise_sd=0.1), "win_probability")
     assert earned == pytest.approx([(Phi(-2) + Phi(-4)) / 2, 0.5, (Phi(2) + Phi(4)) / 2])
 
@@ -84,7 +84,7 @@ def test_exact_ties_are_exactly_half() -> None:
     ],
     ids=["noise", "contradiction", "tie", "within known noise", "checks tie", "unasked"],
 )
-def test_a_group_without_signal_earns_half_each(kind: str, nothing: Estimate) -> None:
+def test_a_group_that_is_not_significant_earns_half_each(kind: str, nothing: Estimate) -> None:
     assert compute_rewards(nothing, kind) == [0.5] * 3
 
 
@@ -94,7 +94,7 @@ def test_a_lone_distinct_trajectory_earns_half(kind: str) -> None:
     assert compute_rewards(estimate_exact([1.0]), kind) == [0.5]
 
 
-def test_the_rank_reward_goes_from_1_to_0_in_even_steps_and_ties_share() -> None:
+def test_the_rank_reward_steps_evenly_from_1_to_0_and_ties_share() -> None:
     assert compute_rewards(signal([0.9, 0.1, 0.5], stderr=0.01), "rank") == [1, 0, 0.5]
     # Ranks 1, 2.5, 2.5, 4 of four.
     assert compute_rewards(signal([0.9, 0.5, 0.5, 0.1], stderr=0.01), "rank") == [1, 0.5, 0.5, 0]
@@ -120,7 +120,7 @@ SCORES = st.lists(st.integers(0, 4).map(lambda step: step / 4), min_size=1, max_
 @given(SCORES.flatmap(lambda s: st.tuples(st.just(s), st.lists(
     st.integers(1, 4), min_size=len(s), max_size=len(s)))))  # fmt: skip
 @settings(max_examples=50)
-def test_ranks_sum_to_what_ranks_sum_to(case: tuple[list[float], list[int]]) -> None:
+def test_ranks_have_the_sum_of_1_to_n(case: tuple[list[float], list[int]]) -> None:
     scores, weights = case
     num = sum(weights)
     ranks = mean_ranks(scores, weights)
@@ -154,7 +154,7 @@ def test_permuting_trajectories_permutes_rewards_bit_for_bit(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_sums_over_many_others_do_not_depend_on_their_order(seed: int) -> None:
+def test_a_reward_does_not_depend_on_the_order_of_the_others(seed: int) -> None:
     random = Random(seed)
     means = [random.random() for _ in range(16)]
     earned = compute_rewards(signal(means, stderr=0.2), "win_probability")
@@ -177,7 +177,7 @@ def test_rewards_lie_between_0_and_1_and_follow_the_means(
 
 @given(VERDICTS, NOISE)
 @settings(max_examples=50)
-def test_equal_means_earn_equal_rewards_and_win_probabilities_average_to_half(
+def test_equal_means_earn_equal_rewards_that_average_to_half(
     verdicts: list[list[float]], noise_sd: float | None
 ) -> None:
     measured = estimate(verdicts, noise_sd)
@@ -188,15 +188,15 @@ def test_equal_means_earn_equal_rewards_and_win_probabilities_average_to_half(
 
 @given(VERDICTS, NOISE, st.sampled_from(KINDS))
 @settings(max_examples=50)
-def test_a_mood_of_the_judge_earns_nobody_anything(
+def test_a_constant_added_to_a_pass_changes_no_reward(
     verdicts: list[list[float]], noise_sd: float | None, kind: str
 ) -> None:
     halved = [[round(score * 64) / 128 for score in row] for row in verdicts]  # exact, room above
     plain = estimate(halved, noise_sd)
-    moody = estimate([[score + 0.25 for score in halved[0]], *halved[1:]], noise_sd)
+    shifted = estimate([[score + 0.25 for score in halved[0]], *halved[1:]], noise_sd)
     assume(
-        moody.is_significant == plain.is_significant
-    )  # at p = .1 sharp rounding decides; see test_aggregate
+        shifted.is_significant == plain.is_significant
+    )  # rounding decides at p = .1 exactly; see test_estimate
     shift = 0.25 / len(halved) if kind == "score" and plain.is_significant else 0.0
-    earned = [reward - shift for reward in compute_rewards(moody, kind)]
+    earned = [reward - shift for reward in compute_rewards(shifted, kind)]
     assert earned == pytest.approx(compute_rewards(plain, kind), abs=1e-9)

@@ -8,7 +8,7 @@ from podium_service.prompts.verdict import Verdict
 from podium_service.scoring.estimate import Estimate
 from podium_service.scoring.least_squares import Pass
 from podium_service.scoring.noise import JudgeNoise
-from podium_service.scoring.significance import SIGNIFICANCE_LEVEL
+from podium_service.scoring.signal_ratio import SIGNIFICANCE_LEVEL
 
 # The questions to ask: by the index of the question, the bodies to show in the order to show them.
 Plan = dict[int, list[int]]

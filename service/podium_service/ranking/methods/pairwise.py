@@ -8,14 +8,9 @@ from collections import Counter
 from dataclasses import replace
 
 from podium_service.ranking.methods.method import Method, Plan, Situation, is_settled
-from podium_service.scoring.bradley_terry import (
-    Pair,
-    choose_first_pairs,
-    choose_next_pairs,
-    fit_pairs,
-)
+from podium_service.scoring.bradley_terry import Strengths, fit_pairs
 from podium_service.scoring.estimate import Estimate, estimate_passes, estimate_strengths
-from podium_service.scoring.strengths import Strengths
+from podium_service.scoring.pair_design import Pair, choose_first_pairs, choose_next_pairs
 
 _CALLS_PER_TRAJECTORY = 8  # the most, where no budget sets a limit
 
