@@ -1,4 +1,4 @@
-"""One answered call to a judge: the prompt, the reply and the verdict read from it."""
+"""Keep an answered call to a judge together: its prompt, the reply and the verdict in it."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,15 @@ from podium_service.prompts.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One answered call: what was asked, what came back, and what it was worth."""
+    """A call that was answered.
+
+    Attributes:
+        prompt: the messages that were sent.
+        reply: the judge's answer.
+        verdict: the scores in the reply; None if it holds none that can be used.
+        fault: the reason why there is no verdict; None if there is one.
+        latency_s: seconds until the reply, waiting for an endpoint included.
+    """
 
     prompt: Prompt
     reply: Reply

@@ -1,13 +1,18 @@
-"""The forms of question a judge can be asked, and how each one's reply becomes a verdict.
+"""Read a judge's reply as a verdict, whatever the form of the question.
 
     scores   several trajectories at once, a score for each; JSON
-    choice   two trajectories, the better one's letter
+    choice   two trajectories, the letter of the better one
     rating   one trajectory, a digit
 
 Choices and ratings are read from the probabilities of the judge's tokens where the endpoint gives
-them: a judge that always names slot 1 still names it less surely when the better one stands in
-slot 2. To add a form: write its prompt in `prompts`, a `read` and a `correction` here, and enter it
-in `FORMS`.
+them, because these tell more than the token: a judge that always names the first of two still
+names it with less confidence when the second is better.
+
+To add a form:
+
+1. Write its prompt in `templates`.
+2. Write a function that reads a reply and one that asks for a correction, here.
+3. Enter both in `FORMS`.
 """
 
 import re
@@ -18,15 +23,19 @@ from math import exp
 from typing import Any
 
 from podium_service.prompts.reply import Reply
-from podium_service.prompts.templates import DIGITS, TIE, Prompt, correction, verdict_schema
+from podium_service.prompts.templates import DIGITS, TIE, Prompt
 from podium_service.prompts.verdict import THINKING, Fault, Verdict, parse_verdict
 
 TOP_LOGPROBS = 20
+# An endpoint with guided decoding enforces it. Even if a model spends a token on each character, a
+# reply fits the 160 tokens that `FORMS` allows for each trajectory.
+_EXPLANATION_CHARS = 120
+_MIN_LOGPROB = -700  # the exponential of anything much less is 0
 _WORD = re.compile("[A-Za-z0-9]")
 
 
 class CanaryMisplaced(Exception):
-    """A verdict that does not place the planted known-bad trajectory in its last third is void."""
+    """A verdict is void: it does not place the planted bad trajectory in its last third."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +43,11 @@ class Form:
     """One form of question.
 
     Attributes:
-        read: a reply to a prompt -> the verdict; raises Fault, CanaryMisplaced.
-        correction: what a judge is told when its reply is no verdict.
-        schema: the JSON schema of a reply over these ids; None where the reply is no JSON.
-        tokens: of a reply, per trajectory shown, at most.
-        logprobs: whether the probabilities of tokens are asked for.
+        read: returns the verdict in a reply to a prompt; raises Fault or CanaryMisplaced.
+        correction: returns the message to a judge whose reply had a fault, given the ids shown.
+        schema: returns the JSON schema of a reply, given the ids; None where replies are no JSON.
+        tokens: the most tokens of a reply, for each trajectory shown.
+        logprobs: whether to ask for the probabilities of tokens.
     """
 
     read: Callable[[Reply, Prompt], Verdict]
@@ -49,7 +58,12 @@ class Form:
 
 
 def read_scores(reply: Reply, prompt: Prompt) -> Verdict:
-    """Strict JSON, every id once; the canary is checked and left out."""
+    """Parse strict JSON with a score for each id; check the canary and leave it out.
+
+    Raises:
+        Fault: If the reply is no such JSON.
+        CanaryMisplaced: If the canary is not among the last third.
+    """
     if prompt.canary is None:
         return parse_verdict(reply.text, prompt.ids, prompt.order)
     canary = len(prompt.order)
@@ -57,7 +71,8 @@ def read_scores(reply: Reply, prompt: Prompt) -> Verdict:
         reply.text, [*prompt.ids, prompt.canary], [*range(len(prompt.order)), canary]
     )
     *scores, bad = verdict.scores
-    ties = sum(score == bad for score in scores) if bad > 0 else 0  # at 0 all may be as bad
+    # A tie with the canary at 0 counts for nothing, because all may be as bad as it is.
+    ties = sum(score == bad for score in scores) if bad > 0 else 0
     below = sum(score < bad for score in scores) + ties / 2
     if 3 * below > len(scores):
         raise CanaryMisplaced(f"the planted bad trajectory beats {below:g} of {len(scores)}")
@@ -67,27 +82,45 @@ def read_scores(reply: Reply, prompt: Prompt) -> Verdict:
         ids=prompt.ids,
         scores=scores,
         explanations=[
-            words.replace(prompt.canary, "a planted bad one") for words in verdict.explanations[:-1]
+            text.replace(prompt.canary, "a planted bad one") for text in verdict.explanations[:-1]
         ],
     )
 
 
 def read_choice(reply: Reply, prompt: Prompt) -> Verdict:
-    """The probability that each of the two is better; a tie is half for each."""
+    """Read the probability that each of two is better; a tie counts half for each.
+
+    Raises:
+        Fault: If the reply names no label.
+    """
     labels = [*prompt.ids, TIE]
-    likely = _label_probabilities(reply, labels) or _named(reply, labels)
-    wins = round(likely[0] + likely[2] / 2, 12)
+    probabilities = _label_probabilities(reply, labels) or _named_label(reply, labels)
+    wins = round(probabilities[0] + probabilities[2] / 2, 12)
     return Verdict(prompt.order, prompt.ids, [wins, round(1 - wins, 12)], ["", ""])
 
 
 def read_rating(reply: Reply, prompt: Prompt) -> Verdict:
-    """The expected digit, from 0 to 1."""
-    likely = _label_probabilities(reply, [*DIGITS]) or _named(reply, [*DIGITS])
-    rating = sum(digit * probability for digit, probability in enumerate(likely))
+    """Read the expected digit, scaled to [0, 1].
+
+    Raises:
+        Fault: If the reply names no digit.
+    """
+    probabilities = _label_probabilities(reply, [*DIGITS]) or _named_label(reply, [*DIGITS])
+    rating = sum(digit * probability for digit, probability in enumerate(probabilities))
     return Verdict(prompt.order, prompt.ids, [round(min(1.0, rating / 9), 12)], [""])
 
 
+def scores_correction(fault: str, ids: Sequence[str]) -> str:
+    """Ask once for a correction of a reply that is no JSON over these ids."""
+    return (
+        f"That reply cannot be used: {fault}. Answer again with one JSON object and nothing else, "
+        f"its keys exactly these ids, each once: {', '.join(ids)}; each value "
+        '{"explanation": "<one sentence>", "score": <number from 0 to 1>}.'
+    )
+
+
 def choice_correction(fault: str, ids: Sequence[str]) -> str:
+    """Ask once for a correction of a reply that names neither letter nor tie."""
     first, second = ids
     return (
         f"That reply cannot be used: {fault}. Answer again with one letter and nothing else: "
@@ -96,86 +129,115 @@ def choice_correction(fault: str, ids: Sequence[str]) -> str:
 
 
 def rating_correction(fault: str, _ids: Sequence[str]) -> str:
+    """Ask once for a correction of a reply that names no digit."""
     return (
         f"That reply cannot be used: {fault}. Answer again with one digit and nothing else, "
         "from 0 (worst) to 9 (best)."
     )
 
 
+def scores_schema(ids: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON schema of a reply with a score for exactly these ids, in this order."""
+    entry = {
+        "type": "object",
+        "properties": {
+            "explanation": {"type": "string", "maxLength": _EXPLANATION_CHARS},
+            "score": {"type": "number", "minimum": 0, "maximum": 1},
+        },
+        "required": ["explanation", "score"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": dict.fromkeys(ids, entry),
+        "required": list(ids),
+        "additionalProperties": False,
+    }
+
+
 FORMS = {
-    "scores": Form(read_scores, correction, verdict_schema, tokens=160, logprobs=False),
+    "scores": Form(read_scores, scores_correction, scores_schema, tokens=160, logprobs=False),
     "choice": Form(read_choice, choice_correction, None, tokens=8, logprobs=True),
     "rating": Form(read_rating, rating_correction, None, tokens=8, logprobs=True),
 }
 
 
 def _label_probabilities(reply: Reply, labels: Sequence[str]) -> list[float] | None:
-    """Probabilities of the labels at the token that answers, made to sum to 1.
+    """Return the probabilities of the labels at the token that answers, scaled to sum to 1.
 
-    A reply that names none is read at its first token if that considered at least two. None where
-    the endpoint gave no probabilities, or no such token.
+    A reply that names no label is read at its first token, if at least two labels are among that
+    token's alternatives.
+
+    Returns:
+        One probability for each label; None if the endpoint gave no probabilities or no token can
+        be read.
     """
     tokens = [token for token in reply.logprobs or () if isinstance(token, dict)]
-    said = "".join(str(token.get("token", "")) for token in tokens)
-    begin = max(_after_thoughts(said), said.rfind(reply.text) if reply.text else 0)
-    answer = _answer(said, begin, labels, cut_off=reply.finish_reason == "length")
+    text = "".join(str(token.get("token", "")) for token in tokens)
+    begin = max(_skip_thoughts(text), text.rfind(reply.text) if reply.text else 0)
+    answer = _find_answer(text, begin, labels, cut_off=reply.finish_reason == "length")
     ends = accumulate(len(str(token.get("token", ""))) for token in tokens)
-    at = answer.start() if answer else begin
-    token = next((each for each, end in zip(tokens, ends, strict=True) if end > at), {})
-    mass = _by_label(token, labels)
+    position = answer.start() if answer else begin
+    token = next((each for each, end in zip(tokens, ends, strict=True) if end > position), {})
+    mass = _sum_by_label(token, labels)
     if len(mass) < (1 if answer else 2):
         return None
     total = sum(mass.values())
     return [mass.get(label, 0.0) / total for label in labels]
 
 
-def _by_label(token: dict[str, Any], labels: Sequence[str]) -> dict[str, float]:
-    """Probability mass by label at one place; tokens that differ in blanks or case are added."""
+def _sum_by_label(token: dict[str, Any], labels: Sequence[str]) -> dict[str, float]:
+    """Sum the probabilities of a token's alternatives by the label that each stands for."""
     listed = token.get("top_logprobs")
     tops = [top for top in listed if isinstance(top, dict)] if isinstance(listed, list) else []
     if token.get("token") not in [top.get("token") for top in tops]:
-        tops.append(token)  # drawn, though it is not among the likeliest
+        tops.append(token)  # the token drawn need not be among the likeliest
     mass: dict[str, float] = {}
     for top in tops:
-        label, logprob = _label(top.get("token"), labels), top.get("logprob")
-        if label and isinstance(logprob, int | float) and logprob > -700:
+        label, logprob = _as_label(top.get("token"), labels), top.get("logprob")
+        if label and isinstance(logprob, int | float) and logprob > _MIN_LOGPROB:
             mass[label] = mass.get(label, 0.0) + exp(min(0.0, logprob))
-    drawn = _label(token.get("token"), labels)
+    drawn = _as_label(token.get("token"), labels)
     return mass or ({drawn: 1.0} if drawn else {})
 
 
-def _label(text: Any, labels: Sequence[str]) -> str | None:
-    """The label that a token is, blanks (also as vocabularies write them) and quotes aside."""
+def _as_label(text: Any, labels: Sequence[str]) -> str | None:
+    """Return the label that a token stands for, without blanks (as in vocabularies) and quotes."""
     bare = str(text).strip(" \t\n\r\u0120\u2581\"'*()[].:").upper()
     return bare if bare in labels else None
 
 
-def _named(reply: Reply, labels: Sequence[str]) -> list[float]:
-    """All for the label that a reply names.
+def _named_label(reply: Reply, labels: Sequence[str]) -> list[float]:
+    """Return probability 1 for the label that a reply names and 0 for the others.
 
     Raises:
         Fault: If it names none.
     """
-    said = reply.text
-    begin = _after_thoughts(said)
-    answer = _answer(said, begin, labels, cut_off=reply.finish_reason == "length")
+    begin = _skip_thoughts(reply.text)
+    answer = _find_answer(reply.text, begin, labels, cut_off=reply.finish_reason == "length")
     if answer is None:
-        some = said[begin:].strip()
-        raise Fault(f"it names none of {', '.join(labels)}" if some else "it is empty")
+        is_empty = not reply.text[begin:].strip()
+        raise Fault("it is empty" if is_empty else f"it names none of {', '.join(labels)}")
     return [float(label == answer[0]) for label in labels]
 
 
-def _answer(said: str, begin: int, labels: Sequence[str], *, cut_off: bool) -> re.Match[str] | None:
-    """The label that a reply starts with, else the one that stands alone and last; not the 9 of
-    "7/9". In a reply that was cut off the last one may be a mere thought."""
-    either = "|".join(map(re.escape, labels))
-    alone = rf"(?<![A-Za-z0-9/])(?<!\d\.)(?<!out of )(?:{either})(?![A-Za-z0-9]|\.\d)"
-    found = list(re.compile(alone).finditer(said, begin))
-    if found and not _WORD.search(said, begin, found[0].start()):
-        return found[0]
-    return found[-1] if found and not cut_off else None
+def _find_answer(
+    text: str, begin: int, labels: Sequence[str], *, cut_off: bool
+) -> re.Match[str] | None:
+    """Find the label that a reply starts with, else the last one that stands alone.
+
+    The 9 of "7/9" does not stand alone. The last label of a reply that was cut off does not count,
+    because it may be a mere thought.
+    """
+    any_label = "|".join(map(re.escape, labels))
+    alone = rf"(?<![A-Za-z0-9/])(?<!\d\.)(?<!out of )(?:{any_label})(?![A-Za-z0-9]|\.\d)"
+    matches = list(re.compile(alone).finditer(text, begin))
+    if matches and not _WORD.search(text, begin, matches[0].start()):
+        return matches[0]
+    return matches[-1] if matches and not cut_off else None
 
 
-def _after_thoughts(said: str) -> int:
-    thoughts = THINKING.match(said)
+def _skip_thoughts(text: str) -> int:
+    """Return where the thinking blocks at the start of a reply end."""
+    thoughts = THINKING.match(text)
     return thoughts.end() if thoughts else 0

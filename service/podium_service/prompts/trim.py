@@ -1,4 +1,4 @@
-"""Fitting a transcript into a judge's context: count first, then cut the longest in the middle."""
+"""Trim a transcript to a judge's context by cutting the longest texts in their middle."""
 
 import re
 from bisect import bisect_right
@@ -11,16 +11,16 @@ from podium_service.prompts.transcript import Transcript
 
 MIN_TOKENS = 64
 _DIGITS = b"0123456789"
-# Tags of ours: whatever a trajectory itself contains of the kind is escaped.
+# These can only be our own tags, because a trajectory's are escaped.
 _TAG = re.compile(rf"</?(?:{'|'.join(OUR_TAGS)})(?: [^<>]*)?/?>")
 _NAME = re.compile(r"<(\w+)")
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of `text`, without a tokenizer, on the safe side.
+    """Estimate the tokens of `text` without a tokenizer, rather too high than too low.
 
-    A third of a token per UTF-8 byte, and a whole one per digit: vocabularies that split numbers
-    into digits are the worst case in practice.
+    Counts a third of a token per UTF-8 byte and a whole token per digit, because vocabularies that
+    split numbers into digits are the worst case in practice.
     """
     raw = text.encode()
     digits = len(raw) - len(raw.translate(None, _DIGITS))
@@ -28,32 +28,38 @@ def estimate_tokens(text: str) -> int:
     return (len(raw) + 2 * digits + marks) // 3 + 1
 
 
-def _most_tokens(text: str) -> int:
-    """No less than `estimate_tokens`, at once: UTF-8 has at most four bytes per character."""
+def _bound_tokens(text: str) -> int:
+    """Return a bound on `estimate_tokens` without a look at the text.
+
+    UTF-8 has at most four bytes per character.
+    """
     return (len(text) if text.isascii() else 4 * len(text)) + 1
 
 
 def fit(transcript: Transcript, budget: int, shown: Sequence[int] | None = None) -> Transcript:
     """Cut the longest parts down to one common length, so that all fit in `budget` tokens.
 
-    The shared context counts as one part. What is cut leaves a `<trimmed .../>` mark.
+    The shared context counts as one part. A `<trimmed .../>` mark stands where text was cut.
 
     Args:
-        transcript: what to show.
-        budget: tokens for it.
+        transcript: the texts to fit.
+        budget: the number of tokens (estimated) for them.
         shown: indices of the bodies that are shown together; all by default.
 
+    Returns:
+        The transcript with those bodies and the context cut; others are as they were.
+
     Raises:
-        ContextExceeded: If that would leave less than `MIN_TOKENS` tokens of each part.
+        ContextExceeded: If less than `MIN_TOKENS` tokens would be left of each part.
     """
     indices = range(len(transcript.bodies)) if shown is None else shown
     parts = [transcript.context, *(transcript.bodies[index] for index in indices)]
-    if sum(map(_most_tokens, parts)) <= budget:  # without counting
+    if sum(map(_bound_tokens, parts)) <= budget:  # the common case, without counting
         return transcript
     tokens = [estimate_tokens(part) for part in parts]
     if sum(tokens) <= budget:
         return transcript
-    cap = _common_cap(tokens, budget)
+    cap = _find_cap(tokens, budget)
     if cap < MIN_TOKENS:
         raise ContextExceeded(
             f"{len(parts) - 1} trajectories of {sum(tokens)} tokens (estimated) do not fit "
@@ -70,32 +76,37 @@ def fit(transcript: Transcript, budget: int, shown: Sequence[int] | None = None)
 
 
 def cut_middle(text: str, max_tokens: int) -> str:
-    """As much of the head and the tail as `max_tokens` (estimated) hold, with a mark between."""
+    """Keep as much of head and tail as fits `max_tokens` (estimated), with a mark between."""
 
-    def keeping(num_characters: int) -> str:
+    def cut_to(num_characters: int) -> str:
         tail = num_characters // 2
         head = num_characters - tail
         mark = f'<trimmed characters="{len(text) - num_characters}"/>'
         return f"{text[:head]}\n{mark}\n{text[len(text) - tail :]}"
 
-    fits = bisect_right(range(len(text)), max_tokens, key=lambda n: estimate_tokens(keeping(n)))
-    kept = max(0, fits - 1)
-    return _sewn(text, kept - kept // 2, len(text) - kept // 2)
+    num_fitting = bisect_right(
+        range(len(text)), max_tokens, key=lambda count: estimate_tokens(cut_to(count))
+    )
+    count = max(0, num_fitting - 1)
+    return _join_around_mark(text, count - count // 2, len(text) - count // 2)
 
 
-def _sewn(text: str, head_end: int, tail_start: int) -> str:
-    """Head and tail of a text with a mark between. What the cut goes through is closed
-    before it and opened again after it, so that no words change their speaker."""
-    head_end, tail_start = _outside_tags(text, head_end, tail_start)
-    before, after = _open_tags(text[:head_end]), _open_tags(text[:tail_start])
+def _join_around_mark(text: str, head_end: int, tail_start: int) -> str:
+    """Join the head and the tail of a text with a mark between.
+
+    Tags that the cut goes through are closed before it and opened again after it, so that no words
+    change their speaker.
+    """
+    head_end, tail_start = _widen_to_tags(text, head_end, tail_start)
+    before, after = _list_open_tags(text[:head_end]), _list_open_tags(text[:tail_start])
     mark = f'<trimmed characters="{tail_start - head_end}"/>'
     closing = "".join(f"\n</{_NAME.findall(tag)[0]}>" for tag in reversed(before))
     opening = "".join(f"\n{tag}" for tag in after)
     return f"{text[:head_end]}{closing}\n{mark}{opening}\n{text[tail_start:]}"
 
 
-def _outside_tags(text: str, head_end: int, tail_start: int) -> tuple[int, int]:
-    """The cut, widened where it would go through a tag of ours."""
+def _widen_to_tags(text: str, head_end: int, tail_start: int) -> tuple[int, int]:
+    """Widen the cut where it would begin or end inside a tag."""
     for tag in _TAG.finditer(text):
         if tag.start() < head_end < tag.end():
             head_end = tag.start()
@@ -104,22 +115,22 @@ def _outside_tags(text: str, head_end: int, tail_start: int) -> tuple[int, int]:
     return head_end, tail_start
 
 
-def _open_tags(text: str) -> list[str]:
-    """Our tags that are open at the end of a text, outermost first."""
-    opened: list[str] = []
+def _list_open_tags(text: str) -> list[str]:
+    """Return the tags that are open at the end of a text, outermost first."""
+    open_tags: list[str] = []
     for tag in _TAG.finditer(text):
         if tag[0].startswith("</"):
-            opened = opened[:-1]
+            open_tags = open_tags[:-1]
         elif not tag[0].endswith("/>"):
-            opened.append(tag[0])
-    return opened
+            open_tags.append(tag[0])
+    return open_tags
 
 
-def _common_cap(tokens: Sequence[int], budget: int) -> int:
-    """The largest c with sum(min(t, c)) <= budget."""
+def _find_cap(tokens: Sequence[int], budget: int) -> int:
+    """Return the largest `cap` for which the sum of `min(count, cap)` is within the budget."""
     left = budget
-    for done, count in enumerate(sorted(tokens)):
-        cap = left // (len(tokens) - done)
+    for num_done, count in enumerate(sorted(tokens)):
+        cap = left // (len(tokens) - num_done)
         if count > cap:
             return cap
         left -= count

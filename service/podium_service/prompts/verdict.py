@@ -1,4 +1,4 @@
-"""A judge's reply -> one finite score per id shown, or the fault that makes it unusable."""
+"""Parse a judge's JSON reply: one finite score for each id shown, or a `Fault`."""
 
 import json
 import math
@@ -7,28 +7,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# Blocks that begin before any JSON does: an explanation may speak of <think>.
+# Only blocks that begin before any JSON are thoughts, because an explanation may contain <think>.
 THINKING = re.compile(
     r"\A(?:[^{]*?<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z))+", re.DOTALL | re.IGNORECASE
 )
-_MAX_STARTS = 256
+_MAX_STARTS = 256  # braces of a reply at which an object is looked for
 _ID_LIKE = re.compile(r"\w{1,8}")
 MAX_EXPLANATION_CHARS = 2000
 
 
 class Fault(ValueError):
-    """Why a reply is not a verdict, in words that the judge can act on."""
+    """A reply is no verdict; the message tells the judge what to correct."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One parsed reply, by slot.
+    """The scores of one reply, in the order in which its N trajectories were shown.
 
     Attributes:
-        order: the index of the body shown in each slot.
-        ids: the id it was shown under.
-        scores: its score, in [0, 1].
-        explanations: the judge's words about it.
+        order: N indices of the bodies shown.
+        ids: N ids under which they were shown.
+        scores: N scores in [0, 1].
+        explanations: N texts by the judge; empty where it gave none.
     """
 
     order: list[int]
@@ -37,7 +37,7 @@ class Verdict:
     explanations: list[str]
 
     def by_body(self) -> list[float]:
-        """The scores, by index of the body instead of by slot."""
+        """Return the scores in the order of the bodies instead."""
         scores = [0.0] * len(self.order)
         for index, score in zip(self.order, self.scores, strict=True):
             scores[index] = score
@@ -45,42 +45,52 @@ class Verdict:
 
 
 def parse_verdict(reply: str, ids: Sequence[str], order: Sequence[int]) -> Verdict:
-    """Read the verdict over `ids`, which show the bodies `order`, out of a reply.
+    """Parse a reply.
 
     Thinking blocks, code fences and prose around the JSON object are skipped. Everything else is
     strict: every id exactly once, no other key, each score a JSON number in [0, 1].
 
+    Args:
+        reply: the judge's text.
+        ids: N ids, in the order shown.
+        order: N indices of the bodies shown.
+
     Raises:
-        Fault: If the reply is not such an object; the message names what is wrong.
+        Fault: If the reply holds no such object; the message names what is wrong.
     """
     pairs = _find_object(THINKING.sub("", reply), ids)
-    seen: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in pairs:
         if key not in ids:
-            named = repr(key) if _ID_LIKE.fullmatch(key) else "a key"  # may be a trajectory's words
-            raise Fault(f"{named} is not one of the ids shown")
-        if key in seen:
+            # Other keys are not quoted, because they may be words of a trajectory.
+            name = repr(key) if _ID_LIKE.fullmatch(key) else "a key"
+            raise Fault(f"{name} is not one of the ids shown")
+        if key in values:
             raise Fault(f"{key} stands twice")
-        seen[key] = value
-    missing = [shown_id for shown_id in ids if shown_id not in seen]
+        values[key] = value
+    missing = [shown_id for shown_id in ids if shown_id not in values]
     if missing:
         raise Fault(f"{', '.join(missing)} missing")
-    entries = [_entry(shown_id, seen[shown_id]) for shown_id in ids]
+    entries = [_parse_entry(shown_id, values[shown_id]) for shown_id in ids]
     scores, explanations = zip(*entries, strict=True)
     return Verdict(list(order), list(ids), list(scores), list(explanations))
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """A JSON object with repeated keys kept."""
+    """The members of a JSON object, repeated keys included."""
 
 
-# Not strict: guided decoding lets raw tabs and other control characters into strings.
+# Not strict, because guided decoding lets raw tabs and other control characters into strings.
 _DECODER = json.JSONDecoder(object_pairs_hook=_Pairs, strict=False)
 
 
 def _find_object(text: str, ids: Sequence[str]) -> _Pairs:
-    """The last outermost JSON object that names an id; else the last one at all."""
-    found: _Pairs | None = None
+    """Return the last outermost JSON object that names an id, else the last one of all.
+
+    Raises:
+        Fault: If there is no object.
+    """
+    best: _Pairs | None = None
     start = text.find("{")
     for _ in range(_MAX_STARTS):
         if start < 0:
@@ -91,15 +101,16 @@ def _find_object(text: str, ids: Sequence[str]) -> _Pairs:
             end = start + 1
         else:
             names_an_id = any(key in ids for key, _ in value)
-            if names_an_id or found is None or not any(key in ids for key, _ in found):
-                found = value
+            if names_an_id or best is None or not any(key in ids for key, _ in best):
+                best = value
         start = text.find("{", end)
-    if found is None:
+    if best is None:
         raise Fault("there is no JSON object in it" if text.strip() else "it is empty")
-    return found
+    return best
 
 
-def _entry(shown_id: str, value: Any) -> tuple[float, str]:
+def _parse_entry(shown_id: str, value: Any) -> tuple[float, str]:
+    """Return the score and the explanation in one member of a verdict."""
     pairs = value if isinstance(value, _Pairs) else _Pairs()
     scores = [each for key, each in pairs if key == "score"]
     if not scores:
@@ -108,16 +119,17 @@ def _entry(shown_id: str, value: Any) -> tuple[float, str]:
         raise Fault(f"{shown_id} has two scores")
     score = scores[0]
     if isinstance(score, bool) or not isinstance(score, int | float):
-        raise Fault(f"the score of {shown_id} is {_short(score)}, not a number")
+        raise Fault(f"the score of {shown_id} is {_describe(score)}, not a number")
     if not (0 <= score <= 1) or math.isnan(score):
-        raise Fault(f"the score of {shown_id} is {_short(score)}, outside 0 to 1")
+        raise Fault(f"the score of {shown_id} is {_describe(score)}, outside 0 to 1")
     explanation = dict(pairs).get("explanation", "")
     text = explanation if isinstance(explanation, str) else ""
-    whole = text.encode(errors="replace").decode()  # an escape may stand for half a character
-    return float(score), whole[:MAX_EXPLANATION_CHARS]
+    # An escape in JSON may stand for half a character, which cannot be stored.
+    storable = text.encode(errors="replace").decode()
+    return float(score), storable[:MAX_EXPLANATION_CHARS]
 
 
-def _short(value: Any) -> str:
-    if isinstance(value, list):  # perhaps too deep for `repr`
+def _describe(value: Any) -> str:
+    if isinstance(value, list):  # `repr` would fail on one that is nested very deep
         return "an object" if isinstance(value, _Pairs) else "a list"
     return repr(value)[:40]

@@ -1,1 +1,1 @@
-"""Against text that would rather talk to the judge than do its task; pure functions over text."""
+"""Defend a judge against texts that address it instead of doing their task."""

@@ -1,11 +1,13 @@
-"""Known-bad trajectories, planted among real ones: a judge that does not place one low is not
-reading what it judges."""
+"""Make a bad trajectory to plant among real ones.
+
+A judge that does not place it low does not read what it judges.
+"""
 
 import secrets
 
 from podium_service.prompts.defences.escape import mark_spaces
 
-# Off every task: neither an answer to something, nor an honest failure, nor a claim.
+# No task asks for these: they are neither an answer, nor an honest failure, nor a claim.
 _TEXTS = (
     "lorem ipsum dolor sit amet, consectetur adipiscing elit",
     "The weather has been pleasant lately. That is all I have to say.",
@@ -17,7 +19,7 @@ _TEXTS = (
 
 
 def make_canary(*, actions_first: bool, datamarked: bool) -> str:
-    """A body as `transcript` renders one, by chance one of several."""
+    """Return a random bad body in the layout that `transcript` gives to real ones."""
     text = secrets.choice(_TEXTS)
-    said = f'<message role="assistant">\n{mark_spaces(text) if datamarked else text}\n</message>'
-    return f"<actions>none</actions>\n<claims>\n{said}\n</claims>" if actions_first else said
+    message = f'<message role="assistant">\n{mark_spaces(text) if datamarked else text}\n</message>'
+    return f"<actions>none</actions>\n<claims>\n{message}\n</claims>" if actions_first else message

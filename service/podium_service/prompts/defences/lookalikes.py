@@ -1,8 +1,9 @@
-"""Text -> the plain Latin text that it looks like, character for character.
+"""Replace characters by the plain Latin ones that they look like, one for one.
 
-Fullwidth and mathematical letters, Cyrillic and Greek twins, other brackets and slashes become what
-a reader takes them for; what is not seen at all becomes `UNSEEN`. Positions stay those of the text.
-To add a twin, put it beside its Latin letter in `_TWINS`.
+Fullwidth and mathematical letters, Cyrillic and Greek look-alikes, other brackets and slashes
+become the ASCII character that a reader takes them for; invisible characters become `UNSEEN`.
+Positions in the text do not change. To add a look-alike, put it beside its ASCII character in
+`_TWINS`.
 """
 
 import unicodedata
@@ -22,7 +23,8 @@ _TWINS = {
     "I": "І\u0399Ӏ", "J": "Ј", "K": "К\u039a", "M": "М\u039c", "N": "\u039d", "O": "О\u039f",
     "P": "Р\u03a1", "S": "Ѕ", "T": "Т\u03a4", "X": "Х\u03a7", "Y": "У\u03a5", "Z": "\u0396",
 }  # fmt: skip
-# Each stands for one ASCII character by itself (NFKC): fullwidth, circled and mathematical forms.
+# Ranges in which Unicode itself (NFKC) gives the ASCII character: fullwidth, circled and
+# mathematical forms.
 _FORMS = [
     (0x1D400, 0x1D800),
     (0x24B6, 0x24EA),
@@ -30,7 +32,7 @@ _FORMS = [
     (0x2100, 0x2150),
     (0x1F130, 0x1F14A),
 ]
-# Unicode's default ignorables, controls, accents that stack, and the sign of a replaced character.
+# Unicode's default ignorables, controls, combining accents, and the replacement character.
 _UNSEEN = [
     (0x00, 0x09), (0x0B, 0x0D), (0x0E, 0x20), (0x7F, 0x85), (0x86, 0xA0), (0xAD, 0xAE),
     (0x300, 0x370), (0x61C, 0x61D), (0x115F, 0x1161), (0x17B4, 0x17B6), (0x180B, 0x1810),
@@ -40,7 +42,7 @@ _UNSEEN = [
 ]  # fmt: skip
 
 
-def _table() -> dict[int, str]:
+def _build_table() -> dict[int, str]:
     table = {
         code: plain
         for start, stop in _FORMS
@@ -51,12 +53,12 @@ def _table() -> dict[int, str]:
     return table | {code: UNSEEN for start, stop in _UNSEEN for code in range(start, stop)}
 
 
-_TABLE = _table()
+_TABLE = _build_table()
 BRACKET_TWINS = _TWINS["<"]
 
 
 def fold(text: str) -> str:
-    """The text that `text` looks like; of the same length, case kept.
+    """Return the text that `text` looks like, of the same length and in the same case.
 
     >>> fold("＜ｔаsk>")
     '<task>'

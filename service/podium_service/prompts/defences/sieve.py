@@ -14,8 +14,9 @@ from itertools import takewhile
 import re2
 
 _BEYOND_ASCII = r"\x{80}-\x{10FFFF}"
-_SPACES = r"\s\v\x1c-\x1f"  # what `str.split` splits at
-# A lookaround's opening, a group's, its end, a class, a class of characters, an end of a word.
+_SPACES = r"\s\v\x1c-\x1f"  # the characters that `str.split` splits at
+# In this order: start of a lookaround, start and end of a group, set, word boundary, class, bounded
+# repetition, other characters.
 _TOKEN = re.compile(
     r"(?P<look>\(\?<?[=!])|(?P<open>\()|(?P<close>\))|(?P<set>\[(?:\\.|[^\]\\])+\])|\\b"
     r"|(?P<kind>\\[wd])|\{(?P<least>[01]),\d+\}|\\.|[^\\]",
@@ -24,13 +25,14 @@ _TOKEN = re.compile(
 
 
 class Sieve:
-    """Holds back texts that none of some RE2 patterns is found in.
-
-    Raises:
-        re2.error: From the constructor, if RE2 does not take a pattern.
-    """
+    """A set of RE2 patterns that are searched for in one pass."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
+        """Compile the patterns.
+
+        Raises:
+            re2.error: If RE2 refuses a pattern.
+        """
         options = re2.Options()
         options.never_capture = True
         options.log_errors = False
@@ -40,68 +42,72 @@ class Sieve:
         self._set.Compile()
 
     def find(self, text: str) -> list[int]:
-        """The indices of the patterns that `text` may hold, sorted."""
-        found: list[int] | None = self._set.Match(text)
-        return sorted(found) if found else []
+        """Return the indices of the patterns that match somewhere in `text`, sorted."""
+        indices: list[int] | None = self._set.Match(text)
+        return sorted(indices) if indices else []
 
 
 def loosen(pattern: str) -> str:
-    """An RE2 pattern that is found wherever `pattern` (of `re`) is: without lookarounds, ends of
-    words and bounds of repetition, and with everything beyond ASCII a letter and a digit.
+    """Return an RE2 pattern that matches wherever `pattern` (of `re`) does.
+
+    It has no lookarounds, word boundaries and bounds of repetition, and takes every character
+    beyond ASCII for a letter and a digit.
 
     >>> loosen(r"\\bscore(?! \\d) [^.]{0,30}1")
     'score [^.]*1'
     """
-    return "".join(map(_loose, _looking_nowhere(pattern)))
+    return "".join(map(_loosen_token, _skip_lookarounds(pattern)))
 
 
 def extract_opening(pattern: str) -> str:
-    """An RE2 pattern that is found in ASCII text, as it comes, wherever `pattern` (of `re`) is in
-    lower case with single spaces: what comes before its first gap, a class of all but something.
+    """Return an RE2 pattern for what `pattern` (of `re`) matches before its first gap.
 
-    With what comes after gaps, hostile text could have RE2 try all combinations of patterns begun.
-    No gap may stand in a group, nor an alternative outside of one.
+    A gap is a negated set, such as `[^.]{0,30}`. The pattern matches raw ASCII text, in any case
+    and with any spaces, wherever `pattern` matches the text in lower case with single spaces. What
+    follows a gap is left out, because hostile text could make RE2 try all combinations of patterns
+    that have begun. No gap may stand in a group, and no alternative outside of one.
 
     >>> extract_opening(r"\\bscore(?! \\d)[^.]{0,30}1")
     '(?i:\\\\bscore)'
     """
-    tokens = takewhile(lambda token: not token[0].startswith("[^"), _looking_nowhere(pattern))
-    return f"(?i:{''.join(map(_as_it_comes, tokens))})"
+    tokens = takewhile(lambda token: not token[0].startswith("[^"), _skip_lookarounds(pattern))
+    return f"(?i:{''.join(map(_loosen_spaces, tokens))})"
 
 
-def _looking_nowhere(pattern: str) -> Iterator[re.Match[str]]:
-    """The tokens of a pattern but those of lookarounds."""
-    depth, looking = 0, 0  # the depth at which the outermost lookaround began, counted from 1
+def _skip_lookarounds(pattern: str) -> Iterator[re.Match[str]]:
+    """Yield the tokens of a pattern that are not inside a lookaround."""
+    depth = 0
+    look_depth = 0  # depth at which the outermost lookaround began, from 1; 0 outside of one
     for token in _TOKEN.finditer(pattern):
         if token["look"] or token["open"]:
             depth += 1
-            looking = looking or (depth if token["look"] else 0)
-        if not looking:
+            look_depth = look_depth or (depth if token["look"] else 0)
+        if not look_depth:
             yield token
         if token["close"]:
-            looking = 0 if looking == depth else looking
+            look_depth = 0 if look_depth == depth else look_depth
             depth -= 1
 
 
-def _loose(token: re.Match[str]) -> str:
+def _loosen_token(token: re.Match[str]) -> str:
     if token[0] == r"\b":
         return ""
     if token["kind"]:
         return f"[{token[0]}{_BEYOND_ASCII}]"
     if token["set"] and not token[0].startswith("[^"):
         return re.sub(r"\\[wd]", lambda kind: kind[0] + _BEYOND_ASCII, token[0])
-    return _unbounded(token)
+    return _drop_bounds(token)
 
 
-def _as_it_comes(token: re.Match[str]) -> str:
+def _loosen_spaces(token: re.Match[str]) -> str:
     if token[0] == " ":
         return f"(?:[{_SPACES}]+)"
     if token["set"] and " " in token[0]:
         return f"(?:[{_SPACES}{token[0][1:]}+)"
-    return _unbounded(token)
+    return _drop_bounds(token)
 
 
-def _unbounded(token: re.Match[str]) -> str:
+def _drop_bounds(token: re.Match[str]) -> str:
     if token["least"]:
         return "*" if token["least"] == "0" else "+"
     return token[0]

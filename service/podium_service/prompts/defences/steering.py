@@ -1,7 +1,7 @@
-"""What an agent wrote or was given -> the ways in which it speaks to a judge instead of its task.
+"""Flag trajectories whose texts address the judge instead of the task.
 
 A flag is evidence for people and for metrics, not a verdict. The patterns are in
-`steering_patterns`. Most texts hold none: what a `Sieve` holds back is not looked at any closer.
+`steering_patterns`. Most texts match none, so a `Sieve` rules these out before any other work.
 """
 
 import binascii
@@ -19,35 +19,35 @@ from podium_service.prompts.defences.sieve import Sieve, extract_opening, loosen
 from podium_service.prompts.defences.steering_patterns import ANCHOR, PATTERNS
 from podium_service.schemas import Message, Trajectory
 
-# Many in a row, which NFKC would sort in quadratic time.
+# Removed first, because NFKC sorts many accents in a row in quadratic time.
 _ACCENTS = regex.compile(r"\p{M}+")
-# s c o r e -> score
+# Letters with a separator after each, as in "s c o r e".
 _SPACED = re.compile(r"(?<!\w)(?:[^\W\d_][ .*-])+[^\W\d_](?!\w)")
 _SEPARATORS = str.maketrans("", "", " .*-")
-_MIN_RUN = 8
-# Where even the spaces between words were lost.
+_MIN_RUN = 8  # letters from which on a run may be several words
+# Splits runs of letters in which the spaces between words were lost.
 _WORDS = re.compile(
     r"(ignore|disregard|all|previous|prior|instructions|give|this|the|highest|full|best|score|marks"
     r"|rank|rate|judge|grader|evaluator|note|dear|first|must|answer|response|as|to|me|you)"
 )
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{24,4000}={0,2}(?![A-Za-z0-9+/=])")
 _MAX_BASE64 = 32
-# Cheap signs that one of the two can occur at all: characters by class, a run of classes.
+# Cheap tests for spaced letters and base64: a text translated to classes must contain such a run.
 _SPACING = bytes(97 if chr(i).isalpha() else 32 if chr(i) in " .*-" else 120 for i in range(256))
 _FIVE_SPACED = b"a a a a a"
 _BASE64_CLASSES = bytes(98 if chr(i).isalnum() or chr(i) in "+/" else 32 for i in range(256))
 _LONG_RUN = b"b" * 24
-# A judge at work says of itself what is steering when said to a judge.
+# Removed before the search, because an agent whose task is to judge says this of itself, as in "I
+# would give it 9/10".
 _OF_ITSELF = re.compile(
     r"\b(?:i|we)(?:'ll|'d)?(?: (?:will|would|can|could|should|must|need to|have to|want to))?"
     r" (?:give|assign|award|grant|output|return|score|rank|rate|grade|mark|judge|treat|accept|label"
     r"|place|prefer|choose|pick|select)\b"
 )
-_WINDOW = 160
-# More than that is cut in the middle, as it would be for the judge.
-_MAX_CHARS = 150_000
+_WINDOW = 160  # characters on either side of an anchor that are searched
+_MAX_CHARS = 150_000  # a longer text is cut in its middle, as it would be for the judge
 _ACCENTED = [*range(0xC0, 0x250), *range(0x1E00, 0x1F00)]
-# Their normal forms are long enough to be an attack of their own.
+# Replaced by a space, because their normal forms are so long that they could be an attack.
 _LONG_FORMS = dict.fromkeys((0xFDFA, 0xFDFB), " ")
 _PLAIN = _LONG_FORMS | {
     code: form[0]
@@ -57,7 +57,7 @@ _PLAIN = _LONG_FORMS | {
 
 
 class Span(Protocol):
-    """A match, of `re` or of `re2`."""
+    """A match of `re` or of `re2`."""
 
     def start(self) -> int: ...
 
@@ -65,37 +65,44 @@ class Span(Protocol):
 
 
 def fold_disguises(text: str) -> str:
-    """The text as the patterns see it; disguises (NFKC forms, look-alikes, gaps) are off."""
+    """Return the text as the patterns see it: in lower case, without disguises, single-spaced.
+
+    Disguises are accents, NFKC forms, look-alike letters, invisible characters and spaced letters.
+    """
     text = text.lower()
     if not text.isascii():
         text = _ACCENTS.sub("", fold(text).replace(UNSEEN, "")).translate(_PLAIN)
         text = unicodedata.normalize("NFKC", text).lower()
     if not text.isascii() or _FIVE_SPACED in text.encode("ascii").translate(_SPACING):
-        text = _SPACED.sub(_joined, text)
+        text = _SPACED.sub(_join_letters, text)
     return " ".join(text.split())
 
 
 def flag_text(text: str) -> list[str]:
-    """The names of the patterns found in `text`, sorted; also in what it holds as base64."""
-    return _flags(text) if any(_suspects([text])) else []
+    """Return the names of the patterns found in `text` or in base64 inside it, sorted."""
+    return _search(text) if any(_select_suspects([text])) else []
 
 
-def _flags(text: str) -> list[str]:
-    """The same, without that first look."""
-    seen = "\n".join(_suspect(fold_disguises(each)) for each in (text, *_decoded(text)))
-    if not seen.strip():
+def _search(text: str) -> list[str]:
+    """Search one text with all patterns, without the sieve."""
+    stretches = "\n".join(
+        _cut_around_anchors(fold_disguises(each)) for each in (text, *_decode_base64(text))
+    )
+    if not stretches.strip():
         return []
-    seen = _middle_cut(seen)
-    if _OF_ITSELF_SIEVE.find(seen):
-        seen = _OF_ITSELF.sub("\n", seen)
-    raw = seen.encode()
-    return [name for name in _NAMES if _LOOSENED[name].search(raw) and _EXACT[name].search(seen)]
+    stretches = _cut_middle(stretches)
+    if _OF_ITSELF_SIEVE.find(stretches):
+        stretches = _OF_ITSELF.sub("\n", stretches)
+    raw = stretches.encode()
+    return [
+        name for name in _NAMES if _LOOSENED[name].search(raw) and _EXACT[name].search(stretches)
+    ]
 
 
-def _suspects(texts: Sequence[str]) -> Iterator[str]:
-    """Those in which there may be something: most often none, which one look at all tells."""
-    together = "\n".join(texts)
-    if together.isascii() and not _SIGNS.find(together):
+def _select_suspects(texts: Sequence[str]) -> Iterator[str]:
+    """Yield the texts that the sieve does not rule out; most often one pass rules out all."""
+    joined = "\n".join(texts)
+    if joined.isascii() and not _SIGNS.find(joined):
         return
     yield from (text for text in texts if not text.isascii() or _SIGNS.find(text))
 
@@ -103,35 +110,37 @@ def _suspects(texts: Sequence[str]) -> Iterator[str]:
 def flag_trajectories(
     trajectories: Sequence[Trajectory], *, num_shared: int = 0
 ) -> list[list[str]]:
-    """For each trajectory, the names of the patterns found in what the agent wrote or its tools
-    returned, sorted.
+    """Search the texts that agents wrote and that their tools returned.
 
-    What users and the system said is left out: a task may well be about judging.
+    Texts of users and of the system are left out, because a task may well be about judging.
 
     Args:
-        trajectories: the attempts.
-        num_shared: how many of their first messages to leave out, too: those that all trajectories
-            of the group share favour none of them.
+        trajectories: N attempts of one group.
+        num_shared: number of first messages to leave out; those that all trajectories share favour
+            none of them.
+
+    Returns:
+        N lists of the names of the patterns found, sorted.
     """
-    written = [_written(trajectory.messages[num_shared:]) for trajectory in trajectories]
-    suspects = set(_suspects([text for texts in written for text in texts]))
-    flags = {text: names for text in suspects if (names := _flags(text))}
+    texts_of = [_list_texts(trajectory.messages[num_shared:]) for trajectory in trajectories]
+    suspects = set(_select_suspects([text for texts in texts_of for text in texts]))
+    flags = {text: names for text in suspects if (names := _search(text))}
     if not flags:
         return [[] for _ in trajectories]
-    return [sorted({name for text in texts for name in flags.get(text, ())}) for texts in written]
+    return [sorted({name for text in texts for name in flags.get(text, ())}) for texts in texts_of]
 
 
 def count_shared_messages(trajectories: Sequence[Trajectory]) -> int:
-    """How many first messages are equal in all trajectories."""
+    """Count the first messages that are equal in all trajectories."""
     columns = zip(*(trajectory.messages for trajectory in trajectories), strict=False)
     equal = takewhile(lambda column: all(each == column[0] for each in column[1:]), columns)
     return sum(1 for _ in equal)
 
 
-def _suspect(text: str) -> str:
-    """The surroundings of all anchors in `text`, a line for each stretch."""
+def _cut_around_anchors(text: str) -> str:
+    """Return the surroundings of all anchors in `text`, a line for each stretch."""
     stretches: list[list[int]] = []
-    for anchor in _anchors(text):
+    for anchor in _find_anchors(text):
         start, stop = max(0, anchor.start() - _WINDOW), anchor.end() + _WINDOW
         if stretches and start <= stretches[-1][1]:
             stretches[-1][1] = stop
@@ -140,19 +149,19 @@ def _suspect(text: str) -> str:
     return "\n".join(text[start:stop] for start, stop in stretches)
 
 
-def _anchors(text: str) -> Iterable[Span]:
-    if text.isascii():  # where bytes are characters
-        found: Iterable[Span] = _ASCII_ANCHOR.finditer(text.encode())
-        return found
+def _find_anchors(text: str) -> Iterable[Span]:
+    if text.isascii():  # only there are positions in bytes positions in characters
+        spans: Iterable[Span] = _ASCII_ANCHOR.finditer(text.encode())
+        return spans
     return _ANCHOR.finditer(text) if _ANCHORS.find(text) else ()
 
 
-def _middle_cut(text: str) -> str:
+def _cut_middle(text: str) -> str:
     half = _MAX_CHARS // 2
     return text if len(text) <= _MAX_CHARS else f"{text[:half]}\n{text[-half:]}"
 
 
-def _written(messages: Sequence[Message]) -> list[str]:
+def _list_texts(messages: Sequence[Message]) -> list[str]:
     texts = []
     for message in messages:
         if message.role in ("assistant", "tool"):
@@ -162,12 +171,12 @@ def _written(messages: Sequence[Message]) -> list[str]:
     return texts
 
 
-def _joined(run: re.Match[str]) -> str:
+def _join_letters(run: re.Match[str]) -> str:
     letters = run[0].translate(_SEPARATORS)
     return _WORDS.sub(r" \1 ", letters) if len(letters) >= _MIN_RUN else letters
 
 
-def _decoded(text: str) -> Iterator[str]:
+def _decode_base64(text: str) -> Iterator[str]:
     if _LONG_RUN not in text.encode("ascii", "replace").translate(_BASE64_CLASSES):
         return
     for number, run in enumerate(_BASE64.finditer(text)):
@@ -179,28 +188,32 @@ def _decoded(text: str) -> Iterator[str]:
             continue
 
 
-def _plain(pattern: str) -> str:
-    """The pattern in the letters that `fold_disguises` leaves."""
+def _fold_pattern(pattern: str) -> str:
+    """Return the pattern in the letters that `fold_disguises` leaves."""
     return fold(pattern).translate(_PLAIN)
 
 
-_ANCHOR = re.compile(_plain(ANCHOR))
+_ANCHOR = re.compile(_fold_pattern(ANCHOR))
 _ANCHORS = Sieve([loosen(_ANCHOR.pattern)])
-# Only at the beginnings of words, but for two that begin with no letter.
+# Anchors begin words, except two that do not begin with a letter.
 _ASCII_ANCHOR = re2.compile(rf"\b(?:{loosen(ANCHOR)})|<<sys|<\|")
 _NAMES = sorted(PATTERNS)
-_EXACT = {name: re.compile("|".join(map(_plain, PATTERNS[name]))) for name in _NAMES}
-# Not all in one sieve: hostile text has that try all combinations of patterns begun, 1 s a MB.
+_EXACT = {name: re.compile("|".join(map(_fold_pattern, PATTERNS[name]))) for name in _NAMES}
+# Not one sieve for all, because hostile text makes that try all combinations of patterns that have
+# begun, which takes 1 s per MB.
 _LOOSENED = {name: re2.compile(loosen(_EXACT[name].pattern)) for name in _NAMES}
 _IN_ASCII = [
-    plain for each in PATTERNS.values() for one in each if (plain := _plain(one)).isascii()
+    folded
+    for patterns in PATTERNS.values()
+    for pattern in patterns
+    if (folded := _fold_pattern(pattern)).isascii()
 ]
-# What an ASCII text must hold, as it comes, for a pattern to be found when it is folded.
+# An unfolded ASCII text must match one of these for a pattern to match it once it is folded.
 _SIGNS = Sieve(
     [
         *map(extract_opening, _IN_ASCII),
-        r"(?:[A-Za-z][ .*-]){4}[A-Za-z]",  # which `_SPACED` may join
-        r"[A-Za-z0-9+/]{24}",  # which `_decoded` may read
+        r"(?:[A-Za-z][ .*-]){4}[A-Za-z]",  # letters that `_SPACED` may join
+        r"[A-Za-z0-9+/]{24}",  # text that `_decode_base64` may read
     ]
 )
 _OF_ITSELF_SIEVE = Sieve([loosen(_OF_ITSELF.pattern)])

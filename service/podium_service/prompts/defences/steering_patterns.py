@@ -38,7 +38,7 @@ _OLD = (
 _RULES = r"(?:instruction|rule|rubric|prompt|guideline|criteri|direction|directive|order)"
 _GRADING = r"(?:grading|scoring|judging|evaluation|ranking|rating)"
 
-# Words (or their beginnings) without which no pattern matches.
+# Beginnings of words, one of which is in everything that a pattern matches.
 ANCHOR = (
     r"judg|grad(?<!\wgrad)(?:e|ing)|autograd|evaluat|scor(?<!\wscor)|rat(?<!\wrat)(?:er|ing|e )"
     r"|rank(?<!\wrank)|mark(?<!\wmark)|reward|reviewer|trajector|the other|accept|correct|best"

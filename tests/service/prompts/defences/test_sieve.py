@@ -9,7 +9,7 @@ import re2
 
 from benchmarks.injections import INJECTIONS
 from podium_service.prompts.defences import steering
-from podium_service.prompts.defences.sieve import Sieve, _looking_nowhere, extract_opening, loosen
+from podium_service.prompts.defences.sieve import Sieve, _skip_lookarounds, extract_opening, loosen
 from podium_service.prompts.defences.steering import flag_text, flag_trajectories, fold_disguises
 from podium_service.prompts.defences.steering_patterns import ANCHOR, PATTERNS
 from podium_service.schemas import Message, Trajectory
@@ -22,7 +22,7 @@ ASCII_ANCHOR = re.compile(rf"\b(?:{ANCHOR})|<<sys|<\|")
 
 def steers_by_exact_patterns_alone(text: str) -> list[str]:
     seen = "\n".join(
-        surroundings(fold_disguises(each)) for each in (text, *steering._decoded(text))
+        surroundings(fold_disguises(each)) for each in (text, *steering._decode_base64(text))
     )
     seen = steering._OF_ITSELF.sub("\n", seen)
     return [name for name, pattern in steering._EXACT.items() if pattern.search(seen)]
@@ -117,7 +117,7 @@ def test_the_first_gap_of_a_pattern_stands_in_no_group_and_no_alternative_outsid
     pattern: str,
 ) -> None:
     depth, outside = 0, [""]
-    for token in _looking_nowhere(pattern):
+    for token in _skip_lookarounds(pattern):
         depth += bool(token["open"]) - bool(token["close"])
         if depth == 0:
             outside.append(token[0])
