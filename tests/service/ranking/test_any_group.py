@@ -1,4 +1,4 @@
-"""Whatever a group holds: it is ranked under its own ids, or refused by a typed problem."""
+"""Any group is ranked under its own ids, or refused by a typed problem."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ TURN = st.lists(CALL, min_size=1, max_size=3)
 
 @st.composite
 def messages(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """A conversation: texts, calls of tools, most of their answers."""
+    """Draw a conversation: texts, tool calls, and results of most calls."""
     found: list[dict[str, Any]] = []
     for said in draw(st.lists(SAID, min_size=1, max_size=4)):
         found.append(said)

@@ -1,4 +1,4 @@
-"""Juries over the wire: who fails is named, who is fooled is overruled."""
+"""Juries: jurors that fail are named, and jurors that are fooled are overruled."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,26 +16,19 @@ from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking
 from tests.fakes import ScriptedJudge, Step, fails, hangs, says, scores
 from tests.service.helpers import client, group, llm, request, service
+from tests.service.ranking.worth import noisy, worth
 
 pytestmark = pytest.mark.anyio
 
 WORDS = tuple(f"worth 0.{digit}" for digit in range(1, 9))
-
-
-def worth(text: str) -> float:
-    return float(text.split("worth ")[1][:3])
-
-
-def honest(seed: int, sd: float = 0.05, stretch: float = 1.0) -> Step:
-    random = Random(seed)
-    return scores(lambda text: min(1.0, max(0.0, stretch * worth(text) + random.gauss(0, sd))))
+SD = 0.05
 
 
 def fooled(seed: int) -> Step:
     random = Random(seed)
 
     def score(text: str) -> float:
-        return 1.0 if "0.1" in text else min(1.0, max(0.0, worth(text) + random.gauss(0, 0.05)))
+        return 1.0 if "0.1" in text else min(1.0, max(0.0, worth(text) + random.gauss(0, SD)))
 
     return scores(score)
 
@@ -44,7 +37,7 @@ def fooled(seed: int) -> Step:
 async def jury(
     tmp_path: Path, *steps: Step, **settings: Any
 ) -> AsyncIterator[tuple[Ranker, list[ScriptedJudge]]]:
-    """A jury of as many jurors, called a, b, c, ..."""
+    """Serve a jury of these judges, called a, b and c."""
     names = "abcdef"[: len(steps)]
     judges = [ScriptedJudge(always=step) for step in steps]
     async with (
@@ -66,7 +59,10 @@ def statuses(ranking: Ranking) -> dict[str, str]:
 
 
 async def test_jurors_are_combined_and_each_is_reported(tmp_path: Path) -> None:
-    async with jury(tmp_path, honest(1), honest(2, stretch=0.5), honest(3)) as (ranker, judges):
+    async with jury(tmp_path, noisy(1, SD), noisy(2, SD, stretch=0.5), noisy(3, SD)) as (
+        ranker,
+        judges,
+    ):
         ranking = await ranker.rank(request(*WORDS))
     assert [judge.calls for judge in judges] == [4, 4, 4]
     assert (ranking.method, ranking.model, ranking.usage.calls) == ("jury", None, 12)
@@ -89,7 +85,7 @@ async def test_jurors_are_combined_and_each_is_reported(tmp_path: Path) -> None:
 async def test_a_juror_that_fails_is_named_and_the_others_count(
     tmp_path: Path, failure: Step, code: str
 ) -> None:
-    async with jury(tmp_path, honest(1), failure, honest(3)) as (ranker, _):
+    async with jury(tmp_path, noisy(1, SD), failure, noisy(3, SD)) as (ranker, _):
         ranking = await ranker.rank(request(*WORDS))
     assert statuses(ranking) == {"a": "counted", "b": "failed", "c": "counted"}
     failed = next(juror for juror in ranking.jurors if juror.judge == "b")
@@ -101,7 +97,7 @@ async def test_a_juror_that_hangs_drops_out_within_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jury_ranking, "_JURORS_SHARE", 0.2)
-    async with jury(tmp_path, honest(1), honest(2), hangs) as (ranker, _):
+    async with jury(tmp_path, noisy(1, SD), noisy(2, SD), hangs) as (ranker, _):
         clock = asyncio.get_running_loop().time
         started = clock()
         ranking = await ranker.rank(request(*WORDS, deadline_s=30))
@@ -110,8 +106,8 @@ async def test_a_juror_that_hangs_drops_out_within_the_deadline(
     assert ranking.jurors[-1].code == "deadline_exceeded"
 
 
-async def test_a_juror_whose_line_is_full_drops_out(tmp_path: Path) -> None:
-    async with jury(tmp_path, honest(1), honest(2), hangs) as (ranker, judges):
+async def test_a_juror_with_a_full_queue_drops_out(tmp_path: Path) -> None:
+    async with jury(tmp_path, noisy(1, SD), noisy(2, SD), hangs) as (ranker, judges):
         third = ranker.judges.roster.llms["c"]
         assert isinstance(third, EndpointJudge)
         third._calls._admission._max_waiting = 0
@@ -121,7 +117,7 @@ async def test_a_juror_whose_line_is_full_drops_out(tmp_path: Path) -> None:
 
 
 async def test_a_missed_quorum_is_a_typed_failure(tmp_path: Path) -> None:
-    async with jury(tmp_path, honest(1), fails(401), fails(404)) as (ranker, _):
+    async with jury(tmp_path, noisy(1, SD), fails(401), fails(404)) as (ranker, _):
         with pytest.raises(QuorumMissed, match=r"1 of 3 jurors.*2 are needed: b: .*401.*c: .*404"):
             await ranker.rank(request(*WORDS))
 
@@ -129,34 +125,34 @@ async def test_a_missed_quorum_is_a_typed_failure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("failure", "kind"), [(fails(500), JudgeUnavailable), (hangs, DeadlineExceeded)]
 )
-async def test_a_missed_quorum_is_worth_a_retry_if_one_failure_is(
+async def test_a_missed_quorum_is_retryable_if_one_failure_is(
     tmp_path: Path, failure: Step, kind: type[PodiumError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jury_ranking, "_JURORS_SHARE", 0.2)
-    async with jury(tmp_path, honest(1), fails(401), failure) as (ranker, _):
+    async with jury(tmp_path, noisy(1, SD), fails(401), failure) as (ranker, _):
         with pytest.raises(kind, match="1 of 3 jurors ranked the group") as caught:
             await ranker.rank(request(*WORDS, deadline_s=30.0))
     assert caught.value.retryable
 
 
-async def test_the_quorum_is_what_the_config_says(tmp_path: Path) -> None:
-    async with jury(tmp_path, honest(1), fails(401), fails(401), quorum=1) as (ranker, _):
+async def test_the_settings_decide_the_quorum(tmp_path: Path) -> None:
+    async with jury(tmp_path, noisy(1, SD), fails(401), fails(401), quorum=1) as (ranker, _):
         ranking = await ranker.rank(request(*WORDS))
     assert statuses(ranking) == {"a": "counted", "b": "failed", "c": "failed"}
-    async with jury(tmp_path, honest(1), honest(2), fails(401), quorum=3) as (ranker, _):
+    async with jury(tmp_path, noisy(1, SD), noisy(2, SD), fails(401), quorum=3) as (ranker, _):
         with pytest.raises(QuorumMissed, match="3 are needed"):
             await ranker.rank(request("worth 0.1", "worth 0.9"))
 
 
-async def test_when_all_jurors_fail_there_is_no_number(tmp_path: Path) -> None:
+async def test_a_jury_whose_jurors_all_fail_gives_no_ranking(tmp_path: Path) -> None:
     async with jury(tmp_path, fails(401), says("?"), fails(403)) as (ranker, _):
         with pytest.raises(QuorumMissed, match="0 of 3"):
             await ranker.rank(request(*WORDS))
 
 
-async def test_a_jury_that_fails_goes_to_its_fallback(tmp_path: Path) -> None:
-    """The last judge of three stands beside the jury of the first two."""
-    judges = [ScriptedJudge(always=step) for step in (fails(401), fails(401), honest(1))]
+async def test_a_jury_that_fails_is_replaced_by_its_fallback(tmp_path: Path) -> None:
+    """The third judge is the fallback of the jury of the first two."""
+    judges = [ScriptedJudge(always=step) for step in (fails(401), fails(401), noisy(1, SD))]
     async with judges[0].serving(), judges[1].serving(), judges[2].serving():
         urls = zip("abc", judges, strict=True)
         jurors = {name: llm(judge.url, model=name) for name, judge in urls}
@@ -167,7 +163,7 @@ async def test_a_jury_that_fails_goes_to_its_fallback(tmp_path: Path) -> None:
 
 
 async def test_a_fooled_juror_is_overruled_and_named(tmp_path: Path) -> None:
-    async with jury(tmp_path, honest(1), fooled(2), honest(3)) as (ranker, _):
+    async with jury(tmp_path, noisy(1, SD), fooled(2), noisy(3, SD)) as (ranker, _):
         ranking = await ranker.rank(request(*WORDS))
     attacker = ranking.results[0]
     assert attacker.rank == 8
@@ -178,15 +174,15 @@ async def test_a_fooled_juror_is_overruled_and_named(tmp_path: Path) -> None:
 
 
 async def test_identical_trajectories_ask_no_juror(tmp_path: Path) -> None:
-    async with jury(tmp_path, honest(1), honest(2), honest(3)) as (ranker, judges):
+    async with jury(tmp_path, noisy(1, SD), noisy(2, SD), noisy(3, SD)) as (ranker, judges):
         ranking = await ranker.rank(request("worth 0.5", "worth 0.5"))
     assert [judge.calls for judge in judges] == [0, 0, 0]
     assert [(r.reward, r.rank, r.score) for r in ranking.results] == [(0.5, 1.5, None)] * 2
     assert ranking.reliability == 0
 
 
-async def test_a_jurys_answer_comes_from_the_store_the_second_time(tmp_path: Path) -> None:
-    async with jury(tmp_path, honest(1), honest(2), honest(3)) as (ranker, judges):
+async def test_a_second_request_gets_the_jurys_stored_answer(tmp_path: Path) -> None:
+    async with jury(tmp_path, noisy(1, SD), noisy(2, SD), noisy(3, SD)) as (ranker, judges):
         first = await ranker.rank(request(*WORDS))
         again = await ranker.rank(request(*WORDS))
     assert sum(judge.calls for judge in judges) == 12
@@ -194,15 +190,15 @@ async def test_a_jurys_answer_comes_from_the_store_the_second_time(tmp_path: Pat
     assert again.results == first.results
 
 
-async def test_jurors_that_answer_are_paid_once_though_the_quorum_was_missed(
+async def test_a_retry_after_a_missed_quorum_reuses_verdicts(
     tmp_path: Path,
 ) -> None:
     healed: list[bool] = []
 
     def flaky(asked: Any) -> Any:
-        return (honest(2) if healed else fails(401))(asked)
+        return (noisy(2, SD) if healed else fails(401))(asked)
 
-    async with jury(tmp_path, honest(1), flaky, fails(401)) as (ranker, judges):
+    async with jury(tmp_path, noisy(1, SD), flaky, fails(401)) as (ranker, judges):
         with pytest.raises(QuorumMissed):
             await ranker.rank(request(*WORDS))
         healed.append(True)
@@ -210,9 +206,10 @@ async def test_jurors_that_answer_are_paid_once_though_the_quorum_was_missed(
     assert judges[0].calls == 4
 
 
-async def test_jurors_on_the_wire(tmp_path: Path) -> None:
+async def test_the_response_reports_each_juror(tmp_path: Path) -> None:
     judges = [
-        ScriptedJudge(always=step) for step in (honest(1), honest(2), scores(lambda text: 0.5))
+        ScriptedJudge(always=step)
+        for step in (noisy(1, SD), noisy(2, SD), scores(lambda text: 0.5))
     ]
     async with judges[0].serving(), judges[1].serving(), judges[2].serving():
         jurors = {
