@@ -1,4 +1,4 @@
-"""What every check is: (trajectory, reference) -> pass or fail, and what it looks at."""
+"""The base class of criteria, and the parts of a trajectory that they look at."""
 
 import unicodedata
 from abc import abstractmethod
@@ -9,7 +9,7 @@ from pydantic import Field
 from podium_service.judges.base_settings import QUALITY, ROBUSTNESS, Settings
 from podium_service.schemas import Trajectory
 
-# Given to every kind's own `check: Literal[...]`.
+# The field of each criterion's own `check: Annotated[Literal[...], NAME]`.
 NAME = Field(description="the criterion's name", json_schema_extra=QUALITY)
 
 
@@ -33,27 +33,28 @@ class Criterion(Settings):
 
     @property
     def label(self) -> str:
-        """The check and its settings, as an explanation names it: `max_words(120)`."""
+        """Name and settings, as in an explanation: `max_words(120)`."""
         settings = self.model_dump(exclude={"check", "weight", "gate"}, exclude_defaults=True)
         return f"{self.check}({', '.join(map(str, settings.values()))})" if settings else self.check
 
     @abstractmethod
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
-        """Whether the trajectory meets this criterion.
+        """Tell whether the trajectory meets this criterion.
 
         Raises:
-            CriterionFailed: If that cannot be computed (a regex that runs away).
+            CriterionFailed: If it cannot be computed, as with a regex that takes too long.
+            ReferenceRequired: If it compares with a reference and there is none.
         """
 
 
-def final_answer(trajectory: Trajectory) -> str:
-    """The text of the last assistant message; empty if there is none."""
+def find_final_answer(trajectory: Trajectory) -> str:
+    """Return the text of the last assistant message; empty if there is none."""
     for message in reversed(trajectory.messages):
         if message.role == "assistant":
             return message.text
     return ""
 
 
-def normalised(text: str) -> str:
-    """The text with spaces, case and typographic forms (NFKC) made one."""
+def normalise(text: str) -> str:
+    """Make texts equal that differ only in spaces, case and typographic forms (NFKC)."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -1,18 +1,18 @@
-"""Checks meant as gates before an LLM judge: was there an attempt at all?
+"""Criteria that are meant as gates before an LLM judge: was there an attempt at all?
 
-A trajectory that fails a gate gets reward 0 unseen, so these would rather let an empty phrase pass
-than take an answer for one. To add an opener, add its words to `_OPENER`, in lower case and without
-punctuation at the ends.
+No judge sees a trajectory that fails a gate, and its reward is 0. So these criteria let an empty
+phrase pass rather than take an answer for one. To add an opener, add its words to `_OPENER`, in
+lower case and without punctuation at the ends.
 """
 
 from typing import Annotated, Literal
 
 import regex
 
-from podium_service.judges.checks.base import NAME, Criterion, normalised
+from podium_service.judges.checks.base import NAME, Criterion, normalise
 from podium_service.schemas import Trajectory
 
-# Neither spaces nor controls, zero-width and filler characters, the blank braille cell.
+# All but spaces, controls, zero-width and filler characters, and the blank braille cell.
 _VISIBLE = regex.compile(r"[^\p{Z}\p{Cc}\p{Cs}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffb]")
 _UNSEEN = regex.compile(r"[\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]+")
 _TAGS = regex.compile(r"</?(?:think|thinking|thought|reasoning|scratchpad|answer|solution)>")
@@ -21,7 +21,7 @@ _PUNCTUATION = ".,:;!?…。、，：；！？"
 _SENTENCE = regex.compile(r"[^.!?:…。\n]++[.!?:…。\s]*+")
 _MAX_SENTENCE_CHARS = 200
 
-# Only before an opener: by themselves these can be answers.
+# These count only before an opener, because by themselves they can be answers.
 _FILLER = regex.compile(
     r"(?:(?:(?:great|good) question|sure thing|sure|certainly|of course|absolutely|definitely"
     r"|okay|ok|alright|all right"
@@ -71,7 +71,7 @@ _OPENER = regex.compile(
         )
     )
 )
-# Openers only with a colon: without it, each can be an answer.
+# These are openers only with a colon, because without it each can be an answer.
 _HEADING = regex.compile(
     r"(?:final )?answer|reasoning|explanation|analysis|response|thinking|thoughts?|step (?:1|one)"
     r"|output|result|solución|réponse|lösung|antwort|resposta|ответ|решение|答案|解答|回答|解説"
@@ -80,7 +80,7 @@ _HEADING = regex.compile(
 
 
 class NotEmpty(Criterion):
-    """The agent said something that can be seen, or called a tool."""
+    """The agent wrote visible text or called a tool."""
 
     check: Annotated[Literal["not_empty"], NAME]
 
@@ -92,7 +92,7 @@ class NotEmpty(Criterion):
 
 
 class NotOpenerOnly(Criterion):
-    """All that the agent said is not just the opening of an answer, as in "Thought process:".
+    """The agent's texts are more than the opening of an answer, such as "Thought process:".
 
     Source:
         The "master keys" of Zhao et al. 2025, arXiv:2507.08794.
@@ -104,10 +104,10 @@ class NotOpenerOnly(Criterion):
         turns = [message for message in trajectory.messages if message.role == "assistant"]
         if any(message.tool_calls for message in turns):
             return True
-        said = [message.text for message in turns if _VISIBLE.search(message.text)]
-        if reference is not None and said and normalised(said[-1]) == normalised(reference):
+        texts = [message.text for message in turns if _VISIBLE.search(message.text)]
+        if reference is not None and texts and normalise(texts[-1]) == normalise(reference):
             return True
-        return not said or not all(is_opener(text) for text in said)
+        return not texts or not all(is_opener(text) for text in texts)
 
 
 class NotTruncated(Criterion):
@@ -120,10 +120,10 @@ class NotTruncated(Criterion):
 
 
 def is_opener(text: str) -> bool:
-    """Whether the text only announces an answer, or is nothing but punctuation.
+    """Tell whether the text only announces an answer or is nothing but punctuation.
 
-    A single word or number is an answer, but for the four bare words of the paper (Solution,
-    Respuesta, 解, かいせつ). So is whatever follows an opener.
+    A single word or number is an answer, except the four words of the paper (Solution, Respuesta,
+    解, かいせつ). Anything that follows an opener is an answer, too.
     """
     text = _UNSEEN.sub("", text).strip()
     if not text:
@@ -131,7 +131,7 @@ def is_opener(text: str) -> bool:
     if not text.strip(_PUNCTUATION + " \n"):
         return True
     text = _TAGS.sub("\n", text.lower().replace("’", "'"))
-    ends_in_opener = not _VISIBLE.search(text)  # nothing but tags
+    ends_in_opener = not _VISIBLE.search(text)  # so far true only of a text of nothing but tags
     for sentence in _SENTENCE.findall(_ORNAMENT.sub(" ", text).replace("：", ":")):
         if len(sentence) > _MAX_SENTENCE_CHARS:
             return False

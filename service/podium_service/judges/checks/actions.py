@@ -1,0 +1,66 @@
+"""Criteria that look at the agent's turns and tools."""
+
+from typing import Annotated, Literal
+
+import orjson
+import regex
+from pydantic import Field
+
+from podium_service.judges.base_settings import QUALITY
+from podium_service.judges.checks.base import NAME, Criterion
+from podium_service.schemas import Message, Trajectory
+
+_TOOL_ERROR = regex.compile(r"\s*(?:error\b|traceback \(most recent call last\))", regex.IGNORECASE)
+
+
+class MaxTurns(Criterion):
+    """The agent took at most `turns` turns (assistant messages)."""
+
+    check: Annotated[Literal["max_turns"], NAME]
+    turns: Annotated[int, Field(ge=1)] = Field(
+        description="most assistant messages of the trajectory", json_schema_extra=QUALITY
+    )
+
+    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
+        return sum(message.role == "assistant" for message in trajectory.messages) <= self.turns
+
+
+class CallsTool(Criterion):
+    """The agent called the tool `name` at least once."""
+
+    check: Annotated[Literal["calls_tool"], NAME]
+    name: Annotated[str, Field(min_length=1)] = Field(
+        description="name of the tool that must be called", json_schema_extra=QUALITY
+    )
+
+    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
+        calls = (call for message in trajectory.messages for call in message.tool_calls or ())
+        return any(call.function.name == self.name for call in calls)
+
+
+class NoToolErrors(Criterion):
+    """No tool result reports an error.
+
+    A result does if it starts with "error" or a traceback, or is a JSON object with a truthy
+    `error`.
+    """
+
+    check: Annotated[Literal["no_tool_errors"], NAME]
+
+    def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
+        return not any(
+            message.role == "tool" and _is_error(message) for message in trajectory.messages
+        )
+
+
+def _is_error(message: Message) -> bool:
+    text = message.text
+    if _TOOL_ERROR.match(text):
+        return True
+    if not text.lstrip().startswith("{"):
+        return False
+    try:
+        result = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(result, dict) and bool(result.get("error"))
