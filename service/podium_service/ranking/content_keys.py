@@ -21,8 +21,8 @@ _PLAN = {"passes", "budget"}
 def content_key(judge: LLMJudge, method: str, system: str, transcript: Transcript) -> str:
     """Return the key under which the store keeps a group's verdicts by a judge."""
     settings = judge.model_dump(mode="json", include=_SAMPLING | _PROMPT | _PLAN)
-    shown = [transcript.context, transcript.digests]
-    return digest([templates.PROMPT_VERSION, method, settings, system, *shown])
+    texts = [system, transcript.context, transcript.digests]
+    return digest([templates.PROMPT_VERSION, method, settings, *texts])
 
 
 def judge_key(judge: LLMJudge, method: str, system: str) -> str:

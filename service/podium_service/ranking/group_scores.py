@@ -21,7 +21,7 @@ class GroupToRank(Generic[JudgeT]):
 
     Attributes:
         request: the group as the client sent it.
-        shown: indices of the trajectories that the judge sees.
+        shown_indices: indices of the trajectories that the judge sees.
         is_steered: whether one of those trajectories addresses the judge.
         judge_name: the judge's name in the judges file.
         judge: the judge's settings.
@@ -29,7 +29,7 @@ class GroupToRank(Generic[JudgeT]):
     """
 
     request: RankRequest
-    shown: Sequence[int]
+    shown_indices: Sequence[int]
     is_steered: bool
     judge_name: str
     judge: JudgeT

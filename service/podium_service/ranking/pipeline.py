@@ -132,7 +132,7 @@ class Ranker:
         require_inputs(name, judge, request)
         screening = screen(judge, request)
         group = GroupToRank(
-            request, screening.shown, screening.is_steered, name, judge, roster.llms
+            request, screening.shown_indices, screening.is_steered, name, judge, roster.llms
         )
         scores = await self._kinds[judge.kind](group, request_context)
         ranking = Ranking(

@@ -47,7 +47,7 @@ def build_results(
                 explanation=explanations[body],
                 flags=_name_steering(screening, index),
             )
-    last_rank = len(screening.shown) + (len(screening.failed_gates) + 1) / 2
+    last_rank = len(screening.shown_indices) + (len(screening.failed_gates) + 1) / 2
     for index, labels in screening.failed_gates.items():
         gates = [f"gate:{label.partition('(')[0]}" for label in labels]
         results[index] = TrajectoryResult(

@@ -20,19 +20,19 @@ class Screening:
     """The trajectories of one group before its judge sees them; keys are their indices.
 
     Attributes:
-        shown: indices of the trajectories that the judge sees.
+        shown_indices: indices of the trajectories that the judge sees.
         failed_gates: labels of the gates that each other trajectory failed.
         steering_flags: the ways in which a trajectory addresses the judge; only those that do.
     """
 
-    shown: Sequence[int]
+    shown_indices: Sequence[int]
     failed_gates: Mapping[int, list[str]]
     steering_flags: Mapping[int, list[str]]
 
     @property
     def is_steered(self) -> bool:
         """Whether a trajectory that the judge sees addresses the judge."""
-        return any(index in self.steering_flags for index in self.shown)
+        return any(index in self.steering_flags for index in self.shown_indices)
 
 
 def screen(judge: AnyJudge, request: RankRequest) -> Screening:
@@ -50,8 +50,10 @@ def screen(judge: AnyJudge, request: RankRequest) -> Screening:
             labels.append("steering")
         if labels:
             failed_gates[index] = labels
-    shown = [index for index in range(len(request.trajectories)) if index not in failed_gates]
-    return Screening(shown, failed_gates, flags)
+    shown_indices = [
+        index for index in range(len(request.trajectories)) if index not in failed_gates
+    ]
+    return Screening(shown_indices, failed_gates, flags)
 
 
 def _find_steering(request: RankRequest) -> dict[int, list[str]]:

@@ -22,7 +22,7 @@ class CallPrompts:
         self._run = run
         self._shares = iter(_CONTEXT_SHARES)
         self._share = next(self._shares)
-        self._trimmed: dict[tuple[int, ...], Transcript] = {}
+        self._trimmed_transcripts: dict[tuple[int, ...], Transcript] = {}
 
     async def build(self, order: list[int]) -> tuple[Prompt, int]:
         """Return a prompt that shows the bodies in this order, and its reply's token cap."""
@@ -31,16 +31,16 @@ class CallPrompts:
         num_shown = len(order) + self._num_canaries
         reply_tokens = run.judge.reply_tokens(run.method.form, num_shown, context)
         overhead = estimate_tokens(run.system) + TOKENS_PER_FENCE * (num_shown + 1)
-        trimmed = self._trim(order, context - reply_tokens - overhead)
+        transcript = self._trim(order, context - reply_tokens - overhead)
         if run.method.form == "choice":
-            return templates.choice_prompt(run.system, trimmed, order), reply_tokens
+            return templates.choice_prompt(run.system, transcript, order), reply_tokens
         if run.method.form == "rating":
-            return templates.rating_prompt(run.system, trimmed, order), reply_tokens
+            return templates.rating_prompt(run.system, transcript, order), reply_tokens
         canary = None
         if run.config.canary:
             actions_first = run.config.view == "actions_first"
             canary = make_canary(actions_first=actions_first, datamarked=run.is_datamarked)
-        return templates.scores_prompt(run.system, trimmed, order, canary), reply_tokens
+        return templates.scores_prompt(run.system, transcript, order, canary), reply_tokens
 
     def shrink(self, overflow: ContextOverflow) -> None:
         """Trim the next prompts further, after one overflowed the context.
@@ -48,7 +48,7 @@ class CallPrompts:
         Raises:
             ContextExceeded: If prompts are trimmed to half the context already.
         """
-        self._trimmed.clear()
+        self._trimmed_transcripts.clear()
         share = next(self._shares, None)
         if share is None:
             raise ContextExceeded(
@@ -75,7 +75,8 @@ class CallPrompts:
         return int(self._run.config.canary and self._run.method.form == "scores")
 
     def _trim(self, order: list[int], max_tokens: int) -> Transcript:
-        shown = tuple(sorted(order))
-        if shown not in self._trimmed:
-            self._trimmed[shown] = fit(self._run.transcript, int(self._share * max_tokens), shown)
-        return self._trimmed[shown]
+        bodies = tuple(sorted(order))
+        if bodies not in self._trimmed_transcripts:
+            tokens = int(self._share * max_tokens)
+            self._trimmed_transcripts[bodies] = fit(self._run.transcript, tokens, bodies)
+        return self._trimmed_transcripts[bodies]

@@ -19,7 +19,7 @@ async def rank_by_checks(
         CriterionFailed: If a criterion cannot be computed.
     """
     criteria, request = group.judge.criteria, group.request
-    transcript = transcribe(request, group.shown)
+    transcript = transcribe(request, group.shown_indices)
     scores, explanations = [], []
     for indices in transcript.members:
         failed = find_failed(criteria, request.trajectories[indices[0]], request.reference)

@@ -66,17 +66,19 @@ async def rank_by_jury(
     failures = {name: each for name, each in outcomes.items() if isinstance(each, PodiumError)}
     if len(scores) < jury.needed:
         raise _quorum_missed(jury, len(scores), failures)
-    combined = combine_scores(group, scores)
-    dropped = [
+    jury_scores = combine_scores(group, scores)
+    failure_reports = [
         _report_failure(name, group.llms[name].config.model, error)
         for name, error in failures.items()
     ]
-    return replace(combined, jurors=[*combined.jurors, *dropped])
+    return replace(jury_scores, jurors=[*jury_scores.jurors, *failure_reports])
 
 
 def _for_juror(group: GroupToRank[JuryJudge], name: str) -> GroupToRank[LLMJudge]:
     config = group.llms[name].config
-    return GroupToRank(group.request, group.shown, group.is_steered, name, config, group.llms)
+    return GroupToRank(
+        group.request, group.shown_indices, group.is_steered, name, config, group.llms
+    )
 
 
 async def gather_jurors(
@@ -115,25 +117,25 @@ def combine_scores(group: GroupToRank[JuryJudge], scores: Mapping[str, GroupScor
     """Combine the scores of one or more jurors, by name, into those of the jury."""
     # All jurors were shown the same bodies, though perhaps in different views.
     transcript = next(iter(scores.values())).transcript
-    content_keys_of_jurors = tuple(each.content_key for each in scores.values())
-    combined = GroupScores(
+    juror_keys = tuple(each.content_key for each in scores.values())
+    jury_scores = GroupScores(
         transcript=transcript,
         estimate=estimate_unscored(len(transcript.bodies)),
         method="jury",
         passes=sum(each.passes for each in scores.values()),
-        content_key=content_keys.digest(content_keys_of_jurors),
-        call_keys=content_keys_of_jurors,
+        content_key=content_keys.digest(juror_keys),
+        call_keys=juror_keys,
         verdicts=[verdict for each in scores.values() for verdict in each.verdicts],
         cached=all(each.cached for each in scores.values()),
     )
     if len(transcript.bodies) < 2:
-        return combined
+        return jury_scores
     jury_estimate = combine([_as_juror(name, each.estimate) for name, each in scores.items()])
-    weighted = [juror.name for juror in jury_estimate.jurors if juror.weight > 0]
+    names = [juror.name for juror in jury_estimate.jurors if juror.weight > 0]
     ids = [group.request.trajectories[indices[0]].id for indices in transcript.members]
     return replace(
-        combined,
-        estimate=scores[weighted[0]].estimate if len(weighted) == 1 else _estimate(jury_estimate),
+        jury_scores,
+        estimate=scores[names[0]].estimate if len(names) == 1 else _estimate(jury_estimate),
         jurors=_report_jurors(jury_estimate, scores, ids),
     )
 

@@ -1,9 +1,11 @@
 """Rank a group by one LLM: transcript -> plan -> calls -> verdicts -> scores.
 
-rank_group    the transcript, the method and the keys of this run
-_share_run    wait for the run of this content that is under way, or start one
-_load_or_ask  load the stored verdicts; if the run was completed before, score them
-_ask_missing  else ask for the missing verdicts (`rounds`), score all, store the judge's noise
+The steps call each other in this order:
+
+    rank_group    choose the method, write the transcript, name the content
+    _share_run    wait for the run of this content that is under way, or start one
+    _load_or_ask  load the stored verdicts; if the run was completed before, score them
+    _ask_missing  else ask for the missing verdicts (see `rounds`), score all, keep the history
 """
 
 from collections import defaultdict
@@ -53,7 +55,7 @@ class LLMRanker:
         self._metrics = metrics
         self._runs: SingleFlight[_RunResult] = SingleFlight()
         self._history = JudgeHistory(store)
-        self._drift: defaultdict[str, SlotDrift] = defaultdict(SlotDrift)  # by the judge's name
+        self._drift_by_judge: defaultdict[str, SlotDrift] = defaultdict(SlotDrift)
 
     async def rank_group(
         self, group: GroupToRank[LLMJudge], request_context: RequestContext
@@ -74,7 +76,7 @@ class LLMRanker:
             config.datamark == "auto" and group.is_steered
         )
         transcript = transcribe(
-            group.request, group.shown, view=config.view, datamark=is_datamarked
+            group.request, group.shown_indices, view=config.view, datamark=is_datamarked
         )
         method_name = await _choose_method(judge, transcript, rubric)
         form = METHODS[method_name].form
@@ -91,13 +93,13 @@ class LLMRanker:
                 model=config.model,
             )
         # Datamarking does not change the judge's noise, so both variants share one history.
-        unmarked = _system_prompt(config, form, rubric, is_datamarked=False)
+        unmarked_system = _system_prompt(config, form, rubric, is_datamarked=False)
         run = Run(
             judge_name=group.judge_name,
             judge=judge,
             method_name=method_name,
             content_key=content_key,
-            judge_key=content_keys.judge_key(config, method_name, unmarked),
+            judge_key=content_keys.judge_key(config, method_name, unmarked_system),
             system=system,
             is_datamarked=is_datamarked,
             transcript=transcript,
@@ -165,7 +167,7 @@ class LLMRanker:
         )
         if past_group:
             self._history.add(judge_key, past_group)
-            recent_bias = self._drift[run.judge_name].add(past_group)
+            recent_bias = self._drift_by_judge[run.judge_name].add(past_group)
             if recent_bias is not None:
                 self._metrics.set_recent_slot_bias(run.judge_name, recent_bias)
 
@@ -199,10 +201,10 @@ def _system_prompt(config: LLMJudge, form: str, rubric: str | None, *, is_datama
     return templates.system_text(form, rubric or config.rubric, view=config.view, mark=mark)
 
 
-def _assumed_noise(run: Run, learned: JudgeNoise | None) -> JudgeNoise | None:
+def _assumed_noise(run: Run, learned_noise: JudgeNoise | None) -> JudgeNoise | None:
     """Return the noise learned from past groups, or else the noise that the settings state."""
-    sd, is_learned = run.config.noise_sd, learned is not None and learned.groups > 0
-    return JudgeNoise.from_sd(sd) if sd is not None and not is_learned else learned
+    sd, is_learned = run.config.noise_sd, learned_noise is not None and learned_noise.groups > 0
+    return JudgeNoise.from_sd(sd) if sd is not None and not is_learned else learned_noise
 
 
 def _situation(run: Run, noise: JudgeNoise | None) -> Situation:
