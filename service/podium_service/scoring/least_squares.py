@@ -69,7 +69,7 @@ def least_squares(num_items: int, passes: Sequence[Pass], slots_K: Array | None)
     scores_O = np.concatenate([np.asarray(scores, float) for _, scores in passes])
     raw = design.solve(scores_O)
     removed_K = design.fit_line(raw) if slots_K is None else slots_K
-    final = design.solve(scores_O - design.basis_OK @ removed_K) if removed_K.any() else raw
+    final = design.solve(scores_O - design.blocks.basis_OK @ removed_K) if removed_K.any() else raw
     df_line = float(slots_K is None and bool(removed_K.any()))
     return Fit(
         effects_I=final.effects,
@@ -83,7 +83,7 @@ def least_squares(num_items: int, passes: Sequence[Pass], slots_K: Array | None)
         ss_raw=raw.ss_error,
         df_raw=max(0.0, design.df_error),
         slot_xtx_KK=design.slot_xtx_KK,
-        slot_xty_K=design.basis_centred_OK.T @ raw.residuals_O,
+        slot_xty_K=design.blocks.basis_centred_OK.T @ raw.residuals_O,
     )
 
 
@@ -156,6 +156,10 @@ class _Blocks:
     basis_OK: Array
     basis_centred_OK: Array
 
+    def mean(self, values_O: Array) -> Array:
+        """Return the mean of each pass, shape (B,)."""
+        return np.asarray(np.add.reduceat(values_O, self.starts_B) / self.length_B)
+
 
 @lru_cache(maxsize=128)
 def _blocks(lengths: tuple[int, ...]) -> _Blocks:
@@ -163,14 +167,11 @@ def _blocks(lengths: tuple[int, ...]) -> _Blocks:
     pass_O = np.repeat(np.arange(len(lengths)), lengths)
     starts_B = np.concatenate([[0], np.cumsum(length_B[:-1])]).astype(np.int64)
     basis_OK = np.concatenate([slot_basis(length) for length in lengths])
-    centred_OK = basis_OK - _means_by_block(basis_OK, starts_B, length_B)[pass_O]
+    means_BK = np.add.reduceat(basis_OK, starts_B, axis=0) / length_B[:, None]
+    centred_OK = basis_OK - means_BK[pass_O]
     for array in (pass_O, length_B, starts_B, basis_OK, centred_OK):
         array.flags.writeable = False
     return _Blocks(pass_O, length_B, starts_B, basis_OK, centred_OK)
-
-
-def _means_by_block(values_OX: Array, starts_B: npt.NDArray[np.int64], length_B: Array) -> Array:
-    return np.asarray(np.add.reduceat(values_OX, starts_B, axis=0) / length_B[:, None])
 
 
 def _laplacian(shown_BI: Array) -> Array:
@@ -197,18 +198,16 @@ class _Design:
         self.num_items, self.num_passes = num_items, len(passes)
         self.item_O = np.concatenate([np.asarray(order) for order, _ in passes])
         self.complete = all(length == num_items for length in lengths)
-        blocks = _blocks(lengths)
-        self.pass_O, self.length_B, self.starts_B = blocks.pass_O, blocks.length_B, blocks.starts_B
-        self.basis_OK, self.basis_centred_OK = blocks.basis_OK, blocks.basis_centred_OK
+        self.blocks = _blocks(lengths)
+        self.pass_O, centred_OK = self.blocks.pass_O, self.blocks.basis_centred_OK
         self.laplacian_II, self.covariance_II = (
             _complete_design(num_items, len(passes)) if self.complete else self._invert()
         )
         self.df_error = float(len(self.item_O) - len(passes) - (num_items - 1))
-        self.basis_by_item_IK = np.zeros((num_items, KNOTS))
-        np.add.at(self.basis_by_item_IK, self.item_O, self.basis_centred_OK)
+        by_item_IK = np.zeros((num_items, KNOTS))
+        np.add.at(by_item_IK, self.item_O, centred_OK)
         self.slot_xtx_KK = (
-            self.basis_centred_OK.T @ self.basis_centred_OK
-            - self.basis_by_item_IK.T @ self.covariance_II @ self.basis_by_item_IK
+            centred_OK.T @ centred_OK - by_item_IK.T @ self.covariance_II @ by_item_IK
         )
 
     def _invert(self) -> tuple[Array, Array]:
@@ -227,8 +226,8 @@ class _Design:
         effects = self._item_means(scores_O) if self.complete else self._solve_blocks(scores_O)
         centre = fsum(effects) / len(effects)
         effect_I = np.array(effects) - centre
-        means_B = self._pass_means((scores_O - effect_I[self.item_O])[:, None])[:, 0]
-        residuals_O = scores_O - effect_I[self.item_O] - means_B[self.pass_O]
+        within_O = scores_O - effect_I[self.item_O]
+        residuals_O = within_O - self.blocks.mean(within_O)[self.pass_O]
         if self.complete:
             ss_items = self.num_passes * fsum(effect**2 for effect in effect_I)
         else:
@@ -243,7 +242,7 @@ class _Design:
         xtx = float(line_K @ self.slot_xtx_KK @ line_K)
         if xtx < 1e-9:
             return np.zeros(KNOTS)
-        xty = float(line_K @ (self.basis_centred_OK.T @ raw.residuals_O))
+        xty = float(line_K @ (self.blocks.basis_centred_OK.T @ raw.residuals_O))
         return np.asarray(xty / xtx * line_K)
 
     def _item_means(self, scores_O: Array) -> list[float]:
@@ -253,12 +252,8 @@ class _Design:
         return [round(fsum(column) / len(column), 12) for column in columns]
 
     def _solve_blocks(self, scores_O: Array) -> list[float]:
-        means_B = self._pass_means(scores_O[:, None])[:, 0]
-        centred_O = scores_O - means_B[self.pass_O]
+        centred_O = scores_O - self.blocks.mean(scores_O)[self.pass_O]
         by_item_I = np.bincount(self.item_O, centred_O, self.num_items)
         effect_I = self.covariance_II @ by_item_I
         level = float(np.mean(scores_O - effect_I[self.item_O]))
         return [round(float(effect) + level, 12) for effect in effect_I]
-
-    def _pass_means(self, values_OX: Array) -> Array:
-        return _means_by_block(values_OX, self.starts_B, self.length_B)
