@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from podium_service.http.api_key import create_key
 from podium_service.http.api_key_store import add_key
 from podium_service.judges.endpoint.circuit_breaker import FAILURES
 from podium_service.schemas import AssumedNoise, JurorResult, Ranking, Usage
-from podium_service.scoring.drift import HALF_LIFE, SlotDrift
-from podium_service.scoring.least_squares import KNOTS
-from podium_service.scoring.noise import EMPTY_PAST_GROUP, PastGroup
 from podium_service.telemetry.metrics import Metrics
 from tests.fakes import Answer, Asked, ScriptedJudge, by_length, fails, later, says, scores, until
 from tests.service.helpers import client, group, judges_file, llm, request, service
@@ -232,21 +228,6 @@ async def test_a_judge_that_likes_late_slots_shows(tmp_path: Path) -> None:
         await http.post("/rank", json=group(*answers))
         found = await series(http)
     assert found['podium_judge_slot_bias_recent{judge="main"}'] == pytest.approx(0.3, abs=0.01)
-
-
-def test_a_judge_that_drifts_shows_within_its_last_groups() -> None:
-    line = np.linspace(-0.5, 0.5, KNOTS)
-
-    def past(bias: float) -> PastGroup:
-        return PastGroup(4, 4, 1.0, 1.0, 1.0, 3.0, np.eye(KNOTS).tolist(), (bias * line).tolist())
-
-    drift = SlotDrift()
-    assert drift.add(EMPTY_PAST_GROUP) is None
-    before = [drift.add(past(0.0)) for _ in range(500)]
-    after = [drift.add(past(0.2)) for _ in range(4 * HALF_LIFE)]
-    assert before[-1] == 0
-    assert after[HALF_LIFE - 1] == pytest.approx(0.1, abs=0.001)
-    assert after[-1] == pytest.approx(0.2 * 15 / 16, abs=0.001)
 
 
 def test_what_is_learnt_of_a_judges_slots_and_noise_is_shown_and_a_jurors_too() -> None:
