@@ -1,13 +1,13 @@
-"""Everything that can go wrong, as one tree. A leaf fixes `code`, HTTP `status` and `retryable`.
+"""Every error of the service, as one tree. A leaf fixes `code`, `status`, `retryable` and `title`.
 
 PodiumError
-├── ConfigError                    at start or reload; never on the wire
+├── ConfigError                    the service cannot start, or keeps its old judges
 ├── RequestError                   the caller must change the request
-│   ├── MalformedRequest           400  no HTTP/1.1 by its rules
+│   ├── MalformedRequest           400
 │   ├── MalformedJSON              400
 │   ├── Unauthorized               401
-│   ├── KeySpendLimit              402  the API key may spend no more in this period
-│   ├── Forbidden                  403  the API key lacks the scope
+│   ├── KeySpendLimit              402
+│   ├── Forbidden                  403
 │   ├── NotFound                   404
 │   ├── MethodNotAllowed           405
 │   ├── BodyTooSlow                408
@@ -16,31 +16,31 @@ PodiumError
 │   ├── InvalidRequest             422
 │   ├── UnknownJudge               422
 │   ├── ReferenceRequired          422
-│   ├── VerifiedRewardRequired     422  the judge mixes in a reward that a trajectory lacks
-│   ├── ContextExceeded            422  not even trimmed does the group fit the judge's context
-│   ├── CriterionFailed            422  a check could not be computed (never a score of 0)
-│   ├── KeyRateLimited             429  the API key asks too often
+│   ├── VerifiedRewardRequired     422
+│   ├── ContextExceeded            422
+│   ├── CriterionFailed            422  so that a broken criterion is never a score of 0
+│   ├── KeyRateLimited             429
 │   └── HeadersTooLarge            431
-├── JudgeError                     the judge did not give a usable verdict; the next judge is asked
-│   ├── VerdictInvalid             502  wrong ids, scores out of range, no JSON; twice
-│   ├── VerdictTruncated           502  the reply hit the token cap; twice
-│   ├── VerdictVoid                502  a planted bad trajectory (canary) was not placed low; twice
-│   ├── BudgetExhausted            502  the group's budget does not hold the calls it needs
-│   ├── QuorumMissed               502  too few jurors of a jury gave a ranking
-│   ├── JudgeRefused               502  refusal or content filter
-│   ├── JudgeRejected              502  the endpoint refuses our call (key, model, parameter)
-│   ├── JudgeQuotaExhausted        502  no credit left
-│   ├── JudgeSpendLimit            502  the judge's own spend limit holds no further call
-│   ├── JudgeUnavailable           503  unreachable, 5xx, timeouts
-│   └── JudgeRateLimited           503  429 to the end of our patience
+├── JudgeError                     no usable verdict: the next judge of `fallback` is asked
+│   ├── VerdictInvalid             502  twice: not JSON, wrong ids, or scores out of range
+│   ├── VerdictTruncated           502  twice
+│   ├── VerdictVoid                502  twice
+│   ├── BudgetExhausted            502
+│   ├── QuorumMissed               502
+│   ├── JudgeRefused               502  a refusal, or a content filter
+│   ├── JudgeRejected              502  for example its API key, model or parameter
+│   ├── JudgeQuotaExhausted        502  a 429 that waiting does not end
+│   ├── JudgeSpendLimit            502
+│   ├── JudgeUnavailable           503  unreachable, a 5xx, or a timeout
+│   └── JudgeRateLimited           503  a 429 for as long as the deadline allows to wait
 ├── DeadlineExceeded               504
-├── Overloaded                     429  refused early: the queue, connections or bodies are full
+├── Overloaded                     429  a queue, the connections or the memory for bodies are full
 ├── StoreUnavailable               503
 ├── Draining                       503
-└── InternalError                  500  a bug of ours
+└── InternalError                  500
 
-To add an error: subclass a branch, set the three class attributes, and run `make docs`, which
-rewrites the table in docs/errors.md from this module.
+To add an error: subclass a branch, set the class attributes, and run `make docs`, which writes the
+table in docs/errors.md from the titles.
 """
 
 from asyncio import CancelledError
@@ -50,7 +50,17 @@ from typing import Any, ClassVar
 
 
 class PodiumError(Exception):
-    """Base of all errors; `str(error)` is one line: the offending value, the rule, what to do."""
+    """The base of all errors; `str(error)` is one line: the value, the rule, and what to do.
+
+    Args:
+        detail: that line.
+        fields: the fields of the request at fault, each as {"field": ..., "rule": ...}.
+        retry_after_s: seconds after which the request may succeed.
+
+    Attributes:
+        code: for programs; it never changes.
+        title: the meaning of the code, in one sentence without a full stop.
+    """
 
     code: ClassVar[str]
     status: ClassVar[int]
@@ -74,11 +84,11 @@ class PodiumError(Exception):
 
     @property
     def retry_after(self) -> int | None:
-        """Whole seconds for a `Retry-After` header: who waits that long does not come too early."""
+        """Whole seconds for a `Retry-After` header, rounded up, so that nobody retries early."""
         return None if self.retry_after_s is None else max(1, ceil(self.retry_after_s))
 
     def problem(self, request_id: str | None = None) -> dict[str, Any]:
-        """The RFC 9457 body of this error."""
+        """Return the body of this error as RFC 9457 defines it."""
         body: dict[str, Any] = {
             "type": f"urn:podium:{self.code}",
             "title": self.title,
@@ -102,7 +112,7 @@ class RequestError(PodiumError):
 
 
 class MalformedRequest(RequestError):
-    code, status, title = "malformed_request", 400, "The request is not HTTP"
+    code, status, title = "malformed_request", 400, "The request does not follow HTTP/1.1"
 
 
 class MalformedJSON(RequestError):
@@ -110,40 +120,44 @@ class MalformedJSON(RequestError):
 
 
 class Unauthorized(RequestError):
-    code, status, title = "unauthorized", 401, "An API key is needed"
+    code, status, title = "unauthorized", 401, "The API key is missing, unknown or revoked"
 
 
 class KeySpendLimit(RequestError):
-    code, status, title = "key_spend_limit", 402, "The API key has spent what it may"
+    code, status, title = "key_spend_limit", 402, "The API key has reached its spend limit"
 
 
 class Forbidden(RequestError):
-    code, status, title = "forbidden", 403, "The API key lacks the scope"
+    code, status, title = "forbidden", 403, "The API key lacks the scope for this path"
 
 
 class NotFound(RequestError):
-    code, status, title = "not_found", 404, "There is nothing here"
+    code, status, title = "not_found", 404, "The path or id does not exist"
 
 
 class MethodNotAllowed(RequestError):
-    code, status, title = "method_not_allowed", 405, "This path takes another method"
+    code, status, title = "method_not_allowed", 405, "The path does not accept this method"
 
 
 class BodyTooSlow(RequestError):
-    code, status, title = "body_too_slow", 408, "The body came too slowly"
+    code, status, title = "body_too_slow", 408, "The body arrived too slowly"
     retryable = True
 
 
 class BodyTooLarge(RequestError):
-    code, status, title = "body_too_large", 413, "The body is over the cap"
+    code, status, title = "body_too_large", 413, "The body is too large"
 
 
 class UnsupportedMediaType(RequestError):
-    code, status, title = "unsupported_media_type", 415, "The body must be application/json"
+    code, status, title = (
+        "unsupported_media_type",
+        415,
+        "The body must be application/json",
+    )
 
 
 class InvalidRequest(RequestError):
-    code, status, title = "invalid_request", 422, "The request breaks a rule"
+    code, status, title = "invalid_request", 422, "A field of the request breaks a rule"
 
 
 class UnknownJudge(RequestError):
@@ -151,37 +165,49 @@ class UnknownJudge(RequestError):
 
 
 class ReferenceRequired(RequestError):
-    code, status, title = "reference_required", 422, "This judge compares with a reference"
+    code, status, title = (
+        "reference_required",
+        422,
+        "The judge needs a reference",
+    )
 
 
 class VerifiedRewardRequired(RequestError):
-    code, status, title = "verified_reward_required", 422, "This judge mixes in verified rewards"
+    code, status, title = (
+        "verified_reward_required",
+        422,
+        "A trajectory lacks its verified reward",
+    )
 
 
 class ContextExceeded(RequestError):
-    code, status, title = "context_exceeded", 422, "The group does not fit the judge's context"
+    code, status, title = (
+        "context_exceeded",
+        422,
+        "The group does not fit the judge's context",
+    )
 
 
 class CriterionFailed(RequestError):
-    code, status, title = "check_failed", 422, "A check could not be computed"
+    code, status, title = "check_failed", 422, "A criterion could not be computed"
 
 
 class KeyRateLimited(RequestError):
-    code, status, title = "key_rate_limited", 429, "The API key asks too often"
+    code, status, title = "key_rate_limited", 429, "The API key has reached its request limit"
     retryable = True
 
 
 class HeadersTooLarge(RequestError):
-    code, status, title = "headers_too_large", 431, "The headers are over the cap"
+    code, status, title = "headers_too_large", 431, "The request's headers are too large"
 
 
 class JudgeError(PodiumError):
-    """The judge gave no usable verdict. The group goes to the next judge, never to a number.
+    """The judge gave no usable verdict; the next judge is asked, and no score is made up.
 
     Attributes:
-        base_url: where a call failed; None where none was made, or it is not its endpoint's fault.
-        unanswered: whether the call was sent and no answer came that can be read, so that it may
-            have been paid.
+        base_url: endpoint at fault; None if no call was made or the endpoint is not at fault.
+        unanswered: whether the call was sent and no readable answer came, so that it may have been
+            paid for.
     """
 
     base_url: str | None = None
@@ -189,39 +215,47 @@ class JudgeError(PodiumError):
 
 
 class VerdictInvalid(JudgeError):
-    code, status, title = "verdict_invalid", 502, "The judge's reply is not a verdict"
+    code, status, title = "verdict_invalid", 502, "The judge's reply is not a valid verdict"
 
 
 class VerdictTruncated(JudgeError):
-    code, status, title = "verdict_truncated", 502, "The judge's reply was cut off"
+    code, status, title = (
+        "verdict_truncated",
+        502,
+        "The judge's reply hit the token limit",
+    )
 
 
 class VerdictVoid(JudgeError):
-    code, status, title = "verdict_void", 502, "The judge did not see a planted bad trajectory"
+    code, status, title = "verdict_void", 502, "The judge did not rank a planted bad trajectory low"
 
 
 class BudgetExhausted(JudgeError):
-    code, status, title = "budget_exhausted", 502, "The group's judge budget is spent"
+    code, status, title = (
+        "budget_exhausted",
+        502,
+        "The group's budget does not allow more calls",
+    )
 
 
 class QuorumMissed(JudgeError):
-    code, status, title = "quorum_missed", 502, "Too few jurors gave a ranking"
+    code, status, title = "quorum_missed", 502, "Too few jurors ranked the group"
 
 
 class JudgeRefused(JudgeError):
-    code, status, title = "judge_refused", 502, "The judge refused to rank"
+    code, status, title = "judge_refused", 502, "The judge refused to rank the group"
 
 
 class JudgeRejected(JudgeError):
-    code, status, title = "judge_rejected", 502, "The judge's endpoint refuses our call"
+    code, status, title = "judge_rejected", 502, "The judge's endpoint rejected the call"
 
 
 class JudgeQuotaExhausted(JudgeError):
-    code, status, title = "judge_quota_exhausted", 502, "The judge's quota is spent"
+    code, status, title = "judge_quota_exhausted", 502, "The judge's account has no quota left"
 
 
 class JudgeSpendLimit(JudgeError):
-    code, status, title = "judge_spend_limit", 502, "The judge's spend limit is reached"
+    code, status, title = "judge_spend_limit", 502, "The judge has reached its spend limit"
 
 
 class JudgeUnavailable(JudgeError):
@@ -241,17 +275,17 @@ class JudgeUnavailable(JudgeError):
 
 
 class JudgeRateLimited(JudgeError):
-    code, status, title = "judge_rate_limited", 503, "The judge is rate limited"
+    code, status, title = "judge_rate_limited", 503, "The judge's endpoint limits the rate of calls"
     retryable = True
 
 
 class DeadlineExceeded(PodiumError):
-    code, status, title = "deadline_exceeded", 504, "The deadline passed"
+    code, status, title = "deadline_exceeded", 504, "The deadline passed before there was an answer"
     retryable = True
 
 
 class Overloaded(PodiumError):
-    code, status, title = "overloaded", 429, "The service has more work than it can do in time"
+    code, status, title = "overloaded", 429, "The service has too much work to answer in time"
     retryable = True
 
 
@@ -266,11 +300,11 @@ class Draining(PodiumError):
 
 
 class InternalError(PodiumError):
-    code, status, title = "internal", 500, "A bug in the service"
+    code, status, title = "internal", 500, "The service has a bug"
 
 
-def cause(error: BaseException) -> str:
-    """What series and traces call a failure: its code. A bug goes by its class."""
+def failure_code(error: BaseException) -> str:
+    """Return the name of a failure in metrics and traces: its code, or the class of a bug."""
     if isinstance(error, CancelledError):
         return "cancelled"
     code = getattr(error, "code", None)
@@ -278,7 +312,7 @@ def cause(error: BaseException) -> str:
 
 
 def leaves(branch: type[PodiumError] = PodiumError) -> Iterator[type[PodiumError]]:
-    """Every concrete error below `branch`, in the order of the tree."""
+    """Yield the concrete errors below `branch`, in the order of the tree."""
     for child in branch.__subclasses__():
         if child.__subclasses__():
             yield from leaves(child)

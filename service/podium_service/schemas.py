@@ -1,4 +1,7 @@
-"""The wire: what `POST /rank` takes and gives. The only place where a request is validated."""
+"""The models of requests and responses, which define what the service accepts and returns.
+
+Their descriptions are published in the OpenAPI document.
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -23,19 +26,20 @@ MAX_DEADLINE_S = 3600.0
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 Deadline = Annotated[
-    FiniteFloat, Field(gt=0, le=MAX_DEADLINE_S, description="seconds for the whole request")
+    FiniteFloat, Field(gt=0, le=MAX_DEADLINE_S, description="seconds for the whole group")
 ]
 Tool = dict[str, Any]
+Tools = Annotated[list[Tool] | None, Field(description="OpenAI tools that the policy could call")]
 
 
 class _Strict(BaseModel):
-    """Refuses fields it does not know by the first of them: a list of thousands costs memory."""
+    """A model that refuses unknown fields. It names only the first one, to save memory."""
 
     model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
-    def _knows_all_fields(cls, value: Any) -> Any:
+    def _refuse_unknown_field(cls, value: Any) -> Any:
         if isinstance(value, dict):
             known = cls.model_fields.keys()
             if not value.keys() <= known:
@@ -46,40 +50,48 @@ class _Strict(BaseModel):
 
 
 class TextPart(BaseModel):
-    type: Literal["text"] = Field(description="only text parts can be judged so far")
+    """A part of a message's content."""
+
+    type: Literal["text"] = Field(description="only text can be judged")
     text: str
 
 
 class FunctionCall(BaseModel):
+    """The function and the arguments of a tool call."""
+
     name: str
-    arguments: str | dict[str, Any] = ""
+    arguments: str | dict[str, Any] = Field(default="", description="JSON; a text may be invalid")
 
 
 class ToolCall(BaseModel):
+    """A tool call of an assistant message."""
+
     id: Id
     type: Literal["function"] = "function"
     function: FunctionCall
 
 
 class Message(BaseModel):
-    """One OpenAI chat message. Extra keys are allowed, neither shown to a judge nor hashed."""
+    """An OpenAI chat message. Extra keys are allowed, neither shown to a judge nor hashed."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
+    content: str | list[TextPart] | None = Field(
+        default=None, description="only an assistant message with tool_calls may lack it"
+    )
+    tool_calls: list[ToolCall] | None = Field(default=None, description="of assistant messages")
+    tool_call_id: str | None = Field(default=None, description="the call that a tool answers")
 
     @property
     def text(self) -> str:
-        """The message's text, parts joined; empty where there is none."""
+        """The text of the message, its parts joined; empty if there is none."""
         content = self.content
         if isinstance(content, list):
             return "".join(part.text for part in content)
         return content or ""
 
     @property
-    def misshapen(self) -> str | None:
-        """The rule for messages of its role that it breaks, if it does."""
+    def broken_rule(self) -> str | None:
+        """The rule for messages of this role that the message breaks; None if there is none."""
         if self.tool_calls and self.role != "assistant":
             return "only an assistant message may carry tool_calls"
         if self.role == "tool" and self.tool_call_id is None:
@@ -92,28 +104,30 @@ class Message(BaseModel):
 class Trajectory(_Strict):
     """One attempt at the task: prompt, completions and tool results as chat messages."""
 
-    id: Id
-    messages: Annotated[list[Message], Field(min_length=1)]
-    tools: list[Tool] | None = None
-    finish_reason: Annotated[str, Field(max_length=64)] | None = None
+    id: Id = Field(description="unique in the group; never shown to a judge")
+    messages: Annotated[list[Message], Field(min_length=1, description="prompt and completions")]
+    tools: Tools = None
+    finish_reason: Annotated[str, Field(max_length=64)] | None = Field(
+        default=None, description="why the last completion ended, as the sampler says it"
+    )
     verified_reward: FiniteFloat | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="a reward the caller checked itself; never shown to a judge; mixed into the "
-        "reward by the judge's `verified_weight`",
+        description="a reward that the caller computed itself, in [0, 1]; never shown to a judge; "
+        "the judge's `verified_weight` mixes it into the reward",
     )
 
     @field_validator("messages")
     @classmethod
-    def _shapes_follow_roles(cls, messages: list[Message]) -> list[Message]:
-        """For all at once: a validator of each would be called some hundred times a group."""
-        rules = {i: rule for i, message in enumerate(messages) if (rule := message.misshapen)}
+    def _check_roles(cls, messages: list[Message]) -> list[Message]:
+        """Check all messages in one call, because a validator per message would be slow."""
+        rules = {i: rule for i, message in enumerate(messages) if (rule := message.broken_rule)}
         if rules:
             raise ValidationError.from_exception_data(
                 cls.__name__,
                 [
-                    {"type": PydanticCustomError("misshapen", rule), "loc": (i,), "input": None}
+                    {"type": PydanticCustomError("message", rule), "loc": (i,), "input": None}
                     for i, rule in rules.items()
                 ],
             )
@@ -121,7 +135,7 @@ class Trajectory(_Strict):
 
     @field_validator("messages")
     @classmethod
-    def _tool_messages_answer_calls(cls, messages: list[Message]) -> list[Message]:
+    def _check_tool_messages(cls, messages: list[Message]) -> list[Message]:
         called: set[str] = set()
         for index, message in enumerate(messages):
             if message.role == "tool" and message.tool_call_id not in called:
@@ -134,21 +148,21 @@ class Trajectory(_Strict):
 class RankRequest(_Strict):
     """One group: the trajectories of one prompt."""
 
-    group_id: Id | None = None
-    judge: Id | None = Field(default=None, description="a judge's name; the default judge if null")
-    task: str | None = Field(default=None, description="what was to be done; shown to the judge")
-    reference: str | None = Field(default=None, description="a known good answer; shown, too")
+    group_id: Id | None = Field(default=None, description="a name, which the response repeats")
+    judge: Id | None = Field(default=None, description="name of a judge; null: the default one")
+    task: str | None = Field(default=None, description="the task; shown to the judge")
+    reference: str | None = Field(default=None, description="a good answer; shown to the judge")
     rubric: str | None = Field(default=None, description="replaces the judge's rubric")
-    tools: list[Tool] | None = None
+    tools: Tools = None
     trajectories: Annotated[list[Trajectory], Field(min_length=2, max_length=MAX_TRAJECTORIES)]
     deadline_s: Deadline = DEFAULT_DEADLINE_S
     metadata: dict[str, Any] | None = Field(
-        default=None, description="kept with the ranking's first request; not shown, not hashed"
+        default=None, description="any data; stored with a ranking's first request, not shown"
     )
 
     @field_validator("trajectories", mode="before")
     @classmethod
-    def _are_enough_and_not_too_many(cls, value: Any) -> Any:
+    def _check_number(cls, value: Any) -> Any:
         if isinstance(value, list) and len(value) < 2:
             raise ValueError(f"a group needs two trajectories or more, not {len(value)}")
         if isinstance(value, list) and len(value) > MAX_TRAJECTORIES:
@@ -159,7 +173,7 @@ class RankRequest(_Strict):
 
     @field_validator("trajectories")
     @classmethod
-    def _ids_are_unique(cls, trajectories: list[Trajectory]) -> list[Trajectory]:
+    def _check_ids(cls, trajectories: list[Trajectory]) -> list[Trajectory]:
         first: dict[str, int] = {}
         for index, trajectory in enumerate(trajectories):
             if trajectory.id in first:
@@ -170,110 +184,106 @@ class RankRequest(_Strict):
 
 
 class BatchRequest(_Strict):
-    """Many groups; each is validated on its own, so that a bad one fails its own line only."""
+    """Many groups. Each one is validated on its own, so that a bad one fails only its own line."""
 
     groups: Annotated[list[Any], Field(max_length=MAX_BATCH_GROUPS)] = Field(
-        description="objects as `POST /rank` takes them"
+        description="groups as in `POST /rank`"
     )
     deadline_s: Deadline | None = Field(
-        default=None, description="for the groups that name none; starts on arrival"
+        default=None, description="seconds for each group that has no deadline of its own"
     )
 
 
 class Usage(BaseModel):
-    """What this request spent; all zero when the answer came from the store."""
+    """The judge calls of this request; all zero if the response came from the store."""
 
     calls: int = 0
     prompt_tokens: int = 0
-    cached_tokens: int = 0
+    cached_tokens: int = Field(default=0, description="the cached part of prompt_tokens")
     completion_tokens: int = 0
     cost_usd: float | None = Field(default=None, description="null if the judge has no price")
 
 
 class TrajectoryResult(BaseModel):
+    """The result of one trajectory."""
+
     id: str
     rank: float = Field(description="1 is best; ties share the mean rank")
-    reward: float = Field(ge=0, le=1)
+    reward: float = Field(ge=0, le=1, description="the reward for the trainer, in [0, 1]")
     score: float | None = Field(description="in [0, 1]; null if no judge was asked")
-    stderr: float | None = Field(description="of the score; null if it cannot be known")
-    explanation: str = ""
-    flags: list[str] = []
+    stderr: float | None = Field(description="standard error of the score; null if not known")
+    explanation: str = Field(default="", description="the judge's words about the trajectory")
+    flags: list[str] = Field(
+        default=[], description="gates that failed, and ways in which the text addresses a judge"
+    )
 
 
 class AssumedNoise(BaseModel):
-    """What was known of the judge before the group was judged; replaying needs it."""
+    """What was known of the judge before it ranked the group; a replay needs it."""
 
-    variance: float = Field(description="of the noise of one score, on the judge's scale, squared")
-    df: float | None = Field(description="degrees of freedom it is worth; null: taken as certain")
-    groups: int = Field(description="past groups that this was learnt from; 0: configured")
-    slots: list[float] = Field(
-        description="the judge's bias along a list, from its first slot to its last; removed"
-    )
-    ratios: list[float] = Field(
-        description="how often groups of this judge have how much signal, from none to all"
-    )
+    variance: float = Field(description="variance of one score's noise, on the judge's scale")
+    df: float | None = Field(description="degrees of freedom of the variance; null: certain")
+    groups: int = Field(description="number of past groups it was learnt from; 0: configured")
+    slots: list[float] = Field(description="the judge's bias for each slot of a list; subtracted")
+    ratios: list[float] = Field(description="distribution of past groups' shares of signal")
 
 
 class JurorResult(BaseModel):
-    """How one juror of a jury fared."""
+    """The part of one juror in the ranking of a jury."""
 
     judge: str
     model: str
     status: Literal["counted", "rejected", "failed"] = Field(
-        description="rejected: at odds with the others beyond its own noise"
+        description="rejected: it differs from the other jurors by more than its own noise"
     )
-    weight: float = Field(description="share in the combined scores; sums to 1")
+    weight: float = Field(description="share in the combined scores; all shares sum to 1")
     agreement: float | None = Field(description="Kendall's tau_b with the other jurors combined")
-    reliability: float | None
+    reliability: float | None = Field(description="as of a ranking, for this juror alone")
     noise: AssumedNoise | None = None
-    overruled: list[str] = Field(
-        default=[], description="trajectories on which its say was dropped"
-    )
-    code: str | None = Field(default=None, description="why it failed")
+    overruled: list[str] = Field(default=[], description="trajectories whose score was dropped")
+    code: str | None = Field(default=None, description="code of the error if it failed")
 
 
 class Ranking(BaseModel):
-    """The answer: one result per trajectory, in the order of the request."""
+    """The ranking of a group: one result per trajectory, in the order of the request."""
 
-    id: str
-    group_id: str | None
-    judge: str = Field(description="the judge that answered")
-    fallback_from: str | None = Field(default=None, description="the judge that was asked first")
-    model: str | None
-    method: str
-    passes: int
+    id: str = Field(description="the ranking_id of `GET /rankings/{ranking_id}`")
+    group_id: str | None = Field(description="as in the request")
+    judge: str = Field(description="the judge that ranked the group")
+    fallback_from: str | None = Field(default=None, description="the judge that failed first")
+    model: str | None = Field(description="the judge's model; null for a checks judge")
+    method: str = Field(description="how the judge was asked, for example listwise")
+    passes: int = Field(description="number of passes over the group")
     results: list[TrajectoryResult]
     reliability: float | None = Field(description="share of the score variance that is signal")
-    noise: AssumedNoise | None = Field(
-        default=None, description="null if nothing was assumed: each group told its own noise"
-    )
-    jurors: list[JurorResult] = Field(default=[], description="of a jury; else empty")
-    cached: bool
+    noise: AssumedNoise | None = Field(default=None, description="null if nothing was assumed")
+    jurors: list[JurorResult] = Field(default=[], description="of a jury; empty for others")
+    cached: bool = Field(description="whether the ranking came from the store")
     usage: Usage
 
 
 class Problem(BaseModel):
-    """RFC 9457, with three members of ours."""
+    """An error as RFC 9457 defines it, with the members code, retryable, request_id and errors."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    retryable: bool
-    request_id: str | None
-    errors: list[dict[str, str]] = []
+    type: str = Field(description="urn:podium: and the code")
+    title: str = Field(description="meaning of the code")
+    status: int = Field(description="HTTP status")
+    detail: str = Field(description="one line: the value, the rule, and what to do")
+    code: str = Field(description="name of the error, for programs")
+    retryable: bool = Field(description="whether the same request may succeed later")
+    request_id: str | None = Field(description="id of the request in the service's log")
+    errors: list[dict[str, str]] = Field(default=[], description="fields at fault, at most ten")
 
 
 class BatchLine(BaseModel):
     """One NDJSON line of `POST /rank/batch`."""
 
-    index: int
-    group_id: str | None
+    index: int = Field(description="position of the group in the request, from 0")
+    group_id: str | None = Field(description="as in the request; null if that was not valid")
     status: Literal["ranked", "failed"]
-    ranking: Ranking | None = None
-    problem: Problem | None = None
+    ranking: Ranking | None = Field(default=None, description="if the group was ranked")
+    problem: Problem | None = Field(default=None, description="if the group failed")
 
     def to_json(self) -> str:
-        """One line, with the one of `ranking` and `problem` that there is."""
+        """Return the line with either `ranking` or `problem`, and without a line break."""
         return self.model_dump_json(exclude={"problem" if self.ranking else "ranking"})

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from podium_service.errors import PodiumError, cause
+from podium_service.errors import PodiumError, failure_code
 from podium_service.schemas import AssumedNoise, Ranking, Usage
 
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
@@ -199,7 +199,7 @@ class Metrics:
         try:
             yield
         except BaseException as error:
-            outcome = cause(error)
+            outcome = failure_code(error)
             raise
         finally:
             self._in_flight[judge].dec()

@@ -24,7 +24,7 @@ from opentelemetry.util.types import AttributeValue
 from starlette.datastructures import Headers
 
 from podium_service import __version__
-from podium_service.errors import cause
+from podium_service.errors import failure_code
 from podium_service.prompts.reply import Reply
 from podium_service.schemas import Ranking, RankRequest
 from podium_service.telemetry.routes import RANK, RANK_BATCH
@@ -124,7 +124,7 @@ class _OTelSpan(Span):
     ) -> None:
         context.detach(self._token)
         if error is not None:
-            self._failed(cause(error), mistake=isinstance(error, Exception))
+            self._failed(failure_code(error), mistake=isinstance(error, Exception))
         self._span.end()
 
     def _failed(self, code: str, *, mistake: bool) -> None:
