@@ -12,20 +12,20 @@ def card_view(card: Card) -> RenderableType:
     """The card as tables for a terminal."""
     stored = f", {card.stored} from the store" if card.stored else ""
     heading = f"{card.judge}: {card.ranked} of {card.groups} groups ranked{stored}"
-    truth = Table(title=literal(heading), title_justify="left")
-    truth.add_column("against the truth")
+    agreement = Table(title=literal(heading), title_justify="left")
+    agreement.add_column("agreement with the labels")
     for words in COLUMNS.values():
-        truth.add_column(words)
+        agreement.add_column(words)
     for name, values in card.agreement.items():
-        truth.add_row(ROWS[name][0], *(format_measure(values[of]) for of in COLUMNS))
-    rest = measures_table("with itself, and its calls")
+        agreement.add_row(ROWS[name][0], *(format_measure(values[of]) for of in COLUMNS))
+    rest = measures_table("steadiness, length, calls and cost")
     for name, measure in (card.steadiness | card.length | card.calls | card.spend).items():
         rest.add_row(ROWS[name][0], format_measure(measure))
     slots = ", ".join(f"{slot.position:.2f}: {slot.effect:+.3f}" for slot in card.slots)
     rest.add_row("Slot effects (0 first, 1 last)", slots or f"– ({card.slots_reason})")
     for code, count in card.failures.items():
         rest.add_row(f"Failed: {code}", str(count))
-    return Group(truth, rest)
+    return Group(agreement, rest)
 
 
 def measures_table(title: str) -> Table:
