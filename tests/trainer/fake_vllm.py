@@ -1,7 +1,4 @@
-"""A vLLM server with the real one's rules and no model: adapters by name, pausing, labels.
-
-`faults` come first: one answer per call of a path, then the usual ones.
-"""
+"""Serve vLLM's protocol over loopback without a model: adapters, pausing, weight labels."""
 
 import asyncio
 import json
@@ -23,8 +20,8 @@ Answer = tuple[int, object]
 NO_ROUTE: Answer = (404, {"detail": "Not Found"})
 
 
-def fault(status: int, message: str = "told in one line") -> Answer:
-    """An error as vLLM words it."""
+def fault(status: int, message: str = "explained in one line") -> Answer:
+    """Return an error answer in vLLM's form."""
     return status, {"error": {"message": message, "type": "E", "param": None, "code": status}}
 
 
@@ -32,11 +29,15 @@ class FakeVllm:
     """One server.
 
     Attributes:
-        calls: (path, body) of every POST but those that probe at the start.
-        faults: answers to give first, by path; a number is a wait in seconds before the usual one,
-            cut short by `goes_on`.
+        calls: (path, body) of every POST since the list was last cleared.
+        faults: by path, what replaces the answers of its next calls, one each: an answer, or
+            seconds to wait before the usual answer.
+        release: an event that ends all such waits.
         spoil: changes a choice before it is sent.
-        spans: what `weight_versions` say; None for one span of the present label.
+        spans: the `weight_versions` of every choice; None for one span with the current label.
+        adapters: the folder of each loaded adapter, by name.
+        label: the current label of the weights.
+        reloaded: the folder of the last full reload.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class FakeVllm:
         self.calls: list[tuple[str, Wire]] = []
         self.keys: set[str | None] = set()
         self.faults: dict[str, deque[Answer | float]] = defaultdict(deque)
-        self.goes_on = threading.Event()
+        self.release = threading.Event()
         self.spoil: Callable[[Wire], Wire] = lambda choice: choice
         self.spans: list[Wire] | None = None
         self.adapters: dict[str, str] = {}
@@ -69,7 +70,7 @@ class FakeVllm:
 
     @contextmanager
     def serving(self) -> Iterator["FakeVllm"]:
-        """Listen on a free loopback port; at the exit connections break."""
+        """Listen on a free loopback port; break all connections at the end."""
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(self._listen()):
             yield self
 
@@ -78,7 +79,7 @@ class FakeVllm:
         conversations: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if not server.is_serving():  # it came just before the end
+            if not server.is_serving():  # the connection came while the server was closing
                 writer.transport.abort()
                 return
             task = asyncio.create_task(self._converse(reader, writer))
@@ -122,10 +123,10 @@ class FakeVllm:
         body: Wire = json.loads(content) if content else dict(parse_qsl(query))
         self.calls.append((path, body))
         if self.faults[path]:
-            first = self.faults[path].popleft()
-            if isinstance(first, tuple):
-                return first
-            await self._wait(first)
+            replacement = self.faults[path].popleft()
+            if isinstance(replacement, tuple):
+                return replacement
+            await self._wait(replacement)
         usual: dict[str, Callable[[Wire], Answer]] = {
             "/inference/v1/generate": self._generate,
             "/v1/completions": self._completions,
@@ -140,7 +141,7 @@ class FakeVllm:
 
     async def _wait(self, seconds: float) -> None:
         ends_at = time.monotonic() + seconds
-        while time.monotonic() < ends_at and not self.goes_on.is_set():  # noqa: ASYNC110
+        while time.monotonic() < ends_at and not self.release.is_set():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
     def _models(self) -> Answer:
@@ -158,7 +159,7 @@ class FakeVllm:
             return fault(404, f"The model `{body['model']}` does not exist.")
         choices = []
         for index in range(body["sampling_params"].get("n", 1)):
-            tokens, logprobs = drawn(body["sampling_params"]["max_tokens"])
+            tokens, logprobs = draw_completion(body["sampling_params"]["max_tokens"])
             span = {"version": self.label, "start": 0, "end": len(tokens)}
             pairs = zip(tokens, logprobs, strict=True)
             choice = {
@@ -176,7 +177,7 @@ class FakeVllm:
             return fault(404, f"The model `{body['model']}` does not exist.")
         choices = []
         for index in range(body.get("n", 1)):
-            tokens, logprobs = drawn(body["max_tokens"])
+            tokens, logprobs = draw_completion(body["max_tokens"])
             scale = 1.0 if self.raw_logprobs else body["temperature"]
             top = {str(place): lp / scale for place, lp in enumerate(LOGPROBS)}
             choice = {
@@ -220,6 +221,6 @@ class FakeVllm:
         return 200, {"success": True}
 
 
-def drawn(count: int) -> tuple[list[int], list[float]]:
-    """The completion that is always drawn."""
+def draw_completion(count: int) -> tuple[list[int], list[float]]:
+    """Return the token ids and logprobs of every completion."""
     return list(range(11, 11 + count)), [-0.5 * (t + 1) for t in range(count)]

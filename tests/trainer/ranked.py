@@ -1,4 +1,4 @@
-"""Groups as a step leaves them, with any words in them, and a run's config and rows."""
+"""Make ranked groups with any text in them, and a run's config and metrics rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,15 +44,22 @@ def group(
     words: Sequence[str | None] = (),
     name: str = "What is 3 + 4?",
 ) -> RankedGroup:
-    """Attempts at one prompt; no rewards: the service could not rank them."""
+    """Make a group of attempts at one prompt.
+
+    Args:
+        texts: one completion for each attempt.
+        rewards: one for each attempt; None for a group that could not be ranked.
+        words: the judge's explanations, or the words of the error.
+        name: the prompt's id and message.
+    """
     prompt = Prompt(name, [{"role": "user", "content": name}])
     attempts = [attempt(text, prompt) for text in texts]
     if rewards is None:
         error = JudgeFailed("verdict_invalid", 502, False, "r-1", " ".join(map(str, words)))
         return RankedGroup(prompt, attempts, GroupReward.failed(error))
     results = [
-        TrajectoryResult(id=str(place), rank=1.0, reward=reward, explanation=said)
-        for place, (reward, said) in enumerate(zip(rewards, words, strict=True))
+        TrajectoryResult(id=str(index), rank=1.0, reward=reward, explanation=explanation)
+        for index, (reward, explanation) in enumerate(zip(rewards, words, strict=True))
     ]
     usage = Usage(calls=3, prompt_tokens=900, completion_tokens=100, cost_usd=0.25)
     ranking = Ranking(
@@ -65,14 +72,14 @@ def group(
 def step_rows(
     groups: Sequence[RankedGroup], held_out: float | None = None, stats: UpdateStats | None = STATS
 ) -> tuple[Any, Any]:
-    """A step's metrics and timings, made as the trainer makes them."""
+    """Make a step's metrics and timings rows as the trainer does."""
     gathered = Gathered([each for each in groups if each.has_signal], list(groups))
     clock = Clock({"rollout": 2.0, "rank": 1.0, "update": 3.0, "sync": 0.0, "held_out": 0.0})
     return metrics_row(gathered, stats, held_out, 1), timings_row(gathered, clock)
 
 
 def write_run(out: Path, held_out: Sequence[float | None], reward: float = 0.5) -> Path:
-    """A run's folder with one step per score."""
+    """Write a run's folder with one step for each held-out score."""
     files = JsonlFile(out / "metrics.jsonl"), JsonlFile(out / "timings.jsonl")
     for step, score in enumerate(held_out):
         groups = [group(["a", "b"], [reward, 1.0], ["", ""])] if step else []

@@ -1,4 +1,4 @@
-"""The in-process sampler: the policy's own distribution, its logprobs and its limits."""
+"""The local sampler: it draws from the policy's distribution and returns its logprobs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Completion, Request
-from podium_trainer.samplers.local import LocalSampler, common_prefix, draw
+from podium_trainer.samplers.local import LocalSampler, common_prefix_length, draw
 from tests.trainer.tiny import END, MODELS, naive_logprobs, sample, seeded, tiny_llama, tiny_policy
 
 SHARED = [5, 9, 14, 7, 30, 11]
@@ -32,6 +32,7 @@ def sampler(policy: Policy, **settings: Any) -> LocalSampler:
 def assert_logprobs_are_the_policys(
     policy: Policy, requests: Sequence[Request], drawn: list[list[Completion]]
 ) -> None:
+    """Check the number of completions and each logprob."""
     policy.model.eval()
     for request, completions in zip(requests, drawn, strict=True):
         assert len(completions) == request.num_completions
@@ -44,7 +45,7 @@ def assert_logprobs_are_the_policys(
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_logprobs_are_the_policys_on_every_kind_of_model(model: str) -> None:
+def test_sampled_logprobs_are_the_policys_for_every_model(model: str) -> None:
     policy = tiny_policy(seeded(MODELS[model]), temperature=0.9)
     for requests in (REQUESTS, [r for r in REQUESTS if len(r.prompt_ids) > 1], REQUESTS[1:3]):
         drawn = sampler(policy).sample(requests, seed=1)
@@ -53,7 +54,7 @@ def test_logprobs_are_the_policys_on_every_kind_of_model(model: str) -> None:
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 @pytest.mark.parametrize("max_rows", [1, 2, 3, 256])
-def test_logprobs_are_the_policys_however_many_rows_go_side_by_side(
+def test_sampled_logprobs_are_the_policys_for_any_max_rows(
     temperature: float, max_rows: int
 ) -> None:
     policy = tiny_policy(temperature=temperature)
@@ -74,7 +75,7 @@ def test_logprobs_are_the_policys_however_many_rows_go_side_by_side(
     ],
     ids=str,
 )
-def test_prompts_of_any_shape_go_together(prompts: list[list[int]]) -> None:
+def test_prompts_of_any_lengths_are_decoded_together(prompts: list[list[int]]) -> None:
     policy = tiny_policy()
     requests = [Request(prompt, 2, 6) for prompt in prompts]
     assert_logprobs_are_the_policys(policy, requests, sampler(policy).sample(requests, seed=3))
@@ -96,7 +97,7 @@ def test_a_lora_policy_is_sampled_with_its_adapter() -> None:
     assert drawn[0][0].logprobs != pytest.approx(without.tolist(), abs=1e-2)
 
 
-def test_the_sampled_logprobs_are_those_that_training_sees_bit_for_bit_nearly() -> None:
+def test_sampled_logprobs_equal_the_logprobs_of_training() -> None:
     policy = tiny_policy(temperature=0.7)
     [completions] = sampler(policy).sample([Request(SHARED, 6, 10)], seed=5)
     samples = [
@@ -108,14 +109,14 @@ def test_the_sampled_logprobs_are_those_that_training_sees_bit_for_bit_nearly() 
         assert ratio_N.tolist() == pytest.approx([1.0] * len(ratio_N), abs=1e-4)
 
 
-def test_the_same_seed_gives_the_same_and_another_seed_does_not() -> None:
+def test_a_seed_decides_the_completions() -> None:
     policy = tiny_policy()
     first, again, other = (sampler(policy).sample(REQUESTS, seed=s) for s in (7, 7, 8))
     assert first == again
     assert first != other
 
 
-def test_sampling_leaves_global_generators_and_the_models_mode_alone() -> None:
+def test_sampling_keeps_global_generators_and_the_model_mode() -> None:
     policy = tiny_policy()
     policy.model.train()
     before = torch.get_rng_state()
@@ -130,7 +131,7 @@ def test_completions_of_one_request_are_drawn_independently() -> None:
     assert len({tuple(c.token_ids) for c in completions}) > 10
 
 
-def test_a_completion_ends_with_its_first_stop_token_or_at_its_own_limit() -> None:
+def test_a_completion_ends_at_a_stop_token_or_at_its_limit() -> None:
     policy = tiny_policy(temperature=3.0)
     drawn = sampler(policy).sample([*REQUESTS, Request(SHARED, 40, 30)], seed=10)
     reasons: Counter[str] = Counter()
@@ -146,34 +147,34 @@ def test_a_completion_ends_with_its_first_stop_token_or_at_its_own_limit() -> No
 
 
 def test_each_token_carries_the_version_that_drew_it() -> None:
-    sampling = sampler(tiny_policy())
-    sampling.policy_version = 12
-    [[completion]] = sampling.sample([Request(SHARED, 1, 4)], seed=0)
+    local = sampler(tiny_policy())
+    local.policy_version = 12
+    [[completion]] = local.sample([Request(SHARED, 1, 4)], seed=0)
     assert completion.policy_versions == [12] * len(completion.token_ids)
 
 
-def test_nothing_asked_is_nothing_drawn() -> None:
+def test_no_requests_give_no_completions() -> None:
     assert sampler(tiny_policy()).sample([], seed=0) == []
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_two_tokens_are_drawn_with_the_probabilities_of_the_softmax(temperature: float) -> None:
-    """All sequences of two tokens out of six, against their exact probabilities."""
+def test_tokens_are_drawn_with_the_probabilities_of_softmax(temperature: float) -> None:
+    """Compare the counts of all sequences of two tokens out of six with their probabilities."""
     policy = tiny_policy(tiny_llama(vocab_size=6), temperature=temperature)
     policy.model.eval()
     count = 4000
     [completions] = sampler(policy, max_rows=1500).sample([Request([3, 4], count, 2)], seed=11)
-    seen = Counter(tuple(c.token_ids) for c in completions)
+    counts = Counter(tuple(c.token_ids) for c in completions)
     exact: dict[tuple[int, ...], float] = {}
     with torch.no_grad():
         for ids in [(END,), *product([0, 1, 3, 4, 5], range(6))]:
             one = sample([3, 4, *ids], range(2, 2 + len(ids)))
             exact[ids] = float(naive_logprobs(policy.model, one, temperature).sum().exp())
     assert sum(exact.values()) == pytest.approx(1)
-    assert seen.keys() <= exact.keys()
-    # Pearson's statistic over 31 cells, the rare ones pooled; its .9999 quantile is 70.
-    cells = [(seen[ids], p * count) for ids, p in exact.items() if p * count >= 5]
-    rare = [(seen[ids], p * count) for ids, p in exact.items() if p * count < 5]
+    assert counts.keys() <= exact.keys()
+    # This is Pearson's statistic over 31 cells, with rare ones pooled; its .9999 quantile is 70.
+    cells = [(counts[ids], p * count) for ids, p in exact.items() if p * count >= 5]
+    rare = [(counts[ids], p * count) for ids, p in exact.items() if p * count < 5]
     cells.append((sum(n for n, _ in rare), sum(e for _, e in rare) + 1e-9))
     assert sum((n - e) ** 2 / max(e, 1) for n, e in cells) < 70
 
@@ -188,7 +189,7 @@ def test_draw_never_takes_a_token_without_probability() -> None:
 
 
 def test_common_prefix_leaves_every_prompt_a_token() -> None:
-    assert common_prefix([[1, 2, 3]]) == 2
-    assert common_prefix([[1, 2, 3], [1, 2, 4]]) == 2
-    assert common_prefix([[1, 2], [1, 2, 4]]) == 1
-    assert common_prefix([[1], [2]]) == 0
+    assert common_prefix_length([[1, 2, 3]]) == 2
+    assert common_prefix_length([[1, 2, 3], [1, 2, 4]]) == 2
+    assert common_prefix_length([[1, 2], [1, 2, 4]]) == 1
+    assert common_prefix_length([[1], [2]]) == 0

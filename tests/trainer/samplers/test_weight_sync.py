@@ -1,9 +1,7 @@
-"""Weights to servers that speak vLLM's protocol: what they hold, in which order, what is left."""
+"""Weight syncs against fake vLLM servers: their calls in order, and the files that remain."""
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +10,16 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
-from podium_trainer.config import SamplerConfig
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Completion, Request
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.vllm import VllmSampler
-from podium_trainer.samplers.vllm_check import open_servers
 from podium_trainer.samplers.weight_sync import FullReload, LoraSwap
 from tests.trainer.fake_vllm import NO_ROUTE, FakeVllm, fault
+from tests.trainer.samplers.vllm_sampling import sampling
 from tests.trainer.tiny import tiny_llama, tiny_policy
 
-ASK = Request([1, 2, 3], 1, 3)
+REQUEST = Request([1, 2, 3], 1, 3)
 GENERATE, LOAD, UNLOAD = (
     "/inference/v1/generate",
     "/v1/load_lora_adapter",
@@ -35,29 +32,6 @@ def lora_policy() -> Policy:
     return tiny_policy(get_peft_model(tiny_llama(), LoraConfig(r=2, target_modules="all-linear")))
 
 
-@contextmanager
-def sampler_of(*fakes: FakeVllm) -> Iterator[VllmSampler]:
-    config = SamplerConfig(
-        kind="vllm", urls=[fake.url for fake in fakes], max_tokens=8, admin_timeout_s=5
-    )
-    with open_servers(config) as servers:
-        for fake in fakes:
-            fake.calls.clear()
-        yield VllmSampler(servers, stop_ids=[2], temperature=1.0, timeout_s=5.0)
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeVllm]:
-    with FakeVllm().serving() as served:
-        yield served
-
-
-@pytest.fixture
-def sampler(fake: FakeVllm) -> Iterator[VllmSampler]:
-    with sampler_of(fake) as opened:
-        yield opened
-
-
 @pytest.fixture
 def swap(sampler: VllmSampler, tmp_path: Path) -> LoraSwap:
     return LoraSwap(lora_policy(), sampler, tmp_path, timeout_s=5.0)
@@ -68,42 +42,43 @@ def full(sampler: VllmSampler, tmp_path: Path) -> FullReload:
     return FullReload(tiny_policy(), sampler, tmp_path, timeout_s=5.0)
 
 
-def versions(sampler: VllmSampler) -> list[int]:
-    """Of the tokens of a fresh completion."""
-    [[completion]] = sampler.sample([ASK], seed=0)
+def sample_versions(sampler: VllmSampler) -> list[int]:
+    """Sample a completion and return the versions of its tokens."""
+    [[completion]] = sampler.sample([REQUEST], seed=0)
     return completion.policy_versions
 
 
-def folders(path: Path) -> list[str]:
+def names_in(path: Path) -> list[str]:
     return sorted(child.name for child in path.iterdir())
 
 
 def one_line(caught: Any) -> str:
+    """Return an error message after checking that it is one line."""
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_a_version_is_an_adapter_with_a_name_of_its_own(
+def test_every_version_is_an_adapter_with_its_own_name(
     fake: FakeVllm, sampler: VllmSampler, swap: LoraSwap
 ) -> None:
-    asked = []
+    models = []
     for version in (0, 1, 2):
         swap.push(version)
-        assert versions(sampler) == [version] * 3
-        asked.append(fake.calls[-1][1]["model"])
-        assert list(fake.adapters) == [asked[-1]]
-    assert len(set(asked)) == 3
+        assert sample_versions(sampler) == [version] * 3
+        models.append(fake.calls[-1][1]["model"])
+        assert list(fake.adapters) == [models[-1]]
+    assert len(set(models)) == 3
     assert sampler.policy_version == 2
 
 
-def test_the_old_adapter_goes_after_the_new_one_has_come(
+def test_the_old_adapter_is_unloaded_after_the_new_one_loads(
     fake: FakeVllm, swap: LoraSwap, tmp_path: Path
 ) -> None:
     swap.push(0)
     swap.push(1)
     assert fake.paths == [LOAD, LOAD, UNLOAD]
     [folder] = fake.adapters.values()
-    assert folders(tmp_path) == ["version-000001"] == [Path(folder).name]
+    assert names_in(tmp_path) == ["version-000001"] == [Path(folder).name]
     assert (Path(folder) / "adapter_model.safetensors").is_file()
     assert (Path(folder) / "adapter_config.json").is_file()
 
@@ -116,36 +91,36 @@ def test_two_runs_on_one_server_do_not_share_names(
     assert len(fake.adapters) == 2
 
 
-def test_an_adapter_stays_while_a_request_that_asked_for_it_is_open(
+def test_an_adapter_stays_loaded_while_a_request_uses_it(
     fake: FakeVllm, sampler: VllmSampler, swap: LoraSwap, tmp_path: Path
 ) -> None:
     swap.push(0)
     sampler.timeout_s = 60.0
     fake.faults[GENERATE].append(60.0)
     done: list[list[Completion]] = []
-    thread = threading.Thread(target=lambda: done.extend(sampler.sample([ASK], seed=0)))
+    thread = threading.Thread(target=lambda: done.extend(sampler.sample([REQUEST], seed=0)))
     thread.start()
     while GENERATE not in fake.paths:
         time.sleep(0.01)
     swap.push(1)
     assert len(fake.adapters) == 2
-    assert folders(tmp_path) == ["version-000000", "version-000001"]
-    fake.goes_on.set()
+    assert names_in(tmp_path) == ["version-000000", "version-000001"]
+    fake.release.set()
     thread.join()
     assert done[0][0].policy_versions == [0, 0, 0]
     swap.push(2)
     assert len(fake.adapters) == 1
-    assert folders(tmp_path) == ["version-000002"]
+    assert names_in(tmp_path) == ["version-000002"]
 
 
-def test_an_adapter_that_is_gone_already_is_no_error(fake: FakeVllm, swap: LoraSwap) -> None:
+def test_unloading_an_adapter_twice_is_no_error(fake: FakeVllm, swap: LoraSwap) -> None:
     swap.push(0)
     fake.adapters.clear()
     swap.push(1)
     assert len(fake.adapters) == 1
 
 
-def test_a_server_that_takes_no_adapters_says_so_at_once(
+def test_a_server_without_adapters_is_reported_at_the_first_push(
     fake: FakeVllm, sampler: VllmSampler, swap: LoraSwap
 ) -> None:
     fake.faults[LOAD].append(NO_ROUTE)
@@ -162,7 +137,7 @@ def test_a_failed_swap_leaves_the_old_version_in_use(
     with pytest.raises(SamplerError, match="rank 64 is greater than max_lora_rank 16"):
         swap.push(1)
     assert sampler.policy_version == 0
-    assert versions(sampler) == [0, 0, 0]
+    assert sample_versions(sampler) == [0, 0, 0]
 
 
 def test_a_swap_that_hangs_ends_at_the_time_limit(
@@ -176,9 +151,9 @@ def test_a_swap_that_hangs_ends_at_the_time_limit(
     assert time.monotonic() - started < 20
 
 
-def test_the_server_that_fails_among_several_is_named(tmp_path: Path) -> None:
+def test_the_failing_server_among_several_is_named(tmp_path: Path) -> None:
     good, bad = FakeVllm(), FakeVllm()
-    with good.serving(), bad.serving(), sampler_of(good, bad) as sampler:
+    with good.serving(), bad.serving(), sampling(good, bad) as sampler:
         bad.faults[LOAD].append(fault(500))
         with pytest.raises(SamplerError, match=r"^1 of 2 servers: ") as caught:
             LoraSwap(lora_policy(), sampler, tmp_path, timeout_s=5.0).push(0)
@@ -186,14 +161,14 @@ def test_the_server_that_fails_among_several_is_named(tmp_path: Path) -> None:
     assert good.url not in str(caught.value)
 
 
-def test_versions_that_a_killed_run_left_are_removed(sampler: VllmSampler, tmp_path: Path) -> None:
+def test_versions_of_a_killed_run_are_removed(sampler: VllmSampler, tmp_path: Path) -> None:
     (tmp_path / "version-000009").mkdir()
     (tmp_path / "mine").mkdir()
     LoraSwap(lora_policy(), sampler, tmp_path, timeout_s=5.0)
-    assert folders(tmp_path) == ["mine"]
+    assert names_in(tmp_path) == ["mine"]
 
 
-def test_a_folder_that_cannot_be_written_is_told(sampler: VllmSampler, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(sampler: VllmSampler, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SamplerError, match=r"sampler\.weights_dir: cannot write"):
         LoraSwap(lora_policy(), sampler, tmp_path / "file", timeout_s=5.0).push(0)
@@ -206,12 +181,12 @@ def test_servers_pause_while_weights_change(
     assert fake.paths == [PAUSE, RELOAD, NAME, RESUME]
     assert not fake.is_paused
     full.push(1)
-    assert versions(sampler) == [1, 1, 1]
-    assert folders(tmp_path) == ["version-000001"]
+    assert sample_versions(sampler) == [1, 1, 1]
+    assert names_in(tmp_path) == ["version-000001"]
     assert fake.reloaded == str(tmp_path / "version-000001")
 
 
-def test_a_completion_that_waited_for_a_reload_says_which_tokens_are_whose(
+def test_a_completion_across_a_reload_says_each_tokens_version(
     fake: FakeVllm, sampler: VllmSampler, full: FullReload
 ) -> None:
     full.push(3)
@@ -221,7 +196,7 @@ def test_a_completion_that_waited_for_a_reload_says_which_tokens_are_whose(
         {"version": first, "start": 0, "end": 1},
         {"version": fake.label, "start": 1, "end": 3},
     ]
-    assert versions(sampler) == [3, 4, 4]
+    assert sample_versions(sampler) == [3, 4, 4]
 
 
 @pytest.mark.parametrize("path", [PAUSE, RELOAD, NAME])
@@ -240,7 +215,7 @@ def test_a_failed_reload_leaves_no_server_paused(
 
 def test_one_server_that_cannot_reload_leaves_none_paused(tmp_path: Path) -> None:
     good, bad = FakeVllm(), FakeVllm()
-    with good.serving(), bad.serving(), sampler_of(good, bad) as sampler:
+    with good.serving(), bad.serving(), sampling(good, bad) as sampler:
         bad.faults[RELOAD].append(fault(500))
         with pytest.raises(SamplerError, match=r"^1 of 2 servers: "):
             FullReload(tiny_policy(), sampler, tmp_path, timeout_s=5.0).push(0)
@@ -248,7 +223,7 @@ def test_one_server_that_cannot_reload_leaves_none_paused(tmp_path: Path) -> Non
         assert not bad.is_paused
 
 
-def test_a_reload_that_hangs_ends_at_the_time_limit_and_resumes(
+def test_a_reload_that_hangs_resumes_at_the_time_limit(
     fake: FakeVllm, sampler: VllmSampler, tmp_path: Path
 ) -> None:
     fake.faults[RELOAD].append(30.0)
@@ -257,30 +232,30 @@ def test_a_reload_that_hangs_ends_at_the_time_limit_and_resumes(
     assert not fake.is_paused
 
 
-def test_a_reload_does_not_wait_for_the_completions_that_wait_for_it(
+def test_a_reload_does_not_wait_for_paused_completions(
     fake: FakeVllm, sampler: VllmSampler, full: FullReload
 ) -> None:
     full.push(0)
     sampler.timeout_s = 60.0
     fake.faults[GENERATE].extend([30.0] * 260)
-    thread = threading.Thread(target=lambda: sampler.sample([ASK] * 260, seed=0))
+    thread = threading.Thread(target=lambda: sampler.sample([REQUEST] * 260, seed=0))
     thread.start()
     while fake.paths.count(GENERATE) < 256:
         time.sleep(0.01)
     full.push(1)
     assert sampler.policy_version == 1
     assert thread.is_alive()
-    fake.goes_on.set()
+    fake.release.set()
     thread.join()
 
 
-def test_a_server_that_does_not_resume_is_told(fake: FakeVllm, full: FullReload) -> None:
+def test_a_server_that_does_not_resume_is_reported(fake: FakeVllm, full: FullReload) -> None:
     fake.faults[RESUME].append(fault(500, "Failed to resume generation"))
     with pytest.raises(SamplerError, match="Failed to resume generation"):
         full.push(0)
 
 
-def test_a_server_outside_dev_mode_is_told(fake: FakeVllm, full: FullReload) -> None:
+def test_a_server_outside_dev_mode_is_reported(fake: FakeVllm, full: FullReload) -> None:
     fake.faults[PAUSE].append(NO_ROUTE)
     with pytest.raises(SamplerError, match="VLLM_SERVER_DEV_MODE=1"):
         full.push(0)

@@ -1,7 +1,11 @@
-"""Where completions come from: `local` (in this process) or `vllm` (servers over HTTP).
+"""Draw completions from the policy: in this process (`local`) or from vLLM servers (`vllm`).
 
-To add one: write a class with the methods of `Sampler`, say in `in_lockstep` whether it wants all
-open requests in one call, and give it a branch in `open_run.open_sampler`.
+To add a sampler:
+
+1. Write a class with the methods of `Sampler`. Set `in_lockstep` if it wants all open requests of a
+   step in one call.
+2. Choose how it gets new weights: one of weight_sync.py, or a class of your own with `push`.
+3. Add its name to `SamplerConfig.kind`, and a branch for it to `run.build.open_sampler`.
 """
 
 from collections.abc import Sequence
@@ -11,15 +15,15 @@ from podium_trainer.policy.samples import Completion, Request
 
 
 class SamplerError(Exception):
-    """No completions came; one line that says why and what to do."""
+    """A sampler cannot do what it was asked for; one line with the reason and the remedy."""
 
 
 class Sampler(Protocol):
     """Draws completions at one temperature from the whole distribution: no top_p, no top_k.
 
     Attributes:
-        in_lockstep: True: one `sample` call at a time, with as many requests as there are. False:
-            any number of threads may call at once.
+        in_lockstep: True if one thread calls `sample` at a time, with as many requests as there
+            are; False if any number of threads may call at once.
         policy_version: the version of the weights that new completions start with.
     """
 
@@ -27,17 +31,17 @@ class Sampler(Protocol):
     policy_version: int
 
     def sample(self, requests: Sequence[Request], *, seed: int) -> list[list[Completion]]:
-        """The completions of each request, `num_completions` of them.
+        """Draw the completions of each request, `num_completions` of them.
 
         Args:
             requests: any number of prompts.
-            seed: decides the draws where the sampler can promise that; the vLLM one cannot.
+            seed: decides the draws, if the sampler can promise that; the vLLM one cannot.
 
         Raises:
-            SamplerError: If they cannot be had.
+            SamplerError: If the completions cannot be drawn.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         ...

@@ -1,4 +1,4 @@
-"""The policy itself as sampler: in this process, batched, with a KV cache."""
+"""Sample from the policy itself: in this process, in batches, with a KV cache."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,16 +13,16 @@ from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Completion, Request
 from podium_trainer.samplers import SamplerError
 
-MAX_CACHE_TOKENS = 2**17  # keys and values of 135M parameters in float32: 6 GiB
+MAX_CACHE_TOKENS = 2**17  # keys and values of a 135M model in float32: 6 GiB
 
 
 class LocalSampler:
-    """Samples from the weights that are being trained, so there is nothing to sync.
+    """Samples from the weights that are being trained, so that there is nothing to sync.
 
     Args:
-        policy: the model; put into eval mode while sampling.
+        policy: the model, which is put into eval mode while sampling.
         temperature: divides the logits; > 0.
-        max_rows: how many completions are decoded side by side.
+        max_rows: the largest number of completions that are decoded side by side.
     """
 
     in_lockstep = True
@@ -34,20 +34,29 @@ class LocalSampler:
         self.policy_version = 0
 
     def sample(self, requests: Sequence[Request], *, seed: int) -> list[list[Completion]]:
-        """The completions of each request; the same seed, requests and weights give the same."""
+        """Draw the completions of each request.
+
+        Equal requests, weights and seeds give equal completions.
+
+        Raises:
+            SamplerError: If a logprob is not finite.
+        """
         generator = torch.Generator(self.policy.device).manual_seed(seed)
         completions: list[list[Completion]] = [[] for _ in requests]
         with self.policy.inference():
-            for chunk in self._chunks(requests):
-                for index, completion in self._decode(requests, chunk, generator):
+            for rows in self._split_into_batches(requests):
+                for index, completion in self._decode(requests, rows, generator):
                     completions[index].append(completion)
         return completions
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing, because there are no connections."""
 
-    def _chunks(self, requests: Sequence[Request]) -> Iterator[list[int]]:
-        """Request indices, one per row, similar prompts together; what fits the cache at once."""
+    def _split_into_batches(self, requests: Sequence[Request]) -> Iterator[list[int]]:
+        """Yield the request index of each row of a batch that fits the cache.
+
+        Requests with prompts of similar length are put together.
+        """
         order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
         rows: list[int] = []
         for index in (i for i in order for _ in range(requests[i].num_completions)):
@@ -63,85 +72,105 @@ class LocalSampler:
     def _decode(
         self, requests: Sequence[Request], rows: list[int], generator: torch.Generator
     ) -> list[tuple[int, Completion]]:
-        """Decode one row per entry of `rows`; rows that end leave the batch."""
+        """Decode one completion a row; rows that end leave the batch.
+
+        Args:
+            requests: all requests.
+            rows: the request index of each row.
+            generator: draws the tokens.
+
+        Returns:
+            For each row its request index and its completion.
+        """
         prompts = list(dict.fromkeys(rows))
         cache, logits_BV, mask_BT = self._prefill([requests[i].prompt_ids for i in prompts])
-        place = torch.tensor([prompts.index(i) for i in rows], device=self.policy.device)
-        select_rows(cache, place)
-        logits_BV, mask_BT = logits_BV[place], mask_BT[place]
-        tokens: list[list[int]] = [[] for _ in rows]
+        prompt_B = torch.tensor([prompts.index(i) for i in rows], device=self.policy.device)
+        select_rows(cache, prompt_B)
+        logits_BV, mask_BT = logits_BV[prompt_B], mask_BT[prompt_B]
+        token_ids: list[list[int]] = [[] for _ in rows]
         logprobs: list[list[float]] = [[] for _ in rows]
-        stopped = [False] * len(rows)
-        alive = list(range(len(rows)))
+        is_stopped = [False] * len(rows)
+        active = list(range(len(rows)))  # the rows that are still in the batch
         while True:
-            drawn_B, logprobs_B = draw(logits_BV, self.temperature, generator)
-            keep = []
-            for at, (row, token, logprob) in enumerate(
-                zip(alive, drawn_B.tolist(), logprobs_B.tolist(), strict=True)
+            token_B, logprob_B = draw(logits_BV, self.temperature, generator)
+            remaining = []  # their positions in the batch
+            for at, (row, token_id, logprob) in enumerate(
+                zip(active, token_B.tolist(), logprob_B.tolist(), strict=True)
             ):
-                tokens[row].append(token)
+                token_ids[row].append(token_id)
                 logprobs[row].append(logprob)
-                stopped[row] = token in self.policy.chat.stop_ids
+                is_stopped[row] = token_id in self.policy.chat.stop_ids
                 if not math.isfinite(logprob):
                     raise SamplerError(
                         f"the policy gives a token the logprob {logprob}: its weights are broken;"
                         " lower optimizer.lr and resume from an earlier checkpoint"
                     )
-                if not stopped[row] and len(tokens[row]) < requests[rows[row]].max_tokens:
-                    keep.append(at)
-            if not keep:
+                if not is_stopped[row] and len(token_ids[row]) < requests[rows[row]].max_tokens:
+                    remaining.append(at)
+            if not remaining:
                 break
-            if len(keep) < len(alive):
-                kept = torch.tensor(keep, device=self.policy.device)
-                alive = [alive[at] for at in keep]
-                select_rows(cache, kept)
-                drawn_B, mask_BT = drawn_B[kept], mask_BT[kept]
-            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(alive), 1)], dim=1)
-            logits_BV = self.policy.next_logits(drawn_B[:, None], mask_BT, cache)
+            if len(remaining) < len(active):
+                remaining_B = torch.tensor(remaining, device=self.policy.device)
+                active = [active[at] for at in remaining]
+                select_rows(cache, remaining_B)
+                token_B, mask_BT = token_B[remaining_B], mask_BT[remaining_B]
+            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(active), 1)], dim=1)
+            logits_BV = self.policy.next_logits(token_B[:, None], mask_BT, cache)
         version = self.policy_version
         return [
-            (i, Completion(t, lp, "stop" if ended else "length", [version] * len(t)))
-            for i, t, lp, ended in zip(rows, tokens, logprobs, stopped, strict=True)
+            (i, Completion(ids, lps, "stop" if stopped else "length", [version] * len(ids)))
+            for i, ids, lps, stopped in zip(rows, token_ids, logprobs, is_stopped, strict=True)
         ]
 
     def _prefill(self, prompts: list[Sequence[int]]) -> tuple[DynamicCache, Tensor, Tensor]:
-        """Run each distinct prompt once; what all of them start with, once for all."""
-        # Padding between prefix and rest would reach into windows and states that go by place.
-        common = common_prefix(prompts) if self.policy.shares_prefixes else 0
+        """Run each of P distinct prompts once, and their common prefix once for all of them.
+
+        Returns:
+            The cache; the logits (P, V) of the first completion token; the attention mask (P, T).
+        """
+        # Where layers see windows or keep states, padding between the prefix and the rest of a
+        # prompt would count as tokens, so such a model shares no prefix.
+        common = common_prefix_length(prompts) if self.policy.shares_prefixes else 0
         cache = DynamicCache(config=self.policy.base.config)
         device = self.policy.device
-        mask_P1 = torch.ones(1, common, dtype=torch.long, device=device)
+        prefix_mask_1T = torch.ones(1, common, dtype=torch.long, device=device)
         if common:
-            self.policy.next_logits(torch.tensor([prompts[0][:common]]).to(device), mask_P1, cache)
+            prefix_ids_1T = torch.tensor([prompts[0][:common]]).to(device)
+            self.policy.next_logits(prefix_ids_1T, prefix_mask_1T, cache)
             select_rows(cache, torch.zeros(len(prompts), dtype=torch.long, device=device))
         rests = [prompt[common:] for prompt in prompts]
         length = max(map(len, rests))
         pads = [length - len(rest) for rest in rests]
         ids_PT = torch.tensor([[0] * pad + list(r) for pad, r in zip(pads, rests, strict=True)])
         mask_PT = torch.tensor([[0] * pad + [1] * (length - pad) for pad in pads])
-        mask_PT = torch.cat([mask_P1.expand(len(prompts), -1), mask_PT.to(device)], dim=1)
+        mask_PT = torch.cat([prefix_mask_1T.expand(len(prompts), -1), mask_PT.to(device)], dim=1)
         return cache, self.policy.next_logits(ids_PT.to(device), mask_PT, cache), mask_PT
 
 
-def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all prompts start with, their last ones left out."""
+def common_prefix_length(prompts: Sequence[Sequence[int]]) -> int:
+    """Count the leading tokens that all prompts share, without the last token of any."""
     ordered = sorted(map(list, prompts))
     shared = shared_prefix_length(ordered[0], ordered[-1])
     return min(shared, *(len(prompt) - 1 for prompt in prompts))
 
 
 def select_rows(cache: DynamicCache, rows: Tensor) -> None:
-    """Keep, repeat or drop rows of the cache."""
+    """Replace the cache's rows by those with these indices, which may repeat."""
     cache.reorder_cache(cast(torch.LongTensor, rows))
 
 
 def draw(
     logits_BV: Tensor, temperature: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """One token per row from softmax(logits / temperature), by inverting the cumulative sum.
+    """Draw one token a row from softmax(logits / temperature), by inverting the cumulative sum.
+
+    Args:
+        logits_BV: float tensor of shape (B, V).
+        temperature: > 0.
+        generator: draws one uniform number a row.
 
     Returns:
-        Token ids of shape (B,) and their logprobs, natural logarithms, of shape (B,).
+        Token ids of shape (B,), and their logprobs, natural logarithms, of shape (B,).
     """
     logprobs_BV = torch.log_softmax(logits_BV.float() / temperature, dim=-1)
     cumulative_BV = logprobs_BV.exp().cumsum(dim=-1)

@@ -1,8 +1,22 @@
-"""New weights → sampler. After `push(version)` returns, new completions come from that version.
+"""Give the sampler new weights: after `push(version)` returns, completions start with that version.
 
-SharedWeights   the sampler reads the policy's own memory
-LoraSwap        vLLM loads each version's adapter under a name of its own
-FullReload      vLLM reloads all weights in place; sequences in flight wait and go on
+SharedWeights: the sampler reads the policy's own memory, and only the version changes.
+
+LoraSwap: every version is an adapter with its own name, and vLLM serves several at once.
+
+    save ──► load on all servers ──► sampler.use(new) ──► unload the old adapter on all servers
+                  │ any fails                                 │ a request still uses it
+                  ▼                                           ▼
+        the old version stays in use,             it stays loaded until the next push
+        SamplerError
+
+FullReload: vLLM reloads all weights in place. Open completions pause; they keep their tokens and
+continue with the new weights.
+
+    save ──► pause ──► reload ──► set label ──► sampler.use(new) ──► resume ──► delete the old files
+               └──────────┴───────────┴─ any fails ─► resume ──► SamplerError
+
+A step is sent to all servers side by side, and the next one begins when all have answered.
 """
 
 import secrets
@@ -15,21 +29,20 @@ from pathlib import Path
 from typing import Protocol
 
 import anyio
-from safetensors import SafetensorError
-from torch import Tensor
 
 from podium_trainer.policy.policy import Policy
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.samplers.vllm import VllmSampler
-from podium_trainer.samplers.vllm_servers import Refused, Unavailable, VllmServer
-from podium_trainer.samplers.vllm_wire import Weights
+from podium_trainer.samplers.vllm_requests import Weights
+from podium_trainer.samplers.vllm_server import Refused, Unavailable, VllmServer
+from podium_trainer.samplers.weight_files import remove_versions, save_weights
 
 RETRY_AFTER_S = 1.0
 
 
 class WeightSync(Protocol):
-    """To add a way: write a class with this method and give it a branch in `open_run`."""
+    """A way to give the sampler new weights; `run.build.open_sampler` chooses one."""
 
     def push(self, version: int) -> None:
         """Give the sampler the policy's weights under this version.
@@ -41,29 +54,24 @@ class WeightSync(Protocol):
 
 
 class SharedWeights:
-    """The sampler reads the policy's own memory: only the version changes."""
+    """Sets the version of a sampler that reads the policy's own memory."""
 
     def __init__(self, sampler: LocalSampler) -> None:
         self.sampler = sampler
 
     def push(self, version: int) -> None:
+        """Set the version."""
         self.sampler.policy_version = version
 
 
-@dataclass(frozen=True)
-class Pushed:
-    """A version's name on the servers and its folder."""
-
-    name: str
-    folder: Path
-
-
-class ToServers:
-    """What both ways to vLLM servers need.
+class _ServerSync:
+    """The common part of both ways to vLLM servers.
 
     Args:
-        folder: for new weights, under the same path on the servers; emptied now.
-        timeout_s: the limit of one call.
+        policy: the model whose weights are pushed.
+        sampler: holds the servers, and asks for the weights that were pushed last.
+        folder: for new weights; the servers see it under the same path. Old versions are removed.
+        timeout_s: the limit of one request, in seconds.
     """
 
     def __init__(
@@ -72,42 +80,51 @@ class ToServers:
         self.policy = policy
         self.sampler = sampler
         self.timeout_s = timeout_s
-        self._folder = emptied(folder)
-        self._run = secrets.token_hex(4)  # tells this run's weights from another's
+        self._folder = folder.resolve()
+        self._run = secrets.token_hex(4)  # tells this run's weights from those of other runs
+        remove_versions(self._folder)
 
 
-class LoraSwap(ToServers):
-    """Every version is an adapter with a fresh name, loaded before the last one is let go.
+@dataclass(frozen=True)
+class Adapter:
+    """A version's adapter: its name on the servers and the folder of its files."""
 
-    The first push is an adapter, too, though it changes nothing then: a server that takes none
-    says so before the first step.
+    name: str
+    folder: Path
+
+
+class LoraSwap(_ServerSync):
+    """Loads each version as an adapter with a fresh name, then unloads the version before.
+
+    The first push is an adapter, too, although it changes nothing then, because a server that takes
+    no adapters must be reported before the first step.
     """
 
     def __init__(
         self, policy: Policy, sampler: VllmSampler, folder: Path, *, timeout_s: float
     ) -> None:
         super().__init__(policy, sampler, folder, timeout_s=timeout_s)
-        self._live: list[Pushed] = []
+        self._loaded: list[Adapter] = []
 
     def push(self, version: int) -> None:
-        """Save the adapter, load it everywhere, ask for it, drop those that nobody asks for."""
+        """Save and load the adapter, ask for it, and unload those without open requests."""
         servers = self.sampler.servers
         name = f"{servers.model_name}-{self._run}-{version}"
-        new = Pushed(name, save(self.policy, self._folder, version))
-        servers.on_all(partial(self._load, new))
+        new = Adapter(name, save_weights(self.policy, self._folder, version))
+        servers.call_all(partial(self._load, new))
         self.sampler.use(Weights(version, name))
-        old, self._live = self._live, [new]
+        old, self._loaded = self._loaded, [new]
         for adapter in old:
-            if self.sampler.is_using(adapter.name):  # its files may be read again until then
-                self._live.append(adapter)
+            if self.sampler.has_open_requests(adapter.name):  # vLLM may read its files again
+                self._loaded.append(adapter)
             else:
-                servers.on_all(partial(self._unload, adapter))
+                servers.call_all(partial(self._unload, adapter))
                 shutil.rmtree(adapter.folder, ignore_errors=True)
 
-    async def _load(self, adapter: Pushed, server: VllmServer) -> None:
+    async def _load(self, adapter: Adapter, server: VllmServer) -> None:
         body = {"lora_name": adapter.name, "lora_path": str(adapter.folder)}
         try:
-            await patiently(server, "/v1/load_lora_adapter", body, self.timeout_s)
+            await request_with_retry(server, "/v1/load_lora_adapter", body, self.timeout_s)
         except SamplerError as error:
             raise SamplerError(
                 f"{error}: vLLM must see that folder under the same path and needs --enable-lora,"
@@ -116,57 +133,54 @@ class LoraSwap(ToServers):
                 f" sampler.admin_timeout_s = {self.timeout_s:g})"
             ) from error
 
-    async def _unload(self, adapter: Pushed, server: VllmServer) -> None:
+    async def _unload(self, adapter: Adapter, server: VllmServer) -> None:
         try:
-            await server.ask(
+            await server.request(
                 "/v1/unload_lora_adapter", {"lora_name": adapter.name}, timeout_s=self.timeout_s
             )
         except Refused as error:
-            if error.status != 404:  # 404: gone already, as after a restart
+            if error.status != 404:  # a server that has restarted has lost the adapter already
                 raise
 
 
-class FullReload(ToServers):
-    """All weights go through a folder into the running servers, which pause meanwhile.
-
-    Sequences in flight keep their tokens and go on with the new weights.
-    """
+class FullReload(_ServerSync):
+    """Reloads all weights in the running servers, which pause meanwhile."""
 
     def __init__(
         self, policy: Policy, sampler: VllmSampler, folder: Path, *, timeout_s: float
     ) -> None:
         super().__init__(policy, sampler, folder, timeout_s=timeout_s)
-        self._last: Path | None = None
+        self._loaded_folder: Path | None = None
 
     def push(self, version: int) -> None:
-        """Save the weights, pause, reload, name them, resume."""
-        folder = save(self.policy, self._folder, version)
+        """Save the weights, pause, reload, set the label, resume."""
+        folder = save_weights(self.policy, self._folder, version)
         label = f"{self._run}-{version}"
         reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
         with self._paused():
-            self._call("/collective_rpc", reload)
-            self._call("/update_weight_version", {"new_version": label})
+            self._call_all("/collective_rpc", reload)
+            self._call_all("/update_weight_version", {"new_version": label})
             self.sampler.use(Weights(version, self.sampler.servers.model_name, label))
-        if self._last not in (None, folder):
-            shutil.rmtree(self._last, ignore_errors=True)
-        self._last = folder
+        if self._loaded_folder not in (None, folder):
+            shutil.rmtree(self._loaded_folder, ignore_errors=True)
+        self._loaded_folder = folder
 
     @contextmanager
     def _paused(self) -> Iterator[None]:
-        """No server stays paused, whatever happens."""
+        """Hold all servers paused, and resume them even if pausing or the block fails."""
         try:
-            self._call("/pause?mode=keep")
+            self._call_all("/pause?mode=keep")
             yield
         except BaseException:
             with suppress(SamplerError):  # the first failure says more
-                self._call("/resume")
+                self._call_all("/resume")
             raise
-        self._call("/resume")
+        self._call_all("/resume")
 
-    def _call(self, path: str, body: object = None) -> None:
-        async def one(server: VllmServer) -> None:
+    def _call_all(self, path: str, body: object = None) -> None:
+        async def call_one(server: VllmServer) -> None:
             try:
-                await patiently(server, path, body, self.timeout_s)
+                await request_with_retry(server, path, body, self.timeout_s)
             except SamplerError as error:
                 raise SamplerError(
                     f"{error}: to reload weights vLLM needs the environment"
@@ -175,61 +189,33 @@ class FullReload(ToServers):
                     f" call: sampler.admin_timeout_s = {self.timeout_s:g})"
                 ) from error
 
-        self.sampler.servers.on_all(one)
+        self.sampler.servers.call_all(call_one)
 
 
-async def patiently(server: VllmServer, path: str, body: object, timeout_s: float) -> None:
-    """Ask for something that may be asked twice; once more after a broken answer, in one limit.
+async def request_with_retry(server: VllmServer, path: str, body: object, timeout_s: float) -> None:
+    """Send a request whose repetition does no harm, and repeat it once if its answer was lost.
+
+    Args:
+        server: the server.
+        path: of the endpoint.
+        body: a JSON value; None for none.
+        timeout_s: the limit of both attempts together, in seconds.
 
     Raises:
         SamplerError: If the server does not do it in time.
     """
     ends_at = anyio.current_time() + timeout_s
     try:
-        await server.ask(path, body, timeout_s=timeout_s)
+        await server.request(path, body, timeout_s=timeout_s)
     except Unavailable as error:
-        if error.status == 500:  # it tried and failed
+        if error.status == 500:  # the server tried and failed
             raise
         left_s = ends_at - anyio.current_time() - RETRY_AFTER_S
         if left_s <= 0:
             raise
         await anyio.sleep(RETRY_AFTER_S)
         try:
-            await server.ask(path, body, timeout_s=left_s)
-        except Refused as error:
-            if "already" not in str(error):  # the first try came through, its answer did not
+            await server.request(path, body, timeout_s=left_s)
+        except Refused as refusal:
+            if "already" not in str(refusal):  # if it is, the first attempt succeeded
                 raise
-
-
-def save(policy: Policy, folder: Path, version: int) -> Path:
-    """Write what the servers load into a folder of its own."""
-    path = folder / f"version-{version:06d}"
-    try:
-        if policy.is_lora:
-            policy.model.save_pretrained(path)
-        else:
-            policy.base.save_pretrained(path, state_dict=untied(policy.base.state_dict()))
-    except (OSError, SafetensorError) as error:
-        raise SamplerError(f"sampler.weights_dir: cannot write {path}: {error}") from error
-    return path
-
-
-def untied(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights, each with memory of its own, so that all of them are written.
-
-    vLLM 0.32 reloads a head that is tied to the embedding only where the file has it by name; left
-    out, the old one goes on being used.
-    """
-    seen: set[int] = set()
-    for name, weight in state.items():
-        if weight.data_ptr() in seen:
-            state[name] = weight.clone()
-        seen.add(weight.data_ptr())
-    return state
-
-
-def emptied(folder: Path) -> Path:
-    """The folder without the versions that a killed run left."""
-    for left in folder.glob("version-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    return folder.resolve()
