@@ -16,7 +16,8 @@ from time import perf_counter
 from typing import Protocol
 
 from podium_service.errors import JudgeRefused, VerdictInvalid, VerdictTruncated, VerdictVoid
-from podium_service.judges.dispatch.calls import Calls, Shared
+from podium_service.judges.dispatch.call_queues import Quotas
+from podium_service.judges.dispatch.calls import Calls
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.context_length import ContextLength
 from podium_service.judges.endpoint.endpoint import Endpoint
@@ -66,7 +67,7 @@ class EndpointJudge:
         name: str,
         config: LLMJudge,
         metrics: Metrics,
-        quotas: Shared | None = None,
+        quotas: Quotas | None = None,
         tracing: Tracing = UNTRACED,
     ) -> None:
         self.name = name
@@ -81,11 +82,11 @@ class EndpointJudge:
 
     def report(self) -> None:
         """Update the gauges of the judge's endpoints."""
-        self._calls.report()
+        self._calls.queues.report()
 
     def retire(self) -> None:
         """Update no gauge any more, because another judge has this one's name."""
-        self._calls.retire()
+        self._calls.queues.retire()
 
     async def admit(self, request_context: RequestContext, num_calls: int) -> None:
         """Admit a group that starts with `num_calls` calls, or raise Overloaded before it spends.

@@ -16,7 +16,7 @@ import structlog
 
 from podium_service.errors import ConfigError, JudgeError, UnknownJudge
 from podium_service.judges import judges_file
-from podium_service.judges.dispatch.calls import Shared
+from podium_service.judges.dispatch.call_queues import Quotas
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ContextOverflow, ParameterRejected
 from podium_service.judges.judges_file import AnyJudge, Config
@@ -71,7 +71,7 @@ class JudgeRegistry:
         self,
         path: Path | None,
         metrics: Metrics,
-        quotas: Shared | None = None,
+        quotas: Quotas | None = None,
         tracing: Tracing = UNTRACED,
     ) -> None:
         """Read the file.

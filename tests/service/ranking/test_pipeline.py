@@ -171,7 +171,7 @@ async def test_a_long_rate_limit_sends_every_group_to_the_fallback(
 
 def is_full(judge: Judge) -> bool:
     assert isinstance(judge, EndpointJudge)
-    return judge._calls._queue.num_waiting == 1
+    return judge._calls.queues.endpoint_queue.num_waiting == 1
 
 
 async def test_a_full_queue_sends_the_group_to_the_fallback(

@@ -1,8 +1,7 @@
-"""Calls going out to judges: who may start one, where to, and what it may cost.
+"""Dispatch calls to a judge's endpoints: which may start, when, where to and at what cost.
 
-`calls` is the loop; `admission` refuses early; `pace` keeps to rates a minute and `line` hands out
-places at endpoints, both fairly between API keys (`turns`); `concurrency` and `breaker` say what an
-`endpoint` can take; `allowance` keeps to spend limits; `hedge` asks a second time; `context` asks
-how much a judge can read. `chat_client` sends, by way of a `resolver` that refuses link-local
-addresses; a `reply` comes back.
+A group is admitted or refused early (`admission`). Each of its calls (`calls`) then waits for a
+place at an endpoint (`endpoint_queue`) and for the judge's rate (`rate_limit`), fairly between API
+keys (`fair_queue`), and reserves what it may cost (`spend_limit`); a late one may be sent a second
+time (`hedging`). `request_context` says whose request it is.
 """

@@ -1,14 +1,19 @@
-"""One reply out of a judge's endpoints: the only loop of attempts, under the caller's deadline.
+"""Get one reply out of a judge's endpoints: the only loop of attempts, under the caller's deadline.
 
-It waits for a place in the line, keeps to the allowance, backs off, goes elsewhere, and gives up
-what an endpoint does not accept. Nothing else is retried here.
+    complete ──► wait for a place, the rate and money ──► send ──reply──► done
+       ▲                                                    │
+       └──after a back-off, at another endpoint, at most────┤ no answer, 429, 5xx
+       │  `attempts` times                                  │
+       └──without the parameter─────────────────────────────┘ a parameter was rejected
+
+Other failures are raised at once. Replies that are no verdict are asked again in `llm_judge`.
 """
 
 import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 from random import uniform
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -20,12 +25,9 @@ from podium_service.errors import (
     JudgeRejected,
     JudgeUnavailable,
 )
-from podium_service.judges.dispatch.admission import Admission
-from podium_service.judges.dispatch.endpoint_queue import EndpointQueue
-from podium_service.judges.dispatch.hedging import Sent, hedged
-from podium_service.judges.dispatch.rate_limit import Buckets, RateLimiter, Ticket
+from podium_service.judges.dispatch.call_queues import CallQueues, PendingCall, Quotas
+from podium_service.judges.dispatch.hedging import SendState, hedge
 from podium_service.judges.dispatch.request_context import RequestContext
-from podium_service.judges.dispatch.spend_limit import HeldBack, OnPaid, Quotas, SpendLimiter
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ParameterRejected
 from podium_service.judges.endpoint.parameters import Parameters
@@ -36,51 +38,53 @@ from podium_service.prompts.templates import Prompt
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
 
-QUOTA_REST_S = 60.0
+NO_CREDIT_PAUSE_S = 60.0
 _BACKOFF_S, _MAX_BACKOFF_S = 0.25, 8.0
-# A call that its caller gave up was late if it was out so long, and so many times as long as usual.
+# A call that its caller gave up was late if it took so long, and so many times as long as usual.
 _LATE_S, _LATE_TIMES = 0.5, 4.0
 _SMOOTHING = 0.1
 
 log = structlog.get_logger(__name__)
 
 
-class Shared(Quotas, Buckets, Protocol):
-    """What all processes of a store count together; see `quotas`."""
-
-
 class Calls:
-    """The calls to one judge."""
+    """The calls to one judge.
+
+    Args:
+        name: the judge's.
+        config: its settings.
+        metrics: counts the calls, and shows what waits.
+        quotas: counts rates and spending; None for a command without a store.
+        tracing: records each attempt.
+
+    Attributes:
+        endpoints: where calls go.
+        queues: what calls wait for.
+    """
 
     def __init__(
         self,
         name: str,
         config: LLMJudge,
         metrics: Metrics,
-        quotas: Shared | None = None,
+        quotas: Quotas | None = None,
         tracing: Tracing = UNTRACED,
     ) -> None:
         bounds = (config.concurrency.min, config.concurrency.max)
         self.endpoints = [
             Endpoint(str(url), config.api_key, concurrency=bounds) for url in config.base_urls
         ]
-        self._queue = EndpointQueue(self.endpoints, config.timeout_s, self.report)
-        self._pace = RateLimiter(name, config, quotas, self.report)
-        self._allowance = SpendLimiter(name, config, quotas, metrics, self.report)
-        self._admission = Admission(
-            [self._pace, self._queue, self._allowance], config.queue, lambda: self._queue.held_s
-        )
+        self.queues = CallQueues(name, config, self.endpoints, quotas, metrics)
         self._name = name
         self._config = config
         self._metrics = metrics
         self._tracing = tracing
         self._parameters = Parameters(config)
-        self._usual_s: float | None = None  # of calls that were answered, smoothed
-        self._retired = False
+        self._usual_s: float | None = None  # how long an answered call takes, smoothed
 
     async def admit(self, request_context: RequestContext, num_calls: int) -> None:
         """Admit a group that is about to ask, or raise Overloaded before anything is spent."""
-        await self._admission.admit(request_context, num_calls)
+        await self.queues.admission.admit(request_context, num_calls)
 
     async def complete(
         self,
@@ -89,7 +93,7 @@ class Calls:
         request_context: RequestContext,
         reservation: Reservation,
     ) -> Reply:
-        """One reply, from whichever endpoint gives it.
+        """Get one reply, from any of the endpoints.
 
         Args:
             prompt: what to show.
@@ -99,82 +103,73 @@ class Calls:
                 may have been paid is made only if the budget holds another.
 
         Raises:
-            JudgeError: If none does; its type says why.
+            JudgeError: If no endpoint gives a reply; its type says why.
             ContextOverflow: If the endpoint counts more tokens than fit.
-            KeySpendLimit: If the caller's key may not spend that much.
+            KeySpendLimit: If the caller's API key may not spend that much.
             Overloaded: If the money for it stays reserved for other calls.
         """
-        failed = 0
+        call = PendingCall(prompt, max_tokens, request_context, reservation)
+        num_failed = 0
         avoid: str | None = None
         while True:
             try:
-                attempt = partial(
-                    self._attempt, prompt, max_tokens, request_context, reservation, avoid
-                )
-                return await hedged(attempt, self._config.hedge_after_s)
+                attempt = partial(self._attempt, call, avoid)
+                return await hedge(attempt, self._config.hedge_after_s)
             except ParameterRejected as error:
-                self._give_up_parameter(error, prompt, max_tokens)
+                self._give_up_parameter(error, call)
             except JudgeError as error:
                 if error.base_url is None:
                     raise
                 if isinstance(error, JudgeQuotaExhausted):
-                    continue  # elsewhere, if there is an elsewhere
-                failed += 1
-                if failed >= self._config.attempts or not _holds_another(reservation, error):
+                    continue  # the queue raises once no endpoint has credit
+                num_failed += 1
+                if num_failed >= self._config.attempts or not _reserve_retry(reservation, error):
                     raise
                 self._metrics.count_retry(self._name, error)
                 avoid = error.base_url
-                if failed > 1 or len(self.endpoints) == 1:
+                if num_failed > 1 or len(self.endpoints) == 1:
                     with request_context.timing.time_queue():
-                        await asyncio.sleep(_backoff_s(failed))
+                        await asyncio.sleep(_backoff_s(num_failed))
 
     async def aclose(self) -> None:
+        """Close the connections to the endpoints."""
         await asyncio.gather(*(endpoint.aclose() for endpoint in self.endpoints))
 
-    async def _attempt(
-        self,
-        prompt: Prompt,
-        max_tokens: int,
-        request_context: RequestContext,
-        reservation: Reservation,
-        avoid: str | None,
-        sent: Sent,
-    ) -> Reply:
+    async def _attempt(self, call: PendingCall, avoid: str | None, state: SendState) -> Reply:
+        """Wait until the call may be made, and make it once."""
+        timing = call.request_context.timing
         async with AsyncExitStack() as stack:
-            with request_context.timing.time_queue(), self._metrics.time_queueing(self._name):
-                self._admission.note_queued(request_context.api_key_id)
-                avoid = sent.base_url or avoid
-                ticket, endpoint, paid = await self._enter(
-                    stack, prompt, max_tokens, request_context, avoid
-                )
-            parameters = self._parameters.build(prompt, max_tokens)
-            if sent.base_url:
-                reservation.reserve_again()
+            with timing.time_queue(), self._metrics.time_queueing(self._name):
+                avoid = state.base_url or avoid
+                endpoint, permit, count_tokens = await self.queues.acquire(stack, call, avoid)
+            parameters = self._parameters.build(call.prompt, call.max_tokens)
+            if state.base_url:
+                call.reservation.reserve_again()
                 self._metrics.count_hedge(self._name)
-            sent.to(endpoint.base_url)
-            ticket.sent = True
+            state.record(endpoint.base_url)
+            permit.sent = True
             span = self._tracing.start_attempt(
-                self._name, self._config.model, endpoint.base_url, max_tokens
+                self._name, self._config.model, endpoint.base_url, call.max_tokens
             )
             try:
                 with (
-                    request_context.timing.time_judge(),
+                    timing.time_judge(),
                     self._metrics.track_call(self._name),
-                    reservation.track_call(),
+                    call.reservation.track_call(),
                     span,
                 ):
-                    reply = await self._ask(endpoint, parameters)
+                    reply = await self._send(endpoint, parameters)
                     span.set_reply(reply)
             except (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable) as error:
-                self._rest(endpoint, error)
+                self._pause(endpoint, error)
                 error.base_url = endpoint.base_url
                 raise
-            paid(reply.tokens)
-            ticket.tokens = reply.tokens
+            count_tokens(reply.tokens)
+            permit.tokens = reply.tokens
             return reply
 
-    async def _ask(self, endpoint: Endpoint, parameters: dict[str, Any]) -> Reply:
-        """Send, and learn how long a call usually is out."""
+    async def _send(self, endpoint: Endpoint, parameters: dict[str, Any]) -> Reply:
+        """Send a call, and learn how long calls usually take."""
         clock = asyncio.get_running_loop().time
         started, timeout_s = clock(), self._config.timeout_s
         late_s = timeout_s / 2
@@ -183,92 +178,39 @@ class Calls:
         try:
             reply = await endpoint.complete(parameters, timeout_s, late_s)
         finally:
-            self._queue.was_held(clock() - started)
-        took_s = clock() - started
-        usual_s = took_s if self._usual_s is None else self._usual_s
-        self._usual_s = usual_s + (took_s - usual_s) * _SMOOTHING
+            self.queues.endpoint_queue.record_hold(clock() - started)
+        call_s = clock() - started
+        usual_s = call_s if self._usual_s is None else self._usual_s
+        self._usual_s = usual_s + (call_s - usual_s) * _SMOOTHING
         return reply
 
-    async def _enter(
-        self,
-        stack: AsyncExitStack,
-        prompt: Prompt,
-        max_tokens: int,
-        request_context: RequestContext,
-        avoid: str | None,
-    ) -> tuple[Ticket, Endpoint, OnPaid]:
-        """A place at an endpoint, leave to make a call and money for it, until the stack is left.
-
-        What waits for money keeps neither from others: it lines up again once there is room. Leave
-        is taken, and money reserved, only by who has a place: what only waits would hold others
-        back, and what has waited with leave would go all at once.
-        """
-        ends_at: float | None = None
-        while True:
-            try:
-                async with AsyncExitStack() as tried:
-                    place = self._queue.place(request_context, self._prefix(prompt), avoid)
-                    endpoint = await tried.enter_async_context(place)
-                    leave = self._pace.ticket(prompt, max_tokens, request_context)
-                    ticket = await tried.enter_async_context(leave)
-                    if endpoint.pause_s() > 0:  # it has asked for that meanwhile
-                        continue
-                    call = self._allowance.call(prompt, max_tokens, request_context)
-                    paid = await tried.enter_async_context(call)
-                    stack.push_async_exit(tried.pop_all())
-                    return ticket, endpoint, paid
-            except HeldBack as held:
-                ends_at = ends_at or asyncio.get_running_loop().time() + self._config.timeout_s
-                await self._allowance.room(held, request_context.api_key_id, ends_at)
-
-    def _rest(self, endpoint: Endpoint, error: JudgeError) -> None:
-        """What an endpoint asks to wait holds for all its callers, and so does an empty account."""
+    def _pause(self, endpoint: Endpoint, error: JudgeError) -> None:
+        """Pause an endpoint for all callers if it asks to wait, or if its credit is used up."""
+        # The detail is not logged, because a server's words may quote a caller's text.
         about = {"base_url": endpoint.base_url, "code": error.code}
-        log.warning("judge_attempt_failed", judge=self._name, **about)  # its words may quote texts
+        log.warning("judge_attempt_failed", judge=self._name, **about)
         if isinstance(error, JudgeQuotaExhausted):
             endpoint.out_of_credit = error
-            endpoint.pause(QUOTA_REST_S)
+            endpoint.pause(NO_CREDIT_PAUSE_S)
         elif isinstance(error, JudgeRateLimited) or error.retry_after_s:
             endpoint.pause((error.retry_after_s or 0.0) + _backoff_s(1))
 
-    def _give_up_parameter(self, error: ParameterRejected, prompt: Prompt, max_tokens: int) -> None:
-        """Learn from a refusal; it stands if what would be sent now is what was refused."""
-        given_up = self._parameters.learn(error.parameters, error.server_message)
-        if self._parameters.build(prompt, max_tokens) == error.parameters:
+    def _give_up_parameter(self, error: ParameterRejected, call: PendingCall) -> None:
+        """Learn from a refusal.
+
+        Raises:
+            JudgeRejected: If the next call would send what was refused.
+        """
+        parameter = self._parameters.learn(error.parameters, error.server_message)
+        parameters = self._parameters.build(call.prompt, call.max_tokens)
+        if parameters == error.parameters:
             raise JudgeRejected(str(error)) from error
-        if given_up:  # else a call beside this one has given it up
-            log.info("judge_parameter_dropped", judge=self._name, parameter=given_up)
-
-    def _prefix(self, prompt: Prompt) -> bytes:
-        """What prompts must share for a prefix cache to help: instructions and context."""
-        if len(self.endpoints) == 1:
-            return b""
-        return "".join(parts[0] for _, parts in prompt.messages[:2]).encode()
-
-    def retire(self) -> None:
-        """No new groups come. Calls that still go on are shown in no gauge, which are those of
-        whoever has the judge's name now."""
-        self._retired = True
-        self._metrics.clear_judge(self._name, [endpoint.base_url for endpoint in self.endpoints])
-
-    def report(self) -> None:
-        """Show what waits, and what the endpoints can take."""
-        self._admission.changed()
-        if self._retired:
-            return
-        self._metrics.set_waiting(self._name, self._admission.num_queued)
-        for endpoint in self.endpoints:
-            self._metrics.set_endpoint(
-                self._name,
-                endpoint.base_url,
-                taken=endpoint.num_active,
-                limit=endpoint.concurrency.limit,
-                open_=endpoint.breaker.is_open,
-            )
+        if parameter:  # is None if a concurrent call has given it up
+            log.info("judge_parameter_dropped", judge=self._name, parameter=parameter)
 
 
-def _holds_another(reservation: Reservation, error: JudgeError) -> bool:
-    """Whether one more call may be made where the one that failed may have been paid."""
+def _reserve_retry(reservation: Reservation, error: JudgeError) -> bool:
+    """Return whether a call may be made again; reserve it if the failed one may have been paid."""
     if error.unanswered:
         try:
             reservation.reserve_again()
@@ -277,6 +219,6 @@ def _holds_another(reservation: Reservation, error: JudgeError) -> bool:
     return True
 
 
-def _backoff_s(failed: int) -> float:
-    """Exponential, with jitter so that callers do not return all at once."""
-    return uniform(0.5, 1.0) * min(_MAX_BACKOFF_S, _BACKOFF_S * 2.0 ** (failed - 1))
+def _backoff_s(num_failed: int) -> float:
+    """Return an exponential back-off, with jitter so that callers do not return all at once."""
+    return uniform(0.5, 1.0) * min(_MAX_BACKOFF_S, _BACKOFF_S * 2.0 ** (num_failed - 1))

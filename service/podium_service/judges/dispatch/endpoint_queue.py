@@ -1,8 +1,7 @@
-"""The line of calls for one judge's endpoints, fair between API keys.
+"""Queue the calls of one judge for places at its endpoints, fairly between API keys.
 
-Keys take turns, however many calls each has waiting. A call goes to the endpoint that its prompt's
-prefix calls home, whose prefix cache then is warm, unless that one is a good deal busier than the
-least busy one.
+A call goes to the endpoint that is home to its prompt's prefix, whose prefix cache then holds it,
+unless that endpoint is a good deal busier than the least busy one.
 """
 
 import asyncio
@@ -17,172 +16,180 @@ from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.tracebacks import drop_locals_on_error
 
-BREAKER_PATIENCE_S = 2.0
+MAX_BREAKER_WAIT_S = 2.0
 _HOME_SLACK, _HOME_SHARE = 4, 1.25
 _SMOOTHING = 0.1
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    place: asyncio.Future[Endpoint]
-    prefix: bytes  # its digest
+    endpoint: asyncio.Future[Endpoint]
+    prefix_digest: bytes
     ends_at: float
     avoid: str | None
 
 
 class EndpointQueue:
-    """Hands out places at the endpoints of one judge.
+    """The queue for places at the endpoints of one judge.
 
     Args:
         endpoints: where calls can go.
-        patience_s: of a call, when all endpoints ask to wait.
-        on_change: told whenever places or waiters change in number.
+        max_pause_s: how long a call waits at most while all endpoints are paused.
+        on_change: called whenever the number of places or waiters changes.
+
+    Attributes:
+        hold_s: how many seconds a call holds its place, smoothed.
+        waiters: the calls in the queue.
     """
 
     def __init__(
-        self,
-        endpoints: Sequence[Endpoint],
-        patience_s: float,
-        on_change: Callable[[], None],
+        self, endpoints: Sequence[Endpoint], max_pause_s: float, on_change: Callable[[], None]
     ) -> None:
-        self.held_s = 0.0  # how long a call holds its place, smoothed
+        self.hold_s = 0.0
+        self.waiters: FairQueue[_Waiter] = FairQueue()
         self._endpoints = endpoints
-        self._patience_s = patience_s
+        self._max_pause_s = max_pause_s
         self._on_change = on_change
-        self.turns: FairQueue[_Waiter] = FairQueue()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def num_waiting(self) -> int:
-        return self.turns.number
+        """The calls in the queue."""
+        return self.waiters.num_waiting
 
     @property
     def num_free(self) -> int:
-        """Places for those who come now; none while others wait for one."""
-        if self.turns.number:
+        """The places for calls that come now; none while others wait for one."""
+        if self.waiters.num_waiting:
             return 0
-        rested = [each for each in self._endpoints if each.wait_s() <= 0]
-        return sum(max(0, each.concurrency.limit - each.num_active) for each in rested)
+        return sum(max(0, each.num_free) for each in self._list_ready())
 
-    def expected_wait_s(self, key: str, coming: Mapping[str, int]) -> float:
-        """How long a call of this key will wait, as calls go now; 0 if none waits, nor will of
-        those `coming`, by key."""
-        places = sum(max(1, endpoint.concurrency.limit) for endpoint in self._endpoints)
-        ahead = max(0, self.turns.ahead_of(key, coming) - self.num_free)
-        return ahead * self.held_s / places
+    def expected_wait_s(self, key: str, unqueued: Mapping[str, int]) -> float:
+        """Return how long one more call of an API key will wait: see `admission.Queue`."""
+        num_places = sum(max(1, endpoint.concurrency.limit) for endpoint in self._endpoints)
+        num_ahead = max(0, self.waiters.count_ahead(key, unqueued) - self.num_free)
+        return num_ahead * self.hold_s / num_places
 
-    def was_held(self, seconds: float) -> None:
-        """A call has held its place for so long. One that was never made tells nothing."""
-        self.held_s += (seconds - self.held_s) * (_SMOOTHING if self.held_s else 1.0)
+    def record_hold(self, seconds: float) -> None:
+        """Learn how long a call that was made has held its place."""
+        self.hold_s += (seconds - self.hold_s) * (_SMOOTHING if self.hold_s else 1.0)
 
     @asynccontextmanager
-    async def place(
+    async def hold_place(
         self, request_context: RequestContext, prefix: bytes, avoid: str | None = None
     ) -> AsyncIterator[Endpoint]:
-        """Hold a place at an endpoint.
+        """Wait for a place at an endpoint and hold it for the body.
 
         Args:
-            caller: who asks; keys take turns, and a wait beyond its deadline is not begun.
-            prefix: what the prompt begins with, and others may begin with, too.
-            avoid: not this base URL, as long as there is another.
+            request_context: whose call it is; a wait beyond its deadline is not begun.
+            prefix: how the prompt begins, in common with other prompts.
+            avoid: a base URL to avoid as long as there is another.
 
         Raises:
-            JudgeRateLimited: If the endpoints ask for more patience than a call has.
+            JudgeRateLimited: If the endpoints are paused for longer than the call may wait.
             JudgeQuotaExhausted: If no endpoint has credit left.
-            JudgeUnavailable: If all endpoints keep failing and are left alone.
+            JudgeUnavailable: If all endpoints keep failing and are not called for a while.
         """
         endpoint = await self._enter(request_context, prefix, avoid)
-        started = asyncio.get_running_loop().time()
+        taken_at = asyncio.get_running_loop().time()
         try:
             yield endpoint
         finally:
-            endpoint.release_place(started)
-            self._hand_out()
+            endpoint.release_place(taken_at)
+            self._assign_places()
 
     @drop_locals_on_error
     async def _enter(
         self, request_context: RequestContext, prefix: bytes, avoid: str | None
     ) -> Endpoint:
-        if not any(each.wait_s() <= 0 for each in self._endpoints):
-            self._require_patience(request_context.ends_at)
-        place = asyncio.get_running_loop().create_future()
+        if not self._list_ready():
+            self._require_short_wait(request_context.ends_at)
+        endpoint: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
         digest = blake2b(prefix, digest_size=16).digest() if prefix else b""
-        waiter = _Waiter(place, digest, request_context.ends_at, avoid)
-        self.turns.add(request_context.api_key_id, waiter)
-        self._hand_out()
+        waiter = _Waiter(endpoint, digest, request_context.ends_at, avoid)
+        self.waiters.add(request_context.api_key_id, waiter)
+        self._assign_places()
         try:
-            return await waiter.place
+            return await endpoint
         except asyncio.CancelledError:
-            self._forget(request_context.api_key_id, waiter)
+            self._abandon(request_context.api_key_id, waiter)
             raise
 
-    def _hand_out(self) -> None:
-        """Give free places to those whose turn it is."""
-        while waiter := self.turns.first():
-            if waiter.place.done():  # its caller has left, and has not run yet
-                self.turns.pop()
+    def _assign_places(self) -> None:
+        """Give free places to waiters, in turn."""
+        while waiter := self.waiters.first():
+            if waiter.endpoint.done():  # because it was cancelled and has not run since
+                self.waiters.pop()
                 continue
             try:
                 endpoint = self._choose(waiter)
             except (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable) as error:
-                waiter.place.set_exception(error)
+                waiter.endpoint.set_exception(error)
             else:
                 if endpoint is None:
-                    self._come_back()
+                    self._schedule_assignment()
                     break
                 endpoint.take_place()
-                waiter.place.set_result(endpoint)
-            self.turns.pop()
+                waiter.endpoint.set_result(endpoint)
+            self.waiters.pop()
         self._on_change()
 
     def _choose(self, waiter: _Waiter) -> Endpoint | None:
-        """Where a call may start now; None if it must wait."""
-        rested = [each for each in self._endpoints if each.wait_s() <= 0]
-        if not rested:
-            self._require_patience(waiter.ends_at)
+        """Return where a call may start now; None if it must wait."""
+        ready = self._list_ready()
+        if not ready:
+            self._require_short_wait(waiter.ends_at)
             return None
-        free = [each for each in rested if each.num_active < each.concurrency.limit]
+        free = [each for each in ready if each.num_free > 0]
         if not free:
             return None
         free = [each for each in free if each.base_url != waiter.avoid] or free
-        least = min(each.num_active for each in free)
-        home = max(free, key=lambda each: each.affinity(waiter.prefix))
-        if home.num_active <= max(least + _HOME_SLACK, _HOME_SHARE * least):
+        least_active = min(each.num_active for each in free)
+        home = max(free, key=lambda each: each.affinity(waiter.prefix_digest))
+        if home.num_active <= max(least_active + _HOME_SLACK, _HOME_SHARE * least_active):
             return home
         return min(free, key=lambda each: each.num_active)
 
-    def _require_patience(self, ends_at: float) -> None:
-        """Raise if no endpoint has rested within the patience of a call, nor by `ends_at`."""
-        patience_s = min(self._patience_s, ends_at - asyncio.get_running_loop().time())
-        solvent = [each for each in self._endpoints if not each.out_of_credit]
-        if not solvent:
-            spent = self._endpoints[0].out_of_credit
-            raise JudgeQuotaExhausted(spent.detail if spent else "no credit left")
-        endpoint = min(solvent, key=lambda each: each.wait_s())
+    def _list_ready(self) -> list[Endpoint]:
+        """Return the endpoints that are neither paused nor behind an open breaker."""
+        return [each for each in self._endpoints if each.wait_s() <= 0]
+
+    def _require_short_wait(self, ends_at: float) -> None:
+        """Raise if no endpoint will be ready by `ends_at`, or as soon as a call may wait."""
+        max_wait_s = min(self._max_pause_s, ends_at - asyncio.get_running_loop().time())
+        with_credit = [each for each in self._endpoints if not each.out_of_credit]
+        if not with_credit:
+            error = self._endpoints[0].out_of_credit
+            raise JudgeQuotaExhausted(error.detail if error else "no credit left")
+        endpoint = min(with_credit, key=lambda each: each.wait_s())
         wait_s = endpoint.wait_s()
-        if endpoint.breaker.is_open and wait_s > min(BREAKER_PATIENCE_S, patience_s):
+        if endpoint.breaker.is_open and wait_s > min(MAX_BREAKER_WAIT_S, max_wait_s):
             raise JudgeUnavailable(
                 f"{endpoint.base_url} keeps failing and is left alone for {wait_s:.1f} s",
                 retry_after_s=wait_s,
             )
-        if wait_s > patience_s:
+        if wait_s > max_wait_s:
             raise JudgeRateLimited(
                 f"{endpoint.base_url} asks to wait {wait_s:.0f} s", retry_after_s=wait_s
             )
 
-    def _come_back(self) -> None:
-        """Hand out again when the next endpoint with a free place has rested, which may be by now;
-        a place left does it, too."""
+    def _schedule_assignment(self) -> None:
+        """Assign places again when the next endpoint with a free place will be ready.
+
+        It may be ready by now. A full endpoint needs no timer, because the call that leaves it
+        assigns its place.
+        """
         if self._timer:
             self._timer.cancel()
-        free = [each for each in self._endpoints if each.num_active < each.concurrency.limit]
+        free = [each for each in self._endpoints if each.num_free > 0]
         if free:
             wait_s = min(each.wait_s() for each in free)
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self._hand_out)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._assign_places)
 
-    def _forget(self, key: str, waiter: _Waiter) -> None:
-        """Its caller left: out of the line with it, or its place to the next."""
-        removed = self.turns.remove(key, waiter)
-        if not removed and not waiter.place.cancelled() and not waiter.place.exception():
-            waiter.place.result().release_place(asyncio.get_running_loop().time())
-        self._hand_out()
+    def _abandon(self, key: str, waiter: _Waiter) -> None:
+        """Take a cancelled call out of the queue, or release the place that it has just got."""
+        future = waiter.endpoint
+        was_waiting = self.waiters.remove(key, waiter)
+        if not was_waiting and not future.cancelled() and not future.exception():
+            future.result().release_place(asyncio.get_running_loop().time())
+        self._assign_places()

@@ -1,6 +1,6 @@
-"""A second call where the first one is late; the first answer counts.
+"""Make a call a second time if the first one is late, and take the first answer.
 
-"The Tail at Scale", Dean and Barroso 2013: a few hedged requests cut the slowest answers.
+A few hedged requests cut the slowest answers: Dean and Barroso 2013, "The Tail at Scale".
 """
 
 import asyncio
@@ -12,47 +12,58 @@ from podium_service.tracebacks import drop_locals_on_error
 T = TypeVar("T")
 
 
-class Sent:
-    """Whether a call is on its way, and where to: a second one then avoids that endpoint."""
+class SendState:
+    """Whether one of the two calls has been sent, and where, so that the second one goes elsewhere.
+
+    Attributes:
+        base_url: where the last one was sent; None before.
+        sent: set once one has been sent.
+    """
 
     def __init__(self) -> None:
         self.base_url: str | None = None
-        self.event = asyncio.Event()
+        self.sent = asyncio.Event()
 
-    def to(self, base_url: str) -> None:
+    def record(self, base_url: str) -> None:
+        """Note that a call is sent now."""
         self.base_url = base_url
-        self.event.set()
+        self.sent.set()
 
 
 @drop_locals_on_error
-async def hedged(ask: Callable[[Sent], Coroutine[Any, Any, T]], after_s: float | None) -> T:
-    """What `ask` gives, asked a second time once the first call has been out for `after_s`.
+async def hedge(call: Callable[[SendState], Coroutine[Any, Any, T]], after_s: float | None) -> T:
+    """Return the first result of `call`, made a second time `after_s` after the first was sent.
 
-    The other call is cancelled. If both fail, the first one's error is raised.
+    The other call is cancelled. If both fail, the error of the first is raised.
+
+    Args:
+        call: makes the call, and records in the state when it is sent.
+        after_s: how long the first call has; None for no second call.
     """
-    sent = Sent()
+    state = SendState()
     if after_s is None:
-        return await ask(sent)
-    tasks = [asyncio.create_task(ask(sent))]
-    departed = asyncio.create_task(sent.event.wait())
+        return await call(state)
+    tasks = [asyncio.create_task(call(state))]
+    first_sent = asyncio.create_task(state.sent.wait())
     try:
-        await asyncio.wait({tasks[0], departed}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({tasks[0], first_sent}, return_when=asyncio.FIRST_COMPLETED)
         done, _ = await asyncio.wait(tasks, timeout=after_s)
         if not done:
-            tasks.append(asyncio.create_task(ask(sent)))
-        return await _first_good(tasks)
+            tasks.append(asyncio.create_task(call(state)))
+        return await _first_success(tasks)
     finally:
-        departed.cancel()
+        first_sent.cancel()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(departed, *tasks, return_exceptions=True)
+        await asyncio.gather(first_sent, *tasks, return_exceptions=True)
 
 
 @drop_locals_on_error
-async def _first_good(tasks: list[asyncio.Task[T]]) -> T:
-    waiting = set(tasks)
-    while waiting:
-        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+async def _first_success(tasks: list[asyncio.Task[T]]) -> T:
+    """Return the result of the first task to succeed; if none does, raise the first one's error."""
+    pending = set(tasks)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             if not task.exception():
                 return task.result()

@@ -1,7 +1,7 @@
-"""Requests and tokens a minute of one judge, over all processes: calls wait for them in turn.
+"""Keep the calls of a judge to its requests and tokens a minute, counted over all processes.
 
-Only the call whose turn it is asks, and waits until what it takes has flowed in: so a large one is
-not overtaken by small ones, nor a key by another's batch.
+Calls wait in a fair queue. Only the first one takes from the rates, and waits until what it took
+has flowed in, so that small calls do not overtake a large one, nor one API key's calls another's.
 """
 
 import asyncio
@@ -22,95 +22,107 @@ from podium_service.prompts.templates import Prompt
 _SMOOTHING = 0.1
 
 
-class Buckets(Protocol):
-    """The seam to what all processes of a store count together; see `quotas`."""
+class RateQuotas(Protocol):
+    """The seam to the rates that all processes of a store share: see `store.quotas`."""
 
-    async def take(self, account: str, per_minute: float, amount: float) -> float: ...
+    async def take(self, account: str, per_minute: float, amount: float, /) -> float: ...
 
-    def give_back(self, account: str, per_minute: float, amount: float) -> None: ...
+    def give_back(self, account: str, per_minute: float, amount: float, /) -> None: ...
 
 
 @dataclass(slots=True)
-class Ticket:
-    """Leave to make one call; what was taken for one that is not made is given back."""
+class Permit:
+    """Permission to make one call.
+
+    Attributes:
+        sent: whether the call was sent; if not, all that it took from the rates is given back.
+        tokens: the tokens of its reply; what it took beyond those is given back.
+    """
 
     sent: bool = False
     tokens: Tokens | None = None
 
 
 class RateLimiter:
-    """Of one judge.
+    """The rates of one judge.
 
     Args:
-        on_change: told whenever the number of those who wait changes.
+        name: the judge's.
+        config: its settings.
+        quotas: counts the rates; None for a command without a store, which has no rates.
+        on_change: called whenever the number of waiters changes.
+
+    Attributes:
+        waiters: the calls that wait for their turn.
     """
 
     def __init__(
-        self, name: str, config: LLMJudge, buckets: Buckets | None, on_change: Callable[[], None]
+        self, name: str, config: LLMJudge, quotas: RateQuotas | None, on_change: Callable[[], None]
     ) -> None:
-        self._requests = config.requests_per_minute if buckets else None
-        self._tokens = config.tokens_per_minute if buckets else None
+        self.waiters: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._requests = config.requests_per_minute if quotas else None
+        self._tokens = config.tokens_per_minute if quotas else None
         self._account = f"judge:{name}"
-        self._buckets = buckets
+        self._quotas = quotas
         self._on_change = on_change
-        self.turns: FairQueue[asyncio.Future[None]] = FairQueue()
-        self._busy = False
-        self._spacing_s = 0.0  # from one call to the next, smoothed
+        self._is_busy = False
+        self._turn_s = 0.0  # from one call to the next, smoothed
 
     @property
     def num_waiting(self) -> int:
-        return self.turns.number + self._busy
+        """The calls that wait, the one whose turn it is included."""
+        return self.waiters.num_waiting + self._is_busy
 
     @property
     def num_free(self) -> float:
-        """All pass where there are no rates; else each waits at least for its own turn's end."""
+        """Infinite without rates; else 0, because each call waits at least for its own turn."""
         return 0 if self._requests or self._tokens else inf
 
-    def expected_wait_s(self, key: str, coming: Mapping[str, int]) -> float:
-        """How long a call of this key will wait, as calls go now; 0 if none waits, nor will of
-        those `coming`, by key."""
-        return self.turns.ahead_of(key, coming) * self._spacing_s
+    def expected_wait_s(self, key: str, unqueued: Mapping[str, int]) -> float:
+        """Return how long one more call of an API key will wait: see `admission.Queue`."""
+        return self.waiters.count_ahead(key, unqueued) * self._turn_s
 
-    def ticket(
+    def acquire(
         self, prompt: Prompt, max_tokens: int, request_context: RequestContext
-    ) -> AbstractAsyncContextManager[Ticket]:
-        """Wait for leave to make a call; the body says whether it was sent, and what it took.
+    ) -> AbstractAsyncContextManager[Permit]:
+        """Wait until a call is within the rates; the body makes it and completes the permit.
 
         Raises:
-            JudgeRateLimited: If leave comes only after the caller's deadline.
+            JudgeRateLimited: If its turn comes only after the request's deadline.
         """
-        if self._buckets is None or not (self._requests or self._tokens):
-            return nullcontext(Ticket())
-        return self._ticket(self._buckets, prompt, max_tokens, request_context)
+        if self._quotas is None or not (self._requests or self._tokens):
+            return nullcontext(Permit())
+        return self._acquire(self._quotas, prompt, max_tokens, request_context)
 
     @asynccontextmanager
-    async def _ticket(
-        self, buckets: Buckets, prompt: Prompt, max_tokens: int, request_context: RequestContext
-    ) -> AsyncIterator[Ticket]:
+    async def _acquire(
+        self, quotas: RateQuotas, prompt: Prompt, max_tokens: int, request_context: RequestContext
+    ) -> AsyncIterator[Permit]:
         amounts: dict[str, tuple[float, float]] = {}
         if self._requests:
             amounts[f"{self._account}:requests"] = (self._requests, 1.0)
-        expected = estimate_call_tokens(prompt, max_tokens)
-        of_tokens = f"{self._account}:tokens"
+        estimated_tokens = estimate_call_tokens(prompt, max_tokens)
+        tokens_account = f"{self._account}:tokens"
         if self._tokens:
-            amounts[of_tokens] = (self._tokens, float(expected))
-        ticket, taken = Ticket(), set[str]()
+            amounts[tokens_account] = (self._tokens, float(estimated_tokens))
+        permit, charged = Permit(), set[str]()
         try:
-            async with self._turn(request_context.api_key_id):
+            async with self._take_turn(request_context.api_key_id):
                 for account, (per_minute, amount) in amounts.items():
-                    wait_s = await buckets.take(account, per_minute, amount)
-                    taken.add(account)
-                    await self._wait_out(wait_s, request_context.ends_at)
-            yield ticket
+                    wait_s = await quotas.take(account, per_minute, amount)
+                    charged.add(account)
+                    await self._sleep(wait_s, request_context.ends_at)
+            yield permit
         finally:
-            for account in taken if not ticket.sent else ():
-                buckets.give_back(account, *amounts[account])
-            if ticket.tokens and self._tokens:
-                real = ticket.tokens.prompt + ticket.tokens.completion
-                if real:  # else the endpoint does not count
-                    buckets.give_back(of_tokens, self._tokens, expected - real)
+            for account in charged if not permit.sent else ():
+                quotas.give_back(account, *amounts[account])
+            if permit.tokens and self._tokens:
+                counted_tokens = permit.tokens.prompt + permit.tokens.completion
+                if counted_tokens:  # is 0 if the endpoint does not count
+                    excess = estimated_tokens - counted_tokens
+                    quotas.give_back(tokens_account, self._tokens, excess)
 
-    async def _wait_out(self, wait_s: float, ends_at: float) -> None:
+    async def _sleep(self, wait_s: float, ends_at: float) -> None:
         if wait_s > ends_at - asyncio.get_running_loop().time():
             raise JudgeRateLimited(
                 f"{self._account} has a rate a minute, and this call's turn comes in {wait_s:.1f} "
@@ -120,39 +132,42 @@ class RateLimiter:
         await asyncio.sleep(wait_s)
 
     @asynccontextmanager
-    async def _turn(self, key: str) -> AsyncIterator[None]:
-        """One at a time."""
-        if self._busy:
-            await self._wait(key)
-        self._busy = True
+    async def _take_turn(self, key: str) -> AsyncIterator[None]:
+        """Run the body of one call at a time."""
+        if self._is_busy:
+            await self._wait_for_turn(key)
+        self._is_busy = True
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
             yield
         finally:
-            self._spacing_s += (loop.time() - started - self._spacing_s) * _SMOOTHING
-            self._pass_on()
+            self._turn_s += (loop.time() - started - self._turn_s) * _SMOOTHING
+            self._start_next()
 
-    async def _wait(self, key: str) -> None:
+    async def _wait_for_turn(self, key: str) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.turns.add(key, turn)
+        self.waiters.add(key, turn)
         self._on_change()
         try:
             await turn
         except asyncio.CancelledError:
-            if self.turns.remove(key, turn):
+            if self.waiters.remove(key, turn):
                 self._on_change()
             elif not turn.cancelled():
-                self._pass_on()  # it was ours already
+                self._start_next()  # because the turn was this call's already
             raise
 
-    def _pass_on(self) -> None:
-        """The next one's turn; `_busy` stays, so that nobody comes between."""
-        self._busy = False
-        while turn := self.turns.first():
-            self.turns.pop()
-            if not turn.done():  # else its caller has left, and has not run yet
+    def _start_next(self) -> None:
+        """Start the next waiter's turn.
+
+        `_is_busy` stays set, so that no other call starts before the waiter runs.
+        """
+        self._is_busy = False
+        while turn := self.waiters.first():
+            self.waiters.pop()
+            if not turn.done():  # is done if it was cancelled and has not run since
                 turn.set_result(None)
-                self._busy = True
+                self._is_busy = True
                 break
         self._on_change()

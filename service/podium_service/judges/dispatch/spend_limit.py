@@ -1,9 +1,12 @@
-"""What the calls to one judge may cost.
+"""Keep the calls of a judge to the spend limits of the judge and of the caller's API key.
 
-The worst that a call can cost is reserved before it is made and settled by what it did cost, so
-that reserved plus settled never passes a limit, whatever the calls beside it do and whichever
-process they are in. A call that only others' reservations hold back waits outside the line, where
-it keeps no place from a call that has the money.
+    reserve ──worst case fits──────────────────► call ──► settled by what it did cost
+       ├──fits once other calls are settled────► SpendBlocked; `wait`, then reserve again
+       └──does not fit─────────────────────────► JudgeSpendLimit, KeySpendLimit
+
+The worst that a call can cost is reserved before it is made, so that reserved plus settled never
+exceeds a limit, whatever concurrent calls do, in whichever process. A call that waits for money
+holds no place at an endpoint meanwhile, because another call may have the money that it lacks.
 """
 
 import asyncio
@@ -30,209 +33,215 @@ from podium_service.store.quotas.quota_service import AccountSpending
 from podium_service.store.quotas.spend import SpendAccount, api_key_account
 from podium_service.telemetry.metrics import Metrics
 
-_TOKENS_PER_MESSAGE = 16  # what a chat template puts around it, and to spare
+_TOKENS_PER_MESSAGE = 16  # more than a chat template adds to a message
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 1.0
-_LOOKS_PER_S = 200  # of all calls of a key that wait, together
+_CHECKS_PER_S = 200  # of all calls of an API key that wait, together
 
-OnPaid = Callable[[Tokens], None]
+CountTokens = Callable[[Tokens], None]
 
 
-class Quotas(Protocol):
-    """The seam to what all processes of a store count together; see `quotas`."""
+class SpendQuotas(Protocol):
+    """The seam to the spending that all processes of a store share: see `store.quotas`."""
 
     async def reserve(
-        self, holds: Sequence[SpendAccount], usd: float, *, at: float
+        self, accounts: Sequence[SpendAccount], usd: float, /, *, at: float
     ) -> SpendAccount | None: ...
 
     async def read_spending(
-        self, holds: Iterable[SpendAccount], *, at: float
+        self, accounts: Iterable[SpendAccount], /, *, at: float
     ) -> dict[SpendAccount, AccountSpending]: ...
 
     def settle(
-        self, holds: Sequence[SpendAccount], reserved_usd: float, spent_usd: float, *, at: float
+        self, accounts: Sequence[SpendAccount], reserved: float, spent: float, /, *, at: float
     ) -> None: ...
 
 
-class HeldBack(Exception):
-    """Only what other calls reserve is in the way of a call; `Allowance.room` waits for it.
+class SpendBlocked(Exception):
+    """A call does not fit a limit only because of what other calls reserve: see `wait`.
 
     Attributes:
-        by: the hold that has no room.
-        usd: what does not fit.
-        quotas: who counts.
+        account: whose limit it does not fit.
+        usd: the most that the call can cost.
+        quotas: counts the spending.
     """
 
-    def __init__(self, by: SpendAccount, usd: float, quotas: Quotas) -> None:
-        super().__init__(str(_over(by, usd)))
-        self.by = by
+    def __init__(self, account: SpendAccount, usd: float, quotas: SpendQuotas) -> None:
+        super().__init__(str(_limit_error(account, usd)))
+        self.account = account
         self.usd = usd
         self.quotas = quotas
 
 
 class SpendLimiter:
-    """Of one judge.
+    """The spend limits of one judge and of the API keys that call it.
 
     Args:
-        quotas: who counts; None: nobody, for a command that has no store.
-        on_change: told whenever the number of those who wait changes.
+        name: the judge's.
+        config: its settings.
+        quotas: counts the spending; None for a command without a store, which has no limits.
+        metrics: shows what is reserved.
+        on_change: called whenever the number of waiters changes.
+
+    Attributes:
+        waiters: the calls that wait for money. It serves only to count them, because the first
+            call to find money is served first.
     """
 
     def __init__(
         self,
         name: str,
         config: LLMJudge,
-        quotas: Quotas | None,
+        quotas: SpendQuotas | None,
         metrics: Metrics,
         on_change: Callable[[], None],
     ) -> None:
+        self.waiters: FairQueue[object] = FairQueue()
         self._name = name
-        self._account = f"judge:{name}"
         self._config = config
         self._quotas = quotas
         self._metrics = metrics
         self._on_change = on_change
-        self.turns: FairQueue[object] = (
-            FairQueue()
-        )  # only counted: who finds room first is served first
 
     @property
     def num_waiting(self) -> int:
-        return self.turns.number
+        """The calls that wait for money."""
+        return self.waiters.num_waiting
 
     @property
     def num_free(self) -> float:
-        """Whether there is money is not known beforehand."""
+        """Infinite, because a call's cost is not known before it is made."""
         return inf
 
-    def expected_wait_s(self, key: str, coming: Mapping[str, int]) -> float:
-        """Nobody waits here for those who came before."""
+    def expected_wait_s(self, key: str, unqueued: Mapping[str, int]) -> float:
+        """Return 0.0, because no call waits here for those that came before it."""
         return 0.0
 
-    def call(
+    def reserve(
         self, prompt: Prompt, max_tokens: int, request_context: RequestContext
-    ) -> AbstractAsyncContextManager[OnPaid]:
-        """Reserve what a call can cost at most, if it fits now.
+    ) -> AbstractAsyncContextManager[CountTokens]:
+        """Reserve the most that a call can cost, if that fits now.
 
-        The body makes the call and tells what it took. One that failed with an answer is free; one
-        that got none, none that can be read, or was cancelled, may have been paid and counts as its
-        worst case.
+        The body makes the call and counts its tokens. A call that failed with an answer is free.
+        One that got no answer, or none that can be read, or was cancelled, may have been paid, and
+        counts at its worst case.
 
         Raises:
             JudgeSpendLimit, KeySpendLimit: If the worst case does not fit a limit.
-            HeldBack: If it may fit once other calls are settled.
+            SpendBlocked: If it may fit once other calls are settled.
         """
-        holds = self._holds(request_context)
-        if self._quotas is None or not holds:
-            return nullcontext(_nobody)
+        accounts = self._list_accounts(request_context)
+        if self._quotas is None or not accounts:
+            return nullcontext(_count_nothing)
         price = self._config.price
-        if not price:  # the hold is the key's: a judge's own limit needs one
+        if not price:  # the limit is the key's, because the settings refuse a judge's without one
             raise KeySpendLimit(
                 f"this API key has a spend limit and judge {self._name!r} no price: give the judge "
                 "one ({} where it costs nothing), or use another key"
             )
-        worst_usd = price.worst_usd(_most_tokens(prompt), max_tokens)
+        worst_usd = price.worst_usd(_most_prompt_tokens(prompt), max_tokens)
         if not worst_usd:
-            return nullcontext(_nobody)
-        return self._reserved(self._quotas, holds, price, worst_usd)
+            return nullcontext(_count_nothing)
+        return self._reserve(self._quotas, accounts, price, worst_usd)
 
     @asynccontextmanager
-    async def _reserved(
-        self, quotas: Quotas, holds: Sequence[SpendAccount], price: Price, worst_usd: float
-    ) -> AsyncIterator[OnPaid]:
-        """Keep to the spend limits."""
+    async def _reserve(
+        self, quotas: SpendQuotas, accounts: Sequence[SpendAccount], price: Price, worst_usd: float
+    ) -> AsyncIterator[CountTokens]:
         at = time.time()
-        if refused := await quotas.reserve(holds, worst_usd, at=at):
-            held = HeldBack(refused, worst_usd, quotas)
-            await _spent(held)
-            raise held
+        if account := await quotas.reserve(accounts, worst_usd, at=at):
+            await _read_spending(quotas, account, worst_usd)
+            raise SpendBlocked(account, worst_usd, quotas)
         usd = worst_usd
 
-        def spent(tokens: Tokens) -> None:
+        def count_tokens(tokens: Tokens) -> None:
             nonlocal usd
-            if tokens.prompt or tokens.completion:  # else the endpoint does not count
+            if tokens.prompt or tokens.completion:  # both are 0 if the endpoint does not count
                 cost_usd = price.cost_usd(tokens.prompt, tokens.cached, tokens.completion)
-                usd = min(worst_usd, cost_usd)  # a count beyond that is wrong
+                usd = min(worst_usd, cost_usd)  # because a larger count is wrong
 
         try:
             with self._metrics.track_reserved(self._name, worst_usd):
-                yield spent
+                yield count_tokens
         except Exception as error:
             if not (isinstance(error, JudgeError) and error.unanswered):
                 usd = 0.0
             raise
         finally:
-            quotas.settle(holds, worst_usd, usd, at=at)
+            quotas.settle(accounts, worst_usd, usd, at=at)
 
-    async def room(self, held: HeldBack, key: str, ends_at: float) -> None:
-        """Wait until a call that was held back seems to fit; it may be held back again.
+    async def wait(self, blocked: SpendBlocked, key: str, ends_at: float) -> None:
+        """Wait until a blocked call seems to fit; it may be blocked again.
 
         Args:
-            held: what it was told.
-            key: of its caller.
-            ends_at: until when it waits, on the event loop's clock.
+            blocked: what blocks it.
+            key: the id of the caller's API key.
+            ends_at: until when it waits, in seconds on the event loop's clock.
 
         Raises:
             JudgeSpendLimit, KeySpendLimit: If it will not fit.
-            Overloaded: If it does not by then.
+            Overloaded: If it does not fit by `ends_at`.
         """
         clock, pause_s, waiter = asyncio.get_running_loop().time, _FIRST_PAUSE_S, object()
-        self.turns.add(key, waiter)
+        account = blocked.account
+        self.waiters.add(key, waiter)
         self._on_change()
         try:
             while True:
-                left_s = ends_at - clock()
-                if left_s <= 0:
+                remaining_s = ends_at - clock()
+                if remaining_s <= 0:
                     raise Overloaded(
-                        f"calls in flight reserve what a call of up to ${held.usd:.4f} needs of "
-                        f"${held.by.limit_usd:g} per {held.by.per}: ask again once they are "
+                        f"other calls reserve what a call of up to ${blocked.usd:.4f} needs of "
+                        f"${account.limit_usd:g} per {account.per}: ask again once they are "
                         "settled, or raise the limit",
                         retry_after_s=1.0,
                     )
-                apart_s = self.turns.number_of(key) / _LOOKS_PER_S
-                await asyncio.sleep(min(left_s, max(pause_s, apart_s)))
+                key_pause_s = self.waiters.count(key) / _CHECKS_PER_S
+                await asyncio.sleep(min(remaining_s, max(pause_s, key_pause_s)))
                 pause_s = min(_LAST_PAUSE_S, 2 * pause_s)
-                spent = await _spent(held)
-                if spent.settled + spent.reserved + held.usd <= held.by.limit_usd:
+                spending = await _read_spending(blocked.quotas, account, blocked.usd)
+                if spending.settled + spending.reserved + blocked.usd <= account.limit_usd:
                     return
         finally:
-            self.turns.remove(key, waiter)
+            self.waiters.remove(key, waiter)
             self._on_change()
 
-    def _holds(self, request_context: RequestContext) -> list[SpendAccount]:
+    def _list_accounts(self, request_context: RequestContext) -> list[SpendAccount]:
+        """Return the judge's account and the API key's, as far as they have limits."""
         limit = self._config.spend
-        of_judge = SpendAccount(self._account, limit.usd, limit.per) if limit else None
-        holds = (of_judge, api_key_account(request_context.api_key_id, request_context.spend_limit))
-        return [hold for hold in holds if hold]
+        of_judge = SpendAccount(f"judge:{self._name}", limit.usd, limit.per) if limit else None
+        of_key = api_key_account(request_context.api_key_id, request_context.spend_limit)
+        return [account for account in (of_judge, of_key) if account]
 
 
-def _nobody(_: Tokens) -> None:
-    """Counts what was taken where nothing is bounded."""
+def _count_nothing(_: Tokens) -> None:
+    """Ignore the tokens of a call without a spend limit."""
 
 
-def _most_tokens(prompt: Prompt) -> int:
-    """No tokenizer makes more tokens than bytes."""
+def _most_prompt_tokens(prompt: Prompt) -> int:
+    """Return the most tokens of a prompt, because no tokenizer makes more tokens than bytes."""
     texts = [part for _, parts in prompt.messages for part in parts]
     return sum(len(text.encode()) + _TOKENS_PER_MESSAGE for text in texts)
 
 
-async def _spent(held: HeldBack) -> AccountSpending:
-    """What is spent now of what holds a call back.
+async def _read_spending(quotas: SpendQuotas, account: SpendAccount, usd: float) -> AccountSpending:
+    """Return the spending on an account that blocks a call of up to `usd`.
 
     Raises:
         JudgeSpendLimit, KeySpendLimit: If the call would not fit though all others were free.
     """
-    spent = (await held.quotas.read_spending([held.by], at=time.time()))[held.by]
-    if spent.settled + held.usd > held.by.limit_usd:
-        raise _over(held.by, held.usd)
-    return spent
+    spending = (await quotas.read_spending([account], at=time.time()))[account]
+    if spending.settled + usd > account.limit_usd:
+        raise _limit_error(account, usd)
+    return spending
 
 
-def _over(refused: SpendAccount, usd: float) -> PodiumError:
+def _limit_error(account: SpendAccount, usd: float) -> PodiumError:
+    """Return the error of a call that does not fit an account's limit."""
     detail = (
-        f"a call of up to ${usd:.4f} does not fit what is left of ${refused.limit_usd:g} per "
-        f"{refused.per}: raise the limit"
+        f"a call of up to ${usd:.4f} does not fit what is left of ${account.limit_usd:g} per "
+        f"{account.per}: raise the limit"
     )
-    if not refused.account.startswith("judge:"):
+    if not account.account.startswith("judge:"):
         return KeySpendLimit(f"this API key: {detail}, or use another key")
-    return JudgeSpendLimit(f"{refused.account}: {detail}, or wait for the period's end")
+    return JudgeSpendLimit(f"{account.account}: {detail}, or wait for the period's end")

@@ -124,17 +124,23 @@ class Endpoint:
                 f"{self.base_url} gave no answer in {timeout_s:.3g} s", unanswered=True
             ) from error
         except openai.APIError as error:
-            mapped = map_error(error, self.base_url, self._redact)
-            if isinstance(mapped, ParameterRejected):
-                mapped.parameters = parameters
-            status = error.status_code if isinstance(error, openai.APIStatusError) else 0
-            self._record(started_at, status, failed=isinstance(mapped, JudgeUnavailable))
-            raise mapped from error
+            raise self._map_failure(error, parameters, started_at) from error
         except JudgeUnavailable:
             self._record(started_at, 0, failed=True)
             raise
         self._record(started_at, 200, failed=False)
         return reply
+
+    def _map_failure(
+        self, error: openai.APIError, parameters: dict[str, Any], started_at: float
+    ) -> Exception:
+        """Learn from an error of the client, and return ours."""
+        mapped = map_error(error, self.base_url, self._redact)
+        if isinstance(mapped, ParameterRejected):
+            mapped.parameters = parameters
+        status = error.status_code if isinstance(error, openai.APIStatusError) else 0
+        self._record(started_at, status, failed=isinstance(mapped, JudgeUnavailable))
+        return mapped
 
     def _record(self, started_at: float, status: int | None, *, failed: bool) -> None:
         """Learn what the end of a call tells about the endpoint; status None is a timeout."""

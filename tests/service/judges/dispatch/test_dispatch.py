@@ -148,7 +148,7 @@ async def test_an_endpoint_that_keeps_failing_is_left_alone_and_comes_back() -> 
 
 
 def line(*endpoints: Endpoint) -> EndpointQueue:
-    return EndpointQueue(endpoints, patience_s=5.0, on_change=lambda: None)
+    return EndpointQueue(endpoints, max_pause_s=5.0, on_change=lambda: None)
 
 
 @asynccontextmanager
@@ -164,7 +164,7 @@ async def endpoints(number: int, limit: int) -> AsyncIterator[list[Endpoint]]:
 
 
 async def hold(line: EndpointQueue, key: str, served: list[str], done: asyncio.Event) -> None:
-    async with line.place(RequestContext(key), b""):
+    async with line.hold_place(RequestContext(key), b""):
         served.append(key)
         await done.wait()
 
@@ -196,18 +196,18 @@ class JustRested(Endpoint):
 @pytest.mark.parametrize("looks", [1, 2, 3, 4])
 async def test_an_endpoint_that_rests_until_just_now_serves_who_waits(looks: int) -> None:
     endpoint = JustRested(looks)
-    async with asyncio.timeout(5), line(endpoint).place(RequestContext("a"), b""):
+    async with asyncio.timeout(5), line(endpoint).hold_place(RequestContext("a"), b""):
         assert endpoint.num_active == 1
     await endpoint.aclose()
 
 
 def admission(queue: EndpointQueue, max_waiting: int = 100) -> Admission:
-    return Admission([queue], max_waiting, lambda: queue.held_s)
+    return Admission([queue], max_waiting, lambda: queue.hold_s)
 
 
 async def test_a_full_line_refuses_with_a_time_to_come_back_but_leaves_each_key_its_share() -> None:
     async with endpoints(1, limit=1) as each:
-        queue, done = EndpointQueue(each, 5.0, lambda: door.changed()), asyncio.Event()
+        queue, done = EndpointQueue(each, 5.0, lambda: door.notify_change()), asyncio.Event()
         door = admission(queue, 4)
         calls = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(5)]
         await until(lambda: queue.num_waiting == 4)
@@ -224,7 +224,7 @@ async def test_a_full_line_refuses_with_a_time_to_come_back_but_leaves_each_key_
 async def test_a_group_that_cannot_be_served_in_time_is_refused_early() -> None:
     async with endpoints(1, limit=1) as each:
         queue, done = line(*each), asyncio.Event()
-        queue.held_s = 2.0  # as measured
+        queue.hold_s = 2.0  # as measured
         calls = [asyncio.create_task(hold(queue, "a", [], done)) for _ in range(4)]
         await until(lambda: queue.num_waiting == 3)
         now = asyncio.get_running_loop().time()
@@ -239,11 +239,11 @@ async def test_places_of_calls_that_were_never_made_tell_nothing_of_how_long_one
     poor = RequestContext("poor", spend_limit=SpendLimit(usd=1e-6))
     async with judging(always=later(GOOD, 0.2), quotas=Purse(), price=PRICE) as (judge, _):
         await ask(judge)
-        held_s = judge._calls._queue.held_s
+        held_s = judge._calls.queues.endpoint_queue.hold_s
         for _ in range(9):
             with pytest.raises(KeySpendLimit):
                 await ask(judge, poor)
-        assert judge._calls._queue.held_s == held_s >= 0.2
+        assert judge._calls.queues.endpoint_queue.hold_s == held_s >= 0.2
         assert judge.endpoints[0].num_active == 0
 
 
@@ -256,7 +256,7 @@ async def test_a_rest_that_ends_after_the_deadline_is_not_waited_for() -> None:
             await ask(judge, RequestContext(ends_at=loop.time() + 30))
         assert (refused.value.retry_after_s or 0) > 30
         waiting = asyncio.create_task(ask(judge, RequestContext(ends_at=loop.time() + 300)))
-        await until(lambda: judge._calls._queue.num_waiting == 1)
+        await until(lambda: judge._calls.queues.endpoint_queue.num_waiting == 1)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
 
@@ -309,7 +309,7 @@ async def test_who_is_behind_a_trial_that_hangs_does_not_wait_for_its_end() -> N
 async def test_admitted_calls_count_until_they_queue_unless_a_place_is_free() -> None:
     async with endpoints(1, limit=4) as each:
         queue = line(*each)
-        queue.held_s = 2.0
+        queue.hold_s = 2.0
         door, soon = admission(queue, 3), asyncio.get_running_loop().time() + 3.0
         await door.admit(RequestContext(), 4)  # to the four places
         await door.admit(RequestContext(ends_at=soon - 1.0), 0)
@@ -326,7 +326,7 @@ async def test_admitted_calls_count_until_they_queue_unless_a_place_is_free() ->
 
 async def test_a_burst_of_groups_overshoots_the_bound_by_a_group_at_most() -> None:
     async with judging(always=later(GOOD, 0.05), concurrency=1, queue=9) as (judge, _):
-        waiting, most = judge._calls._queue, 0
+        waiting, most = judge._calls.queues.endpoint_queue, 0
 
         async def asks() -> None:
             nonlocal most
@@ -343,7 +343,7 @@ async def test_a_burst_of_groups_overshoots_the_bound_by_a_group_at_most() -> No
 
 async def test_patient_groups_are_admitted_in_order_as_there_is_room() -> None:
     async with endpoints(1, limit=1) as each:
-        queue, done = EndpointQueue(each, 5.0, lambda: door.changed()), asyncio.Event()
+        queue, done = EndpointQueue(each, 5.0, lambda: door.notify_change()), asyncio.Event()
         door, order, most = admission(queue, 4), list[int](), 0
         request_context = RequestContext(api_key_id="a", patient=True)
 
@@ -354,7 +354,7 @@ async def test_patient_groups_are_admitted_in_order_as_there_is_room() -> None:
 
         async def calls() -> None:
             nonlocal most
-            async with queue.place(request_context, b""):
+            async with queue.hold_place(request_context, b""):
                 most = max(most, door.num_waiting)
                 await done.wait()
 
@@ -378,7 +378,7 @@ async def test_a_patient_group_that_leaves_as_it_is_admitted_admits_the_next() -
             waiting[0].cancel()
 
         def changed() -> None:
-            door.changed()
+            door.notify_change()
             if done.is_set():  # it is admitted then, and will not have run yet
                 asyncio.get_running_loop().call_soon(leaves)
 
@@ -429,15 +429,17 @@ async def test_calls_with_one_prefix_stay_at_one_endpoint_until_it_is_busy() -> 
     async with endpoints(2, limit=100) as each:
         queue = line(*each)
         async with (
-            queue.place(RequestContext(), b"prefix") as home,
-            queue.place(RequestContext(), b"prefix") as again,
+            queue.hold_place(RequestContext(), b"prefix") as home,
+            queue.hold_place(RequestContext(), b"prefix") as again,
         ):
             assert home is again
             other = next(endpoint for endpoint in each if endpoint is not home)
-            async with queue.place(RequestContext(), b"prefix", avoid=home.base_url) as elsewhere:
+            async with queue.hold_place(
+                RequestContext(), b"prefix", avoid=home.base_url
+            ) as elsewhere:
                 assert elsewhere is other
             home.num_active += 10
-            async with queue.place(RequestContext(), b"prefix") as busy:
+            async with queue.hold_place(RequestContext(), b"prefix") as busy:
                 assert busy is other
             home.num_active -= 10
 
@@ -687,9 +689,9 @@ async def test_calls_pass_at_their_pace_one_key_after_the_other() -> None:
     pace, passed = paced(Purse(waits=[1.0] + [0.0] * 5), requests_per_minute=60), list[str]()
 
     async def passes(key: str) -> None:
-        async with pace.ticket(prompt(), 500, RequestContext(key)) as ticket:
+        async with pace.acquire(prompt(), 500, RequestContext(key)) as permit:
             passed.append(key)
-            ticket.sent = True
+            permit.sent = True
 
     calls = [asyncio.create_task(passes("a")) for _ in range(4)]
     await until(lambda: pace.num_waiting == 4)
@@ -702,12 +704,12 @@ async def test_calls_pass_at_their_pace_one_key_after_the_other() -> None:
 async def test_who_leaves_or_is_refused_gives_back_what_was_taken() -> None:
     purse = Purse(waits=[60.0])
     pace = paced(purse, requests_per_minute=60, tokens_per_minute=6000)
-    waiting = asyncio.create_task(pace.ticket(prompt(), 500, RequestContext("a")).__aenter__())
+    waiting = asyncio.create_task(pace.acquire(prompt(), 500, RequestContext("a")).__aenter__())
     await until(lambda: pace.num_waiting == 1)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert purse.given_back == [1.0]
-    async with pace.ticket(prompt(), 500, RequestContext("b")):
+    async with pace.acquire(prompt(), 500, RequestContext("b")):
         pass  # nothing was sent
     assert len(purse.given_back) == 3
 
@@ -717,7 +719,7 @@ async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
     pace = paced(purse, requests_per_minute=60)
     request_context = RequestContext("a", ends_at=asyncio.get_running_loop().time() + 30)
     with pytest.raises(JudgeRateLimited, match=r"turn comes in 60\.0 s"):
-        await pace.ticket(prompt(), 500, request_context).__aenter__()
+        await pace.acquire(prompt(), 500, request_context).__aenter__()
     assert (purse.given_back, pace.num_waiting) == ([1.0], 0)
 
 
@@ -729,7 +731,9 @@ async def test_calls_without_a_place_take_nothing_from_a_rate() -> None:
         scripted,
     ):
         calls = [asyncio.create_task(ask(judge)) for _ in range(3)]
-        await until(lambda: judge._calls._queue.num_waiting == 2 and scripted.calls == 1)
+        await until(
+            lambda: judge._calls.queues.endpoint_queue.num_waiting == 2 and scripted.calls == 1
+        )
         assert purse.takes == 1  # or they would leave all at once after a stall
         await asyncio.gather(*calls)
     assert (purse.takes, purse.given_back) == (3, [])

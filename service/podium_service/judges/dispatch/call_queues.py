@@ -1,0 +1,145 @@
+"""Hold a judge call back until it has a place at an endpoint, a permit of the rate, and money.
+
+acquire ──► place at an endpoint ──► permit of the rate ──► money ──► held until the stack ends
+   ▲                 endpoint paused │      blocked │
+   └─────────────────────────────────┴── wait ◄─────┘   what was held is released
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Protocol
+
+from podium_service.judges.dispatch.admission import Admission, Queue
+from podium_service.judges.dispatch.endpoint_queue import EndpointQueue
+from podium_service.judges.dispatch.rate_limit import Permit, RateLimiter, RateQuotas
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.dispatch.spend_limit import (
+    CountTokens,
+    SpendBlocked,
+    SpendLimiter,
+    SpendQuotas,
+)
+from podium_service.judges.endpoint.endpoint import Endpoint
+from podium_service.judges.group_budget import Reservation
+from podium_service.judges.settings import LLMJudge
+from podium_service.prompts.templates import Prompt
+from podium_service.telemetry.metrics import Metrics
+
+
+class Quotas(SpendQuotas, RateQuotas, Protocol):
+    """The seam to what all processes of a store count together: see `store.quotas`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCall:
+    """A call to make: what to send, for whom, and what the group's budget holds for it."""
+
+    prompt: Prompt
+    max_tokens: int
+    request_context: RequestContext
+    reservation: Reservation
+
+
+class CallQueues:
+    """The queues of one judge's calls.
+
+    Args:
+        name: the judge's.
+        config: its settings.
+        endpoints: where calls go.
+        quotas: counts rates and spending; None for a command without a store.
+        metrics: shows what waits.
+
+    Attributes:
+        endpoint_queue: where calls wait for a place.
+        admission: lets groups in before their calls queue.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: LLMJudge,
+        endpoints: Sequence[Endpoint],
+        quotas: Quotas | None,
+        metrics: Metrics,
+    ) -> None:
+        self._name = name
+        self._timeout_s = config.timeout_s
+        self._endpoints = endpoints
+        self._metrics = metrics
+        self._is_retired = False
+        self._rate_limiter = RateLimiter(name, config, quotas, self.report)
+        self._spend_limiter = SpendLimiter(name, config, quotas, metrics, self.report)
+        self.endpoint_queue = EndpointQueue(endpoints, config.timeout_s, self.report)
+        queues: list[Queue] = [self._rate_limiter, self.endpoint_queue, self._spend_limiter]
+        self.admission = Admission(queues, config.queue, lambda: self.endpoint_queue.hold_s)
+
+    async def acquire(
+        self, stack: AsyncExitStack, call: PendingCall, avoid: str | None
+    ) -> tuple[Endpoint, Permit, CountTokens]:
+        """Wait for a place at an endpoint, the rate and money, and hold them until the stack ends.
+
+        A call that lacks money releases the rest, and queues again once there may be money. The
+        rate and the money are taken only by a call that has a place. Otherwise calls that wait
+        would hold back others, and those that had waited with a permit would be sent all at once.
+
+        Args:
+            stack: keeps what the call holds.
+            call: what to make.
+            avoid: a base URL to avoid as long as there is another.
+
+        Returns:
+            The endpoint; the permit, to be completed; the function that counts the reply's tokens.
+        """
+        prompt, max_tokens, request_context = call.prompt, call.max_tokens, call.request_context
+        self.admission.note_queued(request_context.api_key_id)
+        ends_at: float | None = None
+        while True:
+            try:
+                async with AsyncExitStack() as held:
+                    place = self.endpoint_queue.hold_place(
+                        request_context, self._shared_prefix(prompt), avoid
+                    )
+                    endpoint = await held.enter_async_context(place)
+                    rate = self._rate_limiter.acquire(prompt, max_tokens, request_context)
+                    permit = await held.enter_async_context(rate)
+                    if endpoint.pause_s() > 0:  # since the call got its place
+                        continue
+                    money = self._spend_limiter.reserve(prompt, max_tokens, request_context)
+                    count_tokens = await held.enter_async_context(money)
+                    stack.push_async_exit(held.pop_all())
+                    return endpoint, permit, count_tokens
+            except SpendBlocked as blocked:
+                ends_at = ends_at or asyncio.get_running_loop().time() + self._timeout_s
+                await self._spend_limiter.wait(blocked, request_context.api_key_id, ends_at)
+
+    def _shared_prefix(self, prompt: Prompt) -> bytes:
+        """Return what prompts must share for a prefix cache to help: instructions and context."""
+        if len(self._endpoints) == 1:
+            return b""
+        return "".join(parts[0] for _, parts in prompt.messages[:2]).encode()
+
+    def report(self) -> None:
+        """Show what waits and what the endpoints can take, and admit groups that now fit."""
+        self.admission.notify_change()
+        if self._is_retired:
+            return
+        self._metrics.set_waiting(self._name, self.admission.num_queued)
+        for endpoint in self._endpoints:
+            self._metrics.set_endpoint(
+                self._name,
+                endpoint.base_url,
+                taken=endpoint.num_active,
+                limit=endpoint.concurrency.limit,
+                open_=endpoint.breaker.is_open,
+            )
+
+    def retire(self) -> None:
+        """Update no gauge any more, because another judge has this one's name.
+
+        No new groups come, and the calls still to be answered are shown nowhere.
+        """
+        self._is_retired = True
+        self._metrics.clear_judge(self._name, [endpoint.base_url for endpoint in self._endpoints])
