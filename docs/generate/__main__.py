@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from docs.generate.additions import how_to_add
 from docs.generate.commands import podium_commands
 from docs.generate.errors import error_codes
 from docs.generate.modules import layers, module_map
@@ -12,9 +13,11 @@ from docs.generate.settings import check_settings, judge_settings, jury_settings
 from docs.generate.training import train_settings
 
 DOCS = Path(__file__).parents[1]
+PAGES = [*sorted(DOCS.rglob("*.md")), DOCS.parent / "CONTRIBUTING.md"]
 PARTS: dict[str, Callable[[], str]] = {
     "commands": podium_commands,
     "errors": error_codes,
+    "how to add": how_to_add,
     "layers": layers,
     "modules": module_map,
     "settings of every judge": judge_settings,
@@ -40,10 +43,7 @@ def pages() -> dict[Path, str]:
         made[name] = made.get(name) or PARTS[name]().strip()
         return f"{part[1]}\n{made[name]}\n\n{part[3]}"
 
-    return {
-        page: _PART.sub(write, page.read_text(encoding="utf-8"))
-        for page in sorted(DOCS.rglob("*.md"))
-    }
+    return {page: _PART.sub(write, page.read_text(encoding="utf-8")) for page in PAGES}
 
 
 if __name__ == "__main__":
