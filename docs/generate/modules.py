@@ -41,13 +41,13 @@ def summary(module: Path) -> str:
 
 
 def _package(name: str, folder: Path) -> str:
-    text = f"## `{name}`\n\n"
+    text = f"### `{name}`\n\n"
     for each in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]:
         modules = sorted(path for path in each.glob("*.py") if path.name != "__init__.py")
         if not modules:
             continue
         if each != folder:
-            text += f"### `{each.relative_to(ROOT)}/`\n\n"
+            text += f"#### `{each.relative_to(ROOT)}/`\n\n"
         about = summary(each / "__init__.py") if (each / "__init__.py").exists() else ""
         text += f"{about}\n\n" if about else ""
         text += table(("file", "use"), ((f"`{path.name}`", summary(path)) for path in modules))

@@ -12,7 +12,7 @@ from tests.fakes import ScriptedJudge, by_length, scores
 
 @pytest.fixture
 def judge_url() -> Iterator[str]:
-    """The base URL of a judge that prefers the longer attempt."""
+    """Serve a judge that prefers the longer attempt; return its base URL."""
     ready, over = threading.Event(), asyncio.Event()
     judge = ScriptedJudge(always=scores(by_length))
 
@@ -35,6 +35,6 @@ def judge_url() -> Iterator[str]:
 
 @pytest.fixture
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
+    """Return a loopback port that nobody listens on."""
     with create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])

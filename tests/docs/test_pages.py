@@ -24,7 +24,10 @@ def test_the_judge_quickstart_runs_from_top_to_bottom(tmp_path: Path, judge_url:
         replaced={"https://api.openai.com/v1": judge_url},  # a scripted judge
         environment={},
     )
-    assert said.count("reliability 1.00 · 4") == 3  # two tables, and one that is replayed
+    words = " ".join(said.split())
+    assert (
+        words.count("reliability 1.00 · 4 judge calls") == 3
+    )  # two tables, and one that is replayed
     assert "━━ pass 1 · judge main · m-1" in said  # the model that the scripted judge names
     assert "$0.0" in said
 
