@@ -1,4 +1,4 @@
-"""The judges file: what it may say, and what a bad one is told: line, field, value or rule."""
+"""The judges file is parsed, or refused with the line, the setting and the rule that it breaks."""
 
 from pathlib import Path
 
@@ -90,24 +90,24 @@ def test_a_full_file_parses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [check.check for check in checks.gates] == ["no_tool_errors"]
 
 
-def test_a_key_is_named_never_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_not_kept_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", "k-123")
     assert "k-123" not in parse(FULL, "judges.yaml").model_dump_json()
 
 
-def test_a_price_is_per_million_tokens_and_cached_ones_are_cheaper() -> None:
+def test_a_price_is_per_million_tokens() -> None:
     price = Price(prompt=2, cached=0.5, completion=8)
     # 1000 tokens in, 400 of them cached, 100 out: (600 * 2 + 400 * .5 + 100 * 8) / 1e6.
     assert price.cost_usd(1000, 400, 100) == pytest.approx(0.0022)
     assert Price(prompt=2, completion=8).cost_usd(1000, 400, 100) == pytest.approx(0.0028)
 
 
-def test_the_worst_price_of_a_prompt_is_the_larger_one_cached_or_not() -> None:
+def test_the_worst_price_of_a_prompt_is_the_larger_one() -> None:
     assert Price(prompt=2, cached=0.5, completion=8).worst_usd(1000, 100) == pytest.approx(0.0028)
     assert Price(cached=1).worst_usd(1000, 100) == pytest.approx(0.001)
 
 
-def test_without_a_file_the_judge_compares_with_the_reference() -> None:
+def test_the_default_judge_compares_with_the_reference() -> None:
     assert load(None) is DEFAULT
     (judge,) = DEFAULT.judges.values()
     assert isinstance(judge, ChecksJudge)
@@ -150,13 +150,13 @@ def test_the_example_in_the_package_parses() -> None:
         ("model: other", "model stands twice in one mapping"),
     ],
 )  # fmt: skip
-def test_a_setting_that_breaks_a_rule_is_refused_by_line_and_field(setting: str, said: str) -> None:
+def test_a_setting_that_breaks_a_rule_is_refused_by_line(setting: str, said: str) -> None:
     assert refused(f"{HEAD}    {setting}\n").startswith(f"judges.yaml:6: {said}")
 
 
 @pytest.mark.parametrize("name", ["n", "max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("bound", ["price: {prompt: 1}", "budget: {tokens: 1000}"])
-def test_extra_body_makes_no_call_dearer_than_what_is_reserved(name: str, bound: str) -> None:
+def test_extra_body_makes_no_call_cost_more_than_reserved(name: str, bound: str) -> None:
     text = f"{HEAD}    extra_body: {{{name}: 8, top_k: 1}}\n"
     said = refused(f"{text}    {bound}\n")
     assert said.startswith(f"judges.yaml:6: judges.main.extra_body.{name}: with a price or a")
@@ -165,7 +165,7 @@ def test_extra_body_makes_no_call_dearer_than_what_is_reserved(name: str, bound:
         assert isinstance(parse(allowed, "judges.yaml").judges["main"], LLMJudge)
 
 
-def test_an_unknown_fallback_is_shown_with_those_there_are() -> None:
+def test_an_unknown_fallback_is_named_with_the_judges_there_are() -> None:
     said = refused(HEAD + "    fallback: [nope]\n")
     assert "'nope' is not among: main" in said
 
@@ -185,7 +185,7 @@ def test_an_unknown_default_is_refused_on_its_own_line() -> None:
         "http://judge/v1?key=secret",
     ],
 )
-def test_a_url_with_credentials_is_refused_and_not_repeated(url: str) -> None:
+def test_a_url_with_credentials_is_refused_and_not_shown(url: str) -> None:
     said = refused(HEAD.replace("http://judge/v1", f'"{url}"'))
     assert said == (
         "judges.yaml:5: judges.main.base_urls: "
@@ -202,12 +202,12 @@ def test_a_url_with_credentials_is_refused_and_not_repeated(url: str) -> None:
         ("[ftp://judge/v1]", "judges.main.base_urls.0: URL scheme should be 'http' or 'https'"),
     ],
 )
-def test_what_is_no_list_of_urls_is_refused(urls: str, said: str) -> None:
+def test_base_urls_other_than_a_list_of_urls_are_refused(urls: str, said: str) -> None:
     text = HEAD.replace("[http://judge/v1]", urls)
     assert refused(text).startswith(f"judges.yaml:5: {said}")
 
 
-def test_an_item_of_a_list_is_named_by_its_index_and_its_own_line() -> None:
+def test_an_item_of_a_list_is_named_by_its_index_and_line() -> None:
     said = refused(
         "default_judge: c\n"
         "judges:\n"
@@ -224,7 +224,7 @@ def test_an_item_of_a_list_is_named_by_its_index_and_its_own_line() -> None:
     )
 
 
-def test_a_judge_may_be_called_like_one_of_our_kinds() -> None:
+def test_a_judge_may_have_the_name_of_a_kind() -> None:
     said = refused("default_judge: llm\njudges:\n  llm:\n    model: m\n    base_urls: [x]\n")
     assert said.startswith("judges.yaml:5: judges.llm.base_urls.0: Input should be a valid URL")
 
@@ -247,7 +247,7 @@ def test_a_judge_may_be_called_like_one_of_our_kinds() -> None:
         ("a: 1\n1: 2\n'1': 3\n", "judges.yaml:3: 1 stands twice in one mapping"),
     ],
 )
-def test_what_is_no_judges_file_is_refused_by_line(text: str, said: str) -> None:
+def test_text_other_than_a_judges_file_is_refused_by_line(text: str, said: str) -> None:
     assert refused(text).startswith(said)
 
 
@@ -261,7 +261,7 @@ def test_what_is_no_judges_file_is_refused_by_line(text: str, said: str) -> None
         "&all [*all]\n",
     ],
 )
-def test_what_yaml_chokes_on_is_an_error_of_the_file_not_a_crash(text: str) -> None:
+def test_text_that_crashes_yaml_is_refused(text: str) -> None:
     assert refused(text).startswith("judges.yaml:")
 
 
@@ -296,7 +296,7 @@ def test_a_fallback_of_a_fallback_comes_before_the_next_one() -> None:
     assert with_fallbacks(a=["b", "c"], b=["d"], c=[], d=[]).chain("a") == ["a", "b", "d", "c"]
 
 
-def test_judges_that_name_each_other_are_still_asked_once() -> None:
+def test_judges_that_name_each_other_are_asked_once() -> None:
     config = with_fallbacks(a=["b", "a"], b=["c"], c=["a", "b"])
     assert config.chain("a") == ["a", "b", "c"]
     assert config.chain("c") == ["c", "a", "b"]

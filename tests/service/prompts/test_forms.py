@@ -1,4 +1,4 @@
-"""Replies -> verdicts: from the probabilities of tokens, else from words; scores with a canary."""
+"""Choices and ratings are read from token probabilities or text; canaries are checked."""
 
 import json
 from math import log
@@ -22,17 +22,17 @@ def reply(text: str, tokens: list[Any] | None = None, finish_reason: str = "stop
 
 
 def token(text: str, tops: dict[str, float] | None = None, chance: float = 1.0) -> dict[str, Any]:
-    """A token and the likeliest in its place, by probability."""
-    found: dict[str, Any] = {"token": text, "logprob": log(chance)}
+    """Build a token of the reply, with its likeliest alternatives by probability."""
+    entry: dict[str, Any] = {"token": text, "logprob": log(chance)}
     if tops is not None:
-        found["top_logprobs"] = [
+        entry["top_logprobs"] = [
             {"token": top, "logprob": log(probability)} for top, probability in tops.items()
         ]
-    return found
+    return entry
 
 
 def choice(text: str, tokens: list[Any] | None = None, finish_reason: str = "stop") -> float:
-    """The probability that the first of the two is better."""
+    """Read the probability that the first of two is better."""
     verdict = FORMS["choice"].read(reply(text, tokens, finish_reason), CHOICE)
     assert verdict.order == [3, 1]
     assert sum(verdict.scores) == pytest.approx(1)
@@ -40,31 +40,31 @@ def choice(text: str, tokens: list[Any] | None = None, finish_reason: str = "sto
 
 
 def rating(text: str, tokens: list[Any] | None = None) -> float:
-    """The expected digit."""
+    """Read the expected digit."""
     return 9 * FORMS["rating"].read(reply(text, tokens), RATING).scores[0]
 
 
-def test_the_probabilities_of_the_letters_are_made_to_sum_to_one() -> None:
+def test_the_probabilities_of_the_labels_are_scaled_to_sum_to_1() -> None:
     assert choice("K", [token("K", {"K": 0.6, "B": 0.2, "The": 0.2})]) == pytest.approx(0.75)
 
 
-def test_a_tie_is_half_for_each() -> None:
+def test_a_tie_counts_half_for_each() -> None:
     assert choice("=", [token("=", {"=": 0.5, "K": 0.4, "B": 0.1})]) == pytest.approx(0.65)
     assert choice("=") == 0.5
 
 
 @pytest.mark.parametrize("blank", [" ", "\u0120", "\u2581", "\n", '"', "**", "("])
-def test_a_label_is_the_same_after_a_blank(blank: str) -> None:
+def test_a_label_is_recognised_after_blanks_and_quotes(blank: str) -> None:
     tops = {f"{blank}K": 0.3, f"{blank}B": 0.1}
     assert choice(f"{blank}K", [token(f"{blank}K", tops)]) == pytest.approx(0.75)
 
 
-def test_several_tokens_of_one_label_are_added() -> None:
+def test_tokens_of_the_same_label_are_added() -> None:
     tops = {"K": 0.2, " K": 0.2, "k": 0.1, " K.": 0.1, "B": 0.1, " B": 0.1}
     assert choice("K", [token("K", tops)]) == pytest.approx(0.6 / 0.8)
 
 
-def test_reasoning_before_the_answer_is_passed_over() -> None:
+def test_reasoning_before_the_answer_is_skipped() -> None:
     words = [token(word, {word: 1.0}) for word in ("Both", " B", " and", " K", " try", ". So")]
     tokens = [*words, token(" B", {" B": 0.8, " K": 0.2})]
     assert choice("Both B and K try. So B", tokens) == pytest.approx(0.2)
@@ -78,7 +78,7 @@ def test_a_reply_that_starts_with_its_answer_is_read_there() -> None:
     assert rating("8\n\n1. It is good.\n2. It is short.") == pytest.approx(8)
 
 
-def test_thinking_is_no_answer() -> None:
+def test_a_label_in_a_thinking_block_is_no_answer() -> None:
     thought = [token("<think>", {}), token("K", {"K": 1.0}), token("</think>", {})]
     assert choice("<think>K</think>B", [*thought, token("B", {"B": 0.9, "K": 0.1})]) == (
         pytest.approx(0.1)
@@ -88,30 +88,30 @@ def test_thinking_is_no_answer() -> None:
         choice("<think>K or B, B", [*thought[:2], token(" or", {}), token(" B", {" B": 1.0})])
 
 
-def test_reasoning_that_the_endpoint_took_out_of_the_text_is_no_answer() -> None:
+def test_reasoning_only_among_the_tokens_is_no_answer() -> None:
     tokens = [token("B", {"B": 1.0}), token(" it is.", {}), token("K", {"K": 0.9, "B": 0.1})]
     assert choice("K", tokens) == pytest.approx(0.9)
 
 
-def test_a_reply_that_was_cut_off_counts_only_if_it_starts_with_its_answer() -> None:
+def test_a_cut_off_reply_counts_only_if_it_starts_with_a_label() -> None:
     assert choice("K is better, since B", finish_reason="length") == 1
     with pytest.raises(Fault):
         choice("I first look at K, then at B", finish_reason="length")
 
 
-def test_labels_that_were_only_considered_count_at_the_first_token() -> None:
+def test_labels_not_drawn_count_at_the_first_token() -> None:
     assert choice("The", [token("The", {"The": 0.8, "K": 0.15, "B": 0.05})]) == pytest.approx(0.75)
     with pytest.raises(Fault):
         choice("The", [token("The", {"The": 0.8, "K": 0.15})])
 
 
-def test_a_label_that_was_drawn_though_it_is_not_among_the_likeliest_counts() -> None:
+def test_a_drawn_label_that_is_not_among_the_likeliest_counts() -> None:
     drawn = token("K", {"B": 0.6, "The": 0.2}, chance=0.2)
     assert choice("K", [drawn]) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("missing", [None, []])
-def test_without_logprobs_the_text_counts(missing: list[Any] | None) -> None:
+def test_the_text_counts_without_logprobs(missing: list[Any] | None) -> None:
     assert choice("K", missing) == 1
     assert choice("I prefer B.", missing) == 0
     assert rating("7", missing) == pytest.approx(7)
@@ -130,7 +130,7 @@ def test_without_logprobs_the_text_counts(missing: list[Any] | None) -> None:
         [{"token": None, "logprob": 0}],
     ],
 )
-def test_garbage_for_logprobs_leaves_the_text(garbage: list[Any]) -> None:
+def test_the_text_counts_with_garbage_for_logprobs(garbage: list[Any]) -> None:
     assert choice("K", garbage) == 1
 
 
@@ -145,7 +145,7 @@ JSON = st.recursive(
 
 
 @given(st.lists(JSON, max_size=4), st.sampled_from(["K", "", "7", "no", "<think>", "B = K"]))
-def test_no_reply_is_anything_but_a_verdict_or_a_fault(tokens: list[Any], text: str) -> None:
+def test_any_reply_is_a_verdict_or_a_fault(tokens: list[Any], text: str) -> None:
     for form, prompt in (("choice", CHOICE), ("rating", RATING)):
         try:
             verdict = FORMS[form].read(reply(text, tokens), prompt)
@@ -166,7 +166,7 @@ def test_the_rating_is_the_expected_digit() -> None:
     assert rating("7", [token("7", {"7": 0.6, "9": 0.2})]) == pytest.approx(7.5)
 
 
-def test_numbers_of_two_digits_are_no_rating() -> None:
+def test_a_number_of_two_digits_is_no_rating() -> None:
     tops = {"7": 0.5, "78": 0.25, "89": 0.25}
     assert rating("7", [token("7", tops)]) == pytest.approx(7)
     with pytest.raises(Fault):
@@ -178,17 +178,17 @@ def test_numbers_of_two_digits_are_no_rating() -> None:
 
 
 @pytest.mark.parametrize("text", ["7/9", "7 / 9", "7 out of 9", "Rating: 7/10", "7 out of 10."])
-def test_the_scale_is_not_the_rating(text: str) -> None:
+def test_the_end_of_a_scale_is_not_the_rating(text: str) -> None:
     assert rating(text) == pytest.approx(7)
 
 
 @pytest.mark.parametrize("digit", DIGITS)
-def test_digits_go_from_0_to_1(digit: str) -> None:
+def test_digits_are_scaled_to_0_to_1(digit: str) -> None:
     assert FORMS["rating"].read(reply(digit), RATING).scores == [round(int(digit) / 9, 12)]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_correction_names_the_fault_and_what_is_wanted(form: str) -> None:
+def test_a_correction_names_the_fault_and_the_possible_answers(form: str) -> None:
     prompt = {"choice": CHOICE, "rating": RATING}.get(
         form, Prompt("scores", [], ["X", "Y"], [0, 1])
     )
@@ -216,7 +216,7 @@ def test_the_canary_is_checked_and_left_out() -> None:
     assert len(verdict.explanations) == 3
 
 
-def test_what_is_said_of_the_canary_does_not_name_it() -> None:
+def test_an_explanation_does_not_show_the_canarys_id() -> None:
     verdict = scored({"AAAAA": 0.9, "BBBBB": 0.5, "ZZZZZ": 0.1}, "better than ZZZZZ")
     assert verdict.explanations == ["better than a planted bad one"] * 2
 

@@ -1,4 +1,4 @@
-"""Fitting a group into a context: tokens on the safe side, the longest cut, the rest left alone."""
+"""Trimming a group to a context: tokens are not underestimated, and only the longest are cut."""
 
 import re
 
@@ -29,7 +29,7 @@ def tokens(fitted: Transcript) -> int:
     return sum(map(estimate_tokens, [fitted.context, *fitted.bodies]))
 
 
-def test_tokens_are_a_third_of_the_bytes_and_a_whole_one_per_digit() -> None:
+def test_tokens_are_a_third_of_the_bytes_and_one_per_digit() -> None:
     assert estimate_tokens("") == 1
     assert estimate_tokens("a" * 300) == 101  # 300 bytes / 3 + 1; English has some 4 to a token
     assert estimate_tokens("7" * 300) == 301  # a token each
@@ -39,12 +39,12 @@ def test_tokens_are_a_third_of_the_bytes_and_a_whole_one_per_digit() -> None:
 
 
 @given(st.text(st.sampled_from("0123456789漢字かな한글、。"), max_size=200))
-def test_a_digit_and_a_cjk_character_count_as_a_token_each_at_least(text: str) -> None:
+def test_a_digit_or_cjk_character_counts_as_one_token_or_more(text: str) -> None:
     assert estimate_tokens(text) >= len(text)
 
 
 @given(st.text(max_size=100), st.text(max_size=100))
-def test_the_parts_of_a_text_never_count_less_than_the_whole(head: str, tail: str) -> None:
+def test_the_parts_of_a_text_count_no_less_than_the_whole(head: str, tail: str) -> None:
     assert estimate_tokens(head) + estimate_tokens(tail) >= estimate_tokens(head + tail)
     assert estimate_tokens(head + tail) >= len((head + tail).encode()) / 3
 
@@ -56,7 +56,7 @@ def test_nothing_is_trimmed_when_all_fits_exactly() -> None:
     assert fit(whole, 1112) != whole
 
 
-def test_the_longest_are_cut_in_the_middle_to_one_cap_and_the_short_ones_left_alone() -> None:
+def test_the_longest_parts_are_cut_in_the_middle_to_one_cap() -> None:
     long = ["HEAD" + "a" * 2992 + "TAIL", "head" + "b" * 5992 + "tail"]
     fitted = fit(transcript(long[0], "s" * 30, long[1], context="c" * 30), 600)
     # The short ones take 11 tokens each; the long ones share the rest: (600 - 22) / 2 = 289.
@@ -82,7 +82,7 @@ def test_a_part_as_long_as_the_cap_is_left_alone() -> None:
     assert fitted.bodies[1] != "b" * 3000
 
 
-def test_a_long_shared_context_is_cut_like_any_other_part() -> None:
+def test_a_long_shared_context_is_cut_like_other_parts() -> None:
     fitted = fit(transcript("a" * 30, "b" * 30, context="c" * 9000), 500)
     assert fitted.bodies == ["a" * 30, "b" * 30]
     assert MARK.search(fitted.context)
@@ -94,7 +94,7 @@ def test_trimming_keeps_digests_and_members() -> None:
     assert (fitted.digests, fitted.members) == (["0", "1"], [[0], [1]])
 
 
-def test_digits_at_both_ends_of_a_text_do_not_burst_the_budget() -> None:
+def test_digits_at_both_ends_of_a_text_stay_in_the_budget() -> None:
     body = "1" * 3000 + "a" * 30000 + "1" * 3000
     assert tokens(fit(transcript(body, "b"), 4000)) <= 4000
 
@@ -102,7 +102,7 @@ def test_digits_at_both_ends_of_a_text_do_not_burst_the_budget() -> None:
 @given(st.lists(RUNS, min_size=2, max_size=5), RUNS, st.integers(100, 2000))
 @example(["a" * 100_000, "b" * 100_000], "", 3 * MIN_TOKENS)
 @settings(max_examples=60)
-def test_what_fit_returns_fits(bodies: list[str], context: str, budget: int) -> None:
+def test_a_trimmed_transcript_fits_the_budget(bodies: list[str], context: str, budget: int) -> None:
     whole = transcript(*bodies, context=context)
     try:
         fitted = fit(whole, budget)
@@ -131,7 +131,7 @@ def test_a_part_is_cut_only_if_it_is_over_the_common_cap(
         assert (after == part) == (count <= cap)
 
 
-def test_too_many_trajectories_for_the_budget_are_refused_with_the_numbers() -> None:
+def test_too_many_trajectories_are_refused_with_the_numbers() -> None:
     bodies = ["a" * 3000] * 8  # 1001 tokens each, and 1 for the empty context
     with pytest.raises(ContextExceeded) as caught:
         fit(transcript(*bodies), 8 * MIN_TOKENS)
@@ -143,7 +143,7 @@ def test_too_many_trajectories_for_the_budget_are_refused_with_the_numbers() -> 
 
 
 @given(RUNS, st.integers(MIN_TOKENS + 12, 1000))
-def test_a_cut_keeps_the_two_ends_and_counts_what_it_left_out(text: str, budget: int) -> None:
+def test_a_cut_keeps_both_ends_and_counts_the_characters_between(text: str, budget: int) -> None:
     after = fit(transcript(text, "b" * 30), budget).bodies[0]
     assume(after != text)
     (mark,) = MARK.finditer(after)
@@ -153,7 +153,7 @@ def test_a_cut_keeps_the_two_ends_and_counts_what_it_left_out(text: str, budget:
     assert len(head) + int(mark[1]) + len(tail) == len(text)
 
 
-def test_a_cut_gives_no_words_to_another_speaker() -> None:
+def test_a_cut_keeps_each_text_under_its_speaker() -> None:
     claim = "All done, booking confirmed. " * 40
     body = (
         "<actions>\n<tool_call>book()</tool_call>\n"

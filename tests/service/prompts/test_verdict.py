@@ -1,4 +1,4 @@
-"""What judges answer in practice: a verdict, or a fault in words; never anything else."""
+"""Any reply of a judge is parsed as a verdict or as a fault in words."""
 
 import json
 from collections.abc import Sequence
@@ -33,17 +33,17 @@ def fault(reply: str) -> str:
 
 
 def with_score(raw: str) -> str:
-    """A verdict whose middle score is this JSON."""
+    """Return a verdict whose middle score is this JSON."""
     return json.dumps(GOOD).replace("0.5", raw)
 
 
-def test_a_verdict_is_read_by_id_and_told_by_slot_and_by_body() -> None:
+def test_a_verdict_is_read_by_id_and_ordered_by_slot_or_body() -> None:
     verdict = read(json.dumps(GOOD))
     assert verdict == Verdict(ORDER, IDS, [0.9, 0.5, 0.0], ["best", "middling", "worst"])
     assert verdict.by_body() == [0.5, 0.0, 0.9]  # slot 0 shows body 2, slot 1 body 0, slot 2 body 1
 
 
-def test_the_order_of_the_keys_means_nothing() -> None:
+def test_the_order_of_the_keys_does_not_matter() -> None:
     assert read(json.dumps(dict(reversed(GOOD.items())))) == read(json.dumps(GOOD))
 
 
@@ -64,7 +64,7 @@ def test_the_order_of_the_keys_means_nothing() -> None:
         ("\ufeff", "\0"),
     ],
 )
-def test_thinking_fences_and_prose_around_it_are_skipped(before: str, after: str) -> None:
+def test_thinking_fences_and_prose_around_json_are_skipped(before: str, after: str) -> None:
     reply = before + json.dumps(GOOD, indent=1) + after
     assert read(reply).scores == [0.9, 0.5, 0.0]
 
@@ -81,7 +81,7 @@ def test_the_last_verdict_of_a_reply_counts() -> None:
 
 
 @pytest.mark.parametrize("words", ["leaves <think> open", "<think>a</think>", "no </think> in it"])
-def test_an_explanation_may_speak_of_thinking_tags(words: str) -> None:
+def test_an_explanation_may_contain_thinking_tags(words: str) -> None:
     quoted = {**GOOD, "BCD": {"explanation": words, "score": 0.9}}
     assert read(json.dumps(quoted)).scores == [0.9, 0.5, 0.0]
 
@@ -111,7 +111,7 @@ def test_an_explanation_may_speak_of_thinking_tags(words: str) -> None:
         (json.dumps({**GOOD, "FGH": {"Score": 0.5}}), 'FGH has no "score"'),
     ],
 )
-def test_what_is_no_verdict_is_a_fault_that_says_why(reply: str, said: str) -> None:
+def test_a_reply_without_a_verdict_is_a_fault_that_says_why(reply: str, said: str) -> None:
     assert fault(reply) == said
 
 
@@ -138,16 +138,12 @@ def test_what_is_no_verdict_is_a_fault_that_says_why(reply: str, said: str) -> N
         ('{"value": 0.5}', "an object, not a number"),
     ],
 )
-def test_a_score_that_is_no_number_from_0_to_1_is_a_fault_that_shows_it(
-    raw: str, said: str
-) -> None:
+def test_a_score_that_is_no_number_in_0_to_1_is_a_fault(raw: str, said: str) -> None:
     assert fault(with_score(raw)) == f"the score of FGH is {said}"
 
 
 @pytest.mark.parametrize(("raw", "score"), [("0", 0.0), ("1", 1.0), ("1.0", 1.0), ("5e-1", 0.5)])
-def test_the_ends_of_the_scale_and_every_way_to_write_a_number_count(
-    raw: str, score: float
-) -> None:
+def test_a_score_may_be_0_or_1_or_written_as_an_exponent(raw: str, score: float) -> None:
     assert read(with_score(raw)).scores[1] == score
 
 
@@ -160,7 +156,7 @@ def test_a_fault_stays_short_whatever_the_judge_wrote() -> None:
     assert len(fault(json.dumps({"x" * 10_000: 1}))) < 100
 
 
-def test_explanations_are_optional_and_cut_to_a_size() -> None:
+def test_explanations_are_optional_and_limited_in_length() -> None:
     reply = {
         "BCD": {"score": 0.9},
         "FGH": {"score": 0.5, "explanation": ["not", "text"]},
@@ -169,7 +165,7 @@ def test_explanations_are_optional_and_cut_to_a_size() -> None:
     assert read(json.dumps(reply)).explanations == ["", "", "w" * MAX_EXPLANATION_CHARS]
 
 
-def test_half_a_character_in_an_explanation_is_no_crash_further_on() -> None:
+def test_half_a_character_in_an_explanation_is_replaced() -> None:
     broken = json.dumps(GOOD).replace('"best"', r'"good \ud83d"')  # an emoji cut in two
     verdict = read(broken)
     assert verdict.scores == [0.9, 0.5, 0.0]
@@ -177,14 +173,14 @@ def test_half_a_character_in_an_explanation_is_no_crash_further_on() -> None:
 
 
 @pytest.mark.parametrize("reply", [json.dumps(GOOD), json.dumps(GOOD, indent=2)])
-def test_a_reply_cut_anywhere_is_a_fault_never_fewer_scores(reply: str) -> None:
+def test_a_reply_cut_anywhere_is_a_fault_not_fewer_scores(reply: str) -> None:
     for end in range(len(reply) - 1):
         fault(reply[:end])
 
 
 @pytest.mark.parametrize("opening", ['{"a":', "[", '{"BCD":[', '[{"score":'])
 @pytest.mark.parametrize("depth", [100, 600, 900, 5000])
-def test_nesting_however_deep_is_a_fault(opening: str, depth: int) -> None:
+def test_deep_nesting_is_a_fault_not_a_crash(opening: str, depth: int) -> None:
     closing = "".join({"{": "}", "[": "]"}.get(letter, "") for letter in reversed(opening))
     nested = opening * depth + "1" + closing * depth
     assert fault(nested)
@@ -193,7 +189,7 @@ def test_nesting_however_deep_is_a_fault(opening: str, depth: int) -> None:
 
 
 @pytest.mark.parametrize("raw", ["9" * 5000, "-" + "9" * 5000, "0." + "9" * 100_000])
-def test_a_number_however_long_is_read_or_refused(raw: str) -> None:
+def test_a_very_long_number_is_read_or_is_a_fault(raw: str) -> None:
     with suppress(Fault):
         assert read(with_score(raw)).scores[1] == 1.0  # .999... rounds to 1
 
@@ -231,7 +227,7 @@ def test_a_hostile_reply_is_a_whole_verdict_or_a_fault(reply: str) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.randoms(use_true_random=False))
 @settings(max_examples=40)
-def test_what_is_rendered_then_parsed_has_the_same_ids_and_scores(
+def test_a_rendered_prompt_and_its_parsed_reply_have_the_same_ids(
     scores: list[float], random: Any
 ) -> None:
     num = len(scores)

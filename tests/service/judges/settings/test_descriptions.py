@@ -32,7 +32,7 @@ def settings_classes() -> list[type[BaseModel]]:
 FIELDS = [(each, name) for each in settings_classes() for name in each.model_fields]
 
 
-def test_nested_settings_and_criteria_are_among_the_settings() -> None:
+def test_nested_settings_and_criteria_are_covered() -> None:
     names = {each.__name__ for each in settings_classes()}
     assert {"Price", "Passes", "Bounds", "BudgetLimits", "SpendLimit"} <= names
     assert {"MatchesReference", "Regex", "NotEmpty", "NotOpenerOnly", "NotTruncated"} <= names
@@ -47,5 +47,5 @@ def test_every_setting_has_a_description_and_a_group(owner: type[BaseModel], nam
 
 
 @pytest.mark.parametrize("owner", settings_classes())
-def test_every_class_of_settings_has_a_docstring_of_its_own(owner: type[BaseModel]) -> None:
+def test_every_class_of_settings_has_its_own_docstring(owner: type[BaseModel]) -> None:
     assert owner.__dict__["__doc__"]

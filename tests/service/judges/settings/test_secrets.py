@@ -104,12 +104,12 @@ def test_a_key_that_no_header_can_carry_is_not_shown(monkeypatch: pytest.MonkeyP
         f"    base_url: http://user:{KEY}@judge/v1\n",
     ],
 )
-def test_a_key_in_any_other_setting_is_refused_and_not_shown(lines: str) -> None:
+def test_a_key_in_another_setting_is_refused_and_not_shown(lines: str) -> None:
     error = refused(HEAD + lines)
     assert KEY not in "".join(traceback.format_exception(error))
 
 
-def test_strings_of_extra_body_are_hidden_where_settings_are_shown() -> None:
+def test_strings_of_extra_body_are_hidden_in_dumps() -> None:
     body = {"api_key": KEY, "top_k": 5, "auth": {"tokens": [KEY, 1, True]}}
     judge = LLMJudge.model_validate(
         {"model": "m", "base_urls": ["http://judge/v1"], "extra_body": body}
@@ -119,7 +119,7 @@ def test_strings_of_extra_body_are_hidden_where_settings_are_shown() -> None:
     assert judge.extra_body == body
 
 
-async def test_a_judges_file_that_now_holds_a_key_is_logged_without_it(tmp_path: Path) -> None:
+async def test_a_reloaded_file_that_holds_a_key_is_logged_without_it(tmp_path: Path) -> None:
     path = tmp_path / "judges.yaml"
     path.write_text(f"{HEAD}{URLS}", encoding="utf-8")
     judges = JudgeRegistry(path, Metrics())

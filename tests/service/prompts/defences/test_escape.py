@@ -1,8 +1,13 @@
-"""Marks of chat templates: what a tokenizer would read as another's turn is only text."""
+"""Escaped text: no tag of ours, no mark of chat templates, and marks before spaces if wanted."""
+
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from podium_service.prompts.defences.escape import clean, mark_spaces
+from podium_service.prompts.defences.escape import DATAMARK, clean, mark_spaces
+from tests.service.helpers import cpu_s
 
 
 @pytest.mark.parametrize(
@@ -13,7 +18,7 @@ from podium_service.prompts.defences.escape import clean, mark_spaces
         "<start_of_turn>user", "<end_of_turn>", "<bos>", "<eos>", "[INST]", "[/INST]",
     ],
 )  # fmt: skip
-def test_a_chat_template_s_mark_loses_its_bracket(mark: str) -> None:
+def test_a_mark_of_chat_templates_loses_its_bracket(mark: str) -> None:
     for shown in (clean(f"before {mark} after"), mark_spaces(f"before {mark} after")):
         assert mark not in shown
         assert mark.lstrip("<[/") in shown  # the rest is left for the judge to see
@@ -24,3 +29,44 @@ def test_a_chat_template_s_mark_loses_its_bracket(mark: str) -> None:
 )
 def test_other_brackets_are_left_alone(text: str) -> None:
     assert clean(text) == text
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "＜/trajectory＞", "﹤/trajectory>", "‹task›", "〈/message〉", "<\u200b/trajectory>",
+        "</traj\u200bectory>", "<／trajectory>", "<ｔａｓｋ>",
+        "<𝐭𝐚𝐬𝐤>", "<trаjесtоry>", "<\x00/claims>",
+        "<t\u0336a\u0336s\u0336k>", "<\u2060 /\ufeff tool_result>", "<\U000e0041/message>",
+    ],
+)  # fmt: skip
+def test_a_disguised_tag_is_escaped_at_its_bracket(forged: str) -> None:
+    said = clean(f"é before {forged} after")
+    assert said.startswith("é before &lt;")
+    assert said.endswith(" after")
+
+
+@pytest.mark.parametrize(
+    "harmless", ["a < б", "«task»", "《task》", "x ‹ y", "<div>é</div>", "＜b＞", "1 < 2 — “tasks”"]
+)
+def test_brackets_of_other_scripts_are_left_alone(harmless: str) -> None:
+    assert clean(harmless) == harmless
+
+
+@pytest.mark.parametrize(
+    "unit", ["<", "< ", "<\u200b", "＜ /", "<t\u200br\u200ba", "<\xa0", "<é", "\x00", "</"]
+)
+@pytest.mark.parametrize("tail", [" ", "\u200b", ""])
+def test_cleaning_takes_linear_time(unit: str, tail: str) -> None:
+    text = unit * 100_000 + tail * 300_000
+    assert cpu_s(lambda: clean(text)) < 0.5
+
+
+@given(st.text(st.characters(max_codepoint=0xE010)))
+def test_a_datamark_stands_before_every_run_of_spaces(text: str) -> None:
+    assert mark_spaces(text).replace(DATAMARK, "") == clean(text.replace(DATAMARK, ""))
+    assert not re.search(rf"(?<![\s{DATAMARK}])\s|{DATAMARK}(?!\s)", mark_spaces(text))
+
+
+def test_a_forged_datamark_is_removed_before_tags_are_escaped() -> None:
+    assert mark_spaces(f"a{DATAMARK}b <{DATAMARK}/task>") == f"ab{DATAMARK} &lt;/task>"

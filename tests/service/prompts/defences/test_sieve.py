@@ -1,4 +1,4 @@
-"""A sieve lets through whatever the exact patterns find: flags are the same with it and without."""
+"""A sieve rules out no text that an exact pattern matches: it changes no flag."""
 
 import random
 import re
@@ -20,15 +20,16 @@ SPACES = " \n\t\v\x1c\x1f\x85\xa0\u2003\u200b.,-*\"'<>|éа的\0"
 ASCII_ANCHOR = re.compile(rf"\b(?:{ANCHOR})|<<sys|<\|")
 
 
-def steers_by_exact_patterns_alone(text: str) -> list[str]:
+def flag_text_without_sieve(text: str) -> list[str]:
+    """Search the text with the exact patterns alone."""
     seen = "\n".join(
-        surroundings(fold_disguises(each)) for each in (text, *steering._decode_base64(text))
+        cut_around_anchors(fold_disguises(each)) for each in (text, *steering._decode_base64(text))
     )
     seen = steering._OF_ITSELF.sub("\n", seen)
     return [name for name, pattern in steering._EXACT.items() if pattern.search(seen)]
 
 
-def surroundings(text: str) -> str:
+def cut_around_anchors(text: str) -> str:
     stretches: list[list[int]] = []
     for anchor in (ASCII_ANCHOR if text.isascii() else steering._ANCHOR).finditer(text):
         start, stop = max(0, anchor.start() - 160), anchor.end() + 160
@@ -40,7 +41,7 @@ def surroundings(text: str) -> str:
 
 
 def mixtures(rng: random.Random, count: int) -> Iterator[str]:
-    """Words of patterns, of payloads and of neither, in odd cases, scripts and spaces."""
+    """Yield texts that mix words of patterns, payloads and neither, in odd cases and spaces."""
     patterns = "|".join([ANCHOR, *(each for some in PATTERNS.values() for each in some)])
     words = [*re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[wbd]", "|", patterns)), *"abcxyz019.:[{<|"]
     changes: list[Callable[[str], str]] = [
@@ -59,15 +60,15 @@ def mixtures(rng: random.Random, count: int) -> Iterator[str]:
         yield space.join(rng.choice(changes)(each) for each in some)
 
 
-def test_flags_are_those_of_the_exact_patterns_whatever_the_text() -> None:
+def test_flags_of_any_text_are_those_of_the_exact_patterns() -> None:
     texts = [*TEXTS, *mixtures(random.Random(7), 1500)]
     found = [flag_text(text) for text in texts]
-    assert found == [steers_by_exact_patterns_alone(text) for text in texts]
+    assert found == [flag_text_without_sieve(text) for text in texts]
     assert {name for names in found for name in names} == set(PATTERNS)
     assert not all(found)
 
 
-def test_flags_of_a_trajectory_are_those_of_each_of_its_texts() -> None:
+def test_a_trajectory_has_the_flags_of_its_texts() -> None:
     rng = random.Random(8)
     texts = [*TEXTS, *mixtures(rng, 400), *["a plain text"] * 400, *[""] * 100]
     rng.shuffle(texts)
@@ -95,7 +96,7 @@ def test_a_loosened_pattern_has_no_lookaround_and_no_bounds(pattern: str, loose:
     assert loosen(pattern) == loose
 
 
-def test_an_opening_finds_where_a_pattern_begins_in_text_as_it_comes() -> None:
+def test_an_opening_matches_a_patterns_beginning_in_raw_text() -> None:
     pattern = re2.compile(extract_opening(r"\b(?:the ?|a{0,3})best(?! b)[ ,:] x(?:y)[^.]{0,9}z"))
     for text in ("the best, xy", "the\n\tBEST \x1f: XY.z", "thebest:\v xy", "best\n xy"):
         assert pattern.search(text)
@@ -103,7 +104,7 @@ def test_an_opening_finds_where_a_pattern_begins_in_text_as_it_comes() -> None:
         assert not pattern.search(text)
 
 
-def test_a_sieve_says_which_of_its_patterns_a_text_may_hold() -> None:
+def test_a_sieve_returns_the_patterns_that_match_a_text() -> None:
     sieve = Sieve(["a+", "b", "界"])
     assert sieve.find("xbya") == [0, 1]
     assert sieve.find("世界") == [2]
@@ -113,7 +114,7 @@ def test_a_sieve_says_which_of_its_patterns_a_text_may_hold() -> None:
 
 
 @pytest.mark.parametrize("pattern", steering._IN_ASCII)
-def test_the_first_gap_of_a_pattern_stands_in_no_group_and_no_alternative_outside(
+def test_no_gap_is_in_a_group_and_no_alternative_outside_of_one(
     pattern: str,
 ) -> None:
     depth, outside = 0, [""]
