@@ -100,15 +100,10 @@ class Ranker:
         failures: list[PodiumError] = []
         for position, name in enumerate(chain):
             share = deadline.share(roster.num_slow(chain[position:]))
+            context = replace(request_context, ends_at=share.at)
             try:
                 async with share.enforce(f"judge {name}"):
-                    scores, ranking = await self._rank_by(
-                        roster,
-                        name,
-                        chain[0] if position else None,
-                        request,
-                        replace(request_context, ends_at=share.at),
-                    )
+                    scores, ranking = await self._rank_by(roster, name, request, context)
             except _NEXT_JUDGE as error:
                 self._metrics.count_failure(name, error)
                 failures.append(error)
@@ -116,16 +111,12 @@ class Ranker:
                 self._metrics.count_failure(name, error)
                 raise
             else:
+                ranking.fallback_from = chain[0] if position else None
                 return await self._keep(scores, ranking, request, deadline)
         raise _merge_failures(chain, failures)
 
     async def _rank_by(
-        self,
-        roster: Roster,
-        name: str,
-        fallback_from: str | None,
-        request: RankRequest,
-        request_context: RequestContext,
+        self, roster: Roster, name: str, request: RankRequest, request_context: RequestContext
     ) -> tuple[GroupScores, Ranking]:
         """Rank the group by one judge."""
         judge = roster.config.judges[name]
@@ -141,7 +132,6 @@ class Ranker:
             ),
             group_id=request.group_id,
             judge=name,
-            fallback_from=fallback_from,
             model=scores.model,
             method=scores.method,
             passes=scores.passes,

@@ -10,7 +10,7 @@ The steps call each other in this order:
 
 from collections import defaultdict
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from podium_service.errors import KeySpendLimit, Overloaded
@@ -83,15 +83,16 @@ class LLMRanker:
         system = _system_prompt(config, form, rubric, is_datamarked=is_datamarked)
         content_key = content_keys.content_key(config, method_name, system, transcript)
         num_bodies = len(transcript.bodies)
-        if num_bodies < 2:  # a single body ties with itself: there is nothing to ask
-            return GroupScores(
-                transcript,
-                estimate_unscored(num_bodies),
-                method_name,
-                passes=0,
-                content_key=content_key,
-                model=config.model,
-            )
+        scores = GroupScores(
+            transcript=transcript,
+            estimate=estimate_unscored(num_bodies),
+            method=method_name,
+            passes=0,
+            content_key=content_key,
+            model=config.model,
+        )
+        if num_bodies < 2:  # all trajectories are identical and tie: there is nothing to ask
+            return scores
         # Datamarking does not change the judge's noise, so both variants share one history.
         unmarked_system = _system_prompt(config, form, rubric, is_datamarked=False)
         run = Run(
@@ -108,14 +109,11 @@ class LLMRanker:
         calls_before = request_context.usage.calls
         result = await self._share_run(run)
         num_shown = sum(len(verdict.order) for verdict in result.verdicts.values())
-        return GroupScores(
-            transcript=transcript,
+        return replace(
+            scores,
             estimate=result.estimate,
-            method=method_name,
             passes=max(1, round(num_shown / num_bodies)),
-            content_key=content_key,
             verdicts=[result.verdicts[index] for index in sorted(result.verdicts)],
-            model=config.model,
             noise=result.noise,
             cached=request_context.usage.calls == calls_before,
         )

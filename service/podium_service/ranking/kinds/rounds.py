@@ -65,7 +65,7 @@ class Rounds:
         """
         plan = await self._plan(situation)
         if plan:
-            await self._run.judge.admit(self._run.request_context, len(self._missing(plan)))
+            await self._run.judge.admit(self._run.request_context, len(plan))
         try:
             while plan and await self._ask(plan) is RoundOutcome.ANSWERED:
                 plan = await self._plan(situation)
@@ -109,7 +109,7 @@ class Rounds:
         if not links_all(len(self._run.transcript.bodies), orders):
             raise BudgetExhausted(
                 f"{self._run.config.budget} was spent on replies that were no verdicts: raise "
-                "it, or look at `podium replay` for what the judge says"
+                "it, or read the judge's replies by `podium replay`"
             )
 
     def _missing(self, plan: Plan) -> Plan:
