@@ -30,11 +30,11 @@ def sampler(policy: Policy, **settings: Any) -> LocalSampler:
 
 
 def assert_logprobs_are_the_policys(
-    policy: Policy, requests: Sequence[Request], drawn: list[list[Completion]]
+    policy: Policy, requests: Sequence[Request], groups: list[list[Completion]]
 ) -> None:
     """Check the number of completions and each logprob."""
     policy.model.eval()
-    for request, completions in zip(requests, drawn, strict=True):
+    for request, completions in zip(requests, groups, strict=True):
         assert len(completions) == request.num_completions
         for completion in completions:
             prompt, ids = list(request.prompt_ids), completion.token_ids
@@ -48,8 +48,8 @@ def assert_logprobs_are_the_policys(
 def test_sampled_logprobs_are_the_policys_for_every_model(model: str) -> None:
     policy = tiny_policy(seeded(MODELS[model]), temperature=0.9)
     for requests in (REQUESTS, [r for r in REQUESTS if len(r.prompt_ids) > 1], REQUESTS[1:3]):
-        drawn = sampler(policy).sample(requests, seed=1)
-        assert_logprobs_are_the_policys(policy, requests, drawn)
+        groups = sampler(policy).sample(requests, seed=1)
+        assert_logprobs_are_the_policys(policy, requests, groups)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
@@ -58,8 +58,8 @@ def test_sampled_logprobs_are_the_policys_for_any_max_rows(
     temperature: float, max_rows: int
 ) -> None:
     policy = tiny_policy(temperature=temperature)
-    drawn = sampler(policy, max_rows=max_rows).sample(REQUESTS, seed=2)
-    assert_logprobs_are_the_policys(policy, REQUESTS, drawn)
+    groups = sampler(policy, max_rows=max_rows).sample(REQUESTS, seed=2)
+    assert_logprobs_are_the_policys(policy, REQUESTS, groups)
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_a_lora_policy_is_sampled_with_its_adapter() -> None:
             p.data += 0.1 * torch.randn_like(p) * p.requires_grad
     policy = tiny_policy(adapted)
     requests = [Request(SHARED, 4, 8)]
-    drawn = sampler(policy).sample(requests, seed=4)
-    assert_logprobs_are_the_policys(policy, requests, drawn)
-    one = sample([*SHARED, *drawn[0][0].token_ids], range(6, 6 + len(drawn[0][0].token_ids)))
+    groups = sampler(policy).sample(requests, seed=4)
+    assert_logprobs_are_the_policys(policy, requests, groups)
+    one = sample([*SHARED, *groups[0][0].token_ids], range(6, 6 + len(groups[0][0].token_ids)))
     with torch.no_grad(), adapted.disable_adapter():
         without = naive_logprobs(adapted, one)
-    assert drawn[0][0].logprobs != pytest.approx(without.tolist(), abs=1e-2)
+    assert groups[0][0].logprobs != pytest.approx(without.tolist(), abs=1e-2)
 
 
 def test_sampled_logprobs_equal_the_logprobs_of_training() -> None:
@@ -133,9 +133,9 @@ def test_completions_of_one_request_are_drawn_independently() -> None:
 
 def test_a_completion_ends_at_a_stop_token_or_at_its_limit() -> None:
     policy = tiny_policy(temperature=3.0)
-    drawn = sampler(policy).sample([*REQUESTS, Request(SHARED, 40, 30)], seed=10)
+    groups = sampler(policy).sample([*REQUESTS, Request(SHARED, 40, 30)], seed=10)
     reasons: Counter[str] = Counter()
-    for request, completions in zip([*REQUESTS, Request(SHARED, 40, 30)], drawn, strict=True):
+    for request, completions in zip([*REQUESTS, Request(SHARED, 40, 30)], groups, strict=True):
         for completion in completions:
             ids = completion.token_ids
             reasons[completion.finish_reason] += 1

@@ -1,10 +1,12 @@
-"""Open a sampler of fake vLLM servers."""
+"""Open a sampler of fake vLLM servers, and look at what a push has changed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from podium_trainer.config import SamplerConfig
+from podium_trainer.policy.samples import Request
 from podium_trainer.samplers.vllm import VllmSampler
 from podium_trainer.samplers.vllm_check import open_servers
 from tests.trainer.fake_vllm import FakeVllm
@@ -23,3 +25,19 @@ def sampling(
         yield VllmSampler(
             servers, stop_ids=[2, 0], temperature=config.temperature, timeout_s=config.timeout_s
         )
+
+
+def sample_versions(sampler: VllmSampler) -> list[int]:
+    """Sample a completion and return the versions of its tokens."""
+    [[completion]] = sampler.sample([Request([1, 2, 3], 1, 3)], seed=0)
+    return completion.policy_versions
+
+
+def names_in(path: Path) -> list[str]:
+    return sorted(child.name for child in path.iterdir())
+
+
+def one_line(caught: Any) -> str:
+    """Return an error message after checking that it is one line."""
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -1,6 +1,6 @@
 """Turn chat messages into tokens and tokens into text, by the model's own chat template.
 
-Sampled tokens are never made again from their text: the next prompt of a conversation is its old
+Sampled tokens are never encoded again from their text: the next prompt of a conversation is its old
 tokens plus the tokens of whatever the template adds.
 """
 

@@ -35,7 +35,7 @@ class Policy:
         base: the model below its adapters.
         context: the largest number of tokens in a sequence.
         shares_prefixes: whether rows can be trees (see packing.py).
-        chunks_logits: whether logits can be made for a chunk of hidden states at a time.
+        chunks_logits: whether logits can be computed for a chunk of hidden states at a time.
     """
 
     def __init__(
@@ -125,6 +125,7 @@ class Policy:
                 return self._logprobs(self.base, batch)
 
     def _logprobs(self, model: Any, batch: MicroBatch) -> Tensor:
+        """Compute the logprobs (N,) of the trained tokens under a model."""
         inputs = {
             "input_ids": batch.input_ids_BT,
             "position_ids": batch.position_ids_BT,

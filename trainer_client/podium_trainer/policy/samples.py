@@ -4,7 +4,7 @@
     Sample       one row of training data: token streams, nothing about tasks, groups or judges
     Attempt      one trajectory: the messages for the judge and the samples to train on
 
-Token ids and logprobs come from the sampler and are never made again from text.
+Token ids and logprobs come from the sampler and are never computed again from text.
 
 Tensors and lists carry their shapes as suffixes, here and in the rest of the package:
 

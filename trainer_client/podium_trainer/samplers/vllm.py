@@ -125,6 +125,7 @@ class VllmSampler:
 
     @contextmanager
     def _count_request(self, server: VllmServer, model: str) -> Iterator[None]:
+        """Count a request as open, for its server and for its weights."""
         server.open_requests += 1
         self._open_requests[model] += 1
         try:

@@ -46,6 +46,6 @@ def copy_tied_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def remove_versions(folder: Path) -> None:
-    """Remove the versions in a folder, which a killed run left behind."""
+    """Remove the versions of a killed run from a folder."""
     for path in folder.glob("version-*"):
         shutil.rmtree(path, ignore_errors=True)

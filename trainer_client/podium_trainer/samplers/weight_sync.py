@@ -122,6 +122,7 @@ class LoraSwap(_ServerSync):
                 shutil.rmtree(adapter.folder, ignore_errors=True)
 
     async def _load(self, adapter: Adapter, server: VllmServer) -> None:
+        """Load an adapter on one server; a second attempt does no harm."""
         body = {"lora_name": adapter.name, "lora_path": str(adapter.folder)}
         try:
             await request_with_retry(server, "/v1/load_lora_adapter", body, self.timeout_s)
@@ -134,6 +135,7 @@ class LoraSwap(_ServerSync):
             ) from error
 
     async def _unload(self, adapter: Adapter, server: VllmServer) -> None:
+        """Unload an adapter from one server, unless it is not loaded there."""
         try:
             await server.request(
                 "/v1/unload_lora_adapter", {"lora_name": adapter.name}, timeout_s=self.timeout_s
@@ -178,6 +180,8 @@ class FullReload(_ServerSync):
         self._call_all("/resume")
 
     def _call_all(self, path: str, body: object = None) -> None:
+        """Send one step of a push to all servers."""
+
         async def call_one(server: VllmServer) -> None:
             try:
                 await request_with_retry(server, path, body, self.timeout_s)

@@ -35,7 +35,7 @@ class UpdateStats:
             in (0, 1], over the first pass.
         max_ratio: the largest policy / behavior ratio of a token, over the first pass.
         clipped_share: share of trained tokens that the loss clipped (see `LossOutputs`).
-        masked_sequences: sequences left out because their mean ratio was out of bounds.
+        masked_sequences: sequences without weight because their mean ratio was out of bounds.
         ref_kl: mean k3 estimate of KL(policy, reference) per token, in nats; None without a KL
             penalty.
     """
