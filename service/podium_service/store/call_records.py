@@ -12,7 +12,7 @@ from podium_service.prompts.call import Call
 from podium_service.schemas import Usage
 from podium_service.store.compression import is_packed, packed, unpacked
 from podium_service.store.database.tables import CALLS, TEXTS
-from podium_service.store.write_queue import Rows
+from podium_service.store.writes import Rows
 
 _LONG_CHARS = 200
 

@@ -31,7 +31,8 @@ from podium_service.store.database.tables import PAST_GROUPS, RANKINGS
 from podium_service.store.pruning import prune_some
 from podium_service.store.quotas.quota_rows import QuotaRows
 from podium_service.store.quotas.quota_service import QuotaService
-from podium_service.store.write_queue import Rows, Write, WriteQueue
+from podium_service.store.write_queue import WriteQueue
+from podium_service.store.writes import Rows, Write
 
 _THREADS = 8
 _PRUNED_AT_ONCE = 200  # calls; some MB of texts
@@ -241,7 +242,7 @@ class SQLStore:
 
     def _recalled(self, key: str, found: KeyRows) -> StoredVerdicts:
         verdicts = {index: verdict for index, verdict, _ in found.calls if verdict}  # the oldest
-        self.write_queue.found((key, index) for index in verdicts)
+        self.write_queue.forget_lost((key, index) for index in verdicts)
         spent = [orjson.loads(usage) for _, _, usage in found.calls]
         return StoredVerdicts(
             verdicts={index: Verdict(**orjson.loads(each)) for index, each in verdicts.items()},

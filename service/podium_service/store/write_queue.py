@@ -1,85 +1,76 @@
-"""Writes, queued and committed in groups by one task, so that many requests share a commit.
+"""Queue the store's writes; one task commits all that wait in one transaction.
 
-The queue is first in, first out: once a ranking is durable, so are the verdicts it rests on. Calls
-are paid: while the database is away they are kept, and written once it is back.
+The queue is first in, first out: once a ranking is durable, so are the verdicts that it rests on.
+Calls are paid, so they are kept while the database is away. A write is:
+
+    queued ──► committed
+       ├─────► failed      its calls are not durable, or the database did not take it
+       └─────► kept ──► committed
+                 └────► failed      too old, too many are kept, or the store closes
+
+Only calls and releases of claims are kept. A release waits for the kept calls of its key: the next
+holder of the claim would not find them, and would pay for them again.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from enum import Enum, auto
 from math import inf
-from operator import itemgetter
 from time import monotonic
-from typing import Any
 
-import sqlalchemy as sa
 import structlog
 
 from podium_service.errors import StoreUnavailable
-from podium_service.store.database.database import Row
 from podium_service.store.database.engine import one_line
-from podium_service.store.database.tables import CALLS, PAST_GROUPS, RANKINGS, TEXTS
+from podium_service.store.writes import Rows, Write, merge_rows
 
 _RETRY_S = 0.5
-_MOST_KEPT = 10_000
-
-Rows = dict[sa.Table, list[Row]]
-
-# What is written, in this order, and the primary key of a row.
-_KEY: dict[sa.Table, Callable[[Row], Any]] = {
-    table: itemgetter(*(column.name for column in table.primary_key))
-    for table in (TEXTS, CALLS, PAST_GROUPS, RANKINGS)
-}
+_MAX_KEPT_CALLS = 10_000
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True, eq=False)
-class Write:
-    """Rows that must be committed together: a call's, of one pass, or a ranking's (None), which
-    rests on the calls of some keys; or the end of a claim."""
+class _State(Enum):
+    COMMITTED = auto()
+    KEPT = auto()
 
-    rows: Rows
-    key: str
-    pass_index: int | None
-    rests_on: tuple[str, ...] = ()
-    releases: bool = False
-    put_at: float = field(default_factory=monotonic)
-    done: asyncio.Future[None] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+
+_Outcome = _State | StoreUnavailable  # of a write that failed: its error
 
 
 class WriteQueue:
-    """Takes writes at once and commits them in turn; `insert`, which is given rows and the keys
-    whose claims end with them, raises StoreUnavailable."""
+    """Takes writes at once and commits them in turn.
 
-    def __init__(self, insert: Callable[[Rows, list[str]], Awaitable[None]]) -> None:
-        self._insert = insert
+    Args:
+        commit: takes rows, and the keys whose claims are released with them, in one transaction; it
+            raises StoreUnavailable if the database does not answer.
+    """
+
+    def __init__(self, commit: Callable[[Rows, list[str]], Awaitable[None]]) -> None:
+        self._commit_rows = commit
         self._queue: asyncio.Queue[Write | None] = asyncio.Queue()
-        self._kept: list[Write] = []  # calls and ends of claims, until the database is back
-        self._lost: set[tuple[str, int]] = set()  # passes by key, whose calls could not be written
-        self.keep_s = 120.0  # how long calls wait for a database that is away
+        self._kept: list[Write] = []
+        self._lost: set[tuple[str, int]] = set()  # key and pass of calls that could not be written
+        self.keep_s = 120.0  # how long a call is kept while the database is away
         self.closed = False
 
     def put(self, write: Write) -> None:
         """Queue a write; its `done` tells when it is durable, or why it will not be."""
-        write.done.add_done_callback(_retrieved)
+        write.done.add_done_callback(_mark_retrieved)
         if self.closed:
-            closed = StoreUnavailable("the store is closed: restart the service")
+            error = StoreUnavailable("the store is closed: restart the service")
             if write.pass_index is not None:
-                log.error("store_calls_lost", calls=1, detail=str(closed))
-            write.done.set_exception(closed)
+                log.error("store_calls_lost", calls=1, detail=str(error))
+            write.done.set_exception(error)
             return
         self._queue.put_nowait(write)
 
-    def found(self, calls: Iterable[tuple[str, int]]) -> None:
-        """These passes, by key, are there after all."""
+    def forget_lost(self, calls: Iterable[tuple[str, int]]) -> None:
+        """Take note that these calls, by key and pass, were found in the database after all."""
         self._lost.difference_update(calls)
 
     async def run(self) -> None:
-        """Commit queued writes, all that are waiting in one transaction, until told to stop; what
-        is put during the last commit has one more."""
+        """Commit queued writes until told to stop; what is put during the last commit, too."""
         closing = False
         try:
             while not closing or self._queue.qsize():
@@ -89,125 +80,106 @@ class WriteQueue:
                 await self._commit([write for write in writes if write])
         finally:
             self.closed = True
-            await self._commit([write for write in self._queued() if write])
+            await self._commit([write for write in self._drain() if write])
             await self._commit_kept(closing=True)
 
     def stop(self) -> None:
-        """Once all that is queued is committed."""
+        """Have `run` return once all that is queued is committed."""
         self._queue.put_nowait(None)
 
     async def _next(self) -> list[Write | None]:
-        """All that is queued; waits for the first, but not long if some are kept."""
+        """Wait for a write and return all that are queued; none if it is time to retry."""
         patience_s = _RETRY_S if self._kept else None
         try:
             async with asyncio.timeout(patience_s):
                 writes = [await self._queue.get()]
         except TimeoutError:
             return []
-        return writes + self._queued()
+        return writes + self._drain()
 
-    def _queued(self) -> list[Write | None]:
+    def _drain(self) -> list[Write | None]:
         return [self._queue.get_nowait() for _ in range(self._queue.qsize())]
 
     async def _commit(self, writes: Sequence[Write]) -> None:
-        """Commit all writes, but for rankings whose calls are not written. The end of a claim waits
-        for its calls: whoever is next would not find them, and pay for them again."""
+        """Commit queued writes, but those that depend on calls which are not durable."""
         calls = _calls(writes)
-        waited_for = {key for key, _ in _calls(self._kept)}
-        missing = waited_for | {key for key, _ in self._lost - calls}
-        behind, writes = _parted(writes, lambda each: each.releases and each.key in waited_for)
-        self._kept += behind
-        orphans, others = _parted(writes, lambda each: not missing.isdisjoint(each.rests_on))
-        failure = await self._try(others) if others else None
+        kept_keys = {key for key, _ in _calls(self._kept)}
+        missing_keys = kept_keys | {key for key, _ in self._lost - calls}
+        outcomes: dict[Write, _Outcome] = {}
+        for write in writes:
+            if write.releases and write.key in kept_keys:
+                outcomes[write] = _State.KEPT
+            elif not missing_keys.isdisjoint(write.rests_on):
+                outcomes[write] = StoreUnavailable("verdicts could not be written: ask again")
+        ready = [write for write in writes if write not in outcomes]
+        failure = await self._try_commit(ready) if ready else None
         if failure:
-            log.error("store_write_failed", writes=len(others), detail=str(failure))
-            last, others = _parted(
-                others, lambda each: each.pass_index is not None or each.releases
-            )
-            self._kept += last
+            log.error("store_write_failed", writes=len(ready), detail=str(failure))
         else:
             self._lost -= calls
-        _settle(others, failure)
-        _settle(orphans, StoreUnavailable("verdicts could not be written: ask again"))
+        for write in ready:
+            is_worth_keeping = write.pass_index is not None or write.releases
+            outcomes[write] = _outcome(failure, keep=is_worth_keeping)
+        self._settle(outcomes)
 
     async def _commit_kept(self, *, closing: bool) -> None:
-        """Try again what is kept; calls that are too old or too many, or left at the end, are lost,
-        and the ends of claims that waited for them fail."""
+        """Try kept writes again; on failure give up old ones and any excess, at the end all."""
         if not self._kept:
             return
-        failure = await self._try(self._kept)
-        if not failure:
-            _settle(self._kept, None)
-            self._kept = []
-            return
+        failure = await self._try_commit(self._kept)
         oldest = inf if closing else monotonic() - self.keep_s
-        calls = [each for each in self._kept if each.pass_index is not None]
-        young = {each for each in calls[-_MOST_KEPT:] if each.put_at >= oldest}
-        waited_for = {each.key for each in young}
-        self._kept, left = _parted(
-            self._kept, lambda each: each in young or (each.releases and each.key in waited_for)
-        )
-        if lost := _calls(left):
+        calls = [write for write in self._kept if write.pass_index is not None]
+        still_kept = {write for write in calls[-_MAX_KEPT_CALLS:] if write.put_at >= oldest}
+        keys = {write.key for write in still_kept}
+        kept, self._kept = self._kept, []
+        outcomes = {
+            write: _outcome(
+                failure, keep=write in still_kept or (write.releases and write.key in keys)
+            )
+            for write in kept
+        }
+        if lost := _calls([write for write, outcome in outcomes.items() if outcome is failure]):
             self._lost |= lost
             log.error("store_calls_lost", calls=len(lost), detail=str(failure))
-        _settle(left, failure)
+        self._settle(outcomes)
 
-    async def _try(self, writes: Sequence[Write]) -> StoreUnavailable | None:
-        """Insert all in one transaction; what went wrong, if anything did."""
+    async def _try_commit(self, writes: Sequence[Write]) -> StoreUnavailable | None:
+        """Commit all in one transaction; return the error if that failed."""
+        released = [write.key for write in writes if write.releases]
         try:
-            await self._insert(_together(writes), [each.key for each in writes if each.releases])
+            await self._commit_rows(merge_rows(writes), released)
         except StoreUnavailable as error:
             return error
-        except Exception as error:  # noqa: BLE001 - the writer must outlive any one write
+        except Exception as error:  # noqa: BLE001 - the queue must outlive any one write
             return StoreUnavailable(f"the store cannot write ({one_line(error)})")
         return None
 
+    def _settle(self, outcomes: Mapping[Write, _Outcome]) -> None:
+        """Keep what is kept, and tell the waiters of the others."""
+        for write, outcome in outcomes.items():
+            if outcome is _State.KEPT:
+                self._kept.append(write)
+            elif write.done.done():  # its waiter was cancelled
+                continue
+            elif outcome is _State.COMMITTED:
+                write.done.set_result(None)
+            else:
+                write.done.set_exception(outcome)
 
-def _calls(writes: Sequence[Write]) -> set[tuple[str, int]]:
+
+def _outcome(failure: StoreUnavailable | None, *, keep: bool) -> _Outcome:
+    """Return the outcome of a write that was tried."""
+    if failure is None:
+        return _State.COMMITTED
+    return _State.KEPT if keep else failure
+
+
+def _calls(writes: Iterable[Write]) -> set[tuple[str, int]]:
+    """Return key and pass of each judge call."""
     return {(write.key, write.pass_index) for write in writes if write.pass_index is not None}
 
 
-def _parted(
-    writes: Sequence[Write], belongs: Callable[[Write], bool]
-) -> tuple[list[Write], list[Write]]:
-    """Those that belong together, and the others."""
-    parts: tuple[list[Write], list[Write]] = [], []
-    for write in writes:
-        parts[not belongs(write)].append(write)
-    return parts
-
-
-def _settle(writes: Sequence[Write], failure: StoreUnavailable | None) -> None:
-    for write in writes:
-        if write.done.done():  # its waiter was cancelled
-            continue
-        if failure:
-            write.done.set_exception(failure)
-        else:
-            write.done.set_result(None)
-
-
-def _together(writes: Sequence[Write]) -> Rows:
-    """The rows of all writes, by table; a table without rows is left out, and so is what is there
-    twice.
-
-    Tables and rows are in one order everywhere: two processes that write the same ones would else
-    wait for each other. It keeps neighbours together on the disk, too.
-    """
-    found: dict[sa.Table, dict[Any, Row]] = {}
-    for write in writes:
-        for table, some in write.rows.items():
-            rows = found.setdefault(table, {})
-            for row in some:
-                rows.setdefault(_KEY[table](row), row)
-    return {
-        table: [found[table][key] for key in sorted(found[table])]
-        for table in _KEY
-        if found.get(table)
-    }
-
-
-def _retrieved(future: asyncio.Future[None]) -> None:
-    """Mark a failure as seen: `_commit` has logged it, and calls are written without a waiter."""
+def _mark_retrieved(future: asyncio.Future[None]) -> None:
+    """Mark a failure as retrieved, because it was logged and calls have no waiter."""
     if not future.cancelled():
         future.exception()

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from podium_service.errors import StoreUnavailable
-from podium_service.store.write_queue import Rows, Write, WriteQueue
+from podium_service.store.write_queue import WriteQueue
+from podium_service.store.writes import Rows, Write
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,8 @@ from podium_service.store.database.batching import Batcher
 from podium_service.store.database.database import KeyRows
 from podium_service.store.database.engine import one_line
 from podium_service.store.database.executor import ThreadExecutor
-from podium_service.store.write_queue import Write, WriteQueue
+from podium_service.store.write_queue import WriteQueue
+from podium_service.store.writes import Write
 
 _POLL_S = (0.05, 1.0)  # first and longest pause of one who waits for another's claim
 

@@ -24,7 +24,8 @@ from podium_service.store.database.database import CommitUnsure, Database, KeyRo
 from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.database.tables import CALLS, CLAIMS, OWNERS
 from podium_service.store.store import open_store
-from podium_service.store.write_queue import Rows, WriteQueue
+from podium_service.store.write_queue import WriteQueue
+from podium_service.store.writes import Rows
 from tests.fakes import ScriptedJudge, by_length, fails, later, scores, until
 from tests.service.helpers import call, judges_file, llm, request
 from tests.service.postgres import engine_at
