@@ -19,7 +19,8 @@ from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking, RankRequest, Usage
-from podium_service.store.store import SQLStore, Store, StoredVerdicts
+from podium_service.store.protocol import Store, StoredVerdicts
+from podium_service.store.store import SQLStore
 
 
 @dataclass(frozen=True, slots=True)

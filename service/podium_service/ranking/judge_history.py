@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 
 from podium_service.scoring.noise import MAX_GROUPS, MIN_GROUPS, JudgeNoise, PastGroup, learn_noise
-from podium_service.store.store import Store
+from podium_service.store.protocol import Store
 
 _MAX_JUDGES = 64
 # The noise is learned again once this share of the groups that it rests on is new.

@@ -35,7 +35,7 @@ from podium_service.ranking.kinds import LLMRanker, judge_kinds
 from podium_service.ranking.results import build_results
 from podium_service.ranking.screening import Screening, require_inputs, screen
 from podium_service.schemas import Ranking, RankRequest
-from podium_service.store.store import Store
+from podium_service.store.protocol import Store
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
 from podium_service.tracebacks import drop_locals_on_error

@@ -1,4 +1,4 @@
-"""Judge calls as rows: long texts apart, by hash, since other calls of a group show them, too."""
+"""Turn judge calls into rows and back; long texts are stored apart, because calls share them."""
 
 import time
 from hashlib import sha256
@@ -10,15 +10,23 @@ import sqlalchemy as sa
 
 from podium_service.prompts.call import Call
 from podium_service.schemas import Usage
-from podium_service.store.compression import is_packed, packed, unpacked
+from podium_service.store.compression import compress_all, decompress, is_compressed
 from podium_service.store.database.tables import CALLS, TEXTS
 from podium_service.store.writes import Rows
 
-_LONG_CHARS = 200
+_MAX_INLINE_CHARS = 200
 
 
 def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> Rows:
-    """What is written of one call."""
+    """Return the rows of one call, its texts not yet compressed.
+
+    Args:
+        key: the content key.
+        pass_index: the pass that the call asked for.
+        judge: the judge's name.
+        call: prompt, reply, and verdict or fault.
+        usage: what it cost.
+    """
     texts: dict[bytes, bytes] = {}
     messages = [
         [role, [_stored_part(part, texts) for part in parts]]
@@ -26,7 +34,7 @@ def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -
     ]
     now = time.time()
     row = {
-        # Later ones come later, so that rows are added at the end of their index.
+        # Later calls have greater ids, so that rows are added at the end of their index.
         "id": f"{int(now * 1e6):016x}{token_hex(8)}",
         "key": key,
         "pass_index": pass_index,
@@ -41,28 +49,25 @@ def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -
         "usage": usage.model_dump_json().encode(),
         "latency_s": call.latency_s,
     }
-    shown = [{"key": key, "hash": hash_, "content": text} for hash_, text in texts.items()]
-    return {TEXTS: shown, CALLS: [row]}
+    text_rows = [{"key": key, "hash": hash_, "content": text} for hash_, text in texts.items()]
+    return {TEXTS: text_rows, CALLS: [row]}
 
 
-def pack(rows: Rows) -> None:
-    """Pack their texts, in place: what is tried again has been packed before."""
-    shown = [row for row in rows.get(TEXTS, []) if not is_packed(row["content"])]
-    for row, content in zip(shown, packed([row["content"] for row in shown]), strict=True):
+def compress_texts(rows: Rows) -> None:
+    """Compress the texts of rows in place; those of an earlier try are compressed already."""
+    plain = [row for row in rows.get(TEXTS, []) if not is_compressed(row["content"])]
+    frames = compress_all([row["content"] for row in plain])
+    for row, content in zip(plain, frames, strict=True):
         row["content"] = content
 
 
-def _stored_part(part: str, texts: dict[bytes, bytes]) -> str | dict[str, str]:
-    if len(part) <= _LONG_CHARS:
-        return part
-    content = part.encode()
-    digest = sha256(content)
-    texts[digest.digest()] = content
-    return {"blob": digest.hexdigest()}
-
-
 def call_record(row: sa.Row[Any], texts: dict[bytes, bytes]) -> dict[str, Any]:
-    """One call as it was: its exact prompt and reply. `texts` are packed, by hash."""
+    """Return one call with its exact prompt and reply.
+
+    Args:
+        row: the call's row.
+        texts: compressed texts by hash.
+    """
     messages = [
         {"role": role, "content": "".join(_part_text(part, texts) for part in parts)}
         for role, parts in orjson.loads(row.prompt)
@@ -82,5 +87,17 @@ def call_record(row: sa.Row[Any], texts: dict[bytes, bytes]) -> dict[str, Any]:
     }
 
 
+def _stored_part(part: str, texts: dict[bytes, bytes]) -> str | dict[str, str]:
+    """Return a part of a message as its row has it; a long one goes into `texts`."""
+    if len(part) <= _MAX_INLINE_CHARS:
+        return part
+    content = part.encode()
+    digest = sha256(content)
+    texts[digest.digest()] = content
+    return {"blob": digest.hexdigest()}
+
+
 def _part_text(part: str | dict[str, str], texts: dict[bytes, bytes]) -> str:
-    return part if isinstance(part, str) else unpacked(texts[bytes.fromhex(part["blob"])]).decode()
+    if isinstance(part, str):
+        return part
+    return decompress(texts[bytes.fromhex(part["blob"])]).decode()

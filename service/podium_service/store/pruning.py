@@ -1,4 +1,4 @@
-"""What is old of the store -> deleted, a little at a time."""
+"""Delete old calls, rankings, past groups and texts from the store, a few in each transaction."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,33 +8,43 @@ import sqlalchemy as sa
 from podium_service.store.database.tables import CALLS, PAST_GROUPS, RANKINGS, TEXTS, TEXTS_LOCK
 
 
-def prune_some(connection: sa.Connection, before: float, most: int) -> dict[str, int]:
-    """Delete at most so many calls made before a moment (seconds since the epoch), what rests on
-    them, and their texts, unless a later call of the same content is left; else as many rankings as
-    old. Counts by table; all 0 when there is no more."""
+def prune_some(connection: sa.Connection, before: float, limit: int) -> dict[str, int]:
+    """Delete some calls, with the rankings, past groups and texts that belong to them.
+
+    Once no old call is left, old rankings and past groups without calls are deleted. A text stays
+    while a newer call of its content key is left.
+
+    Args:
+        connection: in a transaction.
+        before: what was made before this moment is old, in seconds since the epoch.
+        limit: at most so many calls.
+
+    Returns:
+        The number of deleted rows by table; all 0 when nothing old is left.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(TEXTS_LOCK)))
-    calls = sa.select(CALLS.c.id, CALLS.c.key).where(CALLS.c.created_at < before).limit(most)
-    old = connection.execute(calls).all()
-    ids, keys = [row.id for row in old], {row.key for row in old}
-    shown = sa.select(CALLS.c.id).where(CALLS.c.key == TEXTS.c.key).exists()
-    doomed = {
-        # Those without their calls, too: the content is judged anew under the same id.
-        RANKINGS: _old(RANKINGS, RANKINGS.c.id, before, old, most),
-        PAST_GROUPS: _old(PAST_GROUPS, PAST_GROUPS.c.key, before, old, most),
+    query = sa.select(CALLS.c.id, CALLS.c.key).where(CALLS.c.created_at < before).limit(limit)
+    calls = connection.execute(query).all()
+    ids, keys = [row.id for row in calls], {row.key for row in calls}
+    has_call = sa.select(CALLS.c.id).where(CALLS.c.key == TEXTS.c.key).exists()
+    rules = {
+        # A ranking without its calls goes, too: the group would be judged again under its id.
+        RANKINGS: _depends_on(RANKINGS, RANKINGS.c.id, before, calls, limit),
+        PAST_GROUPS: _depends_on(PAST_GROUPS, PAST_GROUPS.c.key, before, calls, limit),
         CALLS: CALLS.c.id.in_(ids),
-        TEXTS: sa.and_(TEXTS.c.key.in_(keys), ~shown),
+        TEXTS: sa.and_(TEXTS.c.key.in_(keys), ~has_call),
     }
     return {
         str(table.name): connection.execute(sa.delete(table).where(rule)).rowcount
-        for table, rule in doomed.items()
+        for table, rule in rules.items()
     }
 
 
-def _old(
-    table: sa.Table, identity: sa.Column[str], before: float, calls: Sequence[Any], most: int
+def _depends_on(
+    table: sa.Table, identity: sa.Column[str], before: float, calls: Sequence[Any], limit: int
 ) -> sa.ColumnElement[bool]:
-    """What rests on these calls; without calls, some of what is old."""
+    """Select the rows of a table with the keys of these calls; without calls, some old rows."""
     if calls:
         return table.c.key.in_({row.key for row in calls})
-    return identity.in_(sa.select(identity).where(table.c.created_at < before).limit(most))
+    return identity.in_(sa.select(identity).where(table.c.created_at < before).limit(limit))

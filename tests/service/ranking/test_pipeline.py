@@ -17,7 +17,7 @@ from podium_service.errors import (
 from podium_service.judges.llm_judge import EndpointJudge, Judge
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking
-from podium_service.store.store import Store
+from podium_service.store.protocol import Store
 from tests.fakes import (
     ScriptedJudge,
     by_length,

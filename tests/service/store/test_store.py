@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from podium_service.errors import ConfigError, StoreUnavailable
 from podium_service.schemas import Ranking, Usage
 from podium_service.scoring.noise import EMPTY_PAST_GROUP
-from podium_service.store.call_records import call_rows, pack
-from podium_service.store.compression import unpacked
+from podium_service.store.call_records import call_rows, compress_texts
+from podium_service.store.compression import decompress
 from podium_service.store.database.tables import CALLS, TEXTS
 from podium_service.store.pruning import prune_some
 from podium_service.store.quotas.spend import SpendAccount
@@ -124,11 +124,11 @@ async def test_texts_are_kept_small_and_once_for_all_calls_of_a_content_key(url:
 
 def test_texts_that_are_tried_again_are_not_packed_again() -> None:
     rows = call_rows(KEY, 0, "main", call(LONG), Usage(calls=1))
-    pack(rows)
+    compress_texts(rows)
     once = rows[TEXTS][0]["content"]
-    pack(rows)
+    compress_texts(rows)
     assert rows[TEXTS][0]["content"] is once
-    assert unpacked(once) == LONG.encode()
+    assert decompress(once) == LONG.encode()
 
 
 def set_age(database: sa.Connection, key: str, age_s: float) -> None:
@@ -143,7 +143,7 @@ async def test_prune_waits_for_a_call_that_rests_on_texts_of_an_old_one(postgres
         await store.run_in_transaction(lambda database: set_age(database, KEY, 100.0))
         database = store._database
         new = call_rows(KEY, 1, "main", call(LONG), Usage(calls=1))
-        pack(new)
+        compress_texts(new)
         with database.writing() as connection:
             database.insert(connection, new)
             pruning = asyncio.create_task(store.prune(50.0))
@@ -297,7 +297,7 @@ async def test_a_ranking_whose_calls_were_lost_is_no_success(tmp_path: Path) -> 
 async def test_a_claim_lasts_until_the_calls_paid_under_it_are_written(tmp_path: Path) -> None:
     """A disk that is full for calls may hold the end of a claim."""
     path = str(tmp_path / "podium.db")
-    async with open_store(path, beat_s=0.02) as store:
+    async with open_store(path, heartbeat_s=0.02) as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as database:
             async with store.claim(KEY):
                 database.execute(FULL)
@@ -314,7 +314,7 @@ async def test_a_claim_lasts_until_the_calls_paid_under_it_are_written(tmp_path:
 
 async def test_a_claim_ends_when_the_calls_paid_under_it_are_given_up(tmp_path: Path) -> None:
     path = str(tmp_path / "podium.db")
-    async with open_store(path, beat_s=0.02) as store:
+    async with open_store(path, heartbeat_s=0.02) as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as database:
             async with store.claim(KEY), store.claim("b" * 64):
                 database.execute(FULL)

@@ -242,6 +242,6 @@ def _limit_error(account: SpendAccount, usd: float) -> PodiumError:
         f"a call of up to ${usd:.4f} does not fit what is left of ${account.limit_usd:g} per "
         f"{account.per}: raise the limit"
     )
-    if not account.account.startswith("judge:"):
+    if not account.name.startswith("judge:"):
         return KeySpendLimit(f"this API key: {detail}, or use another key")
-    return JudgeSpendLimit(f"{account.account}: {detail}, or wait for the period's end")
+    return JudgeSpendLimit(f"{account.name}: {detail}, or wait for the period's end")

@@ -34,7 +34,7 @@ from podium_service.ranking.single_flight import SingleFlight
 from podium_service.scoring.drift import SlotDrift
 from podium_service.scoring.estimate import Estimate, estimate_unscored
 from podium_service.scoring.noise import EMPTY_PAST_GROUP, JudgeNoise, PastGroup
-from podium_service.store.store import Store, StoredVerdicts
+from podium_service.store.protocol import Store, StoredVerdicts
 from podium_service.telemetry.metrics import Metrics
 
 

@@ -27,7 +27,7 @@ from podium_service.ranking.kinds.run import Run
 from podium_service.ranking.methods import Plan, Situation
 from podium_service.ranking.methods.designs import links_all
 from podium_service.schemas import Usage
-from podium_service.store.store import Store, StoredVerdicts
+from podium_service.store.protocol import Store, StoredVerdicts
 from podium_service.telemetry.metrics import Metrics
 from podium_service.tracebacks import drop_locals_on_error
 

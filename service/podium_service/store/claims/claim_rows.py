@@ -1,105 +1,130 @@
-"""The claims of all processes as rows, and one process's name among them; synchronous."""
+"""Read and change the claims of all processes in one database; synchronous.
+
+A claim belongs to a process, by its name. A process has an owner row with the moment of its last
+heartbeat; when the row expires, the claims of that process are deleted. Moments are those of the
+database's clock, because processes on several machines must agree on them.
+"""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from podium_service.store.claims.process_liveness import ended, process_name
+from podium_service.store.claims.process_liveness import find_ended, process_name
 from podium_service.store.database.database import Database, KeyRows
 from podium_service.store.database.tables import CLAIMS, OWNERS
 
-_OF_KEYS = CLAIMS.c.key.in_(sa.bindparam("keys", expanding=True))
-_OF_OWNER = CLAIMS.c.owner == sa.bindparam("owner")
-_CLAIMED = sa.select(CLAIMS.c.key).where(_OF_KEYS)
-_RELEASE = sa.delete(CLAIMS).where(_OF_OWNER, _OF_KEYS)
-_GIVE_UP = sa.delete(CLAIMS).where(_OF_OWNER)
-_SWEEP = sa.delete(CLAIMS).where(CLAIMS.c.owner.not_in(sa.select(OWNERS.c.id)))
-_OWNERS = sa.select(OWNERS.c.id)
-_BURY = sa.delete(OWNERS).where(OWNERS.c.seen_at < sa.bindparam("before"))
-_BURY_THESE = sa.delete(OWNERS).where(OWNERS.c.id.in_(sa.bindparam("ids", expanding=True)))
+_HAS_KEY = CLAIMS.c.key.in_(sa.bindparam("keys", expanding=True))
+_HAS_OWNER = CLAIMS.c.owner == sa.bindparam("owner")
+_FIND_CLAIMED = sa.select(CLAIMS.c.key).where(_HAS_KEY)
+_RELEASE = sa.delete(CLAIMS).where(_HAS_OWNER, _HAS_KEY)
+_RELEASE_ALL = sa.delete(CLAIMS).where(_HAS_OWNER)
+_RELEASE_OF_EXPIRED = sa.delete(CLAIMS).where(CLAIMS.c.owner.not_in(sa.select(OWNERS.c.id)))
+_LIST_OWNERS = sa.select(OWNERS.c.id)
+_EXPIRE_SILENT = sa.delete(OWNERS).where(OWNERS.c.seen_at < sa.bindparam("before"))
+_EXPIRE = sa.delete(OWNERS).where(OWNERS.c.id.in_(sa.bindparam("ids", expanding=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The result of claiming a content key.
+
+    Attributes:
+        rows: the rows of the key.
+        is_held: whether this process holds the claim now.
+    """
+
+    rows: KeyRows
+    is_held: bool
 
 
 class ClaimRows:
-    """Takes, releases and looks up claims in one database."""
+    """The claims in one database, as this process sees and changes them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._owner = process_name()
-        self._has_looked = False  # for neighbours that have ended
-        # By the database's clock, as all moments: our last beat, and until when none are buried.
-        self._beaten_at = float("-inf")
-        self._spares_until = float("-inf")
+        self._has_expired_ended = False  # the ended processes of this machine, once after the start
+        self._last_heartbeat_at = float("-inf")
+        self._no_expiry_until = float("-inf")
         take = database.insert_into(CLAIMS).on_conflict_do_nothing()
         self._take = take.returning(CLAIMS.c.key)
-        see = database.insert_into(OWNERS).values(id=self._owner, seen_at=database.now)
-        self._see = see.on_conflict_do_update(
-            index_elements=[OWNERS.c.id], set_={"seen_at": see.excluded.seen_at}
+        owner = database.insert_into(OWNERS).values(id=self._owner, seen_at=database.now)
+        self._put_owner = owner.on_conflict_do_update(
+            index_elements=[OWNERS.c.id], set_={"seen_at": owner.excluded.seen_at}
         ).returning(OWNERS.c.seen_at)
 
-    def open(self, keys: Collection[str]) -> dict[str, tuple[KeyRows, bool]]:
-        """What is there of each key, and whether its claim is ours now: those that are complete are
-        not claimed, others unless somebody has them."""
+    def claim(self, keys: Collection[str]) -> dict[str, Claim]:
+        """Claim each key, unless its group is complete or another process holds the claim."""
         with self._database.reading() as connection:
-            found = self._database.read_keys(connection, keys)
-        wanted = sorted(key for key in keys if not found[key].complete)
+            rows = self._database.read_keys(connection, keys)
+        wanted = sorted(key for key in keys if not rows[key].complete)
         taken: set[str] = set()
         if wanted:
             with self._database.writing() as connection:
-                self._see_us(connection)  # a claim whose owner is not seen is swept away
-                if not self._has_looked:
-                    self._bury_neighbours(connection)
+                # First, because another process deletes claims that have no owner row.
+                self._record_heartbeat(connection)
+                if not self._has_expired_ended:
+                    self._expire_ended(connection)
                 claims = [{"key": key, "owner": self._owner} for key in wanted]
                 taken = set(connection.execute(self._take, claims).scalars())
-                if taken:  # perhaps somebody has just asked
-                    found |= self._database.read_keys(connection, taken)
-            self._has_looked = True
-        return {key: (found[key], key in taken) for key in keys}
+                if taken:  # read again, because another process may have just released them
+                    rows |= self._database.read_keys(connection, taken)
+            self._has_expired_ended = True
+        return {key: Claim(rows[key], key in taken) for key in keys}
 
-    def claimed(self, keys: Collection[str]) -> set[str]:
-        """Those of the keys on which there is a claim."""
+    def find_claimed(self, keys: Collection[str]) -> set[str]:
+        """Return the keys that any process claims."""
         with self._database.reading() as connection:
-            return set(connection.execute(_CLAIMED, {"keys": list(keys)}).scalars())
+            return set(connection.execute(_FIND_CLAIMED, {"keys": list(keys)}).scalars())
 
     def release(self, connection: sa.Connection, keys: Collection[str]) -> None:
-        """Give up claims, as a part of a transaction; what is not ours stays."""
+        """Release claims of this process, as a part of a transaction."""
         if keys:
             connection.execute(_RELEASE, {"owner": self._owner, "keys": list(keys)})
 
-    def beat(self, left: Collection[str], dead_after_s: float) -> None:
-        """Be seen, give up what was left, and sweep away those not seen for so long."""
-        with self._database.writing() as connection:
-            now = self._see_us(connection)
-            if not self._spares(now, dead_after_s):
-                connection.execute(_BURY, {"before": now - dead_after_s})
-                connection.execute(_SWEEP)
-            self._bury_neighbours(connection)
-            self.release(connection, left)  # last: who takes one of these waits for us
-        self._beaten_at = now
+    def heartbeat(self, unreleased: Collection[str], expire_after_s: float) -> None:
+        """Record that this process lives, expire processes that do not, and release claims.
 
-    def leave(self) -> None:
-        """Give up all."""
-        with self._database.writing() as connection:
-            connection.execute(_GIVE_UP, {"owner": self._owner})
-            connection.execute(_BURY_THESE, {"ids": [self._owner]})
-
-    def _see_us(self, connection: sa.Connection) -> float:
-        """We live; the moment."""
-        return float(connection.execute(self._see).scalar_one())
-
-    def _spares(self, now: float, dead_after_s: float) -> bool:
-        """Whether to bury nobody for being silent: who was cut off or has just come cannot tell the
-        dead from those who were cut off, too, and gives them as long to be seen again.
-
-        It is asked within the beat that ends the silence: that one may itself have waited long.
+        Args:
+            unreleased: the keys whose claims this process no longer needs.
+            expire_after_s: how long a process may be silent.
         """
-        if not 0 <= now - self._beaten_at <= dead_after_s / 2:  # or the clock was set
-            self._spares_until = now + dead_after_s
-        return now < self._spares_until
+        with self._database.writing() as connection:
+            now = self._record_heartbeat(connection)
+            if self._may_expire_silent(now, expire_after_s):
+                connection.execute(_EXPIRE_SILENT, {"before": now - expire_after_s})
+                connection.execute(_RELEASE_OF_EXPIRED)
+            self._expire_ended(connection)
+            # Last, because a process that takes one of these waits for this transaction.
+            self.release(connection, unreleased)
+        self._last_heartbeat_at = now
 
-    def _bury_neighbours(self, connection: sa.Connection) -> None:
-        """Of processes on this machine it is known at once that they have ended: whoever is started
-        again after a kill need not wait."""
-        dead = ended(connection.execute(_OWNERS).scalars().all(), self._owner)
-        if dead:
-            connection.execute(_BURY_THESE, {"ids": dead})
-            connection.execute(_SWEEP)
+    def release_all(self) -> None:
+        """Release all claims of this process, and delete its owner row."""
+        with self._database.writing() as connection:
+            connection.execute(_RELEASE_ALL, {"owner": self._owner})
+            connection.execute(_EXPIRE, {"ids": [self._owner]})
+
+    def _record_heartbeat(self, connection: sa.Connection) -> float:
+        """Record that this process lives, and return the moment."""
+        return float(connection.execute(self._put_owner).scalar_one())
+
+    def _may_expire_silent(self, now: float, expire_after_s: float) -> bool:
+        """Return whether this process can tell that a silent process has ended.
+
+        It cannot after a start or an outage of its own, because the others may have been cut off,
+        too; they then get as long again to record a heartbeat. The answer is needed within the
+        heartbeat that ends the silence, because that heartbeat may itself have waited long.
+        """
+        is_regular = 0 <= now - self._last_heartbeat_at <= expire_after_s / 2
+        if not is_regular:  # a start, an outage, or the clock was set
+            self._no_expiry_until = now + expire_after_s
+        return now >= self._no_expiry_until
+
+    def _expire_ended(self, connection: sa.Connection) -> None:
+        """Expire ended processes of this machine at once, so that a restart need not wait."""
+        names = connection.execute(_LIST_OWNERS).scalars().all()
+        if ended := find_ended(names, self._owner):
+            connection.execute(_EXPIRE, {"ids": ended})
+            connection.execute(_RELEASE_OF_EXPIRED)

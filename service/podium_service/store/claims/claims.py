@@ -1,7 +1,13 @@
-"""Single flight over processes: who asks about a content key holds its claim meanwhile.
+"""Let one process at a time ask about a content key: it holds the key's claim meanwhile.
 
-A claim is a row. Every process that has any tells every few seconds that it lives; the claims of
-one that has not been seen for a while are swept away by the others. Moments are the database's.
+A claim is a row. Every process with claims records a heartbeat every few seconds; the others expire
+the claims of one that has been silent for too long. In the process that takes it, a claim is:
+
+    free ──► taking ──► held ──► releasing ──► free
+               │                     │
+               └─── an error ────────┴──► unreleased ──► free, with the next heartbeat
+
+After an error the row may be there or not, because perhaps only the answer was lost.
 """
 
 import asyncio
@@ -12,7 +18,7 @@ from functools import partial
 import structlog
 
 from podium_service.errors import StoreUnavailable
-from podium_service.store.claims.claim_rows import ClaimRows
+from podium_service.store.claims.claim_rows import Claim, ClaimRows
 from podium_service.store.database.batching import Batcher
 from podium_service.store.database.database import KeyRows
 from podium_service.store.database.engine import one_line
@@ -20,7 +26,7 @@ from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.write_queue import WriteQueue
 from podium_service.store.writes import Write
 
-_POLL_S = (0.05, 1.0)  # first and longest pause of one who waits for another's claim
+_POLL_S = (0.05, 1.0)  # the first and the longest pause while another process holds a claim
 
 log = structlog.get_logger(__name__)
 
@@ -29,128 +35,128 @@ class Claims:
     """The claims of one process.
 
     Args:
-        rows: where all claims are.
-        in_thread: runs what the database is asked.
-        writer: releases a claim after all that was written before.
-        beat_s: how often the process says that it lives.
-        dead_after_s: how long it may be silent.
+        rows: the claims of all processes.
+        executor: runs the database's work.
+        write_queue: releases a claim after all earlier writes.
+        heartbeat_s: how often this process records that it lives, in seconds.
+        expire_after_s: how long a process may be silent, in seconds.
     """
 
     def __init__(
         self,
         rows: ClaimRows,
-        in_thread: ThreadExecutor,
-        writer: WriteQueue,
+        executor: ThreadExecutor,
+        write_queue: WriteQueue,
         *,
-        beat_s: float,
-        dead_after_s: float,
+        heartbeat_s: float,
+        expire_after_s: float,
     ) -> None:
         self._rows = rows
-        self._in_thread = in_thread
-        self._writer = writer
-        self._beat_s = beat_s
-        self._dead_after_s = dead_after_s
-        self._opening: Batcher[str, tuple[KeyRows, bool]] = Batcher(self._open_all)
-        self._polling: Batcher[str, bool] = Batcher(self._are_free)
-        # Held, being taken or being given up by this process: if somebody here took one meanwhile,
-        # that claim would be given up, too.
-        self._here: set[str] = set()
-        self._left: set[str] = set()  # given up, and perhaps still there: a commit failed
-        self._beating: asyncio.Task[None] | None = None
-        self._beat_now: asyncio.Future[None] | None = None
+        self._executor = executor
+        self._write_queue = write_queue
+        self._heartbeat_s = heartbeat_s
+        self._expire_after_s = expire_after_s
+        self._claim_batcher: Batcher[str, Claim] = Batcher(self._claim_all)
+        self._free_batcher: Batcher[str, bool] = Batcher(self._are_free)
+        # Taking, held or releasing. A key in here is not taken again, because the release of its
+        # first claim would release the second one, too.
+        self._active: set[str] = set()
+        self._unreleased: set[str] = set()
+        self._heartbeats: asyncio.Task[None] | None = None
+        self._heartbeat: asyncio.Future[None] | None = None
 
     @asynccontextmanager
-    async def held(self, key: str) -> AsyncIterator[KeyRows]:
-        """Wait for the claim on a key and hold it, unless all that was wanted of it is there.
-        Whoever opens it next finds what is handed to the writer meanwhile.
+    async def hold(self, key: str) -> AsyncIterator[KeyRows]:
+        """Wait for the claim on a key and hold it, unless the key's group is complete.
+
+        The next holder reads what is put into the write queue meanwhile.
 
         Raises:
             StoreUnavailable: If the database does not answer.
         """
         pause_s, longest_s = _POLL_S
-        while not (opened := await self._open(key)):
-            free = False
-            while not free:
+        while not (claim := await self._claim(key)):
+            is_free = False
+            while not is_free:
                 await asyncio.sleep(pause_s)
                 pause_s = min(longest_s, 1.5 * pause_s)
-                free = await self._polling.put(key)
-        found, is_held = opened
+                is_free = await self._free_batcher.put(key)
         try:
-            yield found
+            yield claim.rows
         finally:
-            if is_held:
+            if claim.is_held:
                 self._release(key)
 
     async def close(self) -> None:
-        """Leave nothing behind; call it once the writer has written all."""
-        if self._beating:
-            self._beating.cancel()
-            if self._beat_now:  # in its thread it goes on, and would have us live again
-                await asyncio.wait([self._beat_now])
-            with suppress(StoreUnavailable):  # then the others will find us dead
-                await self._in_thread(self._rows.leave)
+        """Release all claims; call it once the write queue has written all."""
+        if not self._heartbeats:
+            return
+        self._heartbeats.cancel()
+        if self._heartbeat:  # its thread goes on, and would write the owner row again
+            await asyncio.wait([self._heartbeat])
+        with suppress(StoreUnavailable):  # then the claims expire
+            await self._executor.run(self._rows.release_all)
 
-    async def _open(self, key: str) -> tuple[KeyRows, bool] | None:
-        """What is there, and whether we hold the claim; None if another flight does: in another
-        process, or one of our own that is about to end."""
-        if key in self._here:
+    async def _claim(self, key: str) -> Claim | None:
+        """Return the claim, or the rows of a complete group; None if another task holds it."""
+        if key in self._active:
             return None
-        self._here.add(key)
-        self._beating = self._beating or asyncio.create_task(self._beat())
-        opening = self._opening.put(key)
-        opening.add_done_callback(partial(self._opened, key))
+        self._active.add(key)
+        self._heartbeats = self._heartbeats or asyncio.create_task(self._record_heartbeats())
+        claiming = self._claim_batcher.put(key)
+        claiming.add_done_callback(partial(self._finish_claim, key))
         try:
-            found, is_held = await asyncio.shield(opening)
+            claim = await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            opening.add_done_callback(partial(self._opened_for_nobody, key))
+            claiming.add_done_callback(partial(self._release_unwanted, key))
             raise
-        return (found, is_held) if is_held or found.complete else None
+        return claim if claim.is_held or claim.rows.complete else None
 
-    def _opened(self, key: str, opening: asyncio.Future[tuple[KeyRows, bool]]) -> None:
-        """Whatever went wrong, the claim may be there: perhaps only the answer was lost."""
-        if opening.cancelled() or opening.exception():
-            self._here.discard(key)
-            self._left.add(key)
-        elif not opening.result()[1]:
-            self._here.discard(key)
+    def _finish_claim(self, key: str, claiming: asyncio.Future[Claim]) -> None:
+        if claiming.cancelled() or claiming.exception():
+            self._active.discard(key)
+            self._unreleased.add(key)
+        elif not claiming.result().is_held:
+            self._active.discard(key)
 
-    def _opened_for_nobody(self, key: str, opening: asyncio.Future[tuple[KeyRows, bool]]) -> None:
-        if not opening.cancelled() and not opening.exception() and opening.result()[1]:
+    def _release_unwanted(self, key: str, claiming: asyncio.Future[Claim]) -> None:
+        """Release a claim whose waiter was cancelled."""
+        if not claiming.cancelled() and not claiming.exception() and claiming.result().is_held:
             self._release(key)
 
     def _release(self, key: str) -> None:
-        """Once all that is queued is written."""
+        """Release a claim once all that is queued is written."""
         write = Write({}, key, None, releases=True)
-        self._writer.put(write)
-        write.done.add_done_callback(partial(self._released, key))
+        self._write_queue.put(write)
+        write.done.add_done_callback(partial(self._finish_release, key))
 
-    def _released(self, key: str, done: asyncio.Future[None]) -> None:
-        self._here.discard(key)
+    def _finish_release(self, key: str, done: asyncio.Future[None]) -> None:
+        self._active.discard(key)
         if done.cancelled() or done.exception():
-            self._left.add(key)
+            self._unreleased.add(key)
 
-    async def _open_all(self, keys: list[str]) -> Sequence[tuple[KeyRows, bool]]:
-        opened = await self._in_thread(lambda: self._rows.open(keys))
-        return [opened[key] for key in keys]
+    async def _claim_all(self, keys: list[str]) -> Sequence[Claim]:
+        claims = await self._executor.run(lambda: self._rows.claim(keys))
+        return [claims[key] for key in keys]
 
     async def _are_free(self, keys: list[str]) -> Sequence[bool]:
-        claimed = await self._in_thread(lambda: self._rows.claimed(keys))
+        claimed = await self._executor.run(lambda: self._rows.find_claimed(keys))
         return [key not in claimed for key in keys]
 
-    async def _beat(self) -> None:
-        """Say that we live, give up what we have left, and sweep away what the dead have."""
+    async def _record_heartbeats(self) -> None:
+        """Record a heartbeat regularly, and release with it the claims whose release failed."""
         while True:
-            await asyncio.sleep(self._beat_s)
-            left = self._left - self._here
-            self._here |= left
+            await asyncio.sleep(self._heartbeat_s)
+            unreleased = self._unreleased - self._active
+            self._active |= unreleased
             try:
-                beat = partial(self._rows.beat, left, self._dead_after_s)
-                self._beat_now = asyncio.ensure_future(self._in_thread(beat))
-                await asyncio.shield(self._beat_now)
-                self._left -= left
+                heartbeat = partial(self._rows.heartbeat, unreleased, self._expire_after_s)
+                self._heartbeat = asyncio.ensure_future(self._executor.run(heartbeat))
+                await asyncio.shield(self._heartbeat)
+                self._unreleased -= unreleased
             except StoreUnavailable:
-                pass  # until it is back
-            except Exception as error:  # noqa: BLE001 - who does not beat counts as dead
-                log.error("store_beat_failed", detail=one_line(error))
+                pass  # the next heartbeat may reach the store
+            except Exception as error:  # noqa: BLE001 - a process without heartbeats expires
+                log.error("store_heartbeat_failed", detail=one_line(error))
             finally:
-                self._here -= left
+                self._active -= unreleased

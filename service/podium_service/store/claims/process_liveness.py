@@ -1,4 +1,4 @@
-"""Names of processes by which those of one machine can tell that another one has ended."""
+"""Name processes so that one process can tell that another one of its machine has ended."""
 
 import os
 from collections.abc import Iterable
@@ -10,37 +10,40 @@ from socket import gethostname
 
 
 def process_name() -> str:
-    """A name for this process that no other one ever has; at most 32 characters."""
-    return f"{machine()}-{os.getpid()}-{token_hex(6)}"
+    """Return a name for this process that no other one ever has; at most 32 characters."""
+    return f"{machine_id()}-{os.getpid()}-{token_hex(6)}"
 
 
-def machine() -> str:
-    """What processes have in common that see each other's ids: one boot of one machine and, on
-    Linux, one namespace of process ids, since two containers may share all else."""
-    seen = [gethostname()]
+def machine_id() -> str:
+    """Return an id that is common to all processes that see each other's process ids.
+
+    These share one boot of one machine and, on Linux, one namespace of process ids, because two
+    containers may have everything else in common.
+    """
+    identity = [gethostname()]
     with suppress(OSError):
-        seen = [
+        identity = [
             Path("/proc/sys/kernel/random/boot_id").read_text(),
             os.readlink("/proc/self/ns/pid"),
         ]
-    return sha256("".join(seen).encode()).hexdigest()[:8]
+    return sha256("".join(identity).encode()).hexdigest()[:8]
 
 
-def ended(names: Iterable[str], own: str) -> list[str]:
-    """Those of the names whose processes ran here and run no more."""
-    here = machine()
+def find_ended(names: Iterable[str], own: str) -> list[str]:
+    """Return the names of other processes that ran on this machine and have ended."""
+    here = machine_id()
     return [
         name
         for name in names
-        if name != own and name.startswith(f"{here}-") and not _runs(int(name.split("-")[1]))
+        if name != own and name.startswith(f"{here}-") and not _is_running(int(name.split("-")[1]))
     ]
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # it runs as another user
         pass
     return True

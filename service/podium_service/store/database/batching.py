@@ -1,4 +1,4 @@
-"""Group commit for anything: while one batch runs, newcomers gather and go together in the next."""
+"""Run many small requests in few batches: what arrives during one batch goes in the next."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -8,12 +8,16 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_MOST = 500  # in one batch: a statement names them all
+_MAX_ITEMS = 500  # in one batch, because one statement names them all
 
 
 class Batcher(Generic[Item, Result]):
-    """Hands items over in batches, one batch at a time; `run` gives one result for each, in order,
-    or what went wrong with it. What it raises, all of its batch get."""
+    """Runs items in batches, one batch at a time.
+
+    Args:
+        run: takes the items of a batch, and returns one result or error for each, in order. An
+            error that it raises is raised to all waiters of the batch.
+    """
 
     def __init__(
         self, run: Callable[[list[Item]], Coroutine[Any, Any, Sequence[Result | Exception]]]
@@ -32,15 +36,16 @@ class Batcher(Generic[Item, Result]):
         return future
 
     def _start(self) -> None:
+        """Start the next batch, if an item waits."""
         wanted = [each for each in self._waiting if not each[1].done()]
-        batch, self._waiting = wanted[:_MOST], wanted[_MOST:]
+        batch, self._waiting = wanted[:_MAX_ITEMS], wanted[_MAX_ITEMS:]
         self._running = None
         if batch:
             items, futures = zip(*batch, strict=True)
             self._running = asyncio.create_task(self._run(list(items)))
-            self._running.add_done_callback(partial(self._landed, futures))
+            self._running.add_done_callback(partial(self._finish, futures))
 
-    def _landed(
+    def _finish(
         self,
         futures: Sequence[asyncio.Future[Result]],
         task: asyncio.Task[Sequence[Result | Exception]],
@@ -52,7 +57,7 @@ class Batcher(Generic[Item, Result]):
 def _settle(
     task: asyncio.Task[Sequence[Result | Exception]], futures: Sequence[asyncio.Future[Result]]
 ) -> None:
-    """Give each waiter that is still there what became of its item."""
+    """Give each waiter that has not left the result or the error of its item."""
     if task.cancelled():
         for future in futures:
             future.cancel()

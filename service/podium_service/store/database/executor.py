@@ -1,4 +1,4 @@
-"""Work for the database, handed over to a thread; what goes wrong there is StoreUnavailable."""
+"""Run the database's synchronous work in threads; its failures become StoreUnavailable."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,8 +19,12 @@ class ThreadExecutor:
     def __init__(self, threads: Executor) -> None:
         self._threads = threads
 
-    async def __call__(self, work: Callable[[], T]) -> T:
-        """Raises StoreUnavailable if the database does not answer."""
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return the result of `work`, which runs in a thread.
+
+        Raises:
+            StoreUnavailable: If the database does not answer.
+        """
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except (sa.exc.SQLAlchemyError, OSError) as error:

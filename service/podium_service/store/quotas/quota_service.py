@@ -1,8 +1,13 @@
-"""Exact quotas that all processes of one store share: requests, tokens and money, by account.
+"""Count requests, tokens and money exactly, over all processes that share one store.
 
-What is asked at the same moment shares one transaction, under the locks of its rows: 100 at once
-against a limit of N have exactly N pass, over any number of processes. Nothing here costs an
-account without limits anything: it never comes.
+Operations that arrive at the same moment share one transaction, under the locks of their rows: of
+100 simultaneous requests against a limit of N exactly N pass, over any number of processes. An
+account without limits costs nothing, because it is never passed to this service.
+
+    reserve ──► (call) ──► settle ──► settled
+                              │ ▲
+          the store is away   ▼ │ every second, until `close` gives up
+                             retry
 """
 
 import asyncio
@@ -17,15 +22,15 @@ from podium_service.store.database.batching import Batcher
 from podium_service.store.database.database import CommitUnsure
 from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.quotas import rules
-from podium_service.store.quotas.quota_rows import (
+from podium_service.store.quotas.operations import (
     Count,
     GiveBack,
     Operation,
-    QuotaRows,
     Reserve,
     Settle,
     Take,
 )
+from podium_service.store.quotas.quota_rows import QuotaRows
 from podium_service.store.quotas.spend import SpendAccount
 
 _RETRY_S = 1.0
@@ -35,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AccountSpending:
-    """Of one account in one period, US dollars."""
+    """The US dollars that one account has spent and reserved in one period."""
 
     settled: float
     reserved: float
@@ -44,13 +49,13 @@ class AccountSpending:
 class QuotaService:
     """The quotas of one store."""
 
-    def __init__(self, accounts: QuotaRows, in_thread: ThreadExecutor) -> None:
-        self._accounts = accounts
-        self._in_thread = in_thread
-        self._batched: Batcher[Operation, None] = Batcher(self._run)
-        self._refused: dict[tuple[str, int, float], float] = {}
-        self._settling: set[asyncio.Future[None]] = set()
-        self._retrying: dict[Settle, asyncio.TimerHandle] = {}
+    def __init__(self, rows: QuotaRows, executor: ThreadExecutor) -> None:
+        self._rows = rows
+        self._executor = executor
+        self._batcher: Batcher[Operation, None] = Batcher(self._apply)
+        self._refused_until: dict[tuple[str, int, float], float] = {}
+        self._pending: set[asyncio.Future[None]] = set()
+        self._retries: dict[Settle, asyncio.TimerHandle] = {}
         self._closing = False
 
     async def count(self, account: str, limit: int, window_s: float = 60.0) -> float:
@@ -62,162 +67,170 @@ class QuotaService:
         Raises:
             StoreUnavailable: If the database does not answer.
         """
-        asked = (account, limit, window_s)
-        left = self._refused.get(asked, 0.0) - monotonic()
-        if left > 0:
-            return left
-        counting = Count(account, limit, window_s)
-        await self._batched.put(counting)
-        if counting.wait_s:
-            self._refused[asked] = monotonic() + counting.wait_s
+        window = (account, limit, window_s)
+        left_s = self._refused_until.get(window, 0.0) - monotonic()
+        if left_s > 0:
+            return left_s
+        operation = Count(account, limit, window_s)
+        await self._batcher.put(operation)
+        if operation.wait_s:
+            self._refused_until[window] = monotonic() + operation.wait_s
         else:
-            self._refused.pop(asked, None)
-        return counting.wait_s
+            self._refused_until.pop(window, None)
+        return operation.wait_s
 
     async def take(self, account: str, per_minute: float, amount: float) -> float:
         """Take an amount (requests, tokens) from a bucket into which so much flows a minute.
 
         Returns:
-            0.0 if it was there, else the seconds until it has flowed in. It is taken either way:
-            whoever does not wait for it gives it back.
+            0.0 if it was there, else the seconds until it has flowed in. It is taken either way: a
+            caller that does not wait for it must give it back.
 
         Raises:
             StoreUnavailable: If the database does not answer.
         """
-        taking = Take(account, per_minute, amount)
+        operation = Take(account, per_minute, amount)
 
         def undo() -> None:
             self.give_back(account, per_minute, amount)
 
-        await _undone_if_left(self._batched.put(taking), undo)
-        return taking.wait_s
+        await _undo_if_cancelled(self._batcher.put(operation), undo)
+        return operation.wait_s
 
     def give_back(self, account: str, per_minute: float, amount: float) -> None:
-        """Correct what was taken by an estimate: so much was too much, or too little if negative.
-        Where the store does not take it, the bucket is wrong for at most some seconds."""
-        self._batched.put(GiveBack(account, per_minute, amount)).add_done_callback(_retrieved)
+        """Return what an estimate took in excess; a negative amount takes more.
+
+        If the store does not take the correction, the bucket is wrong for at most some seconds.
+        """
+        future = self._batcher.put(GiveBack(account, per_minute, amount))
+        future.add_done_callback(_has_failed)
 
     async def reserve(
-        self, holds: Sequence[SpendAccount], usd: float, *, at: float
+        self, accounts: Sequence[SpendAccount], usd: float, *, at: float
     ) -> SpendAccount | None:
-        """Reserve a worst case on all holds or on none, before it is spent.
+        """Reserve a worst case on all accounts or on none, before it is spent.
 
-        What is reserved by a process that is killed stays so until the period ends: it may have
+        The reservation of a process that is killed stays until the period ends, because it may have
         been paid.
 
         Args:
-            holds: whose limits it must fit.
+            accounts: the accounts whose limits it must fit.
             usd: the worst case, US dollars.
-            at: the moment, seconds since the epoch; to be given to `settle`, too.
+            at: the moment, seconds since the epoch; `settle` needs the same one.
 
         Returns:
-            The first hold that has no room, else None.
+            The first account that has no room for it, else None.
 
         Raises:
             StoreUnavailable: If the database does not answer.
         """
-        reserving = Reserve(_named(holds, at), rules.micro_dollars(usd))
+        operation = Reserve(_with_row_names(accounts, at), rules.micro_dollars(usd))
 
         def undo() -> None:
-            if reserving.refused is None:
-                self.settle(holds, usd, 0.0, at=at)
+            if operation.refused is None:
+                self.settle(accounts, usd, 0.0, at=at)
 
-        await _undone_if_left(self._batched.put(reserving), undo)
-        return reserving.refused
+        await _undo_if_cancelled(self._batcher.put(operation), undo)
+        return operation.refused
 
     def settle(
-        self, holds: Sequence[SpendAccount], reserved_usd: float, spent_usd: float, *, at: float
+        self, accounts: Sequence[SpendAccount], reserved_usd: float, spent_usd: float, *, at: float
     ) -> None:
-        """Turn what was reserved at that moment into what was spent. It is queued, and asked again
-        while the store is away, until `close` gives up."""
-        micros = rules.micro_dollars(reserved_usd), rules.micro_dollars(spent_usd)
-        self._settle(Settle([name for name, _ in _named(holds, at)], *micros))
+        """Queue turning what was reserved at that moment into what was spent.
+
+        It is tried again while the store is away, until `close` gives up.
+        """
+        names = [name for name, _ in _with_row_names(accounts, at)]
+        reserved_micro = rules.micro_dollars(reserved_usd)
+        self._put_settle(Settle(names, reserved_micro, rules.micro_dollars(spent_usd)))
 
     async def read_spending(
-        self, holds: Iterable[SpendAccount], *, at: float
+        self, accounts: Iterable[SpendAccount], *, at: float
     ) -> dict[SpendAccount, AccountSpending]:
-        """What was spent on each account in its period around a moment.
+        """Return the spending of each account in its period around a moment.
 
         Raises:
             StoreUnavailable: If the database does not answer.
         """
-        named = _named(holds, at)
+        named = _with_row_names(accounts, at)
         names = sorted({name for name, _ in named})
-        found = await self._in_thread(lambda: self._accounts.spending(names))
+        rows = await self._executor.run(lambda: self._rows.read_spending(names))
         return {
-            hold: AccountSpending(
-                rules.dollars(found[name].settled), rules.dollars(found[name].reserved)
+            account: AccountSpending(
+                rules.dollars(rows[name].settled), rules.dollars(rows[name].reserved)
             )
-            for name, hold in named
+            for name, account in named
         }
 
     async def prune(self, older_than_s: float) -> dict[str, int]:
-        """Delete windows, buckets and periods that are over for so long, a day at least; counts by
-        table. A running period stays, and what has no end.
+        """Delete windows, buckets and periods that ended so long ago; return counts by table.
+
+        A row is kept for a day at least. A running period stays, and so does a total.
 
         Raises:
             StoreUnavailable: If the database does not take it.
         """
-        return await self._in_thread(lambda: self._accounts.prune(older_than_s))
+        return await self._executor.run(lambda: self._rows.prune(older_than_s))
 
     async def close(self) -> None:
-        """Return once all is settled; what the store does not take now stays reserved."""
-        await self._all_settled()
+        """Settle all that is queued; an amount that the store does not take now stays reserved."""
+        await self._wait_for_pending()
         self._closing = True
-        for settling, timer in list(self._retrying.items()):
+        for operation, timer in list(self._retries.items()):
             timer.cancel()
-            self._settle(settling)
-        await self._all_settled()
+            self._put_settle(operation)
+        await self._wait_for_pending()
 
-    async def _all_settled(self) -> None:
-        while self._settling:
-            await asyncio.wait(self._settling)
+    async def _wait_for_pending(self) -> None:
+        while self._pending:
+            await asyncio.wait(self._pending)
 
-    def _settle(self, settling: Settle) -> None:
-        self._retrying.pop(settling, None)
-        future = self._batched.put(settling)
-        self._settling.add(future)
-        future.add_done_callback(lambda future: self._settled(settling, future))
+    def _put_settle(self, operation: Settle) -> None:
+        self._retries.pop(operation, None)
+        future = self._batcher.put(operation)
+        self._pending.add(future)
+        future.add_done_callback(lambda future: self._finish_settle(operation, future))
 
-    def _settled(self, settling: Settle, future: asyncio.Future[None]) -> None:
-        self._settling.discard(future)
-        if not _retrieved(future):
+    def _finish_settle(self, operation: Settle, future: asyncio.Future[None]) -> None:
+        """Try again later if the store is away."""
+        self._pending.discard(future)
+        if not _has_failed(future):
             return
         error = None if future.cancelled() else future.exception()
-        # A commit that may have gone through is not made again: better reserved than spent twice.
-        away = isinstance(error, StoreUnavailable) and not isinstance(error.__cause__, CommitUnsure)
-        if away and not self._closing:
+        # A commit that may have gone through is not repeated: an amount that stays reserved is
+        # better than one that is settled twice.
+        is_unsure = error is not None and isinstance(error.__cause__, CommitUnsure)
+        if isinstance(error, StoreUnavailable) and not is_unsure and not self._closing:
             later = asyncio.get_running_loop().call_later
-            self._retrying[settling] = later(_RETRY_S, self._settle, settling)
+            self._retries[operation] = later(_RETRY_S, self._put_settle, operation)
         else:
-            log.error("spending_stays_reserved", accounts=settling.names, detail=str(error))
+            log.error("spending_stays_reserved", accounts=operation.names, detail=str(error))
 
-    async def _run(self, operations: list[Operation]) -> Sequence[Exception | None]:
-        """What became of each: one that cannot be, an amount that no row holds, fails alone."""
+    async def _apply(self, operations: list[Operation]) -> Sequence[Exception | None]:
+        """Apply a batch; an operation that cannot be applied, such as an overflow, fails alone."""
         try:
-            await self._in_thread(lambda: self._accounts.apply(operations))
-        except Exception as error:  # noqa: BLE001 - each waiter is given its own
+            await self._executor.run(lambda: self._rows.apply(operations))
+        except Exception as error:  # noqa: BLE001 - each waiter gets the error of its operation
             if isinstance(error, StoreUnavailable) or len(operations) == 1:
                 return [error] * len(operations)
             half = len(operations) // 2
-            return [*await self._run(operations[:half]), *await self._run(operations[half:])]
+            return [*await self._apply(operations[:half]), *await self._apply(operations[half:])]
         return [None] * len(operations)
 
 
-def _named(holds: Iterable[SpendAccount], at: float) -> list[tuple[str, SpendAccount]]:
-    """Each hold with the name of its row."""
-    return [(rules.period_name(hold.account, hold.per, at), hold) for hold in holds]
+def _with_row_names(accounts: Iterable[SpendAccount], at: float) -> list[tuple[str, SpendAccount]]:
+    return [(rules.period_name(account.name, account.per, at), account) for account in accounts]
 
 
-async def _undone_if_left(change: asyncio.Future[None], undo: Callable[[], None]) -> None:
-    """Wait for a change; if the waiter leaves first, undo it once it is made."""
+async def _undo_if_cancelled(change: asyncio.Future[None], undo: Callable[[], None]) -> None:
+    """Wait for a change; if the waiter is cancelled first, undo the change once it is made."""
     try:
         await asyncio.shield(change)
     except asyncio.CancelledError:
-        change.add_done_callback(lambda done: None if _retrieved(done) else undo())
+        change.add_done_callback(lambda done: None if _has_failed(done) else undo())
         raise
 
 
-def _retrieved(future: asyncio.Future[None]) -> bool:
-    """Whether it failed; its error counts as seen, though nobody waits."""
+def _has_failed(future: asyncio.Future[None]) -> bool:
+    """Return whether it failed, and mark its error as retrieved, because nobody awaits it."""
     return future.cancelled() or future.exception() is not None

@@ -9,7 +9,7 @@ Period = Literal["day", "month", "total"]
 
 
 class SpendLimit(BaseModel):
-    """At most so many US dollars in a period."""
+    """The most that may be spent in a period."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -26,13 +26,19 @@ class SpendLimit(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SpendAccount:
-    """An account whose spending is bounded: a key's, or a judge's."""
+    """An API key's or a judge's account, whose spending is limited.
 
-    account: str
+    Attributes:
+        name: `key:` and the API key's id, or `judge:` and the judge's name.
+        limit_usd: the most to spend in a period, US dollars.
+        per: the period.
+    """
+
+    name: str
     limit_usd: float
     per: Period
 
 
-def api_key_account(key: str, limit: SpendLimit | None) -> SpendAccount | None:
-    """What bounds an API key's spending, if anything does."""
-    return SpendAccount(f"key:{key}", limit.usd, limit.per) if limit else None
+def api_key_account(key_id: str, limit: SpendLimit | None) -> SpendAccount | None:
+    """Return the account of an API key, if its spending is limited."""
+    return SpendAccount(f"key:{key_id}", limit.usd, limit.per) if limit else None

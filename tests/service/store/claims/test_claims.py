@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from podium_service.errors import JudgeRejected, StoreUnavailable
 from podium_service.http.service import Service, open_service
 from podium_service.schemas import Ranking, Usage
-from podium_service.store.claims.claim_rows import ClaimRows
+from podium_service.store.claims.claim_rows import Claim, ClaimRows
 from podium_service.store.claims.claims import Claims
-from podium_service.store.claims.process_liveness import ended, machine, process_name
-from podium_service.store.database.database import CommitUnsure, Database, KeyRows
+from podium_service.store.claims.process_liveness import find_ended, machine_id, process_name
+from podium_service.store.database.database import CommitUnsure, Database
 from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.database.tables import CALLS, CLAIMS, OWNERS
 from podium_service.store.store import open_store
@@ -100,8 +100,8 @@ async def test_the_claims_of_a_dead_process_are_swept_away_and_of_a_living_one_a
     url: str,
 ) -> None:
     async with (
-        open_store(url, beat_s=0.05, dead_after_s=1.2) as one,
-        open_store(url, beat_s=0.05, dead_after_s=1.2) as other,
+        open_store(url, heartbeat_s=0.05, expire_after_s=1.2) as one,
+        open_store(url, heartbeat_s=0.05, expire_after_s=1.2) as other,
     ):
         execute(
             url,
@@ -154,8 +154,8 @@ async def test_after_an_outage_of_the_store_nobody_takes_the_others_for_dead(
 ) -> None:
     path = str(tmp_path / "podium.db")
     async with (
-        open_store(path, beat_s=0.05, dead_after_s=1.2) as one,
-        open_store(path, beat_s=0.05, dead_after_s=1.2) as other,
+        open_store(path, heartbeat_s=0.05, expire_after_s=1.2) as one,
+        open_store(path, heartbeat_s=0.05, expire_after_s=1.2) as other,
         one.claim("a" * 64),
         other.claim("b" * 64),
     ):
@@ -173,23 +173,23 @@ async def test_who_was_cut_off_gives_the_others_time_to_be_seen_again(url: str) 
     one, other = ClaimRows(database), ClaimRows(database)
 
     def other_is_buried() -> bool:
-        one.beat([], 0.5)
-        return one.claimed(["one", "other"]) == {"one"}
+        one.heartbeat([], 0.5)
+        return one.find_claimed(["one", "other"]) == {"one"}
 
     for key, each in (("one", one), ("other", other)):
-        each.open([key])
+        each.claim([key])
     await until(other_is_buried)
-    other.beat([], 0.5)
-    other.open(["other"])
+    other.heartbeat([], 0.5)
+    other.claim(["other"])
     await asyncio.sleep(0.6)
-    one.beat([], 0.5)
-    assert one.claimed(["one", "other"]) == {"one", "other"}
+    one.heartbeat([], 0.5)
+    assert one.find_claimed(["one", "other"]) == {"one", "other"}
     await until(other_is_buried)
     database.close()
 
 
 async def test_who_was_buried_is_seen_again_with_its_next_claim(url: str) -> None:
-    async with open_store(url, beat_s=3600.0) as store, store.claim("a" * 64):
+    async with open_store(url, heartbeat_s=3600.0) as store, store.claim("a" * 64):
         execute(url, sa.delete(OWNERS))
         async with store.claim("b" * 64):
             assert await rows(url, OWNERS) == 1
@@ -206,20 +206,20 @@ class Faulty(ClaimRows):
         self.beaten: set[str] = set()
         self.may_beat = Event()
 
-    def open(self, keys: Collection[str]) -> dict[str, tuple[KeyRows, bool]]:
+    def claim(self, keys: Collection[str]) -> dict[str, Claim]:
         error, self.error = self.error, None
-        opened = super().open(keys) if self.commits or not error else {}
+        claims = super().claim(keys) if self.commits or not error else {}
         if error:
             raise error
-        return opened
+        return claims
 
-    def beat(self, left: Collection[str], dead_after_s: float) -> None:
+    def heartbeat(self, unreleased: Collection[str], expire_after_s: float) -> None:
         error, self.beat_error = self.beat_error, None
         if error:
             raise error
-        self.beaten |= set(left)
+        self.beaten |= set(unreleased)
         self.may_beat.wait(10)
-        super().beat(left, dead_after_s)
+        super().heartbeat(unreleased, expire_after_s)
         self.beaten.clear()
 
 
@@ -244,8 +244,8 @@ async def faulty(
 async def running(rows: ClaimRows, database: Database, writer: WriteQueue) -> AsyncIterator[Claims]:
     """The claims of a process that beats all the time."""
     with ThreadPoolExecutor(2) as threads:
-        in_thread = ThreadExecutor(threads)
-        claims = Claims(rows, in_thread, writer, beat_s=0.02, dead_after_s=10.0)
+        executor = ThreadExecutor(threads)
+        claims = Claims(rows, executor, writer, heartbeat_s=0.02, expire_after_s=10.0)
         writing = asyncio.create_task(writer.run())
         yield claims
         writer.stop()
@@ -261,32 +261,32 @@ async def test_a_claim_that_was_taken_without_an_answer_is_given_up(
 ) -> None:
     async with faulty(str(tmp_path / "podium.db"), error, commits=True) as (rows, claims):
         rows.may_beat.set()
-        first = asyncio.create_task(claims.held(KEY).__aenter__())
+        first = asyncio.create_task(claims.hold(KEY).__aenter__())
         if leaves:
             await asyncio.sleep(0)
             first.cancel()
         with pytest.raises((StoreUnavailable, RuntimeError, asyncio.CancelledError)):
             await first
-        async with asyncio.timeout(5), claims.held(KEY):
+        async with asyncio.timeout(5), claims.hold(KEY):
             assert rows.error is None
-            assert rows.claimed([KEY])
+            assert rows.find_claimed([KEY])
 
 
 async def test_what_is_being_given_up_is_not_taken_meanwhile(tmp_path: Path) -> None:
     """The claim just taken would be given up with it."""
     error = CommitUnsure("the server is gone")
     async with faulty(str(tmp_path / "podium.db"), error, commits=False) as (rows, claims):
-        held = claims.held(KEY)
+        held = claims.hold(KEY)
         with pytest.raises(StoreUnavailable):
             await held.__aenter__()
         await until(lambda: KEY in rows.beaten)
         async with AsyncExitStack() as stack:
-            taking = asyncio.create_task(stack.enter_async_context(claims.held(KEY)))
+            taking = asyncio.create_task(stack.enter_async_context(claims.hold(KEY)))
             await asyncio.wait({taking}, timeout=0.2)
             rows.may_beat.set()
             await taking
             await until(lambda: not rows.beaten)
-            assert rows.claimed([KEY])
+            assert rows.find_claimed([KEY])
 
 
 async def test_a_process_beats_on_whatever_went_wrong_with_one_beat(tmp_path: Path) -> None:
@@ -294,10 +294,10 @@ async def test_a_process_beats_on_whatever_went_wrong_with_one_beat(tmp_path: Pa
     async with faulty(str(tmp_path / "podium.db"), error, commits=True) as (rows, claims):
         rows.beat_error = RuntimeError("a bug")
         with pytest.raises(StoreUnavailable):
-            await claims.held(KEY).__aenter__()
+            await claims.hold(KEY).__aenter__()
         await until(lambda: rows.beat_error is None)
         rows.may_beat.set()
-        await until(lambda: not rows.claimed([KEY]))  # given up by the next one
+        await until(lambda: not rows.find_claimed([KEY]))  # given up by the next one
 
 
 async def test_an_end_of_a_claim_that_is_tried_again_does_not_end_the_next_one(
@@ -317,11 +317,11 @@ async def test_an_end_of_a_claim_that_is_tried_again_does_not_end_the_next_one(
             raise StoreUnavailable("the server is gone")
 
     async with running(rows, database, WriteQueue(write)) as claims:
-        async with claims.held(KEY):
+        async with claims.hold(KEY):
             pass
-        async with asyncio.timeout(5), claims.held(KEY):
+        async with asyncio.timeout(5), claims.hold(KEY):
             await until(lambda: tries == 2)
-            assert rows.claimed([KEY])
+            assert rows.find_claimed([KEY])
 
 
 def execute(url: str, *statements: sa.Executable) -> None:
@@ -339,8 +339,8 @@ async def rows(url: str, table: sa.Table) -> int:
 def test_a_process_that_ended_on_this_machine_is_known_to_have_ended() -> None:
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     child.wait()
-    gone = f"{machine()}-{child.pid}-0123456789ab"
+    gone = f"{machine_id()}-{child.pid}-0123456789ab"
     strange = f"00000000-{child.pid}-0123456789ab"
     own = process_name()
     assert len(own) <= 32
-    assert ended([own, gone, strange, f"{machine()}-{os.getppid()}-ab"], own) == [gone]
+    assert find_ended([own, gone, strange, f"{machine_id()}-{os.getppid()}-ab"], own) == [gone]

@@ -25,40 +25,40 @@ NOON = 1_800_000_000.0  # 2027-01-15, 08:00 UTC
 
 
 def test_a_window_opens_with_its_first_request_and_ends_whole() -> None:
-    window, wait_s = rules.counted(Window("k"), 2, 60.0, 1000.0)
+    window, wait_s = rules.count(Window("k"), 2, 60.0, 1000.0)
     assert (window, wait_s) == (Window("k", 1000.0, 1), 0.0)
-    window, wait_s = rules.counted(window, 2, 60.0, 1030.0)
+    window, wait_s = rules.count(window, 2, 60.0, 1030.0)
     assert (window, wait_s) == (Window("k", 1000.0, 2), 0.0)
-    assert rules.counted(window, 2, 60.0, 1045.0) == (window, 15.0)
-    assert rules.counted(window, 2, 60.0, 1060.0) == (Window("k", 1060.0, 1), 0.0)
-    assert rules.counted(window, 2, 60.0, 100.0)[1] == 0.0  # the clock was set back
+    assert rules.count(window, 2, 60.0, 1045.0) == (window, 15.0)
+    assert rules.count(window, 2, 60.0, 1060.0) == (Window("k", 1060.0, 1), 0.0)
+    assert rules.count(window, 2, 60.0, 100.0)[1] == 0.0  # the clock was set back
 
 
 def test_a_bucket_holds_ten_seconds_and_refills_while_it_is_asked() -> None:
     assert rules.capacity(60) == 10.0
     assert rules.capacity(3) == 1.0
-    bucket, wait_s = rules.taken(Bucket("e"), 60, 4, 1000.0)
+    bucket, wait_s = rules.take(Bucket("e"), 60, 4, 1000.0)
     assert (bucket, wait_s) == (Bucket("e", 6.0, 1000.0), 0.0)
-    assert rules.taken(bucket, 60, 8, 1001.0) == (Bucket("e", -1.0, 1001.0), 1.0)
-    assert rules.taken(Bucket("e", -1.0, 1001.0), 60, 3, 1001.0)[1] == 4.0  # after the one before
-    assert rules.taken(bucket, 60, 8, 1002.0) == (Bucket("e", 0.0, 1002.0), 0.0)
-    assert rules.given_back(bucket, 60, 100, 1000.0).level == 10.0
+    assert rules.take(bucket, 60, 8, 1001.0) == (Bucket("e", -1.0, 1001.0), 1.0)
+    assert rules.take(Bucket("e", -1.0, 1001.0), 60, 3, 1001.0)[1] == 4.0  # after the one before
+    assert rules.take(bucket, 60, 8, 1002.0) == (Bucket("e", 0.0, 1002.0), 0.0)
+    assert rules.give_back(bucket, 60, 100, 1000.0).level == 10.0
 
 
 def test_an_amount_larger_than_the_bucket_takes_it_whole_and_owes_the_rest() -> None:
-    bucket, wait_s = rules.taken(Bucket("e"), 60, 25, 1000.0)
+    bucket, wait_s = rules.take(Bucket("e"), 60, 25, 1000.0)
     assert (bucket.level, wait_s) == (-15.0, 0.0)
-    assert rules.taken(bucket, 60, 1, 1014.0)[1] == 2.0
-    assert rules.taken(bucket, 60, 1, 1016.0)[1] == 0.0
+    assert rules.take(bucket, 60, 1, 1014.0)[1] == 2.0
+    assert rules.take(bucket, 60, 1, 1016.0)[1] == 0.0
 
 
 def test_money_is_whole_micro_dollars_rounded_up_and_fits_to_the_last_one() -> None:
     assert rules.micro_dollars(0.1) == 100_000
     assert rules.micro_dollars(0.0000001) == 1
-    full = rules.reserved(Spending("k", 0, 900_000), 1.0, 100_000)
+    full = rules.reserve(Spending("k", 0, 900_000), 1.0, 100_000)
     assert full == Spending("k", 100_000, 900_000)
-    assert rules.reserved(full, 1.0, 1) is None
-    assert rules.settled(full, 100_000, 40_000) == Spending("k", 0, 940_000)
+    assert rules.reserve(full, 1.0, 1) is None
+    assert rules.settle(full, 100_000, 40_000) == Spending("k", 0, 940_000)
 
 
 def test_periods_are_days_and_months_in_utc() -> None:
@@ -211,7 +211,7 @@ async def test_an_amount_that_no_row_holds_fails_alone_and_is_not_asked_again(
         spent = await quotas.read_spending([absurd, key], at=NOON)
         assert spent[absurd] == AccountSpending(0.0, 0.2)  # it stays reserved
         assert spent[key] == AccountSpending(0.0, 0.9)
-        assert not quotas._retrying
+        assert not quotas._retries
     assert "spending_stays_reserved" in capsys.readouterr().out
 
 

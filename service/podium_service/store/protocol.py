@@ -1,0 +1,49 @@
+"""The store as ranking uses it: pass `SQLStore`, or a fake, to a constructor."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from podium_service.prompts.call import Call
+from podium_service.prompts.verdict import Verdict
+from podium_service.schemas import Ranking, Usage
+from podium_service.scoring.noise import JudgeNoise, PastGroup
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVerdicts:
+    """What the store holds of a content key.
+
+    Attributes:
+        verdicts: by pass.
+        calls, tokens: what the key has cost so far, replies without a verdict included.
+        complete: whether the group was ranked to the end.
+        noise: the noise that was assumed of the judge then.
+    """
+
+    verdicts: dict[int, Verdict]
+    calls: int = 0
+    tokens: int = 0
+    complete: bool = False
+    noise: JudgeNoise | None = None
+
+
+class Store(Protocol):
+    """The methods that ranking calls; `SQLStore` documents them."""
+
+    def claim(self, key: str) -> AbstractAsyncContextManager[StoredVerdicts]: ...
+
+    async def read_past_groups(self, judge_key: str, limit: int) -> list[PastGroup]: ...
+
+    def add_past_group(
+        self, key: str, judge_key: str, past: PastGroup, noise: JudgeNoise | None
+    ) -> None: ...
+
+    def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None: ...
+
+    async def flush(self) -> None: ...
+
+    async def add_ranking(
+        self, key: str, ranking: Ranking, request: dict[str, Any], rests_on: Sequence[str]
+    ) -> None: ...
