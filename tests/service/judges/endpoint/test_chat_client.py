@@ -1,4 +1,4 @@
-"""The short way through the openai client: what the endpoint sees and says is as with `post`."""
+"""A completion of the chat client is as with `post`: the same request, result and errors."""
 
 import gzip
 from collections.abc import Awaitable, Callable
@@ -17,29 +17,29 @@ pytestmark = pytest.mark.anyio
 BODY = b'{"model": "m", "messages": []}'
 
 
-async def outcomes(step: Step) -> tuple[list[Any], ScriptedJudge]:
-    """What the short way and `post` make of the same answer."""
+async def complete_both_ways(step: Step) -> tuple[list[Any], ScriptedJudge]:
+    """Return the results or errors of `complete` and of `post` for one answer, and the server."""
     async with ScriptedJudge(always=step).serving() as judge:
         client = ChatClient(judge.url, "a-key", max_connections=4)
 
-        async def usual() -> bytes:
+        async def post() -> bytes:
             path = "/chat/completions"
             return (await client.post(path, content=BODY, cast_to=httpx2.Response)).content
 
-        ways: list[Callable[[], Awaitable[bytes]]] = [lambda: client.complete(BODY), usual]
-        found: list[Any] = []
+        ways: list[Callable[[], Awaitable[bytes]]] = [lambda: client.complete(BODY), post]
+        results: list[Any] = []
         for way in ways:
             try:
-                found.append(await way())
+                results.append(await way())
             except openai.APIError as error:
-                found.append(error)
+                results.append(error)
         await client.close()
-    return found, judge
+    return results, judge
 
 
-async def test_the_endpoint_sees_the_same_request() -> None:
-    (short, usual), judge = await outcomes(says("hello"))
-    assert short == usual
+async def test_the_endpoint_gets_the_same_request() -> None:
+    (direct, usual), judge = await complete_both_ways(says("hello"))
+    assert direct == usual
     headers = [dict(asked.headers) for asked in judge.asked]
     assert headers[1].pop("x-stainless-retry-count") == "0"
     assert headers[0] == headers[1]
@@ -49,14 +49,14 @@ async def test_the_endpoint_sees_the_same_request() -> None:
 
 async def test_a_compressed_answer_is_read_as_the_client_reads_it() -> None:
     content = gzip.compress(b'{"choices": []}')
-    (short, usual), _ = await outcomes(
+    (direct, usual), _ = await complete_both_ways(
         lambda asked: Answer(content, headers={"content-encoding": "gzip"})
     )
-    assert short == usual == b'{"choices": []}'
+    assert direct == usual == b'{"choices": []}'
 
 
 async def headers_of_both(scripted: ScriptedJudge) -> list[dict[str, str]]:
-    """What a chat completion and `/models` were sent with."""
+    """Return the headers of a chat completion and of a request for `/models`."""
     async with scripted.serving() as judge:
         client = ChatClient(judge.url, None, max_connections=1)
         await client.complete(BODY)
@@ -89,29 +89,29 @@ async def test_nothing_from_the_environment_is_sent(monkeypatch: pytest.MonkeyPa
         lambda asked: Answer("[1]", status=500),
     ],
 )
-async def test_any_status_but_success_is_the_clients_error(step: Step) -> None:
-    (short, usual), _ = await outcomes(step)
-    assert isinstance(short, openai.APIStatusError)
-    told = [(each.status_code, each.body, each.code, dict(each.response.headers)) for each in
-            (short, usual)]  # fmt: skip
-    assert told[0] == told[1]
+async def test_any_status_but_success_is_an_error_of_the_client(step: Step) -> None:
+    (direct, usual), _ = await complete_both_ways(step)
+    assert isinstance(direct, openai.APIStatusError)
+    details = [(each.status_code, each.body, each.code, dict(each.response.headers)) for each in
+            (direct, usual)]  # fmt: skip
+    assert details[0] == details[1]
 
 
 @pytest.mark.parametrize(
     "step", [drops, lambda asked: Answer("no gzip", headers={"content-encoding": "gzip"})]
 )
-async def test_what_is_no_answer_is_the_clients_error_with_its_cause(step: Step) -> None:
-    (short, usual), _ = await outcomes(step)
-    assert isinstance(short, openai.APIConnectionError)
+async def test_a_lost_answer_is_an_error_of_the_client_with_its_cause(step: Step) -> None:
+    (direct, usual), _ = await complete_both_ways(step)
+    assert isinstance(direct, openai.APIConnectionError)
     assert isinstance(usual, openai.APIConnectionError | httpx2.DecodingError)
-    assert short.__cause__ is not None
+    assert direct.__cause__ is not None
 
 
-async def test_a_prompt_of_megabytes_is_sent_whole_and_no_cookie_with_it() -> None:
+async def test_a_prompt_of_megabytes_is_sent_whole_and_without_cookies() -> None:
     body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * 3_000_000}]})
-    async with ScriptedJudge(always=gives_a_cookie).serving() as judge:
-        by_name = judge.url.replace("127.0.0.1", "localhost")  # numbers get no cookies anyway
-        client = ChatClient(by_name, None, max_connections=1)
+    async with ScriptedJudge(always=set_cookie).serving() as judge:
+        url = judge.url.replace("127.0.0.1", "localhost")  # because IP addresses get no cookies
+        client = ChatClient(url, None, max_connections=1)
         for _ in range(2):
             await client.complete(body)
         await client.close()
@@ -119,5 +119,5 @@ async def test_a_prompt_of_megabytes_is_sent_whole_and_no_cookie_with_it() -> No
     assert not any("cookie" in asked.headers for asked in judge.asked)
 
 
-def gives_a_cookie(asked: Asked) -> Answer:
+def set_cookie(asked: Asked) -> Answer:
     return Answer({"choices": []}, headers={"set-cookie": "who=you; Path=/"})

@@ -1,4 +1,4 @@
-"""No judge is asked at a link-local address, however it is spelled or looked up."""
+"""No judge is called at a link-local address, however it is spelled or looked up."""
 
 import subprocess
 import sys
@@ -36,12 +36,12 @@ def test_a_judge_at_a_link_local_address_is_refused(host: str) -> None:
     ["10.0.0.1", "127.0.0.1", "[fd00::1]", "[::1]", "[64:ff9b::a00:1]", "[2002:a00:1::1]",
      "[2001:db8::a9fe:a9fe]", "judge.example"],
 )  # fmt: skip
-def test_other_addresses_are_taken(host: str) -> None:
+def test_a_judge_at_another_address_is_accepted(host: str) -> None:
     LLMJudge.model_validate({"model": "m", "base_urls": [f"http://{host}/v1"]})
 
 
-class Hosts(AbstractResolver):
-    """Everything is at one address."""
+class OneAddress(AbstractResolver):
+    """A resolver with one address for all hosts."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -63,20 +63,20 @@ class Hosts(AbstractResolver):
     "address",
     ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "fe80::1%eth0"],
 )
-async def test_a_name_that_leads_to_a_link_local_address_is_not_connected_to(address: str) -> None:
-    connector = TCPConnector(resolver=LinkLocalGuard(Hosts(address)))
+async def test_a_host_name_at_a_link_local_address_is_not_connected_to(address: str) -> None:
+    connector = TCPConnector(resolver=LinkLocalGuard(OneAddress(address)))
     async with ClientSession(connector=connector) as http:
         with pytest.raises(ClientConnectorError) as caught:
             await http.get("http://judge.example/v1")
     assert f"judge.example is at {address}, which is link-local" in str(caught.value.__cause__)
 
 
-async def test_other_names_are_looked_up_as_ever() -> None:
-    [found] = await LinkLocalGuard(Hosts("10.0.0.1")).resolve("judge.example", 80)
-    assert found["host"] == "10.0.0.1"
+async def test_a_host_name_at_another_address_is_resolved() -> None:
+    [resolved] = await LinkLocalGuard(OneAddress("10.0.0.1")).resolve("judge.example", 80)
+    assert resolved["host"] == "10.0.0.1"
 
 
-async def test_the_openai_client_still_has_the_private_transport_that_we_give_a_resolver() -> None:
+async def test_the_openai_client_still_has_its_private_transport() -> None:
     module = import_module("openai._vendor.httpx_aiohttp")
     transport = guarded_transport(max_connections=1, keepalive_s=1.0)
     assert type(transport) is module.AiohttpTransport
@@ -84,7 +84,7 @@ async def test_the_openai_client_still_has_the_private_transport_that_we_give_a_
     await transport.aclose()
 
 
-def test_a_judges_file_is_read_without_a_client_for_judges() -> None:
+def test_reading_a_judges_file_imports_no_http_client() -> None:
     code = (
         "import sys, podium_service.judges.judges_file; "
         "print(sorted({'openai', 'aiohttp', 'httpx2'} & sys.modules.keys()))"

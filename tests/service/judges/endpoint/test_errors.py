@@ -1,0 +1,95 @@
+"""Statuses and words of servers are mapped to errors that say what to do, without secrets."""
+
+import pytest
+
+from podium_service.errors import (
+    JudgeError,
+    JudgeRejected,
+)
+from podium_service.judges.endpoint.errors import ContextOverflow, read_retry_after
+from tests.fakes import (
+    Answer,
+    Step,
+    fails,
+)
+from tests.service.judges.builders import (
+    GOOD,
+    ask,
+    open_judge,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    async with open_judge(fails(307, location="http://127.0.0.1:9/v1")) as (judge, _):
+        with pytest.raises(JudgeRejected, match="307"):
+            await ask(judge)
+
+
+async def test_a_400_that_names_no_parameter_is_a_typed_failure() -> None:
+    async with open_judge(fails(400, "the moon is wrong")) as (judge, _):
+        with pytest.raises(JudgeRejected, match="400: the moon is wrong"):
+            await ask(judge)
+
+
+async def test_a_400_about_the_context_is_a_context_overflow() -> None:
+    message = "This model's maximum context length is 2048 tokens, max_completion_tokens is 500"
+    async with open_judge(fails(400, message)) as (judge, _):
+        with pytest.raises(ContextOverflow):
+            await ask(judge)
+
+
+def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
+    assert read_retry_after({"retry-after": "2.5"}) == 2.5
+    assert read_retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
+    for unreadable in ("soon", "inf", "nan", "-1", ""):
+        assert read_retry_after({"retry-after": unreadable}) is None
+    assert read_retry_after({"retry-after": "999999999"}) == 3600
+    assert read_retry_after({}) is None
+
+
+async def test_the_api_key_goes_to_the_endpoint_and_into_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "sk-very-secret")
+    step = fails(401, "Incorrect API key provided: sk-very-secret")
+    async with open_judge(step, api_key_env="JUDGE_KEY") as (judge, scripted):
+        with pytest.raises(JudgeRejected) as caught:
+            await ask(judge)
+    assert scripted.asked[0].headers["authorization"] == "Bearer sk-very-secret"
+    assert "sk-very-secret" not in str(caught.value)
+
+
+KEY = "sk-0123456789-abcdefghijklmnopqrstuvwxyz"  # 40 characters
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        fails(401, "x" * 480 + KEY),  # an error quotes 500 characters
+        lambda asked: Answer("x" + 30 * KEY),  # and 100 of a body that is no JSON
+    ],
+)
+async def test_no_part_of_the_api_key_is_left_where_words_are_cut(
+    step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    async with open_judge(step, api_key_env="JUDGE_KEY", attempts=1) as (judge, _):
+        with pytest.raises(JudgeError, match=r"x\*\*\*") as caught:
+            await ask(judge)
+    assert "sk-" not in str(caught.value)
+    assert "012345" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        fails(429, "quota exceeded for requests", Retry_After="0"),
+        fails(429, "quota of requests per minute"),
+    ],
+)
+async def test_a_quota_per_minute_is_a_rate_limit(step: Step) -> None:
+    async with open_judge(step, GOOD) as (judge, scripted):
+        await ask(judge)
+    assert scripted.calls == 2
