@@ -18,6 +18,7 @@ from podium_service.cli.commands.rank import rank_command
 from podium_service.cli.commands.rubric import suggest_command
 from podium_service.cli.commands.serve import serve_command
 from podium_service.cli.commands.store import replay_command, store_app
+from podium_service.errors import PodiumError
 
 app = typer.Typer(
     help="Rank groups of agent trajectories with a judge, and turn the ranking into rewards.",
@@ -45,7 +46,9 @@ def run() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if not isinstance(error, _known_errors()):
+        from podium.errors import RankError
+
+        if not isinstance(error, PodiumError | RankError):
             raise
         _fail(str(error))
 
@@ -57,13 +60,6 @@ def main(
     if show_version:
         typer.echo(f"podium {__version__}")
         raise typer.Exit
-
-
-def _known_errors() -> tuple[type[Exception], ...]:
-    from podium.errors import RankError
-    from podium_service.errors import PodiumError
-
-    return PodiumError, RankError
 
 
 def _fail(detail: str) -> None:

@@ -1,14 +1,21 @@
 """The options that several subcommands share, and the checks and output that go with them."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
+from podium_service.errors import ConfigError
+
 if TYPE_CHECKING:  # slow to load
     from sqlalchemy import URL
+
+    from podium_service.store.store import SQLStore
+
+_T = TypeVar("_T")
 
 DEFAULT_STORE = "podium.db"
 DEFAULT_CONCURRENCY = 16
@@ -46,9 +53,26 @@ DeadlineS = Annotated[
 ]
 
 
+def configure_logs(level: Level = "error") -> None:
+    """Write the log of this process to stderr, from a level on."""
+    from podium_service.telemetry import logs
+
+    logs.configure(level)
+
+
+def use_store(url: str, use: "Callable[[SQLStore], Awaitable[_T]]") -> _T:
+    """Open a store, await one use of it, and close it."""
+    from podium_service.store.store import open_store
+
+    async def opened() -> _T:
+        async with open_store(url) as store:
+            return await use(store)
+
+    return asyncio.run(opened())
+
+
 def require_deadline(deadline_s: float) -> None:
     """Raise ConfigError for a deadline that no group may have."""
-    from podium_service.errors import ConfigError
     from podium_service.schemas import MAX_DEADLINE_S
 
     if not 0 < deadline_s <= MAX_DEADLINE_S:
@@ -59,8 +83,6 @@ def require_deadline(deadline_s: float) -> None:
 
 def require_store(url: str) -> None:
     """Raise ConfigError for a SQLite file that does not exist: a look must not make one."""
-    from podium_service.errors import ConfigError
-
     file = _sqlite_file(url)
     if file and not file.exists():
         raise ConfigError(f"the store {file} does not exist: see --store, PODIUM_STORE")

@@ -6,19 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podium_service.cli.options import (
-    DEFAULT_CONCURRENCY,
-    DEFAULT_DEADLINE_S,
-    DEFAULT_STORE,
-    AsJSON,
-    Concurrency,
-    ConfigPath,
-    DeadlineS,
-    StoreURL,
-    print_json,
-    progress,
-    require_deadline,
-)
+from podium_service.cli import options
 
 if TYPE_CHECKING:  # numpy and scipy are slow to load
     from podium_service.evaluation.card import Card
@@ -34,11 +22,11 @@ def calibrate_command(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Use only so many lines of the data.")
     ] = None,
-    concurrency: Concurrency = DEFAULT_CONCURRENCY,
-    deadline_s: DeadlineS = DEFAULT_DEADLINE_S,
-    config: ConfigPath = None,
-    store: StoreURL = DEFAULT_STORE,
-    as_json: AsJSON = False,
+    concurrency: options.Concurrency = options.DEFAULT_CONCURRENCY,
+    deadline_s: options.DeadlineS = options.DEFAULT_DEADLINE_S,
+    config: options.ConfigPath = None,
+    store: options.StoreURL = options.DEFAULT_STORE,
+    as_json: options.AsJSON = False,
 ) -> None:
     """Measure a judge on labelled groups, and write its card: JSON and one HTML page.
 
@@ -50,15 +38,14 @@ def calibrate_command(
     from podium_service.cli.display.card import card_view
     from podium_service.evaluation.calibrate import write_card
     from podium_service.evaluation.labelled_groups import read_labelled_groups
-    from podium_service.telemetry import logs
 
-    logs.configure("error")
-    require_deadline(deadline_s)
+    options.configure_logs("error")
+    options.require_deadline(deadline_s)
     groups = read_labelled_groups(data, limit)
     card = asyncio.run(_calibrate(config, store, judge, groups, data, concurrency, deadline_s))
     files = write_card(card, out)
     if as_json:
-        print_json(card)
+        options.print_json(card)
     else:
         Console().print(card_view(card))
         typer.echo(f"written: {files[0]} {files[1]}")
@@ -77,7 +64,7 @@ async def _calibrate(
     from podium_service.http.service import open_service
 
     async with open_service(config, store) as service:
-        with progress("calibrating", len(groups)) as advance:
+        with options.progress("calibrating", len(groups)) as advance:
             return await calibrate(
                 service,
                 judge,

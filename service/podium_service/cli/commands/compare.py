@@ -6,19 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podium_service.cli.options import (
-    DEFAULT_CONCURRENCY,
-    DEFAULT_DEADLINE_S,
-    DEFAULT_STORE,
-    AsJSON,
-    Concurrency,
-    ConfigPath,
-    DeadlineS,
-    StoreURL,
-    print_json,
-    progress,
-    require_deadline,
-)
+from podium_service.cli import options
+from podium_service.errors import ConfigError
 
 if TYPE_CHECKING:  # numpy and scipy are slow to load
     from podium_service.evaluation.compare import Comparison
@@ -34,11 +23,11 @@ def compare_command(
         int,
         typer.Option(min=1, help="At most so many groups: the first of the data or newest stored."),
     ] = 100,
-    concurrency: Concurrency = DEFAULT_CONCURRENCY,
-    deadline_s: DeadlineS = DEFAULT_DEADLINE_S,
-    config: ConfigPath = None,
-    store: StoreURL = DEFAULT_STORE,
-    as_json: AsJSON = False,
+    concurrency: options.Concurrency = options.DEFAULT_CONCURRENCY,
+    deadline_s: options.DeadlineS = options.DEFAULT_DEADLINE_S,
+    config: options.ConfigPath = None,
+    store: options.StoreURL = options.DEFAULT_STORE,
+    as_json: options.AsJSON = False,
 ) -> None:
     """Rank the same groups with each judge, and show where rewards differ and what they cost.
 
@@ -47,14 +36,13 @@ def compare_command(
     from rich.console import Console
 
     from podium_service.cli.display.comparison import comparison_view
-    from podium_service.telemetry import logs
 
-    logs.configure("error")
-    require_deadline(deadline_s)
+    options.configure_logs("error")
+    options.require_deadline(deadline_s)
     names = judge_names(judges)
     comparison = asyncio.run(_compare(config, store, names, data, limit, concurrency, deadline_s))
     if as_json:
-        print_json(comparison)
+        options.print_json(comparison)
     else:
         Console().print(comparison_view(comparison))
 
@@ -65,8 +53,6 @@ def judge_names(text: str) -> list[str]:
     Raises:
         ConfigError: If they are not two different ones or more.
     """
-    from podium_service.errors import ConfigError
-
     names = [name.strip() for name in text.split(",") if name.strip()]
     if len(names) < 2 or len(set(names)) < len(names):
         raise ConfigError(f"--judges {text!r}: name two different judges or more, as A,B")
@@ -93,7 +79,7 @@ async def _compare(
             requests = read_requests(data, limit)
         else:
             requests, left_out = await read_stored_groups(service, store, limit)
-        with progress("comparing", len(requests) * len(judges)) as advance:
+        with options.progress("comparing", len(requests) * len(judges)) as advance:
             return await compare(
                 service,
                 judges,

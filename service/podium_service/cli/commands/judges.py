@@ -6,14 +6,14 @@ from typing import Any
 
 import typer
 
-from podium_service.cli.options import APIKeyText, AsJSON, ConfigPath, ServiceURL, print_json
+from podium_service.cli import options
 
 
 def judges_command(
-    config: ConfigPath = None,
-    service: ServiceURL = None,
-    api_key: APIKeyText = None,
-    as_json: AsJSON = False,
+    config: options.ConfigPath = None,
+    service: options.ServiceURL = None,
+    api_key: options.APIKeyText = None,
+    as_json: options.AsJSON = False,
 ) -> None:
     """Show the configured judges, and whether each one answers.
 
@@ -23,12 +23,11 @@ def judges_command(
 
     from podium_service.cli.display.judges import judges_table
     from podium_service.cli.remote import judges_remotely
-    from podium_service.telemetry import logs
 
-    logs.configure("error")
+    options.configure_logs("error")
     judges = judges_remotely(service, api_key) if service else asyncio.run(_judges_here(config))
     if as_json:
-        print_json(judges)
+        options.print_json(judges)
     else:
         Console().print(judges_table(judges))
     if not all(judge["answers"] for judge in judges):

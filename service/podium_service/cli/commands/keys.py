@@ -1,22 +1,12 @@
 """`podium keys`: make, list and revoke API keys, in the store that the services share."""
 
-import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from podium_service.cli.options import (
-    DEFAULT_STORE,
-    AsJSON,
-    StoreURL,
-    print_json,
-    require_store,
-    store_shown,
-)
+from podium_service.cli import options
+from podium_service.errors import ConfigError
 from podium_service.store.quotas.spend import Period, SpendLimit
-
-if TYPE_CHECKING:  # the HTTP layer is slow to load
-    from podium_service.http.api_key import APIKey
 
 MAX_PER_MINUTE = 1_000_000
 MIN_USD, MAX_USD = 1e-6, 1e9  # the store counts in whole micro-dollars
@@ -48,42 +38,44 @@ def create_command(
         typer.Option(help="US dollars that its rankings may cost; no limit by default."),
     ] = None,
     per: Annotated[Period | None, typer.Option(help="The period of --spend-usd, in UTC.")] = None,
-    store: StoreURL = DEFAULT_STORE,
-    as_json: AsJSON = False,
+    store: options.StoreURL = options.DEFAULT_STORE,
+    as_json: options.AsJSON = False,
 ) -> None:
     """Make an API key and print it, once: the store keeps only its hash.
 
     From the first key on, the services on this store answer only requests that bring a key.
     """
     from podium_service.http.api_key import create_key, describe_key
-    from podium_service.telemetry import logs
+    from podium_service.http.api_key_store import add_key
 
-    logs.configure("error")
+    options.configure_logs("error")
     _require_rate(requests_per_minute)
     limit = _spend_limit(spend_usd, per)
     key, text = create_key(name, scope or ("rank", "read"), requests_per_minute, limit)
-    asyncio.run(_add(store, key))
+    options.use_store(store, lambda opened: add_key(opened, key))
     if as_json:
-        print_json({**describe_key(key), "key": text})
+        options.print_json({**describe_key(key), "key": text})
     else:
         typer.echo(text)
-        where = store_shown(store)
+        where = options.store_shown(store)
         typer.echo(f"key {key.id} ({key.name}) of {where}: keep it, it is shown only now", err=True)
 
 
 @keys_app.command("list")
-def list_command(store: StoreURL = DEFAULT_STORE, as_json: AsJSON = False) -> None:
+def list_command(
+    store: options.StoreURL = options.DEFAULT_STORE, as_json: options.AsJSON = False
+) -> None:
     """Show all keys ever made, without their secrets, and the spending of each."""
     from rich.console import Console
 
     from podium_service.cli.display.keys import keys_table
-    from podium_service.telemetry import logs
+    from podium_service.http.api_key_store import describe_keys
 
-    logs.configure("error")
-    require_store(store)
-    keys = asyncio.run(_list(store))
+    options.configure_logs("error")
+    options.require_store(store)
+    keys = options.use_store(store, describe_keys)
     if as_json:
-        print_json(keys)
+        options.print_json(keys)
     elif not keys:
         typer.echo(_NO_KEYS)
     else:
@@ -95,20 +87,18 @@ def revoke_command(
     key_id: Annotated[
         str, typer.Argument(metavar="ID", help="The id that `podium keys list` shows.")
     ],
-    store: StoreURL = DEFAULT_STORE,
+    store: options.StoreURL = options.DEFAULT_STORE,
 ) -> None:
     """Revoke a key; the services on the store refuse it within 2 s."""
-    from podium_service.telemetry import logs
+    from podium_service.http.api_key_store import revoke_key
 
-    logs.configure("error")
-    require_store(store)
-    key = asyncio.run(_revoke(store, key_id))
+    options.configure_logs("error")
+    options.require_store(store)
+    key = options.use_store(store, lambda opened: revoke_key(opened, key_id))
     typer.echo(f"key {key.id} ({key.name}) is revoked", err=True)
 
 
 def _require_rate(number: int | None) -> None:
-    from podium_service.errors import ConfigError
-
     if number is not None and not 1 <= number <= MAX_PER_MINUTE:
         raise ConfigError(
             f"--requests-per-minute {number}: must be 1 to {MAX_PER_MINUTE}; leave it out for no "
@@ -117,8 +107,6 @@ def _require_rate(number: int | None) -> None:
 
 
 def _spend_limit(usd: float | None, per: Period | None) -> SpendLimit | None:
-    from podium_service.errors import ConfigError
-
     if (usd is None) != (per is None):
         raise ConfigError("--spend-usd and --per go together, as in --spend-usd 20 --per day")
     if usd is not None and not MIN_USD <= usd <= MAX_USD:
@@ -127,27 +115,3 @@ def _spend_limit(usd: float | None, per: Period | None) -> SpendLimit | None:
             "for no limit"
         )
     return SpendLimit(usd=usd, per=per) if usd is not None and per is not None else None
-
-
-async def _add(store_url: str, key: "APIKey") -> None:
-    from podium_service.http.api_key_store import add_key
-    from podium_service.store.store import open_store
-
-    async with open_store(store_url) as store:
-        await add_key(store, key)
-
-
-async def _list(store_url: str) -> list[dict[str, Any]]:
-    from podium_service.http.api_key_store import describe_keys
-    from podium_service.store.store import open_store
-
-    async with open_store(store_url) as store:
-        return await describe_keys(store)
-
-
-async def _revoke(store_url: str, key_id: str) -> "APIKey":
-    from podium_service.http.api_key_store import revoke_key
-    from podium_service.store.store import open_store
-
-    async with open_store(store_url) as store:
-        return await revoke_key(store, key_id)

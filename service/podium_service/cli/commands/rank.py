@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podium_service.cli.options import (
-    DEFAULT_STORE,
-    APIKeyText,
-    AsJSON,
-    ConfigPath,
-    LogLevel,
-    ServiceURL,
-    StoreURL,
-    progress,
-    require_deadline,
-)
+from podium_service.cli import options
 
 if TYPE_CHECKING:  # pydantic models are slow to load
     from podium_service.schemas import BatchLine
@@ -36,12 +26,12 @@ def rank_command(
     deadline_s: Annotated[
         float, typer.Option(help="Seconds for each group that names no deadline.")
     ] = 120.0,
-    config: ConfigPath = None,
-    store: StoreURL = DEFAULT_STORE,
-    service: ServiceURL = None,
-    api_key: APIKeyText = None,
-    as_json: AsJSON = False,
-    log_level: LogLevel = "error",
+    config: options.ConfigPath = None,
+    store: options.StoreURL = options.DEFAULT_STORE,
+    service: options.ServiceURL = None,
+    api_key: options.APIKeyText = None,
+    as_json: options.AsJSON = False,
+    log_level: options.LogLevel = "error",
 ) -> None:
     """Rank the groups of FILE, in this process or by --service.
 
@@ -52,12 +42,11 @@ def rank_command(
     from podium_service.cli.display.rankings import lines_view
     from podium_service.cli.remote import rank_remotely
     from podium_service.evaluation.labelled_groups import read_groups
-    from podium_service.telemetry import logs
 
-    logs.configure(log_level)
-    require_deadline(deadline_s)
+    options.configure_logs(log_level)
+    options.require_deadline(deadline_s)
     groups = [_with_judge(group, judge) for group in read_groups(file)]
-    with progress("ranking", len(groups)) as advance:
+    with options.progress("ranking", len(groups)) as advance:
         if service:
             lines = rank_remotely(service, api_key, groups, deadline_s, advance)
         else:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podium_service.cli.options import AsJSON, ConfigPath, print_json
+from podium_service.cli import options
+from podium_service.errors import ConfigError
 
 if TYPE_CHECKING:  # the judges' client is slow to load
     from podium_service.evaluation.rubric import Draft
@@ -19,18 +20,16 @@ def suggest_command(
     groups: Annotated[int, typer.Option(min=1, help="Read so many groups of FILE.")] = 3,
     out: Annotated[Path | None, typer.Option(help="A new file for the draft.")] = None,
     cache: Annotated[Path, typer.Option(help="The folder that keeps drafts.")] = Path("rubrics"),
-    config: ConfigPath = None,
-    as_json: AsJSON = False,
+    config: options.ConfigPath = None,
+    as_json: options.AsJSON = False,
 ) -> None:
     """Draft criteria from a few groups, for a person to edit and put under `rubric:`.
 
     A draft is kept in the cache, and a second request for the same draft is not paid.
     """
-    from podium_service.errors import ConfigError
     from podium_service.evaluation.labelled_groups import read_requests
-    from podium_service.telemetry import logs
 
-    logs.configure("error")
+    options.configure_logs("error")
     if out and out.exists():  # perhaps edited by now
         raise ConfigError(f"--out {out}: is there already: name a new file")
     requests = read_requests(file, groups)
@@ -39,7 +38,9 @@ def suggest_command(
         _write(out, draft.rubric)
     if as_json:
         fields = {"rubric": draft.rubric, "criteria": draft.criteria, "key": draft.content_key}
-        print_json({**fields, "judge": judge, "cached": draft.cached, "tokens": draft.tokens})
+        options.print_json(
+            {**fields, "judge": judge, "cached": draft.cached, "tokens": draft.tokens}
+        )
     else:
         typer.echo(draft.rubric, nl=False)
         paid = "from the cache" if draft.cached else f"{draft.tokens} tokens"
@@ -49,7 +50,6 @@ def suggest_command(
 async def _suggest(
     config: Path | None, name: str, requests: "list[RankRequest]", cache: Path
 ) -> "Draft":
-    from podium_service.errors import ConfigError
     from podium_service.evaluation.rubric import Drafter, suggest
     from podium_service.judges.registry import JudgeRegistry
     from podium_service.judges.settings import LLMJudge
@@ -72,8 +72,6 @@ async def _suggest(
 
 
 def _write(out: Path, rubric: str) -> None:
-    from podium_service.errors import ConfigError
-
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(rubric, encoding="utf-8")

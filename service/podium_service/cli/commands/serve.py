@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from podium_service.cli.options import DEFAULT_STORE, APIKeyText, ConfigPath, LogLevel, StoreURL
+from podium_service.cli import options
 from podium_service.http.server.defaults import GRACE_S, MAX_CONNECTIONS
 
 
@@ -16,9 +16,9 @@ def serve_command(
     port: Annotated[
         int, typer.Option(envvar="PODIUM_PORT", help="The port to listen on; 0 takes a free one.")
     ] = 8000,
-    config: ConfigPath = None,
-    store: StoreURL = DEFAULT_STORE,
-    api_key: APIKeyText = None,
+    config: options.ConfigPath = None,
+    store: options.StoreURL = options.DEFAULT_STORE,
+    api_key: options.APIKeyText = None,
     drain_s: Annotated[
         float,
         typer.Option(
@@ -44,7 +44,7 @@ def serve_command(
             envvar="PODIUM_MAX_CONNECTIONS", min=1, help="Open connections of each process."
         ),
     ] = MAX_CONNECTIONS,
-    log_level: LogLevel = "info",
+    log_level: options.LogLevel = "info",
 ) -> None:
     """Serve POST /rank over HTTP.
 
@@ -52,10 +52,9 @@ def serve_command(
     """
     from podium_service.http.server.server import ServeOptions, event_loop_factory, serve
     from podium_service.http.server.supervisor import serve_by_workers
-    from podium_service.telemetry import logs
 
-    logs.configure(log_level)
-    options = ServeOptions(
+    options.configure_logs(log_level)
+    serving = ServeOptions(
         host=host,
         port=port,
         config=config,
@@ -67,4 +66,4 @@ def serve_command(
         log_level=log_level,
     )
     with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-        runner.run(serve(options) if workers == 1 else serve_by_workers(options, workers))
+        runner.run(serve(serving) if workers == 1 else serve_by_workers(serving, workers))
