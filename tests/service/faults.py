@@ -1,7 +1,7 @@
-"""What goes wrong with judges, as steps of a scripted judge; and groups whose truth is known.
+"""Play the faults of judges as steps of a scripted judge, for groups whose scores are known.
 
-What a trajectory is worth stands in its text, so that every score that comes back can be checked.
-One server plays all judges; a judge is told by the `model` that it is asked for.
+A trajectory's worth stands in its text, so that every score that comes back can be checked. One
+server plays all judges, and knows by the `model` of a call which judge is asked.
 """
 
 import json
@@ -23,10 +23,10 @@ WORTHS = (0.35, 0.8, 0.05, 0.6)
 
 
 def worth(text: str) -> float:
-    """What the text of a trajectory says that it is worth."""
-    found = re.search(r"worth (\d\.\d+)", text)
-    assert found, text
-    return float(found[1])
+    """Return the worth that stands in the text of a trajectory."""
+    match = re.search(r"worth (\d\.\d+)", text)
+    assert match, text
+    return float(match[1])
 
 
 GOOD = scores(worth)
@@ -39,12 +39,12 @@ def verdict(asked: Asked) -> str:
 
 
 def rewritten(rewrite: Callable[[str], str], **how: Any) -> Step:
-    """A faithful verdict, its text spoilt or wrapped."""
+    """Answer with a true verdict whose text is changed."""
     return lambda asked: says(rewrite(verdict(asked)), **how)(asked)
 
 
 def scored(score: str) -> Step:
-    """Every score is this literal."""
+    """Answer with a verdict in which every score is this literal."""
     return rewritten(lambda text: re.sub(r'"score": [\d.]+', f'"score": {score}', text))
 
 
@@ -70,12 +70,12 @@ def reasoned(asked: Asked) -> Answer:
 
 
 def at_the_cap(text: str) -> Step:
-    """The reply uses up all its tokens."""
+    """Answer with this text, cut off after all the tokens that the call allows."""
     return lambda asked: says(text, "length", asked.body["max_completion_tokens"])(asked)
 
 
 def never_ends(asked: Asked) -> Answer:
-    """The body stops in its middle, and the connection stays open."""
+    """Send a part of the body, and keep the connection open."""
     return replace(GOOD(asked), headers={"content-length": "100000"})
 
 
@@ -99,20 +99,22 @@ def spare(url: str) -> dict[str, Any]:
 
 
 def answers(number: int, worths: Sequence[float] = WORTHS) -> list[str]:
-    """The trajectories of a group, which no other group has."""
+    """Return trajectories that no other group has."""
     return [f"answer {number}.{index}, worth {each}" for index, each in enumerate(worths)]
 
 
 def assert_true(ranking: Ranking, worths: Sequence[float]) -> None:
-    """Each got its own score, which what was learnt of a judge may shrink a little, and the reward
-    that those scores make."""
+    """Assert that each trajectory got its own score, and the reward that follows from the scores.
+
+    Scores may be shrunk a little by what was learnt about the judge.
+    """
     assert [result.score for result in ranking.results] == pytest.approx(worths, abs=2e-3)
     beaten = [sum(other < each for other in worths) / (len(worths) - 1) for each in worths]
     assert [result.reward for result in ranking.results] == pytest.approx(beaten)
 
 
 def failures(opened: Service, name: str) -> Counter[str]:
-    """The errors that ended the groups of a judge, by code."""
+    """Count the errors that ended the groups of a judge, by code."""
     return Counter(
         {
             labels["outcome"]: int(value)
@@ -123,7 +125,7 @@ def failures(opened: Service, name: str) -> Counter[str]:
 
 
 def samples(opened: Service, series: str, name: str) -> list[tuple[dict[str, str], float]]:
-    """The labels and values of one judge's series."""
+    """Return the labels and values of one judge's series."""
     return [
         (sample.labels, sample.value)
         for metric in opened.metrics.registry.collect()

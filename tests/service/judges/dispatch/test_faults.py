@@ -1,4 +1,4 @@
-"""Whatever goes wrong with judges, alone: the truth comes back, or a typed failure."""
+"""Each fault of a judge, alone, ends in true scores or in a typed failure."""
 
 import asyncio
 from collections import Counter, deque
@@ -42,7 +42,14 @@ pytestmark = pytest.mark.anyio
 
 @dataclass(frozen=True)
 class Row:
-    """Faults, then health; the calls it takes, and with which error the judge is given up."""
+    """A judge that plays faults first and true verdicts then.
+
+    Attributes:
+        faults: the steps it plays first.
+        calls: how many calls the group takes.
+        failed: the code of the error that sends the group to the spare judge, if one does.
+        settings: of the judge.
+    """
 
     faults: Sequence[Step]
     calls: int
@@ -54,10 +61,10 @@ ROWS = {
     # a rate limit
     "429": Row([fails(429)], 2),
     "429 with a floor": Row([fails(429, retry_after="0.1")], 2),
-    "429 beyond our patience": Row([fails(429, retry_after="600")], 1, "judge_rate_limited"),
+    "429 beyond the timeout": Row([fails(429, retry_after="600")], 1, "judge_rate_limited"),
     "429 to the end": Row([fails(429)] * 2, 2, "judge_rate_limited"),
     "no credit as 429": Row([NO_CREDIT], 1, "judge_quota_exhausted"),
-    # an endpoint that errs
+    # an endpoint that fails
     "500": Row([fails(500)], 2),
     "500 to the end": Row([fails(500)] * 2, 2, "judge_unavailable"),
     "529, overloaded": Row([fails(529, "Overloaded")], 2),
@@ -74,7 +81,7 @@ ROWS = {
     "cut off twice": Row([at_the_cap('{"')] * 2, 2, "verdict_truncated"),
     "blanks without end": Row([at_the_cap(" \n" * 5000)] * 2, 2, "verdict_truncated"),
     "cut off as if done": Row([rewritten(lambda text: text[:-9])], 2),
-    # a verdict, oddly wrapped
+    # a verdict in an unusual wrapping
     "thinking": Row([rewritten(lambda text: f'<think>{{"a": 1}}</think>{text}')], 1),
     "a code fence": Row([rewritten(lambda text: f"Here:\n```json\n{text}\n```")], 1),
     "in the reasoning field": Row([reasoned], 1),
@@ -94,7 +101,7 @@ ROWS = {
     "a refusal": Row([says(None, refusal="I will not judge people")], 1, "judge_refused"),
     "a content filter": Row([says("", "content_filter")], 1, "judge_refused"),
     "a content filter as 400": Row([FILTERED], 1, "judge_rejected"),
-    # what it does not take
+    # a parameter that it does not accept
     "no json_schema": Row([NO_SCHEMA], 2),
     "no response_format": Row([NO_SCHEMA, NO_OBJECT], 3),
     "no max_completion_tokens": Row([fails(400, "Unknown field max_completion_tokens")], 2),
@@ -105,7 +112,7 @@ ROWS = {
 }
 
 
-async def test_each_fault_alone_ends_in_the_truth_for_no_more_calls_than_it_must(
+async def test_each_fault_alone_ends_in_true_scores_with_few_calls(
     tmp_path: Path,
 ) -> None:
     scripts = {name: deque(row.faults) for name, row in ROWS.items()}
@@ -117,8 +124,10 @@ async def test_each_fault_alone_ends_in_the_truth_for_no_more_calls_than_it_must
     async with ScriptedJudge(always=play).serving() as server:
         judges = {name: judge(server.url, name, **row.settings) for name, row in ROWS.items()}
         async with service(tmp_path, **judges, spare=spare(server.url)) as opened:
-            asking = (opened.ranker.rank(request(*answers(0), judge=name)) for name in ROWS)
-            rankings = dict(zip(ROWS, await asyncio.gather(*asking), strict=True))
+            rankings_to_come = (
+                opened.ranker.rank(request(*answers(0), judge=name)) for name in ROWS
+            )
+            rankings = dict(zip(ROWS, await asyncio.gather(*rankings_to_come), strict=True))
             failed = {name: failures(opened, name) for name in ROWS}
     calls = Counter(asked.body["model"] for asked in server.asked)
     assert {name: calls[name] for name in ROWS} == {name: row.calls for name, row in ROWS.items()}
