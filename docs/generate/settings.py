@@ -81,7 +81,7 @@ def _criterion(criterion: type[BaseModel]) -> tuple[str, str, str]:
         for setting, default, meaning in map(setting_row, own, own.values())
     ]
     about = (criterion.__doc__ or "").split("\n\n")[0]
-    return f"`{name}`", " ".join(about.split()), "; ".join(settings) or "–"
+    return f"`{name}`", " ".join(about.split()), " ".join(settings) or "–"
 
 
 def _bare(annotation: Any) -> Any:

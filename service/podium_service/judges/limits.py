@@ -4,29 +4,19 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from podium_service.judges.base_settings import COST, NETWORK, QUALITY, Settings
+from podium_service.judges.base_settings import COST, NETWORK, QUALITY, Count, Settings
 
 
 class Price(Settings):
     """The price of the judge's tokens."""
 
-    prompt: Annotated[FiniteFloat, Field(ge=0)] = Field(
-        default=0.0,
-        description="US dollars per million prompt tokens that the endpoint had not cached; "
-        "0 unless set",
-        json_schema_extra=COST,
-    )
-    cached: Annotated[FiniteFloat, Field(ge=0)] | None = Field(
-        default=None,
-        description="US dollars per million prompt tokens that the endpoint had cached; the "
-        "`prompt` price unless set",
-        json_schema_extra=COST,
-    )
-    completion: Annotated[FiniteFloat, Field(ge=0)] = Field(
-        default=0.0,
-        description="US dollars per million tokens of the reply, reasoning included; 0 unless set",
-        json_schema_extra=COST,
-    )
+    prompt: Annotated[FiniteFloat, Field(ge=0), COST] = 0.0
+    """US dollars per million prompt tokens that the endpoint had not cached; 0 unless set."""
+    cached: Annotated[Annotated[FiniteFloat, Field(ge=0)] | None, COST] = None
+    """US dollars per million prompt tokens that the endpoint had cached; the `prompt` price unless
+    set."""
+    completion: Annotated[FiniteFloat, Field(ge=0), COST] = 0.0
+    """US dollars per million tokens of the reply, reasoning included; 0 unless set."""
 
     def cost_usd(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
         """Return a call's cost in US dollars; `cached_tokens` are a part of `prompt_tokens`."""
@@ -61,21 +51,13 @@ class Passes(Range):
     or the group evidently has no signal, up to `max` times.
     """
 
-    min: Annotated[int, Field(ge=1, le=64)] = Field(
-        description="each trajectory is shown at least so many times",
-        json_schema_extra=QUALITY,
-    )
-    max: Annotated[int, Field(ge=1, le=64)] = Field(
-        description="each trajectory is shown at most so many times",
-        json_schema_extra=QUALITY,
-    )
-    until_stderr: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = Field(
-        default=None,
-        description="stop once no score has a larger standard error (scores are in [0, 1]); unless "
-        "set, stop once another pass is not expected to put 1.35% of the pairs in their right "
-        "order",
-        json_schema_extra=QUALITY,
-    )
+    min: Annotated[int, Field(ge=1, le=64), QUALITY]
+    """Each trajectory is shown at least so many times."""
+    max: Annotated[int, Field(ge=1, le=64), QUALITY]
+    """Each trajectory is shown at most so many times."""
+    until_stderr: Annotated[Annotated[FiniteFloat, Field(gt=0, le=1)] | None, QUALITY] = None
+    """Stop once no score has a larger standard error (scores are in [0, 1]); unless set, stop once
+    another pass is not expected to put 1.35% of the pairs in their right order."""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,15 +72,11 @@ class Passes(Range):
 class Bounds(Range):
     """The bounds between which the number of concurrent calls to an endpoint adapts."""
 
-    min: Annotated[int, Field(ge=1)] = Field(
-        description="concurrent calls at each base URL that are always allowed",
-        json_schema_extra=NETWORK,
-    )
-    max: Annotated[int, Field(ge=1)] = Field(
-        description="concurrent calls at each base URL at most; the number starts here, falls "
-        "after a 429, a 503 or a timeout, and rises again while calls succeed",
-        json_schema_extra=NETWORK,
-    )
+    min: Annotated[Count, NETWORK]
+    """Concurrent calls at each base URL that are always allowed."""
+    max: Annotated[Count, NETWORK]
+    """Concurrent calls at each base URL at most; the number starts here, falls after a 429, a 503
+    or a timeout, and rises again while calls succeed."""
 
     @model_validator(mode="before")
     @classmethod
@@ -113,18 +91,11 @@ class Bounds(Range):
 class BudgetLimits(Settings):
     """The most that one group spends at one judge; a call that might exceed it is not made."""
 
-    calls: Annotated[int, Field(ge=1)] | None = Field(
-        default=None,
-        description="calls, including second calls after no reply that can be read; unlimited "
-        "unless set",
-        json_schema_extra=COST,
-    )
-    tokens: Annotated[int, Field(ge=1)] | None = Field(
-        default=None,
-        description="prompt and reply tokens together; a call's worst case (estimated) is reserved "
-        "before it is made; unlimited unless set",
-        json_schema_extra=COST,
-    )
+    calls: Annotated[Count | None, COST] = None
+    """Calls, including second calls after no reply that can be read; unlimited unless set."""
+    tokens: Annotated[Count | None, COST] = None
+    """Prompt and reply tokens together; a call's worst case (estimated) is reserved before it is
+    made; unlimited unless set."""
 
     def __str__(self) -> str:
         limits = [f"{count} {name}" for name, count in self if count is not None]

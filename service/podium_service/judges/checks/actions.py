@@ -6,7 +6,7 @@ import orjson
 import regex
 from pydantic import Field
 
-from podium_service.judges.base_settings import QUALITY
+from podium_service.judges.base_settings import QUALITY, Count
 from podium_service.judges.checks.base import NAME, Criterion
 from podium_service.schemas import Message, Trajectory
 
@@ -17,9 +17,8 @@ class MaxTurns(Criterion):
     """The agent took at most `turns` turns (assistant messages)."""
 
     check: Annotated[Literal["max_turns"], NAME]
-    turns: Annotated[int, Field(ge=1)] = Field(
-        description="most assistant messages of the trajectory", json_schema_extra=QUALITY
-    )
+    turns: Annotated[Count, QUALITY]
+    """Most assistant messages of the trajectory."""
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         return sum(message.role == "assistant" for message in trajectory.messages) <= self.turns
@@ -29,9 +28,8 @@ class CallsTool(Criterion):
     """The agent called the tool `name` at least once."""
 
     check: Annotated[Literal["calls_tool"], NAME]
-    name: Annotated[str, Field(min_length=1)] = Field(
-        description="name of the tool that must be called", json_schema_extra=QUALITY
-    )
+    name: Annotated[str, Field(min_length=1), QUALITY]
+    """Name of the tool that must be called."""
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         calls = (call for message in trajectory.messages for call in message.tool_calls or ())

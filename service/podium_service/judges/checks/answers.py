@@ -31,13 +31,10 @@ class MatchesReference(Criterion):
     """The final answer equals the reference, in the way that `how` says."""
 
     check: Annotated[Literal["matches_reference"], NAME]
-    how: Literal["exact", "contains", "number"] = Field(
-        default="exact",
-        description="`exact` (the default): the same text, spaces and case aside; `contains`: the "
-        "reference occurs in the answer; `number`: the last number of the answer equals the last "
-        "number of the reference",
-        json_schema_extra=QUALITY,
-    )
+    how: Annotated[Literal["exact", "contains", "number"], QUALITY] = "exact"
+    """`exact` (the default): the same text, spaces and case aside; `contains`: the reference occurs
+    in the answer; `number`: the last number of the answer equals the last number of the
+    reference."""
     needs_reference: ClassVar[bool] = True
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
@@ -55,14 +52,10 @@ class Contains(Criterion):
     """The final answer contains `text`."""
 
     check: Annotated[Literal["contains"], NAME]
-    text: Annotated[str, Field(min_length=1)] = Field(
-        description="text that the final answer must contain", json_schema_extra=QUALITY
-    )
-    case_sensitive: bool = Field(
-        default=False,
-        description="true: capitals must match, too; false by default",
-        json_schema_extra=QUALITY,
-    )
+    text: Annotated[str, Field(min_length=1), QUALITY]
+    """Text that the final answer must contain."""
+    case_sensitive: Annotated[bool, QUALITY] = False
+    """True: capitals must match, too; false by default."""
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         answer = find_final_answer(trajectory)
@@ -75,11 +68,9 @@ class Regex(Criterion):
     """`pattern` matches somewhere in the final answer."""
 
     check: Annotated[Literal["regex"], NAME]
-    pattern: Annotated[str, Field(min_length=1)] = Field(
-        description="regular expression (of the Python package `regex`) that must match somewhere "
-        "in the final answer",
-        json_schema_extra=QUALITY,
-    )
+    pattern: Annotated[str, Field(min_length=1), QUALITY]
+    """Regular expression (of the Python package `regex`) that must match somewhere in the final
+    answer."""
 
     @field_validator("pattern")
     @classmethod
@@ -100,12 +91,9 @@ class JSONSchema(Criterion):
     model_config = ConfigDict(populate_by_name=True)
 
     check: Annotated[Literal["json_schema"], NAME]
-    json_schema: dict[str, Any] = Field(
-        alias="schema",
-        description="JSON schema that the final answer must meet; references to other documents "
-        "are never fetched",
-        json_schema_extra=QUALITY,
-    )
+    json_schema: Annotated[dict[str, Any], QUALITY, Field(alias="schema")]
+    """JSON schema that the final answer must meet; references to other documents are never
+    fetched."""
     _validator: Any = PrivateAttr(default=None)
 
     @field_validator("json_schema")
@@ -142,9 +130,8 @@ class MaxWords(Criterion):
     """The final answer has at most `words` words."""
 
     check: Annotated[Literal["max_words"], NAME]
-    words: Annotated[int, Field(ge=0)] = Field(
-        description="most words of the final answer", json_schema_extra=QUALITY
-    )
+    words: Annotated[int, Field(ge=0), QUALITY]
+    """Most words of the final answer."""
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         return len(find_final_answer(trajectory).split()) <= self.words

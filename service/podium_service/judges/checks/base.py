@@ -10,25 +10,19 @@ from podium_service.judges.base_settings import QUALITY, ROBUSTNESS, Settings
 from podium_service.schemas import Trajectory
 
 # The field of each criterion's own `check: Annotated[Literal[...], NAME]`.
-NAME = Field(description="the criterion's name", json_schema_extra=QUALITY)
+NAME = Field(description="The criterion's name.", json_schema_extra={"group": "quality"})
 
 
 class Criterion(Settings):
     """A rule that a trajectory meets or fails."""
 
     check: Annotated[str, NAME]
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        default=1.0,
-        description="share of the score, relative to the weights of the judge's other criteria; 1 "
-        "by default; without effect on a gate",
-        json_schema_extra=QUALITY,
-    )
-    gate: bool = Field(
-        default=False,
-        description="true: a trajectory that fails this criterion gets reward 0 and the last rank, "
-        "and the criterion does not enter the score; false by default",
-        json_schema_extra=ROBUSTNESS,
-    )
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False), QUALITY] = 1.0
+    """Share of the score, relative to the weights of the judge's other criteria; without effect on
+    a gate."""
+    gate: Annotated[bool, ROBUSTNESS] = False
+    """True: a trajectory that fails this criterion gets reward 0 and the last rank, and the
+    criterion does not enter the score."""
     needs_reference: ClassVar[bool] = False
 
     @property

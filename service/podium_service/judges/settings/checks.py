@@ -12,15 +12,10 @@ from podium_service.judges.settings.common import JudgeSettings
 class ChecksJudge(JudgeSettings):
     """A judge without an LLM, which scores a trajectory by the criteria that it meets."""
 
-    kind: Literal["checks"] = Field(
-        default="checks",
-        description="`checks`: this judge applies criteria and asks no LLM",
-        json_schema_extra=QUALITY,
-    )
-    criteria: Annotated[list[AnyCriterion], Field(min_length=1)] = Field(
-        description="criteria to apply, one or more; the score is the weighted share of those met",
-        json_schema_extra=QUALITY,
-    )
+    kind: Annotated[Literal["checks"], QUALITY] = "checks"
+    """`checks`: this judge applies criteria and asks no LLM."""
+    criteria: Annotated[list[AnyCriterion], Field(min_length=1), QUALITY]
+    """Criteria to apply, one or more; the score is the weighted share of those met."""
 
     @property
     def gates(self) -> list[AnyCriterion]:

@@ -14,25 +14,16 @@ RewardKind = Literal["win_probability", "rank", "score"]
 class JudgeSettings(Settings):
     """The settings of every kind of judge."""
 
-    reward: RewardKind = Field(
-        default="win_probability",
-        description="how scores become rewards in [0, 1]: `win_probability` (the default) is the "
-        "probability of beating another member of the group; `rank` goes from 1 for the best to 0 "
-        "for the worst in even steps; `score` is the score itself, shrunk toward the group's mean",
-        json_schema_extra=QUALITY,
-    )
-    verified_weight: Annotated[FiniteFloat, Field(ge=0, le=1)] = Field(
-        default=0.0,
-        description="share of the caller's `verified_reward` in the reward, from 0 (the default: "
-        "not used) to 1; above 0 every trajectory must have a `verified_reward`",
-        json_schema_extra=QUALITY,
-    )
-    fallback: list[str] = Field(
-        default_factory=list,
-        description="names of the judges to ask in turn when this one fails for good; none by "
-        "default; the judges of the chain that are not `checks` share a request's deadline equally",
-        json_schema_extra=ROBUSTNESS,
-    )
+    reward: Annotated[RewardKind, QUALITY] = "win_probability"
+    """How scores become rewards in [0, 1]: `win_probability` (the default) is the probability of
+    beating another member of the group; `rank` goes from 1 for the best to 0 for the worst in even
+    steps; `score` is the score itself, shrunk toward the group's mean."""
+    verified_weight: Annotated[FiniteFloat, Field(ge=0, le=1), QUALITY] = 0.0
+    """Share of the caller's `verified_reward` in the reward, from 0 (the default: not used) to 1;
+    above 0 every trajectory must have a `verified_reward`."""
+    fallback: Annotated[list[str], ROBUSTNESS] = Field(default_factory=list)
+    """Names of the judges to ask in turn when this one fails for good; the judges of the chain that
+    are not `checks` share a request's deadline equally."""
 
 
 def _default_gates() -> list[AnyCriterion]:
@@ -42,20 +33,12 @@ def _default_gates() -> list[AnyCriterion]:
 class GatedJudge(JudgeSettings):
     """The settings of judges that read what agents wrote: LLM judges and juries."""
 
-    gates: list[AnyCriterion] = Field(
-        default_factory=_default_gates,
-        description="criteria, as of a `checks` judge; a trajectory that fails one gets reward 0 "
-        "and the last rank, and no LLM sees it; `not_empty` and `not_opener_only` by default, "
-        "`[]` for none",
-        json_schema_extra=ROBUSTNESS,
-    )
-    steering: Literal["flag", "gate", "ignore"] = Field(
-        default="flag",
-        description="treatment of a trajectory whose text addresses the judge: `flag` (the "
-        "default) names it in the result's `flags`, `gate` also gives it reward 0, `ignore` does "
-        "not look",
-        json_schema_extra=ROBUSTNESS,
-    )
+    gates: Annotated[list[AnyCriterion], ROBUSTNESS] = _default_gates()
+    """Criteria, as of a `checks` judge; a trajectory that fails one gets reward 0 and the last
+    rank, and no LLM sees it; `not_empty` and `not_opener_only` by default, `[]` for none."""
+    steering: Annotated[Literal["flag", "gate", "ignore"], ROBUSTNESS] = "flag"
+    """Treatment of a trajectory whose text addresses the judge: `flag` (the default) names it in
+    the result's `flags`, `gate` also gives it reward 0, `ignore` does not look."""
 
     @property
     def needs_reference(self) -> bool:

@@ -4,28 +4,20 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from podium_service.judges.base_settings import QUALITY, ROBUSTNESS
+from podium_service.judges.base_settings import QUALITY, ROBUSTNESS, Count
 from podium_service.judges.settings.common import GatedJudge
 
 
 class JuryJudge(GatedJudge):
     """Several LLM judges, best of different model families, whose rankings are combined."""
 
-    kind: Literal["jury"] = Field(
-        description="`jury`: this judge combines the rankings of other judges",
-        json_schema_extra=QUALITY,
-    )
-    members: Annotated[list[str], Field(min_length=2)] = Field(
-        description="names of the LLM judges of the jury, two or more; the jury's own `gates`, "
-        "`steering`, `reward` and `verified_weight` replace theirs",
-        json_schema_extra=QUALITY,
-    )
-    quorum: Annotated[int, Field(ge=1)] | None = Field(
-        default=None,
-        description="members that must give a ranking for the jury to give one; more than half "
-        "unless set",
-        json_schema_extra=ROBUSTNESS,
-    )
+    kind: Annotated[Literal["jury"], QUALITY]
+    """`jury`: this judge combines the rankings of other judges."""
+    members: Annotated[list[str], Field(min_length=2), QUALITY]
+    """Names of the LLM judges of the jury, two or more; the jury's own `gates`, `steering`,
+    `reward` and `verified_weight` replace theirs."""
+    quorum: Annotated[Count | None, ROBUSTNESS] = None
+    """Members that must give a ranking for the jury to give one; more than half unless set."""
 
     @model_validator(mode="after")
     def _is_a_jury(self) -> Self:

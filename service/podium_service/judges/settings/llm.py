@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, FiniteFloat, HttpUrl, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from podium_service.judges.base_settings import COST, NETWORK, QUALITY, ROBUSTNESS
+from podium_service.judges.base_settings import COST, NETWORK, QUALITY, ROBUSTNESS, Count, Positive
 from podium_service.judges.limits import Bounds, BudgetLimits, Passes, Price
 from podium_service.judges.link_local import is_link_local
 from podium_service.judges.settings.common import GatedJudge
@@ -23,188 +23,98 @@ _COSTLIER = ("n", "max_tokens", "max_completion_tokens")
 class LLMJudge(GatedJudge):
     """A judge behind one or several OpenAI-compatible endpoints."""
 
-    kind: Literal["llm"] = Field(
-        default="llm",
-        description="`llm` (the default): this judge asks an LLM",
-        json_schema_extra=QUALITY,
-    )
-    model: Annotated[str, Field(min_length=1)] = Field(
-        description="the model's name, as the endpoint knows it",
-        json_schema_extra=QUALITY,
-    )
-    method: MethodName = Field(
-        default="listwise",
-        description="trajectories in one call: `listwise` (the default) all of them, `subsets` "
-        "`block_size` of them, `pairwise` two, `pointwise` one, rated by itself; `auto` takes the "
-        "first of the four that suits the group's size, the model's context and the budget",
-        json_schema_extra=QUALITY,
-    )
-    passes: Passes | None = Field(
-        default=None,
-        description="how often each trajectory is shown: a number from 1 to 64, or `{min, max, "
-        "until_stderr}` to stop early; unless set 4, for `pairwise` 1 (all pairs, each in both "
-        "orders), for `pointwise` 2",
-        json_schema_extra=QUALITY,
-    )
-    block_size: Annotated[int, Field(ge=3, le=16)] = Field(
-        default=5,
-        description="trajectories in one call of the method `subsets`, from 3 to 16; 5 by default",
-        json_schema_extra=QUALITY,
-    )
-    signal_level: Annotated[FiniteFloat, Field(gt=0, le=1)] = Field(
-        default=0.05,
-        description="level of the test for differences, from 0 to 1 (0.05 by default): the share "
-        "of groups of equally good trajectories that still earn different rewards; a group without "
-        "significant differences gets 0.5 for all; 1 switches the test off",
-        json_schema_extra=QUALITY,
-    )
-    rubric: str | None = Field(
-        default=None,
-        description="text of the criteria that the judge applies; a general rubric unless set; a "
-        "request's own `rubric` replaces it",
-        json_schema_extra=QUALITY,
-    )
-    view: View = Field(
-        default="as_told",
-        description="`as_told` (the default) shows a trajectory's messages in their order; "
-        "`actions_first` shows tool calls and results before, and apart from, what the agent says",
-        json_schema_extra=QUALITY,
-    )
-    noise_sd: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
-        default=None,
-        description="standard deviation of the noise of one score (scores are in [0, 1]); used "
-        "where neither the passes of a group nor past groups tell it; unknown unless set",
-        json_schema_extra=QUALITY,
-    )
-    temperature: Annotated[FiniteFloat, Field(ge=0, le=2)] | None = Field(
-        default=None,
-        description="sampling temperature, from 0 to 2; not sent unless set; dropped if the "
-        "endpoint refuses it",
-        json_schema_extra=QUALITY,
-    )
-    seed: int | None = Field(
-        default=None,
-        description="seed of the endpoint's sampling, an integer; not sent unless set; dropped if "
-        "the endpoint refuses it",
-        json_schema_extra=QUALITY,
-    )
-    reasoning_effort: str | None = Field(
-        default=None,
-        description="how long a reasoning model thinks, in the endpoint's words (such as `low`); "
-        "not sent unless set; dropped if the endpoint refuses it",
-        json_schema_extra=QUALITY,
-    )
-    extra_body: dict[str, Any] = Field(
-        default_factory=dict,
-        description="further members of the request's JSON, sent as they are; none by default; one "
-        "that the endpoint refuses by name is dropped; with a `price` or a budget of tokens it "
-        "may not set `n` or a cap on tokens",
-        json_schema_extra=QUALITY,
-    )
-    price: Price | None = Field(
-        default=None,
-        description="`{prompt, cached, completion}` in US dollars per million tokens; without it "
-        "costs are unknown and `spend` is not allowed",
-        json_schema_extra=COST,
-    )
-    spend: SpendLimit | None = Field(
-        default=None,
-        description="`{usd, per: day, month or total}`: the most that all processes of the store "
-        "together spend on this judge; unlimited unless set; needs a `price`",
-        json_schema_extra=COST,
-    )
-    budget: BudgetLimits | None = Field(
-        default=None,
-        description="`{calls, tokens}`: the most that one group spends at this judge, second and "
-        "hedged calls included; unlimited unless set",
-        json_schema_extra=COST,
-    )
-    max_tokens: Annotated[int, Field(ge=1)] | None = Field(
-        default=None,
-        description="most tokens of one reply, reasoning included; unless set 160 per trajectory "
-        "shown (8 for `pairwise` and `pointwise`) + 4,160; less where the context is small",
-        json_schema_extra=COST,
-    )
-    datamark: Literal["auto", "always", "never"] = Field(
-        default="auto",
-        description="put a mark before every run of spaces in trajectories, so that the judge can "
-        "tell their text from instructions: `auto` (the default) in groups where a trajectory "
-        "addresses the judge, `always`, or `never`",
-        json_schema_extra=ROBUSTNESS,
-    )
-    canary: bool = Field(
-        default=False,
-        description="plant a bad trajectory in `listwise` and `subsets` calls; a verdict that does "
-        "not place it in its last third is void; false by default",
-        json_schema_extra=ROBUSTNESS,
-    )
-    response_format: Literal["auto", "json_schema", "json_object", "text"] = Field(
-        default="auto",
-        description="how the endpoint is made to reply in JSON: `auto` (the default) tries "
-        "`json_schema`, then `json_object`, then the prompt alone (`text`), and remembers what the "
-        "endpoint accepts",
-        json_schema_extra=ROBUSTNESS,
-    )
-    attempts: Annotated[int, Field(ge=1, le=20)] = Field(
-        default=4,
-        description="times that one call is tried when the endpoint fails, from 1 to 20; 4 by "
-        "default",
-        json_schema_extra=ROBUSTNESS,
-    )
-    base_urls: Annotated[list[HttpUrl], Field(min_length=1)] = Field(
-        description="URLs of the endpoints, up to and including `/v1`; of several, the one "
-        "that has the prompt's beginning cached is preferred, then the least busy one",
-        json_schema_extra=NETWORK,
-    )
-    api_key_env: str | None = Field(
-        default=None,
-        description="name of the environment variable that holds the endpoint's API key, never the "
-        "key itself; no key is sent unless set",
-        json_schema_extra=NETWORK,
-    )
-    context_tokens: Annotated[int, Field(ge=512)] | None = Field(
-        default=None,
-        description="tokens that the model takes, prompt and reply together, from 512; unless set, "
-        "as the endpoint's `/models` says, else 32,768; in a group that does not fit, the longest "
-        "trajectories are shortened in their middle, with a mark",
-        json_schema_extra=NETWORK,
-    )
-    timeout_s: Annotated[FiniteFloat, Field(gt=0)] = Field(
-        default=60.0,
-        description="seconds that one attempt of a call may take; 60 by default",
-        json_schema_extra=NETWORK,
-    )
-    concurrency: Bounds = Field(
-        default=Bounds(min=16, max=256),
-        description="concurrent calls at each base URL, adapted to its 429s, 503s and timeouts: "
-        "`{min, max}`, or a number for the maximum (the minimum is then a sixteenth of it); "
-        "`{min: 16, max: 256}` by default",
-        json_schema_extra=NETWORK,
-    )
-    queue: Annotated[int, Field(ge=1)] = Field(
-        default=4096,
-        description="calls that may wait for an endpoint, a rate limit or money; when more would "
-        "wait, groups are refused with a 429; 4,096 by default",
-        json_schema_extra=NETWORK,
-    )
-    requests_per_minute: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
-        default=None,
-        description="calls per minute of all processes of the store together; calls beyond it "
-        "wait; unlimited unless set",
-        json_schema_extra=NETWORK,
-    )
-    tokens_per_minute: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
-        default=None,
-        description="prompt and reply tokens per minute of all processes of the store together; "
-        "calls beyond it wait; unlimited unless set",
-        json_schema_extra=NETWORK,
-    )
-    hedge_after_s: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
-        default=None,
-        description="seconds without an answer after which a second call is made; the first "
-        "answer counts and both may be paid; no second call unless set",
-        json_schema_extra=NETWORK,
-    )
+    kind: Annotated[Literal["llm"], QUALITY] = "llm"
+    """`llm` (the default): this judge asks an LLM."""
+    model: Annotated[str, Field(min_length=1), QUALITY]
+    """The model's name, as the endpoint knows it."""
+    method: Annotated[MethodName, QUALITY] = "listwise"
+    """Trajectories in one call: `listwise` (the default) all of them, `subsets` `block_size` of
+    them, `pairwise` two, `pointwise` one, rated by itself; `auto` takes the first of the four that
+    suits the group's size, the model's context and the budget."""
+    passes: Annotated[Passes | None, QUALITY] = None
+    """How often each trajectory is shown: a number from 1 to 64, or `{min, max, until_stderr}` to
+    stop early; unless set 4, for `pairwise` 1 (all pairs, each in both orders), for `pointwise`
+    2."""
+    block_size: Annotated[int, Field(ge=3, le=16), QUALITY] = 5
+    """Trajectories in one call of the method `subsets`, from 3 to 16."""
+    signal_level: Annotated[FiniteFloat, Field(gt=0, le=1), QUALITY] = 0.05
+    """Level of the test for differences, from 0 to 1: the share of groups of equally good
+    trajectories that still earn different rewards; a group without significant differences gets 0.5
+    for all; 1 switches the test off."""
+    rubric: Annotated[str | None, QUALITY] = None
+    """Text of the criteria that the judge applies; a general rubric unless set; a request's own
+    `rubric` replaces it."""
+    view: Annotated[View, QUALITY] = "as_told"
+    """`as_told` (the default) shows a trajectory's messages in their order; `actions_first` shows
+    tool calls and results before, and apart from, what the agent says."""
+    noise_sd: Annotated[Positive | None, QUALITY] = None
+    """Standard deviation of the noise of one score (scores are in [0, 1]); used where neither the
+    passes of a group nor past groups tell it; unknown unless set."""
+    temperature: Annotated[Annotated[FiniteFloat, Field(ge=0, le=2)] | None, QUALITY] = None
+    """Sampling temperature, from 0 to 2; not sent unless set; dropped if the endpoint refuses
+    it."""
+    seed: Annotated[int | None, QUALITY] = None
+    """Seed of the endpoint's sampling, an integer; not sent unless set; dropped if the endpoint
+    refuses it."""
+    reasoning_effort: Annotated[str | None, QUALITY] = None
+    """How long a reasoning model thinks, in the endpoint's words (such as `low`); not sent unless
+    set; dropped if the endpoint refuses it."""
+    extra_body: Annotated[dict[str, Any], QUALITY] = Field(default_factory=dict)
+    """Further members of the request's JSON, sent as they are; one that the endpoint refuses by
+    name is dropped; with a `price` or a budget of tokens it may not set `n` or a cap on tokens."""
+    price: Annotated[Price | None, COST] = None
+    """`{prompt, cached, completion}` in US dollars per million tokens; without it costs are unknown
+    and `spend` is not allowed."""
+    spend: Annotated[SpendLimit | None, COST] = None
+    """`{usd, per: day, month or total}`: the most that all processes of the store together spend on
+    this judge; unlimited unless set; needs a `price`."""
+    budget: Annotated[BudgetLimits | None, COST] = None
+    """`{calls, tokens}`: the most that one group spends at this judge, second and hedged calls
+    included; unlimited unless set."""
+    max_tokens: Annotated[Count | None, COST] = None
+    """Most tokens of one reply, reasoning included; unless set 160 per trajectory shown (8 for
+    `pairwise` and `pointwise`) + 4,160; less where the context is small."""
+    datamark: Annotated[Literal["auto", "always", "never"], ROBUSTNESS] = "auto"
+    """Put a mark before every run of spaces in trajectories, so that the judge can tell their text
+    from instructions: `auto` (the default) in groups where a trajectory addresses the judge,
+    `always`, or `never`."""
+    canary: Annotated[bool, ROBUSTNESS] = False
+    """Plant a bad trajectory in `listwise` and `subsets` calls; a verdict that does not place it in
+    its last third is void."""
+    response_format: Annotated[
+        Literal["auto", "json_schema", "json_object", "text"], ROBUSTNESS
+    ] = "auto"
+    """How the endpoint is made to reply in JSON: `auto` (the default) tries `json_schema`, then
+    `json_object`, then the prompt alone (`text`), and remembers what the endpoint accepts."""
+    attempts: Annotated[int, Field(ge=1, le=20), ROBUSTNESS] = 4
+    """Times that one call is tried when the endpoint fails, from 1 to 20."""
+    base_urls: Annotated[list[HttpUrl], Field(min_length=1), NETWORK]
+    """URLs of the endpoints, up to and including `/v1`; of several, the one that has the prompt's
+    beginning cached is preferred, then the least busy one."""
+    api_key_env: Annotated[str | None, NETWORK] = None
+    """Name of the environment variable that holds the endpoint's API key, never the key itself; no
+    key is sent unless set."""
+    context_tokens: Annotated[Annotated[int, Field(ge=512)] | None, NETWORK] = None
+    """Tokens that the model takes, prompt and reply together, from 512; unless set, as the
+    endpoint's `/models` says, else 32,768; in a group that does not fit, the longest trajectories
+    are shortened in their middle, with a mark."""
+    timeout_s: Annotated[Positive, NETWORK] = 60.0
+    """Seconds that one attempt of a call may take."""
+    concurrency: Annotated[Bounds, NETWORK] = Bounds(min=16, max=256)
+    """Concurrent calls at each base URL, adapted to its 429s, 503s and timeouts: `{min, max}`, or a
+    number for the maximum (the minimum is then a sixteenth of it)."""
+    queue: Annotated[Count, NETWORK] = 4096
+    """Calls that may wait for an endpoint, a rate limit or money; when more would wait, groups are
+    refused with a 429."""
+    requests_per_minute: Annotated[Positive | None, NETWORK] = None
+    """Calls per minute of all processes of the store together; calls beyond it wait; unlimited
+    unless set."""
+    tokens_per_minute: Annotated[Positive | None, NETWORK] = None
+    """Prompt and reply tokens per minute of all processes of the store together; calls beyond it
+    wait; unlimited unless set."""
+    hedge_after_s: Annotated[Positive | None, NETWORK] = None
+    """Seconds without an answer after which a second call is made; the first answer counts and both
+    may be paid; no second call unless set."""
 
     @field_validator("base_urls")
     @classmethod

@@ -6,22 +6,20 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 Period = Literal["day", "month", "total"]
+_COST = Field(json_schema_extra={"group": "cost"})
 
 
 class SpendLimit(BaseModel):
     """The most that may be spent in a period."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
-    usd: Annotated[FiniteFloat, Field(gt=0)] = Field(
-        description="the most to spend in a period, in US dollars",
-        json_schema_extra={"group": "cost"},
-    )
-    per: Period = Field(
-        default="day",
-        description="the period: a UTC `day` (the default), a UTC `month`, or `total` for all time",
-        json_schema_extra={"group": "cost"},
-    )
+    usd: Annotated[FiniteFloat, Field(gt=0), _COST]
+    """The most to spend in a period, in US dollars."""
+    per: Annotated[Period, _COST] = "day"
+    """The period: a UTC `day` (the default), a UTC `month`, or `total` for all time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from podium_service.judges.base_settings import COST, NETWORK, QUALITY, ROBUSTNESS
 from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
 
-GROUPS = [group["group"] for group in (QUALITY, COST, ROBUSTNESS, NETWORK)]
+GROUPS = ["quality", "cost", "robustness", "network"]
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
