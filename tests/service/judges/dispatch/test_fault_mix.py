@@ -171,7 +171,7 @@ def is_idle(opened: Service, script: Script) -> bool:
 
 
 def assert_metrics_add_up(opened: Service, script: Script, outcomes: list[Outcome]) -> None:
-    """The metrics of each judge agree with what the script did."""
+    """Assert that the metrics of each judge agree with what the script did."""
     for name, played in script.played.items():
         assert_calls_add_up(opened, script, name, played)
     sent = Counter(each.request.judge or "" for each in outcomes)
@@ -181,7 +181,7 @@ def assert_metrics_add_up(opened: Service, script: Script, outcomes: list[Outcom
 
 
 def assert_calls_add_up(opened: Service, script: Script, name: str, played: Counter[str]) -> None:
-    """Calls agree, but for cancelled ones, which the script may miss; one pass cancels none."""
+    """Assert that calls agree, but for cancelled ones; judges of one pass cancel none."""
     calls = by_label(opened, "podium_judge_calls_total", name, "outcome")
     if name == SPARE or num_passes(name) == 2:
         missed = played - calls  # these were cancelled before their answer was read
@@ -210,7 +210,7 @@ def total(opened: Service, series: str, name: str) -> float:
 
 
 async def assert_not_invented(opened: Service, outcome: Outcome) -> None:
-    """The stored verdicts are true, and give the same rewards again without a call."""
+    """Assert that stored verdicts are true, and give the same rewards again without a call."""
     first = outcome.ranking
     if first is None:
         return
