@@ -96,7 +96,7 @@ class EndpointJudge:
         """
         await self.context_tokens()
         with self._metrics.count_refusals(self.name):
-            await self._calls.admit(request_context, num_calls)
+            await self._calls.queues.admission.admit(request_context, num_calls)
 
     async def context_tokens(self) -> int:
         """Return how many tokens the judge's context holds, prompt and reply together.

@@ -7,43 +7,17 @@ admit ──fewer than max_waiting calls wait──► time left? ──yes─�
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from podium_service.errors import Overloaded
-from podium_service.judges.dispatch.fair_queue import FairQueue
+from podium_service.judges.dispatch.fair_queue import CallQueue, FairQueue
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.tracebacks import drop_locals_on_error
 
 # Passes of the event loop until an admitted group's calls have queued: the group resumes, starts a
 # task a call, and each of those may start another one so as to hedge; one more to be safe.
 _PASSES_TO_QUEUE = 4
-
-
-class Queue(Protocol):
-    """One of the queues in which the calls of a judge wait."""
-
-    @property
-    def num_waiting(self) -> int: ...
-
-    @property
-    def num_free(self) -> float:
-        """How many calls would not wait if they queued now."""
-
-    @property
-    def waiters(self) -> FairQueue[Any]: ...
-
-    def expected_wait_s(self, key: str, unqueued: Mapping[str, int], /) -> float:
-        """Return how long one more call of an API key will wait, as fast as calls go now.
-
-        Args:
-            key: the key's id.
-            unqueued: how many calls will queue before that one, by API key.
-
-        Returns:
-            Seconds; 0.0 if it would not wait.
-        """
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +42,7 @@ class Admission:
     """
 
     def __init__(
-        self, queues: Sequence[Queue], max_waiting: int, call_s: Callable[[], float]
+        self, queues: Sequence[CallQueue], max_waiting: int, call_s: Callable[[], float]
     ) -> None:
         self._queues = queues
         self._max_waiting = max_waiting
@@ -157,10 +131,8 @@ class Admission:
                 group.admitted.set_result(None)
 
     def _next_patient(self) -> _PatientGroup | None:
-        for group in self._patient.iterate_firsts():
-            if not self._is_full(group.request_context.api_key_id):
-                return group
-        return None
+        firsts = self._patient.iterate_firsts()
+        return next((g for g in firsts if not self._is_full(g.request_context.api_key_id)), None)
 
     def _admit_in_time(self, request_context: RequestContext, num_calls: int) -> None:
         """Admit a group if its first calls can be made before its deadline, else refuse it."""

@@ -11,16 +11,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
-from podium_service.judges.dispatch.admission import Admission, Queue
+from podium_service.judges.dispatch.admission import Admission
 from podium_service.judges.dispatch.endpoint_queue import EndpointQueue
 from podium_service.judges.dispatch.rate_limit import Permit, RateLimiter, RateQuotas
 from podium_service.judges.dispatch.request_context import RequestContext
-from podium_service.judges.dispatch.spend_limit import (
-    CountTokens,
-    SpendBlocked,
-    SpendLimiter,
-    SpendQuotas,
-)
+from podium_service.judges.dispatch.spend_limit import SpendBlocked, SpendLimiter, SpendQuotas
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.group_budget import Reservation
 from podium_service.judges.settings import LLMJudge
@@ -45,13 +40,6 @@ class PendingCall:
 class CallQueues:
     """The queues of one judge's calls.
 
-    Args:
-        name: the judge's.
-        config: its settings.
-        endpoints: where calls go.
-        quotas: counts rates and spending; None for a command without a store.
-        metrics: shows what waits.
-
     Attributes:
         endpoint_queue: where calls wait for a place.
         admission: lets groups in before their calls queue.
@@ -73,12 +61,12 @@ class CallQueues:
         self._rate_limiter = RateLimiter(name, config, quotas, self.report)
         self._spend_limiter = SpendLimiter(name, config, quotas, metrics, self.report)
         self.endpoint_queue = EndpointQueue(endpoints, config.timeout_s, self.report)
-        queues: list[Queue] = [self._rate_limiter, self.endpoint_queue, self._spend_limiter]
+        queues = [self._rate_limiter, self.endpoint_queue, self._spend_limiter]
         self.admission = Admission(queues, config.queue, lambda: self.endpoint_queue.hold_s)
 
     async def acquire(
         self, stack: AsyncExitStack, call: PendingCall, avoid: str | None
-    ) -> tuple[Endpoint, Permit, CountTokens]:
+    ) -> tuple[Endpoint, Permit]:
         """Wait for a place at an endpoint, the rate and money, and hold them until the stack ends.
 
         A call that lacks money releases the rest, and queues again once there may be money. The
@@ -91,7 +79,7 @@ class CallQueues:
             avoid: a base URL to avoid as long as there is another.
 
         Returns:
-            The endpoint; the permit, to be completed; the function that counts the reply's tokens.
+            The endpoint, and the permit, which the caller completes.
         """
         prompt, max_tokens, request_context = call.prompt, call.max_tokens, call.request_context
         self.admission.note_queued(request_context.api_key_id)
@@ -107,10 +95,10 @@ class CallQueues:
                     permit = await held.enter_async_context(rate)
                     if endpoint.pause_s() > 0:  # since the call got its place
                         continue
-                    money = self._spend_limiter.reserve(prompt, max_tokens, request_context)
-                    count_tokens = await held.enter_async_context(money)
+                    money = self._spend_limiter.reserve(prompt, max_tokens, request_context, permit)
+                    await held.enter_async_context(money)
                     stack.push_async_exit(held.pop_all())
-                    return endpoint, permit, count_tokens
+                    return endpoint, permit
             except SpendBlocked as blocked:
                 ends_at = ends_at or asyncio.get_running_loop().time() + self._timeout_s
                 await self._spend_limiter.wait(blocked, request_context.api_key_id, ends_at)

@@ -26,7 +26,7 @@ from podium_service.errors import (
     JudgeUnavailable,
 )
 from podium_service.judges.dispatch.call_queues import CallQueues, PendingCall, Quotas
-from podium_service.judges.dispatch.hedging import SendState, hedge
+from podium_service.judges.dispatch.hedging import FirstSent, hedge
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ParameterRejected
@@ -49,13 +49,6 @@ log = structlog.get_logger(__name__)
 
 class Calls:
     """The calls to one judge.
-
-    Args:
-        name: the judge's.
-        config: its settings.
-        metrics: counts the calls, and shows what waits.
-        quotas: counts rates and spending; None for a command without a store.
-        tracing: records each attempt.
 
     Attributes:
         endpoints: where calls go.
@@ -81,10 +74,6 @@ class Calls:
         self._tracing = tracing
         self._parameters = Parameters(config)
         self._usual_s: float | None = None  # how long an answered call takes, smoothed
-
-    async def admit(self, request_context: RequestContext, num_calls: int) -> None:
-        """Admit a group that is about to ask, or raise Overloaded before anything is spent."""
-        await self.queues.admission.admit(request_context, num_calls)
 
     async def complete(
         self,
@@ -135,18 +124,20 @@ class Calls:
         """Close the connections to the endpoints."""
         await asyncio.gather(*(endpoint.aclose() for endpoint in self.endpoints))
 
-    async def _attempt(self, call: PendingCall, avoid: str | None, state: SendState) -> Reply:
+    async def _attempt(self, call: PendingCall, avoid: str | None, first_sent: FirstSent) -> Reply:
         """Wait until the call may be made, and make it once."""
         timing = call.request_context.timing
         async with AsyncExitStack() as stack:
             with timing.time_queue(), self._metrics.time_queueing(self._name):
-                avoid = state.base_url or avoid
-                endpoint, permit, count_tokens = await self.queues.acquire(stack, call, avoid)
+                is_second = first_sent.done()
+                avoid = first_sent.result() if is_second else avoid
+                endpoint, permit = await self.queues.acquire(stack, call, avoid)
             parameters = self._parameters.build(call.prompt, call.max_tokens)
-            if state.base_url:
+            if is_second:
                 call.reservation.reserve_again()
                 self._metrics.count_hedge(self._name)
-            state.record(endpoint.base_url)
+            else:
+                first_sent.set_result(endpoint.base_url)
             permit.sent = True
             span = self._tracing.start_attempt(
                 self._name, self._config.model, endpoint.base_url, call.max_tokens
@@ -164,7 +155,6 @@ class Calls:
                 self._pause(endpoint, error)
                 error.base_url = endpoint.base_url
                 raise
-            count_tokens(reply.tokens)
             permit.tokens = reply.tokens
             return reply
 

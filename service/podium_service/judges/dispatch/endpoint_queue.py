@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from podium_service.errors import JudgeQuotaExhausted, JudgeRateLimited, JudgeUnavailable
-from podium_service.judges.dispatch.fair_queue import FairQueue
+from podium_service.judges.dispatch.fair_queue import CallQueue, FairQueue
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.tracebacks import drop_locals_on_error
@@ -29,7 +29,7 @@ class _Waiter:
     avoid: str | None
 
 
-class EndpointQueue:
+class EndpointQueue(CallQueue):
     """The queue for places at the endpoints of one judge.
 
     Args:
@@ -39,23 +39,17 @@ class EndpointQueue:
 
     Attributes:
         hold_s: how many seconds a call holds its place, smoothed.
-        waiters: the calls in the queue.
     """
 
     def __init__(
         self, endpoints: Sequence[Endpoint], max_pause_s: float, on_change: Callable[[], None]
     ) -> None:
+        super().__init__(on_change)
+        self.waiters: FairQueue[_Waiter]
         self.hold_s = 0.0
-        self.waiters: FairQueue[_Waiter] = FairQueue()
         self._endpoints = endpoints
         self._max_pause_s = max_pause_s
-        self._on_change = on_change
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def num_waiting(self) -> int:
-        """The calls in the queue."""
-        return self.waiters.num_waiting
 
     @property
     def num_free(self) -> int:
@@ -65,7 +59,7 @@ class EndpointQueue:
         return sum(max(0, each.num_free) for each in self._list_ready())
 
     def expected_wait_s(self, key: str, unqueued: Mapping[str, int]) -> float:
-        """Return how long one more call of an API key will wait: see `admission.Queue`."""
+        """Return how long one more call will wait: see `CallQueue`."""
         num_places = sum(max(1, endpoint.concurrency.limit) for endpoint in self._endpoints)
         num_ahead = max(0, self.waiters.count_ahead(key, unqueued) - self.num_free)
         return num_ahead * self.hold_s / num_places

@@ -1,8 +1,9 @@
 """Queue calls or groups fairly: API keys take turns, however many waiters each has."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from math import inf
+from typing import Any, Generic, TypeVar
 
 Waiter = TypeVar("Waiter")
 
@@ -71,3 +72,34 @@ class FairQueue(Generic[Waiter]):
         own = self.count(key) + unqueued.get(key, 0)
         num_keys = len(self._by_key.keys() | unqueued.keys())
         return min(number, (own + 1) * (num_keys or 1))
+
+
+class CallQueue:
+    """One of the queues that a judge's calls pass; as it stands, a call without waiters is free.
+
+    Args:
+        on_change: called whenever the number of places or waiters changes.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self.waiters: FairQueue[Any] = FairQueue()
+        self._on_change = on_change
+
+    @property
+    def num_waiting(self) -> int:
+        """The calls in the queue."""
+        return self.waiters.num_waiting
+
+    @property
+    def num_free(self) -> float:
+        """How many calls would not wait if they queued now."""
+        return inf
+
+    def expected_wait_s(self, key: str, unqueued: Mapping[str, int]) -> float:
+        """Return how many seconds one more call will wait, as fast as calls go now.
+
+        Args:
+            key: the id of its API key.
+            unqueued: how many calls will queue before that one, by API key.
+        """
+        return 0.0

@@ -10,52 +10,34 @@ from typing import Any, TypeVar
 from podium_service.tracebacks import drop_locals_on_error
 
 T = TypeVar("T")
-
-
-class SendState:
-    """Whether one of the two calls has been sent, and where, so that the second one goes elsewhere.
-
-    Attributes:
-        base_url: where the last one was sent; None before.
-        sent: set once one has been sent.
-    """
-
-    def __init__(self) -> None:
-        self.base_url: str | None = None
-        self.sent = asyncio.Event()
-
-    def record(self, base_url: str) -> None:
-        """Note that a call is sent now."""
-        self.base_url = base_url
-        self.sent.set()
+FirstSent = asyncio.Future[str]  # the base URL of the first call, once that is sent
 
 
 @drop_locals_on_error
-async def hedge(call: Callable[[SendState], Coroutine[Any, Any, T]], after_s: float | None) -> T:
+async def hedge(call: Callable[[FirstSent], Coroutine[Any, Any, T]], after_s: float | None) -> T:
     """Return the first result of `call`, made a second time `after_s` after the first was sent.
 
     The other call is cancelled. If both fail, the error of the first is raised.
 
     Args:
-        call: makes the call, and records in the state when it is sent.
+        call: makes the call, and sets the future when it sends the first one.
         after_s: how long the first call has; None for no second call.
     """
-    state = SendState()
+    first_sent: FirstSent = asyncio.get_running_loop().create_future()
     if after_s is None:
-        return await call(state)
-    tasks = [asyncio.create_task(call(state))]
-    first_sent = asyncio.create_task(state.sent.wait())
+        return await call(first_sent)
+    tasks = [asyncio.create_task(call(first_sent))]
     try:
-        await asyncio.wait({tasks[0], first_sent}, return_when=asyncio.FIRST_COMPLETED)
+        sent_or_ended: set[asyncio.Future[Any]] = {tasks[0], first_sent}
+        await asyncio.wait(sent_or_ended, return_when=asyncio.FIRST_COMPLETED)
         done, _ = await asyncio.wait(tasks, timeout=after_s)
         if not done:
-            tasks.append(asyncio.create_task(call(state)))
+            tasks.append(asyncio.create_task(call(first_sent)))
         return await _first_success(tasks)
     finally:
-        first_sent.cancel()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(first_sent, *tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @drop_locals_on_error

@@ -6,13 +6,13 @@ has flowed in, so that small calls do not overtake a large one, nor one API key'
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
 from podium_service.errors import JudgeRateLimited
-from podium_service.judges.dispatch.fair_queue import FairQueue
+from podium_service.judges.dispatch.fair_queue import CallQueue, FairQueue
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.group_budget import estimate_call_tokens
 from podium_service.judges.settings import LLMJudge
@@ -36,35 +36,25 @@ class Permit:
 
     Attributes:
         sent: whether the call was sent; if not, all that it took from the rates is given back.
-        tokens: the tokens of its reply; what it took beyond those is given back.
+        tokens: the tokens of its reply, by which the rates and the spending are corrected.
     """
 
     sent: bool = False
     tokens: Tokens | None = None
 
 
-class RateLimiter:
-    """The rates of one judge.
-
-    Args:
-        name: the judge's.
-        config: its settings.
-        quotas: counts the rates; None for a command without a store, which has no rates.
-        on_change: called whenever the number of waiters changes.
-
-    Attributes:
-        waiters: the calls that wait for their turn.
-    """
+class RateLimiter(CallQueue):
+    """The rates of one judge; without `quotas`, as in a command without a store, it has none."""
 
     def __init__(
         self, name: str, config: LLMJudge, quotas: RateQuotas | None, on_change: Callable[[], None]
     ) -> None:
-        self.waiters: FairQueue[asyncio.Future[None]] = FairQueue()
+        super().__init__(on_change)
+        self.waiters: FairQueue[asyncio.Future[None]]
         self._requests = config.requests_per_minute if quotas else None
         self._tokens = config.tokens_per_minute if quotas else None
         self._account = f"judge:{name}"
         self._quotas = quotas
-        self._on_change = on_change
         self._is_busy = False
         self._turn_s = 0.0  # from one call to the next, smoothed
 
@@ -79,25 +69,22 @@ class RateLimiter:
         return 0 if self._requests or self._tokens else inf
 
     def expected_wait_s(self, key: str, unqueued: Mapping[str, int]) -> float:
-        """Return how long one more call of an API key will wait: see `admission.Queue`."""
+        """Return how long one more call will wait: see `CallQueue`."""
         return self.waiters.count_ahead(key, unqueued) * self._turn_s
 
-    def acquire(
+    @asynccontextmanager
+    async def acquire(
         self, prompt: Prompt, max_tokens: int, request_context: RequestContext
-    ) -> AbstractAsyncContextManager[Permit]:
+    ) -> AsyncIterator[Permit]:
         """Wait until a call is within the rates; the body makes it and completes the permit.
 
         Raises:
             JudgeRateLimited: If its turn comes only after the request's deadline.
         """
-        if self._quotas is None or not (self._requests or self._tokens):
-            return nullcontext(Permit())
-        return self._acquire(self._quotas, prompt, max_tokens, request_context)
-
-    @asynccontextmanager
-    async def _acquire(
-        self, quotas: RateQuotas, prompt: Prompt, max_tokens: int, request_context: RequestContext
-    ) -> AsyncIterator[Permit]:
+        quotas, permit, charged = self._quotas, Permit(), set[str]()
+        if quotas is None or not (self._requests or self._tokens):
+            yield permit
+            return
         amounts: dict[str, tuple[float, float]] = {}
         if self._requests:
             amounts[f"{self._account}:requests"] = (self._requests, 1.0)
@@ -105,7 +92,6 @@ class RateLimiter:
         tokens_account = f"{self._account}:tokens"
         if self._tokens:
             amounts[tokens_account] = (self._tokens, float(estimated_tokens))
-        permit, charged = Permit(), set[str]()
         try:
             async with self._take_turn(request_context.api_key_id):
                 for account, (per_minute, amount) in amounts.items():

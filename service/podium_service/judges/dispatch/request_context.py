@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from math import inf
 from time import perf_counter
@@ -21,7 +21,7 @@ class Timing:
     def __init__(self) -> None:
         self.judge_s = 0.0
         self.queue_s = 0.0
-        self._num_judged = self._num_queued = 0
+        self._num_active = {"judge": 0, "queue": 0}
         self._since = self._started = perf_counter()
 
     @property
@@ -30,33 +30,29 @@ class Timing:
         self._tick()
         return self._since - self._started - self.judge_s - self.queue_s
 
-    @contextmanager
-    def time_judge(self) -> Iterator[None]:
+    def time_judge(self) -> AbstractContextManager[None]:
         """Count the time of the body as spent at the judge."""
-        self._tick()
-        self._num_judged += 1
-        try:
-            yield
-        finally:
-            self._tick()
-            self._num_judged -= 1
+        return self._time("judge")
+
+    def time_queue(self) -> AbstractContextManager[None]:
+        """Count the time of the body as spent in a queue."""
+        return self._time("queue")
 
     @contextmanager
-    def time_queue(self) -> Iterator[None]:
-        """Count the time of the body as spent in a queue."""
+    def _time(self, where: str) -> Iterator[None]:
         self._tick()
-        self._num_queued += 1
+        self._num_active[where] += 1
         try:
             yield
         finally:
             self._tick()
-            self._num_queued -= 1
+            self._num_active[where] -= 1
 
     def _tick(self) -> None:
         now = perf_counter()
-        if self._num_judged:
+        if self._num_active["judge"]:
             self.judge_s += now - self._since
-        elif self._num_queued:
+        elif self._num_active["queue"]:
             self.queue_s += now - self._since
         self._since = now
 

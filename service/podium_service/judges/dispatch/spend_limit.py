@@ -11,9 +11,8 @@ holds no place at an endpoint meanwhile, because another call may have the money
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from math import inf
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from podium_service.errors import (
@@ -23,11 +22,10 @@ from podium_service.errors import (
     Overloaded,
     PodiumError,
 )
-from podium_service.judges.dispatch.fair_queue import FairQueue
+from podium_service.judges.dispatch.fair_queue import CallQueue
+from podium_service.judges.dispatch.rate_limit import Permit
 from podium_service.judges.dispatch.request_context import RequestContext
-from podium_service.judges.limits import Price
 from podium_service.judges.settings import LLMJudge
-from podium_service.prompts.reply import Tokens
 from podium_service.prompts.templates import Prompt
 from podium_service.store.quotas.quota_service import AccountSpending
 from podium_service.store.quotas.spend import SpendAccount, api_key_account
@@ -37,8 +35,6 @@ _TOKENS_PER_MESSAGE = 16  # more than a chat template adds to a message
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 1.0
 _CHECKS_PER_S = 200  # of all calls of an API key that wait, together
-
-CountTokens = Callable[[Tokens], None]
 
 
 class SpendQuotas(Protocol):
@@ -73,19 +69,11 @@ class SpendBlocked(Exception):
         self.quotas = quotas
 
 
-class SpendLimiter:
+class SpendLimiter(CallQueue):
     """The spend limits of one judge and of the API keys that call it.
 
-    Args:
-        name: the judge's.
-        config: its settings.
-        quotas: counts the spending; None for a command without a store, which has no limits.
-        metrics: shows what is reserved.
-        on_change: called whenever the number of waiters changes.
-
-    Attributes:
-        waiters: the calls that wait for money. It serves only to count them, because the first
-            call to find money is served first.
+    Without `quotas`, as in a command without a store, it has none. Its waiters are only counted,
+    because the first call to find money is served first.
     """
 
     def __init__(
@@ -96,78 +84,56 @@ class SpendLimiter:
         metrics: Metrics,
         on_change: Callable[[], None],
     ) -> None:
-        self.waiters: FairQueue[object] = FairQueue()
+        super().__init__(on_change)
         self._name = name
         self._config = config
         self._quotas = quotas
         self._metrics = metrics
-        self._on_change = on_change
 
-    @property
-    def num_waiting(self) -> int:
-        """The calls that wait for money."""
-        return self.waiters.num_waiting
-
-    @property
-    def num_free(self) -> float:
-        """Infinite, because a call's cost is not known before it is made."""
-        return inf
-
-    def expected_wait_s(self, key: str, unqueued: Mapping[str, int]) -> float:
-        """Return 0.0, because no call waits here for those that came before it."""
-        return 0.0
-
-    def reserve(
-        self, prompt: Prompt, max_tokens: int, request_context: RequestContext
-    ) -> AbstractAsyncContextManager[CountTokens]:
+    @asynccontextmanager
+    async def reserve(
+        self, prompt: Prompt, max_tokens: int, request_context: RequestContext, permit: Permit
+    ) -> AsyncIterator[None]:
         """Reserve the most that a call can cost, if that fits now.
 
-        The body makes the call and counts its tokens. A call that failed with an answer is free.
-        One that got no answer, or none that can be read, or was cancelled, may have been paid, and
-        counts at its worst case.
+        The body makes the call and sets the permit's tokens. A call that failed with an answer is
+        free. One that got no answer, or none that can be read, or was cancelled, may have been
+        paid, and counts at its worst case.
 
         Raises:
             JudgeSpendLimit, KeySpendLimit: If the worst case does not fit a limit.
             SpendBlocked: If it may fit once other calls are settled.
         """
+        quotas, price = self._quotas, self._config.price
         accounts = self._list_accounts(request_context)
-        if self._quotas is None or not accounts:
-            return nullcontext(_count_nothing)
-        price = self._config.price
+        if quotas is None or not accounts:
+            yield
+            return
         if not price:  # the limit is the key's, because the settings refuse a judge's without one
             raise KeySpendLimit(
                 f"this API key has a spend limit and judge {self._name!r} no price: give the judge "
                 "one ({} where it costs nothing), or use another key"
             )
-        worst_usd = price.worst_usd(_most_prompt_tokens(prompt), max_tokens)
+        usd = worst_usd = price.worst_usd(_most_prompt_tokens(prompt), max_tokens)
         if not worst_usd:
-            return nullcontext(_count_nothing)
-        return self._reserve(self._quotas, accounts, price, worst_usd)
-
-    @asynccontextmanager
-    async def _reserve(
-        self, quotas: SpendQuotas, accounts: Sequence[SpendAccount], price: Price, worst_usd: float
-    ) -> AsyncIterator[CountTokens]:
+            yield
+            return
         at = time.time()
         if account := await quotas.reserve(accounts, worst_usd, at=at):
             await _read_spending(quotas, account, worst_usd)
             raise SpendBlocked(account, worst_usd, quotas)
-        usd = worst_usd
-
-        def count_tokens(tokens: Tokens) -> None:
-            nonlocal usd
-            if tokens.prompt or tokens.completion:  # both are 0 if the endpoint does not count
-                cost_usd = price.cost_usd(tokens.prompt, tokens.cached, tokens.completion)
-                usd = min(worst_usd, cost_usd)  # because a larger count is wrong
-
         try:
             with self._metrics.track_reserved(self._name, worst_usd):
-                yield count_tokens
+                yield
         except Exception as error:
             if not (isinstance(error, JudgeError) and error.unanswered):
                 usd = 0.0
             raise
         finally:
+            tokens = permit.tokens
+            if tokens and (tokens.prompt or tokens.completion):  # 0 if the endpoint does not count
+                cost_usd = price.cost_usd(tokens.prompt, tokens.cached, tokens.completion)
+                usd = min(worst_usd, cost_usd)  # because a larger count is wrong
             quotas.settle(accounts, worst_usd, usd, at=at)
 
     async def wait(self, blocked: SpendBlocked, key: str, ends_at: float) -> None:
@@ -212,10 +178,6 @@ class SpendLimiter:
         of_judge = SpendAccount(f"judge:{self._name}", limit.usd, limit.per) if limit else None
         of_key = api_key_account(request_context.api_key_id, request_context.spend_limit)
         return [account for account in (of_judge, of_key) if account]
-
-
-def _count_nothing(_: Tokens) -> None:
-    """Ignore the tokens of a call without a spend limit."""
 
 
 def _most_prompt_tokens(prompt: Prompt) -> int:
