@@ -21,7 +21,7 @@ def trained(*answers: str, group_id: str | None = None) -> TrajectoryGroup:
     return TrajectoryGroup(trajectories, group_id=group_id)
 
 
-async def test_the_app_serves_what_is_published() -> None:
+async def test_the_published_openapi_document_is_up_to_date() -> None:
     assert PUBLISHED.read_text() == await document(), "the wire changed: run make openapi"
 
 
@@ -39,7 +39,7 @@ async def test_the_client_gets_rewards_in_the_order_of_its_request(tmp_path: Pat
     assert reward.ranking.usage.calls == 4
 
 
-async def test_groups_that_could_not_be_ranked_are_masked_not_scored(tmp_path: Path) -> None:
+async def test_failed_groups_are_masked_and_not_scored(tmp_path: Path) -> None:
     async with (
         ScriptedJudge(always=scores(by_length)).serving() as judge,
         service(tmp_path, main=llm(judge.url)) as opened,
@@ -54,7 +54,7 @@ async def test_groups_that_could_not_be_ranked_are_masked_not_scored(tmp_path: P
     assert good.rewards == good_too.rewards == [0, 1]
 
 
-async def test_a_judge_that_fails_is_a_typed_error_for_the_client(tmp_path: Path) -> None:
+async def test_a_failing_judge_is_a_typed_error_of_the_client(tmp_path: Path) -> None:
     async with (
         ScriptedJudge(always=fails(401, "bad key")).serving() as judge,
         service(tmp_path, main=llm(judge.url)) as opened,

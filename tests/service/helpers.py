@@ -1,5 +1,6 @@
 """Short ways to build what the service's tests need: groups, judges, a whole service."""
 
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -9,6 +10,8 @@ from typing import Any
 import httpx
 import yaml
 
+from podium_service.http.api_key import APIKey, Scope, create_key
+from podium_service.http.api_key_store import add_key
 from podium_service.http.app import create_app
 from podium_service.http.service import Service, open_service
 from podium_service.judges.llm_judge import EndpointJudge
@@ -20,7 +23,9 @@ from podium_service.prompts.verdict import Verdict
 from podium_service.schemas import RankRequest
 from podium_service.scoring.estimate import Estimate, estimate_passes
 from podium_service.scoring.noise import JudgeNoise
+from podium_service.store.store import SQLStore
 from podium_service.telemetry.metrics import Metrics
+from tests.fakes import ScriptedJudge, Step
 
 LONG = "A trajectory of many words, with \0, \U0001f3c6 and <tags>. " * 20
 VERDICT = Verdict([1, 0], ["BCD", "FGH"], [0.9, 0.1], ["best", "worst \U0001f3c6"])
@@ -98,3 +103,46 @@ def call(text: str = LONG, verdict: Verdict | None = VERDICT, fault: str | None 
     )
     reply = Reply('{"BCD": \ud83d', "stop", None, Tokens(100, 20, 10), "m\0")
     return Call(prompt, reply, verdict, fault, latency_s=0.5)
+
+
+@asynccontextmanager
+async def client_of_judge(
+    tmp_path: Path, step: Step, **settings: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, ScriptedJudge]]:
+    """A client of a service whose judge `main` takes this step, always."""
+    async with (
+        ScriptedJudge(always=step).serving() as judge,
+        service(tmp_path, main=llm(judge.url, **settings)) as opened,
+        client(opened) as http,
+    ):
+        yield http, judge
+
+
+def batch_lines(answer: httpx.Response) -> list[dict[str, Any]]:
+    """The lines of a batch, in the order of the groups."""
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.text.endswith("\n") or not answer.text
+    lines = [json.loads(line) for line in answer.text.split("\n")[:-1]]
+    return sorted(lines, key=lambda line: int(line["index"]))
+
+
+async def add_new_key(
+    store: SQLStore, *scopes: Scope, **limits: Any
+) -> tuple[APIKey, dict[str, str]]:
+    """A new key in the store, and the headers that show it."""
+    key, text = create_key("trainer", scopes, **limits)
+    await add_key(store, key)
+    return key, {"Authorization": f"Bearer {text}"}
+
+
+@asynccontextmanager
+async def client_with_key(
+    tmp_path: Path, *scopes: Scope, **limits: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, Service, APIKey]]:
+    """A client that shows the only key of a service."""
+    async with service(tmp_path) as opened:
+        key, headers = await add_new_key(opened.store, *scopes, **limits)
+        async with client(opened) as http:
+            http.headers.update(headers)
+            yield http, opened, key

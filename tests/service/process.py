@@ -21,6 +21,7 @@ import httpx
 import psutil
 
 from tests.fakes import until
+from tests.service.helpers import judges_file
 
 START_S = 60.0
 # Read when the process starts that they are forked from: the memory that glibc keeps for threads
@@ -118,6 +119,17 @@ def running(*arguments: str, cwd: Path, **environment: str) -> Iterator[Podium]:
         yield process
     finally:
         process.kill()
+
+
+@asynccontextmanager
+async def running_with(
+    tmp_path: Path, **judges: dict[str, Any]
+) -> AsyncIterator[tuple[httpx.AsyncClient, Podium]]:
+    """A client of a service in a process of its own."""
+    config = judges_file(tmp_path / "judges.yaml", **judges)
+    with running("--config", str(config), cwd=tmp_path) as process:
+        async with process.client() as http:
+            yield http, process
 
 
 async def podium(*arguments: str, cwd: Path, stdin: str = "", **environment: str) -> Finished:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 ASKED = b"GET / HTTP/1.1\r\nhost: podium\r\n\r\n"
 
 
-async def test_whoever_has_connected_when_it_stops_is_answered_before_the_loop_turned() -> None:
+async def test_connections_in_the_backlog_are_answered_at_the_stop() -> None:
     options = ServeOptions("127.0.0.1", 0, None, "", None, 0.0, GRACE_S, 6, "info")
     clients = list[socket.socket]()
     with ExitStack() as stack, listen(options) as listener:

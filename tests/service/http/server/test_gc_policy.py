@@ -33,9 +33,7 @@ def groups_there() -> int:
     [scores(by_length), fails(500), fails(429, "slow down"), fails(400), says("no verdict"), drops],
 )
 @pytest.mark.parametrize("passes", [1, 2])
-async def test_a_group_is_gone_once_it_is_ranked_or_has_failed(
-    tmp_path: Path, step: Step, passes: int
-) -> None:
+async def test_a_finished_group_leaves_no_garbage(tmp_path: Path, step: Step, passes: int) -> None:
     before = groups_there()
     async with (
         ScriptedJudge(always=step).serving() as judge,
@@ -50,7 +48,7 @@ async def test_a_group_is_gone_once_it_is_ranked_or_has_failed(
         assert groups_there() - before <= 1  # the last error may be there until the next one
 
 
-async def test_a_group_is_gone_once_its_failure_is_answered(tmp_path: Path) -> None:
+async def test_a_failed_request_leaves_no_garbage(tmp_path: Path) -> None:
     before = groups_there()
     async with (
         ScriptedJudge(always=fails(500)).serving() as judge,
@@ -69,7 +67,7 @@ class Cycle:
         self.itself = self
 
 
-async def test_what_is_garbage_nevertheless_is_found_by_the_clock(
+async def test_garbage_is_collected_by_the_clock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gc_policy, "EVERY_S", 0.01)

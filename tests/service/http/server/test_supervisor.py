@@ -55,7 +55,7 @@ def have_counted(url: str | None, number: int) -> Callable[[], Awaitable[bool]]:
 
 
 @pytest.mark.restart
-async def test_workers_share_a_port_and_counts_and_one_that_dies_is_replaced(
+async def test_workers_share_port_and_metrics_and_are_replaced(
     tmp_path: Path,
 ) -> None:
     temporary = tmp_path / "temporary"
@@ -78,7 +78,7 @@ async def test_workers_share_a_port_and_counts_and_one_that_dies_is_replaced(
     assert list(temporary.iterdir()) == []
 
 
-async def test_workers_that_cannot_start_end_the_service_with_one_line(tmp_path: Path) -> None:
+async def test_a_bad_config_ends_the_supervisor_with_one_line(tmp_path: Path) -> None:
     finished = await podium(
         "serve", "--port", "0", "--workers", "2", "--config", "no.yaml", cwd=tmp_path
     )
@@ -87,7 +87,7 @@ async def test_workers_that_cannot_start_end_the_service_with_one_line(tmp_path:
 
 
 @pytest.mark.restart
-async def test_workers_that_die_at_their_start_are_given_up(tmp_path: Path) -> None:
+async def test_workers_that_die_at_their_start_end_the_service(tmp_path: Path) -> None:
     broken = {"PYTHONHASHSEED": "no number"}  # the parent has started already
     finished = await podium("serve", "--port", "0", "--workers", "2", cwd=tmp_path, **broken)
     assert finished.code == 1
@@ -96,7 +96,7 @@ async def test_workers_that_die_at_their_start_are_given_up(tmp_path: Path) -> N
 
 
 @pytest.mark.restart
-async def test_workers_serve_on_while_another_cannot_start_and_it_does_once_it_can(
+async def test_workers_serve_while_another_one_cannot_start(
     tmp_path: Path,
 ) -> None:
     config = judges_file(tmp_path / "judges.yaml", checks=CHECKS)
@@ -118,7 +118,7 @@ async def test_workers_serve_on_while_another_cannot_start_and_it_does_once_it_c
 
 
 @pytest.mark.restart
-async def test_a_parent_that_is_killed_leaves_no_worker(tmp_path: Path) -> None:
+async def test_a_killed_supervisor_leaves_no_worker(tmp_path: Path) -> None:
     async with ScriptedJudge(always=GOOD, hold=1000).serving() as judge:
         config = judges_file(tmp_path / "judges.yaml", main=llm(judge.url))
         with running("--workers", "2", "--config", str(config), cwd=tmp_path) as process:
@@ -133,7 +133,7 @@ async def test_a_parent_that_is_killed_leaves_no_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.restart
-async def test_a_stopped_service_refuses_connections_while_workers_finish_their_requests(
+async def test_a_stopping_service_refuses_connections(
     tmp_path: Path,
 ) -> None:
     async with ScriptedJudge(always=GOOD, hold=1000).serving() as judge:

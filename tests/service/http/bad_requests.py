@@ -1,0 +1,256 @@
+"""Bodies that are refused, with the field and the rule that the answer must name."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from podium_service.schemas import MAX_BODY_BYTES
+from tests.service.helpers import chat, group
+
+MARKER = "zebra-7f3a91"
+JSON = {"Content-Type": "application/json"}
+REFERENCE = {"reference": "5"}
+
+
+def good(**fields: Any) -> dict[str, Any]:
+    """A group that would be ranked, full of text that must not come back."""
+    return group(MARKER, f"{MARKER} {MARKER}", task=MARKER, **REFERENCE, **fields)
+
+
+def but(path: str, value: Any) -> dict[str, Any]:
+    """The good group with another value at one place, such as `trajectories.0.id`."""
+    changed = good()
+    place: Any = changed
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    for part in parents:
+        place = place[part]
+    place[last] = value
+    return changed
+
+
+def without(path: str) -> dict[str, Any]:
+    """The good group with one place missing."""
+    changed = but(path, None)
+    *parents, last = path.split(".")
+    place: Any = changed
+    for part in parents:
+        place = place[int(part) if part.isdigit() else part]
+    del place[last]
+    return changed
+
+
+def ends_with(*messages: dict[str, Any]) -> dict[str, Any]:
+    """The good group whose first trajectory goes on with these messages."""
+    return but("trajectories.0.messages", [*chat(MARKER), *messages])
+
+
+def many(num_trajectories: int) -> dict[str, Any]:
+    trajectories = [{"id": f"t{i}", "messages": chat(MARKER)} for i in range(num_trajectories)]
+    return {"trajectories": trajectories, **REFERENCE}
+
+
+def call(**changes: Any) -> dict[str, Any]:
+    """An assistant message that calls the tool `look`, as the call `c1`."""
+    tool_call = {"id": "c1", "type": "function", "function": {"name": "look"}} | changes
+    return {"role": "assistant", "content": None, "tool_calls": [tool_call]}
+
+
+def nested(depth: int) -> Any:
+    value: Any = MARKER
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A body, and how it is refused: `place` and `rule` stand in the answer."""
+
+    what: str
+    body: Any
+    place: str
+    rule: str
+    status: int = 422
+    code: str = "invalid_request"
+    path: str = "/rank"
+    headers: dict[str, str] = field(default_factory=lambda: JSON)
+
+    def content(self) -> bytes:
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
+
+def broken(what: str, body: bytes) -> Bad:
+    return Bad(what, body, "body", "at line 1, column", 400, "malformed_json")
+
+
+def undeclared(what: str, rule: str, headers: dict[str, str]) -> Bad:
+    named = rule.split(" ")[0]
+    return Bad(what, good(), named, rule, 415, "unsupported_media_type", headers=headers)
+
+
+MESSAGE = "trajectories.0.messages.2"
+BODIES = [
+    broken("no body", b""),
+    broken("JSON that stops", b'{"task": "' + MARKER.encode()),
+    broken("JSON with a comma too many", b'{"task": "' + MARKER.encode() + b'",}'),
+    broken("NaN", b'{"deadline_s": NaN, "task": "' + MARKER.encode() + b'"}'),
+    broken("minus infinity", b'{"deadline_s": -Infinity, "task": "' + MARKER.encode() + b'"}'),
+    broken("1e999", b'{"deadline_s": 1e999, "task": "' + MARKER.encode() + b'"}'),
+    broken("an integer of 400 digits", b'{"metadata": {"' + MARKER.encode() + b'": ' + b"9" * 400),
+    broken("a lone surrogate", b'{"task": "' + MARKER.encode() + b'\\ud800"}'),
+    broken("bytes that are not UTF-8", b'{"task": "' + MARKER.encode() + b'\xed\xa0\x80"}'),
+    broken("UTF-16", json.dumps(good()).encode("utf-16")),
+    Bad(
+        "600,000 values", good(metadata={"a": [0] * 600_000}), "body", "holds over 524288 values",
+        413, "body_too_large",
+    ),
+    broken("nesting without end", b"[" * 100_000),
+    Bad("nesting 500 deep", nested(500), "body", "at most 64 levels deep"),
+    Bad("metadata 500 deep", good(metadata={"a": nested(500)}), "body", "at most 64 levels deep"),
+    Bad("a list", [good()], "body", "dictionary"),
+    Bad("a string", MARKER, "body", "dictionary"),
+    Bad("null", None, "body", "dictionary"),
+    undeclared("no content type", "content-type is 'missing': send application/json", {}),
+    undeclared(
+        "text", "content-type is 'text/plain': send", {"Content-Type": "text/plain; a=b"}
+    ),
+    undeclared("a form", "content-type is 'multipart", {"Content-Type": "multipart/form-data"}),
+    undeclared("gzip", "content-encoding must be identity", {**JSON, "Content-Encoding": "gzip"}),
+    Bad(
+        "a Content-Length of 100 MB", good(), "content-length", f"at most {MAX_BODY_BYTES} bytes",
+        413, "body_too_large", headers={**JSON, "Content-Length": "100000000"},
+    ),
+]  # fmt: skip
+GROUPS = [
+    Bad("an empty object", {}, "trajectories", "required"),
+    Bad("no trajectory", many(0), "trajectories", "two trajectories or more"),
+    Bad("one trajectory", many(1), "trajectories", "two trajectories or more"),
+    Bad("65 trajectories", many(65), "trajectories", "at most 64"),
+    Bad("10,000 trajectories", many(10_000), "trajectories", "at most 64"),
+    Bad("trajectories null", but("trajectories", None), "trajectories", "list"),
+    Bad("trajectories a string", but("trajectories", MARKER), "trajectories", "list"),
+    Bad("a trajectory that is a string", but("trajectories.1", MARKER), "trajectories.1", "dict"),
+    Bad("a duplicate id", but("trajectories.1.id", "t0"), "trajectories", "ids must be unique"),
+    Bad("an empty id", but("trajectories.1.id", ""), "trajectories.1.id", "at least 1"),
+    Bad("an id of 257", but("trajectories.1.id", MARKER * 30), "trajectories.1.id", "at most 256"),
+    Bad("an id that is a number", but("trajectories.1.id", 7), "trajectories.1.id", "string"),
+    Bad("no id", without("trajectories.1.id"), "trajectories.1.id", "required"),
+    Bad("an unknown field", good(temperature=MARKER), "temperature", "not permitted"),
+    Bad(
+        "an unknown field of a trajectory", but("trajectories.0.reward", MARKER),
+        "trajectories.0.reward", "not permitted",
+    ),
+    Bad("an empty group_id", good(group_id=""), "group_id", "at least 1"),
+    Bad("a group_id of 257", good(group_id=MARKER * 30), "group_id", "at most 256"),
+    Bad("a group_id that is a list", good(group_id=[MARKER]), "group_id", "string"),
+    Bad("an empty judge", good(judge=""), "judge", "at least 1"),
+    Bad("a judge that is a list", good(judge=[MARKER]), "judge", "string"),
+    Bad("an unknown judge", good(judge="nope"), "judge", "one of checks", code="unknown_judge"),
+    Bad(
+        "no reference for a judge that compares", without("reference"), "reference",
+        "required by judge 'checks'", code="reference_required",
+    ),
+    Bad("a task that is a list", but("task", [MARKER]), "task", "string"),
+    Bad("a rubric that is an object", good(rubric={"a": MARKER}), "rubric", "string"),
+    Bad("a reference that is a number", but("reference", 5), "reference", "string"),
+    Bad("tools that are an object", good(tools={"name": MARKER}), "tools", "list"),
+    Bad("a tool that is a string", good(tools=[MARKER]), "tools.0", "dictionary"),
+    Bad("metadata that is a list", good(metadata=[MARKER]), "metadata", "dictionary"),
+    Bad("a deadline of 0", good(deadline_s=0), "deadline_s", "greater than 0"),
+    Bad("a deadline of -1", good(deadline_s=-1), "deadline_s", "greater than 0"),
+    Bad("a deadline of 1e9", good(deadline_s=1e9), "deadline_s", "less than or equal to 3600"),
+    Bad("a deadline in words", good(deadline_s=MARKER), "deadline_s", "number"),
+    Bad("a deadline of null", good(deadline_s=None), "deadline_s", "number"),
+    Bad(
+        "a finish_reason that is a text", but("trajectories.0.finish_reason", MARKER * 9),
+        "trajectories.0.finish_reason", "at most 64",
+    ),
+    Bad(
+        "a verified_reward in words", but("trajectories.0.verified_reward", MARKER),
+        "trajectories.0.verified_reward", "number",
+    ),
+]  # fmt: skip
+MESSAGES = [
+    Bad("no messages", without("trajectories.0.messages"), "trajectories.0.messages", "required"),
+    Bad("zero messages", but("trajectories.0.messages", []), "trajectories.0.messages", "least 1"),
+    Bad("messages a string", but("trajectories.0.messages", MARKER), "messages", "list"),
+    Bad("a message that is a string", ends_with(MARKER), MESSAGE, "dict"),  # type: ignore[arg-type]
+    Bad("no role", ends_with({"content": MARKER}), f"{MESSAGE}.role", "required"),
+    Bad("a wrong role", ends_with({"role": MARKER, "content": "x"}), f"{MESSAGE}.role", "'system'"),
+    Bad("the old role", ends_with({"role": "function", "content": MARKER}), "role", "'tool'"),
+    Bad("content a number", ends_with({"role": "user", "content": 7}), f"{MESSAGE}.content", "str"),
+    Bad(
+        "an image part",
+        ends_with({"role": "user", "content": [{"type": "image_url", "image_url": MARKER}]}),
+        f"{MESSAGE}.content.0.type", "'text'",
+    ),
+    Bad(
+        "a text part without text",
+        ends_with({"role": "user", "content": [{"type": "text", "value": MARKER}]}),
+        f"{MESSAGE}.content.0.text", "required",
+    ),
+    Bad("a user who says nothing", ends_with({"role": "user"}), MESSAGE, "content may be left out"),
+    Bad(
+        "an assistant who neither says nor calls anything",
+        ends_with({"role": "assistant", "content": None}), MESSAGE, "content may be left out",
+    ),
+    Bad(
+        "an assistant with no content and no calls in its list",
+        ends_with({"role": "assistant", "tool_calls": []}), MESSAGE, "content may be left out",
+    ),
+    Bad(
+        "a user who calls a tool", ends_with({**call(), "role": "user"}), MESSAGE,
+        "only an assistant message may carry tool_calls",
+    ),
+    Bad(
+        "a tool message without its call",
+        ends_with({"role": "tool", "tool_call_id": MARKER, "content": MARKER}),
+        "trajectories.0.messages", "messages.2 is a tool message that answers no earlier call",
+    ),
+    Bad(
+        "a tool message that answers a later call",
+        ends_with({"role": "tool", "tool_call_id": "c1", "content": MARKER}, call()),
+        "trajectories.0.messages", "messages.2 is a tool message that answers no earlier call",
+    ),
+    Bad(
+        "a tool message that answers another call",
+        ends_with(call(), {"role": "tool", "tool_call_id": MARKER, "content": MARKER}),
+        "trajectories.0.messages", "messages.3 is a tool message that answers no earlier call",
+    ),
+    Bad(
+        "a tool message without tool_call_id",
+        ends_with(call(), {"role": "tool", "content": MARKER}),
+        "trajectories.0.messages.3", "needs the tool_call_id of the call it answers",
+    ),
+    Bad("a call without an id", ends_with(call(id="")), f"{MESSAGE}.tool_calls.0.id", "at least 1"),
+    Bad(
+        "a call of something else", ends_with(call(type=MARKER)),
+        f"{MESSAGE}.tool_calls.0.type", "'function'",
+    ),
+    Bad(
+        "a call without a name", ends_with(call(function={"arguments": MARKER})),
+        f"{MESSAGE}.tool_calls.0.function.name", "required",
+    ),
+    Bad(
+        "a call whose arguments are a list",
+        ends_with(call(function={"name": "look", "arguments": [MARKER]})),
+        f"{MESSAGE}.tool_calls.0.function.arguments", "string",
+    ),
+]  # fmt: skip
+BATCHES = [
+    Bad("a batch without groups", {"deadline_s": 1}, "groups", "required", path="/rank/batch"),
+    Bad("a batch of one object", {"groups": good()}, "groups", "list", path="/rank/batch"),
+    Bad("4,097 groups", {"groups": [0] * 4097}, "groups", "at most 4096", path="/rank/batch"),
+    Bad(
+        "an unknown field of a batch", {"groups": [], "judge": MARKER}, "judge", "not permitted",
+        path="/rank/batch",
+    ),
+    Bad(
+        "a batch deadline of 0", {"groups": [], "deadline_s": 0}, "deadline_s", "greater than 0",
+        path="/rank/batch",
+    ),
+    Bad(
+        "a batch of 100 MB", {"groups": []}, "content-length", "at most 67108864 bytes", 413,
+        "body_too_large", "/rank/batch", {**JSON, "Content-Length": "100000000"},
+    ),
+]  # fmt: skip

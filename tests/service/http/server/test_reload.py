@@ -1,0 +1,152 @@
+"""The judges file of a running service: changed, bad, deleted."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from podium_service.judges.endpoint import chat_client
+from podium_service.judges.endpoint.resolver import guarded_transport
+from podium_service.judges.registry import JudgeRegistry
+from podium_service.telemetry.metrics import Metrics
+from tests.fakes import (
+    ScriptedJudge,
+    by_length,
+    scores,
+    until,
+)
+from tests.service.helpers import group, judges_file, llm, request, service
+from tests.service.process import running
+
+pytestmark = pytest.mark.anyio
+GOOD = scores(by_length)
+
+
+async def judge_names(http: httpx.AsyncClient) -> set[str]:
+    return {judge["name"] for judge in (await http.get("/judges")).json()["judges"]}
+
+
+CHECKS = {"kind": "checks", "criteria": [{"check": "max_words", "words": 9}]}
+
+
+async def test_a_changed_judges_file_is_loaded_and_a_bad_one_refused(
+    tmp_path: Path,
+) -> None:
+    config = judges_file(tmp_path / "judges.yaml", old=CHECKS)
+    with running("--config", str(config), cwd=tmp_path) as process:
+        async with process.client() as http:
+            assert await judge_names(http) == {"old"}
+
+            bad = tmp_path / "bad.yaml"
+            bad.write_text("default_judge: x\njudges:\n  x: {kind: checks, criterias: []}\n")
+            bad.replace(config)  # at once: half of it would be refused, too
+            await until(lambda: bool(process.logged("config_refused")))
+            assert await judge_names(http) == {"old"}
+            [refused] = process.logged("config_refused")
+            assert refused["level"] == "error"
+            assert f"{config}:3: judges.x" in refused["detail"]
+
+            judges_file(config, new=CHECKS)
+            await until(lambda: bool(process.logged("config_loaded")))
+            assert await judge_names(http) == {"new"}
+            answer = await http.post("/rank", json=group("5", "6"))
+            assert answer.json()["judge"] == "new"
+
+
+async def test_a_changed_judges_file_drops_no_request(tmp_path: Path) -> None:
+    async with (
+        ScriptedJudge(always=GOOD, hold=1000).serving() as old,
+        ScriptedJudge(always=GOOD).serving() as new,
+    ):
+        config = judges_file(tmp_path / "judges.yaml", main=llm(old.url))
+        with running("--config", str(config), cwd=tmp_path) as process:
+            async with process.client() as http:
+                asking = asyncio.create_task(http.post("/rank", json=group("5", "five")))
+                await until(lambda: old.in_flight == 4)
+                judges_file(config, main=llm(new.url, model="n"))
+                await until(lambda: bool(process.logged("config_loaded")))
+                answer = await http.post("/rank", json=group("5", "five"))
+                assert answer.json()["model"] == "n"
+                assert not asking.done()
+                old.hold = 0
+                assert (await asking).json()["model"] == "m"
+
+
+async def test_a_replaced_judge_closes_after_its_last_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def for_long(max_connections: int, keepalive_s: float) -> Any:
+        return guarded_transport(max_connections, keepalive_s=600)
+
+    monkeypatch.setattr(chat_client, "guarded_transport", for_long)  # else they go after 4 s
+    async with (
+        ScriptedJudge(always=GOOD, hold=1000).serving() as old,
+        ScriptedJudge().serving() as new,
+        service(tmp_path, main=llm(old.url)) as opened,
+    ):
+        rank, asked = opened.ranker.rank, request("5", "five")
+        leaver = asyncio.create_task(rank(asked))
+        await until(lambda: old.in_flight == 4)
+        judges_file(tmp_path / "judges.yaml", main=llm(new.url))
+        opened.ranker.judges.reload()
+        stayer = asyncio.create_task(rank(asked))  # knows the new one, waits for the old one
+        runs = opened.ranker._llm_ranker._runs._runs
+        await until(lambda: [run.num_callers for run in runs.values()] == [2])
+        leaver.cancel()
+        await asyncio.gather(leaver, return_exceptions=True)
+        del leaver  # its error holds all that it used
+        assert old.connected == 4
+        old.hold = 0
+        assert (await stayer).results[1].reward == 1
+        await until(lambda: old.connected == 0)
+    assert (old.calls, new.calls) == (4, 0)
+
+
+BAD_FILES = {
+    "not YAML": b"judges: [",
+    "not UTF-8": b"judges: \xff",
+    "empty": b"",
+    "a list": b"- a",
+    "a control character": b"default_judge: \x07",
+    "a key twice": b"default_judge: old\ndefault_judge: old\n",
+    "a date that does not exist": b"default_judge: old\njudges: {old: {model: 2026-13-45}}",
+    "an anchor that holds itself": b"default_judge: old\njudges: &judges {old: *judges}",
+    "a tag": b"default_judge: !!python/object:os.system x",
+    "a key that is a list": b"{[a]: b}",
+    "deep nesting": b"default_judge: " + b"[" * 5000,
+    "a default that is not there": b"default_judge: x\njudges: {old: {kind: checks}}",
+    "an environment variable that is not set": (
+        b"default_judge: old\n"
+        b"judges: {old: {model: m, base_urls: ['http://x/v1'], api_key_env: PODIUM_NOWHERE}}"
+    ),
+}
+
+
+@pytest.mark.parametrize("content", BAD_FILES.values(), ids=BAD_FILES.keys())
+async def test_no_judges_file_breaks_a_running_service(content: bytes, tmp_path: Path) -> None:
+    config = judges_file(tmp_path / "judges.yaml", old=CHECKS)
+    judges = JudgeRegistry(config, Metrics())
+    before = judges.roster
+    config.write_bytes(content)
+    with capture_logs() as logged:
+        judges.reload()
+    assert judges.roster is before
+    [line] = logged
+    assert line["event"] == "config_refused"
+    assert str(config) in line["detail"]
+    assert "\n" not in line["detail"]
+
+
+async def test_a_deleted_judges_file_changes_no_judge(
+    tmp_path: Path,
+) -> None:
+    config = judges_file(tmp_path / "judges.yaml", old=CHECKS)
+    judges = JudgeRegistry(config, Metrics())
+    config.unlink()
+    with capture_logs() as logged:
+        judges.reload()
+    assert list(judges.roster.config.judges) == ["old"]
+    assert [line["event"] for line in logged] == ["config_refused"]

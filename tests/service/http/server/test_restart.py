@@ -1,0 +1,109 @@
+"""What a service that is killed and started again keeps and pays for."""
+
+import asyncio
+import sqlite3
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fakes import (
+    Answer,
+    Asked,
+    ScriptedJudge,
+    by_length,
+    hangs,
+    scores,
+    until,
+)
+from tests.service.helpers import group, judges_file, llm
+from tests.service.process import running
+
+pytestmark = pytest.mark.anyio
+GOOD = scores(by_length)
+
+
+def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    """The answer of the database that a service writes."""
+    database = sqlite3.connect(path)
+    try:
+        return database.execute(query).fetchall()
+    finally:
+        database.close()
+
+
+def verdicts(path: Path) -> int:
+    found = rows(path, "SELECT DISTINCT key, pass_index FROM calls WHERE verdict IS NOT NULL")
+    return len(found)
+
+
+def assert_sound(path: Path) -> None:
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_a_restart_repeats_only_the_calls_that_were_in_progress(
+    tmp_path: Path,
+) -> None:
+    groups = [group("5", f"five {index}") for index in range(6)]
+    shown: Counter[str] = Counter()
+
+    def three_of_four(asked: Asked) -> Answer:
+        name = "".join(sorted(asked.shown.values()))
+        shown[name] += 1
+        return hangs(asked) if shown[name] == 4 else GOOD(asked)
+
+    store = tmp_path / "podium.db"
+    async with ScriptedJudge(always=three_of_four).serving() as judge:
+        options = ("--config", str(judges_file(tmp_path / "judges.yaml", main=llm(judge.url))))
+        with running(*options, cwd=tmp_path) as process:
+            async with process.client() as http:
+                asking = [asyncio.create_task(http.post("/rank", json=each)) for each in groups]
+                await until(lambda: judge.calls == 24 and verdicts(store) == 18)
+                process.kill()
+                lost = await asyncio.gather(*asking, return_exceptions=True)
+        assert all(isinstance(each, httpx.TransportError) for each in lost)
+        assert_sound(store)
+        judge.always = GOOD
+        with running(*options, cwd=tmp_path) as process:
+            async with process.client() as http:
+                answers = await asyncio.gather(*(http.post("/rank", json=each) for each in groups))
+    assert [answer.status_code for answer in answers] == [200] * 6
+    assert judge.calls == 24 + 6
+    assert [answer.json()["usage"]["calls"] for answer in answers] == [1] * 6
+    assert_sound(store)
+
+
+async def test_no_stored_call_is_paid_again_after_a_kill(tmp_path: Path) -> None:
+    groups = [group("5", f"five {index}") for index in range(12)]
+    needed = 4 * len(groups)
+    store = tmp_path / "podium.db"
+    async with ScriptedJudge(always=scores(by_length, delay_s=0.02)).serving() as judge:
+        config = judges_file(tmp_path / "judges.yaml", main=llm(judge.url, concurrency=4))
+        told: dict[int, str] = {}  # group -> the ranking that its caller was told of
+        for kill_at in (5, 20, 33):
+            before = judge.calls - (verdicts(store) if store.exists() else 0)
+            with running("--config", str(config), cwd=tmp_path) as process:
+                async with process.client() as http:
+
+                    async def ask(index: int, http: httpx.AsyncClient = http) -> None:
+                        answer = await http.post("/rank", json=groups[index])
+                        told[index] = answer.json()["id"]
+
+                    asking = [asyncio.create_task(ask(index)) for index in range(12)]
+                    await until(lambda at=kill_at + before: judge.calls >= at)
+                    process.kill()
+                    await asyncio.gather(*asking, return_exceptions=True)
+            await until(lambda: judge.connected == 0)  # what was sent has come
+            assert_sound(store)
+        kept, asked = verdicts(store), judge.calls
+        assert 0 < kept < needed
+        with running("--config", str(config), cwd=tmp_path) as process:
+            async with process.client() as http:
+                answers = await asyncio.gather(*(http.post("/rank", json=each) for each in groups))
+    assert [answer.status_code for answer in answers] == [200] * 12
+    assert judge.calls - asked == needed - kept
+    for index, ranking_id in told.items():
+        assert answers[index].json()["id"] == ranking_id
+        assert answers[index].json()["usage"]["calls"] == 0

@@ -1,0 +1,23 @@
+"""The routes under which requests are counted."""
+
+from pathlib import Path
+
+import pytest
+
+from podium_service.http.app import create_app
+from podium_service.telemetry.routes import route_of
+from tests.service.helpers import service
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("path", ["/rankings/", "/rankings/a/b", "/rankings", "/rank/", "", "/"])
+def test_an_unknown_path_gets_no_series_of_its_own(path: str) -> None:
+    assert route_of(path) == "unrouted"
+
+
+async def test_every_route_is_counted_under_its_own_path(tmp_path: Path) -> None:
+    async with service(tmp_path) as opened:
+        routes = list(create_app(opened).openapi()["paths"])
+    assert "/rank" in routes
+    assert [route_of(path.replace("{ranking_id}", "rk_1")) for path in routes] == routes
