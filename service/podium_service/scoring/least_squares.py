@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 KNOTS = 8
+LINE_K = np.linspace(-0.5, 0.5, KNOTS)  # a straight line along a list, mean 0
 
 Array = npt.NDArray[np.float64]
 Pass = tuple[Sequence[int], Sequence[float]]
@@ -88,23 +89,17 @@ def least_squares(num_items: int, passes: Sequence[Pass], slots_K: Array | None)
 
 
 def fit_ratings(ratings: Sequence[Sequence[float]]) -> Fit:
-    """Fit trajectories that were each rated alone: their effects are their mean ratings.
-
-    Args:
-        ratings: of each trajectory, one or more.
+    """Fit trajectories that were each rated alone, once or more; effects are mean ratings.
 
     Source:
         One-way analysis of variance.
     """
     counts_I = np.array([len(each) for each in ratings], float)
     effects = [round(fsum(each) / len(each), 12) for each in ratings]
-    total = float(counts_I.sum())
-    mean = fsum(rating for each in ratings for rating in each) / total
-    ss_error = fsum(
-        (rating - effect) ** 2
-        for each, effect in zip(ratings, effects, strict=True)
-        for rating in each
-    )
+    pairs = [(rating, mean) for each, mean in zip(ratings, effects, strict=True) for rating in each]
+    mean = fsum(rating for rating, _ in pairs) / len(pairs)
+    ss_error = fsum((rating - effect) ** 2 for rating, effect in pairs)
+    df_error = float(len(pairs) - len(effects))
     about_mean_II = np.eye(len(effects)) - 1 / len(effects)
     return Fit(
         effects_I=effects,
@@ -114,9 +109,9 @@ def fit_ratings(ratings: Sequence[Sequence[float]]) -> Fit:
         information=float(counts_I.mean()),
         ss_items=fsum(counts_I * (np.array(effects) - mean) ** 2),
         ss_error=ss_error,
-        df_error=total - len(effects),
+        df_error=df_error,
         ss_raw=ss_error,
-        df_raw=total - len(effects),
+        df_raw=df_error,
         slot_xtx_KK=np.zeros((KNOTS, KNOTS)),
         slot_xty_K=np.zeros(KNOTS),
     )
@@ -143,35 +138,29 @@ class _Solution:
     residuals_O: Array
 
 
-@dataclass(frozen=True, slots=True)
 class _Blocks:
     """The part of a design that depends only on the lengths of its passes; read only.
 
     O observations in B passes.
     """
 
-    pass_O: npt.NDArray[np.int64]
-    length_B: Array
-    starts_B: npt.NDArray[np.int64]
-    basis_OK: Array
-    basis_centred_OK: Array
+    def __init__(self, lengths: tuple[int, ...]) -> None:
+        self.length_B = np.array(lengths, float)
+        self.pass_O = np.repeat(np.arange(len(lengths)), lengths)
+        self.starts_B = np.concatenate([[0], np.cumsum(lengths[:-1])]).astype(np.int64)
+        self.basis_OK = np.concatenate([slot_basis(length) for length in lengths])
+        means_BK = np.add.reduceat(self.basis_OK, self.starts_B, axis=0) / self.length_B[:, None]
+        self.basis_centred_OK = self.basis_OK - means_BK[self.pass_O]
+        for array in vars(self).values():
+            array.flags.writeable = False
 
-    def mean(self, values_O: Array) -> Array:
-        """Return the mean of each pass, shape (B,)."""
-        return np.asarray(np.add.reduceat(values_O, self.starts_B) / self.length_B)
+    def centre(self, values_O: Array) -> Array:
+        """Subtract the mean of its pass from each value."""
+        means_B = np.add.reduceat(values_O, self.starts_B) / self.length_B
+        return np.asarray(values_O - means_B[self.pass_O])
 
 
-@lru_cache(maxsize=128)
-def _blocks(lengths: tuple[int, ...]) -> _Blocks:
-    length_B = np.array(lengths, float)
-    pass_O = np.repeat(np.arange(len(lengths)), lengths)
-    starts_B = np.concatenate([[0], np.cumsum(length_B[:-1])]).astype(np.int64)
-    basis_OK = np.concatenate([slot_basis(length) for length in lengths])
-    means_BK = np.add.reduceat(basis_OK, starts_B, axis=0) / length_B[:, None]
-    centred_OK = basis_OK - means_BK[pass_O]
-    for array in (pass_O, length_B, starts_B, basis_OK, centred_OK):
-        array.flags.writeable = False
-    return _Blocks(pass_O, length_B, starts_B, basis_OK, centred_OK)
+_blocks = lru_cache(maxsize=128)(_Blocks)
 
 
 def _laplacian(shown_BI: Array) -> Array:
@@ -182,9 +171,7 @@ def _laplacian(shown_BI: Array) -> Array:
 def _complete_design(num_items: int, num_passes: int) -> tuple[Array, Array]:
     """Return the laplacian of complete passes, and its inverse about the mean; read only."""
     laplacian_II = _laplacian(np.ones((num_passes, num_items)))
-    covariance_II = (
-        np.eye(num_items) - np.full((num_items, num_items), 1 / num_items)
-    ) / num_passes
+    covariance_II = (np.eye(num_items) - np.full_like(laplacian_II, 1 / num_items)) / num_passes
     for array in (laplacian_II, covariance_II):
         array.flags.writeable = False
     return laplacian_II, covariance_II
@@ -199,23 +186,21 @@ class _Design:
         self.item_O = np.concatenate([np.asarray(order) for order, _ in passes])
         self.complete = all(length == num_items for length in lengths)
         self.blocks = _blocks(lengths)
-        self.pass_O, centred_OK = self.blocks.pass_O, self.blocks.basis_centred_OK
         self.laplacian_II, self.covariance_II = (
             _complete_design(num_items, len(passes)) if self.complete else self._invert()
         )
         self.df_error = float(len(self.item_O) - len(passes) - (num_items - 1))
-        by_item_IK = np.zeros((num_items, KNOTS))
+        centred_OK, by_item_IK = self.blocks.basis_centred_OK, np.zeros((num_items, KNOTS))
         np.add.at(by_item_IK, self.item_O, centred_OK)
-        self.slot_xtx_KK = (
-            centred_OK.T @ centred_OK - by_item_IK.T @ self.covariance_II @ by_item_IK
-        )
+        item_xtx_KK = by_item_IK.T @ self.covariance_II @ by_item_IK
+        self.slot_xtx_KK = centred_OK.T @ centred_OK - item_xtx_KK
 
     def _invert(self) -> tuple[Array, Array]:
         """Return the laplacian, and its inverse about the mean."""
         shown_BI = np.zeros((self.num_passes, self.num_items))
-        shown_BI[self.pass_O, self.item_O] = 1.0
+        shown_BI[self.blocks.pass_O, self.item_O] = 1.0
         laplacian_II = _laplacian(shown_BI)
-        mean_II = np.full((self.num_items, self.num_items), 1 / self.num_items)
+        mean_II = np.full_like(laplacian_II, 1 / self.num_items)
         return laplacian_II, np.linalg.inv(laplacian_II + mean_II) - mean_II
 
     def solve(self, scores_O: Array) -> _Solution:
@@ -224,10 +209,8 @@ class _Design:
         Complete passes are summed exactly, so that the order of passes changes no bit.
         """
         effects = self._item_means(scores_O) if self.complete else self._solve_blocks(scores_O)
-        centre = fsum(effects) / len(effects)
-        effect_I = np.array(effects) - centre
-        within_O = scores_O - effect_I[self.item_O]
-        residuals_O = within_O - self.blocks.mean(within_O)[self.pass_O]
+        effect_I = np.array(effects) - fsum(effects) / len(effects)
+        residuals_O = self.blocks.centre(scores_O - effect_I[self.item_O])
         if self.complete:
             ss_items = self.num_passes * fsum(effect**2 for effect in effect_I)
         else:
@@ -236,14 +219,11 @@ class _Design:
 
     def fit_line(self, raw: _Solution) -> Array:
         """Return the knot values of a linear slot effect, mean 0; zeros if it cannot be fitted."""
-        if self.df_error < 3:
+        xtx = float(LINE_K @ self.slot_xtx_KK @ LINE_K)
+        if self.df_error < 3 or xtx < 1e-9:
             return np.zeros(KNOTS)
-        line_K = np.linspace(-0.5, 0.5, KNOTS)
-        xtx = float(line_K @ self.slot_xtx_KK @ line_K)
-        if xtx < 1e-9:
-            return np.zeros(KNOTS)
-        xty = float(line_K @ (self.blocks.basis_centred_OK.T @ raw.residuals_O))
-        return np.asarray(xty / xtx * line_K)
+        xty = float(LINE_K @ (self.blocks.basis_centred_OK.T @ raw.residuals_O))
+        return np.asarray(xty / xtx * LINE_K)
 
     def _item_means(self, scores_O: Array) -> list[float]:
         columns: list[list[float]] = [[] for _ in range(self.num_items)]
@@ -252,8 +232,7 @@ class _Design:
         return [round(fsum(column) / len(column), 12) for column in columns]
 
     def _solve_blocks(self, scores_O: Array) -> list[float]:
-        centred_O = scores_O - self.blocks.mean(scores_O)[self.pass_O]
-        by_item_I = np.bincount(self.item_O, centred_O, self.num_items)
+        by_item_I = np.bincount(self.item_O, self.blocks.centre(scores_O), self.num_items)
         effect_I = self.covariance_II @ by_item_I
         level = float(np.mean(scores_O - effect_I[self.item_O]))
         return [round(float(effect) + level, 12) for effect in effect_I]

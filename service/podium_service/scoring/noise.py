@@ -1,8 +1,7 @@
 """Learn a judge's noise and its slot bias from its past groups, by empirical Bayes.
 
 How much a judge's scores vary between passes, and which slots it favours, are properties of the
-judge more than of one group. With past groups, even a single pass has a known error, and a few
-passes need not estimate their error from a handful of residuals.
+judge more than of one group. With past groups, even a single pass has a known error.
 """
 
 from collections.abc import Sequence
@@ -12,13 +11,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from podium_service.scoring.least_squares import KNOTS, Array, Fit
+from podium_service.scoring.least_squares import KNOTS, LINE_K, Array, Fit
 from podium_service.scoring.signal_ratio import FLAT_R, ratio_likelihood
 
 MIN_GROUPS = 20  # with fewer, a group's own passes are a better guide
 MAX_GROUPS = 1000  # only the most recent groups count, because judges drift
 _MIN_DF_BEYOND_MEAN = 4.0
 _PSEUDO_GROUPS, _EM_STEPS = 5.0, 40
+DRIFT_HALF_LIFE = 20  # groups
+_DRIFT_DECAY = 0.5 ** (1 / DRIFT_HALF_LIFE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class PastGroup:
     Attributes:
         length: trajectories shown in a call.
         items: distinct trajectories of the group.
-        information, ss_items, ss_raw, df_raw, slot_xtx, slot_xty: see `Fit`.
+        others: see `Fit`.
     """
 
     length: int
@@ -43,16 +44,9 @@ class PastGroup:
     @classmethod
     def from_fit(cls, fit: Fit, length: int) -> Self:
         """Summarise a fitted group whose calls show `length` trajectories each."""
-        return cls(
-            length=length,
-            items=len(fit.effects_I),
-            information=fit.information,
-            ss_items=fit.ss_items,
-            ss_raw=fit.ss_raw,
-            df_raw=fit.df_raw,
-            slot_xtx=fit.slot_xtx_KK.round(9).tolist(),
-            slot_xty=fit.slot_xty_K.round(9).tolist(),
-        )
+        squares = fit.information, fit.ss_items, fit.ss_raw, fit.df_raw
+        slots = fit.slot_xtx_KK.round(9).tolist(), fit.slot_xty_K.round(9).tolist()
+        return cls(length, len(fit.effects_I), *squares, *slots)
 
     @property
     def has_residuals(self) -> bool:
@@ -104,16 +98,12 @@ class JudgeNoise:
 
 
 def learn_noise(past: Sequence[PastGroup], length: int) -> JudgeNoise | None:
-    """Return the judge's noise for lists of about `length`; None if too few groups show it.
+    """Return the noise in calls that show about `length` trajectories; None if few groups show it.
 
     The variance of one group is taken to follow a scaled inverse chi-square distribution over
     groups. It is fitted to the moments of the variances, where Smyth fits those of their
     logarithms. A judge that is as noisy in every group gets many degrees of freedom, and a judge
     that is noisier in some groups gets few.
-
-    Args:
-        past: the judge's past groups, of any length.
-        length: trajectories shown in a call.
 
     Source:
         Smyth 2004, "Linear models and empirical Bayes methods", Statistical Applications in
@@ -185,3 +175,26 @@ def _fit_ratios(groups: Sequence[PastGroup], variance: float, df: float) -> Arra
         ratios_R = posterior_GR.sum(axis=0) + _PSEUDO_GROUPS * FLAT_R
         ratios_R /= ratios_R.sum()
     return np.asarray(ratios_R.round(9))
+
+
+class SlotDrift:
+    """The recent slot bias of one judge, which shows drift before the learnt noise moves.
+
+    It is a slope along a list, by exponentially weighted least squares: a group counts half as much
+    as one that comes `DRIFT_HALF_LIFE` groups later.
+    """
+
+    def __init__(self) -> None:
+        self._xtx = self._xty = 0.0
+
+    def add(self, past: PastGroup) -> float | None:
+        """Take a group into account.
+
+        Returns:
+            The gain of the last slot over the first, on the judge's scale; None while no group
+            shows it, because each trajectory was shown once.
+        """
+        if past.slot_xty:
+            self._xtx = _DRIFT_DECAY * self._xtx + float(LINE_K @ np.array(past.slot_xtx) @ LINE_K)
+            self._xty = _DRIFT_DECAY * self._xty + float(LINE_K @ np.array(past.slot_xty))
+        return self._xty / self._xtx if self._xtx > 1e-9 else None

@@ -12,9 +12,12 @@ from numpy.random import default_rng
 from podium_service.scoring.estimate import estimate_passes
 from podium_service.scoring.least_squares import KNOTS
 from podium_service.scoring.noise import (
+    DRIFT_HALF_LIFE,
     EMPTY_PAST_GROUP,
     MIN_GROUPS,
     JudgeNoise,
+    PastGroup,
+    SlotDrift,
     learn_noise,
 )
 from podium_service.scoring.signal_ratio import RATIOS_R, SIGNIFICANCE_LEVEL
@@ -134,3 +137,18 @@ def test_learnt_reliability_equals_that_of_the_truth() -> None:
         result = estimate_passes(8, listwise_passes(8, 2, seed, scorer(truth, 0.1, random)), noise)
         shrinkages += [result.shrinkage] if result.is_significant else []
     assert np.mean(shrinkages) == pytest.approx(2 / 3, abs=0.06)  # ratio 1, two passes
+
+
+def test_a_drift_shows_within_the_last_groups() -> None:
+    line = np.linspace(-0.5, 0.5, KNOTS)
+
+    def past_group(bias: float) -> PastGroup:
+        return PastGroup(4, 4, 1.0, 1.0, 1.0, 3.0, np.eye(KNOTS).tolist(), (bias * line).tolist())
+
+    drift = SlotDrift()
+    assert drift.add(EMPTY_PAST_GROUP) is None
+    before = [drift.add(past_group(0.0)) for _ in range(500)]
+    after = [drift.add(past_group(0.2)) for _ in range(4 * DRIFT_HALF_LIFE)]
+    assert before[-1] == 0
+    assert after[DRIFT_HALF_LIFE - 1] == pytest.approx(0.1, abs=0.001)
+    assert after[-1] == pytest.approx(0.2 * 15 / 16, abs=0.001)

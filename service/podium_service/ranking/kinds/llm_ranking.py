@@ -31,9 +31,8 @@ from podium_service.ranking.kinds.rounds import Rounds
 from podium_service.ranking.kinds.run import Run
 from podium_service.ranking.methods import METHODS, Situation, choose_method
 from podium_service.ranking.single_flight import SingleFlight
-from podium_service.scoring.drift import SlotDrift
 from podium_service.scoring.estimate import Estimate, estimate_unscored
-from podium_service.scoring.noise import EMPTY_PAST_GROUP, JudgeNoise, PastGroup
+from podium_service.scoring.noise import EMPTY_PAST_GROUP, JudgeNoise, PastGroup, SlotDrift
 from podium_service.store.protocol import Store, StoredVerdicts
 from podium_service.telemetry.metrics import Metrics
 
