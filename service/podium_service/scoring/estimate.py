@@ -12,17 +12,11 @@ from math import asin, fsum, inf, pi, sqrt
 
 import numpy as np
 
+from podium_service.scoring import signal_ratio
 from podium_service.scoring.bradley_terry import Strengths
 from podium_service.scoring.least_squares import Array, Fit, Pass, fit_ratings, least_squares
 from podium_service.scoring.noise import JudgeNoise, PastGroup
-from podium_service.scoring.signal_ratio import (
-    FLAT_R,
-    SIGNIFICANCE_LEVEL,
-    expected_gain,
-    expected_reliability,
-    p_value,
-    ratio_posterior,
-)
+from podium_service.scoring.signal_ratio import FLAT_R, SIGNIFICANCE_LEVEL
 
 # A prediction keeps some order at no reliability, and a finite ratio at full reliability.
 _MIN_RELIABILITY, _MAX_RELIABILITY = 0.05, 0.999
@@ -104,10 +98,7 @@ def estimate_strengths(
 ) -> Estimate:
     """Estimate from strengths fitted to comparisons; their prior has shrunk them already.
 
-    Args:
-        strengths: posterior under a normal prior.
-        showings: how often a trajectory was shown, on average.
-        level: of the significance test.
+    `showings` is how often a trajectory was shown, on average.
     """
     scores, num_items = strengths.scores, len(strengths.scores)
     inflation = sqrt(num_items / max(1, num_items - 1))  # as if the group mean were known
@@ -126,8 +117,7 @@ def estimate_strengths(
         reliability=reliability if is_significant else 0.0,
         is_significant=is_significant,
         shrinkage=float(is_significant),
-        # See `signal_ratio.expected_gain`.
-        expected_gain=(asin(sqrt(after)) - asin(sqrt(reliability))) / pi,
+        expected_gain=(asin(sqrt(after)) - asin(sqrt(reliability))) / pi,  # see `signal_ratio`
     )
 
 
@@ -148,15 +138,7 @@ def estimate_exact(scores: Sequence[float]) -> Estimate:
 def estimate_unscored(num_items: int) -> Estimate:
     """Return the estimate of a group that no judge was asked about."""
     zeros = [0.0] * num_items
-    return Estimate(
-        means=zeros,
-        scores=zeros,
-        stderr=None,
-        reliability=0.0,
-        is_significant=False,
-        shrinkage=0.0,
-        has_scores=False,
-    )
+    return Estimate(zeros, zeros, None, 0.0, is_significant=False, shrinkage=0.0, has_scores=False)
 
 
 def _estimate_fit(fit: Fit, length: int, noise: JudgeNoise | None, level: float) -> Estimate:
@@ -174,35 +156,32 @@ def _estimate_fit(fit: Fit, length: int, noise: JudgeNoise | None, level: float)
         )
     df_items = len(means) - 1
     ms_items = fit.ss_items / df_items
-    p = p_value(ms_items, ms_error, df_items, df_error, negligible=_ROUNDING)
+    p = signal_ratio.p_value(ms_items, ms_error, df_items, df_error, negligible=_ROUNDING)
     is_significant = p <= level
-    if ms_error == 0:
-        posterior_R = FLAT_R * 0  # no ratio is finite, so one more pass gains nothing
-    else:
-        prior_R = noise.ratios_R if noise else FLAT_R
-        f = ms_items / ms_error
-        posterior_R = ratio_posterior(prior_R, f, fit.information, df_items, df_error)
+    posterior_R = FLAT_R * 0  # without an error no ratio is finite, and one more pass gains nothing
+    if ms_error:
+        prior_R, f = noise.ratios_R if noise else FLAT_R, ms_items / ms_error
+        posterior_R = signal_ratio.ratio_posterior(prior_R, f, fit.information, df_items, df_error)
     if ms_items == 0:
         reliability = 0.0
-    elif noise is None or not noise.ratios or ms_error == 0:
-        reliability = max(0.0, 1 - ms_error / ms_items)
+    elif noise and noise.ratios and ms_error:
+        reliability = signal_ratio.expected_reliability(posterior_R, fit.information)
     else:
-        reliability = expected_reliability(posterior_R, fit.information)
+        reliability = max(0.0, 1 - ms_error / ms_items)
     shrinkage = reliability if is_significant else 0.0
     is_configured = noise is not None and not noise.groups and fit.df_error <= 0
     estimate = Estimate(
         means=means,
-        scores=_shrink(means, shrinkage),
+        scores=shrink(means, shrinkage),
         stderr=_standard_errors(fit.covariance_II, ms_error),
         reliability=None if is_configured else shrinkage,
         is_significant=is_significant,
         shrinkage=shrinkage,
-        expected_gain=expected_gain(posterior_R, fit.information),
+        expected_gain=signal_ratio.expected_gain(posterior_R, fit.information),
         past_group=past_group,
     )
-    return (
-        estimate if fit.complete or not ms_error else _predict(estimate, fit, ms_error, reliability)
-    )
+    is_exact = fit.complete or not ms_error
+    return estimate if is_exact else _predict(estimate, fit, ms_error, reliability)
 
 
 def _predict(estimate: Estimate, fit: Fit, ms_error: float, reliability: float) -> Estimate:
@@ -225,13 +204,13 @@ def _predict(estimate: Estimate, fit: Fit, ms_error: float, reliability: float) 
     return replace(
         estimate,
         means=means,
-        scores=means if estimate.is_significant else _shrink(means, 0.0),
+        scores=means if estimate.is_significant else shrink(means, 0.0),
         stderr=_standard_errors(about_mean_II @ covariance_II @ about_mean_II, ms_error),
         shrinkage=float(estimate.is_significant),  # the prediction has shrunk the means already
     )
 
 
-def _shrink(means: Sequence[float], share: float) -> list[float]:
+def shrink(means: Sequence[float], share: float) -> list[float]:
     """Keep only a share of each mean's distance from the group mean."""
     centre = fsum(means) / len(means)
     return [centre + share * (mean - centre) for mean in means]

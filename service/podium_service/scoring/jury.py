@@ -13,16 +13,16 @@ from math import sqrt
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from podium_service.scoring import overrule
+from podium_service.scoring.estimate import Estimate, shrink
 from podium_service.scoring.overrule import (
     LEAST_VARIANCE,
     AlignedScores,
     Flags,
     Floats,
     JurorScores,
-    align,
-    overrule,
-    shrink_to_mean,
 )
 from podium_service.scoring.signal_ratio import SIGNIFICANCE_LEVEL, p_value
 
@@ -62,7 +62,6 @@ class JurorReport:
     """The weight and agreement of one juror.
 
     Attributes:
-        name: of the juror.
         weight: share in the combined means; sums to 1 over jurors, 0 if rejected.
         agreement: Kendall's tau_b with the others combined, in [-1, 1]; 0 if either ties all.
         status: rejected if more than a quarter of its votes were overruled.
@@ -77,23 +76,16 @@ class JurorReport:
 
 
 @dataclass(frozen=True, slots=True)
-class JuryEstimate:
-    """The combined estimate.
+class JuryEstimate(Estimate):
+    """The combined estimate, on the jurors' mean scale; disagreement adds to its errors.
 
     Attributes:
-        means: in [0, 1], on the jurors' mean scale, shape (N,).
-        stderr: of each mean, jurors' disagreement included, shape (N,).
-        reliability: share of the variance between means that is signal; 0 if not significant.
-        is_significant: whether the items differ by more than noise and disagreement explain, at
-            level .05.
         jurors: one report each, in the order of the jurors given.
     """
 
-    means: list[float]
     stderr: list[float]
     reliability: float
-    is_significant: bool
-    jurors: list[JurorReport]
+    jurors: Sequence[JurorReport] = ()
 
 
 def combine(jurors: Sequence[Juror]) -> JuryEstimate:
@@ -117,7 +109,7 @@ def combine(jurors: Sequence[Juror]) -> JuryEstimate:
     scores = JurorScores(means[:, order], noise[:, order])
     reliabilities = np.array([jurors[j].reliability for j in by_name], dtype=np.float64)
     votes = _weigh_votes(scores, reliabilities)
-    estimate = _average(votes)
+    estimate = _average(votes, back)
     reports = [
         JurorReport(
             name=jurors[j].name,
@@ -128,12 +120,7 @@ def combine(jurors: Sequence[Juror]) -> JuryEstimate:
         )
         for k, j in enumerate(by_name)
     ]
-    return replace(
-        estimate,
-        means=[estimate.means[k] for k in back],
-        stderr=[estimate.stderr[k] for k in back],
-        jurors=[reports[by_name.index(j)] for j in range(len(jurors))],
-    )
+    return replace(estimate, jurors=[reports[by_name.index(j)] for j in range(len(jurors))])
 
 
 def _mean_variances(juror: Juror) -> list[float]:
@@ -172,7 +159,7 @@ class _Votes:
 def _weigh_votes(jurors: JurorScores, reliabilities: Floats) -> _Votes:
     counted = np.ones(jurors.means.shape, dtype=bool)
     differing = np.ptp(jurors.means, axis=1) > 0
-    counted[differing] = overrule(jurors.select(differing))
+    counted[differing] = overrule.select_votes(jurors.select(differing))
     rejected = (~counted).mean(axis=1) > _MAX_OVERRULED
     included = differing & ~rejected
     undisputed = counted[included].all(axis=0)
@@ -181,7 +168,7 @@ def _weigh_votes(jurors: JurorScores, reliabilities: Floats) -> _Votes:
     scores, errors = np.zeros(counted.shape), np.ones(counted.shape)
     weights, centre, spread = np.zeros(len(counted)), float(jurors.means.mean()), 0.0
     if included.any():
-        aligned = align(jurors.select(included), undisputed[None])
+        aligned = overrule.align(jurors.select(included), undisputed[None])
         scores[included] = aligned.scores[0]
         errors[included] = aligned.noise[0] + aligned.interaction
         weights[included] = _juror_weights(aligned, reliabilities[included])
@@ -197,19 +184,21 @@ def _juror_weights(aligned: AlignedScores, reliabilities: Floats) -> Floats:
     They are sqrt(signal) / (noise + interaction), each as a share of a juror's variance.
     """
     noise = np.clip(aligned.noise[0].mean(axis=1), _LEAST_NOISE, 1.0)
-    noise = np.exp(shrink_to_mean(np.log(noise)[None], _LOG_NOISE_VARIANCE)[0])
+    noise = np.exp(overrule.shrink_to_mean(np.log(noise)[None], _LOG_NOISE_VARIANCE)[0])
     weights = np.sqrt(np.maximum(1 - noise, _LEAST_SIGNAL)) / (noise + aligned.interaction)
     weights = np.where(reliabilities > 0, weights, _INSIGNIFICANT_WEIGHT * weights)
     return np.asarray(weights / weights.sum())
 
 
-def _average(votes: _Votes) -> JuryEstimate:
-    num_items = votes.scores.shape[1]
+def _average(votes: _Votes, order: NDArray[np.intp]) -> JuryEstimate:
+    """Average the votes; item order[k] comes at place k of the estimate."""
+    num_items = len(order)
     weights = votes.weights[:, None] * votes.counted
     total = weights.sum(axis=0)
     if not total.all():  # every juror ties all items
-        centre = round(votes.centre, 12)
-        return JuryEstimate([centre] * num_items, [0.0] * num_items, 0.0, False, [])
+        tied = [round(votes.centre, 12)] * num_items
+        stderr = [0.0] * num_items
+        return JuryEstimate(tied, tied, stderr, 0.0, is_significant=False, shrinkage=0.0)
     weights /= total
     scores = (weights * votes.scores).sum(axis=0)
     variances = (weights**2 * votes.errors).sum(axis=0)
@@ -217,18 +206,22 @@ def _average(votes: _Votes) -> JuryEstimate:
     df = votes.df or np.inf  # the error of a single juror is known from its own estimate
     p = p_value(between, error, num_items - 1, df, negligible=LEAST_VARIANCE)
     is_significant = p <= SIGNIFICANCE_LEVEL
+    reliability = round(max(0.0, 1 - error / between), 12) if is_significant else 0.0
     # The spread is cut where scores would leave [0, 1]; this keeps the order and equal gaps.
     low, high = float(scores.min()), float(scores.max())
     centre = min(1.0, max(0.0, votes.centre))
     spread = min(votes.spread, -centre / low if low < 0 else np.inf)
     spread = min(spread, (1 - centre) / high if high > 0 else np.inf)
-    stderr = spread * np.sqrt(variances * _error_inflation(votes, scores, weights > 0))
+    errors = spread * np.sqrt(variances * _error_inflation(votes, scores, weights > 0))
+    rounded = np.round(centre + spread * scores, 12)[order].tolist()
+    means = [min(1.0, max(0.0, mean)) for mean in rounded]
     return JuryEstimate(
-        means=[min(1.0, max(0.0, float(mean))) for mean in np.round(centre + spread * scores, 12)],
-        stderr=[float(each) for each in np.round(stderr, 12)],
-        reliability=round(max(0.0, 1 - error / between), 12) if is_significant else 0.0,
+        means=means,
+        scores=shrink(means, reliability),
+        stderr=np.round(errors, 12)[order].tolist(),
+        reliability=reliability,
         is_significant=is_significant,
-        jurors=[],
+        shrinkage=reliability,
     )
 
 

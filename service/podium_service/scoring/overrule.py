@@ -131,8 +131,8 @@ def _trimmed_share(count: int, jurors: int) -> float:
     return (count - largest / df) / (count - 1)
 
 
-def overrule(jurors: JurorScores) -> Flags:
-    """Find the votes that count, shape (J, N).
+def select_votes(jurors: JurorScores) -> Flags:
+    """Select the votes that count, shape (J, N).
 
     The vote farthest from the other jurors' votes is dropped, one at a time, while its p-value
     times the number of votes tested is below .05. An item keeps at least two votes. It keeps all

@@ -9,7 +9,6 @@ import asyncio
 from asyncio import get_running_loop
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
-from math import fsum
 from typing import Any
 
 from podium_service.errors import (
@@ -135,7 +134,7 @@ def combine_scores(group: GroupToRank[JuryJudge], scores: Mapping[str, GroupScor
     ids = [group.request.trajectories[indices[0]].id for indices in transcript.members]
     return replace(
         jury_scores,
-        estimate=scores[names[0]].estimate if len(names) == 1 else _estimate(jury_estimate),
+        estimate=scores[names[0]].estimate if len(names) == 1 else jury_estimate,
         jurors=_report_jurors(jury_estimate, scores, ids),
     )
 
@@ -143,20 +142,6 @@ def combine_scores(group: GroupToRank[JuryJudge], scores: Mapping[str, GroupScor
 def _as_juror(name: str, estimate: Estimate) -> Juror:
     reliability = estimate.shrinkage if estimate.stderr else _UNKNOWN_RELIABILITY
     return Juror(name, estimate.means, estimate.stderr, reliability)
-
-
-def _estimate(jury_estimate: JuryEstimate) -> Estimate:
-    """Return the jury's estimate in the form of a single judge's."""
-    means, reliability = jury_estimate.means, jury_estimate.reliability
-    center = fsum(means) / len(means)
-    return Estimate(
-        means=means,
-        scores=[center + reliability * (mean - center) for mean in means],
-        stderr=jury_estimate.stderr,
-        reliability=reliability,
-        is_significant=jury_estimate.is_significant,
-        shrinkage=reliability,
-    )
 
 
 def _report_jurors(
