@@ -82,10 +82,10 @@ def require_deadline(deadline_s: float) -> None:
 
 
 def require_store(url: str) -> None:
-    """Raise ConfigError for a SQLite file that does not exist: a look must not make one."""
-    file = _sqlite_file(url)
-    if file and not file.exists():
-        raise ConfigError(f"the store {file} does not exist: see --store, PODIUM_STORE")
+    """Raise ConfigError unless there is a store: a command that only reads must not create one."""
+    from podium_service.store.database import database
+
+    database.require_store(url)
 
 
 def store_shown(url: str) -> str:
@@ -94,14 +94,6 @@ def store_shown(url: str) -> str:
 
     parsed = _parsed(url)
     return without_secrets(parsed) if parsed else url
-
-
-def _sqlite_file(url: str) -> Path | None:
-    parsed = _parsed(url if "://" in url else f"sqlite:///{url}")
-    if parsed is None or parsed.get_backend_name() != "sqlite":
-        return None
-    name = parsed.database or ":memory:"
-    return None if name == ":memory:" or name.startswith("file:") else Path(name)
 
 
 def _parsed(url: str) -> "URL | None":

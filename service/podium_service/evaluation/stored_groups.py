@@ -7,7 +7,6 @@ was shown, and the first judge's own verdicts are found in the store again. Gate
 not shown and are missing; equal trajectories appear once.
 """
 
-import asyncio
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -18,14 +17,14 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from podium_service.errors import InvalidRequest, StoreUnavailable
+from podium_service.errors import InvalidRequest
 from podium_service.http.service import Service
 from podium_service.prompts.defences.escape import DATAMARK
 from podium_service.prompts.templates import DEFAULT_RUBRIC
 from podium_service.prompts.transcript import transcribe
 from podium_service.schemas import RankRequest
-from podium_service.store.database.engine import open_engine
 from podium_service.store.database.tables import RANKINGS
+from podium_service.store.store import SQLStore
 
 _SCAN = 20  # rankings read per group wanted, because several may be of one group
 _FENCED = re.compile(r'\n<trajectory-(\w+) id="(\w+)">\n(.*?)\n</trajectory-\1>\n', re.DOTALL)
@@ -66,7 +65,7 @@ class JudgeMaterial:
 
 
 async def read_stored_groups(
-    service: Service, store_url: str, limit: int
+    service: Service, limit: int
 ) -> tuple[list[RankRequest], dict[str, int]]:
     """Return the newest `limit` groups of the store, and how many were left out by reason.
 
@@ -78,7 +77,7 @@ async def read_stored_groups(
     rubrics = [None, *(judge.config.rubric for judge in llms)]
     requests: dict[bytes, RankRequest] = {}
     left_out: Counter[str] = Counter()
-    for key, group_id in await asyncio.to_thread(_read_newest, store_url, _SCAN * limit):
+    for key, group_id in await _read_newest(service.store, _SCAN * limit):
         if len(requests) == limit:
             break
         try:
@@ -168,23 +167,15 @@ def rebuild_request(material: JudgeMaterial, known_rubrics: Sequence[str | None]
     return request
 
 
-def _read_newest(store_url: str, limit: int) -> list[tuple[str, str | None]]:
+async def _read_newest(store: SQLStore, limit: int) -> list[tuple[str, str | None]]:
     """Return the content key and the group id of the latest rankings, each key once."""
     query = (
         sa.select(RANKINGS.c.key, RANKINGS.c.request)
         .order_by(RANKINGS.c.created_at.desc())
         .limit(limit)
     )
-    engine = open_engine(store_url)
-    try:
-        with engine.connect() as connection:
-            rows = connection.execute(query).all()
-    except sa.exc.SQLAlchemyError as error:
-        raise StoreUnavailable(f"the store cannot be read: {type(error).__name__}") from error
-    finally:
-        engine.dispose()
     ids = {}
-    for row in reversed(rows):
+    for row in reversed(await store.select(query)):
         request = orjson.loads(row.request)
         # A jury has one key per juror, and each of them shows the whole group.
         ids[request.get("call_keys", [row.key])[0]] = request.get("group_id")

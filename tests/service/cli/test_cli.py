@@ -12,6 +12,7 @@ import typer
 
 from podium_service import __version__
 from podium_service.cli.commands.store import parse_age
+from podium_service.store.database.database import Database
 from tests.fakes import Answer, Asked, ScriptedJudge, by_length, scores
 from tests.service.helpers import group, judges_file, llm
 from tests.service.process import Finished, podium, running
@@ -273,6 +274,13 @@ async def test_a_service_that_is_not_there_is_a_failure_of_the_groups(tmp_path: 
         (["replay", "rk_0"], ["the store podium.db does not exist", "--store"]),
         (["keys", "list", "--store", "sqlite:///no.db"], ["the store no.db does not exist"]),
         (["keys", "revoke", "x", "--store", "no.db"], ["the store no.db does not exist"]),
+        (["store", "prune", "--older-than", "1d"], ["the store podium.db does not exist"]),
+        (["compare", "--judges", "a,b"], ["the store podium.db does not exist"]),
+        (["rank", "group.json", "--store", ":memory:"], [":memory:", "in memory", "podium.db"]),
+        (["serve", "--store", "sqlite://"], [":memory:", "in memory", "podium.db"]),
+        (["keys", "create", "x", "--store", "sqlite:///:memory:"], [":memory:", "in memory"]),
+        (["store", "prune", "--older-than", "1d", "--store", ""], ["in memory", "podium.db"]),
+        (["rank", "group.json", "--store", "sqlite://x.db"], ["sqlite:///FILE", "two slashes"]),
         (["serve", "--port", "65536"], ["port must be 0-65535: choose another --port"]),
         (["store", "prune", "--older-than", "1d", "--store", "group.json"], ["not a database"]),
     ],
@@ -407,6 +415,7 @@ def test_what_is_no_age_is_refused(age: str) -> None:
 
 
 async def test_prune_says_what_it_did_and_what_an_age_looks_like(tmp_path: Path) -> None:
+    Database(str(tmp_path / "podium.db")).close()
     done = await podium("store", "prune", "--older-than", "30d", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert "0 rankings, 0 past groups, 0 calls" in done.out

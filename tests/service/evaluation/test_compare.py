@@ -10,6 +10,7 @@ from podium_service.cli.commands.compare import compare_command
 from podium_service.errors import PodiumError
 from podium_service.evaluation.compare import count_sign_changes, top1_agreement
 from podium_service.schemas import Ranking, RankRequest, TrajectoryResult, Usage
+from podium_service.store.database.database import Database
 from tests.fakes import ScriptedJudge, by_length, scores
 from tests.service.evaluation.helpers import labelled, run_command, write_lines
 from tests.service.evaluation.test_stored_groups import agent
@@ -134,6 +135,7 @@ async def test_an_impossible_comparison_is_a_known_error(
 ) -> None:
     judges = {"main": llm("http://127.0.0.1:1/v1"), "other": llm("http://127.0.0.1:1/v1")}
     config = judges_file(tmp_path / "judges.yaml", **judges)
+    Database(str(tmp_path / "podium.db")).close()
     data = write_lines(tmp_path / "groups.jsonl", group("5", "6"))
     from_file: list[str | Path] = ["--data", data] if "nobody" in arguments[1] else []
     result = await run_command(

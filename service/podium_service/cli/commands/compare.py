@@ -73,12 +73,14 @@ async def _compare(
     from podium_service.evaluation.stored_groups import read_stored_groups
     from podium_service.http.service import open_service
 
+    if not data:
+        options.require_store(store)
     async with open_service(config, store) as service:
         left_out: dict[str, int] = {}
         if data:
             requests = read_requests(data, limit)
         else:
-            requests, left_out = await read_stored_groups(service, store, limit)
+            requests, left_out = await read_stored_groups(service, limit)
         with options.progress("comparing", len(requests) * len(judges)) as advance:
             return await compare(
                 service,

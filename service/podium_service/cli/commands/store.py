@@ -52,6 +52,7 @@ def prune_command(
 
     options.configure_logs("error")
     seconds = parse_age(older_than)
+    options.require_store(store)
     deleted = options.use_store(store, lambda opened: _prune(opened, seconds))
     if as_json:
         options.print_json(deleted)

@@ -10,7 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from podium_service.errors import ConfigError
-from podium_service.store.database.engine import one_line, open_engine, without_secrets
+from podium_service.store.database.engine import (
+    one_line,
+    open_engine,
+    sqlite_file,
+    without_secrets,
+)
 from podium_service.store.database.tables import (
     CALLS,
     METADATA,
@@ -58,6 +63,23 @@ class KeyRows:
     calls: list[tuple[int, bytes | None, bytes]] = field(default_factory=list)
     complete: bool = False
     noise: bytes | None = None
+
+
+def require_store(url: str) -> None:
+    """Raise ConfigError unless there is a store: a command that only reads must not create one."""
+    engine = open_engine(url)
+    shown = without_secrets(engine.url)
+    missing = ConfigError(f"the store {shown} does not exist: see --store, PODIUM_STORE")
+    if engine.dialect.name == "sqlite" and not sqlite_file(engine.url).exists():
+        raise missing
+    try:
+        tables = set(sa.inspect(engine).get_table_names())
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        raise ConfigError(f"the store {shown} cannot be opened: {one_line(error)}") from error
+    finally:
+        engine.dispose()
+    if tables.isdisjoint(METADATA.tables):
+        raise missing
 
 
 class Database:

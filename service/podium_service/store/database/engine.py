@@ -1,5 +1,6 @@
 """Open a SQLAlchemy engine for a store's URL: SQLite by a file's path, or PostgreSQL."""
 
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,37 +19,32 @@ _SQLITE_PRAGMAS = (
 _POSTGRES_TIMEOUTS = {"connect_timeout": 10, "tcp_user_timeout": 20_000}
 _IDLE_MS = 10_000
 _POOL_SIZE = 16
-_DRIVERS = {
-    "postgres:": "postgresql+psycopg:",
-    "postgresql:": "postgresql+psycopg:",
-}
+_POSTGRES_DRIVER = "postgresql+psycopg"
+_FORMS = "the store's URL must be a file's path, sqlite:///FILE or postgresql://HOST/NAME"
 
 
 def open_engine(url: str) -> sa.Engine:
-    """Return an engine for a file's path, `sqlite://` or `postgresql://`, not yet connected.
+    """Return an engine for a file's path, `sqlite:///` or `postgresql://`, not yet connected.
 
     Raises:
-        ConfigError: If `url` is none of these.
+        ConfigError: If `url` is none of these, or names a database in memory.
     """
-    if "://" not in url:
-        url = f"sqlite:///{url}"
-    for plain, driver in _DRIVERS.items():
-        if url.startswith(plain):
-            url = driver + url.removeprefix(plain)
     try:
-        engine = _create_engine(sa.make_url(url))
+        return _create_engine(_parse_url(url))
     except (sa.exc.SQLAlchemyError, ImportError, ValueError, TypeError) as error:
-        raise ConfigError(
-            "the store's URL must be a file's path, sqlite:///FILE or postgresql://HOST/NAME: "
-            f"{one_line(error)}"
-        ) from error
-    if "@" in (engine.url.host or ""):  # the rest of the password would be shown as the host
-        raise ConfigError("the store's URL has an @ in its password: write it as %40")
-    return engine
+        raise ConfigError(f"{_FORMS}: {one_line(error)}") from error
+
+
+def sqlite_file(url: sa.URL) -> Path:
+    """Return the file of a SQLite store; with `uri=true` it may be written as `file:FILE`."""
+    name = url.database or ""
+    return Path(name.removeprefix("file:") if "uri" in url.query else name)
 
 
 def without_secrets(url: sa.URL) -> str:
-    """Return a store's URL with its passwords hidden or left out."""
+    """Return a store's file, or its URL with the passwords hidden or left out."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or ""
     secret = [name for name in url.query if "password" in name.lower()]
     return url.difference_update_query(secret).render_as_string(hide_password=True)
 
@@ -57,6 +53,38 @@ def one_line(error: Exception) -> str:
     """Return the driver's message in one line, without the statement and its values."""
     cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:300]
+
+
+def _parse_url(text: str) -> sa.URL:
+    if "://" not in text:
+        if text.startswith(("sqlite:", "postgres:", "postgresql:")):
+            raise ConfigError(f"{_FORMS}: :// is missing")
+        text = f"sqlite:///{text}"
+    url = sa.make_url(text)
+    if url.get_backend_name() == "sqlite":
+        _require_file(url)
+    elif url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername=_POSTGRES_DRIVER)
+    elif url.get_backend_name() != "postgresql":
+        raise ConfigError(f"{_FORMS}, not {url.drivername}://")
+    if "@" in (url.host or ""):  # the rest of the password would be shown as the host
+        raise ConfigError("the store's URL has an @ in its password: write it as %40")
+    return url
+
+
+def _require_file(url: sa.URL) -> None:
+    """Raise ConfigError for a SQLite database that is no file.
+
+    A database in memory belongs to one connection, and its tables are missing in the next one.
+    """
+    if url.host:
+        raise ConfigError(f"{_FORMS}: sqlite://{url.host} has two slashes instead of three")
+    name = (url.database or "").removeprefix("file:")
+    if not name or name.startswith(":memory:") or url.query.get("mode") == "memory":
+        raise ConfigError(
+            f"the store {url.database or ':memory:'} would be in memory, which the service's "
+            "threads and processes cannot share: name a file, such as podium.db"
+        )
 
 
 def _create_engine(url: sa.URL) -> sa.Engine:
