@@ -287,28 +287,6 @@ class ScriptedJudge:
         return self.always
 
 
-class Listing:
-    """An endpoint whose `/models` gives or raises `answer` at once; with None not before it is
-    given one."""
-
-    def __init__(self, answer: list[dict[str, Any]] | Exception | None) -> None:
-        self.base_url = "http://judge/v1"
-        self.answer = answer
-        self.asked = self.in_flight = 0
-
-    async def models(self) -> list[dict[str, Any]]:
-        self.asked += 1
-        self.in_flight += 1
-        try:
-            await until(lambda: self.answer is not None)
-        finally:
-            self.in_flight -= 1
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        assert self.answer is not None
-        return self.answer
-
-
 def _http(answer: Answer) -> bytes:
     body = json.dumps(answer.body) if isinstance(answer.body, dict) else answer.body or b""
     content = body if isinstance(body, bytes) else body.encode()

@@ -13,10 +13,8 @@ a verdict out of replies, with at most one correction and one longer reply:
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Protocol
 
 from podium_service.errors import JudgeRefused, VerdictInvalid, VerdictTruncated, VerdictVoid
-from podium_service.judges.dispatch.call_queues import Quotas
 from podium_service.judges.dispatch.calls import Calls
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.context_length import ContextLength
@@ -29,6 +27,7 @@ from podium_service.prompts.forms import FORMS, CanaryMisplaced
 from podium_service.prompts.reply import Reply
 from podium_service.prompts.templates import Prompt
 from podium_service.prompts.verdict import Fault, Verdict
+from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
 
@@ -36,27 +35,6 @@ TOKENS_FOR_REASONING = 4_096
 _CORRECTED_REPLY_CHARS = 2_000
 
 OnCall = Callable[[Call], None]
-
-
-class Judge(Protocol):
-    """A judge that turns a prompt into a verdict; tests pass in a scripted one."""
-
-    config: LLMJudge
-
-    async def context_tokens(self) -> int: ...
-
-    def reply_tokens(self, form: str, num_trajectories: int, context_tokens: int) -> int: ...
-
-    async def admit(self, request_context: RequestContext, num_calls: int) -> None: ...
-
-    async def ask(
-        self,
-        prompt: Prompt,
-        max_tokens: int,
-        on_call: OnCall,
-        budget: Budget,
-        request_context: RequestContext,
-    ) -> Verdict: ...
 
 
 class EndpointJudge:
@@ -67,7 +45,7 @@ class EndpointJudge:
         name: str,
         config: LLMJudge,
         metrics: Metrics,
-        quotas: Quotas | None = None,
+        quotas: QuotaService | None = None,
         tracing: Tracing = UNTRACED,
     ) -> None:
         self.name = name

@@ -16,13 +16,13 @@ import structlog
 
 from podium_service.errors import ConfigError, JudgeError, UnknownJudge
 from podium_service.judges import judges_file
-from podium_service.judges.dispatch.call_queues import Quotas
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ContextOverflow, ParameterRejected
 from podium_service.judges.judges_file import AnyJudge, Config
-from podium_service.judges.llm_judge import EndpointJudge, Judge
+from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
 from podium_service.judges.settings.secrets import dump_without_secrets
+from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
 
@@ -41,7 +41,7 @@ class Roster:
     """
 
     config: Config
-    llms: dict[str, Judge]
+    llms: dict[str, EndpointJudge]
 
     def chain(self, name: str | None) -> list[str]:
         """Return the judges to ask in turn for a request that names `name`.
@@ -71,7 +71,7 @@ class JudgeRegistry:
         self,
         path: Path | None,
         metrics: Metrics,
-        quotas: Quotas | None = None,
+        quotas: QuotaService | None = None,
         tracing: Tracing = UNTRACED,
     ) -> None:
         """Read the file.

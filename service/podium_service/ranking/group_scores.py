@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from podium_service.judges.judges_file import AnyJudge
-from podium_service.judges.llm_judge import Judge
+from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.verdict import Verdict
 from podium_service.schemas import AssumedNoise, JurorResult, RankRequest
@@ -33,7 +33,7 @@ class GroupToRank(Generic[JudgeT]):
     is_steered: bool
     judge_name: str
     judge: JudgeT
-    llms: Mapping[str, Judge]
+    llms: Mapping[str, EndpointJudge]
 
 
 @dataclass(frozen=True, slots=True)

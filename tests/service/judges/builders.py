@@ -15,7 +15,7 @@ from podium_service.prompts.call import Call
 from podium_service.prompts.templates import Prompt, choice_prompt, scores_prompt
 from podium_service.prompts.transcript import transcribe
 from podium_service.prompts.verdict import Verdict
-from podium_service.store.quotas.quota_service import AccountSpending
+from podium_service.store.quotas.quota_service import AccountSpending, QuotaService
 from podium_service.store.quotas.spend import SpendAccount, SpendLimit
 from podium_service.telemetry.metrics import Metrics
 from tests.fakes import ScriptedJudge, Step, by_length, chooses, scores
@@ -27,7 +27,7 @@ PRICE = {"prompt": 1.0, "completion": 10.0}
 LIMITED = RequestContext(api_key_id="a", spend_limit=SpendLimit(usd=0.02))
 
 
-class FakeQuotas:
+class FakeQuotas(QuotaService):
     """The quotas of one process, counted by hand.
 
     Args:

@@ -14,7 +14,7 @@ from podium_service.errors import (
     UnknownJudge,
     VerdictInvalid,
 )
-from podium_service.judges.llm_judge import EndpointJudge, Judge
+from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking
 from podium_service.store.protocol import Store
@@ -169,8 +169,7 @@ async def test_a_long_rate_limit_sends_every_group_to_the_fallback(
     assert busy.calls == 1  # the endpoint's wait holds for all groups
 
 
-def is_full(judge: Judge) -> bool:
-    assert isinstance(judge, EndpointJudge)
+def is_full(judge: EndpointJudge) -> bool:
     return judge._calls.queues.endpoint_queue.num_waiting == 1
 
 

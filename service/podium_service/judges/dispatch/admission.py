@@ -119,8 +119,8 @@ class Admission:
     def _admit_patient(self) -> None:
         """Admit or refuse patient groups until the queues are full."""
         self._check_scheduled = False
-        while group := self._next_patient():
-            self._patient.pop(group.request_context.api_key_id)
+        while (key := self._next_patient_key()) is not None:
+            group = self._patient.pop(key)
             if group.admitted.done():  # because it was cancelled and has not run since
                 continue
             try:
@@ -130,9 +130,8 @@ class Admission:
             else:
                 group.admitted.set_result(None)
 
-    def _next_patient(self) -> _PatientGroup | None:
-        firsts = self._patient.iterate_firsts()
-        return next((g for g in firsts if not self._is_full(g.request_context.api_key_id)), None)
+    def _next_patient_key(self) -> str | None:
+        return next((key for key in self._patient.keys if not self._is_full(key)), None)
 
     def _admit_in_time(self, request_context: RequestContext, num_calls: int) -> None:
         """Admit a group if its first calls can be made before its deadline, else refuse it."""

@@ -9,22 +9,18 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Protocol
 
 from podium_service.judges.dispatch.admission import Admission
 from podium_service.judges.dispatch.endpoint_queue import EndpointQueue
-from podium_service.judges.dispatch.rate_limit import Permit, RateLimiter, RateQuotas
+from podium_service.judges.dispatch.rate_limit import Permit, RateLimiter
 from podium_service.judges.dispatch.request_context import RequestContext
-from podium_service.judges.dispatch.spend_limit import SpendBlocked, SpendLimiter, SpendQuotas
+from podium_service.judges.dispatch.spend_limit import SpendBlocked, SpendLimiter
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.group_budget import Reservation
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.templates import Prompt
+from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.telemetry.metrics import Metrics
-
-
-class Quotas(SpendQuotas, RateQuotas, Protocol):
-    """The seam to what all processes of a store count together: see `store.quotas`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +46,7 @@ class CallQueues:
         name: str,
         config: LLMJudge,
         endpoints: Sequence[Endpoint],
-        quotas: Quotas | None,
+        quotas: QuotaService | None,
         metrics: Metrics,
     ) -> None:
         self._name = name

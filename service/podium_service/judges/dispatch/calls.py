@@ -25,7 +25,7 @@ from podium_service.errors import (
     JudgeRejected,
     JudgeUnavailable,
 )
-from podium_service.judges.dispatch.call_queues import CallQueues, PendingCall, Quotas
+from podium_service.judges.dispatch.call_queues import CallQueues, PendingCall
 from podium_service.judges.dispatch.hedging import FirstSent, hedge
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.endpoint import Endpoint
@@ -35,6 +35,7 @@ from podium_service.judges.group_budget import Reservation
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.reply import Reply
 from podium_service.prompts.templates import Prompt
+from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
 
@@ -60,7 +61,7 @@ class Calls:
         name: str,
         config: LLMJudge,
         metrics: Metrics,
-        quotas: Quotas | None = None,
+        quotas: QuotaService | None = None,
         tracing: Tracing = UNTRACED,
     ) -> None:
         bounds = (config.concurrency.min, config.concurrency.max)
@@ -155,7 +156,8 @@ class Calls:
                 self._pause(endpoint, error)
                 error.base_url = endpoint.base_url
                 raise
-            permit.tokens = reply.tokens
+            if reply.tokens.prompt or reply.tokens.completion:
+                permit.tokens = reply.tokens
             return reply
 
     async def _send(self, endpoint: Endpoint, parameters: dict[str, Any]) -> Reply:

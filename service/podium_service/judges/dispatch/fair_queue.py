@@ -1,7 +1,7 @@
 """Queue calls or groups fairly: API keys take turns, however many waiters each has."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import Any, Generic, TypeVar
 
@@ -9,20 +9,16 @@ Waiter = TypeVar("Waiter")
 
 
 class FairQueue(Generic[Waiter]):
-    """A queue that is fair between API keys and first come, first served within one.
-
-    Attributes:
-        num_waiting: how many waiters it holds.
-    """
+    """A queue that is fair between API keys and first come, first served within one."""
 
     def __init__(self) -> None:
         self.num_waiting = 0
         self._by_key: dict[str, deque[Waiter]] = {}  # whose first key is served next
 
     @property
-    def keys(self) -> set[str]:
-        """The ids of the API keys that have waiters."""
-        return set(self._by_key)
+    def keys(self) -> Iterable[str]:
+        """The ids of the API keys that have waiters, in turn."""
+        return self._by_key.keys()
 
     def count(self, key: str) -> int:
         """Return how many waiters a key has."""
@@ -37,18 +33,15 @@ class FairQueue(Generic[Waiter]):
         """Return the waiter to serve next; None if there is none."""
         return next(iter(self._by_key.values()))[0] if self._by_key else None
 
-    def iterate_firsts(self) -> Iterator[Waiter]:
-        """Yield the first waiter of each key, in turn; the queue must not change meanwhile."""
-        return (waiters[0] for waiters in self._by_key.values())
-
-    def pop(self, key: str | None = None) -> None:
+    def pop(self, key: str | None = None) -> Waiter:
         """Remove the first waiter, or the first one of a key; the next turn is another key's."""
         key = next(iter(self._by_key)) if key is None else key
         waiters = self._by_key.pop(key)
-        waiters.popleft()
         self.num_waiting -= 1
+        waiter = waiters.popleft()
         if waiters:
             self._by_key[key] = waiters
+        return waiter
 
     def remove(self, key: str, waiter: Waiter) -> bool:
         """Remove a waiter if it is still in the queue; return whether it was."""

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol
 
 from podium_service.errors import JudgeRateLimited
 from podium_service.judges.dispatch.fair_queue import CallQueue, FairQueue
@@ -18,16 +17,9 @@ from podium_service.judges.group_budget import estimate_call_tokens
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.reply import Tokens
 from podium_service.prompts.templates import Prompt
+from podium_service.store.quotas.quota_service import QuotaService
 
 _SMOOTHING = 0.1
-
-
-class RateQuotas(Protocol):
-    """The seam to the rates that all processes of a store share: see `store.quotas`."""
-
-    async def take(self, account: str, per_minute: float, amount: float, /) -> float: ...
-
-    def give_back(self, account: str, per_minute: float, amount: float, /) -> None: ...
 
 
 @dataclass(slots=True)
@@ -36,7 +28,8 @@ class Permit:
 
     Attributes:
         sent: whether the call was sent; if not, all that it took from the rates is given back.
-        tokens: the tokens of its reply, by which the rates and the spending are corrected.
+        tokens: the tokens of its reply, by which the rates and the spending are corrected; None if
+            there is no reply or the endpoint does not count.
     """
 
     sent: bool = False
@@ -47,14 +40,17 @@ class RateLimiter(CallQueue):
     """The rates of one judge; without `quotas`, as in a command without a store, it has none."""
 
     def __init__(
-        self, name: str, config: LLMJudge, quotas: RateQuotas | None, on_change: Callable[[], None]
+        self,
+        name: str,
+        config: LLMJudge,
+        quotas: QuotaService | None,
+        on_change: Callable[[], None],
     ) -> None:
         super().__init__(on_change)
         self.waiters: FairQueue[asyncio.Future[None]]
-        self._requests = config.requests_per_minute if quotas else None
-        self._tokens = config.tokens_per_minute if quotas else None
-        self._account = f"judge:{name}"
-        self._quotas = quotas
+        self._name = name
+        self._requests, self._tokens = config.requests_per_minute, config.tokens_per_minute
+        self._quotas = quotas if self._requests or self._tokens else None
         self._is_busy = False
         self._turn_s = 0.0  # from one call to the next, smoothed
 
@@ -66,7 +62,7 @@ class RateLimiter(CallQueue):
     @property
     def num_free(self) -> float:
         """Infinite without rates; else 0, because each call waits at least for its own turn."""
-        return 0 if self._requests or self._tokens else inf
+        return 0 if self._quotas else inf
 
     def expected_wait_s(self, key: str, unqueued: Mapping[str, int]) -> float:
         """Return how long one more call will wait: see `CallQueue`."""
@@ -81,38 +77,38 @@ class RateLimiter(CallQueue):
         Raises:
             JudgeRateLimited: If its turn comes only after the request's deadline.
         """
-        quotas, permit, charged = self._quotas, Permit(), set[str]()
-        if quotas is None or not (self._requests or self._tokens):
+        quotas, permit = self._quotas, Permit()
+        if quotas is None:
             yield permit
             return
-        amounts: dict[str, tuple[float, float]] = {}
-        if self._requests:
-            amounts[f"{self._account}:requests"] = (self._requests, 1.0)
-        estimated_tokens = estimate_call_tokens(prompt, max_tokens)
-        tokens_account = f"{self._account}:tokens"
-        if self._tokens:
-            amounts[tokens_account] = (self._tokens, float(estimated_tokens))
+        most_tokens = estimate_call_tokens(prompt, max_tokens)
+        tokens_account = f"judge:{self._name}:tokens"
+        amounts = [
+            (f"judge:{self._name}:requests", self._requests, 1.0),
+            (tokens_account, self._tokens, float(most_tokens)),
+        ]
+        taken: list[tuple[str, float, float]] = []
         try:
             async with self._take_turn(request_context.api_key_id):
-                for account, (per_minute, amount) in amounts.items():
-                    wait_s = await quotas.take(account, per_minute, amount)
-                    charged.add(account)
-                    await self._sleep(wait_s, request_context.ends_at)
+                for account, per_minute, amount in amounts:
+                    if per_minute:
+                        wait_s = await quotas.take(account, per_minute, amount)
+                        taken.append((account, per_minute, amount))
+                        await self._sleep(wait_s, request_context.ends_at)
             yield permit
         finally:
-            for account in charged if not permit.sent else ():
-                quotas.give_back(account, *amounts[account])
+            for account, per_minute, amount in taken if not permit.sent else ():
+                quotas.give_back(account, per_minute, amount)
             if permit.tokens and self._tokens:
-                counted_tokens = permit.tokens.prompt + permit.tokens.completion
-                if counted_tokens:  # is 0 if the endpoint does not count
-                    excess = estimated_tokens - counted_tokens
-                    quotas.give_back(tokens_account, self._tokens, excess)
+                num_tokens = permit.tokens.prompt + permit.tokens.completion
+                quotas.give_back(tokens_account, self._tokens, most_tokens - num_tokens)
 
     async def _sleep(self, wait_s: float, ends_at: float) -> None:
         if wait_s > ends_at - asyncio.get_running_loop().time():
             raise JudgeRateLimited(
-                f"{self._account} has a rate a minute, and this call's turn comes in {wait_s:.1f} "
-                "s, after its deadline: raise the rate or deadline_s, or ask again later",
+                f"judge:{self._name} has a rate a minute, and this call's turn comes in "
+                f"{wait_s:.1f} s, after its deadline: raise the rate or deadline_s, or ask again "
+                "later",
                 retry_after_s=wait_s,
             )
         await asyncio.sleep(wait_s)
@@ -145,15 +141,11 @@ class RateLimiter(CallQueue):
             raise
 
     def _start_next(self) -> None:
-        """Start the next waiter's turn.
-
-        `_is_busy` stays set, so that no other call starts before the waiter runs.
-        """
+        """Start the next turn; `_is_busy` stays set, so that no other call starts first."""
         self._is_busy = False
-        while turn := self.waiters.first():
-            self.waiters.pop()
+        while not self._is_busy and self.waiters.num_waiting:
+            turn = self.waiters.pop()
             if not turn.done():  # is done if it was cancelled and has not run since
                 turn.set_result(None)
                 self._is_busy = True
-                break
         self._on_change()

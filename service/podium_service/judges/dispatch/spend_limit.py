@@ -11,23 +11,16 @@ holds no place at an endpoint meanwhile, because another call may have the money
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
 
-from podium_service.errors import (
-    JudgeError,
-    JudgeSpendLimit,
-    KeySpendLimit,
-    Overloaded,
-    PodiumError,
-)
+from podium_service.errors import JudgeError, JudgeSpendLimit, KeySpendLimit, Overloaded
 from podium_service.judges.dispatch.fair_queue import CallQueue
 from podium_service.judges.dispatch.rate_limit import Permit
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.templates import Prompt
-from podium_service.store.quotas.quota_service import AccountSpending
+from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.store.quotas.spend import SpendAccount, api_key_account
 from podium_service.telemetry.metrics import Metrics
 
@@ -37,36 +30,12 @@ _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 1.0
 _CHECKS_PER_S = 200  # of all calls of an API key that wait, together
 
 
-class SpendQuotas(Protocol):
-    """The seam to the spending that all processes of a store share: see `store.quotas`."""
-
-    async def reserve(
-        self, accounts: Sequence[SpendAccount], usd: float, /, *, at: float
-    ) -> SpendAccount | None: ...
-
-    async def read_spending(
-        self, accounts: Iterable[SpendAccount], /, *, at: float
-    ) -> dict[SpendAccount, AccountSpending]: ...
-
-    def settle(
-        self, accounts: Sequence[SpendAccount], reserved: float, spent: float, /, *, at: float
-    ) -> None: ...
-
-
 class SpendBlocked(Exception):
-    """A call does not fit a limit only because of what other calls reserve: see `wait`.
+    """A call of up to `usd` fits an account only once other calls are settled: see `wait`."""
 
-    Attributes:
-        account: whose limit it does not fit.
-        usd: the most that the call can cost.
-        quotas: counts the spending.
-    """
-
-    def __init__(self, account: SpendAccount, usd: float, quotas: SpendQuotas) -> None:
-        super().__init__(str(_limit_error(account, usd)))
-        self.account = account
-        self.usd = usd
-        self.quotas = quotas
+    def __init__(self, quotas: QuotaService, account: SpendAccount, usd: float) -> None:
+        super().__init__(account, usd)
+        self.quotas, self.account, self.usd = quotas, account, usd
 
 
 class SpendLimiter(CallQueue):
@@ -80,7 +49,7 @@ class SpendLimiter(CallQueue):
         self,
         name: str,
         config: LLMJudge,
-        quotas: SpendQuotas | None,
+        quotas: QuotaService | None,
         metrics: Metrics,
         on_change: Callable[[], None],
     ) -> None:
@@ -105,7 +74,10 @@ class SpendLimiter(CallQueue):
             SpendBlocked: If it may fit once other calls are settled.
         """
         quotas, price = self._quotas, self._config.price
-        accounts = self._list_accounts(request_context)
+        limit = self._config.spend
+        of_judge = SpendAccount(f"judge:{self._name}", limit.usd, limit.per) if limit else None
+        of_key = api_key_account(request_context.api_key_id, request_context.spend_limit)
+        accounts = [account for account in (of_judge, of_key) if account]
         if quotas is None or not accounts:
             yield
             return
@@ -120,8 +92,8 @@ class SpendLimiter(CallQueue):
             return
         at = time.time()
         if account := await quotas.reserve(accounts, worst_usd, at=at):
-            await _read_spending(quotas, account, worst_usd)
-            raise SpendBlocked(account, worst_usd, quotas)
+            await _fits_now(quotas, account, worst_usd)
+            raise SpendBlocked(quotas, account, worst_usd)
         try:
             with self._metrics.track_reserved(self._name, worst_usd):
                 yield
@@ -130,8 +102,7 @@ class SpendLimiter(CallQueue):
                 usd = 0.0
             raise
         finally:
-            tokens = permit.tokens
-            if tokens and (tokens.prompt or tokens.completion):  # 0 if the endpoint does not count
+            if tokens := permit.tokens:
                 cost_usd = price.cost_usd(tokens.prompt, tokens.cached, tokens.completion)
                 usd = min(worst_usd, cost_usd)  # because a larger count is wrong
             quotas.settle(accounts, worst_usd, usd, at=at)
@@ -165,19 +136,11 @@ class SpendLimiter(CallQueue):
                 key_pause_s = self.waiters.count(key) / _CHECKS_PER_S
                 await asyncio.sleep(min(remaining_s, max(pause_s, key_pause_s)))
                 pause_s = min(_LAST_PAUSE_S, 2 * pause_s)
-                spending = await _read_spending(blocked.quotas, account, blocked.usd)
-                if spending.settled + spending.reserved + blocked.usd <= account.limit_usd:
+                if await _fits_now(blocked.quotas, account, blocked.usd):
                     return
         finally:
             self.waiters.remove(key, waiter)
             self._on_change()
-
-    def _list_accounts(self, request_context: RequestContext) -> list[SpendAccount]:
-        """Return the judge's account and the API key's, as far as they have limits."""
-        limit = self._config.spend
-        of_judge = SpendAccount(f"judge:{self._name}", limit.usd, limit.per) if limit else None
-        of_key = api_key_account(request_context.api_key_id, request_context.spend_limit)
-        return [account for account in (of_judge, of_key) if account]
 
 
 def _most_prompt_tokens(prompt: Prompt) -> int:
@@ -186,24 +149,19 @@ def _most_prompt_tokens(prompt: Prompt) -> int:
     return sum(len(text.encode()) + _TOKENS_PER_MESSAGE for text in texts)
 
 
-async def _read_spending(quotas: SpendQuotas, account: SpendAccount, usd: float) -> AccountSpending:
-    """Return the spending on an account that blocks a call of up to `usd`.
+async def _fits_now(quotas: QuotaService, account: SpendAccount, usd: float) -> bool:
+    """Return whether a call of up to `usd` fits an account's limit beside all other calls.
 
     Raises:
-        JudgeSpendLimit, KeySpendLimit: If the call would not fit though all others were free.
+        JudgeSpendLimit, KeySpendLimit: If it would not fit though all others were free.
     """
     spending = (await quotas.read_spending([account], at=time.time()))[account]
-    if spending.settled + usd > account.limit_usd:
-        raise _limit_error(account, usd)
-    return spending
-
-
-def _limit_error(account: SpendAccount, usd: float) -> PodiumError:
-    """Return the error of a call that does not fit an account's limit."""
+    if spending.settled + usd <= account.limit_usd:
+        return spending.settled + spending.reserved + usd <= account.limit_usd
     detail = (
         f"a call of up to ${usd:.4f} does not fit what is left of ${account.limit_usd:g} per "
         f"{account.per}: raise the limit"
     )
-    if not account.name.startswith("judge:"):
-        return KeySpendLimit(f"this API key: {detail}, or use another key")
-    return JudgeSpendLimit(f"{account.name}: {detail}, or wait for the period's end")
+    if account.name.startswith("judge:"):
+        raise JudgeSpendLimit(f"{account.name}: {detail}, or wait for the period's end")
+    raise KeySpendLimit(f"this API key: {detail}, or use another key")

@@ -7,7 +7,6 @@ If no endpoint can be asked, a default serves, and the next probe is made after 
 import asyncio
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Protocol
 
 import structlog
 
@@ -17,6 +16,7 @@ from podium_service.errors import (
     JudgeRejected,
     JudgeUnavailable,
 )
+from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ContextOverflow, ParameterRejected
 
 DEFAULT_CONTEXT_TOKENS = 32_768
@@ -24,14 +24,6 @@ RETRY_S = 30.0
 _UNSAID = 0  # stands for an answer that names no length
 
 log = structlog.get_logger(__name__)
-
-
-class Listing(Protocol):
-    """The part of an endpoint that is needed here."""
-
-    base_url: str
-
-    async def models(self) -> list[dict[str, Any]]: ...
 
 
 class ContextLength:
@@ -48,7 +40,7 @@ class ContextLength:
         self,
         judge: str,
         model: str,
-        endpoints: Sequence[Listing],
+        endpoints: Sequence[Endpoint],
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._judge = judge
@@ -98,7 +90,7 @@ class ContextLength:
         else:
             self._retry_at = self._clock() + RETRY_S
 
-    async def _read_length(self, endpoint: Listing) -> int | None:
+    async def _read_length(self, endpoint: Endpoint) -> int | None:
         """Return `max_model_len` of the model; None if the endpoint cannot be asked now."""
         try:
             entries = await endpoint.models()

@@ -16,7 +16,7 @@ from math import inf
 from podium_service.errors import KeySpendLimit, Overloaded
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.limits import BudgetLimits
-from podium_service.judges.llm_judge import Judge
+from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts import templates
 from podium_service.prompts.defences.escape import DATAMARK
@@ -169,7 +169,7 @@ class LLMRanker:
                 self._metrics.set_recent_slot_bias(run.judge_name, recent_bias)
 
 
-async def _choose_method(judge: Judge, transcript: Transcript, rubric: str | None) -> str:
+async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: str | None) -> str:
     """Return the judge's method; for `auto`, the one that suits the group."""
     config = judge.config
     if config.method != "auto":

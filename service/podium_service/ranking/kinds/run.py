@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from podium_service.judges.dispatch.request_context import RequestContext
-from podium_service.judges.llm_judge import Judge
+from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.transcript import Transcript
 from podium_service.ranking.methods import METHODS, Method
@@ -26,7 +26,7 @@ class Run:
     """
 
     judge_name: str
-    judge: Judge
+    judge: EndpointJudge
     method_name: str
     content_key: str
     judge_key: str

@@ -1,6 +1,7 @@
 """The context's length is read from all endpoints at once, by one probe for all callers."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,9 @@ from podium_service.judges.endpoint.context_length import (
     RETRY_S,
     ContextLength,
 )
+from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ContextOverflow, ParameterRejected
-from tests.fakes import Listing, until
+from tests.fakes import until
 
 pytestmark = pytest.mark.anyio
 
@@ -30,6 +32,28 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Listing(Endpoint):
+    """An endpoint whose `/models` gives or raises `answer` at once; with None not before it is
+    given one."""
+
+    def __init__(self, answer: list[dict[str, Any]] | Exception | None) -> None:
+        self.base_url = "http://judge/v1"
+        self.answer = answer
+        self.asked = self.in_flight = 0
+
+    async def models(self) -> list[dict[str, Any]]:
+        self.asked += 1
+        self.in_flight += 1
+        try:
+            await until(lambda: self.answer is not None)
+        finally:
+            self.in_flight -= 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        assert self.answer is not None
+        return self.answer
 
 
 def make_context(*endpoints: Listing) -> tuple[ContextLength, Clock]:

@@ -146,7 +146,7 @@ async def test_calls_are_cancelled_when_the_last_client_leaves(tmp_path: Path) -
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         live = opened.ranker.judges.roster.llms["main"]
-        await until(lambda: live.endpoints[0].num_active == 0)  # type: ignore[attr-defined]
+        await until(lambda: live.endpoints[0].num_active == 0)
 
 
 async def test_a_retry_asks_only_for_the_passes_that_are_missing(tmp_path: Path) -> None:
