@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 SEED = 0
 DRAWS = 1000
-LEVELS = (0.025, 0.975)
 
 Array = NDArray[np.float64]
 
@@ -26,10 +25,9 @@ class Measure:
     """A figure with its 95% interval.
 
     Attributes:
-        value: the figure; None if nothing could be measured.
+        value: None if nothing could be measured; `reason` says why.
         low, high: the interval; None for fewer than two groups.
         groups: number of groups that have a value.
-        reason: of a missing value.
     """
 
     value: float | None
@@ -53,8 +51,13 @@ class Bootstrap:
 
     def ratio(self, parts: Sequence[tuple[float, float] | None], reason: str) -> Measure:
         """Divide the sum of numerators by the sum of denominators, one pair per group."""
+
+        def divide(sums: Array) -> Array:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return np.asarray(sums[..., 0] / sums[..., 1])
+
         sums = [None if part is None else np.array(part) for part in parts]
-        return self.measure(sums, _divide, reason)
+        return self.measure(sums, divide, reason)
 
     def measure(
         self, sums: Sequence[Array | None], statistic: Callable[[Array], Array], reason: str
@@ -77,10 +80,10 @@ class Bootstrap:
         self, sums: Sequence[Array | None], statistic: Callable[[Array], Array]
     ) -> tuple[Any, Array]:
         """Return the statistic of all groups, None if no group has terms, and that of each draw."""
-        width = next((len(part) for part in sums if part is not None), 0)
-        if width == 0:
+        terms = next((part for part in sums if part is not None and len(part)), None)
+        if terms is None:
             return None, np.empty(0)
-        parts = np.stack([np.zeros(width) if part is None else part for part in sums])
+        parts = np.stack([np.zeros_like(terms) if part is None else part for part in sums])
         return statistic(parts.sum(axis=0)), statistic(self.weights @ parts)
 
     def quantile(self, values: Sequence[Sequence[float]], level: float, reason: str) -> Measure:
@@ -103,14 +106,9 @@ class Bootstrap:
         return Measure(find(np.ones(len(values))), low, high, groups)
 
 
-def _divide(sums: Array) -> Array:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sums[..., 0] / sums[..., 1])
-
-
 def _interval(draws: Array, groups: int) -> tuple[float | None, float | None]:
     finite = draws[np.isfinite(draws)]
     if groups < 2 or finite.size == 0:
         return None, None
-    low, high = np.quantile(finite, LEVELS)
-    return float(low), float(high)
+    low, high = np.quantile(finite, (0.025, 0.975)).tolist()
+    return low, high

@@ -17,13 +17,7 @@ from numpy.typing import NDArray
 
 from podium_service.scoring import overrule
 from podium_service.scoring.estimate import Estimate, shrink
-from podium_service.scoring.overrule import (
-    LEAST_VARIANCE,
-    AlignedScores,
-    Flags,
-    Floats,
-    JurorScores,
-)
+from podium_service.scoring.overrule import LEAST_VARIANCE, Flags, Floats
 from podium_service.scoring.signal_ratio import SIGNIFICANCE_LEVEL, p_value
 
 # A juror is rejected beyond this share of overruled items. Rejecting at the first item does worse:
@@ -77,11 +71,7 @@ class JurorReport:
 
 @dataclass(frozen=True, slots=True)
 class JuryEstimate(Estimate):
-    """The combined estimate, on the jurors' mean scale; disagreement adds to its errors.
-
-    Attributes:
-        jurors: one report each, in the order of the jurors given.
-    """
+    """The combined estimate, on the jurors' mean scale; disagreement adds to its errors."""
 
     stderr: list[float]
     reliability: float
@@ -101,26 +91,25 @@ def combine(jurors: Sequence[Juror]) -> JuryEstimate:
         raise ValueError("a jury needs jurors with different names")
     if len({len(juror.means) for juror in jurors}) > 1 or len(jurors[0].means) < 2:
         raise ValueError("jurors must score the same two or more items")
-    by_name = sorted(range(len(jurors)), key=lambda j: jurors[j].name)
-    means = np.array([[round(mean, 12) for mean in jurors[j].means] for j in by_name])
-    noise = np.array([_mean_variances(jurors[j]) for j in by_name])
+    by_name = sorted(jurors, key=lambda juror: juror.name)
+    means = np.array([[round(mean, 12) for mean in juror.means] for juror in by_name])
+    noise = np.array([_mean_variances(juror) for juror in by_name])
     order = np.lexsort([*noise, *means])
     back = np.argsort(order)
-    scores = JurorScores(means[:, order], noise[:, order])
-    reliabilities = np.array([jurors[j].reliability for j in by_name], dtype=np.float64)
+    scores = overrule.JurorScores(means[:, order], noise[:, order])
+    reliabilities = np.array([juror.reliability for juror in by_name], dtype=np.float64)
     votes = _weigh_votes(scores, reliabilities)
-    estimate = _average(votes, back)
-    reports = [
-        JurorReport(
-            name=jurors[j].name,
+    reports = {
+        juror.name: JurorReport(
+            name=juror.name,
             weight=round(float(votes.weights[k]), 12),
             agreement=_tau_b(scores.means[k], _average_others(votes, k)),
             status="rejected" if votes.rejected[k] else "counted",
             overruled=[int(item) for item in np.flatnonzero(~votes.counted[k][back])],
         )
-        for k, j in enumerate(by_name)
-    ]
-    return replace(estimate, jurors=[reports[by_name.index(j)] for j in range(len(jurors))])
+        for k, juror in enumerate(by_name)
+    }
+    return replace(_average(votes, back), jurors=[reports[juror.name] for juror in jurors])
 
 
 def _mean_variances(juror: Juror) -> list[float]:
@@ -156,7 +145,7 @@ class _Votes:
     df: float
 
 
-def _weigh_votes(jurors: JurorScores, reliabilities: Floats) -> _Votes:
+def _weigh_votes(jurors: overrule.JurorScores, reliabilities: Floats) -> _Votes:
     counted = np.ones(jurors.means.shape, dtype=bool)
     differing = np.ptp(jurors.means, axis=1) > 0
     counted[differing] = overrule.select_votes(jurors.select(differing))
@@ -178,7 +167,7 @@ def _weigh_votes(jurors: JurorScores, reliabilities: Floats) -> _Votes:
     return _Votes(counted, rejected, weights, scores, errors, centre, spread, df)
 
 
-def _juror_weights(aligned: AlignedScores, reliabilities: Floats) -> Floats:
+def _juror_weights(aligned: overrule.AlignedScores, reliabilities: Floats) -> Floats:
     """Return the weights of the best linear predictor, summing to 1, shape (J,).
 
     They are sqrt(signal) / (noise + interaction), each as a share of a juror's variance.

@@ -63,7 +63,7 @@ def align(jurors: JurorScores, sets: Flags, *, trimmed_from: int = 0) -> Aligned
     A spread over few items is a poor estimate, so spreads are shrunk to their geometric mean.
 
     Args:
-        jurors: the scores.
+        jurors: scores on scales of their own.
         sets: the items of each set, at least two, shape (T, N).
         trimmed_from: the number of items from which each set omits the most disputed one, to
             correct the interaction for the omission; 0 for no omission.
@@ -80,7 +80,8 @@ def align(jurors: JurorScores, sets: Flags, *, trimmed_from: int = 0) -> Aligned
     spreads = np.exp(shrink_to_mean(log_spreads, _LOG_SPREAD_VARIANCE / (sizes - 1)))
     scores = (offsets[None] - centres[:, :, None]) / spreads[:, :, None]
     noise = jurors.noise[None] / spreads[:, :, None] ** 2
-    mean_square = _residual_mean_square(scores, inside)
+    df = (len(middle) - 1) * (inside.sum(axis=1) - 1)
+    mean_square = (_squares_by_item(scores) * inside).sum(axis=1) / np.maximum(df, 1.0)
     mean_square /= _trimmed_share(trimmed_from, len(middle))
     mean_noise = (noise.mean(axis=1) * inside).sum(axis=1) / sizes[:, 0]
     interaction = np.maximum(0.0, mean_square - mean_noise)
@@ -110,16 +111,6 @@ def shrink_to_mean(values: Floats, sampling_variance: Floats | float) -> Floats:
 def _squares_by_item(scores: Floats) -> Floats:
     """Sum the squared distances of jurors from their mean on each item, shape (T, N)."""
     return np.asarray(((scores - scores.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
-
-
-def _residual_mean_square(scores: Floats, inside: Floats) -> Floats:
-    """Return the residual mean square of jurors x items over each set, shape (T,).
-
-    It is 0 for one juror.
-    """
-    df = (scores.shape[1] - 1) * (inside.sum(axis=1) - 1)
-    squares: Floats = (_squares_by_item(scores) * inside).sum(axis=1)
-    return np.asarray(squares / np.maximum(df, 1.0))
 
 
 def _trimmed_share(count: int, jurors: int) -> float:

@@ -27,10 +27,7 @@ def p_value(
     Args:
         ms_items, ms_error: mean squares between trajectories, and of the error.
         df_items, df_error: their degrees of freedom; `df_error` is infinite for a known error.
-        negligible: mean squares up to this are zero.
-
-    Returns:
-        The p value; infinite where nothing differs, so that no level accepts it.
+        negligible: mean squares up to this are zero; if nothing differs, the p value is infinite.
     """
     if ms_items <= negligible:
         return inf
