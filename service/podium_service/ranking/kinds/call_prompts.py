@@ -20,16 +20,13 @@ class CallPrompts:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._shares = iter(_CONTEXT_SHARES)
-        self._share = next(self._shares)
+        self._shares = [*_CONTEXT_SHARES]
         self._trimmed_transcripts: dict[tuple[int, ...], Transcript] = {}
 
     async def build(self, order: list[int]) -> tuple[Prompt, int]:
         """Return a prompt that shows the bodies in this order, and its reply's token cap."""
         run = self._run
-        context = await run.judge.context_tokens()
-        num_shown = len(order) + self._num_canaries
-        reply_tokens = run.judge.reply_tokens(run.method.form, num_shown, context)
+        num_shown, reply_tokens, context = await self._call_size(len(order))
         overhead = estimate_tokens(run.system) + TOKENS_PER_FENCE * (num_shown + 1)
         transcript = self._trim(order, context - reply_tokens - overhead)
         if run.method.form == "choice":
@@ -49,34 +46,32 @@ class CallPrompts:
             ContextExceeded: If prompts are trimmed to half the context already.
         """
         self._trimmed_transcripts.clear()
-        share = next(self._shares, None)
-        if share is None:
-            raise ContextExceeded(
-                f"even trimmed to half the group is too long: {overflow}"
-            ) from overflow
-        self._share = share
+        del self._shares[0]
+        if not self._shares:
+            detail = f"even trimmed to half the group is too long: {overflow}"
+            raise ContextExceeded(detail) from overflow
 
     async def worst_tokens(self, situation: Situation) -> int:
         """Return a bound on the tokens of any call; 1 where the budget does not count tokens."""
         run = self._run
         if run.config.budget is None or run.config.budget.tokens is None:
             return 1
-        context = await run.judge.context_tokens()
         num_bodies = run.method.call_size(situation)
-        num_shown = num_bodies + self._num_canaries
-        reply = run.judge.reply_tokens(run.method.form, num_shown, context)
+        num_shown, reply, context = await self._call_size(num_bodies)
         bodies = sorted(map(estimate_tokens, run.transcript.bodies), reverse=True)[:num_bodies]
         texts = estimate_tokens(run.system) + estimate_tokens(run.transcript.context)
         return min(context, texts + sum(bodies) + TOKENS_PER_FENCE * (num_shown + 2) + reply)
 
-    @property
-    def _num_canaries(self) -> int:
-        """The number of trajectories in a call that are not the group's own."""
-        return int(self._run.config.canary and self._run.method.form == "scores")
+    async def _call_size(self, num_bodies: int) -> tuple[int, int, int]:
+        """Return the number of texts that a call shows, its reply's token cap, and the context."""
+        judge, form = self._run.judge, self._run.method.form
+        num_shown = num_bodies + int(judge.config.canary and form == "scores")
+        context = await judge.context_tokens()
+        return num_shown, judge.reply_tokens(form, num_shown, context), context
 
     def _trim(self, order: list[int], max_tokens: int) -> Transcript:
         bodies = tuple(sorted(order))
         if bodies not in self._trimmed_transcripts:
-            tokens = int(self._share * max_tokens)
+            tokens = int(self._shares[0] * max_tokens)
             self._trimmed_transcripts[bodies] = fit(self._run.transcript, tokens, bodies)
         return self._trimmed_transcripts[bodies]

@@ -12,13 +12,12 @@ verdict is stored as soon as it arrives.
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from enum import Enum
 from typing import Any
 
 from podium_service.errors import BudgetExhausted, PodiumError, VerdictVoid
 from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.group_budget import Budget
-from podium_service.judges.settings import LLMJudge
+from podium_service.judges.limits import Price
 from podium_service.prompts.call import Call
 from podium_service.prompts.reply import Tokens
 from podium_service.prompts.verdict import Verdict
@@ -30,13 +29,6 @@ from podium_service.schemas import Usage
 from podium_service.store.protocol import Store, StoredVerdicts
 from podium_service.telemetry.metrics import Metrics
 from podium_service.tracebacks import drop_locals_on_error
-
-
-class RoundOutcome(Enum):
-    """The ways in which a round of calls ends without an error."""
-
-    ANSWERED = "every call gave a verdict"
-    BUDGET_SPENT = "the budget did not hold every call"
 
 
 class Rounds:
@@ -52,6 +44,7 @@ class Rounds:
         self._store = store
         self._metrics = metrics
         self._budget = Budget(run.config.budget, stored.calls, stored.tokens)
+        self._is_budget_spent = False  # true if a call of the last round did not fit the budget
         self._prompts = CallPrompts(run)
 
     async def ask_all(self, situation: Situation) -> None:
@@ -67,19 +60,16 @@ class Rounds:
         if plan:
             await self._run.judge.admit(self._run.request_context, len(plan))
         try:
-            while plan and await self._ask(plan) is RoundOutcome.ANSWERED:
-                plan = await self._plan(situation)
+            while plan:
+                await self._ask(plan)
+                plan = {} if self._is_budget_spent else await self._plan(situation)
             self._require_ranking()
         except PodiumError:
             await self._store.flush()  # so that a retry finds every verdict that was paid for
             raise
 
     async def _plan(self, situation: Situation) -> Plan:
-        """Return the method's next questions.
-
-        Raises:
-            BudgetExhausted: If the budget holds too few calls for any ranking.
-        """
+        """Return the method's next questions; raise if the budget holds too few for a ranking."""
         run = self._run
         calls_left = self._budget.calls_left(await self._prompts.worst_tokens(situation))
         needed = run.method.min_calls(situation) - len(self.verdicts)
@@ -90,18 +80,15 @@ class Rounds:
             )
         return run.method.plan(situation.with_verdicts(self.verdicts, calls_left))
 
-    async def _ask(self, plan: Plan) -> RoundOutcome:
+    async def _ask(self, plan: Plan) -> None:
         """Ask all questions of a plan at once, and again from shorter texts if one is too long."""
-        while True:
+        while missing := {i: order for i, order in plan.items() if i not in self.verdicts}:
+            self._is_budget_spent = False
             try:
-                outcomes = await _all_or_cancel(
-                    [self._ask_one(index, order) for index, order in self._missing(plan).items()]
-                )
+                await _all_or_cancel([self._ask_one(i, order) for i, order in missing.items()])
+                return
             except ContextOverflow as overflow:
                 self._prompts.shrink(overflow)
-            else:
-                is_spent = RoundOutcome.BUDGET_SPENT in outcomes
-                return RoundOutcome.BUDGET_SPENT if is_spent else RoundOutcome.ANSWERED
 
     def _require_ranking(self) -> None:
         """Raise BudgetExhausted unless the verdicts so far make a ranking."""
@@ -112,29 +99,19 @@ class Rounds:
                 "it, or read the judge's replies by `podium replay`"
             )
 
-    def _missing(self, plan: Plan) -> Plan:
-        return {index: order for index, order in plan.items() if index not in self.verdicts}
-
-    async def _ask_one(self, index: int, order: list[int]) -> RoundOutcome:
-        """Get the verdict of one question, twice if the first verdict is void."""
+    async def _ask_one(self, index: int, order: list[int]) -> None:
+        """Get the verdict of one question, twice if the first misplaces the canary."""
         try:
             try:
-                self.verdicts[index] = await self._call(index, order)
+                await self._call(index, order)
             except VerdictVoid:
-                self.verdicts[index] = await self._call(index, order)
+                await self._call(index, order)
         except BudgetExhausted:
-            return RoundOutcome.BUDGET_SPENT
-        return RoundOutcome.ANSWERED
+            self._is_budget_spent = True
 
-    async def _call(self, index: int, order: list[int]) -> Verdict:
-        """Make one call.
-
-        Raises:
-            VerdictVoid: If the verdict misplaces the canary.
-            BudgetExhausted: If the budget does not hold the call.
-        """
+    async def _call(self, index: int, order: list[int]) -> None:
         prompt, reply_tokens = await self._prompts.build(order)
-        return await self._run.judge.ask(
+        self.verdicts[index] = await self._run.judge.ask(
             prompt,
             reply_tokens,
             lambda call: self._record(index, call),
@@ -145,7 +122,7 @@ class Rounds:
     def _record(self, index: int, call: Call) -> None:
         """Count and store a call, because it is paid for even if its reply is no verdict."""
         run = self._run
-        usage = _call_usage(run.config, call.reply.tokens)
+        usage = _call_usage(run.config.price, call.reply.tokens)
         _add(run.request_context.usage, usage)
         self._metrics.count_usage(run.judge_name, usage)
         if call.fault:
@@ -154,23 +131,20 @@ class Rounds:
 
 
 @drop_locals_on_error
-async def _all_or_cancel(
-    coroutines: Sequence[Coroutine[Any, Any, RoundOutcome]],
-) -> list[RoundOutcome]:
+async def _all_or_cancel(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
     """Run all at once; the first failure cancels the others and is raised as it is."""
     if len(coroutines) == 1:  # the most common case, which needs no task of its own
-        return [await coroutines[0]]
+        return await coroutines[0]
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
-        return await asyncio.gather(*tasks)
+        await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _call_usage(config: LLMJudge, tokens: Tokens) -> Usage:
-    price = config.price
+def _call_usage(price: Price | None, tokens: Tokens) -> Usage:
     cost = price.cost_usd(tokens.prompt, tokens.cached, tokens.completion) if price else None
     return Usage(
         calls=1,
