@@ -22,6 +22,7 @@ from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.group_scores import GroupScores, GroupToRank
 from podium_service.ranking.kinds import LLMRanker, judge_kinds
 from podium_service.ranking.pipeline import Ranker
+from podium_service.ranking.screening import Screening
 from podium_service.schemas import Ranking, RankRequest, Usage
 from podium_service.scoring.estimate import Estimate
 from podium_service.scoring.rewards import compute_rewards
@@ -114,7 +115,7 @@ class Bench:
         config = self.roster.config.judges[name]
         request_context = RequestContext(ends_at=asyncio.get_running_loop().time() + DEADLINE_S)
         shown = range(len(request.trajectories))
-        to_rank = GroupToRank(request, shown, False, name, config, self.roster.llms)
+        to_rank = GroupToRank(request, Screening(shown, {}, {}), name, config, self.roster.llms)
         scores = await self._kinds[config.kind](to_rank, request_context)
         return _outcome(
             group, scores, request_context.usage, compute_rewards(scores.estimate, config.reward)

@@ -8,6 +8,7 @@ from podium_service.judges.judges_file import AnyJudge
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.verdict import Verdict
+from podium_service.ranking.screening import Screening
 from podium_service.schemas import AssumedNoise, JurorResult, RankRequest
 from podium_service.scoring.estimate import Estimate
 from podium_service.scoring.noise import JudgeNoise
@@ -20,17 +21,12 @@ class GroupToRank(Generic[JudgeT]):
     """One group that one judge is to rank.
 
     Attributes:
-        request: the group as the client sent it.
-        shown_indices: indices of the trajectories that the judge sees.
-        is_steered: whether one of those trajectories addresses the judge.
-        judge_name: the judge's name in the judges file.
-        judge: the judge's settings.
+        judge_name, judge: the judge's name in the judges file, and its settings.
         llms: the LLM judges of the same judges file, by name.
     """
 
     request: RankRequest
-    shown_indices: Sequence[int]
-    is_steered: bool
+    screening: Screening
     judge_name: str
     judge: JudgeT
     llms: Mapping[str, EndpointJudge]
@@ -44,7 +40,6 @@ class GroupScores:
 
     Attributes:
         transcript: the bodies that were shown, and which trajectories each one stands for.
-        estimate: the scores, one per body.
         method: the ranking method; never `auto`.
         passes: how often each body was shown, rounded.
         content_key: the key of this content and judge in the store.
@@ -52,7 +47,6 @@ class GroupScores:
             those of a jury do.
         verdicts: the judge's verdicts; empty where no LLM was asked.
         model: the LLM's name; None for a judge that is not one LLM.
-        noise: the noise that was assumed of the judge.
         cached: whether all verdicts were in the store or came from another request's calls.
         explanations: one text per body; empty where the verdicts hold the explanations.
         jurors: how each juror of a jury fared.

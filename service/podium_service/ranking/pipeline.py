@@ -15,25 +15,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from podium_service.errors import (
-    ContextExceeded,
-    CriterionFailed,
-    DeadlineExceeded,
-    JudgeError,
-    Overloaded,
-    PodiumError,
-    ReferenceRequired,
-    VerifiedRewardRequired,
-)
+from podium_service import errors
+from podium_service.errors import PodiumError
 from podium_service.judges.dispatch.request_context import RequestContext
-from podium_service.judges.judges_file import AnyJudge
 from podium_service.judges.registry import JudgeRegistry, Roster
 from podium_service.ranking import content_keys
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.group_scores import GroupScores, GroupToRank
-from podium_service.ranking.kinds import LLMRanker, judge_kinds
+from podium_service.ranking.kinds import FAILURES_OF_A_JUDGE, LLMRanker, judge_kinds
 from podium_service.ranking.results import build_results
-from podium_service.ranking.screening import Screening, require_inputs, screen
+from podium_service.ranking.screening import require_inputs, screen
 from podium_service.schemas import Ranking, RankRequest
 from podium_service.store.protocol import Store
 from podium_service.telemetry.metrics import Metrics
@@ -42,13 +33,10 @@ from podium_service.tracebacks import drop_locals_on_error
 
 # Another judge may succeed where one fails in one of these ways.
 _NEXT_JUDGE = (
-    JudgeError,
-    ContextExceeded,
-    DeadlineExceeded,
-    Overloaded,
-    ReferenceRequired,
-    VerifiedRewardRequired,
-    CriterionFailed,
+    *FAILURES_OF_A_JUDGE,
+    errors.ReferenceRequired,
+    errors.VerifiedRewardRequired,
+    errors.CriterionFailed,
 )
 
 
@@ -75,7 +63,7 @@ class Ranker:
 
         Args:
             request: the group.
-            deadline: the deadline; by default the request's `deadline_s` from now.
+            deadline: by default the request's `deadline_s` from now.
             request_context: the client that asks and what it has spent; by default a new one.
 
         Raises:
@@ -104,12 +92,11 @@ class Ranker:
             try:
                 async with share.enforce(f"judge {name}"):
                     scores, ranking = await self._rank_by(roster, name, request, context)
-            except _NEXT_JUDGE as error:
-                self._metrics.count_failure(name, error)
-                failures.append(error)
             except PodiumError as error:
                 self._metrics.count_failure(name, error)
-                raise
+                if not isinstance(error, _NEXT_JUDGE):
+                    raise
+                failures.append(error)
             else:
                 ranking.fallback_from = chain[0] if position else None
                 return await self._keep(scores, ranking, request, deadline)
@@ -121,21 +108,16 @@ class Ranker:
         """Rank the group by one judge."""
         judge = roster.config.judges[name]
         require_inputs(name, judge, request)
-        screening = screen(judge, request)
-        group = GroupToRank(
-            request, screening.shown_indices, screening.is_steered, name, judge, roster.llms
-        )
+        group = GroupToRank(request, screen(judge, request), name, judge, roster.llms)
         scores = await self._kinds[judge.kind](group, request_context)
         ranking = Ranking(
-            id=content_keys.ranking_id(
-                scores.content_key, _reward_inputs(request, judge, screening, scores)
-            ),
+            id=content_keys.ranking_id(scores.content_key, _reward_inputs(group, scores)),
             group_id=request.group_id,
             judge=name,
             model=scores.model,
             method=scores.method,
             passes=scores.passes,
-            results=build_results(request, judge, screening, scores),
+            results=build_results(group, scores),
             reliability=scores.estimate.reliability,
             noise=scores.assumed_noise,
             jurors=list(scores.jurors),
@@ -175,17 +157,15 @@ def _merge_failures(chain: Sequence[str], failures: Sequence[PodiumError]) -> Po
     return type(chosen)(detail, fields=chosen.fields, retry_after_s=chosen.retry_after_s)
 
 
-def _reward_inputs(
-    request: RankRequest, judge: AnyJudge, screening: Screening, scores: GroupScores
-) -> list[Any]:
+def _reward_inputs(group: GroupToRank[Any], scores: GroupScores) -> list[Any]:
     """Return everything beside the content and the judge that the rewards depend on."""
-    estimate, weight = scores.estimate, judge.verified_weight
+    estimate, weight = scores.estimate, group.judge.verified_weight
     return [
-        [judge.reward, weight],
+        [group.judge.reward, weight],
         [estimate.stderr, estimate.shrinkage],
         [len(indices) for indices in scores.transcript.members],
-        sorted(map(str, screening.failed_gates.values())),
-        [each.verified_reward for each in request.trajectories] if weight else None,
+        sorted(map(str, group.screening.failed_gates.values())),
+        [each.verified_reward for each in group.request.trajectories] if weight else None,
     ]
 
 

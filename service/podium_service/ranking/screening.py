@@ -41,25 +41,21 @@ def screen(judge: AnyJudge, request: RankRequest) -> Screening:
     Raises:
         CriterionFailed: If a gate cannot be computed.
     """
-    flags = {} if judge.steering == "ignore" else _find_steering(request)
-    failed_gates = {}
+    flags: dict[int, list[str]] = {}
+    if judge.steering != "ignore":
+        num_shared = count_shared_messages(request.trajectories)
+        names = flag_trajectories(request.trajectories, num_shared=num_shared)
+        flags = {index: each for index, each in enumerate(names) if each}
+    shown_indices, failed_gates = [], {}
     for index, trajectory in enumerate(request.trajectories):
-        failed = find_failed(judge.gates, trajectory, request.reference)
-        labels = [gate.label for gate in failed]
+        labels = [g.label for g in find_failed(judge.gates, trajectory, request.reference)]
         if index in flags and judge.steering == "gate":
             labels.append("steering")
         if labels:
             failed_gates[index] = labels
-    shown_indices = [
-        index for index in range(len(request.trajectories)) if index not in failed_gates
-    ]
+        else:
+            shown_indices.append(index)
     return Screening(shown_indices, failed_gates, flags)
-
-
-def _find_steering(request: RankRequest) -> dict[int, list[str]]:
-    num_shared = count_shared_messages(request.trajectories)
-    flags = flag_trajectories(request.trajectories, num_shared=num_shared)
-    return {index: names for index, names in enumerate(flags) if names}
 
 
 def require_inputs(name: str, judge: AnyJudge, request: RankRequest) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.ranking.group_scores import GroupScores, GroupToRank
 from podium_service.ranking.kinds.checks_ranking import rank_by_checks
-from podium_service.ranking.kinds.jury_ranking import rank_by_jury
+from podium_service.ranking.kinds.jury_ranking import FAILURES_OF_A_JUDGE, rank_by_jury
 from podium_service.ranking.kinds.llm_ranking import LLMRanker
 
-__all__ = ["LLMRanker", "RankGroup", "judge_kinds"]
+__all__ = ["FAILURES_OF_A_JUDGE", "LLMRanker", "RankGroup", "judge_kinds"]
 
 RankGroup = Callable[[GroupToRank[Any], RequestContext], Awaitable[GroupScores]]
 

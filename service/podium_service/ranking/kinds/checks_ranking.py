@@ -13,22 +13,15 @@ from podium_service.scoring.estimate import estimate_exact
 async def rank_by_checks(
     group: GroupToRank[ChecksJudge], request_context: RequestContext
 ) -> GroupScores:
-    """Score each trajectory by the weighted share of the criteria that it meets.
-
-    Raises:
-        CriterionFailed: If a criterion cannot be computed.
-    """
+    """Score each trajectory by the weighted share of the criteria that it meets."""
     criteria, request = group.judge.criteria, group.request
-    transcript = transcribe(request, group.shown_indices)
+    transcript = transcribe(request, group.screening.shown_indices)
     scores, explanations = [], []
     for indices in transcript.members:
         failed = find_failed(criteria, request.trajectories[indices[0]], request.reference)
         scores.append(score_criteria(criteria, failed))
-        explanations.append(
-            explain_failures([criterion.label for criterion in failed])
-            if failed
-            else "meets all criteria"
-        )
+        labels = [criterion.label for criterion in failed]
+        explanations.append(explain_failures(labels) if failed else "meets all criteria")
     return GroupScores(
         transcript=transcript,
         estimate=estimate_exact(scores),

@@ -11,23 +11,17 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
-from podium_service.errors import (
-    ContextExceeded,
-    DeadlineExceeded,
-    JudgeError,
-    Overloaded,
-    PodiumError,
-    QuorumMissed,
-)
+from podium_service import errors
+from podium_service.errors import PodiumError
 from podium_service.judges.dispatch.request_context import RequestContext
-from podium_service.judges.settings import JuryJudge, LLMJudge
+from podium_service.judges.settings import JuryJudge
 from podium_service.ranking import content_keys
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.group_scores import GroupScores, GroupToRank
 from podium_service.ranking.kinds.llm_ranking import LLMRanker
 from podium_service.schemas import JurorResult
 from podium_service.scoring.estimate import Estimate, estimate_unscored
-from podium_service.scoring.jury import Juror, JuryEstimate, combine
+from podium_service.scoring.jury import Juror, combine
 
 # The jurors' share of the time that is left; the rest is for combining and for the store.
 _JURORS_SHARE = 0.9
@@ -35,7 +29,13 @@ _JURORS_SHARE = 0.9
 _UNKNOWN_RELIABILITY = 0.5
 # The least time that the other jurors get once a quorum has answered.
 _GRACE_S = 5.0
-_DROPS_OUT = (JudgeError, ContextExceeded, DeadlineExceeded, Overloaded)
+# Another judge may rank the group where one fails in one of these ways.
+FAILURES_OF_A_JUDGE = (
+    errors.JudgeError,
+    errors.ContextExceeded,
+    errors.DeadlineExceeded,
+    errors.Overloaded,
+)
 
 JurorOutcome = GroupScores | PodiumError
 
@@ -56,8 +56,10 @@ async def rank_by_jury(
     async def rank(name: str) -> JurorOutcome:
         try:
             async with deadline.enforce(f"juror {name}"):
-                return await llm_ranker.rank_group(_for_juror(group, name), request_context)
-        except _DROPS_OUT as error:
+                config = group.llms[name].config
+                juror = GroupToRank(group.request, group.screening, name, config, group.llms)
+                return await llm_ranker.rank_group(juror, request_context)
+        except FAILURES_OF_A_JUDGE as error:
             return error
 
     outcomes = await gather_jurors({name: rank(name) for name in jury.members}, jury.needed)
@@ -67,17 +69,18 @@ async def rank_by_jury(
         raise _quorum_missed(jury, len(scores), failures)
     jury_scores = combine_scores(group, scores)
     failure_reports = [
-        _report_failure(name, group.llms[name].config.model, error)
+        JurorResult(
+            judge=name,
+            model=group.llms[name].config.model,
+            status="failed",
+            weight=0.0,
+            agreement=None,
+            reliability=None,
+            code=error.code,
+        )
         for name, error in failures.items()
     ]
     return replace(jury_scores, jurors=[*jury_scores.jurors, *failure_reports])
-
-
-def _for_juror(group: GroupToRank[JuryJudge], name: str) -> GroupToRank[LLMJudge]:
-    config = group.llms[name].config
-    return GroupToRank(
-        group.request, group.shown_indices, group.is_steered, name, config, group.llms
-    )
 
 
 async def gather_jurors(
@@ -104,7 +107,7 @@ async def gather_jurors(
             )
             if num_ranked >= num_needed:
                 timeout_s = max(_GRACE_S, get_running_loop().time() - started)
-        late = DeadlineExceeded("gave no ranking in time, though enough other jurors did")
+        late = errors.DeadlineExceeded("gave no ranking in time, though enough other jurors did")
         return {name: task.result() if task.done() else late for name, task in tasks.items()}
     finally:
         for task in tasks.values():
@@ -132,23 +135,7 @@ def combine_scores(group: GroupToRank[JuryJudge], scores: Mapping[str, GroupScor
     jury_estimate = combine([_as_juror(name, each.estimate) for name, each in scores.items()])
     names = [juror.name for juror in jury_estimate.jurors if juror.weight > 0]
     ids = [group.request.trajectories[indices[0]].id for indices in transcript.members]
-    return replace(
-        jury_scores,
-        estimate=scores[names[0]].estimate if len(names) == 1 else jury_estimate,
-        jurors=_report_jurors(jury_estimate, scores, ids),
-    )
-
-
-def _as_juror(name: str, estimate: Estimate) -> Juror:
-    reliability = estimate.shrinkage if estimate.stderr else _UNKNOWN_RELIABILITY
-    return Juror(name, estimate.means, estimate.stderr, reliability)
-
-
-def _report_jurors(
-    jury_estimate: JuryEstimate, scores: Mapping[str, GroupScores], ids: list[str]
-) -> list[JurorResult]:
-    """Report how each juror that ranked the group fared; `ids` name the bodies."""
-    return [
+    reports = [
         JurorResult(
             judge=juror.name,
             model=scores[juror.name].model,
@@ -161,18 +148,13 @@ def _report_jurors(
         )
         for juror in jury_estimate.jurors
     ]
+    estimate = scores[names[0]].estimate if len(names) == 1 else jury_estimate
+    return replace(jury_scores, estimate=estimate, jurors=reports)
 
 
-def _report_failure(name: str, model: str, error: PodiumError) -> JurorResult:
-    return JurorResult(
-        judge=name,
-        model=model,
-        status="failed",
-        weight=0.0,
-        agreement=None,
-        reliability=None,
-        code=error.code,
-    )
+def _as_juror(name: str, estimate: Estimate) -> Juror:
+    reliability = estimate.shrinkage if estimate.stderr else _UNKNOWN_RELIABILITY
+    return Juror(name, estimate.means, estimate.stderr, reliability)
 
 
 def _quorum_missed(
@@ -186,5 +168,5 @@ def _quorum_missed(
     )
     retryable = next((error for error in failures.values() if error.retryable), None)
     if retryable is None:
-        return QuorumMissed(detail)
+        return errors.QuorumMissed(detail)
     return type(retryable)(detail, retry_after_s=retryable.retry_after_s)

@@ -10,7 +10,7 @@ The steps call each other in this order:
 
 from collections import defaultdict
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from podium_service.errors import KeySpendLimit, Overloaded
@@ -59,11 +59,7 @@ class LLMRanker:
     async def rank_group(
         self, group: GroupToRank[LLMJudge], request_context: RequestContext
     ) -> GroupScores:
-        """Rank one group by one LLM judge.
-
-        Args:
-            group: the group and its judge.
-            request_context: the client that asks; the cost is added to its usage.
+        """Rank one group by one LLM judge, and add the cost to the usage of the client that asks.
 
         Raises:
             JudgeError: If the judge gave no usable verdicts.
@@ -71,50 +67,43 @@ class LLMRanker:
             Overloaded: If the judge's queue is too long.
         """
         judge, config, rubric = group.llms[group.judge_name], group.judge, group.request.rubric
-        is_datamarked = config.datamark == "always" or (
-            config.datamark == "auto" and group.is_steered
-        )
+        is_steered = config.datamark == "auto" and group.screening.is_steered
+        is_datamarked = config.datamark == "always" or is_steered
+        shown_indices = group.screening.shown_indices
         transcript = transcribe(
-            group.request, group.shown_indices, view=config.view, datamark=is_datamarked
+            group.request, shown_indices, view=config.view, datamark=is_datamarked
         )
         method_name = await _choose_method(judge, transcript, rubric)
         form = METHODS[method_name].form
         system = _system_prompt(config, form, rubric, is_datamarked=is_datamarked)
-        content_key = content_keys.content_key(config, method_name, system, transcript)
-        num_bodies = len(transcript.bodies)
-        scores = GroupScores(
-            transcript=transcript,
-            estimate=estimate_unscored(num_bodies),
-            method=method_name,
-            passes=0,
-            content_key=content_key,
-            model=config.model,
-        )
-        if num_bodies < 2:  # all trajectories are identical and tie: there is nothing to ask
-            return scores
         # Datamarking does not change the judge's noise, so both variants share one history.
         unmarked_system = _system_prompt(config, form, rubric, is_datamarked=False)
         run = Run(
             judge_name=group.judge_name,
             judge=judge,
             method_name=method_name,
-            content_key=content_key,
+            content_key=content_keys.content_key(config, method_name, system, transcript),
             judge_key=content_keys.judge_key(config, method_name, unmarked_system),
             system=system,
             is_datamarked=is_datamarked,
             transcript=transcript,
             request_context=request_context,
         )
-        calls_before = request_context.usage.calls
-        result = await self._share_run(run)
+        num_bodies, calls_before = len(transcript.bodies), request_context.usage.calls
+        # Without two bodies all trajectories are identical and tie: there is nothing to ask.
+        nothing = _RunResult({}, None, estimate_unscored(num_bodies))
+        result = await self._share_run(run) if num_bodies > 1 else nothing
         num_shown = sum(len(verdict.order) for verdict in result.verdicts.values())
-        return replace(
-            scores,
+        return GroupScores(
+            transcript=transcript,
             estimate=result.estimate,
-            passes=max(1, round(num_shown / num_bodies)),
+            method=method_name,
+            passes=round(num_shown / max(1, num_bodies)),
+            content_key=run.content_key,
             verdicts=[result.verdicts[index] for index in sorted(result.verdicts)],
+            model=config.model,
             noise=result.noise,
-            cached=request_context.usage.calls == calls_before,
+            cached=num_bodies > 1 and request_context.usage.calls == calls_before,
         )
 
     async def _share_run(self, run: Run) -> _RunResult:

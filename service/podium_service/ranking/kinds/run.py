@@ -15,13 +15,10 @@ class Run:
 
     Attributes:
         judge_name: the judge's name in the judges file.
-        judge: the judge that is asked.
         method_name: the ranking method; never `auto`.
         content_key: the key of this content and judge in the store.
         judge_key: the key of the judge as far as its noise is concerned.
-        system: the system prompt.
         is_datamarked: whether the spaces inside trajectories are marked.
-        transcript: the bodies to rank.
         request_context: the client that asks, and what it has spent.
     """
 
