@@ -55,7 +55,7 @@ class Contains(Criterion):
     text: Annotated[str, Field(min_length=1), QUALITY]
     """Text that the final answer must contain."""
     case_sensitive: Annotated[bool, QUALITY] = False
-    """True: capitals must match, too; false by default."""
+    """True: capitals must match, too."""
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         answer = find_final_answer(trajectory)
