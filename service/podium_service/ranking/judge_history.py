@@ -6,6 +6,7 @@ that share a judge key share a history: model, sampling, prompt, rubric and meth
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 from podium_service.scoring.noise import MAX_GROUPS, MIN_GROUPS, JudgeNoise, PastGroup, learn_noise
 from podium_service.store.protocol import Store
@@ -15,59 +16,57 @@ _MAX_JUDGES = 64
 _SHARE_OF_NEW_GROUPS = 0.2
 
 
+class _PastGroups:
+    """The past groups of one judge, and the noise learned from them."""
+
+    def __init__(self, past_groups: Sequence[PastGroup]) -> None:
+        # By whether a group has residuals: groups without residuals are many and must not crowd
+        # out the groups that tell the noise.
+        self._groups = {kind: deque[PastGroup](maxlen=MAX_GROUPS) for kind in (True, False)}
+        self._num_groups = 0  # groups dropped since are counted too
+        # By length: the number of groups at that time, and the noise.
+        self._learned: dict[int, tuple[int, JudgeNoise | None]] = {}
+        for past_group in past_groups:
+            self.add(past_group)
+
+    def add(self, past_group: PastGroup) -> None:
+        self._groups[past_group.has_residuals].append(past_group)
+        self._num_groups += 1
+
+    def noise(self, length: int) -> JudgeNoise | None:
+        num_groups = self._num_groups
+        num_learned, noise = self._learned.get(length, (0, None))
+        num_required = _SHARE_OF_NEW_GROUPS * min(num_groups, MAX_GROUPS)
+        if num_groups >= MIN_GROUPS and num_groups - num_learned >= num_required:
+            noise = learn_noise([*self._groups[True], *self._groups[False]], length)
+            self._learned[length] = num_groups, noise
+        return noise
+
+
 class JudgeHistory:
     """The past groups of judges, and the noise learned from them for each length of list."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        # By judge key, and by whether a group has residuals: groups without residuals are many and
-        # must not crowd out the groups that tell the noise.
-        self._past_groups: dict[str, dict[bool, deque[PastGroup]]] = {}
-        self._num_groups: dict[str, int] = {}  # by judge key; groups dropped since are counted too
-        # By judge key and length: the number of groups at that time, and the noise.
-        self._learned: dict[tuple[str, int], tuple[int, JudgeNoise | None]] = {}
+        self._past_groups: dict[str, _PastGroups] = {}  # by judge key
         self._reading = asyncio.Lock()
 
     async def noise(self, judge_key: str, length: int) -> JudgeNoise | None:
-        """Return the noise to assume of a judge; None while too few groups tell it.
-
-        Args:
-            judge_key: the judge.
-            length: trajectories in one call.
-        """
+        """Return the noise to assume in calls of `length` trajectories; None if too few tell it."""
         if judge_key not in self._past_groups:
-            await self._read(judge_key)
-        num_groups = self._num_groups[judge_key]
-        num_learned, noise = self._learned.get((judge_key, length), (0, None))
-        num_new = num_groups - num_learned
-        if num_groups >= MIN_GROUPS and num_new >= _SHARE_OF_NEW_GROUPS * min(
-            num_groups, MAX_GROUPS
-        ):
-            past_groups = self._past_groups[judge_key]
-            noise = learn_noise([*past_groups[True], *past_groups[False]], length)
-            self._learned[judge_key, length] = num_groups, noise
-        return noise
+            async with self._reading:
+                await self._read(judge_key)
+        return self._past_groups[judge_key].noise(length)
 
     def add(self, judge_key: str, past_group: PastGroup) -> None:
         """Take one more group into account; the caller has stored it already."""
         if judge_key in self._past_groups:
-            self._past_groups[judge_key][past_group.has_residuals].append(past_group)
-            self._num_groups[judge_key] += 1
+            self._past_groups[judge_key].add(past_group)
 
     async def _read(self, judge_key: str) -> None:
-        async with self._reading:
-            if judge_key not in self._past_groups:
-                self._forget_oldest()
-                past_groups = await self._store.read_past_groups(judge_key, MAX_GROUPS)
-                self._past_groups[judge_key] = {
-                    kind: deque((p for p in past_groups if p.has_residuals is kind), MAX_GROUPS)
-                    for kind in (True, False)
-                }
-                self._num_groups[judge_key] = len(past_groups)
-
-    def _forget_oldest(self) -> None:
-        """Bound the memory, because each rubric that a request brings makes another judge."""
-        if len(self._past_groups) >= _MAX_JUDGES:
-            oldest = next(iter(self._past_groups))
-            del self._past_groups[oldest], self._num_groups[oldest]
-            self._learned = {key: each for key, each in self._learned.items() if key[0] != oldest}
+        if judge_key not in self._past_groups:
+            # The memory is bounded, because each rubric that a request brings makes another judge.
+            if len(self._past_groups) >= _MAX_JUDGES:
+                del self._past_groups[next(iter(self._past_groups))]
+            past_groups = await self._store.read_past_groups(judge_key, MAX_GROUPS)
+            self._past_groups[judge_key] = _PastGroups(past_groups)

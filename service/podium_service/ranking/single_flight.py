@@ -9,8 +9,9 @@ A run has no deadline of its own, because each caller keeps its own and leaves w
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from podium_service.tracebacks import drop_locals_on_error
@@ -18,21 +19,19 @@ from podium_service.tracebacks import drop_locals_on_error
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class _SharedTask(Generic[T]):
-    task: asyncio.Task[T]
-    num_callers: int = 0
-
-
 class SingleFlight(Generic[T]):
     """The runs under way, by key."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, _SharedTask[T]] = {}
+        self._runs: dict[str, asyncio.Task[T]] = {}
+        self._num_callers: Counter[asyncio.Task[T]] = Counter()
 
     def __contains__(self, key: str) -> bool:
-        """Return whether a run of this key is under way."""
-        return self._running(key) is not None
+        """Return whether a run of this key is under way.
+
+        A run that ended is not, though the event loop may still be about to forget it.
+        """
+        return key in self._runs and not self._runs[key].done()
 
     @drop_locals_on_error
     async def do(self, key: str, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -41,31 +40,23 @@ class SingleFlight(Generic[T]):
         Raises:
             Exception: Whatever the run raises.
         """
-        run = self._running(key)
-        if run is None:
-            run = _SharedTask(asyncio.create_task(start()))
-            run.task.add_done_callback(lambda task: self._finish(key, task))
-            self._runs[key] = run
-        run.num_callers += 1
+        if key not in self:
+            self._runs[key] = asyncio.create_task(start())
+            self._runs[key].add_done_callback(partial(self._forget, key))
+        run = self._runs[key]
+        self._num_callers[run] += 1
         try:
-            return await asyncio.shield(run.task)
+            return await asyncio.shield(run)
         finally:
-            run.num_callers -= 1
-            if not run.num_callers and not run.task.done():
-                self._forget(key, run.task)
-                run.task.cancel()
+            self._num_callers[run] -= 1
+            if not self._num_callers[run]:
+                del self._num_callers[run]
+                self._forget(key, run)
+                run.cancel()
 
-    def _running(self, key: str) -> _SharedTask[T] | None:
-        """Return the run under way; a run that ended is ignored, though `_finish` is still due."""
-        run = self._runs.get(key)
-        return run if run and not run.task.done() else None
-
-    def _finish(self, key: str, task: asyncio.Task[T]) -> None:
-        self._forget(key, task)
-        if not task.cancelled():
-            # asyncio would log an error that nobody retrieves; callers that wait get it as well.
-            task.exception()
-
-    def _forget(self, key: str, task: asyncio.Task[T]) -> None:
-        if key in self._runs and self._runs[key].task is task:
+    def _forget(self, key: str, run: asyncio.Task[T]) -> None:
+        if self._runs.get(key) is run:
             del self._runs[key]
+        if run.done() and not run.cancelled():
+            # asyncio would log an error that nobody retrieves; callers that wait get it as well.
+            run.exception()

@@ -93,8 +93,8 @@ async def test_a_replaced_judge_closes_after_its_last_request(
         judges_file(tmp_path / "judges.yaml", main=llm(new.url))
         opened.ranker.judges.reload()
         stayer = asyncio.create_task(rank(asked))  # knows the new one, waits for the old one
-        runs = opened.ranker._llm_ranker._runs._runs
-        await until(lambda: [run.num_callers for run in runs.values()] == [2])
+        num_callers = opened.ranker._llm_ranker._runs._num_callers
+        await until(lambda: [*num_callers.values()] == [2])
         leaver.cancel()
         await asyncio.gather(leaver, return_exceptions=True)
         del leaver  # its error holds all that it used
