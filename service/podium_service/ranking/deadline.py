@@ -10,12 +10,7 @@ from podium_service.errors import DeadlineExceeded
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment on the event loop's clock.
-
-    Attributes:
-        at: the moment, in seconds.
-        total_s: the time that was given at first; for messages.
-    """
+    """The moment `at` on the event loop's clock, `total_s` seconds after it was set."""
 
     at: float
     total_s: float
@@ -31,16 +26,11 @@ class Deadline:
 
     def share(self, parts: int) -> "Deadline":
         """Return a deadline for one of so many equal parts of the time left."""
-        if parts == 1:
-            return self
-        return Deadline.after(max(0.0, self.remaining_s()) / parts)
+        return self if parts == 1 else Deadline.after(max(0.0, self.remaining_s()) / parts)
 
     @asynccontextmanager
     async def enforce(self, activity: str) -> AsyncIterator[None]:
-        """Cancel the body when the deadline passes.
-
-        Args:
-            activity: the body's work, for the error's message.
+        """Cancel the body when the deadline passes; the error names its activity.
 
         Raises:
             DeadlineExceeded: In place of the body's cancellation.

@@ -71,10 +71,8 @@ def require_inputs(name: str, judge: AnyJudge, request: RankRequest) -> None:
             "or name an LLM judge in a judges file and start with `podium serve --config FILE`",
             fields=[{"field": "reference", "rule": f"required by judge {name!r}"}],
         )
-    if not judge.verified_weight:
-        return
     for index, trajectory in enumerate(request.trajectories):
-        if trajectory.verified_reward is None:
+        if judge.verified_weight and trajectory.verified_reward is None:
             field = f"trajectories.{index}.verified_reward"
             raise VerifiedRewardRequired(
                 f"judge {name!r} mixes in verified rewards (verified_weight "

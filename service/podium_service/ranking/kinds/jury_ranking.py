@@ -21,7 +21,7 @@ from podium_service.ranking.group_scores import GroupScores, GroupToRank
 from podium_service.ranking.kinds.llm_ranking import LLMRanker
 from podium_service.schemas import JurorResult
 from podium_service.scoring.estimate import Estimate, estimate_unscored
-from podium_service.scoring.jury import Juror, combine
+from podium_service.scoring.jury import Juror, JurorReport, combine
 
 # The jurors' share of the time that is left; the rest is for combining and for the store.
 _JURORS_SHARE = 0.9
@@ -119,37 +119,40 @@ def combine_scores(group: GroupToRank[JuryJudge], scores: Mapping[str, GroupScor
     """Combine the scores of one or more jurors, by name, into those of the jury."""
     # All jurors were shown the same bodies, though perhaps in different views.
     transcript = next(iter(scores.values())).transcript
+    estimate, reports = estimate_unscored(len(transcript.bodies)), []
+    if len(transcript.bodies) > 1:
+        jury = combine([_as_juror(name, each.estimate) for name, each in scores.items()])
+        names = [juror.name for juror in jury.jurors if juror.weight > 0]
+        estimate = scores[names[0]].estimate if len(names) == 1 else jury
+        ids = [group.request.trajectories[indices[0]].id for indices in transcript.members]
+        reports = [_report_juror(juror, scores, ids) for juror in jury.jurors]
     juror_keys = tuple(each.content_key for each in scores.values())
-    jury_scores = GroupScores(
+    return GroupScores(
         transcript=transcript,
-        estimate=estimate_unscored(len(transcript.bodies)),
+        estimate=estimate,
         method="jury",
         passes=sum(each.passes for each in scores.values()),
         content_key=content_keys.digest(juror_keys),
         call_keys=juror_keys,
         verdicts=[verdict for each in scores.values() for verdict in each.verdicts],
         cached=all(each.cached for each in scores.values()),
+        jurors=reports,
     )
-    if len(transcript.bodies) < 2:
-        return jury_scores
-    jury_estimate = combine([_as_juror(name, each.estimate) for name, each in scores.items()])
-    names = [juror.name for juror in jury_estimate.jurors if juror.weight > 0]
-    ids = [group.request.trajectories[indices[0]].id for indices in transcript.members]
-    reports = [
-        JurorResult(
-            judge=juror.name,
-            model=scores[juror.name].model,
-            status=juror.status,
-            weight=juror.weight,
-            agreement=juror.agreement if len(jury_estimate.jurors) > 1 else None,
-            reliability=scores[juror.name].estimate.reliability,
-            noise=scores[juror.name].assumed_noise,
-            overruled=[ids[body] for body in juror.overruled],
-        )
-        for juror in jury_estimate.jurors
-    ]
-    estimate = scores[names[0]].estimate if len(names) == 1 else jury_estimate
-    return replace(jury_scores, estimate=estimate, jurors=reports)
+
+
+def _report_juror(
+    juror: JurorReport, scores: Mapping[str, GroupScores], ids: list[str]
+) -> JurorResult:
+    return JurorResult(
+        judge=juror.name,
+        model=scores[juror.name].model,
+        status=juror.status,
+        weight=juror.weight,
+        agreement=juror.agreement if len(scores) > 1 else None,
+        reliability=scores[juror.name].estimate.reliability,
+        noise=scores[juror.name].assumed_noise,
+        overruled=[ids[body] for body in juror.overruled],
+    )
 
 
 def _as_juror(name: str, estimate: Estimate) -> Juror:

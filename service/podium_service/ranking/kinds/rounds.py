@@ -17,9 +17,7 @@ from typing import Any
 from podium_service.errors import BudgetExhausted, PodiumError, VerdictVoid
 from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.group_budget import Budget
-from podium_service.judges.limits import Price
 from podium_service.prompts.call import Call
-from podium_service.prompts.reply import Tokens
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.kinds.call_prompts import CallPrompts
 from podium_service.ranking.kinds.run import Run
@@ -63,7 +61,12 @@ class Rounds:
             while plan:
                 await self._ask(plan)
                 plan = {} if self._is_budget_spent else await self._plan(situation)
-            self._require_ranking()
+            orders = [verdict.order for verdict in self.verdicts.values()]
+            if not links_all(situation.num_items, orders):
+                raise BudgetExhausted(
+                    f"{self._run.config.budget} was spent on replies that were no verdicts: raise "
+                    "it, or read the judge's replies by `podium replay`"
+                )
         except PodiumError:
             await self._store.flush()  # so that a retry finds every verdict that was paid for
             raise
@@ -90,15 +93,6 @@ class Rounds:
             except ContextOverflow as overflow:
                 self._prompts.shrink(overflow)
 
-    def _require_ranking(self) -> None:
-        """Raise BudgetExhausted unless the verdicts so far make a ranking."""
-        orders = [verdict.order for verdict in self.verdicts.values()]
-        if not links_all(len(self._run.transcript.bodies), orders):
-            raise BudgetExhausted(
-                f"{self._run.config.budget} was spent on replies that were no verdicts: raise "
-                "it, or read the judge's replies by `podium replay`"
-            )
-
     async def _ask_one(self, index: int, order: list[int]) -> None:
         """Get the verdict of one question, twice if the first misplaces the canary."""
         try:
@@ -122,7 +116,15 @@ class Rounds:
     def _record(self, index: int, call: Call) -> None:
         """Count and store a call, because it is paid for even if its reply is no verdict."""
         run = self._run
-        usage = _call_usage(run.config.price, call.reply.tokens)
+        tokens, price = call.reply.tokens, run.config.price
+        counts = tokens.prompt, tokens.cached, tokens.completion
+        usage = Usage(
+            calls=1,
+            prompt_tokens=tokens.prompt,
+            cached_tokens=tokens.cached,
+            completion_tokens=tokens.completion,
+            cost_usd=price.cost_usd(*counts) if price else None,
+        )
         _add(run.request_context.usage, usage)
         self._metrics.count_usage(run.judge_name, usage)
         if call.fault:
@@ -144,21 +146,7 @@ async def _all_or_cancel(coroutines: Sequence[Coroutine[Any, Any, None]]) -> Non
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _call_usage(price: Price | None, tokens: Tokens) -> Usage:
-    cost = price.cost_usd(tokens.prompt, tokens.cached, tokens.completion) if price else None
-    return Usage(
-        calls=1,
-        prompt_tokens=tokens.prompt,
-        cached_tokens=tokens.cached,
-        completion_tokens=tokens.completion,
-        cost_usd=cost,
-    )
-
-
 def _add(total: Usage, usage: Usage) -> None:
-    total.calls += usage.calls
-    total.prompt_tokens += usage.prompt_tokens
-    total.cached_tokens += usage.cached_tokens
-    total.completion_tokens += usage.completion_tokens
-    if usage.cost_usd is not None:
-        total.cost_usd = (total.cost_usd or 0.0) + usage.cost_usd
+    for name, value in usage:
+        if value is not None:
+            setattr(total, name, (getattr(total, name) or 0) + value)

@@ -1,4 +1,4 @@
-"""Name one LLM judge's run over one group: everything that does not change between its calls."""
+"""Hold together what does not change between the calls of one LLM judge about one group."""
 
 from dataclasses import dataclass
 

@@ -20,7 +20,7 @@ def balanced_orders(num_items: int, passes: int, seed: int) -> list[list[int]]:
     Args:
         num_items: distinct trajectories, >= 2.
         passes: number of calls, >= 1; an odd last one has no reverse.
-        seed: any integer; derived from the content, so that a retry gets the same orders.
+        seed: any integer.
 
     Returns:
         `passes` permutations of range(num_items); `orders[p][s]` is shown in slot s of pass p.

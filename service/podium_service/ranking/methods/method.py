@@ -27,7 +27,6 @@ class Situation:
         num_items: distinct trajectories, >= 2.
         seed: the seed of the design; derived from the content, so that a retry gets the same.
         passes: how often each trajectory is to be shown.
-        noise: what is known of the judge's noise.
         verdicts: the verdicts so far, by the index of their question.
         calls_left: the number of calls that the budget still holds.
         block_size: trajectories in a call, for methods that show subsets.
@@ -46,10 +45,7 @@ class Situation:
     @property
     def scored_passes(self) -> list[Pass]:
         """The order and the scores of every verdict, sorted by question."""
-        return [
-            (self.verdicts[index].order, self.verdicts[index].scores)
-            for index in sorted(self.verdicts)
-        ]
+        return [(verdict.order, verdict.scores) for _, verdict in sorted(self.verdicts.items())]
 
     def with_verdicts(self, verdicts: Mapping[int, Verdict], calls_left: float) -> "Situation":
         """Return the situation once these verdicts are there."""
@@ -57,10 +53,8 @@ class Situation:
 
     def keep_missing(self, questions: Plan, max_calls: float) -> Plan:
         """Return the first `max_calls` of those questions that have no verdict yet."""
-        missing = [index for index in questions if index not in self.verdicts]
-        if len(missing) > max_calls:
-            missing = sorted(missing)[: int(max_calls)]
-        return {index: questions[index] for index in missing}
+        missing = sorted(index for index in questions if index not in self.verdicts)
+        return {index: questions[index] for index in missing[: int(min(len(missing), max_calls))]}
 
 
 @dataclass(frozen=True, slots=True)

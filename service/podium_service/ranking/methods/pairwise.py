@@ -6,10 +6,12 @@ The index of a question encodes its round and its ordered pair: (round * N + fir
 
 from collections import Counter
 from dataclasses import replace
+from itertools import count
 
+from podium_service.ranking.methods import listwise
 from podium_service.ranking.methods.method import Method, Plan, Situation, is_settled
 from podium_service.scoring.bradley_terry import Strengths, fit_pairs
-from podium_service.scoring.estimate import Estimate, estimate_passes, estimate_strengths
+from podium_service.scoring.estimate import Estimate, estimate_strengths
 from podium_service.scoring.pair_design import Pair, choose_first_pairs, choose_next_pairs
 
 _CALLS_PER_TRAJECTORY = 8  # the most, where no budget sets a limit
@@ -18,8 +20,7 @@ _CALLS_PER_TRAJECTORY = 8  # the most, where no budget sets a limit
 def plan(situation: Situation) -> Plan:
     """Ask both orders of every pair that is wanted next."""
     num_items, passes = situation.num_items, situation.passes
-    reversals = _missing_reversals(situation)
-    if reversals:
+    if reversals := _missing_reversals(situation):
         return dict(list(reversals.items())[: int(min(len(reversals), situation.calls_left))])
     asked = Counter(_pair(situation, index) for index in situation.verdicts)
     num_asked = asked.total()
@@ -68,13 +69,7 @@ def estimate(situation: Situation) -> Estimate:
     if result.past_group:
         return result
     # The least-squares residuals of choices still tell the judge's noise to later groups.
-    return replace(result, past_group=_least_squares(situation).past_group)
-
-
-def _least_squares(situation: Situation) -> Estimate:
-    return estimate_passes(
-        situation.num_items, situation.scored_passes, situation.noise, level=situation.level
-    )
+    return replace(result, past_group=listwise.estimate(situation).past_group)
 
 
 def _estimate(situation: Situation, strengths: Strengths | None) -> Estimate:
@@ -83,7 +78,7 @@ def _estimate(situation: Situation, strengths: Strengths | None) -> Estimate:
     has_probabilities = any(score not in (0, 0.5, 1) for score in scores)
     is_noise_learned = situation.noise is not None and situation.noise.groups > 0
     if has_probabilities or is_noise_learned or situation.num_items == 2:
-        return _least_squares(situation)
+        return listwise.estimate(situation)
     passes = len(situation.verdicts) / situation.num_items  # both orders tell as much as one pass
     return estimate_strengths(strengths or _fit(situation), passes, level=situation.level)
 
@@ -105,25 +100,19 @@ def _fit(situation: Situation) -> Strengths:
 def _questions(situation: Situation, pairs: list[Pair]) -> Plan:
     """Return both orders of the pairs, in rounds after those that were asked already."""
     questions: Plan = {}
-    next_round: Counter[Pair] = Counter()
+    asked = situation.verdicts
     for i, j in pairs:
-        number = next_round[min(i, j), max(i, j)]
-        while _index(situation, i, j, number) in situation.verdicts:
-            number += 1
-        next_round[min(i, j), max(i, j)] = number + 1
-        questions[_index(situation, i, j, number)] = [i, j]
-        questions[_index(situation, j, i, number)] = [j, i]
+        indices = (_index(situation, i, j, number) for number in count())
+        index = next(each for each in indices if each not in asked and each not in questions)
+        questions[index], questions[_reversal(situation, index)] = [i, j], [j, i]
     return questions
 
 
 def _missing_reversals(situation: Situation) -> Plan:
     """Return the other orders of pairs that a run which crashed asked in one order only."""
-    missing = {}
-    for index, verdict in situation.verdicts.items():
-        reversal = _reversal(situation, index)
-        if reversal not in situation.verdicts:
-            missing[reversal] = verdict.order[::-1]
-    return missing
+    verdicts = situation.verdicts
+    reversals = {_reversal(situation, index): verdicts[index].order[::-1] for index in verdicts}
+    return {index: order for index, order in reversals.items() if index not in verdicts}
 
 
 def _index(situation: Situation, i: int, j: int, number: int) -> int:
