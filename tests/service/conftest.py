@@ -1,4 +1,4 @@
-"""For the service's tests: databases, and commands that leave the process's logs as they are."""
+"""Fixtures of the service's tests: databases, and logs that commands do not reconfigure."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,20 +10,20 @@ from tests.service.postgres import emptied, postgres_server
 
 @pytest.fixture(autouse=True)
 def _own_logs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command sets up the process's logs for good, and the next test reads its own."""
+    """Keep the process's logs, because a command would reconfigure them for all later tests."""
     monkeypatch.setattr("podium_service.telemetry.logs.configure", lambda level: None)
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real PostgreSQL; missing on a laptop it is a skip, in CI a failure."""
+    """Yield the URL of a real PostgreSQL; without its wheel skip the test, but fail it in CI."""
     with postgres_server(tmp_path_factory) as server:
         yield str(server.get_uri())
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database with nothing in it."""
+    """Return the URL or path of an empty database."""
     if request.param == "sqlite":
         return str(tmp_path / "podium.db")
     return emptied(request.getfixturevalue("postgres"))

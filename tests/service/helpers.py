@@ -1,6 +1,7 @@
-"""Short ways to build what the service's tests need: groups, judges, a whole service."""
+"""Build what the service's tests need: groups, judges, a whole service and its clients."""
 
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -32,12 +33,12 @@ VERDICT = Verdict([1, 0], ["BCD", "FGH"], [0.9, 0.1], ["best", "worst \U0001f3c6
 
 
 def chat(answer: str, question: str = "What is 2 + 3?") -> list[dict[str, Any]]:
-    """A single-turn conversation."""
+    """Return a conversation of one turn."""
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 def group(*answers: str, **fields: Any) -> dict[str, Any]:
-    """A group in wire form, its trajectories called t0, t1, ..."""
+    """Return a group as JSON values, with trajectories named t0, t1, ..."""
     trajectories = [
         {"id": f"t{index}", "messages": chat(answer)} for index, answer in enumerate(answers)
     ]
@@ -49,12 +50,12 @@ def request(*answers: str, **fields: Any) -> RankRequest:
 
 
 def llm(url: str, **settings: Any) -> dict[str, Any]:
-    """A judge's settings, quick to give up so that tests are fast."""
+    """Return a judge's settings with few attempts, so that tests of failures are fast."""
     return {"model": "m", "base_urls": [url], "attempts": 2, "context_tokens": 32768, **settings}
 
 
 def estimate(scores: Sequence[Sequence[float]], noise_sd: float | None = None) -> Estimate:
-    """The estimate from passes that all show the trajectories in the same order."""
+    """Return the estimate from passes that show the trajectories in the same order."""
     noise = JudgeNoise.from_sd(noise_sd) if noise_sd is not None else None
     passes = [(range(len(row)), row) for row in scores]
     return estimate_passes(len(scores[0]), passes, noise)
@@ -72,7 +73,10 @@ def judges_file(path: Path, **judges: dict[str, Any]) -> Path:
 
 @asynccontextmanager
 async def service(tmp_path: Path, **judges: dict[str, Any]) -> AsyncIterator[Service]:
-    """A whole service in process, its store in `tmp_path`; the embedded default without judges."""
+    """Open a service in this process, with its store in `tmp_path`.
+
+    Without judges it has the embedded default, which compares with a reference.
+    """
     config = judges_file(tmp_path / "judges.yaml", **judges) if judges else None
     async with open_service(config, str(tmp_path / "podium.db")) as opened:
         yield opened
@@ -80,14 +84,14 @@ async def service(tmp_path: Path, **judges: dict[str, Any]) -> AsyncIterator[Ser
 
 @asynccontextmanager
 async def client(opened: Service, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client that talks to the service's app."""
+    """Yield an HTTP client of the service's app."""
     transport = httpx.ASGITransport(create_app(opened, **settings))
     async with httpx.AsyncClient(transport=transport, base_url="http://podium") as opened_client:
         yield opened_client
 
 
 def cpu_s(work: Callable[[], object]) -> float:
-    """The least CPU time of three runs: other work on the machine makes some of them slower."""
+    """Return the least CPU time of three runs, because other work may slow some down."""
     found = []
     for _ in range(3):
         started = time.process_time()
@@ -97,7 +101,7 @@ def cpu_s(work: Callable[[], object]) -> float:
 
 
 def call(text: str = LONG, verdict: Verdict | None = VERDICT, fault: str | None = None) -> Call:
-    """A judge's call that showed two trajectories."""
+    """Return a judge's call that showed two trajectories."""
     prompt = Prompt(
         "scores", [("system", ["Be fair."]), ("user", ["Here: ", text])], ["BCD", "FGH"], [1, 0]
     )
@@ -109,7 +113,7 @@ def call(text: str = LONG, verdict: Verdict | None = VERDICT, fault: str | None 
 async def client_of_judge(
     tmp_path: Path, step: Step, **settings: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, ScriptedJudge]]:
-    """A client of a service whose judge `main` takes this step, always."""
+    """Yield a client of a service, and its judge `main`, which always takes this step."""
     async with (
         ScriptedJudge(always=step).serving() as judge,
         service(tmp_path, main=llm(judge.url, **settings)) as opened,
@@ -119,7 +123,7 @@ async def client_of_judge(
 
 
 def batch_lines(answer: httpx.Response) -> list[dict[str, Any]]:
-    """The lines of a batch, in the order of the groups."""
+    """Return the lines of a batch's response, in the order of the groups."""
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert answer.text.endswith("\n") or not answer.text
@@ -130,7 +134,7 @@ def batch_lines(answer: httpx.Response) -> list[dict[str, Any]]:
 async def add_new_key(
     store: SQLStore, *scopes: Scope, **limits: Any
 ) -> tuple[APIKey, dict[str, str]]:
-    """A new key in the store, and the headers that show it."""
+    """Add a new key to the store, and return it with the headers that send it."""
     key, text = create_key("trainer", scopes, **limits)
     await add_key(store, key)
     return key, {"Authorization": f"Bearer {text}"}
@@ -140,9 +144,24 @@ async def add_new_key(
 async def client_with_key(
     tmp_path: Path, *scopes: Scope, **limits: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Service, APIKey]]:
-    """A client that shows the only key of a service."""
+    """Yield a client that sends the only key of a service, the service, and the key."""
     async with service(tmp_path) as opened:
         key, headers = await add_new_key(opened.store, *scopes, **limits)
         async with client(opened) as http:
             http.headers.update(headers)
             yield http, opened, key
+
+
+def select_rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query to the store of a running service."""
+    database = sqlite3.connect(path)
+    try:
+        return database.execute(query).fetchall()
+    finally:
+        database.close()
+
+
+def count_verdicts(path: Path) -> int:
+    """Return the number of passes whose verdicts are in the store."""
+    query = "SELECT DISTINCT key, pass_index FROM calls WHERE verdict IS NOT NULL"
+    return len(select_rows(path, query))

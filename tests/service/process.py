@@ -1,7 +1,7 @@
-"""`podium` in processes of its own: real sockets, signals and exit codes.
+"""Run `podium` in its own processes, with real sockets, signals and exit codes.
 
-Importing the service takes seconds. One process does it once; those of the tests are forked from
-it and go through the same `podium_service.__main__.main` as `python -m podium_service` does.
+Importing the service takes seconds, so one process does it once. The processes of the tests are
+forked from it, and call `podium_service.__main__.main` as `python -m podium_service` does.
 """
 
 import json
@@ -24,8 +24,7 @@ from tests.fakes import until
 from tests.service.helpers import judges_file
 
 START_S = 60.0
-# Read when the process starts that they are forked from: the memory that glibc keeps for threads
-# would grow with the number of cores.
+# Set before the first process starts, because glibc keeps more memory the more cores there are.
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["podium_service.cli.main"])
@@ -33,7 +32,7 @@ _NAMES = count()
 
 
 class Podium:
-    """One `podium ARGUMENTS`, its output in files: nothing blocks where nobody reads."""
+    """One run of `podium ARGUMENTS`. Its output goes to files, so that it never blocks."""
 
     def __init__(self, arguments: tuple[str, ...], cwd: Path, environment: dict[str, str]) -> None:
         self.cwd = cwd
@@ -63,13 +62,13 @@ class Podium:
 
     @property
     def logs(self) -> list[dict[str, Any]]:
-        """The whole lines of its log, parsed."""
+        """The complete lines of its log, parsed."""
         whole, _, _ = self.err.rpartition("\n")
         return [json.loads(line) for line in whole.splitlines()]
 
     @property
     def url(self) -> str | None:
-        """Where it serves, as its log says."""
+        """The URL in its log; None before it serves."""
         whole, _, _ = self.err.rpartition("\n")
         for line in whole.splitlines():
             if '"listening"' in line:
@@ -83,12 +82,12 @@ class Podium:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """`kill -9`, and wait until it is gone."""
+        """Kill the process by SIGKILL, and wait for its end."""
         self._process.kill()
         self._process.join()
 
     async def ended(self) -> int:
-        """Wait for its end, as long as for a start."""
+        """Wait for its end, and return its exit code."""
         await until(lambda: self.exit_code is not None, START_S)
         assert self.exit_code is not None
         return self.exit_code
@@ -111,7 +110,7 @@ class Finished:
 
 @contextmanager
 def running(*arguments: str, cwd: Path, **environment: str) -> Iterator[Podium]:
-    """`podium serve --port 0 ARGUMENTS`, ready; killed at the exit if it is still there."""
+    """Run `podium serve --port 0 ARGUMENTS`, and yield it once it serves; kill it at the end."""
     process = Podium(("serve", "--port", "0", *arguments), cwd, environment)
     try:
         wait(lambda: process.url is not None or process.exit_code is not None)
@@ -125,7 +124,7 @@ def running(*arguments: str, cwd: Path, **environment: str) -> Iterator[Podium]:
 async def running_with(
     tmp_path: Path, **judges: dict[str, Any]
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Podium]]:
-    """A client of a service in a process of its own."""
+    """Yield a client of a service in its own process, and the process."""
     config = judges_file(tmp_path / "judges.yaml", **judges)
     with running("--config", str(config), cwd=tmp_path) as process:
         async with process.client() as http:
@@ -144,7 +143,7 @@ async def podium(*arguments: str, cwd: Path, stdin: str = "", **environment: str
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Whether it is gone, or would be if its parent took note: in a container maybe none does."""
+    """Return whether a process has ended; a zombie has, because some containers reap none."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -154,7 +153,7 @@ def has_ended(process: psutil.Process) -> bool:
 def _be_podium(
     arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], stem: Path
 ) -> None:
-    """In the forked process: what `python -m podium_service ARGUMENTS` does."""
+    """Do in the forked process what `python -m podium_service ARGUMENTS` does."""
     os.chdir(cwd)
     for name in [name for name in os.environ if name.startswith("PODIUM_")]:
         del os.environ[name]
@@ -182,7 +181,7 @@ def _read(path: Path) -> str:
 
 
 def wait(condition: Callable[[], bool]) -> None:
-    """As `until`, for code without an event loop."""
+    """Wait for a condition, in code without an event loop."""
     ends_at = time.monotonic() + START_S
     while not condition():
         assert time.monotonic() < ends_at, "it took too long"
@@ -190,6 +189,6 @@ def wait(condition: Callable[[], bool]) -> None:
 
 
 async def in_flight(client: httpx.AsyncClient) -> float:
-    """Judge calls in flight, as the service's metrics say."""
+    """Return the number of judge calls in progress, from the service's metrics."""
     lines = (await client.get("/metrics")).text.splitlines()
     return sum(float(x.split()[-1]) for x in lines if x.startswith("podium_judge_in_flight{"))

@@ -22,7 +22,7 @@ CHECKS = {"kind": "checks", "criteria": [{"check": "max_words", "words": 1}]}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder whose modules and packages all raise when they are imported."""
+    """Return a folder whose modules and packages all raise when they are imported."""
     for name in NAMES:
         raises = f"raise RuntimeError('{name} of the current folder was imported')\n"
         (tmp_path / f"{name}.py").write_text(raises)
@@ -48,7 +48,7 @@ def run(
 
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The URL and the process of `podium serve --workers 2`."""
+    """Run `podium serve --workers 2`, and yield its URL and its process."""
     log = folder / "log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(

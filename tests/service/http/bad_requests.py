@@ -13,12 +13,12 @@ REFERENCE = {"reference": "5"}
 
 
 def good(**fields: Any) -> dict[str, Any]:
-    """A group that would be ranked, full of text that must not come back."""
+    """Return a valid group full of `MARKER`, which no response may repeat."""
     return group(MARKER, f"{MARKER} {MARKER}", task=MARKER, **REFERENCE, **fields)
 
 
 def but(path: str, value: Any) -> dict[str, Any]:
-    """The good group with another value at one place, such as `trajectories.0.id`."""
+    """Return the valid group with another value at a path such as `trajectories.0.id`."""
     changed = good()
     place: Any = changed
     *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
@@ -29,7 +29,7 @@ def but(path: str, value: Any) -> dict[str, Any]:
 
 
 def without(path: str) -> dict[str, Any]:
-    """The good group with one place missing."""
+    """Return the valid group without the value at a path."""
     changed = but(path, None)
     *parents, last = path.split(".")
     place: Any = changed
@@ -40,7 +40,7 @@ def without(path: str) -> dict[str, Any]:
 
 
 def ends_with(*messages: dict[str, Any]) -> dict[str, Any]:
-    """The good group whose first trajectory goes on with these messages."""
+    """Return the valid group with these messages at the end of its first trajectory."""
     return but("trajectories.0.messages", [*chat(MARKER), *messages])
 
 
@@ -50,7 +50,7 @@ def many(num_trajectories: int) -> dict[str, Any]:
 
 
 def call(**changes: Any) -> dict[str, Any]:
-    """An assistant message that calls the tool `look`, as the call `c1`."""
+    """Return an assistant message with the call `c1` of the tool `look`."""
     tool_call = {"id": "c1", "type": "function", "function": {"name": "look"}} | changes
     return {"role": "assistant", "content": None, "tool_calls": [tool_call]}
 
@@ -64,7 +64,7 @@ def nested(depth: int) -> Any:
 
 @dataclass(frozen=True)
 class Bad:
-    """A body, and how it is refused: `place` and `rule` stand in the answer."""
+    """A bad body, and its refusal: the response must contain `place` and `rule`."""
 
     what: str
     body: Any

@@ -1,4 +1,4 @@
-"""For the tests of HTTP: a client, and the service's log."""
+"""Fixtures of the HTTP tests: a client, and the service's log."""
 
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from pathlib import Path
@@ -13,13 +13,13 @@ from tests.service.helpers import client, service
 
 @pytest.fixture
 async def http(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the service without a judges file: it compares with a reference."""
+    """Yield a client of a service without a judges file, which compares with a reference."""
     async with service(tmp_path) as opened, client(opened) as http:
         yield http
 
 
 @pytest.fixture(autouse=True)
 def logged() -> Iterator[list[MutableMapping[str, Any]]]:
-    """The log lines of the test; printing a bug's traceback in colour would take ten seconds."""
+    """Capture the log lines, because printing a bug's traceback in colour takes ten seconds."""
     with capture_logs() as lines:
         yield lines

@@ -22,20 +22,20 @@ from tests.service.helpers import add_new_key, client, client_with_key, group, l
 pytestmark = pytest.mark.anyio
 REFERENCE = {"reference": "5"}
 GROUP = group("5", "6", **REFERENCE)
-OPENED: dict[Scope, set[str]] = {
+ROUTES: dict[Scope, set[str]] = {
     "rank": {"POST /rank", "POST /rank/batch"},
     "read": {"GET /rankings/rk_x", "GET /judges", "GET /metrics", "GET /openapi.json"},
 }
-OPENED["admin"] = OPENED["rank"] | OPENED["read"] | {"GET /keys"}
+ROUTES["admin"] = ROUTES["rank"] | ROUTES["read"] | {"GET /keys"}
 
 
-@pytest.mark.parametrize("scope", OPENED)
+@pytest.mark.parametrize("scope", ROUTES)
 async def test_a_scope_allows_its_routes_and_no_others(scope: Scope, tmp_path: Path) -> None:
     async with client_with_key(tmp_path, scope) as (http, _, _):
-        for route in OPENED["admin"]:
+        for route in ROUTES["admin"]:
             method, path = route.split()
             answer = await http.request(method, path, json={} if method == "POST" else None)
-            if route in OPENED[scope]:
+            if route in ROUTES[scope]:
                 assert answer.status_code in (200, 404, 422), route
             else:
                 assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), route
@@ -89,7 +89,7 @@ async def test_the_deadline_applies_while_a_request_is_counted(tmp_path: Path) -
     async with client_with_key(tmp_path, "rank", requests_per_minute=100) as (http, _, _):
         assert (await http.post("/rank", json=GROUP)).status_code == 200
         with closing(sqlite3.connect(tmp_path / "podium.db", isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")  # who writes waits for 10 s
+            other.execute("BEGIN IMMEDIATE")  # other writers wait for 10 s
             async with asyncio.timeout(5):
                 answer, batch = await asyncio.gather(
                     http.post("/rank", json=asked),
@@ -101,7 +101,7 @@ async def test_the_deadline_applies_while_a_request_is_counted(tmp_path: Path) -
 
 
 class NotingRanker(Ranker):
-    """Notes who asks."""
+    """Notes the context of each request."""
 
     def __init__(self, opened: Service) -> None:
         super().__init__(opened.ranker.judges, opened.store, opened.metrics)
@@ -137,7 +137,7 @@ async def test_the_ranker_gets_the_key_and_its_spend_limit(tmp_path: Path) -> No
 async def test_the_spend_limit_holds_for_concurrent_groups(
     tmp_path: Path,
 ) -> None:
-    price = {"prompt": 0.0, "completion": 1000.0}  # a reply has 10 tokens: a cent
+    price = {"prompt": 0.0, "completion": 1000.0}  # a reply has 10 tokens, so it costs a cent
     async with (
         ScriptedJudge(always=scores(by_length)).serving() as judge,
         service(tmp_path, main=llm(judge.url, passes=1, price=price, max_tokens=500)) as opened,
@@ -152,7 +152,7 @@ async def test_the_spend_limit_holds_for_concurrent_groups(
         )
         statuses = Counter(answer.status_code for answer in answers)
         [shown] = (await http.get("/keys", headers=headers)).json()["keys"]
-    assert statuses == {200: 3, 402: 7}  # a fourth might cost half a dollar beside the .03 spent
+    assert statuses == {200: 3, 402: 7}  # a fourth call could cost 0.50 USD, and 0.03 are spent
     refused = next(answer.json() for answer in answers if answer.status_code == 402)
     assert (refused["code"], refused["retryable"]) == ("key_spend_limit", False)
     assert (shown["spent_usd"], shown["reserved_usd"]) == (0.03, 0.0)

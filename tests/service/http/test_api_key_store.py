@@ -74,7 +74,7 @@ async def test_a_changed_or_cut_key_is_refused(change: str, tmp_path: Path) -> N
 
 
 class CountedStore(SQLStore):
-    """Counts reads; `down` fails them, `frozen` has them wait."""
+    """Counts reads, which fail while `down` is set and wait for `frozen`."""
 
     reads = 0
     down = False
@@ -90,7 +90,7 @@ class CountedStore(SQLStore):
 
 
 @asynccontextmanager
-async def counted(tmp_path: Path) -> AsyncIterator[CountedStore]:
+async def open_counted_store(tmp_path: Path) -> AsyncIterator[CountedStore]:
     async with open_store(str(tmp_path / "podium.db")) as store:
         store.__class__ = CountedStore
         assert isinstance(store, CountedStore)
@@ -99,7 +99,7 @@ async def counted(tmp_path: Path) -> AsyncIterator[CountedStore]:
 
 async def test_many_requests_share_one_read_of_the_keys(tmp_path: Path) -> None:
     now = 0.0
-    async with counted(tmp_path) as store:
+    async with open_counted_store(tmp_path) as store:
         key, headers = await add_new_key(store, "rank")
         api_keys = APIKeyCache(store, clock=lambda: now)
         store.reads = 0
@@ -118,7 +118,7 @@ async def test_keys_stay_required_after_the_store_lost_them(
     tmp_path: Path,
 ) -> None:
     now = 0.0
-    async with counted(tmp_path) as store:
+    async with open_counted_store(tmp_path) as store:
         api_keys = APIKeyCache(store, clock=lambda: now)
         assert await api_keys.authenticate("") == UNRESTRICTED
         _, headers = await add_new_key(store, "rank")
@@ -137,14 +137,14 @@ async def test_keys_are_read_while_another_process_writes(tmp_path: Path) -> Non
         key, _ = await add_new_key(store, "rank")
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
-        async with asyncio.timeout(5):  # who wanted to write would wait for ten
+        async with asyncio.timeout(5):  # a writer would wait for ten
             assert await list_keys(store) == [key]
         writer.close()
 
 
 async def test_a_flood_of_unknown_keys_reads_the_store_twice_a_second(tmp_path: Path) -> None:
     now = 0.0
-    async with counted(tmp_path) as store:
+    async with open_counted_store(tmp_path) as store:
         await add_new_key(store, "rank")
         api_keys = APIKeyCache(store, clock=lambda: now)
         store.reads = 0
@@ -155,14 +155,14 @@ async def test_a_flood_of_unknown_keys_reads_the_store_twice_a_second(tmp_path: 
         assert store.reads == 2
         _, headers = await add_new_key(store, "rank")
         now = 1.1
-        await api_keys.authenticate(headers["Authorization"])  # it need not wait for two seconds
+        await api_keys.authenticate(headers["Authorization"])  # after one second instead of two
 
 
 async def test_the_cache_serves_for_a_minute_without_the_store(
     tmp_path: Path,
 ) -> None:
     now = 0.0
-    async with counted(tmp_path) as store:
+    async with open_counted_store(tmp_path) as store:
         key, headers = await add_new_key(store, "rank")
         api_keys = APIKeyCache(store, ["environment"], clock=lambda: now)
         assert await api_keys.authenticate(headers["Authorization"]) == key
@@ -182,7 +182,7 @@ async def test_only_the_first_request_waits_for_a_frozen_store(
     tmp_path: Path,
 ) -> None:
     now = 0.0
-    async with counted(tmp_path) as store:
+    async with open_counted_store(tmp_path) as store:
         key, headers = await add_new_key(store, "rank")
         api_keys = APIKeyCache(store, clock=lambda: now)
         known = headers["Authorization"]

@@ -122,7 +122,7 @@ async def test_a_slow_group_does_not_delay_other_lines(tmp_path: Path) -> None:
 
 
 class Holding:
-    """A ranker that notes at which turn of a bystander's each group comes, and holds them all."""
+    """A ranker that counts the event loop's turns between its groups, and holds them all."""
 
     def __init__(self) -> None:
         self.turns = 0
@@ -143,10 +143,10 @@ class Holding:
 async def test_the_event_loop_serves_others_between_two_groups() -> None:
     holding = Holding()
     batch = BatchRequest(groups=[group("5", str(index)) for index in range(300)])
-    whose = cast(Ranker, holding), batch, "r", UNRESTRICTED, cast(QuotaService, None), Metrics()
+    arguments = cast(Ranker, holding), batch, "r", UNRESTRICTED, cast(QuotaService, None), Metrics()
 
     async def lines() -> int:
-        return len([line async for line in rank_all(*whose)])
+        return len([line async for line in rank_all(*arguments)])
 
     bystander = asyncio.create_task(holding.stand_by())
     ranking = asyncio.create_task(lines())

@@ -18,8 +18,10 @@ from tests.service.process import Podium, in_flight, running_with
 pytestmark = pytest.mark.anyio
 
 
-async def hung_up_on(process: Podium, path: str, body: bytes, length: int) -> asyncio.StreamWriter:
-    """A connection on which this was sent, to be closed by the caller."""
+async def send_request(
+    process: Podium, path: str, body: bytes, length: int
+) -> asyncio.StreamWriter:
+    """Send a request, and return the connection, which the caller closes."""
     assert process.url
     _, writer = await asyncio.open_connection("127.0.0.1", int(process.url.rsplit(":", 1)[1]))
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -35,11 +37,11 @@ async def test_closing_the_connection_cancels_the_judge_calls(path: str, tmp_pat
         ScriptedJudge(always=hangs).serving() as judge,
         running_with(tmp_path, main=llm(judge.url)) as (http, process),
     ):
-        writer = await hung_up_on(process, path, body, len(body))
+        writer = await send_request(process, path, body, len(body))
         await until(lambda: judge.in_flight == 4)
         assert await in_flight(http) == 4
         writer.close()
-        await until(lambda: _logged_request(process, path))
+        await until(lambda: has_logged_request(process, path))
 
         async def idle() -> bool:
             return await in_flight(http) == 0
@@ -53,13 +55,13 @@ async def test_closing_the_connection_during_the_body_is_not_a_bug(tmp_path: Pat
         ScriptedJudge().serving() as judge,
         running_with(tmp_path, main=llm(judge.url)) as (http, process),
     ):
-        writer = await hung_up_on(process, "/rank", b"{", 1000)
+        writer = await send_request(process, "/rank", b"{", 1000)
         await writer.drain()
         writer.close()
-        await until(lambda: _logged_request(process, "/rank"))
+        await until(lambda: has_logged_request(process, "/rank"))
         assert [line for line in process.logs if line["level"] == "error"] == []
         assert 'status="500"' not in (await http.get("/metrics")).text
 
 
-def _logged_request(process: Podium, route: str) -> bool:
+def has_logged_request(process: Podium, route: str) -> bool:
     return any(line["route"] == route for line in process.logged("request"))

@@ -63,7 +63,7 @@ async def test_an_odd_request_id_is_replaced(given: bytes, http: httpx.AsyncClie
 
 
 class BrokenRanker:
-    """A bug: it raises what nobody foresaw, with a text in it that must not get out."""
+    """A ranker with a bug, whose error has a text that no response may show."""
 
     async def rank(self, request: RankRequest) -> Ranking:
         raise LookupError("zebra-7f3a91")
@@ -93,17 +93,19 @@ async def test_a_bug_is_a_500_that_shows_only_the_request_id(
 GROUP = group("5", "6", **REFERENCE)
 
 
-def timed(answer: httpx.Response) -> dict[str, float]:
-    """The Server-Timing header, in milliseconds."""
+def read_server_timing(answer: httpx.Response) -> dict[str, float]:
+    """Return the durations of the Server-Timing header, in milliseconds."""
     parts = (part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
     return {name: float(duration) for name, duration in parts}
 
 
 async def test_every_response_of_rank_has_a_server_timing_header(tmp_path: Path) -> None:
     async with client_with_key(tmp_path, "rank") as (http, _, _):
-        ranked = timed(await http.post("/rank", json=GROUP))
-        refused = timed(await http.post("/rank", json={}))
-        unknown = timed(await http.post("/rank", json={}, headers={"Authorization": "Bearer x"}))
+        ranked = read_server_timing(await http.post("/rank", json=GROUP))
+        refused = read_server_timing(await http.post("/rank", json={}))
+        unknown = read_server_timing(
+            await http.post("/rank", json={}, headers={"Authorization": "Bearer x"})
+        )
     for times in (ranked, refused, unknown):
         assert list(times) == ["queue", "judge", "overhead"]
         assert times["queue"] == times["judge"] == 0

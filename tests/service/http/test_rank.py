@@ -126,7 +126,7 @@ async def test_a_broken_store_is_a_retryable_503(
 
 
 def reports(**usage: Any) -> Step:
-    """A good verdict with this `usage`."""
+    """Return a step with a valid verdict and this `usage`."""
 
     def step(asked: Asked) -> Answer:
         body = GOOD(asked).body
@@ -137,7 +137,7 @@ def reports(**usage: Any) -> Step:
 
 
 def explains(explanation: str) -> Step:
-    """A good verdict with these words."""
+    """Return a step with a valid verdict and this explanation."""
 
     def step(asked: Asked) -> Answer:
         entry = {"explanation": explanation, "score": 0.5}

@@ -184,13 +184,13 @@ async def test_no_json_value_in_a_group_is_a_server_error(
 ) -> None:
     content = json.dumps(but(place, value))
     answer = await http.post("/rank", content=content, headers=JSON)
-    assert answer.status_code < 500 or too_late(answer.json())
+    assert answer.status_code < 500 or is_too_late(answer.json())
     batch = await http.post("/rank/batch", content=f'{{"groups": [{content}]}}', headers=JSON)
     for line in batch.text.split("\n")[:-1] if batch.is_success else ():
         problem = json.loads(line).get("problem", {"status": 200})
-        assert problem["status"] < 500 or too_late(problem)
+        assert problem["status"] < 500 or is_too_late(problem)
 
 
-def too_late(problem: dict[str, Any]) -> bool:
+def is_too_late(problem: dict[str, Any]) -> bool:
     """As it may be with a deadline of next to nothing."""
     return bool(problem["code"] == "deadline_exceeded")

@@ -1,4 +1,4 @@
-"""A client's side of one connection to the server's protocol, and apps that answer it."""
+"""The client's side of a connection to `GuardedProtocol`, and apps that answer on it."""
 
 import asyncio
 import re
@@ -16,11 +16,11 @@ HEAD = b"POST /rank HTTP/1.1\r\nhost: podium\r\ncontent-length: 4\r\n\r\n"
 CHUNKED = b"POST /rank HTTP/1.1\r\nhost: podium\r\ntransfer-encoding: chunked\r\n\r\n"
 GET = b"GET /livez HTTP/1.1\r\nhost: podium\r\n\r\n"
 HEAD_S, JUDGE_S, LINGER_S = 0.5, 0.8, 0.2
-LARGE = 2**25  # more than a kernel keeps for who does not read
+LARGE = 2**25  # more bytes than the kernel buffers for a client that does not read
 
 
 async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers after a while, as a judge does."""
+    """Answer `ok` after `JUDGE_S`."""
     while (await receive()).get("more_body"):
         pass
     await asyncio.sleep(JUDGE_S)
@@ -37,7 +37,7 @@ async def answer(send: Send, content: bytes, *headers: tuple[bytes, bytes]) -> N
 
 
 async def read(receive: Receive) -> bytes | None:
-    """The whole body, or None if the peer has gone."""
+    """Return the whole body, or None if the client has disconnected."""
     body = bytearray()
     while (message := await receive())["type"] == "http.request":
         body += message["body"]
@@ -47,7 +47,7 @@ async def read(receive: Receive) -> bytes | None:
 
 
 async def echo_app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Says what it was asked, with all headers, and then `ok`."""
+    """Answer with the path, the names of the headers and the body, and then `ok`."""
     body = await read(receive)
     if body is not None:
         names = b",".join(name for name, _ in scope["headers"])
@@ -55,7 +55,7 @@ async def echo_app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def hasty_app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers before it has read anything."""
+    """Answer `ok` before reading anything."""
     await answer(send, b"ok")
 
 
@@ -65,7 +65,7 @@ async def large_app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def connected(
+async def connect(
     state: ServerState | None = None,
     *,
     app: ASGIApp = slow_app,
@@ -99,12 +99,12 @@ async def connected(
             await until(lambda: not known.connections)
 
 
-async def answered(reader: asyncio.StreamReader) -> bytes:
+async def read_response(reader: asyncio.StreamReader) -> bytes:
     return await asyncio.wait_for(reader.readuntil(b"ok"), timeout=10)
 
 
-async def all_of(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the connection ends."""
+async def read_to_end(reader: asyncio.StreamReader) -> bytes:
+    """Return all bytes until the connection ends."""
     return await asyncio.wait_for(reader.read(), timeout=10)
 
 

@@ -1,4 +1,4 @@
-"""Connections taken from a listening socket, up to the last one."""
+"""Accepting connections, up to the last one in the backlog."""
 
 import socket
 from contextlib import ExitStack
@@ -25,7 +25,9 @@ async def test_connections_in_the_backlog_are_answered_at_the_stop() -> None:
     with ExitStack() as stack, listen(options) as listener:
 
         def connect_and_stop() -> None:
-            for _ in range(8):  # to the kernel; nobody accepts meanwhile
+            for _ in range(
+                8
+            ):  # the kernel takes them, because the event loop does not run meanwhile
                 client = socket.create_connection(listener.getsockname(), timeout=10)
                 clients.append(stack.enter_context(client))
                 client.sendall(ASKED)

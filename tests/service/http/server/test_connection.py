@@ -13,12 +13,12 @@ from tests.service.http.server.peer import (
     HEAD,
     LARGE,
     LINGER_S,
-    all_of,
-    answered,
-    connected,
+    connect,
     echo_app,
     hasty_app,
     large_app,
+    read_response,
+    read_to_end,
     statuses,
 )
 
@@ -27,30 +27,30 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("pieces", [[HEAD + b"body"], [HEAD, b"body"], [HEAD + b"bo", b"dy"]])
 async def test_a_response_may_take_longer_than_a_head(pieces: list[bytes]) -> None:
-    async with connected() as (reader, writer):
-        for _ in range(2):  # the second on a connection that is kept
+    async with connect() as (reader, writer):
+        for _ in range(2):  # the second time on a connection that was kept alive
             for piece in pieces:
                 writer.write(piece)
                 await asyncio.sleep(0.01)
-            assert (await answered(reader)).startswith(b"HTTP/1.1 200")
+            assert (await read_response(reader)).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST", HEAD[:-2]])
 async def test_a_head_that_does_not_arrive_ends_the_connection(begun: bytes) -> None:
-    async with connected() as (reader, writer):
+    async with connect() as (reader, writer):
         writer.write(begun)
         assert await asyncio.wait_for(reader.read(), timeout=10) == b""
 
 
 async def test_the_head_timer_starts_after_the_earlier_response() -> None:
-    async with connected() as (reader, writer):
+    async with connect() as (reader, writer):
         writer.write(HEAD + b"body" + HEAD[:9])
-        assert (await answered(reader)).startswith(b"HTTP/1.1 200")
+        assert (await read_response(reader)).startswith(b"HTTP/1.1 200")
         assert await asyncio.wait_for(reader.read(), timeout=10) == b""  # uvicorn would wait 60 s
 
 
-async def own(state: ServerState) -> GuardedProtocol:
-    """The server's side of the only connection."""
+async def get_server_side(state: ServerState) -> GuardedProtocol:
+    """Return the server's side of the only connection."""
     await until(lambda: bool(state.connections))
     (connection,) = state.connections
     assert isinstance(connection, GuardedProtocol)
@@ -63,15 +63,15 @@ async def test_a_request_during_the_stop_is_answered_and_is_the_last(
     begun: bytes, answers: int
 ) -> None:
     state = ServerState()
-    async with connected(state, head_s=60) as (reader, writer):
-        connection = await own(state)
+    async with connect(state, head_s=60) as (reader, writer):
+        connection = await get_server_side(state)
         for _ in range(answers):
             writer.write(HEAD + b"body")
-            assert b"connection: close" not in await answered(reader)
+            assert b"connection: close" not in await read_response(reader)
         if begun:
             connection.data_received(begun)
         connection.shutdown()
-        if answers and not begun:  # it was idle: closed at once
+        if answers and not begun:  # an idle connection closes at once
             assert connection.transport.is_closing()
             return
         writer.write((HEAD + b"body").removeprefix(begun) + HEAD)
@@ -86,28 +86,28 @@ async def test_a_silent_client_delays_a_stop_only_for_a_limited_time(
     begun: bytes,
 ) -> None:
     state = ServerState()
-    async with connected(state, head_s=60, head_while_stopping_s=0.15) as (reader, _):
-        connection = await own(state)
+    async with connect(state, head_s=60, head_while_stopping_s=0.15) as (reader, _):
+        connection = await get_server_side(state)
         connection.data_received(begun)
         connection.shutdown()
-        connection.data_received(HEAD[len(begun) : 12])  # a trickle makes it no longer
+        connection.data_received(HEAD[len(begun) : 12])  # more bytes do not extend the time
         assert await asyncio.wait_for(reader.read(), timeout=10) == b""
     assert not state.connections
 
 
 async def test_a_connection_made_during_the_stop_may_send_a_request() -> None:
-    async with connected(head_s=60, stopping=True) as (reader, writer):
+    async with connect(head_s=60, stopping=True) as (reader, writer):
         writer.write(HEAD + b"body")
         assert b"\r\nconnection: close\r\n" in await asyncio.wait_for(reader.read(), timeout=10)
 
 
 async def test_too_many_pipelined_requests_are_refused() -> None:
-    async with connected(app=echo_app) as (reader, writer):
+    async with connect(app=echo_app) as (reader, writer):
         writer.write(GET * (1 + MAX_WAITING))
         for _ in range(1 + MAX_WAITING):
-            assert statuses(await answered(reader)) == [200]
+            assert statuses(await read_response(reader)) == [200]
         writer.write(GET * 1000)
-        assert statuses(await all_of(reader)) == (1 + MAX_WAITING) * [200] + [429]
+        assert statuses(await read_to_end(reader)) == (1 + MAX_WAITING) * [200] + [429]
 
 
 BAD_FRAMING = [
@@ -122,27 +122,27 @@ async def test_an_unreadable_request_is_refused_after_earlier_responses(
     bad: bytes,
 ) -> None:
     for earlier in range(3):
-        async with connected(app=echo_app) as (reader, writer):
+        async with connect(app=echo_app) as (reader, writer):
             writer.write((HEAD + b"body") * earlier + bad + GET)
-            assert statuses(await all_of(reader)) == earlier * [200] + [400]
+            assert statuses(await read_to_end(reader)) == earlier * [200] + [400]
 
 
 @pytest.mark.parametrize("bad", BAD_FRAMING[1:])
 async def test_a_fault_in_the_body_after_the_response_sends_nothing(
     bad: bytes,
 ) -> None:
-    async with connected(app=hasty_app) as (reader, writer):
+    async with connect(app=hasty_app) as (reader, writer):
         writer.write(CHUNKED)
-        assert statuses(await answered(reader)) == [200]
+        assert statuses(await read_response(reader)) == [200]
         writer.write(bad.removeprefix(CHUNKED) + GET)
-        assert await all_of(reader) == b""
+        assert await read_to_end(reader) == b""
 
 
 async def test_a_slow_reader_gets_every_byte_before_the_end() -> None:
-    async with connected(app=large_app) as (reader, writer):
+    async with connect(app=large_app) as (reader, writer):
         writer.write(HEAD + b"body" + b"GARBAGE\r\n\r\n")
         await asyncio.sleep(3 * LINGER_S)
-        answers = await all_of(reader)
+        answers = await read_to_end(reader)
         assert len(answers) > LARGE
         assert statuses(answers) == [200, 400]
 
@@ -150,7 +150,7 @@ async def test_a_slow_reader_gets_every_byte_before_the_end() -> None:
 @pytest.mark.parametrize("ends", [b"", b"connection: close\r\n"])
 async def test_a_client_that_still_sends_can_read_the_response(ends: bytes) -> None:
     head = HEAD.replace(b"content-length: 4", ends + b"content-length: 30000000")
-    async with connected(app=hasty_app) as (reader, writer):
+    async with connect(app=hasty_app) as (reader, writer):
         writer.write(head)
         sent = 0
         while sent < 30_000_000 and not writer.is_closing():
@@ -158,35 +158,35 @@ async def test_a_client_that_still_sends_can_read_the_response(ends: bytes) -> N
             await writer.drain()
             sent += 1_000_000
         assert sent == 30_000_000
-        assert statuses(await answered(reader)) == [200]
+        assert statuses(await read_response(reader)) == [200]
 
 
 @pytest.mark.parametrize("ends", [b"", b"connection: close\r\n"])
 async def test_a_body_that_never_ends_after_its_response_is_cut_off(ends: bytes) -> None:
-    async with connected(app=hasty_app) as (reader, writer):
+    async with connect(app=hasty_app) as (reader, writer):
         writer.write(HEAD.replace(b"host", ends + b"host") + b"bo")
-        assert statuses(await answered(reader)) == [200]
-        assert await all_of(reader) == b""
+        assert statuses(await read_response(reader)) == [200]
+        assert await read_to_end(reader) == b""
 
 
 async def test_a_body_that_ends_after_its_response_keeps_the_connection() -> None:
-    async with connected(app=hasty_app, head_s=LINGER_S) as (reader, writer):
+    async with connect(app=hasty_app, head_s=LINGER_S) as (reader, writer):
         for _ in range(2):
             writer.write(HEAD + b"bo")
-            assert statuses(await answered(reader)) == [200]
+            assert statuses(await read_response(reader)) == [200]
             writer.write(b"dy")
             await asyncio.sleep(3 * LINGER_S)
-    async with connected(app=hasty_app, keep_alive_s=1) as (reader, writer):
+    async with connect(app=hasty_app, keep_alive_s=1) as (reader, writer):
         writer.write(HEAD + b"bo")
-        assert statuses(await answered(reader)) == [200]
+        assert statuses(await read_response(reader)) == [200]
         writer.write(b"dy")
-        assert await all_of(reader) == b""
+        assert await read_to_end(reader) == b""
 
 
 async def test_a_body_may_arrive_during_an_earlier_response() -> None:
-    async with connected() as (reader, writer):
+    async with connect() as (reader, writer):
         writer.write(HEAD + b"body" + HEAD + b"bo")
-        assert statuses(await answered(reader)) == [200]
+        assert statuses(await read_response(reader)) == [200]
         await asyncio.sleep(3 * LINGER_S)
         writer.write(b"dy")
-        assert statuses(await answered(reader)) == [200]
+        assert statuses(await read_response(reader)) == [200]

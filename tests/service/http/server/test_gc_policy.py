@@ -1,4 +1,4 @@
-"""A group that is over leaves nothing to the garbage collector, which looks rarely."""
+"""Finished groups leave no garbage, because the garbage collector runs rarely."""
 
 import asyncio
 import gc
@@ -24,7 +24,7 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-def groups_there() -> int:
+def count_groups() -> int:
     return sum(type(each) is RankRequest for each in gc.get_objects())
 
 
@@ -34,7 +34,7 @@ def groups_there() -> int:
 )
 @pytest.mark.parametrize("passes", [1, 2])
 async def test_a_finished_group_leaves_no_garbage(tmp_path: Path, step: Step, passes: int) -> None:
-    before = groups_there()
+    before = count_groups()
     async with (
         ScriptedJudge(always=step).serving() as judge,
         service(tmp_path, main=llm(judge.url, passes=passes, attempts=1)) as opened,
@@ -44,12 +44,12 @@ async def test_a_finished_group_leaves_no_garbage(tmp_path: Path, step: Step, pa
                 await opened.ranker.rank(request("5", "five", task=f"{number}"))
             except PodiumError as error:
                 assert error.code  # noqa: PT017
-        await asyncio.sleep(0)  # what has ended lets go of its task
-        assert groups_there() - before <= 1  # the last error may be there until the next one
+        await asyncio.sleep(0)  # so that finished tasks are freed
+        assert count_groups() - before <= 1  # the last error may live until the next one
 
 
 async def test_a_failed_request_leaves_no_garbage(tmp_path: Path) -> None:
-    before = groups_there()
+    before = count_groups()
     async with (
         ScriptedJudge(always=fails(500)).serving() as judge,
         service(tmp_path, main=llm(judge.url, attempts=1)) as opened,
@@ -59,7 +59,7 @@ async def test_a_failed_request_leaves_no_garbage(tmp_path: Path) -> None:
             answer = await http.post("/rank", json=group("5", "five", task=f"{number}"))
             assert answer.status_code == 503
         await asyncio.sleep(0)
-        assert groups_there() == before
+        assert count_groups() == before
 
 
 class Cycle:
@@ -72,6 +72,6 @@ async def test_garbage_is_collected_by_the_clock(
 ) -> None:
     monkeypatch.setattr(gc_policy, "EVERY_S", 0.01)
     Cycle()
-    looking = asyncio.create_task(gc_policy.collect_periodically())
+    collecting = asyncio.create_task(gc_policy.collect_periodically())
     await until(lambda: not any(type(each) is Cycle for each in gc.get_objects()))
-    looking.cancel()
+    collecting.cancel()

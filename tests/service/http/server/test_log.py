@@ -25,7 +25,7 @@ MARKER = "zebra-7f3a91"
 
 
 def quotes(status: int = 200, body: str | None = None) -> Step:
-    """An endpoint that repeats what it was sent, the trajectories and the key."""
+    """Return a step that repeats a trajectory's text and the API key in its response."""
 
     def step(asked: Asked) -> Answer:
         said = f"{MARKER} {asked.headers['authorization']}"

@@ -42,7 +42,7 @@ async def test_a_changed_judges_file_is_loaded_and_a_bad_one_refused(
 
             bad = tmp_path / "bad.yaml"
             bad.write_text("default_judge: x\njudges:\n  x: {kind: checks, criterias: []}\n")
-            bad.replace(config)  # at once: half of it would be refused, too
+            bad.replace(config)  # in one step, because half of a file would be refused, too
             await until(lambda: bool(process.logged("config_refused")))
             assert await judge_names(http) == {"old"}
             [refused] = process.logged("config_refused")
@@ -81,7 +81,9 @@ async def test_a_replaced_judge_closes_after_its_last_request(
     def for_long(max_connections: int, keepalive_s: float) -> Any:
         return guarded_transport(max_connections, keepalive_s=600)
 
-    monkeypatch.setattr(chat_client, "guarded_transport", for_long)  # else they go after 4 s
+    monkeypatch.setattr(
+        chat_client, "guarded_transport", for_long
+    )  # otherwise idle connections close after 4 s
     async with (
         ScriptedJudge(always=GOOD, hold=1000).serving() as old,
         ScriptedJudge().serving() as new,
@@ -92,12 +94,12 @@ async def test_a_replaced_judge_closes_after_its_last_request(
         await until(lambda: old.in_flight == 4)
         judges_file(tmp_path / "judges.yaml", main=llm(new.url))
         opened.ranker.judges.reload()
-        stayer = asyncio.create_task(rank(asked))  # knows the new one, waits for the old one
+        stayer = asyncio.create_task(rank(asked))  # waits for the run of the replaced judge
         num_callers = opened.ranker._llm_ranker._runs._num_callers
         await until(lambda: [*num_callers.values()] == [2])
         leaver.cancel()
         await asyncio.gather(leaver, return_exceptions=True)
-        del leaver  # its error holds all that it used
+        del leaver  # because its error refers to the judge
         assert old.connected == 4
         old.hold = 0
         assert (await stayer).results[1].reward == 1

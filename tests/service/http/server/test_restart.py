@@ -1,10 +1,8 @@
-"""What a service that is killed and started again keeps and pays for."""
+"""A service that is killed and started again: what it has stored, and what it pays for again."""
 
 import asyncio
-import sqlite3
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -18,29 +16,15 @@ from tests.fakes import (
     scores,
     until,
 )
-from tests.service.helpers import group, judges_file, llm
+from tests.service.helpers import count_verdicts, group, judges_file, llm, select_rows
 from tests.service.process import running
 
 pytestmark = pytest.mark.anyio
 GOOD = scores(by_length)
 
 
-def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
-    """The answer of the database that a service writes."""
-    database = sqlite3.connect(path)
-    try:
-        return database.execute(query).fetchall()
-    finally:
-        database.close()
-
-
-def verdicts(path: Path) -> int:
-    found = rows(path, "SELECT DISTINCT key, pass_index FROM calls WHERE verdict IS NOT NULL")
-    return len(found)
-
-
 def assert_sound(path: Path) -> None:
-    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+    assert select_rows(path, "PRAGMA integrity_check") == [("ok",)]
 
 
 async def test_a_restart_repeats_only_the_calls_that_were_in_progress(
@@ -60,7 +44,7 @@ async def test_a_restart_repeats_only_the_calls_that_were_in_progress(
         with running(*options, cwd=tmp_path) as process:
             async with process.client() as http:
                 asking = [asyncio.create_task(http.post("/rank", json=each)) for each in groups]
-                await until(lambda: judge.calls == 24 and verdicts(store) == 18)
+                await until(lambda: judge.calls == 24 and count_verdicts(store) == 18)
                 process.kill()
                 lost = await asyncio.gather(*asking, return_exceptions=True)
         assert all(isinstance(each, httpx.TransportError) for each in lost)
@@ -81,9 +65,9 @@ async def test_no_stored_call_is_paid_again_after_a_kill(tmp_path: Path) -> None
     store = tmp_path / "podium.db"
     async with ScriptedJudge(always=scores(by_length, delay_s=0.02)).serving() as judge:
         config = judges_file(tmp_path / "judges.yaml", main=llm(judge.url, concurrency=4))
-        told: dict[int, str] = {}  # group -> the ranking that its caller was told of
+        told: dict[int, str] = {}  # group -> id of the ranking that its caller received
         for kill_at in (5, 20, 33):
-            before = judge.calls - (verdicts(store) if store.exists() else 0)
+            before = judge.calls - (count_verdicts(store) if store.exists() else 0)
             with running("--config", str(config), cwd=tmp_path) as process:
                 async with process.client() as http:
 
@@ -95,9 +79,9 @@ async def test_no_stored_call_is_paid_again_after_a_kill(tmp_path: Path) -> None
                     await until(lambda at=kill_at + before: judge.calls >= at)
                     process.kill()
                     await asyncio.gather(*asking, return_exceptions=True)
-            await until(lambda: judge.connected == 0)  # what was sent has come
+            await until(lambda: judge.connected == 0)  # until every call that was sent has arrived
             assert_sound(store)
-        kept, asked = verdicts(store), judge.calls
+        kept, asked = count_verdicts(store), judge.calls
         assert 0 < kept < needed
         with running("--config", str(config), cwd=tmp_path) as process:
             async with process.client() as http:

@@ -2,11 +2,9 @@
 
 import asyncio
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +17,7 @@ from tests.fakes import (
     scores,
     until,
 )
-from tests.service.helpers import group, judges_file, llm
+from tests.service.helpers import count_verdicts, group, judges_file, llm, select_rows
 from tests.service.process import Podium, podium, running
 
 pytestmark = pytest.mark.anyio
@@ -27,22 +25,8 @@ GOOD = scores(by_length)
 REFERENCE = {"reference": "5"}
 
 
-def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
-    """The answer of the database that a service writes."""
-    database = sqlite3.connect(path)
-    try:
-        return database.execute(query).fetchall()
-    finally:
-        database.close()
-
-
-def verdicts(path: Path) -> int:
-    found = rows(path, "SELECT DISTINCT key, pass_index FROM calls WHERE verdict IS NOT NULL")
-    return len(found)
-
-
 async def drain(process: Podium, http: httpx.AsyncClient) -> None:
-    """Send the signal, and wait until it is not ready; only the next one ends a long drain."""
+    """Send SIGTERM, and wait until the service is not ready."""
     process.send(signal.SIGTERM)
 
     async def draining() -> bool:
@@ -62,7 +46,7 @@ async def test_sigterm_ends_readiness_and_finishes_requests(
                 await until(lambda: judge.in_flight == 4)
                 assert (await http.get("/readyz")).status_code == 200
                 await drain(process, http)
-                process.send(signal.SIGTERM)  # listen no more
+                process.send(signal.SIGTERM)  # ends draining, so that the service closes
                 assert not asking.done()
                 judge.hold = 0
                 answer = await asking
@@ -71,8 +55,8 @@ async def test_sigterm_ends_readiness_and_finishes_requests(
             assert code == 0
             assert [line for line in process.logs if line["level"] == "error"] == []
     store = tmp_path / "podium.db"
-    assert rows(store, "SELECT id FROM rankings") == [(answer.json()["id"],)]
-    assert verdicts(store) == 4
+    assert select_rows(store, "SELECT id FROM rankings") == [(answer.json()["id"],)]
+    assert count_verdicts(store) == 4
 
 
 async def test_unfinished_requests_get_503_when_the_grace_ends(

@@ -1,4 +1,4 @@
-"""`podium serve --workers N`, restarts: no request is lost, no process is left."""
+"""`podium serve --workers N`: no request is lost, and no process is left behind."""
 
 import asyncio
 import signal
@@ -23,19 +23,19 @@ GOOD = scores(by_length)
 
 
 def workers(process: Podium) -> list[psutil.Process]:
-    """The processes that serve."""
+    """Return the worker processes."""
     return psutil.Process(process.pid).children()
 
 
 async def ask(url: str | None) -> int:
-    """The status of one ranking, over a connection of its own."""
+    """Return the status of one ranking, asked over a new connection."""
     assert url
     async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
         return (await http.post(f"{url}/rank", json=group("5", "6", **REFERENCE))).status_code
 
 
-async def counted(url: str | None) -> Counter[str]:
-    """Requests by status, of all workers, as one of them tells."""
+async def count_rankings(url: str | None) -> Counter[str]:
+    """Return the rankings of all workers by status, as one worker's metrics show them."""
     async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
         lines = (await http.get(f"{url}/metrics")).text.splitlines()
     found: Counter[str] = Counter()
@@ -45,13 +45,13 @@ async def counted(url: str | None) -> Counter[str]:
     return found
 
 
-def have_counted(url: str | None, number: int) -> Callable[[], Awaitable[bool]]:
-    """Whether all of them have told of so many; they do so once they have answered."""
+def have_ranked(url: str | None, number: int) -> Callable[[], Awaitable[bool]]:
+    """Return a condition: whether the metrics show `number` rankings, all with status 200."""
 
-    async def told() -> bool:
-        return await counted(url) == {"200": number}
+    async def condition() -> bool:
+        return await count_rankings(url) == {"200": number}
 
-    return told
+    return condition
 
 
 @pytest.mark.restart
@@ -66,11 +66,11 @@ async def test_workers_share_port_and_metrics_and_are_replaced(
         first = workers(process)
         assert len(first) == 2
         assert await asyncio.gather(*(ask(process.url) for _ in range(20))) == [200] * 20
-        await until(have_counted(process.url, 20))
+        await until(have_ranked(process.url, 20))
         first[0].kill()
         await until(lambda: bool(process.logged("worker_died")))
         assert await asyncio.gather(*(ask(process.url) for _ in range(20))) == [200] * 20
-        await until(have_counted(process.url, 40))
+        await until(have_ranked(process.url, 40))
         await until(lambda: len(workers(process)) == 2)
         process.send(signal.SIGTERM)
         assert await process.ended() == 0
@@ -88,7 +88,9 @@ async def test_a_bad_config_ends_the_supervisor_with_one_line(tmp_path: Path) ->
 
 @pytest.mark.restart
 async def test_workers_that_die_at_their_start_end_the_service(tmp_path: Path) -> None:
-    broken = {"PYTHONHASHSEED": "no number"}  # the parent has started already
+    broken = {
+        "PYTHONHASHSEED": "no number"
+    }  # only the workers read it, because the supervisor has started already
     finished = await podium("serve", "--port", "0", "--workers", "2", cwd=tmp_path, **broken)
     assert finished.code == 1
     last = finished.err.splitlines()[-1]
@@ -109,7 +111,7 @@ async def test_workers_serve_while_another_one_cannot_start(
         assert "not YAML" in process.logged("worker_failed")[0]["detail"]
         judges_file(config, checks=CHECKS)
         second.kill()
-        assert await ask(process.url) == 200  # of whom only a new one can answer
+        assert await ask(process.url) == 200  # a new worker, because both first ones are dead
         pauses = [line["again_in_s"] for line in process.logged("worker_died")]
         assert pauses[:4] == [0, 0.5, 1, 1.5]
         await until(lambda: len(workers(process)) == 2)
@@ -128,7 +130,7 @@ async def test_a_killed_supervisor_leaves_no_worker(tmp_path: Path) -> None:
                 await until(lambda: judge.in_flight == 4)
                 process.kill()
                 judge.hold = 0
-                assert (await asking).status_code == 200  # what is in flight is finished
+                assert (await asking).status_code == 200  # because workers finish their requests
             await until(lambda: all(map(has_ended, left)))
 
 
@@ -144,28 +146,28 @@ async def test_a_stopping_service_refuses_connections(
                 asking = asyncio.create_task(http.post("/rank", json=group("5", "five")))
                 await until(lambda: judge.in_flight == 4)
                 process.send(signal.SIGTERM)
-                await until(lambda: refused(process.url))
+                await until(lambda: is_refused(process.url))
                 assert not asking.done()
                 judge.hold = 0
                 assert (await asking).status_code == 200
             assert await process.ended() == 0
 
 
-async def refused(url: str | None) -> bool:
-    """Whether a connection is refused; one that is taken is answered in two seconds."""
+async def is_refused(url: str | None) -> bool:
+    """Return whether a new connection is refused."""
     async with httpx.AsyncClient(trust_env=False, timeout=2) as http:
         try:
             await http.get(f"{url}/livez")
         except httpx.ConnectError:
             return True
         except (httpx.ReadError, httpx.RemoteProtocolError, httpx.TimeoutException):
-            return False  # it was taken just before
+            return False  # the connection was accepted just before
         return False
 
 
 @pytest.mark.restart
 async def test_a_rolling_restart_under_load_loses_no_request(tmp_path: Path) -> None:
-    """Clients ask the service that is ready; each is told to stop in its turn, and starts again."""
+    """Stop and restart two services in turn, while clients use the one that is ready."""
     async with ScriptedJudge(always=scores(by_length, delay_s=0.05)).serving() as judge:
         config = str(judges_file(tmp_path / "judges.yaml", main=llm(judge.url)))
         options = ("--config", config, "--drain-s", "10")
@@ -177,7 +179,7 @@ async def test_a_rolling_restart_under_load_loses_no_request(tmp_path: Path) -> 
             async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
                 asked = 0
                 while not stopping.is_set():
-                    url = await ready(http, urls)
+                    url = await find_ready(http, urls)
                     content = group("5", f"five {number} {asked}")
                     statuses[(await http.post(f"{url}/rank", json=content)).status_code] += 1
                     asked += 1
@@ -204,8 +206,8 @@ async def test_a_rolling_restart_under_load_loses_no_request(tmp_path: Path) -> 
     assert set(statuses) == {200}
 
 
-async def ready(http: httpx.AsyncClient, urls: dict[str, str]) -> str:
-    """The first service that says it is."""
+async def find_ready(http: httpx.AsyncClient, urls: dict[str, str]) -> str:
+    """Return the URL of the first service that is ready."""
     while True:
         for url in list(urls.values()):
             try:
