@@ -39,14 +39,14 @@ class Budget:
         Raises:
             BudgetExhausted: If the worst case does not fit.
         """
-        worst_tokens = self._worst_tokens(prompt, max_tokens)
+        limited = self._tokens < inf
+        worst_tokens = estimate_call_tokens(prompt, max_tokens) if limited else 0
         self._take(worst_tokens)
         reservation = Reservation(lambda: self._take(worst_tokens), worst_tokens)
         try:
             yield reservation
         finally:
-            if worst_tokens:  # is 0 without a limit on tokens
-                self._tokens += reservation.unspent_tokens
+            self._tokens += reservation.unspent_tokens
 
     def _take(self, worst_tokens: int) -> None:
         if self._calls < 1 or self._tokens < worst_tokens:
@@ -56,12 +56,6 @@ class Budget:
             )
         self._calls -= 1
         self._tokens -= worst_tokens
-
-    def _worst_tokens(self, prompt: Prompt, max_tokens: int) -> int:
-        """Return the most tokens that a call can take; 0 without a limit on tokens."""
-        if self._tokens == inf:
-            return 0
-        return estimate_call_tokens(prompt, max_tokens)
 
 
 def estimate_call_tokens(prompt: Prompt, max_tokens: int) -> int:
@@ -87,15 +81,11 @@ class Reservation:
     @property
     def unspent_tokens(self) -> int:
         """The tokens to give back; a call that was sent and not answered counts in full."""
-        spent = self._num_unanswered * self._worst_tokens + self._spent_tokens
-        return self._num_taken * self._worst_tokens - spent
+        num_answered = self._num_taken - self._num_unanswered
+        return num_answered * self._worst_tokens - self._spent_tokens
 
     def reserve_again(self) -> None:
-        """Take the worst case once more, for a call beside or after one that may be paid.
-
-        Raises:
-            BudgetExhausted: If it does not fit.
-        """
+        """Take the worst case again, for a call beside or after one that may be paid, or raise."""
         self._take()
         self._num_taken += 1
 

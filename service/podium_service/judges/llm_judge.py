@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from podium_service.errors import JudgeRefused, VerdictInvalid, VerdictTruncated, VerdictVoid
+from podium_service.judges.dispatch.call_queues import PendingCall
 from podium_service.judges.dispatch.calls import Calls
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.context_length import ContextLength
-from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.group_budget import Budget
 from podium_service.judges.settings import LLMJudge
@@ -52,19 +52,8 @@ class EndpointJudge:
         self.config = config
         self._metrics = metrics
         self._calls = Calls(name, config, metrics, quotas, tracing)
+        self.endpoints, self.queues = self._calls.endpoints, self._calls.queues
         self._context = ContextLength(name, config.model, self.endpoints)
-
-    @property
-    def endpoints(self) -> list[Endpoint]:
-        return self._calls.endpoints
-
-    def report(self) -> None:
-        """Update the gauges of the judge's endpoints."""
-        self._calls.queues.report()
-
-    def retire(self) -> None:
-        """Update no gauge any more, because another judge has this one's name."""
-        self._calls.queues.retire()
 
     async def admit(self, request_context: RequestContext, num_calls: int) -> None:
         """Admit a group that starts with `num_calls` calls, or raise Overloaded before it spends.
@@ -74,7 +63,7 @@ class EndpointJudge:
         """
         await self.context_tokens()
         with self._metrics.count_refusals(self.name):
-            await self._calls.queues.admission.admit(request_context, num_calls)
+            await self.queues.admission.admit(request_context, num_calls)
 
     async def context_tokens(self) -> int:
         """Return how many tokens the judge's context holds, prompt and reply together.
@@ -107,8 +96,7 @@ class EndpointJudge:
             prompt: what to show.
             max_tokens: the cap on the reply.
             on_call: called with each answered call, also one without a verdict: it is paid, too.
-            budget: what the group may still spend. Each call is reserved before it is made, and
-                again before it is made beside or after one that may have been paid.
+            budget: what the group may still spend; each call is reserved before it is made.
             request_context: whose request it is: who pays, until when.
 
         Raises:
@@ -137,7 +125,7 @@ class EndpointJudge:
         try:
             with budget.reserve(attempt.prompt, attempt.max_tokens) as reservation:
                 reply = await self._calls.complete(
-                    attempt.prompt, attempt.max_tokens, request_context, reservation
+                    PendingCall(attempt.prompt, attempt.max_tokens, request_context, reservation)
                 )
                 reservation.settle(reply.tokens.prompt + reply.tokens.completion)
                 return reply
@@ -149,12 +137,7 @@ class EndpointJudge:
     def _next_attempt(
         self, prompt: Prompt, attempt: "_Attempt", reply: Reply, fault: Exception
     ) -> "_Attempt":
-        """Return what to send after a reply without a verdict.
-
-        Raises:
-            JudgeError: If nothing more is to be sent; its type says why.
-            ContextOverflow: If the reply ended where the context did, below the cap.
-        """
+        """Return what to send after a reply without a verdict; raises as `ask` does."""
         detail = f"{self.config.model}: {fault}"
         if isinstance(fault, CanaryMisplaced):
             raise VerdictVoid(detail) from fault
@@ -174,8 +157,7 @@ class EndpointJudge:
 
     async def reply(self, prompt: Prompt, max_tokens: int) -> Reply:
         """Get one reply, whatever it says; raises as `ask` does."""
-        with Budget(None).reserve(prompt, max_tokens) as reservation:
-            return await self._calls.complete(prompt, max_tokens, RequestContext(), reservation)
+        return await self._complete(_Attempt(prompt, max_tokens), Budget(None), RequestContext())
 
     async def aclose(self) -> None:
         """Close the connections to the endpoints."""
@@ -188,9 +170,7 @@ class _Attempt:
     """What is sent next to get one verdict, and what has been tried before.
 
     Attributes:
-        prompt: the question, or the question with a faulty reply and its correction.
-        max_tokens: the cap on the reply.
-        corrected: whether a faulty reply has been corrected.
+        corrected: whether a faulty reply has been corrected; it is part of the prompt then.
         extended: whether a reply that was cut off has had its cap doubled.
     """
 

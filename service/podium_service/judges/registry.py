@@ -139,7 +139,7 @@ class JudgeRegistry:
             if judge not in live:
                 self._retire(judge)
         for judge in live:  # after the retired ones, whose gauges may be those of the same endpoint
-            judge.report()
+            judge.queues.report()
         return Roster(config, dict(self._live))
 
     def _retire(self, judge: EndpointJudge) -> None:
@@ -147,7 +147,7 @@ class JudgeRegistry:
 
         Rosters hold it, and requests that wait for an answer which another request asked it for.
         """
-        judge.retire()
+        judge.queues.retire()
         # Thread-safe, because the collector may free a judge in a cycle from any thread.
         in_loop = asyncio.get_running_loop().call_soon_threadsafe
         finalizer = weakref.finalize(judge, in_loop, self._close, judge.endpoints)

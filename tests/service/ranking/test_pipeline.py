@@ -170,7 +170,7 @@ async def test_a_long_rate_limit_sends_every_group_to_the_fallback(
 
 
 def is_full(judge: EndpointJudge) -> bool:
-    return judge._calls.queues.endpoint_queue.num_waiting == 1
+    return judge.queues.endpoint_queue.num_waiting == 1
 
 
 async def test_a_full_queue_sends_the_group_to_the_fallback(

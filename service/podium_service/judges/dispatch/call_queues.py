@@ -25,7 +25,10 @@ from podium_service.telemetry.metrics import Metrics
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
-    """A call to make: what to send, for whom, and what the group's budget holds for it."""
+    """A call to make: what to send, for whom, and what the group's budget holds for it.
+
+    One beside or after a call that may have been paid is made only if the budget holds another.
+    """
 
     prompt: Prompt
     max_tokens: int
@@ -34,12 +37,7 @@ class PendingCall:
 
 
 class CallQueues:
-    """The queues of one judge's calls.
-
-    Attributes:
-        endpoint_queue: where calls wait for a place.
-        admission: lets groups in before their calls queue.
-    """
+    """The queues of one judge's calls, and the admission of groups to them."""
 
     def __init__(
         self,
@@ -69,13 +67,9 @@ class CallQueues:
         rate and the money are taken only by a call that has a place. Otherwise calls that wait
         would hold back others, and those that had waited with a permit would be sent all at once.
 
-        Args:
-            stack: keeps what the call holds.
-            call: what to make.
-            avoid: a base URL to avoid as long as there is another.
-
         Returns:
-            The endpoint, and the permit, which the caller completes.
+            The endpoint, not the one at `avoid` if there is another, and the permit, which the
+            caller completes.
         """
         prompt, max_tokens, request_context = call.prompt, call.max_tokens, call.request_context
         self.admission.note_queued(request_context.api_key_id)
@@ -121,9 +115,6 @@ class CallQueues:
             )
 
     def retire(self) -> None:
-        """Update no gauge any more, because another judge has this one's name.
-
-        No new groups come, and the calls still to be answered are shown nowhere.
-        """
+        """Update no gauge any more, because another judge has this one's name."""
         self._is_retired = True
         self._metrics.clear_judge(self._name, [endpoint.base_url for endpoint in self._endpoints])

@@ -17,24 +17,14 @@ from typing import Any
 
 import structlog
 
-from podium_service.errors import (
-    BudgetExhausted,
-    JudgeError,
-    JudgeQuotaExhausted,
-    JudgeRateLimited,
-    JudgeRejected,
-    JudgeUnavailable,
-)
+from podium_service import errors
 from podium_service.judges.dispatch.call_queues import CallQueues, PendingCall
 from podium_service.judges.dispatch.hedging import FirstSent, hedge
-from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.endpoint import Endpoint
-from podium_service.judges.endpoint.errors import ParameterRejected
+from podium_service.judges.endpoint.errors import ENDPOINT_FAILURES, ParameterRejected
 from podium_service.judges.endpoint.parameters import Parameters
-from podium_service.judges.group_budget import Reservation
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.reply import Reply
-from podium_service.prompts.templates import Prompt
 from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
@@ -49,12 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 class Calls:
-    """The calls to one judge.
-
-    Attributes:
-        endpoints: where calls go.
-        queues: what calls wait for.
-    """
+    """The calls to one judge."""
 
     def __init__(
         self,
@@ -76,21 +61,8 @@ class Calls:
         self._parameters = Parameters(config)
         self._usual_s: float | None = None  # how long an answered call takes, smoothed
 
-    async def complete(
-        self,
-        prompt: Prompt,
-        max_tokens: int,
-        request_context: RequestContext,
-        reservation: Reservation,
-    ) -> Reply:
+    async def complete(self, call: PendingCall) -> Reply:
         """Get one reply, from any of the endpoints.
-
-        Args:
-            prompt: what to show.
-            max_tokens: the cap on the reply.
-            request_context: whose request it is: who pays, until when.
-            reservation: what the group's budget holds for the call. A call beside or after one that
-                may have been paid is made only if the budget holds another.
 
         Raises:
             JudgeError: If no endpoint gives a reply; its type says why.
@@ -98,7 +70,6 @@ class Calls:
             KeySpendLimit: If the caller's API key may not spend that much.
             Overloaded: If the money for it stays reserved for other calls.
         """
-        call = PendingCall(prompt, max_tokens, request_context, reservation)
         num_failed = 0
         avoid: str | None = None
         while True:
@@ -107,18 +78,18 @@ class Calls:
                 return await hedge(attempt, self._config.hedge_after_s)
             except ParameterRejected as error:
                 self._give_up_parameter(error, call)
-            except JudgeError as error:
+            except errors.JudgeError as error:
                 if error.base_url is None:
                     raise
-                if isinstance(error, JudgeQuotaExhausted):
+                if isinstance(error, errors.JudgeQuotaExhausted):
                     continue  # the queue raises once no endpoint has credit
                 num_failed += 1
-                if num_failed >= self._config.attempts or not _reserve_retry(reservation, error):
+                if num_failed >= self._config.attempts or not _reserve_retry(call, error):
                     raise
                 self._metrics.count_retry(self._name, error)
                 avoid = error.base_url
                 if num_failed > 1 or len(self.endpoints) == 1:
-                    with request_context.timing.time_queue():
+                    with call.request_context.timing.track("queue"):
                         await asyncio.sleep(_backoff_s(num_failed))
 
     async def aclose(self) -> None:
@@ -129,7 +100,7 @@ class Calls:
         """Wait until the call may be made, and make it once."""
         timing = call.request_context.timing
         async with AsyncExitStack() as stack:
-            with timing.time_queue(), self._metrics.time_queueing(self._name):
+            with timing.track("queue"), self._metrics.time_queueing(self._name):
                 is_second = first_sent.done()
                 avoid = first_sent.result() if is_second else avoid
                 endpoint, permit = await self.queues.acquire(stack, call, avoid)
@@ -145,14 +116,14 @@ class Calls:
             )
             try:
                 with (
-                    timing.time_judge(),
+                    timing.track("judge"),
                     self._metrics.track_call(self._name),
                     call.reservation.track_call(),
                     span,
                 ):
                     reply = await self._send(endpoint, parameters)
                     span.set_reply(reply)
-            except (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable) as error:
+            except ENDPOINT_FAILURES as error:
                 self._pause(endpoint, error)
                 error.base_url = endpoint.base_url
                 raise
@@ -176,37 +147,33 @@ class Calls:
         self._usual_s = usual_s + (call_s - usual_s) * _SMOOTHING
         return reply
 
-    def _pause(self, endpoint: Endpoint, error: JudgeError) -> None:
+    def _pause(self, endpoint: Endpoint, error: errors.JudgeError) -> None:
         """Pause an endpoint for all callers if it asks to wait, or if its credit is used up."""
         # The detail is not logged, because a server's words may quote a caller's text.
-        about = {"base_url": endpoint.base_url, "code": error.code}
-        log.warning("judge_attempt_failed", judge=self._name, **about)
-        if isinstance(error, JudgeQuotaExhausted):
-            endpoint.out_of_credit = error
+        about = {"judge": self._name, "base_url": endpoint.base_url, "code": error.code}
+        log.warning("judge_attempt_failed", **about)
+        if isinstance(error, errors.JudgeQuotaExhausted):
+            endpoint.out_of_credit = error.detail
             endpoint.pause(NO_CREDIT_PAUSE_S)
-        elif isinstance(error, JudgeRateLimited) or error.retry_after_s:
+        elif isinstance(error, errors.JudgeRateLimited) or error.retry_after_s:
             endpoint.pause((error.retry_after_s or 0.0) + _backoff_s(1))
 
     def _give_up_parameter(self, error: ParameterRejected, call: PendingCall) -> None:
-        """Learn from a refusal.
-
-        Raises:
-            JudgeRejected: If the next call would send what was refused.
-        """
+        """Learn from a refusal, or raise JudgeRejected if the next call would be the same."""
         parameter = self._parameters.learn(error.parameters, error.server_message)
         parameters = self._parameters.build(call.prompt, call.max_tokens)
         if parameters == error.parameters:
-            raise JudgeRejected(str(error)) from error
+            raise errors.JudgeRejected(str(error)) from error
         if parameter:  # is None if a concurrent call has given it up
             log.info("judge_parameter_dropped", judge=self._name, parameter=parameter)
 
 
-def _reserve_retry(reservation: Reservation, error: JudgeError) -> bool:
+def _reserve_retry(call: PendingCall, error: errors.JudgeError) -> bool:
     """Return whether a call may be made again; reserve it if the failed one may have been paid."""
     if error.unanswered:
         try:
-            reservation.reserve_again()
-        except BudgetExhausted:
+            call.reservation.reserve_again()
+        except errors.BudgetExhausted:
             return False
     return True
 

@@ -14,6 +14,7 @@ from podium_service.errors import JudgeQuotaExhausted, JudgeRateLimited, JudgeUn
 from podium_service.judges.dispatch.fair_queue import CallQueue, FairQueue
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.endpoint import Endpoint
+from podium_service.judges.endpoint.errors import ENDPOINT_FAILURES
 from podium_service.tracebacks import drop_locals_on_error
 
 MAX_BREAKER_WAIT_S = 2.0
@@ -106,7 +107,10 @@ class EndpointQueue(CallQueue):
         try:
             return await endpoint
         except asyncio.CancelledError:
-            self._abandon(request_context.api_key_id, waiter)
+            was_waiting = self.waiters.remove(request_context.api_key_id, waiter)
+            if not was_waiting and not endpoint.cancelled() and not endpoint.exception():
+                endpoint.result().release_place(asyncio.get_running_loop().time())
+            self._assign_places()
             raise
 
     def _assign_places(self) -> None:
@@ -117,7 +121,7 @@ class EndpointQueue(CallQueue):
                 continue
             try:
                 endpoint = self._choose(waiter)
-            except (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable) as error:
+            except ENDPOINT_FAILURES as error:
                 waiter.endpoint.set_exception(error)
             else:
                 if endpoint is None:
@@ -151,10 +155,10 @@ class EndpointQueue(CallQueue):
     def _require_short_wait(self, ends_at: float) -> None:
         """Raise if no endpoint will be ready by `ends_at`, or as soon as a call may wait."""
         max_wait_s = min(self._max_pause_s, ends_at - asyncio.get_running_loop().time())
-        with_credit = [each for each in self._endpoints if not each.out_of_credit]
-        if not with_credit:
-            error = self._endpoints[0].out_of_credit
-            raise JudgeQuotaExhausted(error.detail if error else "no credit left")
+        no_credit = [each.out_of_credit for each in self._endpoints if each.out_of_credit]
+        if len(no_credit) == len(self._endpoints):
+            raise JudgeQuotaExhausted(no_credit[0])
+        with_credit = (each for each in self._endpoints if not each.out_of_credit)
         endpoint = min(with_credit, key=lambda each: each.wait_s())
         wait_s = endpoint.wait_s()
         if endpoint.breaker.is_open and wait_s > min(MAX_BREAKER_WAIT_S, max_wait_s):
@@ -179,11 +183,3 @@ class EndpointQueue(CallQueue):
         if free:
             wait_s = min(each.wait_s() for each in free)
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._assign_places)
-
-    def _abandon(self, key: str, waiter: _Waiter) -> None:
-        """Take a cancelled call out of the queue, or release the place that it has just got."""
-        future = waiter.endpoint
-        was_waiting = self.waiters.remove(key, waiter)
-        if not was_waiting and not future.cancelled() and not future.exception():
-            future.result().release_place(asyncio.get_running_loop().time())
-        self._assign_places()

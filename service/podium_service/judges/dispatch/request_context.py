@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from time import perf_counter
+from typing import Literal
 
 from podium_service.schemas import Usage
 from podium_service.store.quotas.spend import SpendLimit
@@ -30,16 +31,9 @@ class Timing:
         self._tick()
         return self._since - self._started - self.judge_s - self.queue_s
 
-    def time_judge(self) -> AbstractContextManager[None]:
-        """Count the time of the body as spent at the judge."""
-        return self._time("judge")
-
-    def time_queue(self) -> AbstractContextManager[None]:
-        """Count the time of the body as spent in a queue."""
-        return self._time("queue")
-
     @contextmanager
-    def _time(self, where: str) -> Iterator[None]:
+    def track(self, where: Literal["judge", "queue"]) -> Iterator[None]:
+        """Count the time of the body as spent at the judge or in a queue."""
         self._tick()
         self._num_active[where] += 1
         try:
@@ -67,7 +61,6 @@ class RequestContext:
         ends_at: the deadline, in seconds on the event loop's clock.
         patient: whether it waits where a judge's queue is full, instead of being refused.
         usage: the calls, tokens and money that were spent.
-        timing: where the time went.
     """
 
     api_key_id: str = ""

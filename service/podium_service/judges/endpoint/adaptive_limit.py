@@ -9,10 +9,7 @@ _ROUNDS_TO_FULL = 32
 
 
 class AdaptiveLimit:
-    """A limit between `low` and `high`.
-
-    It starts at `high`, because the judge's settings vouch for that many calls.
-    """
+    """A limit between `low` and `high`, where it starts: the judge's settings vouch for so many."""
 
     def __init__(self, low: int, high: int) -> None:
         self._low, self._high = float(low), float(high)
@@ -25,13 +22,10 @@ class AdaptiveLimit:
         return int(self._limit)
 
     def record_success(self, num_active: int) -> None:
-        """Raise the limit a little after a call that succeeded.
+        """Raise the limit a little after a call that succeeded beside so many, itself included.
 
         Nothing changes while less than half of the limit is in use, because such a call does not
         show that the endpoint could take more.
-
-        Args:
-            num_active: how many calls were active, this one included.
         """
         if 2 * num_active >= self._limit:
             step = max(1.0, self._high / _ROUNDS_TO_FULL)
@@ -41,11 +35,7 @@ class AdaptiveLimit:
         """Cut the limit after a call that was refused for load or timed out.
 
         Calls that started before the last cut cut nothing, because they tell nothing of the limit
-        since then.
-
-        Args:
-            started_at: when the call started, in seconds on one clock.
-            now: the time on that clock.
+        since then. Both times are seconds on one clock.
         """
         if started_at > self._cut_at:
             self._limit = max(self._low, _CUT * self._limit)

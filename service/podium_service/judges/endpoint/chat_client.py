@@ -14,7 +14,7 @@ import openai
 import orjson
 from aiohttp.payload import TOO_LARGE_BYTES_BODY
 
-from podium_service.judges.endpoint.resolver import get_session, guarded_transport
+from podium_service.judges.endpoint.resolver import guarded_transport
 
 _NO_TIMEOUT = aiohttp.ClientTimeout()  # because aiohttp's default is five minutes
 
@@ -30,17 +30,21 @@ class ChatClient(openai.AsyncOpenAI):
         http = openai.DefaultAioHttpClient(
             trust_env=False,  # because it may name proxies
             follow_redirects=False,
-            timeout=None,
+            timeout=None,  # because the caller keeps the deadline
             transport=self._transport,
         )
         super().__init__(
             base_url=base_url,
             api_key=api_key or "none",
             max_retries=0,
-            timeout=None,  # because the caller keeps the deadline
+            timeout=None,
             http_client=http,
         )
-        self._forget_environment()
+        # The client reads OPENAI_* variables and would send them to any URL. The last two hold only
+        # what the environment gave; a test fails if an upgrade moves these private attributes.
+        self.organization = self.project = self.admin_api_key = self.webhook_secret = None
+        self._custom_headers = {}
+        self._ambient_authorizations = frozenset()
         headers = {**self.default_headers, **self.auth_headers}
         self._request = http.build_request(
             "POST",
@@ -50,14 +54,6 @@ class ChatClient(openai.AsyncOpenAI):
         self._url = str(self._request.url)
         self._headers = {k: v for k, v in self._request.headers.items() if k != "content-length"}
 
-    def _forget_environment(self) -> None:
-        """Drop what the client reads from OPENAI_* variables and would send to any URL."""
-        self.organization = self.project = self.admin_api_key = self.webhook_secret = None
-        # These hold only what the environment gave, because we pass neither. They are private to
-        # the client; a test fails if an upgrade moves them.
-        self._custom_headers = {}
-        self._ambient_authorizations = frozenset()
-
     async def complete(self, content: bytes) -> bytes:
         """Make one chat completion and return the body of the response as it came.
 
@@ -65,7 +61,11 @@ class ChatClient(openai.AsyncOpenAI):
             openai.APIStatusError: On any status but success.
             openai.APIConnectionError: If there was no response.
         """
-        request = get_session(self._transport).post(
+        if not isinstance(
+            self._transport.client, aiohttp.ClientSession
+        ):  # before the first request
+            self._transport.client = self._transport.get_client()  # before the first request
+        request = self._transport.client.post(
             self._url,
             # A large body is sent as a file, because aiohttp warns of large bytes.
             data=content if len(content) <= TOO_LARGE_BYTES_BODY else BytesIO(content),

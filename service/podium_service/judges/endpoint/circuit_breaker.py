@@ -6,6 +6,8 @@ closed ──FAILURES failures in a row──► open ──rest is over──�
    └─────────────────────────────────────────────────────────it succeeds─────────┘
 """
 
+from math import inf
+
 FAILURES = 5
 FIRST_REST_S, LAST_REST_S = 1.0, 30.0
 
@@ -17,7 +19,7 @@ class CircuitBreaker:
         self._failures = 0
         self._rest_ends_at = 0.0
         self._rest_s = 0.0  # is 0 while the breaker is closed
-        self._trial_since: float | None = None
+        self._trial_since = inf  # is infinite while no call tries the endpoint
 
     @property
     def is_open(self) -> bool:
@@ -30,7 +32,7 @@ class CircuitBreaker:
         While a call tries the endpoint this is its age, or the last rest if that is longer: the
         later a call is, the later it is expected to be.
         """
-        if self._trial_since is not None:
+        if self._trial_since < inf:
             return max(self._rest_s, now - self._trial_since)
         return max(0.0, self._rest_ends_at - now)
 
@@ -41,8 +43,7 @@ class CircuitBreaker:
 
     def record_success(self) -> None:
         """Close the breaker."""
-        self._failures, self._rest_s, self._rest_ends_at = 0, 0.0, 0.0
-        self._trial_since = None
+        self._failures, self._rest_s, self._rest_ends_at, self._trial_since = 0, 0.0, 0.0, inf
 
     def record_failure(self, started_at: float, now: float) -> bool:
         """Count the failure of a call that started at `started_at`; return whether that opens it.
@@ -51,18 +52,15 @@ class CircuitBreaker:
         tell nothing new.
         """
         self._failures += 1
-        is_trial = self._trial_since is not None and started_at >= self._trial_since
+        is_trial = started_at >= self._trial_since
         if not is_trial and (self.is_open or self._failures < FAILURES):
             return False
-        self._trial_since = None
+        self._trial_since = inf
         self._rest_s = min(LAST_REST_S, 2 * self._rest_s) if self.is_open else FIRST_REST_S
         self._rest_ends_at = now + self._rest_s
         return True
 
     def record_end(self, started_at: float) -> None:
-        """End the trial, if this call was it and neither succeeded nor failed.
-
-        Its caller gave it up, or the request was at fault.
-        """
-        if self._trial_since is not None and started_at >= self._trial_since:
-            self._trial_since = None
+        """End the trial, if this call was it and its end tells nothing of the endpoint."""
+        if started_at >= self._trial_since:
+            self._trial_since = inf

@@ -10,14 +10,13 @@ from time import monotonic
 
 import structlog
 
-from podium_service.errors import (
-    JudgeQuotaExhausted,
-    JudgeRateLimited,
-    JudgeRejected,
-    JudgeUnavailable,
-)
+from podium_service.errors import JudgeRejected
 from podium_service.judges.endpoint.endpoint import Endpoint
-from podium_service.judges.endpoint.errors import ContextOverflow, ParameterRejected
+from podium_service.judges.endpoint.errors import (
+    ENDPOINT_FAILURES,
+    ContextOverflow,
+    ParameterRejected,
+)
 
 DEFAULT_CONTEXT_TOKENS = 32_768
 RETRY_S = 30.0
@@ -27,14 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class ContextLength:
-    """The context of one model behind one or several endpoints.
-
-    Args:
-        judge: the judge's name, for the log.
-        model: the model's name in `/models`.
-        endpoints: where `/models` is read.
-        clock: returns seconds.
-    """
+    """The context of one model behind one or several endpoints; `judge` is for the log."""
 
     def __init__(
         self,
@@ -69,10 +61,7 @@ class ContextLength:
             await asyncio.wait([self._probe])
 
     async def _probe_endpoints(self) -> None:
-        """Keep the first length that an endpoint gives.
-
-        If those that answer give none the default is kept; if none answers, nothing is.
-        """
+        """Keep the first length, or the default if the endpoints that answer give none."""
         probes = [asyncio.create_task(self._read_length(each)) for each in self._endpoints]
         answered = False
         try:
@@ -94,9 +83,9 @@ class ContextLength:
         """Return `max_model_len` of the model; None if the endpoint cannot be asked now."""
         try:
             entries = await endpoint.models()
-        except (JudgeUnavailable, JudgeRateLimited, JudgeQuotaExhausted) as error:
-            about = {"base_url": endpoint.base_url, "code": error.code}
-            log.warning("judge_context_unknown", judge=self._judge, **about)
+        except ENDPOINT_FAILURES as error:
+            about = {"judge": self._judge, "base_url": endpoint.base_url, "code": error.code}
+            log.warning("judge_context_unknown", **about)
             return None
         except (JudgeRejected, ParameterRejected, ContextOverflow):
             return _UNSAID  # because such a server has no list of models

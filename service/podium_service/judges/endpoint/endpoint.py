@@ -15,7 +15,7 @@ import openai
 import orjson
 import structlog
 
-from podium_service.errors import JudgeQuotaExhausted, JudgeUnavailable
+from podium_service.errors import JudgeUnavailable
 from podium_service.judges.endpoint.adaptive_limit import AdaptiveLimit
 from podium_service.judges.endpoint.chat_client import ChatClient
 from podium_service.judges.endpoint.circuit_breaker import CircuitBreaker
@@ -29,33 +29,29 @@ log = structlog.get_logger(__name__)
 
 
 class Endpoint:
-    """One base URL, with the state that all calls to it share.
-
-    A 429 for one call is a 429 for all, so they share `paused_until`.
+    """One base URL of an OpenAI-compatible API, with the state that all calls to it share.
 
     Args:
-        base_url: of an OpenAI-compatible API.
+        base_url: up to and including `/v1`.
         api_key: the secret to send; None to send none.
         concurrency: the bounds between which the number of active calls adapts.
 
     Attributes:
-        concurrency: the limit on active calls.
-        breaker: opens when calls keep failing.
         num_active: how many calls hold a place here.
-        paused_until: when the next call may start, in seconds on the event loop's clock.
-        out_of_credit: why it is paused, if its credit is used up.
+        paused_until: when the next call may start, in seconds on the event loop's clock, because a
+            429 for one call is a 429 for all.
+        out_of_credit: the server's words if its credit is used up.
     """
 
     def __init__(
         self, base_url: str, api_key: str | None, *, concurrency: tuple[int, int] = (1, 256)
     ) -> None:
         self.base_url = base_url
-        self._salt = base_url.encode()
         self.concurrency = AdaptiveLimit(*concurrency)
         self.breaker = CircuitBreaker()
         self.num_active = 0
         self.paused_until = 0.0
-        self.out_of_credit: JudgeQuotaExhausted | None = None
+        self.out_of_credit: str | None = None
         self._api_key = api_key
         self._client = ChatClient(base_url, api_key, max_connections=2 * concurrency[1])
 
@@ -70,7 +66,7 @@ class Endpoint:
         Of a judge's endpoints the one with the largest affinity is the home of the prefix: the same
         one in every process, and each endpoint is home to as many prefixes.
         """
-        return blake2b(prefix + self._salt, digest_size=8).digest()
+        return blake2b(prefix + self.base_url.encode(), digest_size=8).digest()
 
     def pause(self, seconds: float) -> None:
         """Let no new call start here for so long."""
@@ -98,13 +94,10 @@ class Endpoint:
     async def complete(
         self, parameters: dict[str, Any], timeout_s: float, late_s: float = inf
     ) -> Reply:
-        """Make one chat completion.
+        """Make one chat completion, in `timeout_s` at most.
 
-        Args:
-            parameters: the body of the call.
-            timeout_s: how long it may take.
-            late_s: a call that its caller gives up after so long counts as failed. Otherwise an
-                endpoint that hangs would never be found out by callers with short deadlines.
+        A call that its caller gives up after `late_s` or more counts as failed. Otherwise an
+        endpoint that hangs would never be found out by callers with short deadlines.
 
         Raises:
             ParameterRejected, ContextOverflow, JudgeError: As `errors` says.
@@ -173,16 +166,12 @@ class Endpoint:
         await self._client.close()
 
     def _parse(self, content: bytes) -> Reply:
-        """Read a reply.
-
-        Raises:
-            JudgeUnavailable: If the body is no chat completion. It may have been paid, because with
-                a status of 200 the model has run, whatever became of its reply on the way.
-        """
+        """Read a reply, or raise JudgeUnavailable if the body is no chat completion."""
         try:
             return parse_reply(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             message = self._redact(content.decode(errors="replace"), 100)
+            # It may have been paid, because with a status of 200 the model has run.
             raise JudgeUnavailable(
                 f"{self.base_url} answered no chat completion: {message!r}", unanswered=True
             ) from error

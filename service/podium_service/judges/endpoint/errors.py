@@ -9,7 +9,7 @@ JudgeUnavailable      5xx, 408, 409, 425, no connection, no answer
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
@@ -24,6 +24,8 @@ from podium_service.errors import (
     JudgeUnavailable,
 )
 
+# The endpoint is at fault or busy, so that the same call may succeed later or elsewhere.
+ENDPOINT_FAILURES = (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable)
 MAX_RETRY_AFTER_S = 3600.0
 _DECIMAL = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 _OVERFLOW = ("context length", "context_length", "context window", "max_model_len")
@@ -44,12 +46,10 @@ class ParameterRejected(Exception):
 
     code = "parameter_rejected"
 
-    def __init__(
-        self, detail: str, server_message: str, parameters: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, detail: str, server_message: str) -> None:
         super().__init__(detail)
         self.server_message = server_message
-        self.parameters = parameters or {}
+        self.parameters: dict[str, Any] = {}
 
 
 class ContextOverflow(Exception):
@@ -67,7 +67,10 @@ def map_error(error: openai.APIError, base_url: str, redact: Callable[[str], str
         redact: removes secrets from a server's words.
     """
     if not isinstance(error, openai.APIStatusError):
-        causes = list(_list_causes(error))
+        # The client wraps a refused connection twice; the last cause says what happened.
+        causes: list[BaseException] = [error]
+        while cause := causes[-1].__cause__:
+            causes.append(cause)
         message = redact(f"{type(causes[-1]).__name__}: {causes[-1]}")
         # Without a connection nothing was sent, so nothing can have been paid.
         connected = not any(isinstance(each, ClientConnectorError) for each in causes)
@@ -111,16 +114,6 @@ def _means_no_credit(code: str | None, message: str, retry_after_s: float | None
         return True
     about_rate = retry_after_s is not None or any(word in message for word in _RATE_WORDS)
     return not about_rate and any(word in message for word in _NO_CREDIT_WORDS)
-
-
-def _list_causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and its causes.
-
-    The client wraps a refused connection twice, as a timeout; the last cause says what happened.
-    """
-    while error is not None:
-        yield error
-        error = error.__cause__
 
 
 def _server_message(error: openai.APIStatusError) -> str:

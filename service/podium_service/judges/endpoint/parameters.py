@@ -25,25 +25,17 @@ _FORMAT_WORDS = ("response_format", "json_schema", "json_object", "guided", "str
 
 
 class Parameters:
-    """The parameters that a judge's endpoints accept, as far as is known.
-
-    Attributes:
-        formats: the response formats still to try; the first one is sent.
-        token_parameter: the name of the token cap.
-        top_logprobs: the numbers of alternatives still to try; the first one is sent.
-    """
+    """The parameters that a judge's endpoints accept, as far as is known."""
 
     def __init__(self, config: LLMJudge) -> None:
         fixed = config.response_format
-        self.formats: Sequence[str] = _FORMATS if fixed == "auto" else (fixed,)
-        self.token_parameter = "max_completion_tokens"
-        self.top_logprobs: Sequence[int] = (TOP_LOGPROBS, 5, 0)
-        optional = {
-            "temperature": config.temperature,
-            "seed": config.seed,
-            "reasoning_effort": config.reasoning_effort,
-        }
-        self._optional = {name: value for name, value in optional.items() if value is not None}
+        # The values still to try, of which the first is sent.
+        self._formats: Sequence[str] = _FORMATS if fixed == "auto" else (fixed,)
+        self._top_logprobs: Sequence[int] = (TOP_LOGPROBS, 5, 0)
+        self._token_parameter = "max_completion_tokens"
+        self._optional = config.model_dump(
+            include={"temperature", "seed", "reasoning_effort"}, exclude_none=True
+        )
         self._extra_body = dict(config.extra_body)
         self._model = config.model
 
@@ -52,16 +44,16 @@ class Parameters:
         parameters: dict[str, Any] = {
             "model": self._model,
             "messages": prompt.chat(),
-            self.token_parameter: max_tokens,
+            self._token_parameter: max_tokens,
             **self._optional,
             **self._extra_body,
         }
         form = FORMS[prompt.form]
-        if form.logprobs and self.top_logprobs[0]:
-            parameters |= {"logprobs": True, "top_logprobs": self.top_logprobs[0]}
-        if form.schema and self.formats[0] == "json_object":
+        if form.logprobs and self._top_logprobs[0]:
+            parameters |= {"logprobs": True, "top_logprobs": self._top_logprobs[0]}
+        if form.schema and self._formats[0] == "json_object":
             parameters["response_format"] = {"type": "json_object"}
-        elif form.schema and self.formats[0] == "json_schema":
+        elif form.schema and self._formats[0] == "json_schema":
             # Not strict, because hosted endpoints compile a strict schema anew for each call's ids.
             # Guided decoding enforces it all the same, and verdicts are validated anyway.
             schema = {"name": "verdict", "strict": False, "schema": form.schema(prompt.shown_ids)}
@@ -71,22 +63,21 @@ class Parameters:
     def learn(self, parameters: dict[str, Any], refusal: str) -> str | None:
         """Give up the parameter of a refused call that the refusal names.
 
-        A parameter that `extra_body` sets under a name of the table above is not changed, though it
-        is returned. So the caller must compare what it would send now with what was refused.
-
         Args:
             parameters: what was sent.
             refusal: the server's words.
 
         Returns:
-            The parameter; None if the refusal names none.
+            The parameter; None if the refusal names none. The caller must compare what it would
+            send now with what was refused, because what `extra_body` sets under a name of the
+            table above is returned and not changed.
         """
         lower = refusal.lower()
         about_value = any(words in lower for words in _VALUE_WORDS)
-        newer = self.token_parameter == "max_completion_tokens"
-        if newer and "max_completion_tokens" in lower and not about_value:
-            self.token_parameter = "max_tokens"
-            return "max_completion_tokens"
+        newer = "max_completion_tokens"
+        if newer == self._token_parameter and newer in lower and not about_value:
+            self._token_parameter = "max_tokens"
+            return newer
         for name in [*self._optional, *self._extra_body]:
             if re.search(rf"(?<![a-z0-9_]){re.escape(name.lower())}(?![a-z0-9_])", lower):
                 self._optional.pop(name, None)
@@ -95,8 +86,8 @@ class Parameters:
         if "top_logprobs" in parameters and any(word in lower for word in _LOGPROBS_WORDS):
             sent = parameters["top_logprobs"]
             # The first one differs if the refusal of a concurrent call has been learnt from.
-            if self.top_logprobs[0] and self.top_logprobs[0] == sent:
-                self.top_logprobs = self.top_logprobs[1:]
+            if self._top_logprobs[0] and self._top_logprobs[0] == sent:
+                self._top_logprobs = self._top_logprobs[1:]
             return f"top_logprobs {sent}"
         return self._give_up_format(parameters, lower)
 
@@ -105,8 +96,8 @@ class Parameters:
         sent = response_format.get("type") if isinstance(response_format, dict) else None
         if not sent or not any(word in refusal for word in _FORMAT_WORDS):
             return None
-        if self.formats[0] == sent:  # differs if a concurrent call has given it up
-            if len(self.formats) == 1:  # the judge's settings ask for this format
+        if self._formats[0] == sent:  # differs if a concurrent call has given it up
+            if len(self._formats) == 1:  # the judge's settings ask for this format
                 return None
-            self.formats = self.formats[1:]
+            self._formats = self._formats[1:]
         return f"response_format {sent}"

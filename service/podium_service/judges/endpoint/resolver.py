@@ -5,8 +5,8 @@ The metadata services of clouds live at such addresses, and give credentials to 
 
 from socket import AF_INET, AddressFamily
 
-from aiohttp import ClientSession, DefaultResolver, DummyCookieJar, TCPConnector
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector, ThreadedResolver
+from aiohttp.abc import ResolveResult
 
 # This module is private to the openai client, which has no other way to give its transport a
 # resolver; tests/service/judges/endpoint/test_resolver.py fails if an upgrade moves it.
@@ -31,21 +31,11 @@ def guarded_transport(max_connections: int, keepalive_s: float) -> AiohttpTransp
     return transport
 
 
-def get_session(transport: AiohttpTransport) -> ClientSession:
-    """Return the session of a transport, and open it if no request has been sent yet."""
-    if not isinstance(transport.client, ClientSession):
-        transport.client = transport.get_client()
-    return transport.client
-
-
-class LinkLocalGuard(AbstractResolver):
+class LinkLocalGuard(ThreadedResolver):
     """A resolver that refuses hosts at link-local addresses.
 
     Literal addresses never come here, because the judges file is refused if it holds such a one.
     """
-
-    def __init__(self, resolver: AbstractResolver | None = None) -> None:
-        self._resolver = resolver or DefaultResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: AddressFamily = AF_INET
@@ -55,12 +45,8 @@ class LinkLocalGuard(AbstractResolver):
         Raises:
             OSError: If one of them is link-local, or there are none.
         """
-        addresses = await self._resolver.resolve(host, port, family)
+        addresses = await super().resolve(host, port, family)
         for each in addresses:
             if is_link_local(each["host"]):
                 raise OSError(f"{host} is at {each['host']}, which is link-local: not asked")
         return addresses
-
-    async def close(self) -> None:
-        """Close the resolver behind this one."""
-        await self._resolver.close()

@@ -112,7 +112,7 @@ class LLMRanker:
             starts = run.content_key not in self._runs
             # Time spent on another client's run counts as time at the judge, because nobody can
             # tell whether that run waits in a queue or for replies.
-            with nullcontext() if starts else run.request_context.timing.time_judge():
+            with nullcontext() if starts else run.request_context.timing.track("judge"):
                 try:
                     return await self._runs.do(run.content_key, lambda: self._load_or_ask(run))
                 except (KeySpendLimit, Overloaded):

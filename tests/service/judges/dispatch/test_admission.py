@@ -80,7 +80,7 @@ async def test_admitted_calls_count_as_waiting_until_they_queue() -> None:
 
 async def test_a_burst_of_groups_exceeds_the_bound_by_a_group_at_most() -> None:
     async with open_judge(always=later(GOOD, 0.05), concurrency=1, queue=9) as (judge, _):
-        queue, most = judge._calls.queues.endpoint_queue, 0
+        queue, most = judge.queues.endpoint_queue, 0
 
         async def run_group() -> None:
             nonlocal most

@@ -28,7 +28,7 @@ async def test_a_call_without_a_place_takes_nothing_from_the_rate() -> None:
     slow = later(GOOD, 0.3)
     settings: dict[str, Any] = {"requests_per_minute": 60, "concurrency": 1}
     async with open_judge(slow, always=GOOD, quotas=quotas, **settings) as (judge, scripted):
-        queue = judge._calls.queues.endpoint_queue
+        queue = judge.queues.endpoint_queue
         calls = [asyncio.create_task(ask(judge)) for _ in range(3)]
         await until(lambda: queue.num_waiting == 2 and scripted.calls == 1)
         assert quotas.num_takes == 1  # else all would be sent at once after a stall

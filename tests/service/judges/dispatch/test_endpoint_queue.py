@@ -72,11 +72,11 @@ async def test_calls_that_were_not_made_do_not_count_in_the_hold_time() -> None:
     poor = RequestContext("poor", spend_limit=SpendLimit(usd=1e-6))
     async with open_judge(always=later(GOOD, 0.2), quotas=FakeQuotas(), price=PRICE) as (judge, _):
         await ask(judge)
-        hold_s = judge._calls.queues.endpoint_queue.hold_s
+        hold_s = judge.queues.endpoint_queue.hold_s
         for _ in range(9):
             with pytest.raises(KeySpendLimit):
                 await ask(judge, poor)
-        assert judge._calls.queues.endpoint_queue.hold_s == hold_s >= 0.2
+        assert judge.queues.endpoint_queue.hold_s == hold_s >= 0.2
         assert judge.endpoints[0].num_active == 0
 
 
@@ -90,7 +90,7 @@ async def test_a_pause_that_ends_after_the_deadline_is_not_waited_for() -> None:
             await ask(judge, RequestContext(ends_at=loop.time() + 30))
         assert (refused.value.retry_after_s or 0) > 30
         waiting = asyncio.create_task(ask(judge, RequestContext(ends_at=loop.time() + 300)))
-        await until(lambda: judge._calls.queues.endpoint_queue.num_waiting == 1)
+        await until(lambda: judge.queues.endpoint_queue.num_waiting == 1)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
 

@@ -7,8 +7,8 @@ from socket import AF_INET, AddressFamily
 
 import openai
 import pytest
-from aiohttp import ClientSession, TCPConnector
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp import ClientSession, TCPConnector, ThreadedResolver
+from aiohttp.abc import ResolveResult
 from aiohttp.client_exceptions import ClientConnectorError
 from pydantic import ValidationError
 
@@ -40,39 +40,37 @@ def test_a_judge_at_another_address_is_accepted(host: str) -> None:
     LLMJudge.model_validate({"model": "m", "base_urls": [f"http://{host}/v1"]})
 
 
-class OneAddress(AbstractResolver):
-    """A resolver with one address for all hosts."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
+def give_all_hosts(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Make all hosts resolve to one address."""
 
     async def resolve(
-        self, host: str, port: int = 0, family: AddressFamily = AF_INET
+        self: ThreadedResolver, host: str, port: int = 0, family: AddressFamily = AF_INET
     ) -> list[ResolveResult]:
         return [
-            ResolveResult(
-                hostname=host, host=self._address, port=port, family=family, proto=0, flags=0
-            )
+            ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
         ]
 
-    async def close(self) -> None:
-        pass
+    monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
 
 
 @pytest.mark.parametrize(
     "address",
     ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "fe80::1%eth0"],
 )
-async def test_a_host_name_at_a_link_local_address_is_not_connected_to(address: str) -> None:
-    connector = TCPConnector(resolver=LinkLocalGuard(OneAddress(address)))
+async def test_a_host_name_at_a_link_local_address_is_not_connected_to(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_all_hosts(monkeypatch, address)
+    connector = TCPConnector(resolver=LinkLocalGuard())
     async with ClientSession(connector=connector) as http:
         with pytest.raises(ClientConnectorError) as caught:
             await http.get("http://judge.example/v1")
     assert f"judge.example is at {address}, which is link-local" in str(caught.value.__cause__)
 
 
-async def test_a_host_name_at_another_address_is_resolved() -> None:
-    [resolved] = await LinkLocalGuard(OneAddress("10.0.0.1")).resolve("judge.example", 80)
+async def test_a_host_name_at_another_address_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    give_all_hosts(monkeypatch, "10.0.0.1")
+    [resolved] = await LinkLocalGuard().resolve("judge.example", 80)
     assert resolved["host"] == "10.0.0.1"
 
 

@@ -108,7 +108,7 @@ async def test_a_juror_that_hangs_drops_out_within_the_deadline(
 async def test_a_juror_with_a_full_queue_drops_out(tmp_path: Path) -> None:
     async with jury(tmp_path, noisy(1, SD), noisy(2, SD), hangs) as (ranker, judges):
         third = ranker.judges.roster.llms["c"]
-        third._calls.queues.admission._max_waiting = 0
+        third.queues.admission._max_waiting = 0
         ranking = await ranker.rank(request(*WORDS))
     assert statuses(ranking) == {"a": "counted", "b": "counted", "c": "failed"}
     assert (ranking.jurors[-1].code, judges[2].calls) == ("overloaded", 0)
