@@ -149,11 +149,7 @@ class BodyTooLarge(RequestError):
 
 
 class UnsupportedMediaType(RequestError):
-    code, status, title = (
-        "unsupported_media_type",
-        415,
-        "The body must be application/json",
-    )
+    code, status, title = "unsupported_media_type", 415, "The body must be application/json"
 
 
 class InvalidRequest(RequestError):
@@ -165,27 +161,15 @@ class UnknownJudge(RequestError):
 
 
 class ReferenceRequired(RequestError):
-    code, status, title = (
-        "reference_required",
-        422,
-        "The judge needs a reference",
-    )
+    code, status, title = "reference_required", 422, "The judge needs a reference"
 
 
 class VerifiedRewardRequired(RequestError):
-    code, status, title = (
-        "verified_reward_required",
-        422,
-        "A trajectory lacks its verified reward",
-    )
+    code, status, title = "verified_reward_required", 422, "A trajectory lacks its verified reward"
 
 
 class ContextExceeded(RequestError):
-    code, status, title = (
-        "context_exceeded",
-        422,
-        "The group does not fit the judge's context",
-    )
+    code, status, title = "context_exceeded", 422, "The group does not fit the judge's context"
 
 
 class CriterionFailed(RequestError):
@@ -219,11 +203,7 @@ class VerdictInvalid(JudgeError):
 
 
 class VerdictTruncated(JudgeError):
-    code, status, title = (
-        "verdict_truncated",
-        502,
-        "The judge's reply hit the token limit",
-    )
+    code, status, title = "verdict_truncated", 502, "The judge's reply hit the token limit"
 
 
 class VerdictVoid(JudgeError):
@@ -231,11 +211,7 @@ class VerdictVoid(JudgeError):
 
 
 class BudgetExhausted(JudgeError):
-    code, status, title = (
-        "budget_exhausted",
-        502,
-        "The group's budget does not allow more calls",
-    )
+    code, status, title = "budget_exhausted", 502, "The group's budget does not allow more calls"
 
 
 class QuorumMissed(JudgeError):

@@ -53,8 +53,8 @@ async def test_a_bad_group_fails_only_its_own_line(tmp_path: Path) -> None:
         (5, None, "failed"),
     ]
     for line in lines:
-        told = "ranking" if line["status"] == "ranked" else "problem"
-        assert line.keys() == {"index", "group_id", "status", told}
+        member = "ranking" if line["status"] == "ranked" else "problem"
+        assert line.keys() == {"index", "group_id", "status", member}
     problems = [line["problem"] for line in lines if "problem" in line]
     assert [p["code"] for p in problems] == ["invalid_request"] * 2 + ["unknown_judge"] + [
         "invalid_request"

@@ -36,7 +36,7 @@ class Acceptor:
         """Accept the connections that wait now, and none after that.
 
         The kernel resets waiting connections when the last process closes the listener, and no
-        process knows whether it is the last. At most `BACKLOG` are accepted, so that clients who
+        process knows whether it is the last. At most `BACKLOG` are accepted, so that clients that
         go on connecting do not delay the stop.
         """
         self._loop.remove_reader(self._listener.fileno())

@@ -71,12 +71,12 @@ async def test_the_log_holds_no_key_and_no_text_of_a_trajectory(tmp_path: Path) 
             PODIUM_API_KEY="podium-secret",
         ) as process:
             async with process.client(authorization="Bearer podium-secret") as http:
-                told = ""
+                texts = ""
                 for name in judges:
                     asked = group(f"5 {MARKER}", f"five {MARKER}", judge=name, task=MARKER)
                     answer = await http.post("/rank", json=asked)
                     assert answer.is_success is (name == "good"), name
-                    told += answer.text
+                    texts += answer.text
                 await http.post("/rank", json=group(MARKER, metadata={"a": MARKER}))
                 await http.post("/rank", content=f'{{"task": "{MARKER}')
                 await http.post("/rank", json=group(MARKER, "5", judge="nope"))
@@ -88,7 +88,7 @@ async def test_the_log_holds_no_key_and_no_text_of_a_trajectory(tmp_path: Path) 
     secrets = (MARKER, "sk-judge-secret", "podium-secret")
     leaks = [line for line in logs if any(secret in json.dumps(line) for secret in secrets)]
     assert leaks == []
-    assert "sk-judge-secret" not in told
+    assert "sk-judge-secret" not in texts
     requests = [line for line in logs if line["event"] == "request"]
     assert len({line["request_id"] for line in requests}) == len(requests)
 

@@ -65,7 +65,7 @@ async def test_no_stored_call_is_paid_again_after_a_kill(tmp_path: Path) -> None
     store = tmp_path / "podium.db"
     async with ScriptedJudge(always=scores(by_length, delay_s=0.02)).serving() as judge:
         config = judges_file(tmp_path / "judges.yaml", main=llm(judge.url, concurrency=4))
-        told: dict[int, str] = {}  # group -> id of the ranking that its caller received
+        ranking_ids: dict[int, str] = {}  # group -> id of the ranking that its caller received
         for kill_at in (5, 20, 33):
             before = judge.calls - (count_verdicts(store) if store.exists() else 0)
             with running("--config", str(config), cwd=tmp_path) as process:
@@ -73,7 +73,7 @@ async def test_no_stored_call_is_paid_again_after_a_kill(tmp_path: Path) -> None
 
                     async def ask(index: int, http: httpx.AsyncClient = http) -> None:
                         answer = await http.post("/rank", json=groups[index])
-                        told[index] = answer.json()["id"]
+                        ranking_ids[index] = answer.json()["id"]
 
                     asking = [asyncio.create_task(ask(index)) for index in range(12)]
                     await until(lambda at=kill_at + before: judge.calls >= at)
@@ -88,6 +88,6 @@ async def test_no_stored_call_is_paid_again_after_a_kill(tmp_path: Path) -> None
                 answers = await asyncio.gather(*(http.post("/rank", json=each) for each in groups))
     assert [answer.status_code for answer in answers] == [200] * 12
     assert judge.calls - asked == needed - kept
-    for index, ranking_id in told.items():
+    for index, ranking_id in ranking_ids.items():
         assert answers[index].json()["id"] == ranking_id
         assert answers[index].json()["usage"]["calls"] == 0
