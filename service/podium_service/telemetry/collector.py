@@ -1,4 +1,4 @@
-"""Open the tracing that the environment asks for: spans sent to a collector, or none."""
+"""Open the tracing that the environment names: spans go to its collector, or nowhere."""
 
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -17,32 +17,31 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_tracing(environ: Mapping[str, str] = os.environ) -> AsyncIterator[Tracing]:
-    """Traces to the collector that the environment names, or none."""
-    tracing = _chosen(environ)
+    """Open tracing to the collector of the standard variables, if one is named, and close it."""
+    tracing = _make_tracing(environ)
     try:
         yield tracing
     finally:
         await tracing.aclose()
 
 
-def _chosen(environ: Mapping[str, str]) -> Tracing:
-    if not any(environ.get(name) for name in _ENDPOINTS) or _switched_off(environ):
+def _make_tracing(environ: Mapping[str, str]) -> Tracing:
+    if not any(environ.get(name) for name in _ENDPOINTS) or _is_switched_off(environ):
         return UNTRACED
     protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), _PROTOCOL)
     if protocol != _PROTOCOL:
-        log.warning("not_tracing", detail=f"{_PROTOCOLS[1]}={protocol}: only {_PROTOCOL} is spoken")
+        detail = f"{_PROTOCOLS[1]}={protocol}: only {_PROTOCOL} is supported"
+        log.warning("not_tracing", detail=detail)
         return UNTRACED
     try:
-        from podium_service.telemetry.otel import (  # an extra, and slow to import
-            OTelTracing,
-            exporting_provider,
-        )
+        # An extra, and slow to import.
+        from podium_service.telemetry.otel import OTelTracing, make_provider
     except ImportError:
         log.warning("not_tracing", detail="the otel extra is missing: pip install 'podium[otel]'")
         return UNTRACED
-    return OTelTracing(exporting_provider())
+    return OTelTracing(make_provider())
 
 
-def _switched_off(environ: Mapping[str, str]) -> bool:
+def _is_switched_off(environ: Mapping[str, str]) -> bool:
     disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     return disabled or environ.get("OTEL_TRACES_EXPORTER", "").strip() == "none"

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, with the request's id, never its texts."""
+"""Write logs as one JSON object a line on stderr, with a request's id and without its texts."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ log = structlog.get_logger(__name__)
 
 
 def configure(level: str) -> None:
-    """Send structlog's and the standard library's records through one JSON renderer."""
+    """Send the records of structlog and of the standard library through one JSON renderer."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -35,9 +35,9 @@ def configure(level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    # These log request URLs and bodies; what matters of them is in our own lines.
-    for chatty in ("httpx", "httpx2", "httpcore", "httpcore2", "openai"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # These log URLs and bodies of requests; our own lines say what matters of them.
+    for name in ("httpx", "httpx2", "httpcore", "httpcore2", "openai"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").disabled = True
 
 

@@ -1,11 +1,20 @@
-"""Prometheus series of one service; built, never global, so that two apps do not share counts."""
+"""Count and time what the service does, as Prometheus series.
+
+To add a series:
+
+1. add a row to `_COUNTERS`, `_GAUGES` or `_HISTOGRAMS`;
+2. write the method that updates it, named after what it does: `count_...`, `set_...`, `time_...`;
+3. describe it in the table of `docs/monitoring.md`.
+
+`Metrics` is built, never global, so that two services in one process do not share counts.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import sqrt
 from time import perf_counter
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -13,17 +22,52 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from podium_service.errors import PodiumError, failure_code
 from podium_service.schemas import AssumedNoise, Ranking, Usage
 
+# Each table has the name without `podium_`, the description, and the labels.
+_COUNTERS = {
+    "requests": ("HTTP requests", "route", "status"),
+    "problems": ("Problems sent to requests, connections and lines of batches, by code", "code"),
+    "rankings": ("Groups by outcome: ranked, cached, or an error's code", "judge", "outcome"),
+    "flags": ("Flagged trajectories: failed gates, texts that address the judge", "judge", "flag"),
+    "jurors": ("Jurors by outcome: counted, rejected, failed", "judge", "juror", "status"),
+    "judge_refused": ("Groups and calls refused before a call, by code", "judge", "code"),
+    "judge_calls": (
+        "Judge calls by outcome: ok, cancelled, or a code",
+        "judge",
+        "outcome",
+    ),
+    "judge_retries": ("Calls repeated after an endpoint failed, by code", "judge", "code"),
+    "judge_hedges": ("Second calls sent because the first one was late", "judge"),
+    "judge_faults": ("Replies without a verdict", "judge"),
+    "judge_tokens": ("Tokens by kind", "judge", "kind"),
+    "judge_cost_usd": ("US dollars spent", "judge"),
+}
+_GAUGES = {
+    "judge_noise_sd": ("Noise of one score, estimated from past groups", "judge"),
+    "judge_slot_bias": ("Gain of the last slot over the first, estimated and removed", "judge"),
+    "judge_slot_bias_recent": ("Slot bias of recent groups; shows a drift of the judge", "judge"),
+    "judge_waiting": ("Judge calls in the queue", "judge"),
+    "judge_reserved_usd": ("The most that open calls may cost, if spending is limited", "judge"),
+    "judge_in_flight": ("Open judge calls", "judge"),
+    "endpoint_limit": ("Calls that an endpoint may have open, as adapted", "judge", "base_url"),
+    "endpoint_in_flight": ("Calls open at an endpoint", "judge", "base_url"),
+    "endpoint_breaker_open": ("1 while calls are withheld; workers add up", "judge", "base_url"),
+}
+_HISTOGRAMS = {
+    "request_seconds": ("Time to answer a request", "route"),
+    "ranking_reliability": ("Share of the score variance that is signal", "judge"),
+    "judge_queue_seconds": ("Time that a judge call waits: queue, rates, spending", "judge"),
+    "judge_call_seconds": ("Time of a judge call", "judge"),
+}
+# The value of one worker is shown; any other gauge is the sum over live workers.
+_MOST_RECENT = {"judge_noise_sd", "judge_slot_bias", "judge_slot_bias_recent"}
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
-
-
-# How several workers make one series of a gauge.
-_Mode = Literal["livesum", "mostrecent"]
+_BUCKETS = {"ranking_reliability": tuple(tenths / 10 for tenths in range(11))}
 
 Series = TypeVar("Series", Counter, Gauge, Histogram)
 
 
-class _By(dict[str | tuple[str, ...], Series]):
-    """One metric's series by the values of its labels; `labels` itself costs several times more."""
+class _ByLabels(dict[str | tuple[str, ...], Series]):
+    """The series of one metric by label values, because `labels()` costs several times more."""
 
     def __init__(self, metric: Series) -> None:
         super().__init__()
@@ -36,178 +80,160 @@ class _By(dict[str | tuple[str, ...], Series]):
 
 
 class Metrics:
-    """All series; methods are named after what happened."""
+    """All series of one service."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-
-        def counter(name: str, about: str, *labels: str) -> _By[Counter]:
-            return _By(Counter(name, about, labels, registry=registry))
-
-        def histogram(
-            name: str, about: str, *labels: str, buckets: Sequence[float] = _SECONDS
-        ) -> _By[Histogram]:
-            return _By(Histogram(name, about, labels, registry=registry, buckets=buckets))
-
-        def gauge(name: str, about: str, *labels: str, mode: _Mode = "livesum") -> _By[Gauge]:
-            return _By(Gauge(name, about, labels, registry=registry, multiprocess_mode=mode))
-
-        self._requests = counter("podium_requests", "HTTP requests", "route", "status")
-        self._request_s = histogram("podium_request_seconds", "Time to answer", "route")
-        about = "Problems answered to requests, connections and lines of batches, by code"
-        self._problems = counter("podium_problems", about, "code")
-        about = "Groups by outcome: ranked, cached, or an error's code"
-        self._rankings = counter("podium_rankings", about, "judge", "outcome")
-        about, tenths = "Share of score variance that is signal", [i / 10 for i in range(11)]
-        name = "podium_ranking_reliability"
-        self._reliability = histogram(name, about, "judge", buckets=tenths)
-        about = "Trajectories flagged: gates failed, ways of addressing the judge"
-        self._flags = counter("podium_flags", about, "judge", "flag")
-        about = "Jurors by how they fared: counted, rejected, failed"
-        self._jurors = counter("podium_jurors", about, "judge", "juror", "status")
-        name, about = "podium_judge_noise_sd", "Noise of one score, as learnt from past groups"
-        self._noise = gauge(name, about, "judge", mode="mostrecent")
-        name = "podium_judge_slot_bias"
-        about = "What the last slot of a list gains over the first, as learnt and removed"
-        self._slot_bias = gauge(name, about, "judge", mode="mostrecent")
-        about = "The same over the last groups alone: it moves first when a judge drifts"
-        self._recent_slot_bias = gauge(f"{name}_recent", about, "judge", mode="mostrecent")
-        about = "Judge calls in line for a place"
-        self._waiting = gauge("podium_judge_waiting", about, "judge")
-        about = "Time a judge call waits: place, rates, spending"
-        self._queue_s = histogram("podium_judge_queue_seconds", about, "judge")
-        about = "Groups and calls refused before anything was sent, by an error's code"
-        self._refused = counter("podium_judge_refused", about, "judge", "code")
-        about = "What calls in flight may cost at most, where spending is limited"
-        self._reserved = gauge("podium_judge_reserved_usd", about, "judge")
-        about = "Calls an endpoint may have in flight, as adapted"
-        self._limit = gauge("podium_endpoint_limit", about, "judge", "base_url")
-        about = "Places taken at an endpoint"
-        self._taken = gauge("podium_endpoint_in_flight", about, "judge", "base_url")
-        about = "1 while an endpoint is left alone or tried out; of several workers the sum"
-        self._breaker = gauge("podium_endpoint_breaker_open", about, "judge", "base_url")
-        about = "Judge calls by outcome: ok, cancelled, or an error's code"
-        self._calls = counter("podium_judge_calls", about, "judge", "outcome")
-        about = "Calls made again after an endpoint failed, by that error's code"
-        self._retries = counter("podium_judge_retries", about, "judge", "code")
-        about = "Second calls made because the first one was late"
-        self._hedges = counter("podium_judge_hedges", about, "judge")
-        self._faults = counter("podium_judge_faults", "Replies that were no verdict", "judge")
-        self._call_s = histogram("podium_judge_call_seconds", "Time of a judge call", "judge")
-        self._in_flight = gauge("podium_judge_in_flight", "Judge calls in flight", "judge")
-        self._tokens = counter("podium_judge_tokens", "Tokens by kind", "judge", "kind")
-        self._cost = counter("podium_judge_cost_usd", "US dollars spent", "judge")
+        self.registry = CollectorRegistry()
+        self._counters = {
+            name: _ByLabels(Counter(f"podium_{name}", about, labels, registry=self.registry))
+            for name, (about, *labels) in _COUNTERS.items()
+        }
+        self._gauges = {
+            name: _ByLabels(
+                Gauge(
+                    f"podium_{name}",
+                    about,
+                    labels,
+                    registry=self.registry,
+                    multiprocess_mode="mostrecent" if name in _MOST_RECENT else "livesum",
+                )
+            )
+            for name, (about, *labels) in _GAUGES.items()
+        }
+        self._histograms = {
+            name: _ByLabels(
+                Histogram(
+                    f"podium_{name}",
+                    about,
+                    labels,
+                    registry=self.registry,
+                    buckets=_BUCKETS.get(name, _SECONDS),
+                )
+            )
+            for name, (about, *labels) in _HISTOGRAMS.items()
+        }
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
-        self._requests[route, str(status)].inc()
-        self._request_s[route].observe(seconds)
+        self._counters["requests"][route, str(status)].inc()
+        self._histograms["request_seconds"][route].observe(seconds)
 
     def count_problem(self, code: str) -> None:
-        self._problems[code].inc()
+        self._counters["problems"][code].inc()
 
     def count_ranking(self, ranking: Ranking) -> None:
+        """Count a ranked group, and show what its ranking says about judge and trajectories."""
         judge = ranking.judge
-        self._rankings[judge, "cached" if ranking.cached else "ranked"].inc()
+        self._counters["rankings"][judge, "cached" if ranking.cached else "ranked"].inc()
         if ranking.cached:
             return
         for result in ranking.results:
             for flag in result.flags:
-                self._flags[judge, flag].inc()
+                self._counters["flags"][judge, flag].inc()
         if ranking.reliability is not None:
-            self._reliability[judge].observe(ranking.reliability)
-        self._learnt(judge, ranking.noise)
+            self._histograms["ranking_reliability"][judge].observe(ranking.reliability)
+        self._set_noise(judge, ranking.noise)
         for juror in ranking.jurors:
-            self._jurors[judge, juror.judge, juror.status].inc()
-            self._learnt(juror.judge, juror.noise)
+            self._counters["jurors"][judge, juror.judge, juror.status].inc()
+            self._set_noise(juror.judge, juror.noise)
 
-    def _learnt(self, judge: str, noise: AssumedNoise | None) -> None:
+    def _set_noise(self, judge: str, noise: AssumedNoise | None) -> None:
         if noise and noise.slots:
-            self._noise[judge].set(sqrt(noise.variance))
-            self._slot_bias[judge].set(noise.slots[-1] - noise.slots[0])
+            self._gauges["judge_noise_sd"][judge].set(sqrt(noise.variance))
+            self._gauges["judge_slot_bias"][judge].set(noise.slots[-1] - noise.slots[0])
 
-    def set_recent_slot_bias(self, judge: str, recent_bias: float) -> None:
-        self._recent_slot_bias[judge].set(recent_bias)
+    def set_recent_slot_bias(self, judge: str, bias: float) -> None:
+        self._gauges["judge_slot_bias_recent"][judge].set(bias)
 
     def count_failure(self, judge: str, error: PodiumError) -> None:
-        self._rankings[judge, error.code].inc()
+        """Count a group that could not be ranked."""
+        self._counters["rankings"][judge, error.code].inc()
 
     def count_fault(self, judge: str) -> None:
-        self._faults[judge].inc()
+        self._counters["judge_faults"][judge].inc()
 
     def count_usage(self, judge: str, usage: Usage) -> None:
-        self._tokens[judge, "prompt"].inc(usage.prompt_tokens)
-        self._tokens[judge, "cached"].inc(usage.cached_tokens)
-        self._tokens[judge, "completion"].inc(usage.completion_tokens)
-        self._cost[judge].inc(usage.cost_usd or 0.0)
+        tokens = self._counters["judge_tokens"]
+        tokens[judge, "prompt"].inc(usage.prompt_tokens)
+        tokens[judge, "cached"].inc(usage.cached_tokens)
+        tokens[judge, "completion"].inc(usage.completion_tokens)
+        self._counters["judge_cost_usd"][judge].inc(usage.cost_usd or 0.0)
 
     def set_waiting(self, judge: str, number: int) -> None:
-        self._waiting[judge].set(number)
+        self._gauges["judge_waiting"][judge].set(number)
 
     def set_endpoint(
         self, judge: str, base_url: str, *, taken: int, limit: int, open_: bool
     ) -> None:
-        self._taken[judge, base_url].set(taken)
-        self._limit[judge, base_url].set(limit)
-        self._breaker[judge, base_url].set(open_)
+        """Show an endpoint's open calls, its limit, and whether its circuit breaker is open."""
+        self._gauges["endpoint_in_flight"][judge, base_url].set(taken)
+        self._gauges["endpoint_limit"][judge, base_url].set(limit)
+        self._gauges["endpoint_breaker_open"][judge, base_url].set(open_)
 
     def clear_judge(self, judge: str, base_urls: Sequence[str]) -> None:
-        """Nothing waits or goes on there any more. To zero, since series that several workers make
-        cannot be removed."""
+        """Set the gauges of a removed judge to zero.
+
+        They cannot be deleted where several workers make one series.
+        """
         self.set_waiting(judge, 0)
         for base_url in base_urls:
             self.set_endpoint(judge, base_url, taken=0, limit=0, open_=False)
 
     def count_hedge(self, judge: str) -> None:
-        self._hedges[judge].inc()
+        self._counters["judge_hedges"][judge].inc()
 
     def count_retry(self, judge: str, error: PodiumError) -> None:
-        self._retries[judge, error.code].inc()
+        self._counters["judge_retries"][judge, error.code].inc()
 
     @contextmanager
     def count_refusals(self, judge: str) -> Iterator[None]:
-        """Count what is refused before anything is sent: no room, no credit, no patience."""
+        """Count an error inside as a refusal: no call was sent."""
         try:
             yield
         except PodiumError as error:
-            self._refused[judge, error.code].inc()
+            self._counters["judge_refused"][judge, error.code].inc()
             raise
 
     @contextmanager
     def time_queueing(self, judge: str) -> Iterator[None]:
-        """Time a call's wait, however it ends."""
+        """Time the wait of a call, and count it as a refusal if it ends in an error."""
         started = perf_counter()
         try:
             with self.count_refusals(judge):
                 yield
         finally:
-            self._queue_s[judge].observe(perf_counter() - started)
+            self._histograms["judge_queue_seconds"][judge].observe(perf_counter() - started)
 
     @contextmanager
     def track_reserved(self, judge: str, usd: float) -> Iterator[None]:
-        """Count what a call may cost for as long as it is not settled."""
-        self._reserved[judge].inc(usd)
+        """Show the most that a call may cost until it is settled."""
+        gauge = self._gauges["judge_reserved_usd"][judge]
+        gauge.inc(usd)
         try:
             yield
         finally:
-            self._reserved[judge].dec(usd)
+            gauge.dec(usd)
 
     @contextmanager
     def track_call(self, judge: str) -> Iterator[None]:
-        """Count one call: in flight, its time, and how it ended."""
+        """Show a call while it is open; then count its outcome and its time."""
         outcome, started = "ok", perf_counter()
-        self._in_flight[judge].inc()
+        in_flight = self._gauges["judge_in_flight"][judge]
+        in_flight.inc()
         try:
             yield
         except BaseException as error:
             outcome = failure_code(error)
             raise
         finally:
-            self._in_flight[judge].dec()
-            self._calls[judge, outcome].inc()
-            self._call_s[judge].observe(perf_counter() - started)
+            in_flight.dec()
+            self._counters["judge_calls"][judge, outcome].inc()
+            self._histograms["judge_call_seconds"][judge].observe(perf_counter() - started)
 
     def render(self) -> bytes:
-        """Of all workers where there are several: `workers` names the folder that they share."""
+        """Return all series in Prometheus' text format.
+
+        With several workers these are the series of all of them, from the folder that they share.
+        """
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)
         registry = CollectorRegistry()

@@ -1,6 +1,6 @@
-"""Tracing by OpenTelemetry: spans with the semantic conventions' names, sent from a thread.
+"""Trace with OpenTelemetry: spans named by its semantic conventions, sent from a thread.
 
-A judge call carries the names of the GenAI conventions:
+The attributes of a judge call are those of the GenAI conventions:
 https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
 """
 
@@ -32,8 +32,8 @@ from podium_service.telemetry.tracing import Span, Tracing
 
 FLUSH_S = 5.0
 _TRACED_PATHS = (RANK, RANK_BATCH)
-_MAX_NAME_CHARS = 128  # of what an endpoint says of itself
-# By host; whoever else speaks OpenAI's protocol goes by its name, as the conventions want it.
+_MAX_NAME_CHARS = 128  # of a name that an endpoint sends
+# Providers by host; any other one that speaks OpenAI's protocol is `openai` in the conventions.
 _PROVIDERS = {
     "api.anthropic.com": "anthropic",
     "api.deepseek.com": "deepseek",
@@ -46,27 +46,31 @@ _PROVIDERS = {
 Attributes = dict[str, AttributeValue]
 
 
-def exporting_provider() -> TracerProvider:
-    """Sends spans in batches, from a thread of its own, where the standard environment says."""
-    named = OTELResourceDetector().detect().attributes
-    ours = {"service.name": "podium", "service.version": __version__}
-    provider = TracerProvider(resource=Resource.create({**ours, **named}), shutdown_on_exit=False)
+def make_provider() -> TracerProvider:
+    """Return a provider that sends batches of spans to the endpoint in the environment."""
+    defaults = {"service.name": "podium", "service.version": __version__}
+    resource = Resource.create({**defaults, **OTELResourceDetector().detect().attributes})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 
 
 class OTelTracing(Tracing):
-    """Traces by the given provider."""
+    """Sends spans through a provider.
+
+    Args:
+        provider: sends the spans.
+        flush_s: how long `aclose` waits until the spans that are left are sent, in seconds.
+    """
 
     def __init__(self, provider: TracerProvider, *, flush_s: float = FLUSH_S) -> None:
-        """`flush_s`: how long the end waits for what is left to be sent."""
         self._provider = provider
         self._flush_s = flush_s
         self._tracer = provider.get_tracer("podium", __version__)
         self._propagator = TraceContextTextMapPropagator()
 
     def start_request(self, scope: Mapping[str, Any], request_id: str) -> Span:
-        """The caller's `traceparent` is honoured."""
+        """Start the span of an HTTP request, as a child of the caller's `traceparent`."""
         method, path = scope["method"], scope["path"]
         if method != "POST" or path not in _TRACED_PATHS:
             return super().start_request(scope, request_id)
@@ -78,11 +82,11 @@ class OTelTracing(Tracing):
             "url.scheme": scope.get("scheme", "http"),
             "podium.request_id": request_id,
         }
-        return _RequestSpan(self._started(f"POST {path}", SpanKind.SERVER, attributes, parent))
+        return _RequestSpan(self._start(f"POST {path}", SpanKind.SERVER, attributes, parent))
 
     def start_group(self, request: RankRequest) -> Span:
         attributes: Attributes = {"podium.trajectories": len(request.trajectories)}
-        return _GroupSpan(self._started("rank group", SpanKind.INTERNAL, attributes))
+        return _GroupSpan(self._start("rank group", SpanKind.INTERNAL, attributes))
 
     def start_attempt(self, judge: str, model: str, base_url: str, max_tokens: int) -> Span:
         attributes: Attributes = {
@@ -90,24 +94,24 @@ class OTelTracing(Tracing):
             "gen_ai.request.model": model,
             "gen_ai.request.max_tokens": max_tokens,
             "podium.judge": judge,
-            **_server(base_url),
+            **_server_attributes(base_url),
         }
-        return _AttemptSpan(self._started(f"chat {model}", SpanKind.CLIENT, attributes))
+        return _AttemptSpan(self._start(f"chat {model}", SpanKind.CLIENT, attributes))
 
     async def aclose(self) -> None:
-        """Send what is left; who waits for a collector that is gone waits a few seconds."""
-        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
-        closing.start()
-        await asyncio.to_thread(closing.join, self._flush_s)
+        """Send the spans that are left; give up on a collector that does not answer in time."""
+        shutdown = threading.Thread(target=self._provider.shutdown, daemon=True)
+        shutdown.start()
+        await asyncio.to_thread(shutdown.join, self._flush_s)
 
-    def _started(
+    def _start(
         self, name: str, kind: SpanKind, attributes: Attributes, parent: Context | None = None
     ) -> trace.Span:
         return self._tracer.start_span(name, parent, kind, attributes)
 
 
 class _OTelSpan(Span):
-    """Current while entered, so that what starts meanwhile becomes its child."""
+    """A span that is the current one while entered, so that later spans become its children."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
@@ -124,13 +128,16 @@ class _OTelSpan(Span):
     ) -> None:
         context.detach(self._token)
         if error is not None:
-            self._failed(failure_code(error), mistake=isinstance(error, Exception))
+            self._set_error(failure_code(error), is_mistake=isinstance(error, Exception))
         self._span.end()
 
-    def _failed(self, code: str, *, mistake: bool) -> None:
-        """By its code alone: what an error says may quote a text. To be cancelled is no mistake."""
+    def _set_error(self, code: str, *, is_mistake: bool) -> None:
+        """Record an error by its code alone, because its message may quote a text.
+
+        A cancellation is not a mistake: it leaves the status of the span unset.
+        """
         self._span.set_attribute("error.type", code)
-        if mistake:
+        if is_mistake:
             self._span.set_status(StatusCode.ERROR)
 
 
@@ -138,7 +145,7 @@ class _RequestSpan(_OTelSpan):
     def set_status(self, status: int) -> None:
         self._span.set_attribute("http.response.status_code", status)
         if status >= 500:
-            self._failed(str(status), mistake=True)
+            self._set_error(str(status), is_mistake=True)
 
 
 class _GroupSpan(_OTelSpan):
@@ -157,8 +164,8 @@ class _GroupSpan(_OTelSpan):
             attributes["podium.reliability"] = ranking.reliability
         self._span.set_attributes(attributes)
 
-    def _failed(self, code: str, *, mistake: bool) -> None:
-        super()._failed(code, mistake=mistake)
+    def _set_error(self, code: str, *, is_mistake: bool) -> None:
+        super()._set_error(code, is_mistake=is_mistake)
         self._span.set_attribute("podium.outcome", code)
 
 
@@ -178,8 +185,8 @@ class _AttemptSpan(_OTelSpan):
 
 
 @lru_cache(maxsize=256)
-def _server(base_url: str) -> Attributes:
-    """Who is called, without path, query and whatever stands before the host."""
+def _server_attributes(base_url: str) -> Attributes:
+    """Return provider, host and port of an endpoint, without user, path and query."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     azure = host.endswith(".openai.azure.com")

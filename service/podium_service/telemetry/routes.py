@@ -1,4 +1,4 @@
-"""The paths that the service answers at; and of any path, the route that it is counted under."""
+"""Name the paths of the service, and find the route under which any path is counted."""
 
 LIVEZ = "/livez"
 READYZ = "/readyz"
@@ -16,8 +16,10 @@ _RANKINGS = RANKING.removesuffix("{ranking_id}")
 
 
 def route_of(path: str) -> str:
-    """The route of a path that was refused before it was routed; `UNROUTED` if it is none of ours,
-    so that whoever tries paths makes no series."""
+    """Return the route of a path that was refused before it was routed.
+
+    An unknown path is `UNROUTED`, so that a client that tries paths creates no series.
+    """
     if path in _PLAIN:
         return path
     ranking_id = path.removeprefix(_RANKINGS)

@@ -1,7 +1,7 @@
-"""The seam to tracing: requests, groups and judge calls -> spans, or nothing.
+"""Trace requests, groups and judge calls as spans: the seam, which traces nothing by itself.
 
-Nothing is traced unless the standard environment names a collector, and `otel` then does it. What
-is told here never holds texts, keys or whole URLs.
+`collector` opens the tracing that the environment names; `otel` sends spans with OpenTelemetry. No
+span holds texts, keys or whole URLs.
 """
 
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from podium_service.schemas import Ranking, RankRequest
 
-if TYPE_CHECKING:  # it brings the openai client along, and spans may be none
+if TYPE_CHECKING:  # it imports the openai client, which is slow
     from podium_service.prompts.reply import Reply
 
 
 class Span:
-    """Something that takes time, from entering to leaving. This one tells nobody."""
+    """Work that takes time, from entering to leaving; this one records nothing."""
 
     def __enter__(self) -> "Span":
         return self
@@ -28,35 +28,35 @@ class Span:
     ) -> None: ...
 
     def set_status(self, status: int) -> None:
-        """A request was."""
+        """Record the HTTP status of a request's response."""
 
     def set_ranking(self, ranking: Ranking) -> None:
-        """A group was."""
+        """Record the ranking of a group."""
 
     def set_reply(self, reply: "Reply") -> None:
-        """A judge did."""
+        """Record the judge's reply to a call."""
 
 
-_NOTHING = Span()
+_NO_SPAN = Span()
 
 
 class Tracing:
-    """Traces nothing."""
+    """Starts spans; this one starts none that records anything."""
 
     def start_request(self, scope: Mapping[str, Any], request_id: str) -> Span:
-        """A request, as ASGI has it; only those for rankings are traced."""
-        return _NOTHING
+        """Start the span of an HTTP request, from its ASGI scope; only rankings are traced."""
+        return _NO_SPAN
 
     def start_group(self, request: RankRequest) -> Span:
-        """A group, from its plan to its answer."""
-        return _NOTHING
+        """Start the span of ranking one group."""
+        return _NO_SPAN
 
     def start_attempt(self, judge: str, model: str, base_url: str, max_tokens: int) -> Span:
-        """A call to a judge's endpoint."""
-        return _NOTHING
+        """Start the span of one call to a judge's endpoint."""
+        return _NO_SPAN
 
     async def aclose(self) -> None:
-        """Send what is left."""
+        """Send the spans that are left."""
 
 
 UNTRACED = Tracing()

@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 
 from podium_service.http.service import open_service
 from podium_service.telemetry.collector import open_tracing
-from podium_service.telemetry.otel import OTelTracing, exporting_provider
+from podium_service.telemetry.otel import OTelTracing, make_provider
 from podium_service.telemetry.tracing import UNTRACED
 from tests.fakes import ScriptedJudge, Step, by_length, fails, says, scores
 from tests.service.helpers import client, group, judges_file, llm
@@ -299,7 +299,7 @@ async def test_the_services_name_is_the_environments_where_it_has_one(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9/v1/traces")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "rewards")
-    provider = exporting_provider()
+    provider = make_provider()
     assert provider.resource.attributes["service.name"] == "rewards"
     await OTelTracing(provider).aclose()
 

@@ -30,7 +30,7 @@ _TABLES_LOCK = 0x706F6469756D  # PostgreSQL's advisory lock of the process that 
 Row = dict[str, Any]
 T = TypeVar("T")
 
-# A statement, hence a snapshot, because a prune may delete calls and past groups in between.
+# One statement, which sees one moment, because a prune may delete calls and past groups in between.
 _READ_KEYS = (
     sa.select(
         CALLS.c.key,

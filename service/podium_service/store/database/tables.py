@@ -1,12 +1,15 @@
-"""The store's tables. JSON columns are bytes, so that any text survives (PostgreSQL's text cannot
-hold a NUL) and nothing is re-encoded on the way."""
+"""The store's tables.
+
+JSON columns are bytes, because PostgreSQL's text cannot hold a NUL, and so that nothing is encoded
+twice.
+"""
 
 import sqlalchemy as sa
 
 METADATA = sa.MetaData()
 
-# What judges were asked and answered. `prompt` is [[role, [part, ...]], ...]; a part is text, or
-# {"blob": hash} for a long one. `verdict` is null where the reply was none; `fault` says why.
+# Judge calls. `prompt` is [[role, [part, ...]], ...]; a part is text, or {"blob": hash} for a long
+# one, which is in `texts`. `verdict` is null where the reply held none; `fault` says why.
 CALLS = sa.Table(
     "calls", METADATA,
     sa.Column("id", sa.String(32), primary_key=True),
@@ -36,19 +39,19 @@ PAST_GROUPS = sa.Table(
     sa.Index("past_groups_by_judge", "judge_key", "has_residuals", "created_at"),
 )  # fmt: skip
 
-# What the calls of a content key show, once however many show it: texts, as `texts` packs them, by
-# the sha256 of their UTF-8 bytes. By key first, so that a group's are neighbours on the disk.
+# The long texts that the calls of a content key show, each once, compressed, by the sha256 of their
+# UTF-8 bytes. The key comes first, so that the texts of a group are stored side by side.
 TEXTS = sa.Table(
     "texts", METADATA,
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("hash", sa.LargeBinary(32), primary_key=True),
     sa.Column("content", sa.LargeBinary, nullable=False),
 )  # fmt: skip
-# The advisory lock of PostgreSQL: shared by those who write texts, held alone by who deletes some.
-# A call that is being written may rest on texts that are there, and it cannot be seen yet.
+# PostgreSQL's advisory lock: transactions that write texts share it, and one that deletes texts has
+# it alone, because it cannot see a call that is not committed yet and needs texts that are there.
 TEXTS_LOCK = 0x706F64747874
 
-# What callers were told. `key` leads to the calls behind it; `answer` is what its first caller got.
+# Answers. `key` leads to the calls behind an answer; `answer` is what its first caller was sent.
 RANKINGS = sa.Table(
     "rankings", METADATA,
     sa.Column("id", sa.String(64), primary_key=True),
@@ -58,7 +61,7 @@ RANKINGS = sa.Table(
     sa.Column("request", sa.LargeBinary, nullable=False),
 )  # fmt: skip
 
-# Who is asking about a content key right now, and when each such process was last seen.
+# The process that asks about a content key now, and when each process recorded its last heartbeat.
 CLAIMS = sa.Table(
     "claims", METADATA,
     sa.Column("key", sa.String(64), primary_key=True),
@@ -70,8 +73,9 @@ OWNERS = sa.Table(
     sa.Column("seen_at", sa.Double, nullable=False),
 )  # fmt: skip
 
-# Quotas that all processes share, by account: requests in the window that opened with the first of
-# them, what was in a bucket at a moment, and micro-dollars in one period, which the name includes.
+# The quotas that all processes share, by account: the requests in a window, which opened with the
+# first of them; the level of a bucket at a moment; the micro-dollars of a period, whose start is a
+# part of the name.
 WINDOWS = sa.Table(
     "windows", METADATA,
     sa.Column("name", sa.Text, primary_key=True),
@@ -91,7 +95,8 @@ SPENDING = sa.Table(
     sa.Column("settled", sa.BigInteger, nullable=False),
 )  # fmt: skip
 
-# API keys, without their secrets. Revoked ones stay: a store that ever had a key is guarded.
+# API keys, without their secrets. A revoked key stays, because a store that ever had a key is
+# guarded.
 API_KEYS = sa.Table(
     "api_keys", METADATA,
     sa.Column("id", sa.String(16), primary_key=True),
