@@ -61,8 +61,7 @@ def fit_pairs(
 
     Args:
         num_items: N, at least 1.
-        pairs: (i, j, p), p in [0, 1] the probability that i beats j; i != j, both below N. The
-            order of pairs does not matter, and a pair may occur any number of times.
+        pairs: (i, j, p), i != j, both below N; in any order, any number of times.
         prior_sd: standard deviation of the normal prior on a strength, in logits. It keeps the
             strength of an item that never lost finite.
 
@@ -103,15 +102,10 @@ def fit_pairs(
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """All comparisons, summed by pair.
+    """All comparisons, summed by pair."""
 
-    Attributes:
-        wins: wins[i, j] sums the probabilities that i beats j.
-        games: games[i, j] counts the comparisons of i and j, in either order.
-    """
-
-    wins: Floats
-    games: Floats
+    wins: Floats  # wins[i, j] sums the probabilities that i beats j
+    games: Floats  # games[i, j] counts the comparisons of i and j, in either order
 
     def log_likelihood(self, theta: Floats) -> float:
         differences = theta[:, None] - theta[None, :]
@@ -143,8 +137,7 @@ def _tabulate(num_items: int, pairs: Sequence[tuple[int, int, float]]) -> _Table
 
 
 def _rounded(values: Floats) -> list[float]:
-    # Adding zero turns -0.0 into 0.0.
-    return [float(value) + 0.0 for value in np.round(values, _DIGITS)]
+    return [value + 0.0 for value in values.round(_DIGITS).tolist()]  # turns -0.0 into 0.0
 
 
 def _climb(table: _Table, theta: Floats, prior_sd: float) -> Floats:

@@ -1,9 +1,7 @@
 """Estimate the score of each trajectory from verdicts, with standard errors and reliability.
 
-`least_squares` splits scores into trajectories, passes and noise, `noise` holds what is known of
-the judge from earlier groups, and `signal_ratio` says how much of the difference is signal. All
-arithmetic runs in the canonical order of trajectories, so a permuted request gives the same bits.
-Means are rounded to 12 digits, so equal trajectories stay equal.
+All arithmetic runs in the canonical order of trajectories, so a permuted request gives the same
+bits. Means are rounded to 12 digits, so equal trajectories stay equal.
 """
 
 from collections.abc import Sequence
@@ -68,8 +66,7 @@ def estimate_passes(
     """Estimate from passes over all trajectories, or over subsets that link them.
 
     Args:
-        num_items: distinct trajectories, >= 2.
-        passes: `(order, scores)` per call.
+        num_items, passes: see `least_squares`.
         noise: the judge's noise. A variance learnt from past groups is pooled with the group's own
             residuals; a configured one is used only if the group has no residuals.
         level: of the significance test: the chance that a group of equals is significant.
@@ -126,12 +123,7 @@ def estimate_exact(scores: Sequence[float]) -> Estimate:
     means = [round(score, 12) for score in scores]
     differ = len(set(means)) > 1
     return Estimate(
-        means=means,
-        scores=means,
-        stderr=[0.0] * len(means),
-        reliability=float(differ),
-        is_significant=differ,
-        shrinkage=1.0,
+        means, means, [0.0] * len(means), float(differ), is_significant=differ, shrinkage=1.0
     )
 
 
@@ -160,8 +152,10 @@ def _estimate_fit(fit: Fit, length: int, noise: JudgeNoise | None, level: float)
     is_significant = p <= level
     posterior_R = FLAT_R * 0  # without an error no ratio is finite, and one more pass gains nothing
     if ms_error:
-        prior_R, f = noise.ratios_R if noise else FLAT_R, ms_items / ms_error
-        posterior_R = signal_ratio.ratio_posterior(prior_R, f, fit.information, df_items, df_error)
+        f = ms_items / ms_error
+        likelihood_R = signal_ratio.ratio_likelihood(f, fit.information, df_items, df_error)
+        posterior_R = (noise.ratios_R if noise else FLAT_R) * likelihood_R
+        posterior_R /= posterior_R.sum()
     if ms_items == 0:
         reliability = 0.0
     elif noise and noise.ratios and ms_error:
@@ -230,10 +224,7 @@ def _pool_variance(fit: Fit, noise: JudgeNoise | None) -> tuple[float | None, fl
 
 
 def _standard_errors(covariance_II: Array, ms_error: float) -> list[float]:
-    """Return the standard error of each effect, as if the group mean were known.
-
-    It is sqrt(ms_error / passes) if every pass shows all trajectories.
-    """
+    """Return the standard error of each effect, as if the group mean were known."""
     num_items = len(covariance_II)
     inflation = num_items / (num_items - 1)
     return [sqrt(ms_error * inflation * max(0.0, float(each))) for each in covariance_II.diagonal()]

@@ -62,8 +62,7 @@ class JudgeNoise:
     """The noise assumed of a judge before a group is judged; stored with the rankings it is in.
 
     Attributes:
-        variance: of one score's noise.
-        df: degrees of freedom that the variance is worth; infinite if it was configured.
+        variance, df: of one score's noise, and its degrees of freedom; infinite if configured.
         groups: number of past groups it was learnt from; 0 if it was configured.
         slots: bias at `KNOTS` relative places of a list, mean 0; empty if unknown.
         ratios: probability of each signal ratio of `RATIOS_R`; empty if unknown.

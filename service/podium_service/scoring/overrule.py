@@ -25,15 +25,10 @@ _LEAST_SPREAD = 0.2  # least spread of a juror over the median juror's spread
 
 @dataclass(frozen=True, slots=True)
 class JurorScores:
-    """Scores of N items by J jurors, each of which scores at least two items differently.
+    """Scores of N items by J jurors, each of which scores at least two items differently."""
 
-    Attributes:
-        means: scores, each juror on its own scale, shape (J, N).
-        noise: variances of the means by the juror's own estimate, shape (J, N).
-    """
-
-    means: Floats
-    noise: Floats
+    means: Floats  # each juror on its own scale, shape (J, N)
+    noise: Floats  # variances of the means by the juror's own estimate, shape (J, N)
 
     def select(self, jurors: Flags) -> Self:
         return type(self)(self.means[jurors], self.noise[jurors])
@@ -63,7 +58,7 @@ def align(jurors: JurorScores, sets: Flags, *, trimmed_from: int = 0) -> Aligned
     A spread over few items is a poor estimate, so spreads are shrunk to their geometric mean.
 
     Args:
-        jurors: scores on scales of their own.
+        jurors: on scales of their own.
         sets: the items of each set, at least two, shape (T, N).
         trimmed_from: the number of items from which each set omits the most disputed one, to
             correct the interaction for the omission; 0 for no omission.
@@ -91,11 +86,9 @@ def align(jurors: JurorScores, sets: Flags, *, trimmed_from: int = 0) -> Aligned
 def shrink_to_mean(values: Floats, sampling_variance: Floats | float) -> Floats:
     """Shrink values to the mean of their row, as far as sampling explains their differences.
 
-    Values that differ no more than by sampling become equal, so equal jurors get equal weights.
-
-    Args:
-        values: shape (T, J).
-        sampling_variance: of a value around its truth, shape (T, 1) or one number.
+    Values that differ no more than by sampling become equal, so equal jurors get equal weights. The
+    shapes are (T, J) for values, and (T, 1) or one number for the variance of a value about its
+    truth.
 
     Source:
         The positive part of the estimator of James and Stein 1961, Fourth Berkeley Symposium 1.

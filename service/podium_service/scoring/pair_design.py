@@ -66,10 +66,8 @@ def choose_next_pairs(
     covariance = strengths.covariance.copy()
     chances = expit(theta[:, None] - theta[None, :])
     information = chances * (1 - chances)
-    counts: Counter[Pair] = Counter()
-    repeats = np.ones((size, size))
+    counts, repeats = Counter(asked), np.ones((size, size))
     for (i, j), times in asked.items():
-        counts[i, j] += times
         repeats[i, j] += times
         repeats[j, i] += times
     tie_breaks = 1 + 1e-9 * np.array([random.random() for _ in range(size**2)]).reshape(size, size)
@@ -92,6 +90,5 @@ def choose_next_pairs(
 
 def _choose_order(i: int, j: int, counts: Counter[Pair], random: Random) -> Pair:
     """Return the order that was asked less often; a random one if both were asked as often."""
-    if counts[i, j] == counts[j, i]:
-        return (i, j) if random.random() < 0.5 else (j, i)
-    return (i, j) if counts[i, j] < counts[j, i] else (j, i)
+    difference = counts[i, j] - counts[j, i] or random.random() - 0.5
+    return (i, j) if difference < 0 else (j, i)

@@ -74,20 +74,18 @@ def score_reward(estimate: Estimate) -> list[float]:
 def mix_verified_rewards(
     rewards: Sequence[float], verified: Sequence[Sequence[float]], weight: float
 ) -> list[float]:
-    """Mix the judge's rewards with verified ones.
+    """Give verified rewards a share of `weight` in the judge's rewards.
 
     Args:
         rewards: one per distinct trajectory.
-        verified: for each of them, the verified rewards of the trajectories it stands for, whose
-            mean counts.
-        weight: share of the verified rewards, in [0, 1].
+        verified: for each, the verified rewards of the trajectories it stands for; the mean counts.
+        weight: in [0, 1].
     """
     if not weight:
         return list(rewards)
     means = (fsum(each) / len(each) if len({*each}) > 1 else each[0] for each in verified)
-    return [
-        (1 - weight) * reward + weight * mean for reward, mean in zip(rewards, means, strict=True)
-    ]
+    pairs = zip(rewards, means, strict=True)
+    return [(1 - weight) * reward + weight * mean for reward, mean in pairs]
 
 
 REWARDS: dict[str, Callable[[Estimate], list[float]]] = {

@@ -1,7 +1,7 @@
 """Infer how much signal a group has, and what one more pass would gain.
 
 The signal ratio is the variance between trajectories over the noise variance of one score.
-`p_value` tests whether it is zero. `ratio_posterior` weighs the candidate ratios `RATIOS_R`, and
+`p_value` tests whether it is zero. `ratio_likelihood` weighs the candidate ratios `RATIOS_R`, and
 the reliability of the group and the gain of one more pass are expectations over these weights.
 """
 
@@ -57,14 +57,6 @@ def ratio_likelihood(
     finite = np.minimum(d2, 1e9)
     log = (d1 / 2 - 1) * np.log(x) - (d1 + finite) / 2 * np.log1p(d1 * x / finite) - np.log(scale)
     return np.asarray(np.exp(log - log.max(axis=-1, keepdims=True)))
-
-
-def ratio_posterior(
-    prior_R: Array, f: float, information: float, df_items: float, df_error: float
-) -> Array:
-    """Return the probability of each ratio of `RATIOS_R`, given one group's F ratio."""
-    posterior_R = prior_R * ratio_likelihood(f, information, df_items, df_error)
-    return np.asarray(posterior_R / posterior_R.sum())
 
 
 def expected_reliability(posterior_R: Array, information: float) -> float:
