@@ -49,8 +49,7 @@ async def rank_by_jury(
         QuorumMissed: If too few jurors rank the group. If the failure of one of the others is
             retryable, an error of that class is raised instead.
     """
-    jury = group.judge
-    time_left_s = request_context.ends_at - get_running_loop().time()
+    jury, time_left_s = group.judge, request_context.ends_at - get_running_loop().time()
     deadline = Deadline.after(_JURORS_SHARE * time_left_s)
 
     async def rank(name: str) -> JurorOutcome:
@@ -67,7 +66,6 @@ async def rank_by_jury(
     failures = {name: each for name, each in outcomes.items() if isinstance(each, PodiumError)}
     if len(scores) < jury.needed:
         raise _quorum_missed(jury, len(scores), failures)
-    jury_scores = combine_scores(group, scores)
     failure_reports = [
         JurorResult(
             judge=name,
@@ -80,6 +78,7 @@ async def rank_by_jury(
         )
         for name, error in failures.items()
     ]
+    jury_scores = combine_scores(group, scores)
     return replace(jury_scores, jurors=[*jury_scores.jurors, *failure_reports])
 
 
@@ -93,8 +92,7 @@ async def gather_jurors(
     """
     started = get_running_loop().time()
     tasks = {name: asyncio.ensure_future(juror) for name, juror in jurors.items()}
-    waiting: set[asyncio.Task[JurorOutcome]] = set(tasks.values())
-    timeout_s: float | None = None
+    waiting, timeout_s, num_ranked = set(tasks.values()), None, 0
     try:
         while waiting:
             done, waiting = await asyncio.wait(
@@ -102,9 +100,7 @@ async def gather_jurors(
             )
             if not done:
                 break
-            num_ranked = sum(
-                task.done() and isinstance(task.result(), GroupScores) for task in tasks.values()
-            )
+            num_ranked += sum(isinstance(task.result(), GroupScores) for task in done)
             if num_ranked >= num_needed:
                 timeout_s = max(_GRACE_S, get_running_loop().time() - started)
         late = errors.DeadlineExceeded("gave no ranking in time, though enough other jurors did")
@@ -169,7 +165,7 @@ def _quorum_missed(
         f"{num_ranked} of {len(jury.members)} jurors ranked the group, and {jury.needed} are "
         f"needed: {messages}"
     )
-    retryable = next((error for error in failures.values() if error.retryable), None)
-    if retryable is None:
-        return errors.QuorumMissed(detail)
-    return type(retryable)(detail, retry_after_s=retryable.retry_after_s)
+    for error in failures.values():
+        if error.retryable:
+            return type(error)(detail, retry_after_s=error.retry_after_s)
+    return errors.QuorumMissed(detail)

@@ -26,9 +26,8 @@ from podium_service.prompts.verdict import Verdict
 from podium_service.ranking import content_keys
 from podium_service.ranking.group_scores import GroupScores, GroupToRank
 from podium_service.ranking.judge_history import JudgeHistory
-from podium_service.ranking.kinds.call_prompts import TOKENS_PER_FENCE
 from podium_service.ranking.kinds.rounds import Rounds
-from podium_service.ranking.kinds.run import Run
+from podium_service.ranking.kinds.run import TOKENS_PER_FENCE, Run
 from podium_service.ranking.methods import METHODS, Situation, choose_method
 from podium_service.ranking.single_flight import SingleFlight
 from podium_service.scoring.estimate import Estimate, estimate_unscored
@@ -163,7 +162,7 @@ async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: s
     config = judge.config
     if config.method != "auto":
         return config.method
-    context = await judge.context_tokens()
+    context, limits = await judge.context_tokens(), config.budget or BudgetLimits()
     shared = estimate_tokens(transcript.context)
 
     def overhead(method: str, num_shown: int) -> int:
@@ -171,7 +170,6 @@ async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: s
         system = estimate_tokens(_system_prompt(config, form, rubric, is_datamarked=True))
         return shared + system + judge.reply_tokens(form, num_shown, context)
 
-    limits = config.budget or BudgetLimits()
     return choose_method(
         [estimate_tokens(body) + TOKENS_PER_FENCE for body in transcript.bodies],
         overhead,

@@ -19,8 +19,7 @@ from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.group_budget import Budget
 from podium_service.prompts.call import Call
 from podium_service.prompts.verdict import Verdict
-from podium_service.ranking.kinds.call_prompts import CallPrompts
-from podium_service.ranking.kinds.run import Run
+from podium_service.ranking.kinds.run import CallPrompts, Run
 from podium_service.ranking.methods import Plan, Situation
 from podium_service.ranking.methods.designs import links_all
 from podium_service.schemas import Usage

@@ -1,12 +1,22 @@
-"""Hold together what does not change between the calls of one LLM judge about one group."""
+"""Describe an LLM judge's run over one group, and build its prompts, trimmed to the context."""
 
 from dataclasses import dataclass
 
+from podium_service.errors import ContextExceeded
 from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import LLMJudge
+from podium_service.prompts import templates
+from podium_service.prompts.defences.canary import make_canary
+from podium_service.prompts.templates import Prompt
 from podium_service.prompts.transcript import Transcript
-from podium_service.ranking.methods import METHODS, Method
+from podium_service.prompts.trim import estimate_tokens, fit
+from podium_service.ranking.methods import METHODS, Method, Situation
+
+TOKENS_PER_FENCE = 64
+# Shares of the judge's context that prompts may fill; each overflow moves on to the next share.
+_CONTEXT_SHARES = (1.0, 0.75, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +49,65 @@ class Run:
     @property
     def config(self) -> LLMJudge:
         return self.judge.config
+
+
+class CallPrompts:
+    """The prompts of one run. All prompts that show the same bodies are trimmed alike."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._shares = [*_CONTEXT_SHARES]
+        self._trimmed_transcripts: dict[tuple[int, ...], Transcript] = {}
+
+    async def build(self, order: list[int]) -> tuple[Prompt, int]:
+        """Return a prompt that shows the bodies in this order, and its reply's token cap."""
+        run = self._run
+        num_shown, reply_tokens, context = await self._call_size(len(order))
+        overhead = estimate_tokens(run.system) + TOKENS_PER_FENCE * (num_shown + 1)
+        transcript = self._trim(order, context - reply_tokens - overhead)
+        if run.method.form == "choice":
+            return templates.choice_prompt(run.system, transcript, order), reply_tokens
+        if run.method.form == "rating":
+            return templates.rating_prompt(run.system, transcript, order), reply_tokens
+        canary = None
+        if run.config.canary:
+            actions_first = run.config.view == "actions_first"
+            canary = make_canary(actions_first=actions_first, datamarked=run.is_datamarked)
+        return templates.scores_prompt(run.system, transcript, order, canary), reply_tokens
+
+    def shrink(self, overflow: ContextOverflow) -> None:
+        """Trim the next prompts further, after one overflowed the context.
+
+        Raises:
+            ContextExceeded: If prompts are trimmed to half the context already.
+        """
+        self._trimmed_transcripts.clear()
+        del self._shares[0]
+        if not self._shares:
+            detail = f"even trimmed to half the group is too long: {overflow}"
+            raise ContextExceeded(detail) from overflow
+
+    async def worst_tokens(self, situation: Situation) -> int:
+        """Return a bound on the tokens of any call; 1 where the budget does not count tokens."""
+        run = self._run
+        if run.config.budget is None or run.config.budget.tokens is None:
+            return 1
+        num_bodies = run.method.call_size(situation)
+        num_shown, reply, context = await self._call_size(num_bodies)
+        bodies = sorted(map(estimate_tokens, run.transcript.bodies), reverse=True)[:num_bodies]
+        texts = estimate_tokens(run.system) + estimate_tokens(run.transcript.context)
+        return min(context, texts + sum(bodies) + TOKENS_PER_FENCE * (num_shown + 2) + reply)
+
+    async def _call_size(self, num_bodies: int) -> tuple[int, int, int]:
+        """Return the number of texts that a call shows, its reply's token cap, and the context."""
+        judge, form = self._run.judge, self._run.method.form
+        num_shown = num_bodies + int(judge.config.canary and form == "scores")
+        context = await judge.context_tokens()
+        return num_shown, judge.reply_tokens(form, num_shown, context), context
+
+    def _trim(self, order: list[int], max_tokens: int) -> Transcript:
+        bodies = tuple(sorted(order))
+        if bodies not in self._trimmed_transcripts:
+            tokens = int(self._shares[0] * max_tokens)
+            self._trimmed_transcripts[bodies] = fit(self._run.transcript, tokens, bodies)
+        return self._trimmed_transcripts[bodies]

@@ -31,8 +31,6 @@ def plan(situation: Situation) -> Plan:
         pairs = _next_round(situation, asked, num_asked // (2 * num_pairs))
     elif not asked:
         pairs = choose_first_pairs(num_items, min(num_items, num_left // 2), situation.seed)
-    elif num_left < 2:
-        pairs = []
     else:
         pairs = _most_informative(situation, asked, num_left // 2)
     return _questions(situation, pairs)
@@ -41,11 +39,10 @@ def plan(situation: Situation) -> Plan:
 def _next_round(situation: Situation, asked: Counter[Pair], num_rounds: int) -> list[Pair]:
     """Return all pairs `passes.min` times at first, then once more as long as it is worth it."""
     passes, num_items = situation.passes, situation.num_items
-    if num_rounds >= passes.min and (
-        num_rounds >= passes.max or is_settled(_estimate(situation, None), passes)
-    ):
-        return []
     until = max(passes.min, num_rounds + 1)
+    is_last = num_rounds >= passes.max
+    if num_rounds >= passes.min and (is_last or is_settled(_estimate(situation), passes)):
+        return []
     pairs = choose_first_pairs(num_items, num_items * (num_items - 1) // 2, situation.seed)
     return [(i, j) for i, j in pairs for _ in range(until - asked[min(i, j), max(i, j)] // 2)]
 
@@ -53,7 +50,7 @@ def _next_round(situation: Situation, asked: Counter[Pair], num_rounds: int) -> 
 def _most_informative(situation: Situation, asked: Counter[Pair], max_pairs: int) -> list[Pair]:
     """Return the next batch of pairs; none once the group is settled."""
     strengths = _fit(situation)
-    if is_settled(_estimate(situation, strengths), situation.passes):
+    if max_pairs < 1 or is_settled(_estimate(situation, strengths), situation.passes):
         return []
     batch = min(max_pairs, max(1, situation.num_items // 2, max_pairs // 2))
     return choose_next_pairs(strengths, asked, batch, seed=situation.seed)
@@ -65,14 +62,14 @@ def estimate(situation: Situation) -> Estimate:
     A bare choice is a coin flip, a probability is a measurement. Choices get least squares too once
     past groups have told the judge's noise, or where a single pair has no other to support it.
     """
-    result = _estimate(situation, None)
+    result = _estimate(situation)
     if result.past_group:
         return result
     # The least-squares residuals of choices still tell the judge's noise to later groups.
     return replace(result, past_group=listwise.estimate(situation).past_group)
 
 
-def _estimate(situation: Situation, strengths: Strengths | None) -> Estimate:
+def _estimate(situation: Situation, strengths: Strengths | None = None) -> Estimate:
     """Estimate, from these strengths where Bradley-Terry applies; None: fit them."""
     scores = (score for _, scores in situation.scored_passes for score in scores)
     has_probabilities = any(score not in (0, 0.5, 1) for score in scores)

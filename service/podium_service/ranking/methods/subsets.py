@@ -40,7 +40,6 @@ def _num_blocks(situation: Situation, passes: int) -> int:
 
 
 def _design_of(situation: Situation) -> tuple[list[list[int]], int]:
-    """Return the group's blocks, and how many of them link all trajectories."""
     num_blocks = _num_blocks(situation, situation.passes.max)
     return _design(situation.num_items, situation.block_size, num_blocks, situation.seed)
 
