@@ -26,13 +26,8 @@ def drop_locals_on_error(
         try:
             return await function(*args, **kwargs)
         except BaseException as error:
-            _drop_locals(error)
+            if error.__traceback__ and error.__traceback__.tb_next:
+                error.__traceback__.tb_next.tb_frame.clear()  # the function's frame, which ended
             raise
 
     return call
-
-
-def _drop_locals(error: BaseException) -> None:
-    """Clear the frame below the one that handles `error`; that frame has ended."""
-    if error.__traceback__ and error.__traceback__.tb_next:
-        error.__traceback__.tb_next.tb_frame.clear()
