@@ -30,7 +30,7 @@ from benchmarks.kept_calls import answered
 from benchmarks.machine import machine
 from benchmarks.readings import EQUAL_TOKENS, WAYS, Answer, Reading, read
 from podium_service.errors import VerdictInvalid, VerdictTruncated
-from podium_service.evaluation.run_judge import GroupOutcome, rank_all
+from podium_service.evaluation.run_judge import GroupOutcome, JudgeRunner
 from podium_service.http.service import open_service
 from podium_service.prompts.templates import _LETTERS as LETTERS
 from podium_service.prompts.templates import DIGITS, PROMPT_VERSION, TIE
@@ -164,16 +164,10 @@ async def judged(
         config = Path(folder) / "judges.yaml"
         config.write_text(yaml.safe_dump({"default_judge": "pairwise", "judges": judges}))
         async with open_service(config, store) as service:
+            runner = JudgeRunner(service, IN_FLIGHT, 36_000, advance=lambda: None)
             for name in JUDGES:
                 started = time.perf_counter()
-                outcomes = await rank_all(
-                    service,
-                    name,
-                    [case.request for case in found],
-                    concurrency=IN_FLIGHT,
-                    deadline_s=36_000,
-                    advance=lambda: None,
-                )
+                outcomes = await runner.rank_all(name, [case.request for case in found])
                 raise_unless_judged(outcomes)
                 answers[name] = [await answered(service, each) for each in outcomes]
                 failures[name] = dict(

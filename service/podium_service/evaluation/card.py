@@ -2,47 +2,44 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
-from podium_service.evaluation import measures
-from podium_service.evaluation.bias import (
-    LengthBin,
-    SlotEffect,
-    length_bias,
-    length_bins,
-    slot_bias,
-)
+from podium_service import __version__
+from podium_service.evaluation import bias, measures
+from podium_service.evaluation.bias import LengthBin, SlotEffect
 from podium_service.evaluation.measures import Agreement, JudgedGroup
 from podium_service.evaluation.run_judge import CallSummary, GroupOutcome
+from podium_service.judges.judges_file import AnyJudge
+from podium_service.judges.settings.secrets import dump_without_secrets
 from podium_service.scoring.bootstrap import Bootstrap, Measure
 
 Groups = Sequence[JudgedGroup | None]
 Measures = dict[str, Measure]
 T = TypeVar("T")
 
+# A card omits the settings that do not change a verdict.
+_OMITTED = {"base_urls", "api_key_env", "fallback", "attempts", "concurrency", "timeout_s", "price"}
 _NO_TRUTH = "no group was ranked whose labels differ"
-_NO_PASS = f"{_NO_TRUTH} within one pass of an LLM"
 _NO_VALUES = f"{_NO_TRUTH} and whose passes link all its trajectories"
-_NO_REVERSE = "no pass was shown in reverse, too"
-_NO_HALVES = "no group has two halves of passes that each cover it"
 _NO_CALLS = "no LLM was called"
 
 AGREEMENT_OF: dict[str, tuple[Callable[[JudgedGroup], Agreement | None], str]] = {
-    "one_pass": (measures.one_pass_agreement, _NO_PASS),
+    "one_pass": (measures.one_pass_agreement, f"{_NO_TRUTH} within one pass of an LLM"),
     "all_passes": (measures.all_passes_agreement, _NO_VALUES),
     "reward": (measures.reward_agreement, _NO_TRUTH),
 }
 STEADINESS: dict[str, tuple[Callable[[JudgedGroup], float | None], str]] = {
-    "order_flips": (measures.order_flips, _NO_REVERSE),
-    "retest_tau": (measures.retest_tau, _NO_HALVES),
+    "order_flips": (measures.order_flips, "no pass was shown in reverse, too"),
+    "retest_tau": (measures.retest_tau, "no group has two halves of passes that each cover it"),
     "ties": (measures.tie_rate, "no pass shows two trajectories"),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Heading:
-    """The part of a card that names the judge and the file.
+class Card:
+    """All measures of one judge on one file of labelled groups.
 
     Attributes:
         judge, model, method: as configured; `model` is None for a judge without one.
@@ -50,22 +47,6 @@ class Heading:
         data: the name of the file of groups.
         created_at: the time in UTC, ISO 8601.
         version: of podium.
-    """
-
-    judge: str
-    model: str | None
-    method: str
-    settings: dict[str, object]
-    data: str
-    created_at: str
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Card(Heading):
-    """All measures of one judge on one file of labelled groups.
-
-    Attributes:
         groups, ranked, stored: number of groups, of those ranked, and of those that needed no new
             call.
         failures: number of groups that were not ranked, by error code.
@@ -79,6 +60,13 @@ class Card(Heading):
         spend: per ranked group: calls, prompt_tokens, cached_tokens, completion_tokens, cost_usd.
     """
 
+    judge: str
+    model: str | None
+    method: str
+    settings: dict[str, object]
+    data: str
+    created_at: str
+    version: str
     groups: int
     ranked: int
     stored: int
@@ -93,34 +81,38 @@ class Card(Heading):
     spend: Measures
 
 
-def make_card(heading: Heading, outcomes: Sequence[GroupOutcome], groups: Groups) -> Card:
-    """Measure everything.
-
-    Args:
-        heading: the first part of the card.
-        outcomes: one per group, at least one.
-        groups: one per outcome; None where the group was not ranked.
-    """
+def make_card(
+    name: str, judge: AnyJudge, data: str, outcomes: Sequence[GroupOutcome], groups: Groups
+) -> Card:
+    """Measure everything on one or more groups, each None where it was not ranked."""
+    settings = dump_without_secrets(judge, exclude=_OMITTED)
+    kind = settings.pop("kind")
     bootstrap = Bootstrap(len(groups))
-    slots, slots_reason = slot_bias(groups, bootstrap)
-    correlation, slope = length_bias(groups, bootstrap)
+    steadiness = {
+        key: bootstrap.mean(_map_groups(groups, measure), reason)
+        for key, (measure, reason) in STEADINESS.items()
+    }
+    slots, slots_reason = bias.slot_bias(groups, bootstrap)
+    correlation, slope = bias.length_bias(groups, bootstrap)
     rankings = [outcome.ranking for outcome in outcomes if outcome.ranking]
     return Card(
-        **{field.name: getattr(heading, field.name) for field in fields(heading)},
+        judge=name,
+        model=settings.pop("model", None),
+        method=settings.pop("method", kind),
+        settings={key: value for key, value in settings.items() if value not in ([], {})},
+        data=data,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
         groups=len(outcomes),
         ranked=len(rankings),
         stored=sum(ranking.cached for ranking in rankings),
         failures=count_failures(outcomes),
         agreement=_measure_agreement(groups, bootstrap),
-        steadiness={
-            name: bootstrap.mean(_map_groups(groups, measure), reason)
-            for name, (measure, reason) in STEADINESS.items()
-        }
-        | {"reliability": measure_reliability(outcomes, bootstrap)},
+        steadiness=steadiness | {"reliability": measure_reliability(outcomes, bootstrap)},
         slots=slots,
         slots_reason=slots_reason,
         length={"correlation": correlation, "slope": slope},
-        length_bins=length_bins(groups),
+        length_bins=bias.length_bins(groups),
         calls=measure_calls(outcomes, bootstrap),
         spend=measure_spend(outcomes, bootstrap),
     )
@@ -140,13 +132,12 @@ def measure_reliability(outcomes: Sequence[GroupOutcome], bootstrap: Bootstrap) 
 
 def measure_calls(outcomes: Sequence[GroupOutcome], bootstrap: Bootstrap) -> Measures:
     """Measure all calls, those of failed groups included."""
+    calls_of = [outcome.calls for outcome in outcomes]
     malformed = [
-        (float(sum(call.is_malformed for call in outcome.calls)), float(len(outcome.calls)))
-        if outcome.calls
-        else None
-        for outcome in outcomes
+        (sum(call.is_malformed for call in calls), len(calls)) if calls else None
+        for calls in calls_of
     ]
-    latencies = [[call.latency_s for call in outcome.calls] for outcome in outcomes]
+    latencies = [[call.latency_s for call in calls] for calls in calls_of]
     return {
         "malformed": bootstrap.ratio(malformed, _NO_CALLS),
         "latency_p50_s": bootstrap.quantile(latencies, 0.50, _NO_CALLS),
@@ -160,7 +151,7 @@ def measure_spend(outcomes: Sequence[GroupOutcome], bootstrap: Bootstrap) -> Mea
     counts = {
         name: bootstrap.mean(
             [
-                None if calls is None else float(sum(getattr(c.usage, name) for c in calls))
+                None if calls is None else sum(getattr(c.usage, name) for c in calls)
                 for calls in calls_of
             ],
             "no group was ranked",
@@ -174,8 +165,7 @@ def measure_spend(outcomes: Sequence[GroupOutcome], bootstrap: Bootstrap) -> Mea
 def _sum_costs(calls: Sequence[CallSummary]) -> float | None:
     """Return the dollars of all calls; None if there is no call or one has no price."""
     costs = [call.usage.cost_usd for call in calls]
-    priced = [cost for cost in costs if cost is not None]
-    return sum(priced) if priced and len(priced) == len(costs) else None
+    return None if None in costs or not costs else sum(filter(None, costs))
 
 
 def _measure_agreement(groups: Groups, bootstrap: Bootstrap) -> dict[str, Measures]:

@@ -1,19 +1,13 @@
 """Have several judges rank the same groups, and measure how far their rewards agree."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 
+from podium_service.evaluation import card
 from podium_service.evaluation.calibrate import require_one_ranked
-from podium_service.evaluation.card import (
-    count_failures,
-    measure_calls,
-    measure_reliability,
-    measure_spend,
-)
 from podium_service.evaluation.measures import kendall_tau_b
-from podium_service.evaluation.run_judge import GroupOutcome, rank_all
-from podium_service.http.service import Service
+from podium_service.evaluation.run_judge import GroupOutcome, JudgeRunner
 from podium_service.schemas import Ranking, RankRequest
 from podium_service.scoring.bootstrap import Bootstrap, Measure
 
@@ -83,53 +77,30 @@ class Comparison:
 
 
 async def compare(
-    service: Service,
+    runner: JudgeRunner,
     judges: Sequence[str],
     requests: Sequence[RankRequest],
-    *,
     left_out: dict[str, int],
-    concurrency: int,
-    deadline_s: float,
-    advance: Callable[[], None],
 ) -> Comparison:
-    """Rank all groups with each judge, and compare the rewards.
-
-    Args:
-        service: the open service.
-        judges: two names or more, all different.
-        requests: the groups, at least one.
-        left_out: number of stored groups left out, by reason, for the comparison.
-        concurrency, deadline_s, advance: see `rank_all`.
+    """Rank one or more groups with each of several judges, and compare the rewards.
 
     Raises:
         UnknownJudge: If there is no such judge; before any call is paid.
         PodiumError: A judge's first error, if it could rank no group.
     """
-    roster = service.ranker.judges.roster
     for judge in judges:
-        roster.chain(judge)
+        runner.judges.roster.chain(judge)
     outcomes: dict[str, list[GroupOutcome]] = {}
     for judge in judges:
-        outcomes[judge] = await rank_all(
-            service, judge, requests, concurrency=concurrency, deadline_s=deadline_s,
-            advance=advance,
-        )  # fmt: skip
+        outcomes[judge] = await runner.rank_all(judge, requests)
         require_one_ranked(judge, outcomes[judge])
     bootstrap = Bootstrap(len(requests))
     return Comparison(
         groups=len(requests),
-        judges=[_summarise_judge(judge, outcomes[judge], bootstrap) for judge in judges],
-        pairs=[
-            _summarise_pair(first, second, outcomes[first], outcomes[second], bootstrap)
-            for first, second in combinations(judges, 2)
-        ],
+        judges=[_summarise_judge(*each, bootstrap) for each in outcomes.items()],
+        pairs=[_summarise_pair(*pair, outcomes, bootstrap) for pair in combinations(judges, 2)],
         left_out=left_out,
     )
-
-
-def reward_tau(first: Ranking, second: Ranking) -> float | None:
-    """Return Kendall's tau_b of two judges' rewards for one group."""
-    return kendall_tau_b(_rewards(first), _rewards(second))
 
 
 def top1_agreement(first: Ranking, second: Ranking) -> float:
@@ -149,8 +120,8 @@ def count_sign_changes(first: Ranking, second: Ranking) -> tuple[int, int, int]:
         The number with opposite signs, the number with just one zero, and the number of all.
     """
     signs = list(zip(_advantage_signs(first), _advantage_signs(second), strict=True))
-    opposite = sum(a * b < 0 for a, b in signs)
-    return opposite, sum((a == 0) != (b == 0) for a, b in signs), len(signs)
+    one_sided = sum((a == 0) != (b == 0) for a, b in signs)
+    return sum(a * b < 0 for a, b in signs), one_sided, len(signs)
 
 
 def _summarise_judge(
@@ -162,56 +133,43 @@ def _summarise_judge(
         groups=len(outcomes),
         ranked=len(rankings),
         stored=sum(ranking.cached for ranking in rankings),
-        failures=count_failures(outcomes),
-        reliability=measure_reliability(outcomes, bootstrap),
-        measures=measure_calls(outcomes, bootstrap) | measure_spend(outcomes, bootstrap),
+        failures=card.count_failures(outcomes),
+        reliability=card.measure_reliability(outcomes, bootstrap),
+        measures=card.measure_calls(outcomes, bootstrap) | card.measure_spend(outcomes, bootstrap),
     )
 
 
 def _summarise_pair(
-    first: str,
-    second: str,
-    first_outcomes: Sequence[GroupOutcome],
-    second_outcomes: Sequence[GroupOutcome],
-    bootstrap: Bootstrap,
+    first: str, second: str, outcomes: Mapping[str, Sequence[GroupOutcome]], bootstrap: Bootstrap
 ) -> PairSummary:
     pairs = [
         (a.ranking, b.ranking) if a.ranking and b.ranking else None
-        for a, b in zip(first_outcomes, second_outcomes, strict=True)
+        for a, b in zip(outcomes[first], outcomes[second], strict=True)
     ]
+    taus = [kendall_tau_b(*map(_rewards, pair)) if pair else None for pair in pairs]
+    tops = [top1_agreement(*pair) if pair else None for pair in pairs]
     counts = [count_sign_changes(*pair) if pair else None for pair in pairs]
+    opposite = [(each[0], each[2]) if each else None for each in counts]
+    one_sided = [(each[1], each[2]) if each else None for each in counts]
+    changes = [_list_sign_changes(i, *pair) for i, pair in enumerate(pairs) if pair]
     return PairSummary(
         first=first,
         second=second,
         groups=sum(pair is not None for pair in pairs),
-        tau=bootstrap.mean(
-            [reward_tau(*pair) if pair else None for pair in pairs],
-            f"{_NONE_RANKED_BY_BOTH} and not tied by both",
-        ),
-        top1=bootstrap.mean(
-            [top1_agreement(*pair) if pair else None for pair in pairs], _NONE_RANKED_BY_BOTH
-        ),
-        opposite=bootstrap.ratio(
-            [(each[0], each[2]) if each else None for each in counts], _NONE_RANKED_BY_BOTH
-        ),
-        one_sided=bootstrap.ratio(
-            [(each[1], each[2]) if each else None for each in counts], _NONE_RANKED_BY_BOTH
-        ),
-        changes=[
-            change
-            for group, pair in enumerate(pairs)
-            if pair
-            for change in _list_sign_changes(group, *pair)
-        ],
+        tau=bootstrap.mean(taus, f"{_NONE_RANKED_BY_BOTH} and not tied by both"),
+        top1=bootstrap.mean(tops, _NONE_RANKED_BY_BOTH),
+        opposite=bootstrap.ratio(opposite, _NONE_RANKED_BY_BOTH),
+        one_sided=bootstrap.ratio(one_sided, _NONE_RANKED_BY_BOTH),
+        changes=list(chain.from_iterable(changes)),
     )
 
 
 def _list_sign_changes(group: int, first: Ranking, second: Ranking) -> list[SignChange]:
+    results = zip(first.results, second.results, strict=True)
     signs = zip(_advantage_signs(first), _advantage_signs(second), strict=True)
-    results = zip(first.results, second.results, signs, strict=True)
     return [
         SignChange(group, first.group_id, a.id, a.reward, b.reward)
-        for a, b, (sign_a, sign_b) in results
+        for (a, b), (sign_a, sign_b) in zip(results, signs, strict=True)
         if sign_a * sign_b < 0
     ]
 

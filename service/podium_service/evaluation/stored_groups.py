@@ -81,8 +81,8 @@ async def read_stored_groups(
         if len(requests) == limit:
             break
         try:
-            material = recover_material(await service.store.read_calls(key))
-            request = rebuild_request(material, rubrics)
+            calls = await service.store.read_calls(key)
+            request = rebuild_request(recover_material(calls), rubrics)
         except CannotRebuild as error:
             left_out[str(error)] += 1
             continue
@@ -99,10 +99,7 @@ async def read_stored_groups(
 
 
 def recover_material(calls: Sequence[dict[str, Any]]) -> JudgeMaterial:
-    """Join the texts that the calls of one content key showed.
-
-    Args:
-        calls: as `SQLStore.read_calls` returns them.
+    """Join the texts that the calls of one content key, as the store returns them, showed.
 
     Raises:
         CannotRebuild: If no call has a verdict, or texts were trimmed or cannot be found.
@@ -135,10 +132,8 @@ def recover_material(calls: Sequence[dict[str, Any]]) -> JudgeMaterial:
 def rebuild_request(material: JudgeMaterial, known_rubrics: Sequence[str | None]) -> RankRequest:
     """Return a request that shows the same context and bodies, as trajectories `t0`, `t1`, ...
 
-    Args:
-        material: the texts.
-        known_rubrics: the rubrics of judges; None is the default rubric. Any other rubric came
-            with the request and is kept.
+    A rubric that is none of `known_rubrics`, those of judges (None: the default), came with the
+    request and is kept.
 
     Raises:
         CannotRebuild: If the request would not be shown the same way.
@@ -169,13 +164,9 @@ def rebuild_request(material: JudgeMaterial, known_rubrics: Sequence[str | None]
 
 async def _read_newest(store: SQLStore, limit: int) -> list[tuple[str, str | None]]:
     """Return the content key and the group id of the latest rankings, each key once."""
-    query = (
-        sa.select(RANKINGS.c.key, RANKINGS.c.request)
-        .order_by(RANKINGS.c.created_at.desc())
-        .limit(limit)
-    )
+    newest = sa.select(RANKINGS.c.key, RANKINGS.c.request).order_by(RANKINGS.c.created_at.desc())
     ids = {}
-    for row in reversed(await store.select(query)):
+    for row in reversed(await store.select(newest.limit(limit))):
         request = orjson.loads(row.request)
         # A jury has one key per juror, and each of them shows the whole group.
         ids[request.get("call_keys", [row.key])[0]] = request.get("group_id")
@@ -183,7 +174,6 @@ async def _read_newest(store: SQLStore, limit: int) -> list[tuple[str, str | Non
 
 
 def _find_rubric(system: str, known: Sequence[str | None]) -> str | None:
-    """Return the rubric in the instructions, unless it is one of the known ones."""
     match = _RUBRIC.search(system)
     own = {(rubric or DEFAULT_RUBRIC).strip() for rubric in known}
     return match[1] if match and match[1] not in own else None
@@ -194,7 +184,6 @@ def _parse_tools(lines: str | None) -> list[dict[str, Any]] | None:
 
 
 def _parse_trajectory(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the messages, tools and finish reason in a trajectory's blocks."""
     messages: list[dict[str, Any]] = []
     trajectory: dict[str, Any] = {"messages": messages}
     ids: dict[str, str] = {}  # the id of the latest call by its name and number in a result's tag
@@ -202,7 +191,8 @@ def _parse_trajectory(texts: Sequence[str]) -> dict[str, Any]:
         if match["role"]:
             messages.append(_parse_message(match["role"], match["inner"], ids))
         elif match["call"]:
-            call_id = ids[_parse_call_name(match["call"])]
+            name, _, number = match["call"].removeprefix('name="').partition('"')
+            call_id = ids[f"{unescape(name)}{number}"]
             messages.append({"role": "tool", "content": match["result"], "tool_call_id": call_id})
         elif match["tools"]:
             trajectory["tools"] = _parse_tools(match["tools"])
@@ -224,8 +214,3 @@ def _parse_message(role: str, inner: str, ids: dict[str, str]) -> dict[str, Any]
         ids[f"{_LINE_ENDS.sub(' ', name)[:_MAX_NAME]}{match['number'] or ''}"] = call_id
         calls.append({"id": call_id, "function": {"name": name, "arguments": arguments}})
     return {"role": role, "content": text.removesuffix("\n"), "tool_calls": calls}
-
-
-def _parse_call_name(attributes: str) -> str:
-    name, _, number = attributes.removeprefix('name="').partition('"')
-    return f"{unescape(name)}{number}"

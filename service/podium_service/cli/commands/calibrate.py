@@ -2,15 +2,11 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from podium_service.cli import options
-
-if TYPE_CHECKING:  # numpy and scipy are slow to load
-    from podium_service.evaluation.card import Card
-    from podium_service.evaluation.labelled_groups import LabelledGroup
 
 
 def calibrate_command(
@@ -35,42 +31,27 @@ def calibrate_command(
     """
     from rich.console import Console
 
-    from podium_service.cli.display.card import card_view
-    from podium_service.evaluation.calibrate import write_card
+    from podium_service.cli.display.evaluation import card_view
+    from podium_service.evaluation.calibrate import calibrate, write_card
+    from podium_service.evaluation.card import Card
     from podium_service.evaluation.labelled_groups import read_labelled_groups
+    from podium_service.evaluation.run_judge import JudgeRunner
+    from podium_service.http.service import open_service
 
     options.configure_logs("error")
     options.require_deadline(deadline_s)
     groups = read_labelled_groups(data, limit)
-    card = asyncio.run(_calibrate(config, store, judge, groups, data, concurrency, deadline_s))
+
+    async def run() -> Card:
+        async with open_service(config, store) as service:
+            with options.progress("calibrating", len(groups)) as advance:
+                runner = JudgeRunner(service, concurrency, deadline_s, advance)
+                return await calibrate(runner, judge, groups, data.name)
+
+    card = asyncio.run(run())
     files = write_card(card, out)
     if as_json:
         options.print_json(card)
     else:
         Console().print(card_view(card))
         typer.echo(f"written: {files[0]} {files[1]}")
-
-
-async def _calibrate(
-    config: Path | None,
-    store: str,
-    judge: str,
-    groups: "list[LabelledGroup]",
-    data: Path,
-    concurrency: int,
-    deadline_s: float,
-) -> "Card":
-    from podium_service.evaluation.calibrate import calibrate
-    from podium_service.http.service import open_service
-
-    async with open_service(config, store) as service:
-        with options.progress("calibrating", len(groups)) as advance:
-            return await calibrate(
-                service,
-                judge,
-                groups,
-                data=data.name,
-                concurrency=concurrency,
-                deadline_s=deadline_s,
-                advance=advance,
-            )

@@ -2,15 +2,12 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from podium_service.cli import options
 from podium_service.errors import ConfigError
-
-if TYPE_CHECKING:  # numpy and scipy are slow to load
-    from podium_service.evaluation.compare import Comparison
 
 
 def compare_command(
@@ -35,12 +32,31 @@ def compare_command(
     """
     from rich.console import Console
 
-    from podium_service.cli.display.comparison import comparison_view
+    from podium_service.cli.display.evaluation import comparison_view
+    from podium_service.evaluation.compare import Comparison, compare
+    from podium_service.evaluation.labelled_groups import read_requests
+    from podium_service.evaluation.run_judge import JudgeRunner
+    from podium_service.evaluation.stored_groups import read_stored_groups
+    from podium_service.http.service import open_service
 
     options.configure_logs("error")
     options.require_deadline(deadline_s)
     names = judge_names(judges)
-    comparison = asyncio.run(_compare(config, store, names, data, limit, concurrency, deadline_s))
+    if not data:
+        options.require_store(store)
+
+    async def run() -> Comparison:
+        async with open_service(config, store) as service:
+            left_out: dict[str, int] = {}
+            if data:
+                requests = read_requests(data, limit)
+            else:
+                requests, left_out = await read_stored_groups(service, limit)
+            with options.progress("comparing", len(requests) * len(names)) as advance:
+                runner = JudgeRunner(service, concurrency, deadline_s, advance)
+                return await compare(runner, names, requests, left_out)
+
+    comparison = asyncio.run(run())
     if as_json:
         options.print_json(comparison)
     else:
@@ -48,46 +64,8 @@ def compare_command(
 
 
 def judge_names(text: str) -> list[str]:
-    """Return the names in `A,B`.
-
-    Raises:
-        ConfigError: If they are not two different ones or more.
-    """
+    """Return the names in `A,B`; raise ConfigError unless they are two or more, all different."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if len(names) < 2 or len(set(names)) < len(names):
         raise ConfigError(f"--judges {text!r}: name two different judges or more, as A,B")
     return names
-
-
-async def _compare(
-    config: Path | None,
-    store: str,
-    judges: list[str],
-    data: Path | None,
-    limit: int,
-    concurrency: int,
-    deadline_s: float,
-) -> "Comparison":
-    from podium_service.evaluation.compare import compare
-    from podium_service.evaluation.labelled_groups import read_requests
-    from podium_service.evaluation.stored_groups import read_stored_groups
-    from podium_service.http.service import open_service
-
-    if not data:
-        options.require_store(store)
-    async with open_service(config, store) as service:
-        left_out: dict[str, int] = {}
-        if data:
-            requests = read_requests(data, limit)
-        else:
-            requests, left_out = await read_stored_groups(service, limit)
-        with options.progress("comparing", len(requests) * len(judges)) as advance:
-            return await compare(
-                service,
-                judges,
-                requests,
-                left_out=left_out,
-                concurrency=concurrency,
-                deadline_s=deadline_s,
-                advance=advance,
-            )
