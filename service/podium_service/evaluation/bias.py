@@ -18,11 +18,9 @@ NO_LENGTHS = "no group's trajectories differ in length where they differ in scor
 
 @dataclass(frozen=True, slots=True)
 class SlotEffect:
-    """The score added by a slot; the effects have mean zero.
+    """The score added by a slot, on the judge's scale; the effects have mean zero.
 
-    Attributes:
-        position: of the slot in the list, from 0 (first) to 1 (last).
-        effect, stderr: on the judge's scale; no stderr for a single group.
+    `position` is 0 for the first slot of a list and 1 for the last. One group has no `stderr`.
     """
 
     position: float
@@ -32,12 +30,9 @@ class SlotEffect:
 
 @dataclass(frozen=True, slots=True)
 class LengthBin:
-    """Items of similar relative length.
+    """Items of similar length, as a multiple of their group's geometric mean length.
 
-    Attributes:
-        times_mean_length: their length over their group's geometric mean length.
-        residual: their mean score beyond what the labels explain.
-        items: number of items.
+    `residual` is their mean score beyond what the labels explain.
     """
 
     times_mean_length: float
@@ -58,13 +53,7 @@ def slot_bias(
     Source:
         Frisch and Waugh 1933, Econometrica 1(4), for removing effects before the fit.
     """
-    sizes = {
-        len(pass_.order)
-        for group in groups
-        if group
-        for pass_ in group.passes
-        if len(pass_.order) > 1
-    }
+    sizes = {len(pass_.order) for group in groups if group for pass_ in group.passes} - {1}
     if not sizes:
         return [], NO_SLOTS
     is_exact = len(sizes) == 1 and max(sizes) <= _MAX_EXACT_SLOTS
@@ -96,7 +85,8 @@ def length_bias(
 
     The slope is in score per unit of the natural logarithm: times .693 for twice the length.
     """
-    sums = [_sum_lengths(group) if group else None for group in groups]
+    columns = map(_centre_columns, groups)
+    sums = [None if each is None else np.asarray((each @ each.T).ravel()) for each in columns]
     return (
         bootstrap.measure(sums, _partial_correlation, NO_LENGTHS),
         bootstrap.measure(sums, _partial_slope, NO_LENGTHS),
@@ -105,7 +95,7 @@ def length_bias(
 
 def length_bins(groups: Sequence[JudgedGroup | None]) -> list[LengthBin]:
     """Split all items into fifths by relative length, for a plot."""
-    columns = [each for group in groups if group and (each := _centre_columns(group)) is not None]
+    columns = [each for each in map(_centre_columns, groups) if each is not None]
     if not columns:
         return []
     scores, lengths, labels = np.concatenate(columns, axis=1)
@@ -148,19 +138,14 @@ def _centre(rows: Array) -> Array:
     return np.asarray(rows - rows.mean(axis=0))
 
 
-def _centre_columns(group: JudgedGroup) -> Array | None:
+def _centre_columns(group: JudgedGroup | None) -> Array | None:
     """Return scores, log lengths and labels of the items shown, centred; shape (3, items)."""
-    values = combine_passes(group.passes, group.num_shown)
-    if values is None:
+    values = combine_passes(group.passes, group.num_shown) if group else None
+    if group is None or values is None:
         return None
     lengths = np.log1p(group.num_characters)
     columns = np.array([values, lengths, group.labels[: group.num_shown]])
     return np.asarray(columns - columns.mean(axis=1, keepdims=True))
-
-
-def _sum_lengths(group: JudgedGroup) -> Array | None:
-    columns = _centre_columns(group)
-    return None if columns is None else np.asarray((columns @ columns.T).ravel())
 
 
 def _partial_moments(sums: Array) -> tuple[Array, Array, Array]:

@@ -4,6 +4,9 @@ A file holds one group, a JSON list of groups, or one group a line (JSONL). A gr
 `POST /rank`. A labelled group also has `"labels": {"trajectory id": number}`, higher is better; or
 it is a pair, `{"task": text, "a": text, "b": text, "winner": "a" | "b" | "tie"}` with an optional
 `task`.
+
+A path of `-` is standard input. A file that cannot be read or is not JSON is a MalformedJSON, and
+one without groups, or with a group that breaks a rule, an InvalidRequest; both name the place.
 """
 
 import sys
@@ -19,71 +22,43 @@ from podium_service.http.body import validate
 from podium_service.schemas import RankRequest
 
 _PAIR_FIELDS = {"task", "a", "b", "winner"}
+_LABELS_RULE = 'labels must be {"trajectory id": number}'
 _PAIR_LABELS = {"a": [1.0, 0.0], "b": [0.0, 1.0], "tie": [0.5, 0.5]}
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledGroup:
-    """One group and the truth about its trajectories.
-
-    Attributes:
-        request: the group as a request to rank it.
-        labels: one number per trajectory, in the request's order; higher is better.
-    """
+    """One group and a label per trajectory, in the request's order; higher is better."""
 
     request: RankRequest
     labels: list[float]
 
 
 def read_groups(path: Path) -> list[Any]:
-    """Return the groups of a file as JSON values, which nothing has validated yet.
-
-    Args:
-        path: the file; `-` is standard input.
-
-    Raises:
-        MalformedJSON: If the file cannot be read or is not JSON; names the line.
-        InvalidRequest: If the file holds no group.
-    """
+    """Return the groups of a file as JSON values, which nothing has validated yet."""
     return [value for _, value in _read_values(path)]
 
 
 def read_requests(path: Path, limit: int | None = None) -> list[RankRequest]:
-    """Return the first `limit` groups of a file as requests; labels are allowed and dropped.
-
-    Raises:
-        MalformedJSON: If the file cannot be read or is not JSON; names the line.
-        InvalidRequest: If a group breaks a rule (names the group), or the file holds none.
-    """
+    """Return the first `limit` groups of a file as requests; labels are allowed and dropped."""
     return [parse_group(value, where)[0] for where, value in _read_values(path, limit)]
 
 
 def read_labelled_groups(path: Path, limit: int | None = None) -> list[LabelledGroup]:
-    """Return the first `limit` groups of a file with their labels.
-
-    Raises:
-        MalformedJSON: If the file cannot be read or is not JSON; names the line.
-        InvalidRequest: If a group breaks a rule or has no labels (names the group), or the file
-            holds no group.
-    """
+    """Return the first `limit` groups of a file with their labels, which each must have."""
     groups = []
     for where, value in _read_values(path, limit):
         request, labels = parse_group(value, where)
         if labels is None:
-            raise InvalidRequest(f'{where}: labels must be {{"trajectory id": number}}')
+            raise InvalidRequest(f"{where}: {_LABELS_RULE}")
         groups.append(LabelledGroup(request, labels))
     return groups
 
 
 def parse_group(value: Any, where: str) -> tuple[RankRequest, list[float] | None]:
-    """Return the request and the labels, None without labels, of a group or a pair.
+    """Return the request of a group or a pair, and its labels if it has any.
 
-    Args:
-        value: the group as a JSON value.
-        where: the place of the group, which error messages begin with.
-
-    Raises:
-        InvalidRequest: If the group or its labels break a rule.
+    Error messages begin with `where`, the place of the group.
     """
     if not isinstance(value, dict):
         raise InvalidRequest(f"{where}: a group must be an object, not {type(value).__name__}")
@@ -140,7 +115,7 @@ def _validate(value: dict[str, Any], where: str) -> RankRequest:
 def _order_labels(labels: Any, request: RankRequest, where: str) -> list[float]:
     """Return the labels in the order of the request's trajectories."""
     if not isinstance(labels, dict):
-        raise InvalidRequest(f'{where}: labels must be {{"trajectory id": number}}')
+        raise InvalidRequest(f"{where}: {_LABELS_RULE}")
     ids = [trajectory.id for trajectory in request.trajectories]
     missing = [name for name in ids if name not in labels]
     unknown = [name for name in labels if name not in ids]
@@ -148,13 +123,9 @@ def _order_labels(labels: Any, request: RankRequest, where: str) -> list[float]:
         fault = f"none for {missing[0][:64]!r}" if missing else f"no trajectory {unknown[0][:64]!r}"
         raise InvalidRequest(f"{where}: labels: {fault}")
     for name in ids:
-        if not _is_number(labels[name]):
+        if type(labels[name]) not in (int, float) or not isfinite(labels[name]):
             raise InvalidRequest(f"{where}: labels.{name[:64]} must be a finite number")
     return [float(labels[name]) for name in ids]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _parse_pair(value: dict[str, Any], where: str) -> tuple[RankRequest, list[float]]:

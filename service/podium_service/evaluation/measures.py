@@ -9,6 +9,7 @@ To add a measure:
 3. Enter its title and explanation in `ROWS` of page.py.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum
@@ -90,15 +91,14 @@ def all_passes_agreement(group: JudgedGroup) -> Agreement | None:
 
 def one_pass_agreement(group: JudgedGroup) -> Agreement | None:
     """Compare each pass alone with the labels: the mean over the passes that can be compared."""
-    agreements = [_pass_agreement(group, pass_) for pass_ in group.passes]
-    defined = [each for each in agreements if each]
-    if not defined:
+    agreements = [each for pass_ in group.passes if (each := _pass_agreement(group, pass_))]
+    if not agreements:
         return None
-    tops = [each.top1 for each in defined if each.top1 is not None]
+    tops = [each.top1 for each in agreements if each.top1 is not None]
     return Agreement(
-        accuracy=_mean(each.accuracy for each in defined),
-        auc=_mean(each.auc for each in defined),
-        tau_b=_mean(each.tau_b for each in defined),
+        accuracy=_mean(each.accuracy for each in agreements),
+        auc=_mean(each.auc for each in agreements),
+        tau_b=_mean(each.tau_b for each in agreements),
         top1=_mean(tops) if tops else None,
     )
 
@@ -130,10 +130,8 @@ def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float | No
     """
     a, b = _pair_signs(first), _pair_signs(second)
     untied_a, untied_b = np.count_nonzero(a), np.count_nonzero(b)
-    if untied_a == 0 and untied_b == 0:
-        return None
     if untied_a == 0 or untied_b == 0:
-        return 0.0
+        return None if untied_a == untied_b else 0.0
     return float((a * b).sum() / np.sqrt(float(untied_a) * float(untied_b)))
 
 
@@ -143,17 +141,15 @@ def order_flips(group: JudgedGroup) -> float | None:
     A pair that only one of the two passes ties counts as ordered differently.
     """
     flips: list[Array] = []
-    for passes in _split_by_source(group.passes):
-        unmatched: dict[tuple[int, ...], list[Pass]] = {}
-        for pass_ in passes:
-            if len(pass_.order) < 2:
-                continue
-            reverses = unmatched.get(tuple(reversed(pass_.order)))
-            if reverses:
-                reverse = reverses.pop()
-                flips.append(_pair_signs(pass_.scores) != _pair_signs(reverse.scores[::-1]))
-            else:
-                unmatched.setdefault(tuple(pass_.order), []).append(pass_)
+    unmatched: defaultdict[tuple[str, tuple[int, ...]], list[Pass]] = defaultdict(list)
+    for pass_ in group.passes:
+        if len(pass_.order) < 2:
+            continue
+        if reverses := unmatched[pass_.source, tuple(reversed(pass_.order))]:
+            reverse = reverses.pop()
+            flips.append(_pair_signs(pass_.scores) != _pair_signs(reverse.scores[::-1]))
+        else:
+            unmatched[pass_.source, tuple(pass_.order)].append(pass_)
     return float(np.concatenate(flips).mean()) if flips else None
 
 
@@ -162,8 +158,11 @@ def retest_tau(group: JudgedGroup) -> float | None:
 
     An order and its reverse stay in the same half, so that neither half is biased by slots.
     """
+    passes_of: defaultdict[str, list[Pass]] = defaultdict(list)
+    for pass_ in group.passes:
+        passes_of[pass_.source].append(pass_)
     taus = []
-    for passes in _split_by_source(group.passes):
+    for passes in passes_of.values():
         half = max(1, 2 * (len(passes) // 4))
         first = combine_passes(passes[:half], group.num_shown)
         second = combine_passes(passes[half : 2 * half], group.num_shown)
@@ -202,8 +201,7 @@ def combine_passes(passes: Sequence[Pass], num_items: int) -> list[float] | None
 
 def _pass_agreement(group: JudgedGroup, pass_: Pass) -> Agreement | None:
     if len(pass_.order) == group.num_shown:
-        values = dict(zip(pass_.order, pass_.scores, strict=True))
-        by_item = [values[item] for item in range(group.num_shown)]
+        by_item = [score for _, score in sorted(zip(pass_.order, pass_.scores, strict=True))]
         return agreement(_append_gated(by_item, group), group.labels)
     partial = agreement(pass_.scores, [group.labels[item] for item in pass_.order])
     return Agreement(partial.accuracy, partial.auc, partial.tau_b, None) if partial else None
@@ -212,13 +210,6 @@ def _pass_agreement(group: JudgedGroup, pass_: Pass) -> Agreement | None:
 def _append_gated(values: list[float], group: JudgedGroup) -> list[float]:
     lowest = min(values, default=0.0) + _GATED
     return values + [lowest] * (len(group.labels) - group.num_shown)
-
-
-def _split_by_source(passes: Iterable[Pass]) -> Iterable[list[Pass]]:
-    sources: dict[str, list[Pass]] = {}
-    for pass_ in passes:
-        sources.setdefault(pass_.source, []).append(pass_)
-    return sources.values()
 
 
 def _pair_signs(values: Sequence[float]) -> Array:

@@ -1,12 +1,11 @@
 """Render a card as one HTML page that needs no script and no network.
 
-Tables are HTML, and plots are inline SVG. A `Plot` is in pixels; the template only draws it.
+Tables are HTML, and plots are inline SVG in pixels, which the template only draws.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
 from math import log2
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -14,7 +13,7 @@ from podium_service.evaluation.card import Card
 from podium_service.scoring.bootstrap import Measure
 
 WIDTH, HEIGHT = 460, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, WIDTH - 12, 12, HEIGHT - 40  # of the frame of a plot
 
 ROWS = {
     "accuracy": ("Accuracy", "pairs whose labels differ, in the right order; a tie is not right"),
@@ -39,48 +38,28 @@ ROWS = {
 COLUMNS = {"one_pass": "one pass alone", "all_passes": "all passes", "reward": "reward returned"}
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A dot at (x, y), with a whisker from `low` to `high` if they are known."""
-
-    x: float
-    y: float
-    low: float | None
-    high: float | None
-    colour: int
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """One plot in pixels.
-
-    Attributes:
-        title, x_label: texts.
-        marks: the dots.
-        x_ticks, y_ticks: position and label of each tick.
-        zero: the height of the base line.
-    """
-
-    title: str
-    marks: list[Mark]
-    x_ticks: list[tuple[float, str]]
-    y_ticks: list[tuple[float, str]]
-    zero: float
-    x_label: str
+# A dot of a plot: x, y with its interval, the number of its colour, and its title.
+Point = tuple[float, Measure, int, str]
 
 
 def render(card: Card) -> str:
     """Return the page as HTML."""
+    environment = Environment(
+        loader=PackageLoader("podium_service.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": format_number, "measure": format_measure}
     plots = (_plot_agreement(card), _plot_slots(card), _plot_lengths(card))
-    template = _environment().get_template("card.html.jinja")
-    return template.render(
+    return environment.get_template("card.html.jinja").render(
         card=card,
         rows=ROWS,
         columns=COLUMNS,
         plots=[plot for plot in plots if plot],
         size=(WIDTH, HEIGHT),
-        frame=(_LEFT, WIDTH - _RIGHT, _TOP, HEIGHT - _BOTTOM),
+        frame=(_LEFT, _RIGHT, _TOP, _BOTTOM),
     )
 
 
@@ -106,20 +85,7 @@ def format_measure(measure: Measure) -> str:
     return f"{value} [{low}, {high}]"
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("podium_service.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": format_number, "measure": format_measure}
-    return environment
-
-
-def _plot_agreement(card: Card) -> Plot | None:
+def _plot_agreement(card: Card) -> dict[str, Any] | None:
     """Plot four measures side by side, each for one pass, for all passes and for the reward."""
     points = [
         (slot + 0.22 * (colour - 1), measure, colour, f"{ROWS[name][0]}, {COLUMNS[of]}")
@@ -137,7 +103,7 @@ def _plot_agreement(card: Card) -> Plot | None:
     )
 
 
-def _plot_slots(card: Card) -> Plot | None:
+def _plot_slots(card: Card) -> dict[str, Any] | None:
     """Plot the effect of each slot with 95% whiskers."""
     if not card.slots:
         return None
@@ -150,7 +116,7 @@ def _plot_slots(card: Card) -> Plot | None:
     return _plot("Slot bias", points, ticks, (-0.1, 1.1), _around_zero(points), "slot shown in")
 
 
-def _plot_lengths(card: Card) -> Plot | None:
+def _plot_lengths(card: Card) -> dict[str, Any] | None:
     """Plot the mean residual of fifths of all trajectories by relative length."""
     points = [
         (log2(bin_.times_mean_length), Measure(bin_.residual, None, None, 0), 0, f"{bin_.items}")
@@ -164,10 +130,7 @@ def _plot_lengths(card: Card) -> Plot | None:
     return _plot("Length bias", points, ticks, (-reach, reach), _around_zero(points), label)
 
 
-Points = Sequence[tuple[float, Measure, int, str]]
-
-
-def _around_zero(points: Points) -> tuple[float, float]:
+def _around_zero(points: Sequence[Point]) -> tuple[float, float]:
     ends = [end for _, m, _, _ in points for end in (m.value, m.low, m.high) if end is not None]
     reach = 1.1 * max(0.02, *map(abs, ends))
     return -reach, reach
@@ -175,37 +138,35 @@ def _around_zero(points: Points) -> tuple[float, float]:
 
 def _plot(
     title: str,
-    points: Points,
-    x_ticks: list[tuple[float, str]],
+    points: Sequence[Point],
+    x_ticks: Sequence[tuple[float, str]],
     x_range: tuple[float, float],
     y_range: tuple[float, float],
     x_label: str,
-) -> Plot:
-    x_at = _linear_scale(x_range, (_LEFT, WIDTH - _RIGHT))
-    y_at = _linear_scale(y_range, (HEIGHT - _BOTTOM, _TOP))
+) -> dict[str, Any]:
+    """Return a plot in pixels; `zero` is the height of its base line."""
+    x_at = _linear_scale(x_range, (_LEFT, _RIGHT))
+    y_at = _linear_scale(y_range, (_BOTTOM, _TOP))
     marks = [
-        Mark(x_at(x), y_at(m.value or 0.0), _scale_if(y_at, m.low), _scale_if(y_at, m.high), colour,
-             f"{words}: {format_measure(m)}")
-        for x, m, colour, words in points
+        {"x": x_at(x), "y": y_at(measure.value), "low": y_at(measure.low),
+         "high": y_at(measure.high), "colour": colour,
+         "title": f"{words}: {format_measure(measure)}"}
+        for x, measure, colour, words in points
     ]  # fmt: skip
     low, high = y_range
     steps = [low + (high - low) * i / 4 for i in range(5)]
-    return Plot(
-        title=title,
-        marks=marks,
-        x_ticks=[(x_at(x), words) for x, words in x_ticks],
-        y_ticks=[(y_at(y), f"{y:+.2f}" if low < 0 else f"{y:.2f}") for y in steps],
-        zero=y_at(0.0),
-        x_label=x_label,
-    )
+    return {
+        "title": title,
+        "marks": marks,
+        "x_ticks": [(x_at(x), words) for x, words in x_ticks],
+        "y_ticks": [(y_at(y), f"{y:+.2f}" if low < 0 else f"{y:.2f}") for y in steps],
+        "zero": y_at(0.0),
+        "x_label": x_label,
+    }
 
 
 def _linear_scale(
-    values: tuple[float, float], pixels: tuple[float, float]
-) -> Callable[[float], float]:
-    per_unit = (pixels[1] - pixels[0]) / (values[1] - values[0])
-    return lambda value: round(pixels[0] + (value - values[0]) * per_unit, 1)
-
-
-def _scale_if(scale: Callable[[float], float], value: float | None) -> float | None:
-    return None if value is None else scale(value)
+    values: tuple[float, float], pixels: tuple[int, int]
+) -> Callable[[float | None], float | None]:
+    start, per_unit = values[0], (pixels[1] - pixels[0]) / (values[1] - values[0])
+    return lambda value: None if value is None else round(pixels[0] + (value - start) * per_unit, 1)

@@ -7,19 +7,14 @@ import os
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 import orjson
 
-from podium_service.errors import (
-    ConfigError,
-    ContextExceeded,
-    JudgeRefused,
-    VerdictInvalid,
-    VerdictTruncated,
-)
+from podium_service import errors
 from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import LLMJudge
@@ -35,6 +30,7 @@ MIN_CRITERION_CHARS, MAX_CRITERION_CHARS = 30, 700
 DRAFT_TOKENS = 1_500
 THINKING_TOKENS = 4_096
 _TOKENS_PER_FENCE = 64
+_SAMPLING = {"model", "temperature", "seed", "reasoning_effort", "extra_body", "context_tokens"}
 
 _INSTRUCTIONS = f"""\
 You help to write a rubric: the criteria by which a judge will compare attempts of an agent at the
@@ -63,35 +59,21 @@ _THINKING = re.compile(r"\A.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A drafted rubric.
-
-    Attributes:
-        rubric: the criteria as a Markdown list, ready for `rubric:` in the judges file.
-        content_key: hash of the question.
-        cached: whether it came from the cache.
-        tokens: prompt and completion tokens paid now.
-    """
+    """A rubric as a Markdown list, ready for `rubric:` in the judges file; `tokens` were paid."""
 
     rubric: str
     content_key: str
     cached: bool
     tokens: int
 
-    @property
-    def criteria(self) -> list[str]:
-        """Each criterion as one line, without the bullet."""
-        return [line.removeprefix("- ") for line in self.rubric.splitlines()]
 
-
-class Drafter(EndpointJudge):
-    """A judge that answers in prose: it has the endpoints and limits of a judge, but no schema."""
-
-    def __init__(self, name: str, config: LLMJudge, metrics: Metrics) -> None:
-        super().__init__(name, config.model_copy(update={"response_format": "text"}), metrics)
-
-
-async def suggest(drafter: Drafter, requests: Sequence[RankRequest], cache: Path) -> Draft:
+async def suggest(
+    judge: str, config: LLMJudge, metrics: Metrics, requests: Sequence[RankRequest], cache: Path
+) -> Draft:
     """Draft a rubric from groups (at least one), or return the cached draft of the same question.
+
+    The draft is prose, so it comes from the endpoints and within the limits of the judge, but
+    without its schema.
 
     Raises:
         JudgeError: If no usable draft can be had; its type says why.
@@ -99,15 +81,16 @@ async def suggest(drafter: Drafter, requests: Sequence[RankRequest], cache: Path
         ConfigError: If the cache cannot be read or written.
     """
     transcripts = [transcribe(request, range(len(request.trajectories))) for request in requests]
-    key = _content_key(drafter.config, transcripts)
+    key = _content_key(config, transcripts)
     file = cache / f"{key}.md"
-    cached = _read_cached(file)
-    if cached is not None:
+    if (cached := _read_cached(file)) is not None:
         return Draft(cached, key, cached=True, tokens=0)
-    context = await drafter.context_tokens()
-    max_tokens = min(DRAFT_TOKENS + THINKING_TOKENS, max(DRAFT_TOKENS, context // 4))
-    prompt = draft_prompt(_trim(transcripts, context - max_tokens))
-    rubric, tokens = await _ask_for_draft(drafter, prompt, max_tokens)
+    prose = config.model_copy(update={"response_format": "text"})
+    async with aclosing(EndpointJudge(judge, prose, metrics)) as drafter:
+        context = await drafter.context_tokens()
+        max_tokens = min(DRAFT_TOKENS + THINKING_TOKENS, max(DRAFT_TOKENS, context // 4))
+        prompt = draft_prompt(_trim(transcripts, context - max_tokens))
+        rubric, tokens = await _ask_for_draft(drafter, prompt, max_tokens)
     _write_cached(file, rubric)
     return Draft(rubric, key, cached=False, tokens=tokens)
 
@@ -117,14 +100,13 @@ def draft_prompt(transcripts: Sequence[Transcript]) -> Prompt:
     code = secrets.token_hex(4)
     parts = []
     for number, transcript in enumerate(transcripts, start=1):
-        parts.append(f"Task {number} of {len(transcripts)}:\n\n")
-        parts += [transcript.context, "\n"] if transcript.context else []
+        context = f"{transcript.context}\n" if transcript.context else ""
+        parts.append(f"Task {number} of {len(transcripts)}:\n\n{context}")
         for attempt, body in enumerate(transcript.bodies, start=1):
-            parts += [f'\n<trajectory-{code} number="{attempt}">\n', body]
-            parts.append(f"\n</trajectory-{code}>\n")
+            fence = f'<trajectory-{code} number="{attempt}">'
+            parts.append(f"\n{fence}\n{body}\n</trajectory-{code}>\n")
         parts.append("\n")
-    parts.append("Draft the criteria.")
-    messages = [("system", [_INSTRUCTIONS]), ("user", parts)]
+    messages = [("system", [_INSTRUCTIONS]), ("user", [*parts, "Draft the criteria."])]
     return Prompt(form="scores", messages=messages, ids=[], order=[])
 
 
@@ -163,28 +145,29 @@ def _parse_bullets(text: str) -> list[str]:
     return bullets
 
 
-async def _ask_for_draft(drafter: Drafter, prompt: Prompt, max_tokens: int) -> tuple[str, int]:
+async def _ask_for_draft(
+    drafter: EndpointJudge, prompt: Prompt, max_tokens: int
+) -> tuple[str, int]:
     """Return a draft, after at most one correction, and the tokens paid for it."""
-    paid = 0
-    conversation, fault = prompt, ""
+    conversation, fault, paid = prompt, "", 0
     model = drafter.config.model
     for _ in range(2):
         try:
             reply = await drafter.reply(conversation, max_tokens)
         except ContextOverflow as error:
-            raise ContextExceeded(f"the groups are too long: {error}: send fewer") from error
+            raise errors.ContextExceeded(f"the groups are too long: {error}: send fewer") from error
         paid += reply.tokens.prompt + reply.tokens.completion
         if reply.refusal or reply.finish_reason == "content_filter":
-            raise JudgeRefused(f"{model} refused to draft a rubric")
+            raise errors.JudgeRefused(f"{model} refused to draft a rubric")
         try:
             return parse_draft(reply.text), paid
         except ValueError as error:
             fault = str(error)
         if reply.finish_reason == "length":
-            raise VerdictTruncated(f"{model}: the draft was cut off at {max_tokens} tokens")
+            raise errors.VerdictTruncated(f"{model}: the draft was cut off at {max_tokens} tokens")
         correction = f"That list cannot be used: {fault}. Answer again, with the list alone."
         conversation = prompt.with_correction(reply.text[:8_000], correction)
-    raise VerdictInvalid(f"{model}: no usable draft: {fault}, after one correction")
+    raise errors.VerdictInvalid(f"{model}: no usable draft: {fault}, after one correction")
 
 
 def _trim(transcripts: Sequence[Transcript], budget: int) -> list[Transcript]:
@@ -195,12 +178,7 @@ def _trim(transcripts: Sequence[Transcript], budget: int) -> list[Transcript]:
 
 
 def _content_key(config: LLMJudge, transcripts: Sequence[Transcript]) -> str:
-    sampling = config.model_dump(
-        mode="json",
-        include={
-            "model", "temperature", "seed", "reasoning_effort", "extra_body", "context_tokens",
-        },
-    )  # fmt: skip
+    sampling = config.model_dump(mode="json", include=_SAMPLING)
     shown = [[each.context, *each.digests] for each in transcripts]
     question = [DRAFT_VERSION, _INSTRUCTIONS, sampling, shown]
     return sha256(orjson.dumps(question, option=orjson.OPT_SORT_KEYS)).hexdigest()
@@ -212,7 +190,7 @@ def _read_cached(file: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from error
+        raise errors.ConfigError(f"{file}: cannot be read: {error}") from error
 
 
 def _write_cached(file: Path, rubric: str) -> None:
@@ -223,4 +201,5 @@ def _write_cached(file: Path, rubric: str) -> None:
         fresh.write_text(rubric, encoding="utf-8")
         fresh.replace(file)
     except OSError as error:
-        raise ConfigError(f"--cache {file.parent}: cannot be written: {error.strerror}") from error
+        reason = f"cannot be written: {error.strerror}"
+        raise errors.ConfigError(f"--cache {file.parent}: {reason}") from error
