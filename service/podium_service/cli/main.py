@@ -46,11 +46,15 @@ def run() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        from rich.console import Console
+
         from podium.errors import RankError
+        from podium_service.cli.display.text import literal
 
         if not isinstance(error, PodiumError | RankError):
             raise
-        _fail(str(error))
+        Console(stderr=True, soft_wrap=True).print(literal(f"podium: {error}", style="red"))
+        sys.exit(1)
 
 
 @app.callback(invoke_without_command=True)
@@ -60,12 +64,3 @@ def main(
     if show_version:
         typer.echo(f"podium {__version__}")
         raise typer.Exit
-
-
-def _fail(detail: str) -> None:
-    from rich.console import Console
-
-    from podium_service.cli.display.text import literal
-
-    Console(stderr=True, soft_wrap=True).print(literal(f"podium: {detail}", style="red"))
-    sys.exit(1)

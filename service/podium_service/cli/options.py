@@ -48,9 +48,7 @@ LogLevel = Annotated[
 ]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="Groups that are ranked at the same time.")]
-DeadlineS = Annotated[
-    float, typer.Option("--deadline-s", help="Seconds for each group that names no deadline.")
-]
+DeadlineS = Annotated[float, typer.Option(help="Seconds for each group that names no deadline.")]
 
 
 def configure_logs(level: Level = "error") -> None:

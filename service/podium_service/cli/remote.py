@@ -1,4 +1,4 @@
-"""`podium rank --service`: groups as a file holds them -> batch lines, by the reward client."""
+"""Ask a running service, by the reward client, for `podium rank` and `podium judges`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ JUDGES_TIMEOUT_S = 30.0
 def rank_remotely(
     url: str, api_key: str | None, groups: list[Any], deadline_s: float, advance: Callable[[], None]
 ) -> list[BatchLine]:
-    """One line per group, in their order; `advance` is called as each is done.
+    """Return one line per group, in their order; `advance` is called after each group.
 
     Raises:
         RankError: If the service refuses the caller, or cannot be reached at all.
@@ -37,40 +37,39 @@ def rank_remotely(
             lines.append(make_failed_line(index, group, error))
             advance()
     for each_s, groups_of_it in valid.items():
-        with _usable():
+        with _client_errors():
             client = RankClient(url, api_key=api_key, deadline_s=each_s)
         with client:
             for first in range(0, len(groups_of_it), GROUPS_AT_ONCE):
                 some = groups_of_it[first : first + GROUPS_AT_ONCE]
-                answers = client.rank_many([g for _, g in some], on_progress=lambda *_: advance())
-                lines += [_line(i, g, a) for (i, g), a in zip(some, answers, strict=True)]
+                rewards = client.rank_many([g for _, g in some], on_progress=lambda *_: advance())
+                lines += [_line(*each, reward) for each, reward in zip(some, rewards, strict=True)]
     return sorted(lines, key=lambda line: line.index)
 
 
 def judges_remotely(url: str, api_key: str | None) -> list[dict[str, Any]]:
-    """What `GET /judges` says.
+    """Return the judges that `GET /judges` of a service lists.
 
     Raises:
         RankError: If the service refuses the caller, cannot be reached, or is no Podium.
     """
-    with _usable():
-        asked = f"{str(checked_url(url)).rstrip('/')}/judges"
+    with _client_errors():
+        judges_url = f"{str(checked_url(url)).rstrip('/')}/judges"
         key = checked_key(api_key)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     with transport_errors():
-        answer = httpx.get(asked, headers=headers, timeout=JUDGES_TIMEOUT_S, trust_env=False)
-    if not answer.is_success:
-        raise from_response(answer)
+        response = httpx.get(judges_url, headers=headers, timeout=JUDGES_TIMEOUT_S, trust_env=False)
+    if not response.is_success:
+        raise from_response(response)
     try:
-        judges = answer.json()["judges"]
+        return list(response.json()["judges"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ProtocolError.about("not_podium", f"{asked} does not list judges") from error
-    return list(judges)
+        raise ProtocolError.about("not_podium", f"{judges_url} does not list judges") from error
 
 
 @contextmanager
-def _usable() -> Iterator[None]:
-    """What the client says of a URL or a key that it cannot use, as an error of this command."""
+def _client_errors() -> Iterator[None]:
+    """Raise the client's error about a URL or a key as an error of this command."""
     try:
         yield
     except ValueError as error:
@@ -83,11 +82,11 @@ def _client_group(group: dict[str, Any]) -> TrajectoryGroup:
     return TrajectoryGroup(**fields)
 
 
-def _line(index: int, group: TrajectoryGroup, answer: GroupReward) -> BatchLine:
-    if answer.ranking:
-        ranking = Ranking.model_validate(answer.ranking.model_dump())
+def _line(index: int, group: TrajectoryGroup, reward: GroupReward) -> BatchLine:
+    if reward.ranking:
+        ranking = Ranking.model_validate(reward.ranking.model_dump())
         return BatchLine(index=index, group_id=group.group_id, status="ranked", ranking=ranking)
-    problem = _problem(answer.error) if answer.error else None
+    problem = _problem(reward.error) if reward.error else None
     return BatchLine(index=index, group_id=group.group_id, status="failed", problem=problem)
 
 

@@ -1,6 +1,7 @@
 """`podium judges`: the judges that are configured, and whether each one answers."""
 
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def judges_command(
     from podium_service.cli.remote import judges_remotely
 
     options.configure_logs("error")
-    judges = judges_remotely(service, api_key) if service else asyncio.run(_judges_here(config))
+    judges = judges_remotely(service, api_key) if service else asyncio.run(_describe(config))
     if as_json:
         options.print_json(judges)
     else:
@@ -34,12 +35,9 @@ def judges_command(
         raise typer.Exit(1)
 
 
-async def _judges_here(config: Path | None) -> list[dict[str, Any]]:
+async def _describe(config: Path | None) -> list[dict[str, Any]]:
     from podium_service.judges.registry import JudgeRegistry
     from podium_service.telemetry.metrics import Metrics
 
-    judges = JudgeRegistry(config, Metrics())
-    try:
+    async with aclosing(JudgeRegistry(config, Metrics())) as judges:
         return await judges.describe()
-    finally:
-        await judges.aclose()

@@ -10,10 +10,6 @@ from podium_service.store.quotas.spend import Period, SpendLimit
 
 MAX_PER_MINUTE = 1_000_000
 MIN_USD, MAX_USD = 1e-6, 1e9  # the store counts in whole micro-dollars
-_NO_KEYS = (
-    "no keys: whoever reaches the service on loopback may ask; "
-    "make one with podium keys create NAME"
-)
 
 keys_app = typer.Typer(
     help="Make, list and revoke the API keys of the services on a store.", no_args_is_help=True
@@ -49,7 +45,11 @@ def create_command(
     from podium_service.http.api_key_store import add_key
 
     options.configure_logs("error")
-    _require_rate(requests_per_minute)
+    if requests_per_minute is not None and not 1 <= requests_per_minute <= MAX_PER_MINUTE:
+        raise ConfigError(
+            f"--requests-per-minute {requests_per_minute}: must be 1 to {MAX_PER_MINUTE}; "
+            "leave it out for no limit"
+        )
     limit = _spend_limit(spend_usd, per)
     key, text = create_key(name, scope or ("rank", "read"), requests_per_minute, limit)
     options.use_store(store, lambda opened: add_key(opened, key))
@@ -77,7 +77,10 @@ def list_command(
     if as_json:
         options.print_json(keys)
     elif not keys:
-        typer.echo(_NO_KEYS)
+        typer.echo(
+            "no keys: whoever reaches the service on loopback may ask; "
+            "make one with podium keys create NAME"
+        )
     else:
         Console().print(keys_table(keys))
 
@@ -96,14 +99,6 @@ def revoke_command(
     options.require_store(store)
     key = options.use_store(store, lambda opened: revoke_key(opened, key_id))
     typer.echo(f"key {key.id} ({key.name}) is revoked", err=True)
-
-
-def _require_rate(number: int | None) -> None:
-    if number is not None and not 1 <= number <= MAX_PER_MINUTE:
-        raise ConfigError(
-            f"--requests-per-minute {number}: must be 1 to {MAX_PER_MINUTE}; leave it out for no "
-            "limit"
-        )
 
 
 def _spend_limit(usd: float | None, per: Period | None) -> SpendLimit | None:

@@ -26,7 +26,7 @@ def replay_command(
     """Print a past ranking with the exact prompts and replies behind it."""
     from rich.console import Console
 
-    from podium_service.cli.display.replay import print_replay
+    from podium_service.cli.display.rankings import print_replay
 
     options.configure_logs("error")
     options.require_store(store)

@@ -10,10 +10,9 @@ from podium_service.cli.display.text import literal
 
 
 def judges_table(judges: Sequence[dict[str, Any]]) -> Table:
-    """What is configured, and whether it answers."""
-    table = Table(title="judges", title_justify="left")
-    for name in ("judge", "kind", "model or criteria", "method", "fallback", "answers"):
-        table.add_column(name)
+    """Show the settings of each judge, and whether it answers."""
+    columns = ("judge", "kind", "model or criteria", "method", "fallback", "answers")
+    table = Table(*columns, title="judges", title_justify="left")
     for judge in judges:
         members = ", ".join(judge.get("members", []))
         criteria = ", ".join(check["check"] for check in judge.get("criteria", []))

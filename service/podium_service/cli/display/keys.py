@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from podium_service.cli.display.text import literal
 
@@ -11,25 +11,20 @@ _UNWRAPPED = ("id", "created", "revoked")
 
 
 def keys_table(keys: list[dict[str, Any]]) -> Table:
-    """Of keys as `describe_keys` gives them."""
-    table = Table()
-    for name in ("id", "name", "scopes", "a minute", "spent", "created", "revoked"):
-        table.add_column(name, no_wrap=name in _UNWRAPPED)
+    """Show keys as `describe_keys` returns them."""
+    names = ("id", "name", "scopes", "a minute", "spent", "created", "revoked")
+    table = Table(*(Column(name, no_wrap=name in _UNWRAPPED) for name in names))
     for key in keys:
         table.add_row(
             key["id"], literal(key["name"]), ", ".join(key["scopes"]),
             str(key["requests_per_minute"] or ""), _spent(key),
-            _day(key["created_at"]), _day(key["revoked_at"] or ""),
+            key["created_at"].partition("T")[0], (key["revoked_at"] or "").partition("T")[0],
         )  # fmt: skip
     return table
 
 
-def _day(moment: str) -> str:
-    return moment.partition("T")[0]
-
-
 def _spent(key: dict[str, Any]) -> str:
-    """For example `1.25 (+0.01 reserved) of 20 USD/day`."""
+    """Return, for example, `1.25 (+0.01 reserved) of 20 USD/day`."""
     limit = key["spend_limit"]
     if not limit:
         return ""

@@ -1,41 +1,41 @@
-"""Rankings, and problems in their place, as tables."""
+"""Rankings, and problems in their place, as tables; and stored rankings with their prompts."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from podium_service.cli.display.text import literal, number, visible
-from podium_service.schemas import BatchLine, JurorResult, Ranking, TrajectoryResult
+from podium_service.schemas import BatchLine, JurorResult, Problem, Ranking, TrajectoryResult
 
 _MANY = 8
 
 
 def ranking_table(ranking: Ranking) -> Table:
-    """One group: its trajectories, best first."""
-    title = literal(ranking.group_id or ranking.id)
-    table = Table(title=title, title_justify="left")
-    caption = literal(_caption(ranking), style="table.caption")
-    table.caption, table.caption_justify = caption, "left"
-    for name in ("rank", "trajectory", "reward", "score", "stderr"):
-        table.add_column(name, justify="left" if name == "trajectory" else "right", no_wrap=True)
-    table.add_column("explanation", overflow="fold")
+    """Show one group: its trajectories, best first."""
+    table = Table(
+        Column("rank", justify="right", no_wrap=True),
+        Column("trajectory", no_wrap=True),
+        *(Column(name, justify="right", no_wrap=True) for name in ("reward", "score", "stderr")),
+        Column("explanation", overflow="fold"),
+        title=literal(ranking.group_id or ranking.id),
+        title_justify="left",
+        caption=literal(_caption(ranking), style="table.caption"),
+        caption_justify="left",
+    )
     for result in sorted(ranking.results, key=lambda each: each.rank):
         table.add_row(
-            f"{result.rank:g}",
-            literal(result.id),
-            Text(f"{result.reward:.3f}", style="bold"),
-            number(result.score),
-            number(result.stderr),
-            _words(result),
-        )
+            f"{result.rank:g}", literal(result.id), Text(f"{result.reward:.3f}", style="bold"),
+            number(result.score), number(result.stderr), _words(result),
+        )  # fmt: skip
     return table
 
 
 def lines_view(lines: Sequence[BatchLine]) -> RenderableType:
-    """A table for each of a few groups; one row for each of many."""
+    """Show a table for each of a few groups, or one row for each of many."""
     if len(lines) > _MANY:
         return _overview(lines)
     views: list[RenderableType] = []
@@ -43,10 +43,28 @@ def lines_view(lines: Sequence[BatchLine]) -> RenderableType:
         if line.ranking:
             views.append(ranking_table(line.ranking))
         elif line.problem:
-            name = line.group_id or f"group {line.index}"
-            failed = literal(f"{line.problem.code}: {line.problem.detail}", style="red")
-            views.append(Panel(failed, title=literal(name), title_align="left", style="red"))
+            title = literal(line.group_id or f"group {line.index}")
+            views.append(Panel(_fault(line.problem), title=title, title_align="left", style="red"))
     return Group(*views)
+
+
+def print_replay(
+    console: Console, ranking: dict[str, Any], calls: Sequence[dict[str, Any]]
+) -> None:
+    """Print a past ranking, then every prompt and reply behind it, word for word and unwrapped."""
+    console.print(ranking_table(Ranking.model_validate(ranking["answer"])))
+    for call in calls:
+        outcome = f"no verdict: {call['fault']}" if call["fault"] else "verdict"
+        heading = (
+            f"pass {call['pass_index'] + 1} · judge {call['judge']} · {call['model']} · "
+            f"{call['latency_s']:.2f} s · {outcome}"
+        )
+        console.print(literal(f"\n━━ {heading}", style="bold"))
+        for message in call["messages"]:
+            console.print(literal(f"── {message['role']}", style="cyan"))
+            _write(console, message["content"])
+        console.print(Text("── reply", style="green"))
+        _write(console, call["reply"])
 
 
 def _words(result: TrajectoryResult) -> Text:
@@ -75,19 +93,21 @@ def _juror(juror: JurorResult) -> str:
 
 
 def _overview(lines: Sequence[BatchLine]) -> Table:
-    table = Table(title=f"{len(lines)} groups", title_justify="left")
-    for name in ("group and ranking", "best", "rewards", "reliability", "calls"):
-        table.add_column(name, overflow="fold")
+    names = ("group and ranking", "best", "rewards", "reliability", "calls")
+    columns = (Column(name, overflow="fold") for name in names)
+    table = Table(*columns, title=f"{len(lines)} groups", title_justify="left")
     for line in lines:
         group = literal(line.group_id or str(line.index))
         if line.ranking:
             group.append(f"\n{line.ranking.id}", style="dim")
             table.add_row(group, *_overview_cells(line.ranking))
         elif line.problem:
-            table.add_row(
-                group, literal(f"{line.problem.code}: {line.problem.detail}", style="red")
-            )
+            table.add_row(group, _fault(line.problem))
     return table
+
+
+def _fault(problem: Problem) -> Text:
+    return literal(f"{problem.code}: {problem.detail}", style="red")
 
 
 def _overview_cells(ranking: Ranking) -> list[str | Text]:
@@ -99,3 +119,8 @@ def _overview_cells(ranking: Ranking) -> list[str | Text]:
         number(ranking.reliability),
         "stored" if ranking.cached else str(ranking.usage.calls),
     ]
+
+
+def _write(console: Console, text: str) -> None:
+    """Write a text as it is, because rich would wrap lines and expand tabs."""
+    console.file.write(visible(text) + "\n")
