@@ -11,8 +11,6 @@ import typer
 from podium_service.errors import ConfigError
 
 if TYPE_CHECKING:  # slow to load
-    from sqlalchemy import URL
-
     from podium_service.store.store import SQLStore
 
 _T = TypeVar("_T")
@@ -88,20 +86,14 @@ def require_store(url: str) -> None:
 
 def store_shown(url: str) -> str:
     """Return the store's URL as it was given, without its password."""
-    from podium_service.store.database.engine import without_secrets
-
-    parsed = _parsed(url)
-    return without_secrets(parsed) if parsed else url
-
-
-def _parsed(url: str) -> "URL | None":
-    """Return None for a path and for a malformed URL, which opening the store reports."""
     import sqlalchemy as sa
 
+    from podium_service.store.database.engine import without_secrets
+
     try:
-        return sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
-        return None
+        return without_secrets(sa.make_url(url))
+    except (sa.exc.ArgumentError, ValueError):  # a path, or a fault that opening the store reports
+        return url
 
 
 def print_json(data: Any) -> None:
