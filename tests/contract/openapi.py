@@ -12,7 +12,7 @@ PUBLISHED = Path(__file__).parent / "openapi.json"
 
 
 async def document() -> str:
-    """As it is now, in the form in which it is committed."""
+    """Return the document in the form that is committed."""
     with TemporaryDirectory() as folder:
         async with service(Path(folder)) as opened:
             return json.dumps(create_app(opened).openapi(), indent=1, sort_keys=True) + "\n"

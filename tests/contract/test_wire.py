@@ -1,4 +1,4 @@
-"""The published wire, and the real client against the real app."""
+"""The published OpenAPI document, and the real client against the real app."""
 
 from pathlib import Path
 

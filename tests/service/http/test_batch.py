@@ -116,7 +116,7 @@ async def test_a_slow_group_does_not_delay_other_lines(tmp_path: Path) -> None:
         async with http.stream("POST", "/rank/batch", json={"groups": groups}) as answer:
             lines = answer.aiter_lines()
             assert json.loads(await anext(lines))["index"] == 1
-            await until(lambda: slow.in_flight == 4)  # and still unanswered
+            await until(lambda: slow.in_flight == 4)  # the slow judge has not answered yet
             slow.hold = 0
             assert json.loads(await anext(lines))["index"] == 0
 

@@ -86,7 +86,7 @@ REFERENCE = {"reference": "5"}
 async def test_json_sent_as_text_is_refused(
     http: httpx.AsyncClient,
 ) -> None:
-    # A web page may send text/plain to loopback without asking first.
+    # A web page of another origin may send text/plain to loopback, but no JSON.
     answer = await http.post(
         "/rank", content=json.dumps(group("5", "6", **REFERENCE)),
         headers={"Content-Type": "text/plain", "Origin": "http://evil.example"},

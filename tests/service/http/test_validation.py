@@ -75,7 +75,7 @@ async def test_refusing_50_000_faults_takes_little_memory(
     bad: dict[str, Any], http: httpx.AsyncClient
 ) -> None:
     content = json.dumps(bad)
-    await http.post("/rank", content="{}", headers=JSON)  # what the first one builds, it does not
+    await http.post("/rank", content="{}", headers=JSON)  # so that caches are filled
     tracemalloc.start()
     try:
         answer = await http.post("/rank", content=content, headers=JSON)
@@ -83,7 +83,7 @@ async def test_refusing_50_000_faults_takes_little_memory(
     finally:
         tracemalloc.stop()
     assert answer.status_code == 422
-    assert peak < 30 * len(content)  # 16 MiB hold eight million faults
+    assert peak < 30 * len(content)  # because 16 MiB can hold eight million faults
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,8 @@ async def test_connections_in_the_backlog_are_answered_at_the_stop() -> None:
     with ExitStack() as stack, listen(options) as listener:
 
         def connect_and_stop() -> None:
-            for _ in range(
-                8
-            ):  # the kernel takes them, because the event loop does not run meanwhile
+            # The kernel takes these, because the event loop does not run meanwhile.
+            for _ in range(8):
                 client = socket.create_connection(listener.getsockname(), timeout=10)
                 clients.append(stack.enter_context(client))
                 client.sendall(ASKED)

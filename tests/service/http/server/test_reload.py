@@ -81,9 +81,8 @@ async def test_a_replaced_judge_closes_after_its_last_request(
     def for_long(max_connections: int, keepalive_s: float) -> Any:
         return guarded_transport(max_connections, keepalive_s=600)
 
-    monkeypatch.setattr(
-        chat_client, "guarded_transport", for_long
-    )  # otherwise idle connections close after 4 s
+    # Otherwise idle connections close after 4 s.
+    monkeypatch.setattr(chat_client, "guarded_transport", for_long)
     async with (
         ScriptedJudge(always=GOOD, hold=1000).serving() as old,
         ScriptedJudge().serving() as new,

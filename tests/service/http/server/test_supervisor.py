@@ -88,9 +88,8 @@ async def test_a_bad_config_ends_the_supervisor_with_one_line(tmp_path: Path) ->
 
 @pytest.mark.restart
 async def test_workers_that_die_at_their_start_end_the_service(tmp_path: Path) -> None:
-    broken = {
-        "PYTHONHASHSEED": "no number"
-    }  # only the workers read it, because the supervisor has started already
+    # Only the workers read this, because the supervisor has started already.
+    broken = {"PYTHONHASHSEED": "no number"}
     finished = await podium("serve", "--port", "0", "--workers", "2", cwd=tmp_path, **broken)
     assert finished.code == 1
     last = finished.err.splitlines()[-1]
