@@ -11,13 +11,13 @@ names it with less confidence when the second is better.
 To add a form:
 
 1. Write its prompt in `templates`.
-2. Write a function that reads a reply and one that asks for a correction, here.
-3. Enter both in `FORMS`.
+2. Write a function that reads a reply, here.
+3. Enter it in `FORMS`.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from math import exp
 from typing import Any
@@ -44,99 +44,55 @@ class Form:
 
     Attributes:
         read: returns the verdict in a reply to a prompt; raises Fault or CanaryMisplaced.
-        correction: returns the message to a judge whose reply had a fault, given the ids shown.
-        schema: returns the JSON schema of a reply, given the ids; None where replies are no JSON.
+        answer: the words for a reply without a fault, with places for the ids shown: `{ids}` for
+            all of them, `{0}` and so on for one.
         tokens: the most tokens of a reply, for each trajectory shown.
-        logprobs: whether to ask for the probabilities of tokens.
+        schema: returns the JSON schema of a reply, given the ids; None where replies are labels,
+            of which the probabilities are asked for.
     """
 
     read: Callable[[Reply, Prompt], Verdict]
-    correction: Callable[[str, Sequence[str]], str]
-    schema: Callable[[Sequence[str]], dict[str, Any]] | None
+    answer: str
     tokens: int
-    logprobs: bool
+    schema: Callable[[Sequence[str]], dict[str, Any]] | None = None
+
+    def correction(self, fault: str, ids: Sequence[str]) -> str:
+        """Return the message that asks the judge to correct a reply with a fault."""
+        answer = self.answer.format(*ids, ids=", ".join(ids))
+        return f"That reply cannot be used: {fault}. Answer again with {answer}"
 
 
-def read_scores(reply: Reply, prompt: Prompt) -> Verdict:
-    """Parse strict JSON with a score for each id; check the canary and leave it out.
-
-    Raises:
-        Fault: If the reply is no such JSON.
-        CanaryMisplaced: If the canary is not among the last third.
-    """
+def _read_scores(reply: Reply, prompt: Prompt) -> Verdict:
+    """Parse strict JSON with a score for each id; check the canary and leave it out."""
+    verdict = parse_verdict(reply.text, prompt.shown_ids, prompt.order)
     if prompt.canary is None:
-        return parse_verdict(reply.text, prompt.ids, prompt.order)
-    canary = len(prompt.order)
-    verdict = parse_verdict(
-        reply.text, [*prompt.ids, prompt.canary], [*range(len(prompt.order)), canary]
-    )
+        return verdict
     *scores, bad = verdict.scores
     # A tie with the canary at 0 counts for nothing, because all may be as bad as it is.
     ties = sum(score == bad for score in scores) if bad > 0 else 0
     below = sum(score < bad for score in scores) + ties / 2
     if 3 * below > len(scores):
         raise CanaryMisplaced(f"the planted bad trajectory beats {below:g} of {len(scores)}")
-    return replace(
-        verdict,
-        order=prompt.order,
-        ids=prompt.ids,
-        scores=scores,
-        explanations=[
-            text.replace(prompt.canary, "a planted bad one") for text in verdict.explanations[:-1]
-        ],
-    )
+    texts = verdict.explanations[:-1]
+    explanations = [text.replace(prompt.canary, "a planted bad one") for text in texts]
+    return Verdict(prompt.order, prompt.ids, scores, explanations)
 
 
-def read_choice(reply: Reply, prompt: Prompt) -> Verdict:
-    """Read the probability that each of two is better; a tie counts half for each.
-
-    Raises:
-        Fault: If the reply names no label.
-    """
-    labels = [*prompt.ids, TIE]
-    probabilities = _label_probabilities(reply, labels) or _named_label(reply, labels)
+def _read_choice(reply: Reply, prompt: Prompt) -> Verdict:
+    """Read the probability that each of two is better; a tie counts half for each."""
+    probabilities = _read_probabilities(reply, [*prompt.ids, TIE])
     wins = round(probabilities[0] + probabilities[2] / 2, 12)
     return Verdict(prompt.order, prompt.ids, [wins, round(1 - wins, 12)], ["", ""])
 
 
-def read_rating(reply: Reply, prompt: Prompt) -> Verdict:
-    """Read the expected digit, scaled to [0, 1].
-
-    Raises:
-        Fault: If the reply names no digit.
-    """
-    probabilities = _label_probabilities(reply, [*DIGITS]) or _named_label(reply, [*DIGITS])
+def _read_rating(reply: Reply, prompt: Prompt) -> Verdict:
+    """Read the expected digit, scaled to [0, 1]."""
+    probabilities = _read_probabilities(reply, [*DIGITS])
     rating = sum(digit * probability for digit, probability in enumerate(probabilities))
     return Verdict(prompt.order, prompt.ids, [round(min(1.0, rating / 9), 12)], [""])
 
 
-def scores_correction(fault: str, ids: Sequence[str]) -> str:
-    """Ask once for a correction of a reply that is no JSON over these ids."""
-    return (
-        f"That reply cannot be used: {fault}. Answer again with one JSON object and nothing else, "
-        f"its keys exactly these ids, each once: {', '.join(ids)}; each value "
-        '{"explanation": "<one sentence>", "score": <number from 0 to 1>}.'
-    )
-
-
-def choice_correction(fault: str, ids: Sequence[str]) -> str:
-    """Ask once for a correction of a reply that names neither letter nor tie."""
-    first, second = ids
-    return (
-        f"That reply cannot be used: {fault}. Answer again with one letter and nothing else: "
-        f"{first} or {second}, or {TIE} if they are equally good."
-    )
-
-
-def rating_correction(fault: str, _ids: Sequence[str]) -> str:
-    """Ask once for a correction of a reply that names no digit."""
-    return (
-        f"That reply cannot be used: {fault}. Answer again with one digit and nothing else, "
-        "from 0 (worst) to 9 (best)."
-    )
-
-
-def scores_schema(ids: Sequence[str]) -> dict[str, Any]:
+def _scores_schema(ids: Sequence[str]) -> dict[str, Any]:
     """Return the JSON schema of a reply with a score for exactly these ids, in this order."""
     entry = {
         "type": "object",
@@ -156,10 +112,39 @@ def scores_schema(ids: Sequence[str]) -> dict[str, Any]:
 
 
 FORMS = {
-    "scores": Form(read_scores, scores_correction, scores_schema, tokens=160, logprobs=False),
-    "choice": Form(read_choice, choice_correction, None, tokens=8, logprobs=True),
-    "rating": Form(read_rating, rating_correction, None, tokens=8, logprobs=True),
+    "scores": Form(
+        _read_scores,
+        "one JSON object and nothing else, its keys exactly these ids, each once: {ids}; each "
+        'value {{"explanation": "<one sentence>", "score": <number from 0 to 1>}}.',
+        tokens=160,
+        schema=_scores_schema,
+    ),
+    "choice": Form(
+        _read_choice,
+        f"one letter and nothing else: {{0}} or {{1}}, or {TIE} if they are equally good.",
+        tokens=8,
+    ),
+    "rating": Form(
+        _read_rating, "one digit and nothing else, from 0 (worst) to 9 (best).", tokens=8
+    ),
 }
+
+
+def _read_probabilities(reply: Reply, labels: Sequence[str]) -> list[float]:
+    """Return the probability of each label: the endpoint's, else 1 for the label named.
+
+    Raises:
+        Fault: If the reply names none.
+    """
+    probabilities = _label_probabilities(reply, labels)
+    if probabilities:
+        return probabilities
+    begin = _skip_thoughts(reply.text)
+    answer = _find_answer(reply.text, begin, labels, cut_off=reply.finish_reason == "length")
+    if answer is None:
+        is_empty = not reply.text[begin:].strip()
+        raise Fault("it is empty" if is_empty else f"it names none of {', '.join(labels)}")
+    return [float(label == answer[0]) for label in labels]
 
 
 def _label_probabilities(reply: Reply, labels: Sequence[str]) -> list[float] | None:
@@ -205,20 +190,6 @@ def _as_label(text: Any, labels: Sequence[str]) -> str | None:
     """Return the label that a token stands for, without blanks (as in vocabularies) and quotes."""
     bare = str(text).strip(" \t\n\r\u0120\u2581\"'*()[].:").upper()
     return bare if bare in labels else None
-
-
-def _named_label(reply: Reply, labels: Sequence[str]) -> list[float]:
-    """Return probability 1 for the label that a reply names and 0 for the others.
-
-    Raises:
-        Fault: If it names none.
-    """
-    begin = _skip_thoughts(reply.text)
-    answer = _find_answer(reply.text, begin, labels, cut_off=reply.finish_reason == "length")
-    if answer is None:
-        is_empty = not reply.text[begin:].strip()
-        raise Fault("it is empty" if is_empty else f"it names none of {', '.join(labels)}")
-    return [float(label == answer[0]) for label in labels]
 
 
 def _find_answer(

@@ -161,9 +161,8 @@ def scores_prompt(
         order: indices of the bodies to show.
         canary: the body of a bad trajectory, to be put among them at random.
     """
-    bodies = [transcript.bodies[index] for index in order]
     ids = random_ids(len(order))
-    shown = list(zip(ids, bodies, strict=True))
+    shown = [(shown_id, transcript.bodies[i]) for shown_id, i in zip(ids, order, strict=True)]
     canary_id = None
     if canary is not None:
         canary_id = next(iter(set(random_ids(len(ids) + 1)) - set(ids)))

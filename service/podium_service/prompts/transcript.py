@@ -16,7 +16,7 @@ from typing import Any, Literal
 import orjson
 
 from podium_service.prompts.defences.escape import clean, mark_spaces
-from podium_service.schemas import Message, RankRequest, Tool, ToolCall, Trajectory
+from podium_service.schemas import Message, RankRequest, Tool, Trajectory
 
 View = Literal["as_told", "actions_first"]
 Cleaner = Callable[[str], str]
@@ -46,19 +46,18 @@ class Transcript:
 def transcribe(
     request: RankRequest, shown: Sequence[int], *, view: View = "as_told", datamark: bool = False
 ) -> Transcript:
-    """Render the trajectories with the indices `shown`.
+    """Render a group's trajectories.
 
     Args:
         request: the group.
-        shown: indices of its trajectories.
+        shown: indices of the trajectories to render.
         view: `as_told` keeps the order of messages; `actions_first` puts tool calls and their
             results before, and apart from, texts.
         datamark: put `escape.DATAMARK` before every run of whitespace in trajectories (not in task,
             reference and tools).
 
     Returns:
-        The transcript. Neither option changes digests, their order or the number of shared
-        messages.
+        The transcript. Neither option changes digests, their order or the shared messages' number.
     """
     blocks: dict[str, list[str]] = {}
     members: dict[str, list[int]] = {}
@@ -102,9 +101,8 @@ def _render(trajectory: Trajectory, cleaner: Cleaner) -> list[str]:
             continue
         text = message.text
         parts = [cleaner(text)] if text else []
-        if message.tool_calls:
-            parts += _render_calls(message, call_attributes, cleaner)
-        blocks.append(_wrap_message(message.role, parts))
+        parts += _render_calls(message, call_attributes, cleaner)
+        blocks.append(_wrap("message", parts, f' role="{message.role}"'))
     blocks.append(_render_end(trajectory, cleaner))
     return blocks
 
@@ -126,14 +124,17 @@ def _render_actions_first(trajectory: Trajectory, num_shared: int, cleaner: Clea
             continue
         actions += _render_calls(message, call_attributes, cleaner)
         if message.text:
-            claims.append(_wrap_message(message.role, [cleaner(message.text)]))
-    sections = [_wrap_section("actions", actions), _wrap_section("claims", claims)]
+            claims.append(_wrap("message", [cleaner(message.text)], f' role="{message.role}"'))
+    sections = [
+        _wrap(tag, parts) if parts else f"<{tag}>none</{tag}>"
+        for tag, parts in (("actions", actions), ("claims", claims))
+    ]
     return [*tools[num_shared:], *sections, _render_end(trajectory, cleaner)]
 
 
-def _wrap_section(tag: str, parts: Sequence[str]) -> str:
+def _wrap(tag: str, parts: Sequence[str], attributes: str = "") -> str:
     inner = "\n".join(parts)
-    return f"<{tag}>\n{inner}\n</{tag}>" if parts else f"<{tag}>none</{tag}>"
+    return f"<{tag}{attributes}>\n{inner}\n</{tag}>"
 
 
 def _render_end(trajectory: Trajectory, cleaner: Cleaner) -> str:
@@ -143,42 +144,34 @@ def _render_end(trajectory: Trajectory, cleaner: Cleaner) -> str:
     return f"<finish_reason>{_CUT_OFF.get(reason) or cleaner(reason)}</finish_reason>"
 
 
-def _wrap_message(role: str, parts: Sequence[str]) -> str:
-    inner = "\n".join(parts)
-    return f'<message role="{role}">\n{inner}\n</message>'
-
-
 def _render_result(message: Message, call_attributes: dict[str, str], cleaner: Cleaner) -> str:
     attributes = call_attributes[message.tool_call_id or ""]
-    return f"<tool_result {attributes}>\n{cleaner(message.text)}\n</tool_result>"
+    return _wrap("tool_result", [cleaner(message.text)], attributes)
 
 
 def _render_calls(message: Message, call_attributes: dict[str, str], cleaner: Cleaner) -> list[str]:
-    """Render a message's calls, and add to `call_attributes` how their results name them."""
+    """Render a message's calls, and add to `call_attributes` how their results name them.
+
+    Parallel calls are numbered to tell them apart, because their ids are not shown.
+    """
     texts = []
-    for call, number in _number_calls(message.tool_calls or ()):
-        texts.append(_render_call(call, number, cleaner))
-        call_attributes[call.id] = f'name="{_clean_name(call.function.name, cleaner)}"{number}'
+    calls = message.tool_calls or ()
+    for count, call in enumerate(calls, start=1):
+        number = f' number="{count}"' if len(calls) > 1 else ""
+        name = call.function.name
+        call_attributes[call.id] = f' name="{_clean_name(name, cleaner)}"{number}'
+        text = cleaner(f"{name}({_render_arguments(call.function.arguments)})")
+        texts.append(f"<tool_call{number}>{text}</tool_call>")
     return texts
-
-
-def _number_calls(calls: Sequence[ToolCall]) -> list[tuple[ToolCall, str]]:
-    """Give parallel calls an attribute that tells them apart, because their ids are not shown."""
-    if len(calls) == 1:
-        return [(calls[0], "")]
-    return [(call, f' number="{number}"') for number, call in enumerate(calls, start=1)]
-
-
-def _render_call(call: ToolCall, number: str, cleaner: Cleaner) -> str:
-    text = cleaner(f"{call.function.name}({_render_arguments(call.function.arguments)})")
-    return f"<tool_call{number}>{text}</tool_call>"
 
 
 def _render_arguments(arguments: str | dict[str, Any]) -> str:
     """Render `key=value, ...` with JSON values; the raw text if it is no object or too deep."""
     try:
         members = orjson.loads(arguments) if isinstance(arguments, str) else arguments
-        return ", ".join([f"{key}={_to_json(value)}" for key, value in members.items()])
+        return ", ".join(
+            [f"{key}={orjson.dumps(value).decode()}" for key, value in members.items()]
+        )
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, AttributeError):
         return str(arguments)
 
@@ -186,24 +179,19 @@ def _render_arguments(arguments: str | dict[str, Any]) -> str:
 def _render_context(request: RankRequest, shared: list[str]) -> str:
     parts = []
     if request.task:
-        parts.append(f"<task>\n{clean(request.task)}\n</task>")
+        parts.append(_wrap("task", [clean(request.task)]))
     if request.reference:
-        parts.append(f"<reference>\n{clean(request.reference)}\n</reference>")
+        parts.append(_wrap("reference", [clean(request.reference)]))
     if request.tools:
         parts.append(_render_tools(request.tools))
     if shared:
-        inner = "\n".join(shared)
-        parts.append(f"<shared_messages>\n{inner}\n</shared_messages>")
+        parts.append(_wrap("shared_messages", shared))
     return "\n\n".join(parts)
 
 
 def _render_tools(tools: list[Tool]) -> str:
-    lines = "\n".join(clean(_to_json(tool.get("function", tool))) for tool in tools)
-    return f"<tools>\n{lines}\n</tools>"
-
-
-def _to_json(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    lines = [clean(orjson.dumps(tool.get("function", tool)).decode()) for tool in tools]
+    return _wrap("tools", lines)
 
 
 def _clean_name(name: str, cleaner: Cleaner) -> str:

@@ -28,14 +28,6 @@ def estimate_tokens(text: str) -> int:
     return (len(raw) + 2 * digits + marks) // 3 + 1
 
 
-def _bound_tokens(text: str) -> int:
-    """Return a bound on `estimate_tokens` without a look at the text.
-
-    UTF-8 has at most four bytes per character.
-    """
-    return (len(text) if text.isascii() else 4 * len(text)) + 1
-
-
 def fit(transcript: Transcript, budget: int, shown: Sequence[int] | None = None) -> Transcript:
     """Cut the longest parts down to one common length, so that all fit in `budget` tokens.
 
@@ -43,7 +35,7 @@ def fit(transcript: Transcript, budget: int, shown: Sequence[int] | None = None)
 
     Args:
         transcript: the texts to fit.
-        budget: the number of tokens (estimated) for them.
+        budget: tokens (estimated) for them.
         shown: indices of the bodies that are shown together; all by default.
 
     Returns:
@@ -54,7 +46,8 @@ def fit(transcript: Transcript, budget: int, shown: Sequence[int] | None = None)
     """
     indices = range(len(transcript.bodies)) if shown is None else shown
     parts = [transcript.context, *(transcript.bodies[index] for index in indices)]
-    if sum(map(_bound_tokens, parts)) <= budget:  # the common case, without counting
+    # The common case needs no count, because UTF-8 has at most four bytes per character.
+    if sum(1 + len(part) * (1 if part.isascii() else 4) for part in parts) <= budget:
         return transcript
     tokens = [estimate_tokens(part) for part in parts]
     if sum(tokens) <= budget:
@@ -79,10 +72,9 @@ def cut_middle(text: str, max_tokens: int) -> str:
     """Keep as much of head and tail as fits `max_tokens` (estimated), with a mark between."""
 
     def cut_to(num_characters: int) -> str:
-        tail = num_characters // 2
-        head = num_characters - tail
+        tail_start = len(text) - num_characters // 2
         mark = f'<trimmed characters="{len(text) - num_characters}"/>'
-        return f"{text[:head]}\n{mark}\n{text[len(text) - tail :]}"
+        return f"{text[: num_characters - num_characters // 2]}\n{mark}\n{text[tail_start:]}"
 
     num_fitting = bisect_right(
         range(len(text)), max_tokens, key=lambda count: estimate_tokens(cut_to(count))
@@ -94,25 +86,19 @@ def cut_middle(text: str, max_tokens: int) -> str:
 def _join_around_mark(text: str, head_end: int, tail_start: int) -> str:
     """Join the head and the tail of a text with a mark between.
 
-    Tags that the cut goes through are closed before it and opened again after it, so that no words
-    change their speaker.
+    The cut is widened where it would begin or end inside a tag. Tags that it goes through are
+    closed before it and opened again after it, so that no words change their speaker.
     """
-    head_end, tail_start = _widen_to_tags(text, head_end, tail_start)
-    before, after = _list_open_tags(text[:head_end]), _list_open_tags(text[:tail_start])
-    mark = f'<trimmed characters="{tail_start - head_end}"/>'
-    closing = "".join(f"\n</{_NAME.findall(tag)[0]}>" for tag in reversed(before))
-    opening = "".join(f"\n{tag}" for tag in after)
-    return f"{text[:head_end]}{closing}\n{mark}{opening}\n{text[tail_start:]}"
-
-
-def _widen_to_tags(text: str, head_end: int, tail_start: int) -> tuple[int, int]:
-    """Widen the cut where it would begin or end inside a tag."""
     for tag in _TAG.finditer(text):
         if tag.start() < head_end < tag.end():
             head_end = tag.start()
         if tag.start() < tail_start < tag.end():
             tail_start = tag.end()
-    return head_end, tail_start
+    before, after = _list_open_tags(text[:head_end]), _list_open_tags(text[:tail_start])
+    mark = f'<trimmed characters="{tail_start - head_end}"/>'
+    closing = "".join(f"\n</{_NAME.findall(tag)[0]}>" for tag in reversed(before))
+    opening = "".join(f"\n{tag}" for tag in after)
+    return f"{text[:head_end]}{closing}\n{mark}{opening}\n{text[tail_start:]}"
 
 
 def _list_open_tags(text: str) -> list[str]:

@@ -52,15 +52,14 @@ def parse_verdict(reply: str, ids: Sequence[str], order: Sequence[int]) -> Verdi
 
     Args:
         reply: the judge's text.
-        ids: N ids, in the order shown.
-        order: N indices of the bodies shown.
+        ids: the ids that it must score, in the order shown.
+        order: indices of the bodies shown, for the verdict.
 
     Raises:
         Fault: If the reply holds no such object; the message names what is wrong.
     """
-    pairs = _find_object(THINKING.sub("", reply), ids)
     values: dict[str, Any] = {}
-    for key, value in pairs:
+    for key, value in _find_object(THINKING.sub("", reply), ids):
         if key not in ids:
             # Other keys are not quoted, because they may be words of a trajectory.
             name = repr(key) if _ID_LIKE.fullmatch(key) else "a key"
@@ -68,8 +67,7 @@ def parse_verdict(reply: str, ids: Sequence[str], order: Sequence[int]) -> Verdi
         if key in values:
             raise Fault(f"{key} stands twice")
         values[key] = value
-    missing = [shown_id for shown_id in ids if shown_id not in values]
-    if missing:
+    if missing := [shown_id for shown_id in ids if shown_id not in values]:
         raise Fault(f"{', '.join(missing)} missing")
     entries = [_parse_entry(shown_id, values[shown_id]) for shown_id in ids]
     scores, explanations = zip(*entries, strict=True)
@@ -85,11 +83,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_Pairs, strict=False)
 
 
 def _find_object(text: str, ids: Sequence[str]) -> _Pairs:
-    """Return the last outermost JSON object that names an id, else the last one of all.
-
-    Raises:
-        Fault: If there is no object.
-    """
+    """Return the last outermost JSON object that names an id, else the last one of all."""
     best: _Pairs | None = None
     start = text.find("{")
     for _ in range(_MAX_STARTS):

@@ -49,7 +49,7 @@ class Parameters:
             **self._extra_body,
         }
         form = FORMS[prompt.form]
-        if form.logprobs and self._top_logprobs[0]:
+        if not form.schema and self._top_logprobs[0]:
             parameters |= {"logprobs": True, "top_logprobs": self._top_logprobs[0]}
         if form.schema and self._formats[0] == "json_object":
             parameters["response_format"] = {"type": "json_object"}

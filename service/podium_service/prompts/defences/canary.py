@@ -1,7 +1,4 @@
-"""Make a bad trajectory to plant among real ones.
-
-A judge that does not place it low does not read what it judges.
-"""
+"""Make a bad trajectory to plant among real ones, to catch a judge that does not read them."""
 
 import secrets
 

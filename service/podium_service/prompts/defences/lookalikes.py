@@ -26,12 +26,8 @@ _TWINS = {
 # Ranges in which Unicode itself (NFKC) gives the ASCII character: fullwidth, circled and
 # mathematical forms.
 _FORMS = [
-    (0x1D400, 0x1D800),
-    (0x24B6, 0x24EA),
-    (0xFF01, 0xFF5F),
-    (0x2100, 0x2150),
-    (0x1F130, 0x1F14A),
-]
+    (0x1D400, 0x1D800), (0x24B6, 0x24EA), (0xFF01, 0xFF5F), (0x2100, 0x2150), (0x1F130, 0x1F14A),
+]  # fmt: skip
 # Unicode's default ignorables, controls, combining accents, and the replacement character.
 _UNSEEN = [
     (0x00, 0x09), (0x0B, 0x0D), (0x0E, 0x20), (0x7F, 0x85), (0x86, 0xA0), (0xAD, 0xAE),
@@ -42,18 +38,14 @@ _UNSEEN = [
 ]  # fmt: skip
 
 
-def _build_table() -> dict[int, str]:
-    table = {
-        code: plain
-        for start, stop in _FORMS
-        for code in range(start, stop)
-        if len(plain := unicodedata.normalize("NFKC", chr(code))) == 1 and plain.isascii()
-    }
-    table |= {ord(twin): plain for plain, twins in _TWINS.items() for twin in twins}
-    return table | {code: UNSEEN for start, stop in _UNSEEN for code in range(start, stop)}
-
-
-_TABLE = _build_table()
+_TABLE = {
+    code: plain
+    for start, stop in _FORMS
+    for code in range(start, stop)
+    if len(plain := unicodedata.normalize("NFKC", chr(code))) == 1 and plain.isascii()
+}
+_TABLE |= {ord(twin): plain for plain, twins in _TWINS.items() for twin in twins}
+_TABLE |= {code: UNSEEN for start, stop in _UNSEEN for code in range(start, stop)}
 BRACKET_TWINS = _TWINS["<"]
 
 

@@ -28,11 +28,7 @@ class Sieve:
     """A set of RE2 patterns that are searched for in one pass."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        """Compile the patterns.
-
-        Raises:
-            re2.error: If RE2 refuses a pattern.
-        """
+        """Compile the patterns, or raise `re2.error` if RE2 refuses one."""
         options = re2.Options()
         options.never_capture = True
         options.log_errors = False
@@ -43,8 +39,7 @@ class Sieve:
 
     def find(self, text: str) -> list[int]:
         """Return the indices of the patterns that match somewhere in `text`, sorted."""
-        indices: list[int] | None = self._set.Match(text)
-        return sorted(indices) if indices else []
+        return sorted(self._set.Match(text) or ())
 
 
 def loosen(pattern: str) -> str:

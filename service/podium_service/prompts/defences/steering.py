@@ -7,9 +7,8 @@ A flag is evidence for people and for metrics, not a verdict. The patterns are i
 import binascii
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from itertools import islice, takewhile
 
 import re2
 import regex
@@ -56,14 +55,6 @@ _PLAIN = _LONG_FORMS | {
 }
 
 
-class Span(Protocol):
-    """A match of `re` or of `re2`."""
-
-    def start(self) -> int: ...
-
-    def end(self) -> int: ...
-
-
 def fold_disguises(text: str) -> str:
     """Return the text as the patterns see it: in lower case, without disguises, single-spaced.
 
@@ -78,19 +69,16 @@ def fold_disguises(text: str) -> str:
     return " ".join(text.split())
 
 
-def flag_text(text: str) -> list[str]:
-    """Return the names of the patterns found in `text` or in base64 inside it, sorted."""
-    return _search(text) if any(_select_suspects([text])) else []
-
-
 def _search(text: str) -> list[str]:
-    """Search one text with all patterns, without the sieve."""
+    """Return the names of the patterns in `text` or in base64 inside it, sorted; no sieve."""
     stretches = "\n".join(
         _cut_around_anchors(fold_disguises(each)) for each in (text, *_decode_base64(text))
     )
     if not stretches.strip():
         return []
-    stretches = _cut_middle(stretches)
+    if len(stretches) > _MAX_CHARS:
+        half = _MAX_CHARS // 2
+        stretches = f"{stretches[:half]}\n{stretches[-half:]}"
     if _OF_ITSELF_SIEVE.find(stretches):
         stretches = _OF_ITSELF.sub("\n", stretches)
     raw = stretches.encode()
@@ -140,8 +128,8 @@ def count_shared_messages(trajectories: Sequence[Trajectory]) -> int:
 def _cut_around_anchors(text: str) -> str:
     """Return the surroundings of all anchors in `text`, a line for each stretch."""
     stretches: list[list[int]] = []
-    for anchor in _find_anchors(text):
-        start, stop = max(0, anchor.start() - _WINDOW), anchor.end() + _WINDOW
+    for start, stop in _find_anchors(text):
+        start, stop = max(0, start - _WINDOW), stop + _WINDOW
         if stretches and start <= stretches[-1][1]:
             stretches[-1][1] = stop
         else:
@@ -149,16 +137,11 @@ def _cut_around_anchors(text: str) -> str:
     return "\n".join(text[start:stop] for start, stop in stretches)
 
 
-def _find_anchors(text: str) -> Iterable[Span]:
+def _find_anchors(text: str) -> Iterator[tuple[int, int]]:
     if text.isascii():  # only there are positions in bytes positions in characters
-        spans: Iterable[Span] = _ASCII_ANCHOR.finditer(text.encode())
-        return spans
-    return _ANCHOR.finditer(text) if _ANCHORS.find(text) else ()
-
-
-def _cut_middle(text: str) -> str:
-    half = _MAX_CHARS // 2
-    return text if len(text) <= _MAX_CHARS else f"{text[:half]}\n{text[-half:]}"
+        yield from (anchor.span() for anchor in _ASCII_ANCHOR.finditer(text.encode()))
+    elif _ANCHORS.find(text):
+        yield from (anchor.span() for anchor in _ANCHOR.finditer(text))
 
 
 def _list_texts(messages: Sequence[Message]) -> list[str]:
@@ -179,9 +162,7 @@ def _join_letters(run: re.Match[str]) -> str:
 def _decode_base64(text: str) -> Iterator[str]:
     if _LONG_RUN not in text.encode("ascii", "replace").translate(_BASE64_CLASSES):
         return
-    for number, run in enumerate(_BASE64.finditer(text)):
-        if number == _MAX_BASE64:
-            return
+    for run in islice(_BASE64.finditer(text), _MAX_BASE64):
         try:
             yield binascii.a2b_base64(run[0] + "=" * (-len(run[0]) % 4)).decode()
         except (binascii.Error, UnicodeDecodeError):

@@ -10,10 +10,10 @@ import re2
 from benchmarks.injections import INJECTIONS
 from podium_service.prompts.defences import steering
 from podium_service.prompts.defences.sieve import Sieve, _skip_lookarounds, extract_opening, loosen
-from podium_service.prompts.defences.steering import flag_text, flag_trajectories, fold_disguises
+from podium_service.prompts.defences.steering import flag_trajectories, fold_disguises
 from podium_service.prompts.defences.steering_patterns import ANCHOR, PATTERNS
 from podium_service.schemas import Message, Trajectory
-from tests.service.prompts.defences.test_steering import HARMLESS, PAYLOADS
+from tests.service.prompts.defences.test_steering import HARMLESS, PAYLOADS, flag_text
 
 TEXTS = [*HARMLESS, *(text for _, text in PAYLOADS), *(each.text for each in INJECTIONS)]
 SPACES = " \n\t\v\x1c\x1f\x85\xa0\u2003\u200b.,-*\"'<>|éа的\0"
