@@ -92,7 +92,7 @@ def test_the_demos_run_in_a_fresh_clone(tmp_path: Path, free_port: int, reposito
         replaced={REPOSITORY: repository},
         environment={"PODIUM_PORT": str(free_port), "PODIUM_URL": f"http://127.0.0.1:{free_port}",
                      "PYTHONPATH": "", "PYTHON": sys.executable},
-        timeout_s=1800,
+        timeout_s=3600,
     )  # fmt: skip
     assert "podium replay rk_" in said
     assert "held out 0.0" in said
