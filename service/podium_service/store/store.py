@@ -9,8 +9,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -25,11 +26,9 @@ from podium_service.store.call_records import call_record, call_rows, compress_t
 from podium_service.store.claims.claim_rows import ClaimRows
 from podium_service.store.claims.claims import Claims
 from podium_service.store.database.database import Database, KeyRows
-from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.database.tables import PAST_GROUPS, RANKINGS
 from podium_service.store.protocol import StoredVerdicts
 from podium_service.store.pruning import prune_some
-from podium_service.store.quotas.quota_rows import QuotaRows
 from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.store.write_queue import WriteQueue
 from podium_service.store.writes import Rows, Write
@@ -41,14 +40,14 @@ T = TypeVar("T")
 
 
 class SQLStore:
-    """A store in SQLite or PostgreSQL; open it with `open_store`."""
+    """A store in SQLite or PostgreSQL; open it with `open_store`.
 
-    def __init__(
-        self, database: Database, threads: Executor, heartbeat_s: float, expire_after_s: float
-    ) -> None:
+    Each method that waits raises StoreUnavailable if the database does not answer.
+    """
+
+    def __init__(self, database: Database, heartbeat_s: float, expire_after_s: float) -> None:
         self._database = database
-        self._executor = executor = ThreadExecutor(threads)
-        self.quotas = QuotaService(QuotaRows(database), executor)
+        self.quotas = QuotaService(database)
         claim_rows = ClaimRows(database)
 
         def commit(rows: Rows, released: list[str]) -> None:
@@ -57,10 +56,10 @@ class SQLStore:
                 database.insert(connection, rows)
                 claim_rows.release(connection, released)
 
-        self.write_queue = WriteQueue(lambda *write: executor.run(lambda: commit(*write)))
+        self.write_queue = WriteQueue(lambda *write: database.run(lambda: commit(*write)))
         self.claims = Claims(
             claim_rows,
-            executor,
+            database,
             self.write_queue,
             heartbeat_s=heartbeat_s,
             expire_after_s=expire_after_s,
@@ -72,37 +71,17 @@ class SQLStore:
 
         This waits until no other caller holds the claim, unless the group was ranked to the end:
         then there is nothing to claim. The next holder reads what is added meanwhile.
-
-        Raises:
-            StoreUnavailable: If the database does not answer.
         """
         async with self.claims.hold(key) as rows:
             yield self._parse(key, rows)
-
-    async def read_verdicts(self, key: str) -> StoredVerdicts:
-        """Return what is stored of a content key, without claiming it."""
-
-        def read() -> KeyRows:
-            with self._database.reading() as connection:
-                return self._database.read_keys(connection, [key])[key]
-
-        return self._parse(key, await self._executor.run(read))
 
     async def read_past_groups(self, judge_key: str, limit: int) -> list[PastGroup]:
         """Return what the most recent groups told about a judge, oldest first.
 
         These are at most `limit` groups that tell the judge's noise, and as many of the others.
         """
-
-        def read() -> list[bytes]:
-            find = self._database.read_past_groups
-            return [
-                past
-                for has_residuals in (False, True)
-                for past in find(judge_key, limit, has_residuals=has_residuals)
-            ]
-
-        return [PastGroup(**orjson.loads(past)) for past in await self._executor.run(read)]
+        read = partial(self._database.read_past_groups, judge_key, limit)
+        return [PastGroup(**orjson.loads(past)) for past in await self._database.run(read)]
 
     def add_past_group(
         self, key: str, judge_key: str, past: PastGroup, noise: JudgeNoise | None
@@ -157,9 +136,10 @@ class SQLStore:
 
     async def read_ranking(self, ranking_id: str) -> dict[str, Any] | None:
         """Return a past answer with its request (without texts) and its content key."""
-        row = await self._executor.run(lambda: self._database.read_ranking(ranking_id))
-        if row is None:
+        rows = await self.select(sa.select(RANKINGS).where(RANKINGS.c.id == ranking_id))
+        if not rows:
             return None
+        [row] = rows
         request = orjson.loads(row.request)
         return {
             "key": row.key,
@@ -171,7 +151,7 @@ class SQLStore:
 
     async def read_calls(self, key: str) -> list[dict[str, Any]]:
         """Return all calls for a content key, oldest first, with exact prompts and replies."""
-        rows, texts = await self._executor.run(lambda: self._database.read_calls(key))
+        rows, texts = await self._database.run(lambda: self._database.read_calls(key))
         return [call_record(row, texts) for row in rows]
 
     async def prune(self, older_than_s: float) -> dict[str, int]:
@@ -193,20 +173,12 @@ class SQLStore:
             await asyncio.sleep(time.monotonic() - started)
 
     async def run_in_transaction(self, work: Callable[[sa.Connection], T]) -> T:
-        """Return the result of `work`, which runs in a thread; commit unless it raises.
-
-        Raises:
-            StoreUnavailable: If the database does not take it.
-        """
-        return await self._executor.run(lambda: self._database.run_in_transaction(work))
+        """Return the result of `work`, which runs in a thread; commit unless it raises."""
+        return await self._database.run(lambda: self._database.run_in_transaction(work))
 
     async def select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        """Return the rows of a query; no writer waits for it, and it waits for no writer.
-
-        Raises:
-            StoreUnavailable: If the database does not answer.
-        """
-        return await self._executor.run(lambda: self._database.select(query))
+        """Return the rows of a query; no writer waits for it, and it waits for no writer."""
+        return await self._database.run(lambda: self._database.select(query))
 
     async def ping(self) -> None:
         """Raise StoreUnavailable unless the database answers and writes are taken."""
@@ -243,8 +215,8 @@ async def open_store(
         ConfigError: If the URL is none, or the database cannot be opened.
     """
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="store") as threads:
-        database = await asyncio.get_running_loop().run_in_executor(threads, Database, url)
-        store = SQLStore(database, threads, heartbeat_s, expire_after_s)
+        database = await asyncio.get_running_loop().run_in_executor(threads, Database, url, threads)
+        store = SQLStore(database, heartbeat_s, expire_after_s)
         writing = asyncio.create_task(store.write_queue.run())
 
         async def finish_writing() -> None:

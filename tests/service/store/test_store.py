@@ -17,6 +17,7 @@ from podium_service.scoring.noise import EMPTY_PAST_GROUP
 from podium_service.store.call_records import call_rows, compress_texts
 from podium_service.store.compression import decompress
 from podium_service.store.database.tables import CALLS, TEXTS
+from podium_service.store.protocol import StoredVerdicts
 from podium_service.store.pruning import prune_some
 from podium_service.store.quotas.spend import SpendAccount
 from podium_service.store.store import SQLStore, open_store
@@ -40,13 +41,18 @@ def ranking(ranking_id: str = "rk_1", **fields: Any) -> Ranking:
     return Ranking.model_validate({"id": ranking_id, "passes": 1, **about, **nothing, **fields})
 
 
+async def read_verdicts(store: SQLStore, key: str) -> StoredVerdicts:
+    async with store.claim(key) as stored:
+        return stored
+
+
 async def test_verdicts_come_back_by_pass_and_faults_do_not(url: str) -> None:
     async with open_store(url) as store:
         store.add_call(KEY, 0, "main", call(verdict=None, fault="no JSON \ud83d"), Usage(calls=1))
         store.add_call(KEY, 1, "main", call(), Usage(calls=1))
         await store.add_ranking(KEY, ranking(), {"ids": ["a", "b"]})
-        assert (await store.read_verdicts(KEY)).verdicts == {1: VERDICT}
-        assert (await store.read_verdicts("b" * 64)).verdicts == {}
+        assert (await read_verdicts(store, KEY)).verdicts == {1: VERDICT}
+        assert (await read_verdicts(store, "b" * 64)).verdicts == {}
 
 
 async def test_a_ranking_replays_with_exact_prompts_and_replies_after_reopening(url: str) -> None:
@@ -92,7 +98,7 @@ async def test_many_at_once_are_all_kept(url: str) -> None:
     async with open_store(url) as store:
         for index in (0, 99, 199):
             assert await store.read_ranking(f"rk_{index}")
-            assert (await store.read_verdicts(f"{index:064d}")).verdicts == {0: VERDICT}
+            assert (await read_verdicts(store, f"{index:064d}")).verdicts == {0: VERDICT}
 
 
 async def test_prune_leaves_the_texts_of_content_that_was_asked_about_again(url: str) -> None:
@@ -205,7 +211,7 @@ async def test_what_is_recalled_of_a_group_while_it_is_pruned_is_of_one_moment(u
         assert found.complete
         assert len(found.calls) == 2
         prune()
-        recalled = await store.read_verdicts(KEY)
+        recalled = await read_verdicts(store, KEY)
         assert not recalled.complete
         assert recalled.verdicts == {1: VERDICT}
 
@@ -214,7 +220,7 @@ async def test_two_services_share_one_database(url: str) -> None:
     async with open_store(url) as one, open_store(url) as other:
         one.add_call(KEY, 0, "main", call(), Usage(calls=1))
         await one.add_ranking(KEY, ranking(), {})
-        assert (await other.read_verdicts(KEY)).verdicts == {0: VERDICT}
+        assert (await read_verdicts(other, KEY)).verdicts == {0: VERDICT}
         await other.add_ranking(KEY, ranking("rk_2"), {})
         assert await one.read_ranking("rk_2")
 
@@ -259,7 +265,7 @@ async def test_calls_are_kept_while_the_database_is_away_and_written_once_it_is_
         database.execute("ALTER TABLE hidden RENAME TO calls")
         database.close()
         await store.add_ranking(KEY, ranking(), {})  # nothing was asked again
-        assert (await store.read_verdicts(KEY)).verdicts == {0: VERDICT}
+        assert (await read_verdicts(store, KEY)).verdicts == {0: VERDICT}
 
 
 async def test_calls_kept_are_written_though_nothing_else_is(tmp_path: Path) -> None:
@@ -291,7 +297,7 @@ async def test_a_ranking_whose_calls_were_lost_is_no_success(tmp_path: Path) -> 
         assert await store.read_ranking("rk_1") is None
         store.add_call(KEY, 0, "main", call(), Usage(calls=1))  # asked again
         await store.add_ranking(KEY, ranking(), {})
-        assert (await store.read_verdicts(KEY)).verdicts == {0: VERDICT}
+        assert (await read_verdicts(store, KEY)).verdicts == {0: VERDICT}
 
 
 async def test_a_claim_lasts_until_the_calls_paid_under_it_are_written(tmp_path: Path) -> None:
@@ -356,7 +362,7 @@ async def test_a_store_whose_closing_is_interrupted_has_written_all(tmp_path: Pa
     with pytest.raises(asyncio.CancelledError):
         await serving
     async with open_store(path) as store:
-        assert (await store.read_verdicts(KEY)).verdicts == {0: VERDICT}
+        assert (await read_verdicts(store, KEY)).verdicts == {0: VERDICT}
 
 
 @pytest.mark.postgres

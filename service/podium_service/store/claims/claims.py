@@ -20,9 +20,8 @@ import structlog
 from podium_service.errors import StoreUnavailable
 from podium_service.store.claims.claim_rows import Claim, ClaimRows
 from podium_service.store.database.batching import Batcher
-from podium_service.store.database.database import KeyRows
+from podium_service.store.database.database import Database, KeyRows
 from podium_service.store.database.engine import one_line
-from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.write_queue import WriteQueue
 from podium_service.store.writes import Write
 
@@ -36,7 +35,7 @@ class Claims:
 
     Args:
         rows: the claims of all processes.
-        executor: runs the database's work.
+        database: runs their work in threads.
         write_queue: releases a claim after all earlier writes.
         heartbeat_s: how often this process records that it lives, in seconds.
         expire_after_s: how long a process may be silent, in seconds.
@@ -45,14 +44,14 @@ class Claims:
     def __init__(
         self,
         rows: ClaimRows,
-        executor: ThreadExecutor,
+        database: Database,
         write_queue: WriteQueue,
         *,
         heartbeat_s: float,
         expire_after_s: float,
     ) -> None:
         self._rows = rows
-        self._executor = executor
+        self._run = database.run
         self._write_queue = write_queue
         self._heartbeat_s = heartbeat_s
         self._expire_after_s = expire_after_s
@@ -95,7 +94,7 @@ class Claims:
         if self._heartbeat:  # its thread goes on, and would write the owner row again
             await asyncio.wait([self._heartbeat])
         with suppress(StoreUnavailable):  # then the claims expire
-            await self._executor.run(self._rows.release_all)
+            await self._run(self._rows.release_all)
 
     async def _claim(self, key: str) -> Claim | None:
         """Return the claim, or the rows of a complete group; None if another task holds it."""
@@ -136,11 +135,11 @@ class Claims:
             self._unreleased.add(key)
 
     async def _claim_all(self, keys: list[str]) -> Sequence[Claim]:
-        claims = await self._executor.run(lambda: self._rows.claim(keys))
+        claims = await self._run(lambda: self._rows.claim(keys))
         return [claims[key] for key in keys]
 
     async def _are_free(self, keys: list[str]) -> Sequence[bool]:
-        claimed = await self._executor.run(lambda: self._rows.find_claimed(keys))
+        claimed = await self._run(lambda: self._rows.find_claimed(keys))
         return [key not in claimed for key in keys]
 
     async def _record_heartbeats(self) -> None:
@@ -151,7 +150,7 @@ class Claims:
             self._active |= unreleased
             try:
                 heartbeat = partial(self._rows.heartbeat, unreleased, self._expire_after_s)
-                self._heartbeat = asyncio.ensure_future(self._executor.run(heartbeat))
+                self._heartbeat = asyncio.ensure_future(self._run(heartbeat))
                 await asyncio.shield(self._heartbeat)
                 self._unreleased -= unreleased
             except StoreUnavailable:

@@ -1,6 +1,11 @@
-"""Run the store's statements, in SQLite or PostgreSQL: rows in, rows out, synchronous."""
+"""Run the store's statements, in SQLite or PostgreSQL: rows in, rows out.
 
+All is synchronous but `Database.run`, which runs such work in a thread.
+"""
+
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import Lock
@@ -9,7 +14,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from podium_service.errors import ConfigError
+from podium_service.errors import ConfigError, StoreUnavailable
 from podium_service.store.database.engine import (
     one_line,
     open_engine,
@@ -20,7 +25,6 @@ from podium_service.store.database.tables import (
     CALLS,
     METADATA,
     PAST_GROUPS,
-    RANKINGS,
     TEXTS,
     TEXTS_LOCK,
 )
@@ -85,12 +89,17 @@ def require_store(url: str) -> None:
 class Database:
     """One database, with its tables created.
 
+    Args:
+        url: the store's URL or path.
+        threads: where `run` runs; the event loop's own by default.
+
     Raises:
-        ConfigError: From the constructor, if the URL is none or the database cannot be opened.
+        ConfigError: If the URL is none or the database cannot be opened.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, threads: Executor | None = None) -> None:
         self._engine = open_engine(url)
+        self._threads = threads
         self.is_postgres = self._engine.dialect.name == "postgresql"
         # Threads of this process wait here; other processes poll SQLite's own lock.
         self._write_lock = nullcontext() if self.is_postgres else Lock()
@@ -104,6 +113,19 @@ class Database:
             table: self.insert_into(table).on_conflict_do_nothing()
             for table in METADATA.sorted_tables
         }
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return the result of `work`, which runs in a thread.
+
+        Raises:
+            StoreUnavailable: If the database does not answer.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            raise StoreUnavailable(
+                f"the store does not answer ({one_line(error)}): check its disk and its server"
+            ) from error
 
     @property
     def now(self) -> sa.ColumnElement[float]:
@@ -168,28 +190,22 @@ class Database:
             each.complete, each.noise = complete, noise
         return found
 
-    def read_past_groups(self, judge_key: str, limit: int, *, has_residuals: bool) -> list[bytes]:
+    def read_past_groups(self, judge_key: str, limit: int) -> list[bytes]:
         """Return what the most recent groups told about a judge, oldest first.
 
-        Args:
-            judge_key: the judge and its settings, as a hash.
-            limit: at most so many groups.
-            has_residuals: which groups: those that tell the judge's noise, or the others.
+        These are at most `limit` groups that do not tell the judge's noise, then as many that do.
         """
-        query = (
+        newest = (
             sa.select(PAST_GROUPS.c.past)
-            .where(
-                PAST_GROUPS.c.judge_key == judge_key, PAST_GROUPS.c.has_residuals == has_residuals
-            )
+            .where(PAST_GROUPS.c.judge_key == judge_key)
             .order_by(PAST_GROUPS.c.created_at.desc())
             .limit(limit)
         )
-        return [row.past for row in self.select(query)][::-1]
-
-    def read_ranking(self, ranking_id: str) -> sa.Row[Any] | None:
-        """Return the row of a ranking, if it is there."""
-        rows = self.select(sa.select(RANKINGS).where(RANKINGS.c.id == ranking_id))
-        return rows[0] if rows else None
+        pasts: list[bytes] = []
+        for has_residuals in (False, True):
+            rows = self.select(newest.where(PAST_GROUPS.c.has_residuals == has_residuals))
+            pasts += [row.past for row in reversed(rows)]
+        return pasts
 
     def read_calls(self, key: str) -> tuple[Sequence[sa.Row[Any]], dict[bytes, bytes]]:
         """Return the calls for a content key, oldest first, and their texts by hash."""

@@ -4,11 +4,11 @@ To add a quota:
 
 1. write its row and its arithmetic in `rules`;
 2. add its table to `tables`, and both to `_ROW` below;
-3. write an operation in `operations`, and the method of `QuotaService` that queues it.
+3. write the method of `QuotaService` that queues its operation.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,12 +17,29 @@ from podium_service.store.database.database import Database
 from podium_service.store.database.engine import one_line
 from podium_service.store.database.tables import BUCKETS, SPENDING, WINDOWS
 from podium_service.store.quotas import rules
-from podium_service.store.quotas.operations import Operation, Page
 from podium_service.store.quotas.rules import Bucket, Spending, Window
 
 _ROW: dict[sa.Table, type[Any]] = {WINDOWS: Window, BUCKETS: Bucket, SPENDING: Spending}
 # A younger row may still be a running window, a bucket that fills, or calls to be settled.
 _MIN_AGE_S = 86_400.0
+
+Rows = dict[str, Any]  # Window, Bucket or Spending by name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operation:
+    """A change of some rows of one table.
+
+    Attributes:
+        table: the table of the rows.
+        names: the names of the rows.
+        change: replaces rows, given the moment by the database's clock, and returns the result for
+            its caller; it runs again if a transaction failed.
+    """
+
+    table: sa.Table
+    names: Sequence[str]
+    change: Callable[[Rows, float], Any]
 
 
 class QuotaRows:
@@ -43,8 +60,8 @@ class QuotaRows:
             for table in _ROW
         }  # fmt: skip
 
-    def apply(self, operations: Sequence[Operation]) -> None:
-        """Apply all operations, in their order, in one transaction.
+    def apply(self, operations: Sequence[Operation]) -> list[Any]:
+        """Apply all operations, in their order, in one transaction; return their results.
 
         Raises:
             OverflowError: If an amount is too large for its row; nothing is changed.
@@ -54,7 +71,7 @@ class QuotaRows:
             names.setdefault(operation.table, set()).update(operation.names)
         # All processes lock in one order, so that no two of them wait for each other.
         ordered = {table: sorted(names[table]) for table in _ROW if names.get(table)}
-        while not self._try_apply(operations, ordered):
+        while (results := self._try_apply(operations, ordered)) is None:
             new = {
                 table: [asdict(_ROW[table](name)) for name in names]
                 for table, names in ordered.items()
@@ -62,30 +79,29 @@ class QuotaRows:
             # In a transaction of its own, because this one must hold no lock on other rows.
             with self._database.writing() as connection:
                 self._database.insert(connection, new)
+        return results
 
     def _try_apply(
         self, operations: Sequence[Operation], ordered: dict[sa.Table, list[str]]
-    ) -> bool:
-        """Apply all operations; or change nothing and return False if a row is missing."""
+    ) -> list[Any] | None:
+        """Apply all operations; or change nothing and return None if a row is missing."""
         with self._database.writing() as connection:
-            pages: dict[sa.Table, Page] = {}
+            rows: dict[sa.Table, Rows] = {table: {} for table in _ROW}
+            now = dict.fromkeys(_ROW, 0.0)
             for table, names in ordered.items():
                 found = connection.execute(self._lock[table], {"names": names}).all()
                 if len(found) < len(names):
-                    return False
-                rows = {row.name: _ROW[table](*row[:-1]) for row in found}
-                pages[table] = Page(max(row.now for row in found), rows)
-            before = {table: dict(page.rows) for table, page in pages.items()}
-            for operation in operations:
-                if page := pages.get(operation.table):
-                    operation.apply(page)
-            for table, page in pages.items():
-                old = before[table]
-                changed = [row for name, row in page.rows.items() if row is not old[name]]
+                    return None
+                rows[table] = {row.name: _ROW[table](*row[:-1]) for row in found}
+                now[table] = max(row.now for row in found)
+            before = {table: dict(rows[table]) for table in ordered}
+            results = [each.change(rows[each.table], now[each.table]) for each in operations]
+            for table, old in before.items():
+                changed = [row for name, row in rows[table].items() if row is not old[name]]
                 if changed:
                     values = [{"old": row.name, **asdict(row)} for row in changed]
                     _execute(connection, self._update[table], values)
-        return True
+        return results
 
     def read_spending(self, names: Sequence[str]) -> dict[str, Spending]:
         """Return the spending rows by name; an empty one where there is no row."""

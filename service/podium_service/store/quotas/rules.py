@@ -11,7 +11,7 @@ from math import ceil, floor, inf
 from podium_service.store.quotas.spend import Period
 
 BURST_S = 10.0  # a full bucket holds what flows in during so many seconds
-_MICRO = 1_000_000
+MICRO = 1_000_000  # micro-dollars in a US dollar
 _ROUNDING = 1e-9  # a shortfall of so small a share of the bucket is a rounding error
 
 
@@ -73,10 +73,8 @@ def take(bucket: Bucket, per_minute: float, amount: float, now: float) -> tuple[
     served, although nobody asks twice.
 
     Args:
-        bucket: the bucket as it was.
         per_minute: how much flows in.
         amount: may be more than the bucket holds; then a full bucket is enough, and owes the rest.
-        now: the moment.
 
     Returns:
         The bucket, and the seconds until the amount has flowed in: 0.0 if it was there.
@@ -96,7 +94,7 @@ def give_back(bucket: Bucket, per_minute: float, amount: float, now: float) -> B
 
 def reserve(spending: Spending, limit_usd: float, micro: int) -> Spending | None:
     """Reserve the worst case, or return None if the limit leaves no room for it."""
-    if spending.reserved + spending.settled + micro > floor(round(limit_usd * _MICRO, 3)):
+    if spending.reserved + spending.settled + micro > floor(round(limit_usd * MICRO, 3)):
         return None
     return replace(spending, reserved=spending.reserved + micro)
 
@@ -112,12 +110,7 @@ def settle(spending: Spending, reserved_micro: int, spent_micro: int) -> Spendin
 
 def micro_dollars(usd: float) -> int:
     """Return whole micro-dollars, rounded up; a binary rounding error above one is dropped."""
-    return ceil(round(usd * _MICRO, 3))
-
-
-def dollars(micro: int) -> float:
-    """Return US dollars."""
-    return micro / _MICRO
+    return ceil(round(usd * MICRO, 3))
 
 
 def period_name(account: str, per: Period, at: float) -> str:

@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Collection
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from threading import Event
@@ -21,7 +20,6 @@ from podium_service.store.claims.claim_rows import Claim, ClaimRows
 from podium_service.store.claims.claims import Claims
 from podium_service.store.claims.process_liveness import find_ended, machine_id, process_name
 from podium_service.store.database.database import CommitUnsure, Database
-from podium_service.store.database.executor import ThreadExecutor
 from podium_service.store.database.tables import CALLS, CLAIMS, OWNERS
 from podium_service.store.store import open_store
 from podium_service.store.write_queue import WriteQueue
@@ -127,8 +125,7 @@ async def test_a_claim_ends_behind_the_verdicts_that_were_paid_under_it(url: str
 
         async def ask(index: int) -> None:
             store = (one, other)[index % 2]
-            async with store.claim(KEY):
-                recalled = await store.read_verdicts(KEY)
+            async with store.claim(KEY) as recalled:
                 seen.append(recalled.calls)
                 store.add_call(KEY, index, "main", call(), Usage(calls=1))
 
@@ -243,14 +240,12 @@ async def faulty(
 @asynccontextmanager
 async def running(rows: ClaimRows, database: Database, writer: WriteQueue) -> AsyncIterator[Claims]:
     """The claims of a process that beats all the time."""
-    with ThreadPoolExecutor(2) as threads:
-        executor = ThreadExecutor(threads)
-        claims = Claims(rows, executor, writer, heartbeat_s=0.02, expire_after_s=10.0)
-        writing = asyncio.create_task(writer.run())
-        yield claims
-        writer.stop()
-        await writing
-        await claims.close()
+    claims = Claims(rows, database, writer, heartbeat_s=0.02, expire_after_s=10.0)
+    writing = asyncio.create_task(writer.run())
+    yield claims
+    writer.stop()
+    await writing
+    await claims.close()
     database.close()
 
 
