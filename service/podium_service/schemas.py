@@ -163,12 +163,11 @@ class RankRequest(_Strict):
     @field_validator("trajectories", mode="before")
     @classmethod
     def _check_number(cls, value: Any) -> Any:
-        if isinstance(value, list) and len(value) < 2:
-            raise ValueError(f"a group needs two trajectories or more, not {len(value)}")
-        if isinstance(value, list) and len(value) > MAX_TRAJECTORIES:
-            raise ValueError(
-                f"a group has at most {MAX_TRAJECTORIES} trajectories, not {len(value)}"
-            )
+        number = len(value) if isinstance(value, list) else 2
+        if number < 2:
+            raise ValueError(f"a group needs two trajectories or more, not {number}")
+        if number > MAX_TRAJECTORIES:
+            raise ValueError(f"a group has at most {MAX_TRAJECTORIES} trajectories, not {number}")
         return value
 
     @field_validator("trajectories")

@@ -75,7 +75,7 @@ async def read_stored_groups(
     """
     llms = service.ranker.judges.roster.llms.values()
     rubrics = [None, *(judge.config.rubric for judge in llms)]
-    requests: dict[bytes, RankRequest] = {}
+    requests: dict[str, RankRequest] = {}  # by content
     left_out: Counter[str] = Counter()
     for key, group_id in await _read_newest(service.store, _SCAN * limit):
         if len(requests) == limit:
@@ -87,8 +87,7 @@ async def read_stored_groups(
             left_out[str(error)] += 1
             continue
         request.group_id = group_id
-        content = request.model_dump_json(exclude={"group_id"}).encode()
-        requests.setdefault(content, request)
+        requests.setdefault(request.model_dump_json(exclude={"group_id"}), request)
     if not requests:
         reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.items())
         raise InvalidRequest(
