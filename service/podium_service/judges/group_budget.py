@@ -19,8 +19,7 @@ class Budget:
 
     Args:
         limits: what it may spend; None for no limit.
-        calls: how many calls it made before.
-        tokens: how many tokens those took.
+        calls, tokens: what it has spent before.
     """
 
     def __init__(self, limits: BudgetLimits | None, calls: int = 0, tokens: int = 0) -> None:
@@ -67,9 +66,7 @@ def estimate_call_tokens(prompt: Prompt, max_tokens: int) -> int:
 class Reservation:
     """What one call takes of a budget: its worst case, for each time that it may be paid.
 
-    Args:
-        take: takes the worst case from the budget once more; it has been taken once.
-        worst_tokens: the most tokens that the call can take.
+    The worst case has been taken once; `take` takes it once more.
     """
 
     def __init__(self, take: Callable[[], None], worst_tokens: int) -> None:

@@ -10,6 +10,7 @@ a verdict out of replies, with at most one correction and one longer reply:
      └──canary misplaced ──► VerdictVoid
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -33,8 +34,6 @@ from podium_service.telemetry.tracing import UNTRACED, Tracing
 
 TOKENS_FOR_REASONING = 4_096
 _CORRECTED_REPLY_CHARS = 2_000
-
-OnCall = Callable[[Call], None]
 
 
 class EndpointJudge:
@@ -86,18 +85,16 @@ class EndpointJudge:
         self,
         prompt: Prompt,
         max_tokens: int,
-        on_call: OnCall,
+        on_call: Callable[[Call], None],
         budget: Budget,
         request_context: RequestContext,
     ) -> Verdict:
         """Get one verdict, as the state machine above says.
 
         Args:
-            prompt: what to show.
             max_tokens: the cap on the reply.
             on_call: called with each answered call, also one without a verdict: it is paid, too.
             budget: what the group may still spend; each call is reserved before it is made.
-            request_context: whose request it is: who pays, until when.
 
         Raises:
             JudgeError: If no verdict can be had; its type says why.
@@ -162,7 +159,7 @@ class EndpointJudge:
     async def aclose(self) -> None:
         """Close the connections to the endpoints."""
         await self._context.aclose()
-        await self._calls.aclose()
+        await asyncio.gather(*(endpoint.aclose() for endpoint in self.endpoints))
 
 
 @dataclass(frozen=True, slots=True)

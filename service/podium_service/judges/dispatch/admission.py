@@ -37,7 +37,6 @@ class Admission:
 
     Args:
         queues: where calls wait, one after the other.
-        max_waiting: how many calls may wait.
         call_s: returns how many seconds a call takes once it has left the queues.
     """
 
@@ -73,18 +72,12 @@ class Admission:
 
     def note_queued(self, key: str, num_calls: int = 1) -> None:
         """Count calls of an API key no longer as yet to queue, because they queue now."""
-        self._unqueued[key] -= num_calls
-        if self._unqueued[key] <= 0:
-            del self._unqueued[key]
+        self._unqueued -= Counter({key: num_calls})
 
     async def admit(self, request_context: RequestContext, num_calls: int) -> None:
-        """Admit a group that is about to ask.
+        """Admit a group that is about to make so many calls at once.
 
         A patient group waits: API keys take turns, and groups of one key are admitted in order.
-
-        Args:
-            request_context: of the group's request.
-            num_calls: how many calls it starts with, all at once.
 
         Raises:
             Overloaded: If too many calls wait and the group is not patient, or too many for it to

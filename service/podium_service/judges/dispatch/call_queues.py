@@ -73,13 +73,14 @@ class CallQueues:
         """
         prompt, max_tokens, request_context = call.prompt, call.max_tokens, call.request_context
         self.admission.note_queued(request_context.api_key_id)
+        prefix = b""
+        if len(self._endpoints) > 1:  # what must be equal for a prefix cache to help
+            prefix = "".join(parts[0] for _, parts in prompt.messages[:2]).encode()
         ends_at: float | None = None
         while True:
             try:
                 async with AsyncExitStack() as held:
-                    place = self.endpoint_queue.hold_place(
-                        request_context, self._shared_prefix(prompt), avoid
-                    )
+                    place = self.endpoint_queue.hold_place(request_context, prefix, avoid)
                     endpoint = await held.enter_async_context(place)
                     rate = self._rate_limiter.acquire(prompt, max_tokens, request_context)
                     permit = await held.enter_async_context(rate)
@@ -92,12 +93,6 @@ class CallQueues:
             except SpendBlocked as blocked:
                 ends_at = ends_at or asyncio.get_running_loop().time() + self._timeout_s
                 await self._spend_limiter.wait(blocked, request_context.api_key_id, ends_at)
-
-    def _shared_prefix(self, prompt: Prompt) -> bytes:
-        """Return what prompts must share for a prefix cache to help: instructions and context."""
-        if len(self._endpoints) == 1:
-            return b""
-        return "".join(parts[0] for _, parts in prompt.messages[:2]).encode()
 
     def report(self) -> None:
         """Show what waits and what the endpoints can take, and admit groups that now fit."""

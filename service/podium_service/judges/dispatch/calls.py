@@ -59,7 +59,7 @@ class Calls:
         self._metrics = metrics
         self._tracing = tracing
         self._parameters = Parameters(config)
-        self._usual_s: float | None = None  # how long an answered call takes, smoothed
+        self._usual_s = 0.0  # how long an answered call takes, smoothed; 0 before the first one
 
     async def complete(self, call: PendingCall) -> Reply:
         """Get one reply, from any of the endpoints.
@@ -91,10 +91,6 @@ class Calls:
                 if num_failed > 1 or len(self.endpoints) == 1:
                     with call.request_context.timing.track("queue"):
                         await asyncio.sleep(_backoff_s(num_failed))
-
-    async def aclose(self) -> None:
-        """Close the connections to the endpoints."""
-        await asyncio.gather(*(endpoint.aclose() for endpoint in self.endpoints))
 
     async def _attempt(self, call: PendingCall, avoid: str | None, first_sent: FirstSent) -> Reply:
         """Wait until the call may be made, and make it once."""
@@ -136,15 +132,14 @@ class Calls:
         clock = asyncio.get_running_loop().time
         started, timeout_s = clock(), self._config.timeout_s
         late_s = timeout_s / 2
-        if self._usual_s is not None:
+        if self._usual_s:
             late_s = min(late_s, max(_LATE_S, _LATE_TIMES * self._usual_s))
         try:
             reply = await endpoint.complete(parameters, timeout_s, late_s)
         finally:
             self.queues.endpoint_queue.record_hold(clock() - started)
         call_s = clock() - started
-        usual_s = call_s if self._usual_s is None else self._usual_s
-        self._usual_s = usual_s + (call_s - usual_s) * _SMOOTHING
+        self._usual_s += (call_s - self._usual_s) * (_SMOOTHING if self._usual_s else 1.0)
         return reply
 
     def _pause(self, endpoint: Endpoint, error: errors.JudgeError) -> None:

@@ -34,9 +34,7 @@ class EndpointQueue(CallQueue):
     """The queue for places at the endpoints of one judge.
 
     Args:
-        endpoints: where calls can go.
         max_pause_s: how long a call waits at most while all endpoints are paused.
-        on_change: called whenever the number of places or waiters changes.
 
     Attributes:
         hold_s: how many seconds a call holds its place, smoothed.
@@ -60,7 +58,6 @@ class EndpointQueue(CallQueue):
         return sum(max(0, each.num_free) for each in self._list_ready())
 
     def expected_wait_s(self, key: str, unqueued: Mapping[str, int]) -> float:
-        """Return how long one more call will wait: see `CallQueue`."""
         num_places = sum(max(1, endpoint.concurrency.limit) for endpoint in self._endpoints)
         num_ahead = max(0, self.waiters.count_ahead(key, unqueued) - self.num_free)
         return num_ahead * self.hold_s / num_places

@@ -55,12 +55,7 @@ class FairQueue(Generic[Waiter]):
         return True
 
     def count_ahead(self, key: str, unqueued: Mapping[str, int]) -> int:
-        """Return how many waiters would be served before one more of this key.
-
-        Args:
-            key: the id of an API key.
-            unqueued: how many waiters will queue before that one, by key.
-        """
+        """Return how many waiters, `unqueued` ones included, come before one more of this key."""
         number = self.num_waiting + sum(unqueued.values())
         own = self.count(key) + unqueued.get(key, 0)
         num_keys = len(self._by_key.keys() | unqueued.keys())
@@ -89,10 +84,8 @@ class CallQueue:
         return inf
 
     def expected_wait_s(self, key: str, unqueued: Mapping[str, int]) -> float:
-        """Return how many seconds one more call will wait, as fast as calls go now.
+        """Return how many seconds one more call of an API key will wait, as fast as calls go now.
 
-        Args:
-            key: the id of its API key.
-            unqueued: how many calls will queue before that one, by API key.
+        `unqueued` tells how many calls will queue before that one, by API key.
         """
         return 0.0

@@ -17,11 +17,8 @@ FirstSent = asyncio.Future[str]  # the base URL of the first call, once that is 
 async def hedge(call: Callable[[FirstSent], Coroutine[Any, Any, T]], after_s: float | None) -> T:
     """Return the first result of `call`, made a second time `after_s` after the first was sent.
 
-    The other call is cancelled. If both fail, the error of the first is raised.
-
-    Args:
-        call: makes the call, and sets the future when it sends the first one.
-        after_s: how long the first call has; None for no second call.
+    The other call is cancelled. If both fail, the error of the first is raised. `call` sets its
+    argument when it sends the first one; `after_s` is None for no second call.
     """
     first_sent: FirstSent = asyncio.get_running_loop().create_future()
     if after_s is None:
@@ -33,20 +30,14 @@ async def hedge(call: Callable[[FirstSent], Coroutine[Any, Any, T]], after_s: fl
         done, _ = await asyncio.wait(tasks, timeout=after_s)
         if not done:
             tasks.append(asyncio.create_task(call(first_sent)))
-        return await _first_success(tasks)
+        pending = set(tasks)
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if not task.exception():
+                    return task.result()
+        return tasks[0].result()
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@drop_locals_on_error
-async def _first_success(tasks: list[asyncio.Task[T]]) -> T:
-    """Return the result of the first task to succeed; if none does, raise the first one's error."""
-    pending = set(tasks)
-    while pending:
-        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            if not task.exception():
-                return task.result()
-    return tasks[0].result()

@@ -65,7 +65,6 @@ class RateLimiter(CallQueue):
         return 0 if self._quotas else inf
 
     def expected_wait_s(self, key: str, unqueued: Mapping[str, int]) -> float:
-        """Return how long one more call will wait: see `CallQueue`."""
         return self.waiters.count_ahead(key, unqueued) * self._turn_s
 
     @asynccontextmanager
@@ -116,29 +115,26 @@ class RateLimiter(CallQueue):
     @asynccontextmanager
     async def _take_turn(self, key: str) -> AsyncIterator[None]:
         """Run the body of one call at a time."""
-        if self._is_busy:
-            await self._wait_for_turn(key)
-        self._is_busy = True
         loop = asyncio.get_running_loop()
+        if self._is_busy:
+            turn: asyncio.Future[None] = loop.create_future()
+            self.waiters.add(key, turn)
+            self._on_change()
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if self.waiters.remove(key, turn):
+                    self._on_change()
+                elif not turn.cancelled():
+                    self._start_next()  # because the turn was this call's already
+                raise
+        self._is_busy = True
         started = loop.time()
         try:
             yield
         finally:
             self._turn_s += (loop.time() - started - self._turn_s) * _SMOOTHING
             self._start_next()
-
-    async def _wait_for_turn(self, key: str) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiters.add(key, turn)
-        self._on_change()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if self.waiters.remove(key, turn):
-                self._on_change()
-            elif not turn.cancelled():
-                self._start_next()  # because the turn was this call's already
-            raise
 
     def _start_next(self) -> None:
         """Start the next turn; `_is_busy` stays set, so that no other call starts first."""

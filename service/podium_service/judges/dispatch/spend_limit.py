@@ -86,7 +86,10 @@ class SpendLimiter(CallQueue):
                 f"this API key has a spend limit and judge {self._name!r} no price: give the judge "
                 "one ({} where it costs nothing), or use another key"
             )
-        usd = worst_usd = price.worst_usd(_most_prompt_tokens(prompt), max_tokens)
+        # No tokenizer makes more tokens than bytes.
+        sizes = (len(part.encode()) for _, parts in prompt.messages for part in parts)
+        most_prompt_tokens = sum(size + _TOKENS_PER_MESSAGE for size in sizes)
+        usd = worst_usd = price.worst_usd(most_prompt_tokens, max_tokens)
         if not worst_usd:
             yield
             return
@@ -108,24 +111,18 @@ class SpendLimiter(CallQueue):
             quotas.settle(accounts, worst_usd, usd, at=at)
 
     async def wait(self, blocked: SpendBlocked, key: str, ends_at: float) -> None:
-        """Wait until a blocked call seems to fit; it may be blocked again.
-
-        Args:
-            blocked: what blocks it.
-            key: the id of the caller's API key.
-            ends_at: until when it waits, in seconds on the event loop's clock.
+        """Wait until the blocked call of an API key seems to fit; it may be blocked again.
 
         Raises:
             JudgeSpendLimit, KeySpendLimit: If it will not fit.
-            Overloaded: If it does not fit by `ends_at`.
+            Overloaded: If it does not fit by `ends_at`, in seconds on the event loop's clock.
         """
-        clock, pause_s, waiter = asyncio.get_running_loop().time, _FIRST_PAUSE_S, object()
-        account = blocked.account
+        pause_s, waiter, account = _FIRST_PAUSE_S, object(), blocked.account
         self.waiters.add(key, waiter)
         self._on_change()
         try:
             while True:
-                remaining_s = ends_at - clock()
+                remaining_s = ends_at - asyncio.get_running_loop().time()
                 if remaining_s <= 0:
                     raise Overloaded(
                         f"other calls reserve what a call of up to ${blocked.usd:.4f} needs of "
@@ -141,12 +138,6 @@ class SpendLimiter(CallQueue):
         finally:
             self.waiters.remove(key, waiter)
             self._on_change()
-
-
-def _most_prompt_tokens(prompt: Prompt) -> int:
-    """Return the most tokens of a prompt, because no tokenizer makes more tokens than bytes."""
-    texts = [part for _, parts in prompt.messages for part in parts]
-    return sum(len(text.encode()) + _TOKENS_PER_MESSAGE for text in texts)
 
 
 async def _fits_now(quotas: QuotaService, account: SpendAccount, usd: float) -> bool:

@@ -61,9 +61,7 @@ class ChatClient(openai.AsyncOpenAI):
             openai.APIStatusError: On any status but success.
             openai.APIConnectionError: If there was no response.
         """
-        if not isinstance(
-            self._transport.client, aiohttp.ClientSession
-        ):  # before the first request
+        if not isinstance(self._transport.client, aiohttp.ClientSession):
             self._transport.client = self._transport.get_client()  # before the first request
         request = self._transport.client.post(
             self._url,
@@ -85,18 +83,10 @@ class ChatClient(openai.AsyncOpenAI):
         except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
             raise openai.APIConnectionError(request=self._request) from error
         if not response.is_success:
-            raise _status_error(response)
+            try:
+                error_body = orjson.loads(response.content)
+            except orjson.JSONDecodeError:
+                error_body = response.text.strip()
+            message = f"Error code: {response.status_code}"
+            raise self._make_status_error(message, body=error_body, response=response)
         return response.content
-
-
-def _status_error(response: httpx2.Response) -> openai.APIStatusError:
-    """Return the error that the client would raise for a response."""
-    try:
-        body = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        body = response.text.strip()
-    if isinstance(body, dict):
-        body = body.get("error", body)
-    return openai.APIStatusError(
-        f"Error code: {response.status_code}", response=response, body=body
-    )

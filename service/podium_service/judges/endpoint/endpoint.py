@@ -106,7 +106,6 @@ class Endpoint:
         try:
             async with asyncio.timeout(timeout_s):
                 content = await self._client.complete(orjson.dumps(parameters))
-            reply = self._parse(content)
         except asyncio.CancelledError:
             if asyncio.get_running_loop().time() - started_at >= late_s:
                 self._record(started_at, 0, failed=True)
@@ -118,9 +117,15 @@ class Endpoint:
             ) from error
         except openai.APIError as error:
             raise self._map_failure(error, parameters, started_at) from error
-        except JudgeUnavailable:
+        try:
+            reply = parse_reply(content)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             self._record(started_at, 0, failed=True)
-            raise
+            message = self._redact(content.decode(errors="replace"), 100)
+            # It may have been paid, because with a status of 200 the model has run.
+            raise JudgeUnavailable(
+                f"{self.base_url} answered no chat completion: {message!r}", unanswered=True
+            ) from error
         self._record(started_at, 200, failed=False)
         return reply
 
@@ -164,17 +169,6 @@ class Endpoint:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
-
-    def _parse(self, content: bytes) -> Reply:
-        """Read a reply, or raise JudgeUnavailable if the body is no chat completion."""
-        try:
-            return parse_reply(content)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            message = self._redact(content.decode(errors="replace"), 100)
-            # It may have been paid, because with a status of 200 the model has run.
-            raise JudgeUnavailable(
-                f"{self.base_url} answered no chat completion: {message!r}", unanswered=True
-            ) from error
 
     def _redact(self, text: str, max_chars: int = _MAX_MESSAGE_CHARS) -> str:
         """Remove our API key, then shorten; the other order could leave a part of the key."""

@@ -61,10 +61,7 @@ class ContextOverflow(Exception):
 def map_error(error: openai.APIError, base_url: str, redact: Callable[[str], str]) -> Exception:
     """Return the error of ours that an error of the client stands for.
 
-    Args:
-        error: the client's.
-        base_url: of the endpoint, for the detail.
-        redact: removes secrets from a server's words.
+    `redact` removes secrets from the server's words.
     """
     if not isinstance(error, openai.APIStatusError):
         # The client wraps a refused connection twice; the last cause says what happened.
