@@ -36,11 +36,7 @@ class Screening:
 
 
 def screen(judge: AnyJudge, request: RankRequest) -> Screening:
-    """Apply a judge's gates and look for trajectories that address the judge.
-
-    Raises:
-        CriterionFailed: If a gate cannot be computed.
-    """
+    """Apply a judge's gates and look for trajectories that address the judge."""
     flags: dict[int, list[str]] = {}
     if judge.steering != "ignore":
         num_shared = count_shared_messages(request.trajectories)
@@ -59,12 +55,7 @@ def screen(judge: AnyJudge, request: RankRequest) -> Screening:
 
 
 def require_inputs(name: str, judge: AnyJudge, request: RankRequest) -> None:
-    """Refuse a group that lacks an input of the judge.
-
-    Raises:
-        ReferenceRequired: If a criterion or gate compares with a reference and there is none.
-        VerifiedRewardRequired: If verified rewards are mixed in and a trajectory has none.
-    """
+    """Refuse a group that lacks the reference or the verified rewards that its judge needs."""
     if request.reference is None and judge.needs_reference:
         raise ReferenceRequired(
             f"judge {name!r} compares with a reference and this group has none: send `reference`, "

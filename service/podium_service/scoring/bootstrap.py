@@ -22,18 +22,12 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A figure with its 95% interval.
+    """A figure with its 95% interval; the interval is None for fewer than two groups."""
 
-    Attributes:
-        value: None if nothing could be measured; `reason` says why.
-        low, high: the interval; None for fewer than two groups.
-        groups: number of groups that have a value.
-    """
-
-    value: float | None
+    value: float | None  # None if nothing could be measured; `reason` says why
     low: float | None
     high: float | None
-    groups: int
+    groups: int  # number of groups that have a value
     reason: str | None = None
 
 

@@ -137,14 +137,9 @@ def _estimate_fit(fit: Fit, length: int, noise: JudgeNoise | None, level: float)
     means, past_group = fit.effects_I, PastGroup.from_fit(fit, length)
     ms_error, df_error = _pool_variance(fit, noise)
     if ms_error is None:  # one pass of a judge whose noise is unknown: no claim about its error
+        differ = len(set(means)) > 1
         return Estimate(
-            means=means,
-            scores=means,
-            stderr=None,
-            reliability=None,
-            is_significant=len(set(means)) > 1,
-            shrinkage=1.0,
-            past_group=past_group,
+            means, means, None, None, is_significant=differ, shrinkage=1.0, past_group=past_group
         )
     df_items = len(means) - 1
     ms_items = fit.ss_items / df_items

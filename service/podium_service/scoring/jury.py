@@ -53,20 +53,13 @@ class Juror:
 
 @dataclass(frozen=True, slots=True)
 class JurorReport:
-    """The weight and agreement of one juror.
-
-    Attributes:
-        weight: share in the combined means; sums to 1 over jurors, 0 if rejected.
-        agreement: Kendall's tau_b with the others combined, in [-1, 1]; 0 if either ties all.
-        status: rejected if more than a quarter of its votes were overruled.
-        overruled: the items on which its vote was dropped.
-    """
+    """The weight and agreement of one juror."""
 
     name: str
-    weight: float
-    agreement: float
-    status: Literal["counted", "rejected"]
-    overruled: list[int]
+    weight: float  # share in the combined means; sums to 1 over jurors, 0 if rejected
+    agreement: float  # Kendall's tau_b with the others combined; 0 if either ties all items
+    status: Literal["counted", "rejected"]  # rejected: too many of its votes were overruled
+    overruled: list[int]  # the items on which its vote was dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,26 +116,16 @@ def _mean_variances(juror: Juror) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class _Votes:
-    """The votes on one scale, and their weights; J jurors, N items.
+    """The votes on one scale, and their weights; J jurors, N items."""
 
-    Attributes:
-        counted: votes that are not overruled, shape (J, N).
-        rejected: shape (J,).
-        weights: shape (J,), summing to 1; 0 for a juror that is rejected or ties all items.
-        scores: on one scale with centre 0 and spread 1, shape (J, N).
-        errors: variances of the scores by noise and disagreement, shape (J, N).
-        centre, spread: of the common scale, on the jurors' mean scale.
-        df: degrees of freedom of the disagreement; 0 for one juror.
-    """
-
-    counted: Flags
-    rejected: Flags
-    weights: Floats
-    scores: Floats
-    errors: Floats
-    centre: float
-    spread: float
-    df: float
+    counted: Flags  # votes that are not overruled, shape (J, N)
+    rejected: Flags  # shape (J,)
+    weights: Floats  # shape (J,), summing to 1; 0 for a juror that is rejected or ties all items
+    scores: Floats  # on one scale with centre 0 and spread 1, shape (J, N)
+    errors: Floats  # variances of the scores by noise and disagreement, shape (J, N)
+    centre: float  # of the common scale, on the jurors' mean scale
+    spread: float  # of the common scale, on the jurors' mean scale
+    df: float  # degrees of freedom of the disagreement; 0 for one juror
 
 
 def _weigh_votes(jurors: overrule.JurorScores, reliabilities: Floats) -> _Votes:

@@ -24,16 +24,10 @@ _DRIFT_DECAY = 0.5 ** (1 / DRIFT_HALF_LIFE)
 
 @dataclass(frozen=True, slots=True)
 class PastGroup:
-    """The summary of one group that the judge's noise is learnt from, on the judge's scale.
+    """The summary of one group that the judge's noise is learnt from; see `Fit`."""
 
-    Attributes:
-        length: trajectories shown in a call.
-        items: distinct trajectories of the group.
-        others: see `Fit`.
-    """
-
-    length: int
-    items: int
+    length: int  # trajectories shown in a call
+    items: int  # distinct trajectories of the group
     information: float
     ss_items: float
     ss_raw: float
@@ -99,10 +93,9 @@ class JudgeNoise:
 def learn_noise(past: Sequence[PastGroup], length: int) -> JudgeNoise | None:
     """Return the noise in calls that show about `length` trajectories; None if few groups show it.
 
-    The variance of one group is taken to follow a scaled inverse chi-square distribution over
-    groups. It is fitted to the moments of the variances, where Smyth fits those of their
-    logarithms. A judge that is as noisy in every group gets many degrees of freedom, and a judge
-    that is noisier in some groups gets few.
+    The variance of a group is taken to follow a scaled inverse chi-square distribution, fitted to
+    the moments of the variances, where Smyth fits those of their logarithms. A judge that is as
+    noisy in every group gets many degrees of freedom, one that is noisier in some groups gets few.
 
     Source:
         Smyth 2004, "Linear models and empirical Bayes methods", Statistical Applications in
@@ -187,11 +180,9 @@ class SlotDrift:
         self._xtx = self._xty = 0.0
 
     def add(self, past: PastGroup) -> float | None:
-        """Take a group into account.
+        """Take a group into account, and return the gain of the last slot over the first.
 
-        Returns:
-            The gain of the last slot over the first, on the judge's scale; None while no group
-            shows it, because each trajectory was shown once.
+        It is on the judge's scale; None while each trajectory of each group was shown only once.
         """
         if past.slot_xty:
             self._xtx = _DRIFT_DECAY * self._xtx + float(LINE_K @ np.array(past.slot_xtx) @ LINE_K)

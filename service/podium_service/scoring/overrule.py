@@ -36,20 +36,13 @@ class JurorScores:
 
 @dataclass(frozen=True, slots=True)
 class AlignedScores:
-    """The jurors' scores on one scale, for each of T sets of items that set the scale.
+    """The jurors' scores on one scale, for each of T sets of items that set the scale."""
 
-    Attributes:
-        centres, spreads: of each juror over the set, shape (T, J).
-        scores: (means - centre) / spread, shape (T, J, N).
-        noise: variances on that scale, shape (T, J, N).
-        interaction: variance of a juror's opinion of an item beyond its noise, shape (T,).
-    """
-
-    centres: Floats
-    spreads: Floats
-    scores: Floats
-    noise: Floats
-    interaction: Floats
+    centres: Floats  # of each juror over the set, shape (T, J)
+    spreads: Floats  # of each juror over the set, shape (T, J)
+    scores: Floats  # (means - centre) / spread, shape (T, J, N)
+    noise: Floats  # variances on that scale, shape (T, J, N)
+    interaction: Floats  # variance of a juror's opinion of an item beyond its noise, shape (T,)
 
 
 def align(jurors: JurorScores, sets: Flags, *, trimmed_from: int = 0) -> AlignedScores:

@@ -31,7 +31,7 @@ from podium_service.ranking.kinds.run import TOKENS_PER_FENCE, Run
 from podium_service.ranking.methods import METHODS, Situation, choose_method
 from podium_service.ranking.single_flight import SingleFlight
 from podium_service.scoring.estimate import Estimate, estimate_unscored
-from podium_service.scoring.noise import EMPTY_PAST_GROUP, JudgeNoise, PastGroup, SlotDrift
+from podium_service.scoring.noise import EMPTY_PAST_GROUP, JudgeNoise, SlotDrift
 from podium_service.store.protocol import Store, StoredVerdicts
 from podium_service.telemetry.metrics import Metrics
 
@@ -129,32 +129,25 @@ class LLMRanker:
             return _RunResult(verdicts, noise, run.method.estimate(situation))
 
     async def _ask_missing(self, run: Run, stored: StoredVerdicts) -> _RunResult:
-        """Ask for the missing verdicts, score them all, and keep what they tell of the judge."""
+        """Ask for the missing verdicts, score them all, and keep the judge's history."""
         length = run.method.call_size(_situation(run, None))
         noise = _assumed_noise(run, await self._history.noise(run.judge_key, length))
         situation = _situation(run, noise)
         rounds = Rounds(run, stored, self._store, self._metrics)
         await rounds.ask_all(situation)
         estimate = run.method.estimate(situation.with_verdicts(rounds.verdicts, 0))
-        self._keep_history(run, estimate.past_group, noise)
-        return _RunResult(rounds.verdicts, noise, estimate)
-
-    def _keep_history(
-        self, run: Run, past_group: PastGroup | None, noise: JudgeNoise | None
-    ) -> None:
-        """Store that the run is complete, and add the group to the judge's history."""
+        past_group, judge_key = estimate.past_group, run.judge_key
         if past_group and not past_group.has_residuals and not noise:
             past_group = None  # from one pass, an unknown slot bias would look like signal
-        # A group that tells nothing about its judge is stored under no judge.
-        judge_key = run.judge_key if past_group else ""
-        self._store.add_past_group(
-            run.content_key, judge_key, past_group or EMPTY_PAST_GROUP, noise
-        )
-        if past_group:
+        if past_group is None:  # the run is complete, and tells nothing about its judge
+            self._store.add_past_group(run.content_key, "", EMPTY_PAST_GROUP, noise)
+        else:
+            self._store.add_past_group(run.content_key, judge_key, past_group, noise)
             self._history.add(judge_key, past_group)
             recent_bias = self._drift_by_judge[run.judge_name].add(past_group)
             if recent_bias is not None:
                 self._metrics.set_recent_slot_bias(run.judge_name, recent_bias)
+        return _RunResult(rounds.verdicts, noise, estimate)
 
 
 async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: str | None) -> str:

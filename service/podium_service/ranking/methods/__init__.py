@@ -45,8 +45,7 @@ def choose_method(
             beside theirs: instructions, context, reply.
         max_call_tokens: tokens that one call may take.
         block_size: trajectories in a call of the method `subsets`.
-        max_calls: calls that the budget holds.
-        max_tokens: tokens that the budget holds.
+        max_calls, max_tokens: calls and tokens that the budget holds.
     """
     longest = sorted(bodies, reverse=True)
     num_items = len(longest)

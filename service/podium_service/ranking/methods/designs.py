@@ -2,9 +2,8 @@
 
 Listwise passes come in pairs, an order and its reverse, so that over a pair every trajectory has
 the same mean position and a judge's linear preference for early or late slots cancels. Each further
-pair is rotated, so that neighbours and slots vary too. Large groups are shown in incomplete blocks,
-chosen so that each trajectory meets many others. The same seed gives the same design, so that a
-retry asks only for the calls that are missing.
+pair is rotated, so that neighbours and slots vary too. Large groups are shown in incomplete blocks.
+The same seed gives the same design, so that a retry asks only for the calls that are missing.
 """
 
 from collections.abc import Sequence
@@ -100,11 +99,7 @@ def links_all(num_items: int, orders: Sequence[Sequence[int]]) -> bool:
 
 
 def count_linking_blocks(num_items: int, blocks: Sequence[Sequence[int]]) -> int:
-    """Return how many of the blocks, from the first, it takes to link all trajectories.
-
-    Raises:
-        ValueError: If all blocks together do not link them.
-    """
+    """Return how many blocks, from the first, link all trajectories; raise if all do not."""
     component = list(range(num_items))  # the least trajectory that each one is linked with
     for count, block in enumerate(blocks, start=1):
         linked = {component[item] for item in block}

@@ -13,8 +13,7 @@ from podium_service.ranking.methods.method import Method, Plan, Situation, is_se
 def plan(situation: Situation) -> Plan:
     """Ask the blocks that show each trajectory `passes.min` times, or more if that links not all.
 
-    Then ask blocks that show each trajectory once more, as long as they are worth it. A group that
-    fits one block is ranked listwise.
+    Then ask for one more pass at a time while it is worth it. Rank a group of one block listwise.
     """
     if situation.num_items <= situation.block_size:
         return listwise.plan(situation)
