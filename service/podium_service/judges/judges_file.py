@@ -207,9 +207,6 @@ def _refuse_odd_nodes(node: yaml.Node | None, name: str) -> None:
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _refuse_odd_nodes(item, name)
-    elif isinstance(node, yaml.ScalarNode):
-        try:
-            node.value.encode()
-        except UnicodeEncodeError:
-            line = node.start_mark.line + 1
-            raise ConfigError(f"{name}:{line}: holds half a character (a surrogate)") from None
+    elif isinstance(node, yaml.ScalarNode) and re.search("[\ud800-\udfff]", node.value):
+        line = node.start_mark.line + 1
+        raise ConfigError(f"{name}:{line}: holds half a character (a surrogate)")

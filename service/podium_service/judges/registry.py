@@ -18,7 +18,7 @@ from podium_service.errors import ConfigError, JudgeError, UnknownJudge
 from podium_service.judges import judges_file
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ContextOverflow, ParameterRejected
-from podium_service.judges.judges_file import AnyJudge, Config
+from podium_service.judges.judges_file import Config
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
 from podium_service.judges.settings.secrets import dump_without_secrets
@@ -33,22 +33,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Roster:
-    """The judges of one reading of the file.
-
-    Attributes:
-        config: settings of all judges.
-        llms: judges that call endpoints, by name.
-    """
+    """The judges of one reading of the file; `llms` are those that call endpoints, by name."""
 
     config: Config
     llms: dict[str, EndpointJudge]
 
     def chain(self, name: str | None) -> list[str]:
-        """Return the judges to ask in turn for a request that names `name`.
-
-        Raises:
-            UnknownJudge: If the file has no judge of that name.
-        """
+        """Return the judges to ask in turn for a request that names `name`, or the default."""
         name = name or self.config.default_judge
         if name not in self.config.judges:
             names = ", ".join(self.config.judges)
@@ -74,11 +65,7 @@ class JudgeRegistry:
         quotas: QuotaService | None = None,
         tracing: Tracing = UNTRACED,
     ) -> None:
-        """Read the file.
-
-        Raises:
-            ConfigError: If the file is not usable.
-        """
+        """Read the file, or raise ConfigError."""
         self._path = path
         self._metrics = metrics
         self._quotas = quotas
@@ -117,11 +104,9 @@ class JudgeRegistry:
 
     async def describe(self) -> list[dict[str, Any]]:
         """Return each judge's settings, without secrets, and whether it answers now."""
-        roster = self.roster
-        judges = roster.config.judges.items()
-        return list(
-            await asyncio.gather(*(self._describe(roster, name, judge) for name, judge in judges))
-        )
+        config = self.roster.config
+        described = (self._describe(config, name) for name in config.judges)
+        return list(await asyncio.gather(*described))
 
     def _build(self, config: Config) -> Roster:
         """Return the roster of a config; judges with unchanged settings keep their state."""
@@ -130,9 +115,8 @@ class JudgeRegistry:
             if isinstance(settings, LLMJudge):
                 judge = old.get(name)
                 if judge is None or judge.config != settings:
-                    judge = EndpointJudge(
-                        name, settings, self._metrics, self._quotas, self._tracing
-                    )
+                    services = (self._metrics, self._quotas, self._tracing)
+                    judge = EndpointJudge(name, settings, *services)
                 self._live[name] = judge
         live = self._live.values()
         for judge in old.values():
@@ -160,8 +144,9 @@ class JudgeRegistry:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    async def _describe(self, roster: Roster, name: str, judge: AnyJudge) -> dict[str, Any]:
-        is_default = name == roster.config.default_judge
+    async def _describe(self, config: Config, name: str) -> dict[str, Any]:
+        judge = config.judges[name]
+        is_default = name == config.default_judge
         description = {"name": name, "default": is_default, **dump_without_secrets(judge)}
         if isinstance(judge, ChecksJudge):
             return {**description, "answers": True, "endpoints": []}

@@ -140,7 +140,7 @@ def _read_probabilities(reply: Reply, labels: Sequence[str]) -> list[float]:
     if probabilities:
         return probabilities
     begin = _skip_thoughts(reply.text)
-    answer = _find_answer(reply.text, begin, labels, cut_off=reply.finish_reason == "length")
+    answer = _find_answer(reply, reply.text, begin, labels)
     if answer is None:
         is_empty = not reply.text[begin:].strip()
         raise Fault("it is empty" if is_empty else f"it names none of {', '.join(labels)}")
@@ -160,7 +160,7 @@ def _label_probabilities(reply: Reply, labels: Sequence[str]) -> list[float] | N
     tokens = [token for token in reply.logprobs or () if isinstance(token, dict)]
     text = "".join(str(token.get("token", "")) for token in tokens)
     begin = max(_skip_thoughts(text), text.rfind(reply.text) if reply.text else 0)
-    answer = _find_answer(text, begin, labels, cut_off=reply.finish_reason == "length")
+    answer = _find_answer(reply, text, begin, labels)
     ends = accumulate(len(str(token.get("token", ""))) for token in tokens)
     position = answer.start() if answer else begin
     token = next((each for each, end in zip(tokens, ends, strict=True) if end > position), {})
@@ -193,9 +193,9 @@ def _as_label(text: Any, labels: Sequence[str]) -> str | None:
 
 
 def _find_answer(
-    text: str, begin: int, labels: Sequence[str], *, cut_off: bool
+    reply: Reply, text: str, begin: int, labels: Sequence[str]
 ) -> re.Match[str] | None:
-    """Find the label that a reply starts with, else the last one that stands alone.
+    """Find the label that a reply's text starts with, else the last one that stands alone.
 
     The 9 of "7/9" does not stand alone. The last label of a reply that was cut off does not count,
     because it may be a mere thought.
@@ -205,7 +205,7 @@ def _find_answer(
     matches = list(re.compile(alone).finditer(text, begin))
     if matches and not _WORD.search(text, begin, matches[0].start()):
         return matches[0]
-    return matches[-1] if matches and not cut_off else None
+    return matches[-1] if matches and reply.finish_reason != "length" else None
 
 
 def _skip_thoughts(text: str) -> int:

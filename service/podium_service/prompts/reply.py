@@ -25,7 +25,6 @@ class Reply:
         text: the message, or the reasoning where the message is empty.
         finish_reason: the endpoint's reason, such as `stop` or `length`.
         refusal: the model's words if it refuses to answer.
-        tokens: the tokens of the call.
         model: the name of the model that answered.
         logprobs: one object per token of the reply, unchecked; None if the endpoint gives none.
     """

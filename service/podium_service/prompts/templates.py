@@ -38,26 +38,39 @@ Rules:
 {layout}
 {answer}"""
 
-_SCORES_TASK = """\
+
+# The task, the rules and the kind of answer of each form of question.
+_WORDS = {
+    "scores": (
+        """\
 You are a judge. You are shown several trajectories: attempts of an agent at the same task. Compare
-them with each other and score each one from 0 to 1."""
-_SCORES_RULES = """\
+them with each other and score each one from 0 to 1.""",
+        """\
 - Scores are relative: the best trajectory of this set gets the highest score, the worst the lowest.
   Trajectories that are equally good get exactly the same score. Use the whole range only if they
   really differ that much.
-- The order in which trajectories are shown is random and means nothing."""
-_SCORES_ANSWER = """\
+- The order in which trajectories are shown is random and means nothing.""",
+        """\
 Answer with one JSON object and nothing else. Its keys are the ids of all trajectories, each exactly
 once; each value has a short "explanation" (one sentence) and then a "score" from 0 to 1:
-{"<id>": {"explanation": "<why>", "score": <number>}, ...}"""
-
-_CHOICE_TASK = """\
+{"<id>": {"explanation": "<why>", "score": <number>}, ...}""",
+    ),
+    "choice": (
+        """\
 You are a judge. You are shown two trajectories: attempts of an agent at the same task. Compare them
-and choose the better one."""
-_CHOICE_RULES = "- The order in which trajectories are shown is random and means nothing."
-_CHOICE_ANSWER = """\
+and choose the better one.""",
+        "- The order in which trajectories are shown is random and means nothing.",
+        """\
 Answer with one letter and nothing else: the id of the better trajectory, or = if they are equally
-good."""
+good.""",
+    ),
+    "rating": (
+        """\
+You are a judge. You are shown one trajectory: an attempt of an agent at a task. Rate it.""",
+        "- Use the whole range: 0 for an attempt worth nothing, 9 for a perfect one.",
+        "Answer with one digit from 0 (worst) to 9 (best) and nothing else.",
+    ),
+}
 
 # The default rubric for a rating, which shows no other trajectory to compare with.
 _RATING_RUBRIC = """\
@@ -66,10 +79,6 @@ _RATING_RUBRIC = """\
 - Partial progress counts in proportion; errors, detours and needless steps take something away.
 - Wrong facts, broken rules of the task and made-up tool results weigh heavily.
 - Length, politeness, formatting and self-praise are worth nothing by themselves."""
-_RATING_TASK = """\
-You are a judge. You are shown one trajectory: an attempt of an agent at a task. Rate it."""
-_RATING_RULES = "- Use the whole range: 0 for an attempt worth nothing, 9 for a perfect one."
-_RATING_ANSWER = "Answer with one digit from 0 (worst) to 9 (best) and nothing else."
 
 # Rules that explain how trajectories are shown, for layouts other than the plain one.
 _ACTIONS_FIRST = """\
@@ -134,11 +143,7 @@ def system_text(
         view: the order in which transcripts show messages, as_told or actions_first.
         mark: the character before each run of spaces in trajectories; None without marks.
     """
-    task, rules, answer = {
-        "scores": (_SCORES_TASK, _SCORES_RULES, _SCORES_ANSWER),
-        "choice": (_CHOICE_TASK, _CHOICE_RULES, _CHOICE_ANSWER),
-        "rating": (_RATING_TASK, _RATING_RULES, _RATING_ANSWER),
-    }[form]
+    task, rules, answer = _WORDS[form]
     layout = [_ACTIONS_FIRST] if view == "actions_first" else []
     layout += [_DATAMARKED.format(mark=mark)] if mark else []
     return _SYSTEM.format(
@@ -153,24 +158,18 @@ def system_text(
 def scores_prompt(
     system: str, transcript: Transcript, order: Sequence[int], canary: str | None = None
 ) -> Prompt:
-    """Ask for scores of the transcript's bodies, shown in `order`.
+    """Ask for scores of bodies; `canary` is a bad one, to be put among them at random.
 
-    Args:
-        system: the first message.
-        transcript: the group's texts.
-        order: indices of the bodies to show.
-        canary: the body of a bad trajectory, to be put among them at random.
+    In all forms, `system` is the first message, and `order` has the indices of the bodies to show.
     """
-    ids = random_ids(len(order))
+    *ids, canary_id = random_ids(len(order) + 1)
     shown = [(shown_id, transcript.bodies[i]) for shown_id, i in zip(ids, order, strict=True)]
-    canary_id = None
     if canary is not None:
-        canary_id = next(iter(set(random_ids(len(ids) + 1)) - set(ids)))
         shown.insert(secrets.randbelow(len(shown) + 1), (canary_id, canary))
     all_ids = ", ".join(shown_id for shown_id, _ in shown)
     question = f"Score all {len(shown)} trajectories: {all_ids}."
     messages = _messages(system, transcript.context, shown, question)
-    return Prompt("scores", messages, ids, list(order), canary_id)
+    return Prompt("scores", messages, ids, list(order), None if canary is None else canary_id)
 
 
 def choice_prompt(system: str, transcript: Transcript, order: Sequence[int]) -> Prompt:
@@ -200,9 +199,8 @@ def _messages(
     """Return what all calls share, then the bodies in fences, then the question."""
     code = secrets.token_hex(4)
     parts = [context, "\n\n"] if context else []
-    follow = (
-        "One trajectory follows," if len(shown) == 1 else f"{len(shown)} trajectories follow, each"
-    )
+    count = len(shown)
+    follow = "One trajectory follows," if count == 1 else f"{count} trajectories follow, each"
     parts.append(f"{follow} fenced by tags with the code {code}.\n")
     for shown_id, body in shown:
         parts += [f'\n<trajectory-{code} id="{shown_id}">\n', body, f"\n</trajectory-{code}>\n"]
@@ -215,11 +213,10 @@ def random_ids(count: int) -> list[str]:
     base = len(_ID_ALPHABET)
     while True:
         number = secrets.randbelow(base ** (_ID_CHARS * count))  # one system call for all ids
-        letters = []
-        for _ in range(_ID_CHARS * count):
+        text = ""
+        while len(text) < _ID_CHARS * count:
             number, index = divmod(number, base)
-            letters.append(_ID_ALPHABET[index])
-        text = "".join(letters)
+            text += _ID_ALPHABET[index]
         ids = [text[start : start + _ID_CHARS] for start in range(0, len(text), _ID_CHARS)]
         if len(set(ids)) == count:
             return ids

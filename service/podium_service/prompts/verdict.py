@@ -1,7 +1,6 @@
 """Parse a judge's JSON reply: one finite score for each id shown, or a `Fault`."""
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,14 +106,12 @@ def _parse_entry(shown_id: str, value: Any) -> tuple[float, str]:
     """Return the score and the explanation in one member of a verdict."""
     pairs = value if isinstance(value, _Pairs) else _Pairs()
     scores = [each for key, each in pairs if key == "score"]
-    if not scores:
-        raise Fault(f'{shown_id} has no "score"')
-    if len(scores) > 1:
-        raise Fault(f"{shown_id} has two scores")
+    if len(scores) != 1:
+        raise Fault(f"{shown_id} has two scores" if scores else f'{shown_id} has no "score"')
     score = scores[0]
     if isinstance(score, bool) or not isinstance(score, int | float):
         raise Fault(f"the score of {shown_id} is {_describe(score)}, not a number")
-    if not (0 <= score <= 1) or math.isnan(score):
+    if not 0 <= score <= 1:  # true of NaN, too
         raise Fault(f"the score of {shown_id} is {_describe(score)}, outside 0 to 1")
     explanation = dict(pairs).get("explanation", "")
     text = explanation if isinstance(explanation, str) else ""

@@ -15,30 +15,22 @@ from typing import Annotated
 
 from pydantic import Field
 
-from podium_service.judges.checks.actions import CallsTool, MaxTurns, NoToolErrors
-from podium_service.judges.checks.answers import (
-    Contains,
-    JSONSchema,
-    MatchesReference,
-    MaxWords,
-    Regex,
-)
+from podium_service.judges.checks import actions, answers, gates
 from podium_service.judges.checks.base import Criterion
-from podium_service.judges.checks.gates import NotEmpty, NotOpenerOnly, NotTruncated
 from podium_service.schemas import Trajectory
 
 AnyCriterion = Annotated[
-    MatchesReference
-    | Contains
-    | Regex
-    | JSONSchema
-    | MaxWords
-    | MaxTurns
-    | CallsTool
-    | NoToolErrors
-    | NotEmpty
-    | NotOpenerOnly
-    | NotTruncated,
+    answers.MatchesReference
+    | answers.Contains
+    | answers.Regex
+    | answers.JSONSchema
+    | answers.MaxWords
+    | actions.MaxTurns
+    | actions.CallsTool
+    | actions.NoToolErrors
+    | gates.NotEmpty
+    | gates.NotOpenerOnly
+    | gates.NotTruncated,
     Field(discriminator="check"),
 ]
 
@@ -46,12 +38,7 @@ AnyCriterion = Annotated[
 def find_failed(
     criteria: Sequence[Criterion], trajectory: Trajectory, reference: str | None
 ) -> list[Criterion]:
-    """Return the criteria that the trajectory does not meet, in their order.
-
-    Raises:
-        CriterionFailed: If one cannot be computed.
-        ReferenceRequired: If one compares with a reference and there is none.
-    """
+    """Return the criteria that the trajectory does not meet, in their order."""
     return [criterion for criterion in criteria if not criterion.holds(trajectory, reference)]
 
 

@@ -139,13 +139,8 @@ def is_opener(text: str) -> bool:
         filler = _FILLER.match(words)
         rest = words[filler.end() :] if filler else words
         bare = rest.strip(_PUNCTUATION + " -–—")
-        if bare and not _opens(bare, with_colon=rest.endswith(":")):
+        is_heading = rest.endswith(":") and _HEADING.fullmatch(bare)
+        if bare and not is_heading and not _OPENER.fullmatch(bare):
             return False
         ends_in_opener = bool(bare)
     return ends_in_opener
-
-
-def _opens(words: str, with_colon: bool) -> bool:
-    if _OPENER.fullmatch(words):
-        return True
-    return with_colon and _HEADING.fullmatch(words) is not None

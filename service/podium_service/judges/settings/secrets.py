@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 # Words in capitals, with few digits: OPENAI_API_KEY, AZURE_GPT4O_KEY, but not AKIAIOSFODNN7EXAMPLE.
 _NAME = re.compile(r"_*(?:[A-Z]{1,20}|[A-Z0-9]{1,8})(?:_+(?:[A-Z]{1,20}|[A-Z0-9]{1,8}))*")
-_HIDDEN = "***"
 
 
 def read_key(variable: str | None) -> str | None:
@@ -23,11 +22,10 @@ def require_key(variable: str) -> None:
     Raises:
         ValueError: If it does not. What looks like a key and not like a name is not quoted.
     """
-    key = read_key(variable)
-    if key and not (key.isascii() and key.isprintable()):
+    if key := read_key(variable):
+        if key.isascii() and key.isprintable():
+            return
         raise ValueError(f"the key in {variable} holds characters that a header cannot carry")
-    if key:
-        return
     if _NAME.fullmatch(variable):
         raise ValueError(f"the environment variable {variable} is not set")
     raise ValueError(
@@ -52,4 +50,4 @@ def _without_strings(value: Any) -> Any:
         return {name: _without_strings(each) for name, each in value.items()}
     if isinstance(value, list):
         return [_without_strings(each) for each in value]
-    return _HIDDEN if isinstance(value, str) else value
+    return "***" if isinstance(value, str) else value

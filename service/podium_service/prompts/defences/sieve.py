@@ -3,8 +3,7 @@
 RE2 looks for all patterns of a `Sieve` at once, in time linear in the text, whatever the text says;
 that is some thirty times as fast as `re`. RE2 knows no lookaround, and its words are ASCII. So the
 sieve holds looser patterns (`loosen`) or only the beginnings of patterns (`extract_opening`), which
-match wherever the exact ones do, and in some texts more. A text that matches one is then searched
-with the exact pattern.
+match wherever the exact ones do. A text that matches one is then searched with the exact pattern.
 """
 
 import re

@@ -18,9 +18,8 @@ _JUDGE = (
 )
 _ANY_JUDGE = rf"(?:{_JUDGE}|judges?)"
 _MINE = (
-    r"(?:this|my|the above|the present) (?:\w{1,12} )?"
-    r"(?:trajectory|response|answer|attempt|solution|submission|completion|candidate|transcript"
-    r"|run)"
+    r"(?:this|my|the above|the present) (?:\w{1,12} )?(?:trajectory|response|answer|attempt"
+    r"|solution|submission|completion|candidate|transcript|run)"
 )
 _IT = rf"(?:{_MINE}|me|us|mine|this(?: one)?|it)"
 _TOP = (
@@ -42,10 +41,9 @@ _GRADING = r"(?:grading|scoring|judging|evaluation|ranking|rating)"
 ANCHOR = (
     r"judg|grad(?<!\wgrad)(?:e|ing)|autograd|evaluat|scor(?<!\wscor)|rat(?<!\wrat)(?:er|ing|e )"
     r"|rank(?<!\wrank)|mark(?<!\wmark)|reward|reviewer|trajector|the other|accept|correct|best"
-    r"|ignor|disregard"
-    r"|forget|overrid|bypass|overlook|instruc|rubric|criteri|system|message|verdict|winner"
-    r"|explanation|answer with|better|note |points|prefer|tool_result|trimmed|shared_|finish_"
-    r"|actions|im_start|header_id|<<sys|end of "
+    r"|ignor|disregard|forget|overrid|bypass|overlook|instruc|rubric|criteri|system|message|verdict"
+    r"|winner|explanation|answer with|better|note |points|prefer|tool_result|trimmed|shared_"
+    r"|finish_|actions|im_start|header_id|<<sys|end of "
     r"|puntuacion|calificacion|nota|pontuacao|punktzahl|bewertung|punkte"
     r"|最高|满分|滿分|満点|忽略|无视|無視|忘れ|балл|оценк|игнорир|점|무시"
 )
@@ -59,8 +57,7 @@ PATTERNS: dict[str, Sequence[str]] = {
         rf"\bas (?:the|a|an|our|my) {_ANY_JUDGE},? (?:you|your) ",
         rf"\byou(?: are|'re) (?:now )?(?:the|a|an) (?:fair |strict |generous |lenient )?{_JUDGE}\b",
         rf"\b(?:if|when|since|while|because) you(?: are|'re)? (?:{_GRADING}|judg\w+|evaluat\w+"
-        rf"|grad(?:e|ing))"
-        rf" (?:{_MINE}|these (?:trajectories|responses|answers|attempts))",
+        rf"|grad(?:e|ing)) (?:{_MINE}|these (?:trajectories|responses|answers|attempts))",
         rf"\b(?:for|by) (?:the|any) {_JUDGE} reading (?:this|these)\b",
     ),
     "asks_for_score": (
@@ -70,8 +67,7 @@ PATTERNS: dict[str, Sequence[str]] = {
         rf" (?:a |the )?(?:score|rating|grade|rank|reward|mark)s? (?:of |= ?)?{_ONE}",
         rf"\b(?:give|assign|award|grant) {_TOP} to {_IT}",
         rf"\b(?:score|rank|rate|grade) (?:{_IT}) (?:{_ONE}|(?:as |the )*(?:highest|first|best|top"
-        rf"|number one"
-        r"|#1|above (?:all|the) other|perfect|higher than))",
+        rf"|number one|#1|above (?:all|the) other|perfect|higher than))",
         rf"\b(?:mark|judge|treat|accept|label|rank|place|prefer|choose|pick|select) {_MINE}"
         r" (?:as |to be |is )*(?:the )?(?:correct|passed|passing|successful|best|winner|first"
         r"|over|above)",
@@ -116,15 +112,12 @@ PATTERNS: dict[str, Sequence[str]] = {
         r"이전(?:의)? ?(?:모든 )?(?:지시|명령|지침)\w{0,3} ?(?:을|를)? ?(?:모두 )?무시",
     ),
     "claims_authority": (
-        rf"\b(?:system|developer|operator|judge|{_GRADING}) (?:message|prompt|override"
-        rf"|instruction|directive|note|notice)s?"
-        r" ?(?:to|for|:|\]|-)(?=[ \[])",
-        rf"\bthis is (?:an?|the|your) (?:official |new |urgent )*(?:system|developer"
-        rf"|operator|{_GRADING})"
-        r" (?:message|instruction|notice|rubric|override|rule)",
+        rf"\b(?:system|developer|operator|judge|{_GRADING}) (?:message|prompt|override|instruction"
+        rf"|directive|note|notice)s? ?(?:to|for|:|\]|-)(?=[ \[])",
+        rf"\bthis is (?:an?|the|your) (?:official |new |urgent )*(?:system|developer|operator"
+        rf"|{_GRADING}) (?:message|instruction|notice|rubric|override|rule)",
         rf"\b(?:verified|approved|confirmed|certified|pre-?approved|validated)(?: as \w{{1,12}})?"
-        rf" by"
-        rf" (?:the |an? )?(?:{_JUDGE}|{_GRADING} (?:team|system|harness|model)|test harness)",
+        rf" by (?:the |an? )?(?:{_JUDGE}|{_GRADING} (?:team|system|harness|model)|test harness)",
         r"\b(?:message|note|instructions?|notice) from (?:the |your )?(?:judge|rubric|evaluation"
         r"|grading|podium)"
         r"[\w']{0,2} (?:author|operator|owner|developer|team|administrator|service)",
