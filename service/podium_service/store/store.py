@@ -25,13 +25,12 @@ from podium_service.scoring.noise import JudgeNoise, PastGroup
 from podium_service.store.call_records import call_record, call_rows, compress_texts
 from podium_service.store.claims.claim_rows import ClaimRows
 from podium_service.store.claims.claims import Claims
-from podium_service.store.database.database import Database, KeyRows
+from podium_service.store.database.database import Database, KeyRows, Rows
 from podium_service.store.database.tables import PAST_GROUPS, RANKINGS
 from podium_service.store.protocol import StoredVerdicts
 from podium_service.store.pruning import prune_some
 from podium_service.store.quotas.quota_service import QuotaService
-from podium_service.store.write_queue import WriteQueue
-from podium_service.store.writes import Rows, Write
+from podium_service.store.write_queue import Write, WriteQueue
 
 _THREADS = 8
 _PRUNE_CALLS = 200  # in one transaction; their texts are some MB

@@ -13,16 +13,20 @@ holder of the claim would not find them, and would pay for them again.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from enum import Enum, auto
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from math import inf
+from operator import itemgetter
 from time import monotonic
+from typing import Any
 
+import sqlalchemy as sa
 import structlog
 
 from podium_service.errors import StoreUnavailable
+from podium_service.store.database.database import Row, Rows
 from podium_service.store.database.engine import one_line
-from podium_service.store.writes import Rows, Write, merge_rows
+from podium_service.store.database.tables import CALLS, PAST_GROUPS, RANKINGS, TEXTS
 
 _RETRY_S = 0.5
 _MAX_KEPT_CALLS = 10_000
@@ -30,12 +34,43 @@ _MAX_KEPT_CALLS = 10_000
 log = structlog.get_logger(__name__)
 
 
-class _State(Enum):
-    COMMITTED = auto()
-    KEPT = auto()
+# The tables in the order in which they are written, with the primary key of a row.
+_PRIMARY_KEY: dict[sa.Table, Callable[[Row], Any]] = {
+    table: itemgetter(*(column.name for column in table.primary_key))
+    for table in (TEXTS, CALLS, PAST_GROUPS, RANKINGS)
+}
 
 
-_Outcome = _State | StoreUnavailable  # of a write that failed: its error
+@dataclass(slots=True, eq=False)
+class Write:
+    """Rows that must be committed together.
+
+    Attributes:
+        pass_index: the pass of a judge call; None for any other write.
+        rests_on: the content keys whose calls must be durable before.
+        releases: whether the claim on the key ends with this write.
+        put_at: when it was queued, by the monotonic clock.
+        done: tells when it is durable, or why it will not be.
+    """
+
+    rows: Rows
+    key: str
+    pass_index: int | None
+    rests_on: tuple[str, ...] = ()
+    releases: bool = False
+    put_at: float = field(default_factory=monotonic)
+    done: asyncio.Future[None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def settle(self, failure: StoreUnavailable | None) -> None:
+        """Tell the waiter, unless it was cancelled."""
+        if self.done.done():
+            return
+        if failure is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(failure)
 
 
 class WriteQueue:
@@ -61,9 +96,9 @@ class WriteQueue:
             error = StoreUnavailable("the store is closed: restart the service")
             if write.pass_index is not None:
                 log.error("store_calls_lost", calls=1, detail=str(error))
-            write.done.set_exception(error)
-            return
-        self._queue.put_nowait(write)
+            write.settle(error)
+        else:
+            self._queue.put_nowait(write)
 
     def forget_lost(self, calls: Iterable[tuple[str, int]]) -> None:
         """Take note that these calls, by key and pass, were found in the database after all."""
@@ -105,22 +140,24 @@ class WriteQueue:
         calls = _calls(writes)
         kept_keys = {key for key, _ in _calls(self._kept)}
         missing_keys = kept_keys | {key for key, _ in self._lost - calls}
-        outcomes: dict[Write, _Outcome] = {}
+        ready: list[Write] = []
         for write in writes:
             if write.releases and write.key in kept_keys:
-                outcomes[write] = _State.KEPT
+                self._kept.append(write)
             elif not missing_keys.isdisjoint(write.rests_on):
-                outcomes[write] = StoreUnavailable("verdicts could not be written: ask again")
-        ready = [write for write in writes if write not in outcomes]
+                write.settle(StoreUnavailable("verdicts could not be written: ask again"))
+            else:
+                ready.append(write)
         failure = await self._try_commit(ready) if ready else None
         if failure:
             log.error("store_write_failed", writes=len(ready), detail=str(failure))
         else:
             self._lost -= calls
         for write in ready:
-            is_worth_keeping = write.pass_index is not None or write.releases
-            outcomes[write] = _outcome(failure, keep=is_worth_keeping)
-        self._settle(outcomes)
+            if failure and (write.pass_index is not None or write.releases):
+                self._kept.append(write)
+            else:
+                write.settle(failure)
 
     async def _commit_kept(self, *, closing: bool) -> None:
         """Try kept writes again; on failure give up old ones and any excess, at the end all."""
@@ -132,46 +169,45 @@ class WriteQueue:
         still_kept = {write for write in calls[-_MAX_KEPT_CALLS:] if write.put_at >= oldest}
         keys = {write.key for write in still_kept}
         kept, self._kept = self._kept, []
-        outcomes = {
-            write: _outcome(
-                failure, keep=write in still_kept or (write.releases and write.key in keys)
-            )
-            for write in kept
-        }
-        if lost := _calls([write for write, outcome in outcomes.items() if outcome is failure]):
+        ended: list[Write] = []
+        for write in kept:
+            is_kept = write in still_kept or (write.releases and write.key in keys)
+            (self._kept if failure and is_kept else ended).append(write)
+        if failure and (lost := _calls(ended)):
             self._lost |= lost
             log.error("store_calls_lost", calls=len(lost), detail=str(failure))
-        self._settle(outcomes)
+        for write in ended:
+            write.settle(failure)
 
     async def _try_commit(self, writes: Sequence[Write]) -> StoreUnavailable | None:
         """Commit all in one transaction; return the error if that failed."""
         released = [write.key for write in writes if write.releases]
         try:
-            await self._commit_rows(merge_rows(writes), released)
+            await self._commit_rows(_merge_rows(writes), released)
         except StoreUnavailable as error:
             return error
         except Exception as error:  # noqa: BLE001 - the queue must outlive any one write
             return StoreUnavailable(f"the store cannot write ({one_line(error)})")
         return None
 
-    def _settle(self, outcomes: Mapping[Write, _Outcome]) -> None:
-        """Keep what is kept, and tell the waiters of the others."""
-        for write, outcome in outcomes.items():
-            if outcome is _State.KEPT:
-                self._kept.append(write)
-            elif write.done.done():  # its waiter was cancelled
-                continue
-            elif outcome is _State.COMMITTED:
-                write.done.set_result(None)
-            else:
-                write.done.set_exception(outcome)
 
+def _merge_rows(writes: Sequence[Write]) -> Rows:
+    """Return the rows of all writes by table, each row once, without empty tables.
 
-def _outcome(failure: StoreUnavailable | None, *, keep: bool) -> _Outcome:
-    """Return the outcome of a write that was tried."""
-    if failure is None:
-        return _State.COMMITTED
-    return _State.KEPT if keep else failure
+    Tables and rows have one order everywhere, because two processes that write the same rows would
+    otherwise wait for each other. It also keeps the rows of a key together on the disk.
+    """
+    merged: dict[sa.Table, dict[Any, Row]] = {}
+    for write in writes:
+        for table, rows in write.rows.items():
+            by_key = merged.setdefault(table, {})
+            for row in rows:
+                by_key.setdefault(_PRIMARY_KEY[table](row), row)
+    return {
+        table: [merged[table][key] for key in sorted(merged[table])]
+        for table in _PRIMARY_KEY
+        if merged.get(table)
+    }
 
 
 def _calls(writes: Iterable[Write]) -> set[tuple[str, int]]:

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from podium_service.errors import StoreUnavailable
-from podium_service.store.write_queue import WriteQueue
-from podium_service.store.writes import Rows, Write
+from podium_service.store.database.database import Rows
+from podium_service.store.write_queue import Write, WriteQueue
 
 pytestmark = pytest.mark.anyio
 

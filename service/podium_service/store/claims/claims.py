@@ -22,8 +22,7 @@ from podium_service.store.claims.claim_rows import Claim, ClaimRows
 from podium_service.store.database.batching import Batcher
 from podium_service.store.database.database import Database, KeyRows
 from podium_service.store.database.engine import one_line
-from podium_service.store.write_queue import WriteQueue
-from podium_service.store.writes import Write
+from podium_service.store.write_queue import Write, WriteQueue
 
 _POLL_S = (0.05, 1.0)  # the first and the longest pause while another process holds a claim
 

@@ -32,6 +32,7 @@ from podium_service.store.database.tables import (
 _TABLES_LOCK = 0x706F6469756D  # PostgreSQL's advisory lock of the process that creates the tables
 
 Row = dict[str, Any]
+Rows = dict[sa.Table, list[Row]]
 T = TypeVar("T")
 
 # One statement, which sees one moment, because a prune may delete calls and past groups in between.

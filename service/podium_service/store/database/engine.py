@@ -9,12 +9,7 @@ from podium_service.errors import ConfigError
 
 # Pages of a new file are larger than SQLite's default, because texts are long and each page is one
 # write.
-_SQLITE_PRAGMAS = (
-    "busy_timeout=10000",
-    "page_size=16384",
-    "journal_mode=WAL",
-    "synchronous=FULL",
-)
+_SQLITE_PRAGMAS = ("busy_timeout=10000", "page_size=16384", "journal_mode=WAL", "synchronous=FULL")
 # How long a PostgreSQL server may be silent: seconds to connect, milliseconds to acknowledge.
 _POSTGRES_TIMEOUTS = {"connect_timeout": 10, "tcp_user_timeout": 20_000}
 _IDLE_MS = 10_000

@@ -8,6 +8,12 @@ import sqlalchemy as sa
 
 METADATA = sa.MetaData()
 
+
+def _quota_table(name: str, **columns: type[sa.Double[float] | sa.BigInteger]) -> sa.Table:
+    others = [sa.Column(column, kind, nullable=False) for column, kind in columns.items()]
+    return sa.Table(name, METADATA, sa.Column("name", sa.Text, primary_key=True), *others)
+
+
 # Judge calls. `prompt` is [[role, [part, ...]], ...]; a part is text, or {"blob": hash} for a long
 # one, which is in `texts`. `verdict` is null where the reply held none; `fault` says why.
 CALLS = sa.Table(
@@ -76,24 +82,9 @@ OWNERS = sa.Table(
 # The quotas that all processes share, by account: the requests in a window, which opened with the
 # first of them; the level of a bucket at a moment; the micro-dollars of a period, whose start is a
 # part of the name.
-WINDOWS = sa.Table(
-    "windows", METADATA,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("opened_at", sa.Double, nullable=False),
-    sa.Column("number", sa.BigInteger, nullable=False),
-)  # fmt: skip
-BUCKETS = sa.Table(
-    "buckets", METADATA,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("level", sa.Double, nullable=False),
-    sa.Column("at", sa.Double, nullable=False),
-)  # fmt: skip
-SPENDING = sa.Table(
-    "spending", METADATA,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("reserved", sa.BigInteger, nullable=False),
-    sa.Column("settled", sa.BigInteger, nullable=False),
-)  # fmt: skip
+WINDOWS = _quota_table("windows", opened_at=sa.Double, number=sa.BigInteger)
+BUCKETS = _quota_table("buckets", level=sa.Double, at=sa.Double)
+SPENDING = _quota_table("spending", reserved=sa.BigInteger, settled=sa.BigInteger)
 
 # API keys, without their secrets. A revoked key stays, because a store that ever had a key is
 # guarded.

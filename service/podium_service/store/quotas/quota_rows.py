@@ -55,10 +55,11 @@ class QuotaRows:
             for table in _ROW
         }
         self._update = {
-            table: sa.update(table).where(table.c.name == sa.bindparam("old"))
-            .values({column: sa.bindparam(column) for column in _columns(table)})
+            table: sa.update(table)
+            .where(table.c.name == sa.bindparam("old"))
+            .values({each.name: sa.bindparam(each.name) for each in table.c if each.name != "name"})
             for table in _ROW
-        }  # fmt: skip
+        }
 
     def apply(self, operations: Sequence[Operation]) -> list[Any]:
         """Apply all operations, in their order, in one transaction; return their results.
@@ -151,7 +152,3 @@ def _delete_unlocked(table: sa.Table, rule: sa.ColumnElement[bool]) -> sa.Delete
     """
     unlocked = sa.select(table.c.name).where(rule).with_for_update(skip_locked=True)
     return sa.delete(table).where(table.c.name.in_(unlocked))
-
-
-def _columns(table: sa.Table) -> list[str]:
-    return [column.name for column in table.columns if column.name != "name"]

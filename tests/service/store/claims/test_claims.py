@@ -19,11 +19,10 @@ from podium_service.schemas import Ranking, Usage
 from podium_service.store.claims.claim_rows import Claim, ClaimRows
 from podium_service.store.claims.claims import Claims
 from podium_service.store.claims.process_liveness import find_ended, machine_id, process_name
-from podium_service.store.database.database import CommitUnsure, Database
+from podium_service.store.database.database import CommitUnsure, Database, Rows
 from podium_service.store.database.tables import CALLS, CLAIMS, OWNERS
 from podium_service.store.store import open_store
 from podium_service.store.write_queue import WriteQueue
-from podium_service.store.writes import Rows
 from tests.fakes import ScriptedJudge, by_length, fails, later, scores, until
 from tests.service.helpers import call, judges_file, llm, request
 from tests.service.postgres import engine_at
