@@ -18,18 +18,13 @@ JudgeT = TypeVar("JudgeT", bound=AnyJudge)
 
 @dataclass(frozen=True, slots=True)
 class GroupToRank(Generic[JudgeT]):
-    """One group that one judge is to rank.
-
-    Attributes:
-        judge_name, judge: the judge's name in the judges file, and its settings.
-        llms: the LLM judges of the same judges file, by name.
-    """
+    """One group that one judge is to rank."""
 
     request: RankRequest
     screening: Screening
-    judge_name: str
-    judge: JudgeT
-    llms: Mapping[str, EndpointJudge]
+    judge_name: str  # the judge's name in the judges file
+    judge: JudgeT  # the judge's settings
+    llms: Mapping[str, EndpointJudge]  # the LLM judges of the same judges file, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +32,20 @@ class GroupScores:
     """The scores that one judge gave a group, and the facts behind them.
 
     A body is a distinct trajectory: identical trajectories share one.
-
-    Attributes:
-        transcript: the bodies that were shown, and which trajectories each one stands for.
-        method: the ranking method; never `auto`.
-        passes: how often each body was shown, rounded.
-        content_key: the key of this content and judge in the store.
-        call_keys: the keys of the calls in the store, where they differ from `content_key`, as
-            those of a jury do.
-        verdicts: the judge's verdicts; empty where no LLM was asked.
-        model: the LLM's name; None for a judge that is not one LLM.
-        cached: whether all verdicts were in the store or came from another request's calls.
-        explanations: one text per body; empty where the verdicts hold the explanations.
-        jurors: how each juror of a jury fared.
     """
 
-    transcript: Transcript
+    transcript: Transcript  # the bodies that were shown, and which trajectories each one stands for
     estimate: Estimate
-    method: str
-    passes: int
-    content_key: str
-    call_keys: Sequence[str] = ()
-    verdicts: Sequence[Verdict] = ()
-    model: str | None = None
+    method: str  # the ranking method; never `auto`
+    passes: int  # how often each body was shown, rounded
+    content_key: str  # the key of this content and judge in the store
+    call_keys: Sequence[str] = ()  # the keys of the calls in the store, if they differ
+    verdicts: Sequence[Verdict] = ()  # empty where no LLM was asked
+    model: str | None = None  # the LLM's name; None for a judge that is not one LLM
     noise: JudgeNoise | None = None
-    cached: bool = False
-    explanations: Sequence[str] = ()
-    jurors: Sequence[JurorResult] = ()
+    cached: bool = False  # whether all verdicts were in the store or came from another request
+    explanations: Sequence[str] = ()  # one per body; empty where the verdicts hold the explanations
+    jurors: Sequence[JurorResult] = ()  # how each juror of a jury fared
 
     @property
     def assumed_noise(self) -> AssumedNoise | None:

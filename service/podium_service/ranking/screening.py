@@ -17,17 +17,11 @@ from podium_service.schemas import RankRequest
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """The trajectories of one group before its judge sees them; keys are their indices.
+    """The trajectories of one group before its judge sees them; keys are their indices."""
 
-    Attributes:
-        shown_indices: indices of the trajectories that the judge sees.
-        failed_gates: labels of the gates that each other trajectory failed.
-        steering_flags: the ways in which a trajectory addresses the judge; only those that do.
-    """
-
-    shown_indices: Sequence[int]
-    failed_gates: Mapping[int, list[str]]
-    steering_flags: Mapping[int, list[str]]
+    shown_indices: Sequence[int]  # the trajectories that the judge sees
+    failed_gates: Mapping[int, list[str]]  # labels of the gates that each other trajectory failed
+    steering_flags: Mapping[int, list[str]]  # the ways in which a trajectory addresses the judge
 
     @property
     def is_steered(self) -> bool:

@@ -35,23 +35,14 @@ _DIGITS = 12
 
 @dataclass(frozen=True, slots=True)
 class Strengths:
-    """The strengths of one group's items on one scale, with their errors.
+    """The strengths of one group's items on one scale, with their errors."""
 
-    Attributes:
-        theta: strengths in logits, mean zero, shape (N,).
-        covariance: of theta, shape (N, N); the inverse of the posterior's curvature at theta.
-        likelihood_ratio: twice the log-likelihood that theta gains over all items equal.
-        p_value: chance of at least this likelihood_ratio among equal items; 1 without data.
-        scores: mean over the other items of the chance to beat them, in [0, 1], shape (N,).
-        stderr: standard error of each score, shape (N,).
-    """
-
-    theta: list[float]
-    covariance: Floats
-    likelihood_ratio: float
-    p_value: float
-    scores: list[float]
-    stderr: list[float]
+    theta: list[float]  # strengths in logits, mean zero, shape (N,)
+    covariance: Floats  # of theta, shape (N, N): the inverse of the posterior's curvature
+    likelihood_ratio: float  # twice the log-likelihood that theta gains over all items equal
+    p_value: float  # chance of at least this likelihood_ratio among equal items; 1 without data
+    scores: list[float]  # mean chance to beat another item, in [0, 1], shape (N,)
+    stderr: list[float]  # standard error of each score, shape (N,)
 
 
 def fit_pairs(

@@ -53,20 +53,13 @@ EMPTY_PAST_GROUP = PastGroup(0, 0, 0.0, 0.0, 0.0, 0.0, [], [])
 
 @dataclass(frozen=True, slots=True)
 class JudgeNoise:
-    """The noise assumed of a judge before a group is judged; stored with the rankings it is in.
+    """The noise assumed of a judge before a group is judged; stored with the rankings it is in."""
 
-    Attributes:
-        variance, df: of one score's noise, and its degrees of freedom; infinite if configured.
-        groups: number of past groups it was learnt from; 0 if it was configured.
-        slots: bias at `KNOTS` relative places of a list, mean 0; empty if unknown.
-        ratios: probability of each signal ratio of `RATIOS_R`; empty if unknown.
-    """
-
-    variance: float
-    df: float
-    groups: int = 0
-    slots: tuple[float, ...] = ()
-    ratios: tuple[float, ...] = ()
+    variance: float  # the variance of one score's noise
+    df: float  # the variance's degrees of freedom; infinite if it was configured
+    groups: int = 0  # the number of past groups it was learnt from; 0 if it was configured
+    slots: tuple[float, ...] = ()  # bias at `KNOTS` places of a list, mean 0; empty if unknown
+    ratios: tuple[float, ...] = ()  # probability of each of `RATIOS_R`; empty if unknown
 
     @property
     def slots_K(self) -> Array | None:

@@ -21,26 +21,17 @@ _CONTEXT_SHARES = (1.0, 0.75, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One LLM judge's run over one group.
+    """One LLM judge's run over one group."""
 
-    Attributes:
-        judge_name: the judge's name in the judges file.
-        method_name: the ranking method; never `auto`.
-        content_key: the key of this content and judge in the store.
-        judge_key: the key of the judge as far as its noise is concerned.
-        is_datamarked: whether the spaces inside trajectories are marked.
-        request_context: the client that asks, and what it has spent.
-    """
-
-    judge_name: str
+    judge_name: str  # the judge's name in the judges file
     judge: EndpointJudge
-    method_name: str
-    content_key: str
-    judge_key: str
-    system: str
-    is_datamarked: bool
+    method_name: str  # the ranking method; never `auto`
+    content_key: str  # the key of this content and judge in the store
+    judge_key: str  # the key of the judge as far as its noise is concerned
+    system: str  # the system prompt
+    is_datamarked: bool  # whether the spaces inside trajectories are marked
     transcript: Transcript
-    request_context: RequestContext
+    request_context: RequestContext  # the client that asks, and what it has spent
 
     @property
     def method(self) -> Method:

@@ -21,26 +21,16 @@ SETTLED_RELIABILITY = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """The state of a group's run as a method sees it; items are the group's bodies, by index.
+    """The state of a group's run as a method sees it; items are the group's bodies, by index."""
 
-    Attributes:
-        num_items: distinct trajectories, >= 2.
-        seed: the seed of the design; derived from the content, so that a retry gets the same.
-        passes: how often each trajectory is to be shown.
-        verdicts: the verdicts so far, by the index of their question.
-        calls_left: the number of calls that the budget still holds.
-        block_size: trajectories in a call, for methods that show subsets.
-        level: the level of the significance test.
-    """
-
-    num_items: int
-    seed: int
-    passes: Passes
+    num_items: int  # distinct trajectories, >= 2
+    seed: int  # the design's seed; derived from the content, so that a retry gets the same
+    passes: Passes  # how often each trajectory is to be shown
     noise: JudgeNoise | None = None
-    verdicts: Mapping[int, Verdict] = field(default_factory=dict)
-    calls_left: float = float("inf")
-    block_size: int = 5
-    level: float = SIGNIFICANCE_LEVEL
+    verdicts: Mapping[int, Verdict] = field(default_factory=dict)  # by the index of their question
+    calls_left: float = float("inf")  # the number of calls that the budget still holds
+    block_size: int = 5  # trajectories in a call, for methods that show subsets
+    level: float = SIGNIFICANCE_LEVEL  # the level of the significance test
 
     @property
     def scored_passes(self) -> list[Pass]:
@@ -59,21 +49,13 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to rank a group.
+    """One way to rank a group."""
 
-    Attributes:
-        form: the form of its questions; see `prompts.forms`.
-        plan: returns the questions to ask now; empty when there is nothing left to ask.
-        estimate: returns the scores; called only with enough verdicts for a ranking.
-        min_calls: returns the least number of calls that gives a ranking.
-        call_size: returns the number of trajectories in one call.
-    """
-
-    form: str
-    plan: Callable[[Situation], Plan]
-    estimate: Callable[[Situation], Estimate]
-    min_calls: Callable[[Situation], int]
-    call_size: Callable[[Situation], int]
+    form: str  # the form of its questions; see `prompts.forms`
+    plan: Callable[[Situation], Plan]  # the questions to ask now; empty when there are none left
+    estimate: Callable[[Situation], Estimate]  # the scores, given enough verdicts for a ranking
+    min_calls: Callable[[Situation], int]  # the least number of calls that gives a ranking
+    call_size: Callable[[Situation], int]  # the number of trajectories in one call
 
 
 def is_settled(estimate: Estimate, passes: Passes) -> bool:
