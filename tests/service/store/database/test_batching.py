@@ -1,4 +1,4 @@
-"""Batches: who goes together, who is dropped, who learns of a failure."""
+"""Batches: which items go together, which are dropped, and which get an error."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ pytestmark = pytest.mark.anyio
 
 
 class Doubling:
-    """Doubles what it is given, when told to; keeps the batches."""
+    """Doubles the items of a batch once it may; remembers the batches."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.go = asyncio.Event()
+        self.may_run = asyncio.Event()
         self.failure: Exception | None = None
 
     async def __call__(self, items: list[int]) -> Sequence[int]:
         self.batches.append(items)
-        await self.go.wait()
+        await self.may_run.wait()
         if self.failure:
             failure, self.failure = self.failure, None
             raise failure
@@ -29,52 +29,53 @@ class Doubling:
 
 
 async def started(doubling: Doubling) -> None:
+    """Wait until the first batch runs."""
     await until(lambda: bool(doubling.batches))
 
 
-async def test_newcomers_gather_while_a_batch_runs_and_each_gets_its_own_result() -> None:
+async def test_items_that_arrive_during_a_batch_form_the_next_one() -> None:
     doubling = Doubling()
-    batched = Batcher(doubling)
-    first = [batched.put(item) for item in (1, 2)]
+    batcher = Batcher(doubling)
+    first = [batcher.put(item) for item in (1, 2)]
     await started(doubling)
-    second = [batched.put(item) for item in (3, 4, 5)]
-    doubling.go.set()
+    second = [batcher.put(item) for item in (3, 4, 5)]
+    doubling.may_run.set()
     assert await asyncio.gather(*first, *second) == [2, 4, 6, 8, 10]
     assert doubling.batches == [[1, 2], [3, 4, 5]]
-    assert await batched.put(6) == 12
+    assert await batcher.put(6) == 12
 
 
-async def test_who_leaves_before_its_batch_is_dropped_and_the_others_go_on() -> None:
+async def test_an_item_cancelled_before_its_batch_is_dropped() -> None:
     doubling = Doubling()
-    batched = Batcher(doubling)
-    running = [batched.put(item) for item in (1, 2)]
+    batcher = Batcher(doubling)
+    running = [batcher.put(item) for item in (1, 2)]
     await started(doubling)
-    waiting = [batched.put(item) for item in (3, 4)]
+    waiting = [batcher.put(item) for item in (3, 4)]
     running[0].cancel()
     waiting[0].cancel()
-    doubling.go.set()
+    doubling.may_run.set()
     assert await running[1] == 4
     assert await waiting[1] == 8
     assert doubling.batches == [[1, 2], [4]]
 
 
-async def test_a_failure_is_that_of_its_batch_alone() -> None:
+async def test_an_error_of_a_batch_is_raised_to_its_waiters_alone() -> None:
     doubling = Doubling()
     doubling.failure = OSError("gone")
-    batched = Batcher(doubling)
-    first = [batched.put(item) for item in (1, 2)]
+    batcher = Batcher(doubling)
+    first = [batcher.put(item) for item in (1, 2)]
     await started(doubling)
-    second = batched.put(3)
-    doubling.go.set()
+    second = batcher.put(3)
+    doubling.may_run.set()
     failures = await asyncio.gather(*first, return_exceptions=True)
     assert [repr(failure) for failure in failures] == ["OSError('gone')"] * 2
     assert await second == 6
 
 
-async def test_a_result_that_is_an_error_is_raised_to_its_own_waiter_alone() -> None:
+async def test_an_error_of_an_item_is_raised_to_its_waiter_alone() -> None:
     async def run(items: list[int]) -> Sequence[int | Exception]:
         return [OSError("odd") if item % 2 else item for item in items]
 
-    batched: Batcher[int, int] = Batcher(run)
-    found = await asyncio.gather(*map(batched.put, range(4)), return_exceptions=True)
+    batcher: Batcher[int, int] = Batcher(run)
+    found = await asyncio.gather(*map(batcher.put, range(4)), return_exceptions=True)
     assert [repr(each) for each in found] == ["0", "OSError('odd')", "2", "OSError('odd')"]

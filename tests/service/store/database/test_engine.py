@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from podium_service.errors import ConfigError
 from podium_service.store.database.database import Database, require_store
 from podium_service.store.database.engine import open_engine
-from tests.service.postgres import emptied
+from podium_service.store.store import open_store
+from tests.service.postgres import empty_database, engine_at
+from tests.service.store.helpers import KEY, OTHER_KEY, ranking
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize(
@@ -68,8 +73,9 @@ def test_any_other_url_is_refused_with_the_forms_it_may_have(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.postgres
 def test_an_empty_postgresql_database_is_no_store(postgres: str) -> None:
-    emptied(postgres)
+    empty_database(postgres)
     with pytest.raises(ConfigError, match="does not exist"):
         require_store(postgres)
     Database(postgres).close()
@@ -84,3 +90,25 @@ def test_a_sqlite_database_of_another_program_is_no_store(tmp_path: Path) -> Non
     engine.dispose()
     with pytest.raises(ConfigError, match="does not exist"):
         require_store(path)
+
+
+@pytest.mark.postgres
+async def test_an_idle_transaction_loses_its_locks_after_10_s(postgres: str) -> None:
+    async with open_store(postgres) as store:
+        setting = sa.text("SHOW idle_in_transaction_session_timeout")
+        assert await store.run_in_transaction(lambda it: it.scalar(setting)) == "10s"
+
+
+@pytest.mark.postgres
+async def test_a_server_that_ended_all_connections_is_used_again(postgres: str) -> None:
+    async with open_store(postgres) as store:
+        await store.add_ranking(KEY, ranking("rk_before"), {})
+        with engine_at(postgres) as engine, engine.connect() as connection:
+            others = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE pid <> "
+            connection.exec_driver_sql(
+                others + "pg_backend_pid() AND backend_type = 'client backend'"
+            )
+        assert await store.read_ranking("rk_before")
+        await store.add_ranking(KEY, ranking("rk_after"), {})
+        async with store.claim(OTHER_KEY):
+            assert await store.quotas.count("again", 1) == 0.0

@@ -1,34 +1,26 @@
-"""What traces tell: spans under spans, by the conventions' names, and never a text or a key."""
+"""Spans: their parents, the names of the conventions, and no text and no key in them."""
 
 import asyncio
-import signal
-import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, server_attributes
 from opentelemetry.trace import SpanKind, StatusCode
-from structlog.testing import capture_logs
 
 from podium_service.http.service import open_service
-from podium_service.telemetry.collector import open_tracing
-from podium_service.telemetry.otel import OTelTracing, make_provider
-from podium_service.telemetry.tracing import UNTRACED
+from podium_service.telemetry.otel import OTelTracing
 from tests.fakes import ScriptedJudge, Step, by_length, fails, says, scores
 from tests.service.helpers import client, group, judges_file, llm
-from tests.service.process import running
 
 pytestmark = pytest.mark.anyio
 
@@ -47,12 +39,12 @@ class Traced:
     exporter: InMemorySpanExporter
 
     def spans(self, name: str) -> Sequence[ReadableSpan]:
-        """The finished ones whose name begins so, in the order of their ends."""
+        """Return the finished spans whose name begins so, in the order of their ends."""
         return [each for each in self.exporter.get_finished_spans() if each.name.startswith(name)]
 
     def span(self, name: str) -> ReadableSpan:
-        [found] = self.spans(name)
-        return found
+        [span] = self.spans(name)
+        return span
 
 
 @asynccontextmanager
@@ -79,7 +71,7 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 
 
 def ids(span: ReadableSpan) -> tuple[int, int]:
-    """Of its trace and its own."""
+    """Return the id of the trace and that of the span."""
     assert span.context
     return span.context.trace_id, span.context.span_id
 
@@ -89,7 +81,7 @@ def is_child(child: ReadableSpan, parent: ReadableSpan) -> bool:
     return (child.parent.trace_id, child.parent.span_id) == ids(parent)
 
 
-async def test_a_ranking_is_three_spans_one_under_the_other_and_under_the_callers(
+async def test_a_ranking_is_nested_spans_below_the_callers_span(
     tmp_path: Path,
 ) -> None:
     async with traced(tmp_path, always=GOOD, passes=2) as service:
@@ -105,9 +97,9 @@ async def test_a_ranking_is_three_spans_one_under_the_other_and_under_the_caller
     assert is_child(ranked, server)
     assert all(is_child(call, ranked) for call in calls)
     assert {ids(each)[0] for each in finished} == {int(TRACE_ID, 16)}
-    told = attributes(server)
-    assert told[http_attributes.HTTP_RESPONSE_STATUS_CODE] == 200
-    assert told["podium.request_id"] == answer.headers["x-request-id"]
+    of_request = attributes(server)
+    assert of_request[http_attributes.HTTP_RESPONSE_STATUS_CODE] == 200
+    assert of_request["podium.request_id"] == answer.headers["x-request-id"]
     assert attributes(ranked) == {
         "podium.trajectories": 2,
         "podium.outcome": "ranked",
@@ -120,7 +112,7 @@ async def test_a_ranking_is_three_spans_one_under_the_other_and_under_the_caller
     }
 
 
-async def test_a_judge_call_tells_what_the_genai_conventions_name(tmp_path: Path) -> None:
+async def test_a_judge_call_has_the_attributes_of_the_conventions(tmp_path: Path) -> None:
     async with traced(tmp_path, GOOD, passes=1, model="m-small", max_tokens=77) as service:
         await service.http.post("/rank", json=group("5", "five"))
         port = int(service.judge.url.split(":")[2].split("/")[0])
@@ -143,7 +135,7 @@ async def test_a_judge_call_tells_what_the_genai_conventions_name(tmp_path: Path
     assert call.status.status_code == StatusCode.UNSET
 
 
-async def test_a_failed_call_and_its_group_are_told_by_their_codes(tmp_path: Path) -> None:
+async def test_a_failed_call_and_its_group_carry_their_codes(tmp_path: Path) -> None:
     async with traced(tmp_path, fails(503), GOOD, fails(400), passes=1) as service:
         await service.http.post("/rank", json=group("5", "five"))
         await service.http.post("/rank", json=group("6", "six"))
@@ -164,7 +156,7 @@ async def test_a_failed_call_and_its_group_are_told_by_their_codes(tmp_path: Pat
     )
 
 
-async def test_the_call_of_a_shared_flight_is_a_child_of_the_group_that_asked_first(
+async def test_a_shared_call_is_a_child_of_the_first_group(
     tmp_path: Path,
 ) -> None:
     async with traced(tmp_path, GOOD, passes=1) as service:
@@ -187,125 +179,24 @@ async def test_no_span_holds_a_text_or_a_key(
     async with traced(
         tmp_path, *failing, keys=["sk-caller"], api_key_env="JUDGE_KEY", passes=1, attempts=1
     ) as service:
-        asked = group("an answer", "an answer?", task="a task", rubric="a rubric")
-        asked["trajectories"][0]["messages"][0]["content"] = "a question"
+        body = group("an answer", "an answer?", task="a task", rubric="a rubric")
+        body["trajectories"][0]["messages"][0]["content"] = "a question"
         headers = {"authorization": "Bearer sk-caller"}
-        failed = await service.http.post("/rank", json=asked, headers=headers)
+        failed = await service.http.post("/rank", json=body, headers=headers)
         assert failed.status_code == 503
-        assert (await service.http.post("/rank?key=sk-caller", json=asked)).status_code == 401
+        assert (await service.http.post("/rank?key=sk-caller", json=body)).status_code == 401
         with service.tracing.start_attempt(
             "main", "m", "http://me:hunter2@judge/v1?key=hunter2", 1
         ):
             pass
     finished = service.exporter.get_finished_spans()
     assert [each.name for each in finished].count("chat m") == 3
-    told = "".join(each.to_json() for each in finished)
-    assert [secret for secret in secrets if secret in told] == []
-
-
-class Collector(ThreadingHTTPServer):
-    """Takes spans over OTLP/HTTP, as a collector does."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Export)
-        self.requests: list[ExportTraceServiceRequest] = []
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class _Export(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        assert isinstance(self.server, Collector)
-        content = self.rfile.read(int(self.headers["content-length"]))
-        if self.path == "/v1/traces":
-            self.server.requests.append(ExportTraceServiceRequest.FromString(content))
-        self.send_response(200 if self.path == "/v1/traces" else 404)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None: ...
-
-
-@contextmanager
-def collecting() -> Iterator[Collector]:
-    with Collector() as collector:
-        thread = threading.Thread(target=collector.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield collector
-        finally:
-            collector.shutdown()
-            thread.join()
-
-
-async def test_spans_reach_a_collector_over_http_before_the_service_is_gone(
-    tmp_path: Path,
-) -> None:
-    with (
-        collecting() as collector,
-        running(
-            "--drain-s", "0", cwd=tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url
-        ) as podium,
-    ):  # fmt: skip
-        async with podium.client() as http:
-            answer = await http.post("/rank", json=group("5", "6", reference="5"), headers=CALLER)
-            assert answer.is_success
-        podium.send(signal.SIGTERM)
-        assert await podium.ended() == 0
-        assert podium.logged("not_tracing") == []
-    spans: dict[str, Any] = {}
-    for sent in (each for request in collector.requests for each in request.resource_spans):
-        resource = {each.key: each.value.string_value for each in sent.resource.attributes}
-        assert resource["service.name"] == "podium"
-        spans |= {each.name: each for scope in sent.scope_spans for each in scope.spans}
-    assert set(spans) == {"POST /rank", "rank group"}
-    assert spans["rank group"].parent_span_id == spans["POST /rank"].span_id
-    assert spans["POST /rank"].trace_id.hex() == TRACE_ID
-    assert spans["POST /rank"].parent_span_id.hex() == PARENT_ID
-
-
-@pytest.mark.parametrize(
-    ("environ", "said"),
-    [
-        ({}, ""),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, ""),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_SDK_DISABLED": "true"}, ""),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_TRACES_EXPORTER": "none"}, ""),
-        (
-            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-            "grpc",
-        ),
-    ],
-)
-async def test_nothing_is_traced_unless_the_environment_asks_for_what_can_be_done(
-    environ: dict[str, str], said: str
-) -> None:
-    with capture_logs() as logs:
-        async with open_tracing(environ) as tracing:
-            assert tracing is UNTRACED
-    assert [said in line["detail"] for line in logs] == ([True] if said else [])
-
-
-async def test_without_the_extra_the_service_goes_untraced_and_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "podium_service.telemetry.otel", None)
-    with capture_logs() as logs:
-        async with open_tracing({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"}) as tracing:
-            assert tracing is UNTRACED
-    assert "pip install 'podium[otel]'" in logs[0]["detail"]
-
-
-async def test_the_services_name_is_the_environments_where_it_has_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9/v1/traces")
-    monkeypatch.setenv("OTEL_SERVICE_NAME", "rewards")
-    provider = make_provider()
-    assert provider.resource.attributes["service.name"] == "rewards"
-    await OTelTracing(provider).aclose()
+    exported = "".join(each.to_json() for each in finished)
+    assert [secret for secret in secrets if secret in exported] == []
 
 
 class Hanging(InMemorySpanExporter):
-    """A collector that takes nothing until it is released."""
+    """A collector that takes no span until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -316,12 +207,12 @@ class Hanging(InMemorySpanExporter):
         return super().export(spans)
 
 
-async def test_a_collector_that_hangs_holds_up_neither_requests_nor_the_end() -> None:
+async def test_a_collector_that_hangs_delays_no_request_and_no_end() -> None:
     exporter, provider = Hanging(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter, max_export_batch_size=1))
     tracing = OTelTracing(provider, flush_s=0.05)
     async with asyncio.timeout(5):
-        for _ in range(3000):  # more than its queue holds
+        for _ in range(3000):  # more than the queue holds
             with tracing.start_attempt("main", "m", "http://judge/v1", 1):
                 pass
         await tracing.aclose()
