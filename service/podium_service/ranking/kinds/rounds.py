@@ -12,6 +12,7 @@ verdict is stored as soon as it arrives.
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from enum import Enum
 from typing import Any
 
 from podium_service.errors import BudgetExhausted, PodiumError, VerdictVoid
@@ -28,6 +29,13 @@ from podium_service.telemetry.metrics import Metrics
 from podium_service.tracebacks import drop_locals_on_error
 
 
+class RoundOutcome(Enum):
+    """The ways in which a round of calls ends without an error; the greater one counts."""
+
+    ANSWERED = 0  # every call gave a verdict
+    BUDGET_SPENT = 1  # a call did not fit the budget
+
+
 class Rounds:
     """The rounds of one run: its budget, its prompts, and its verdicts as they arrive.
 
@@ -41,7 +49,6 @@ class Rounds:
         self._store = store
         self._metrics = metrics
         self._budget = Budget(run.config.budget, stored.calls, stored.tokens)
-        self._is_budget_spent = False  # true if a call of the last round did not fit the budget
         self._prompts = CallPrompts(run)
 
     async def ask_all(self, situation: Situation) -> None:
@@ -57,9 +64,8 @@ class Rounds:
         if plan:
             await self._run.judge.admit(self._run.request_context, len(plan))
         try:
-            while plan:
-                await self._ask(plan)
-                plan = {} if self._is_budget_spent else await self._plan(situation)
+            while plan and await self._ask(plan) is RoundOutcome.ANSWERED:
+                plan = await self._plan(situation)
             orders = [verdict.order for verdict in self.verdicts.values()]
             if not links_all(situation.num_items, orders):
                 raise BudgetExhausted(
@@ -82,17 +88,19 @@ class Rounds:
             )
         return run.method.plan(situation.with_verdicts(self.verdicts, calls_left))
 
-    async def _ask(self, plan: Plan) -> None:
+    async def _ask(self, plan: Plan) -> RoundOutcome:
         """Ask all questions of a plan at once, and again from shorter texts if one is too long."""
         while missing := {i: order for i, order in plan.items() if i not in self.verdicts}:
-            self._is_budget_spent = False
             try:
-                await _all_or_cancel([self._ask_one(i, order) for i, order in missing.items()])
-                return
+                outcomes = await _all_or_cancel(
+                    [self._ask_one(i, order) for i, order in missing.items()]
+                )
+                return max(outcomes, key=lambda outcome: outcome.value)
             except ContextOverflow as overflow:
                 self._prompts.shrink(overflow)
+        return RoundOutcome.ANSWERED
 
-    async def _ask_one(self, index: int, order: list[int]) -> None:
+    async def _ask_one(self, index: int, order: list[int]) -> RoundOutcome:
         """Get the verdict of one question, twice if the first misplaces the canary."""
         try:
             try:
@@ -100,7 +108,8 @@ class Rounds:
             except VerdictVoid:
                 await self._call(index, order)
         except BudgetExhausted:
-            self._is_budget_spent = True
+            return RoundOutcome.BUDGET_SPENT
+        return RoundOutcome.ANSWERED
 
     async def _call(self, index: int, order: list[int]) -> None:
         prompt, reply_tokens = await self._prompts.build(order)
@@ -132,13 +141,15 @@ class Rounds:
 
 
 @drop_locals_on_error
-async def _all_or_cancel(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
+async def _all_or_cancel(
+    coroutines: Sequence[Coroutine[Any, Any, RoundOutcome]],
+) -> list[RoundOutcome]:
     """Run all at once; the first failure cancels the others and is raised as it is."""
     if len(coroutines) == 1:  # the most common case, which needs no task of its own
-        return await coroutines[0]
+        return [await coroutines[0]]
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
-        await asyncio.gather(*tasks)
+        return await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
