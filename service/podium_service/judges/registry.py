@@ -73,8 +73,7 @@ class JudgeRegistry:
         self._retired: list[weakref.finalize[..., EndpointJudge]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._stamp = _read_stamp(path)
-        self._live: dict[str, EndpointJudge] = {}
-        self.roster = self._build(judges_file.load(path))
+        self.roster = self._build(judges_file.load(path), {})
 
     def reload(self) -> None:
         """Read the file again, or log why it is refused and keep the old roster."""
@@ -83,7 +82,7 @@ class JudgeRegistry:
         except ConfigError as error:
             log.error("config_refused", detail=str(error))
             return
-        self.roster = self._build(config)
+        self.roster = self._build(config, self.roster.llms)
         log.info("config_loaded", judges=list(config.judges))
 
     async def watch(self) -> None:
@@ -98,7 +97,7 @@ class JudgeRegistry:
     async def aclose(self) -> None:
         """Close all judges, retired ones included."""
         detached = (finalizer.detach() for finalizer in self._retired)
-        judges = [*self._live.values(), *(parts[0] for parts in detached if parts)]
+        judges = [*self.roster.llms.values(), *(parts[0] for parts in detached if parts)]
         await asyncio.gather(*(judge.aclose() for judge in judges))
         await asyncio.gather(*self._closing)
 
@@ -108,23 +107,23 @@ class JudgeRegistry:
         described = (self._describe(config, name) for name in config.judges)
         return list(await asyncio.gather(*described))
 
-    def _build(self, config: Config) -> Roster:
-        """Return the roster of a config; judges with unchanged settings keep their state."""
-        old, self._live = self._live, {}
+    def _build(self, config: Config, old: dict[str, EndpointJudge]) -> Roster:
+        """Return the roster of a config; old judges with unchanged settings keep their state."""
+        llms: dict[str, EndpointJudge] = {}
         for name, settings in config.judges.items():
             if isinstance(settings, LLMJudge):
                 judge = old.get(name)
                 if judge is None or judge.config != settings:
                     services = (self._metrics, self._quotas, self._tracing)
                     judge = EndpointJudge(name, settings, *services)
-                self._live[name] = judge
-        live = self._live.values()
+                llms[name] = judge
         for judge in old.values():
-            if judge not in live:
+            if judge not in llms.values():
                 self._retire(judge)
-        for judge in live:  # after the retired ones, whose gauges may be those of the same endpoint
+        # After the retired ones, because their gauges may be those of the same endpoint.
+        for judge in llms.values():
             judge.queues.report()
-        return Roster(config, dict(self._live))
+        return Roster(config, llms)
 
     def _retire(self, judge: EndpointJudge) -> None:
         """Close a judge once it is garbage, because until then a request may still ask it.
@@ -153,7 +152,7 @@ class JudgeRegistry:
         if isinstance(judge, LLMJudge) and judge.method != "auto":
             description["passes"] = judge.passes_for(judge.method).model_dump(exclude_none=True)
         names = judge.members if isinstance(judge, JuryJudge) else [name]
-        llms = [self._live[each] for each in names if each in self._live]
+        llms = [self.roster.llms[each] for each in names if each in self.roster.llms]
         probes = [await asyncio.gather(*map(_probe, llm.endpoints)) for llm in llms]
         num_answering = sum(any(each["answers"] for each in probed) for probed in probes)
         needed = judge.needed if isinstance(judge, JuryJudge) else 1

@@ -139,8 +139,8 @@ def system_text(
 
     Args:
         form: scores, choice or rating.
-        rubric: a text that replaces the default rubric.
-        view: the order in which transcripts show messages, as_told or actions_first.
+        rubric: replaces the default rubric.
+        view: as_told or actions_first, as for `transcript.transcribe`.
         mark: the character before each run of spaces in trajectories; None without marks.
     """
     task, rules, answer = _WORDS[form]

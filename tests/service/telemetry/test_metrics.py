@@ -188,7 +188,7 @@ async def test_a_replaced_judge_shows_zero_even_while_a_call_is_open(
         async with service(tmp_path, main=both, gone=llm(dead)) as opened:
             judges, rank = opened.ranker.judges, opened.ranker.rank
             assert shown(judge.url) == shown(dead) == [0, 256, 0]
-            living, dying = judges._live["main"].endpoints
+            living, dying = judges.roster.llms["main"].endpoints
             for _ in range(FAILURES):
                 dying.breaker.record_failure(0, now=1e12)
             first = asyncio.create_task(rank(request("a", "b")))

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from podium_service.judges.base_settings import QUALITY, Count
 from podium_service.judges.checks.base import NAME, Criterion
-from podium_service.schemas import Message, Trajectory
+from podium_service.schemas import Trajectory
 
 _TOOL_ERROR = regex.compile(r"\s*(?:error\b|traceback \(most recent call last\))", regex.IGNORECASE)
 
@@ -46,13 +46,11 @@ class NoToolErrors(Criterion):
     check: Annotated[Literal["no_tool_errors"], NAME]
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
-        return not any(
-            message.role == "tool" and _is_error(message) for message in trajectory.messages
-        )
+        results = (message.text for message in trajectory.messages if message.role == "tool")
+        return not any(map(_is_error, results))
 
 
-def _is_error(message: Message) -> bool:
-    text = message.text
+def _is_error(text: str) -> bool:
     if _TOOL_ERROR.match(text):
         return True
     if not text.lstrip().startswith("{"):

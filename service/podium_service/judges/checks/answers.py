@@ -117,11 +117,9 @@ class JSONSchema(Criterion):
         answer = find_final_answer(trajectory).strip()
         fenced = _FENCED.match(answer)
         try:
-            value = orjson.loads(fenced[1] if fenced else answer)
+            return bool(self._validator.is_valid(orjson.loads(fenced[1] if fenced else answer)))
         except orjson.JSONDecodeError:
             return False
-        try:
-            return bool(self._validator.is_valid(value))
         except (Unresolvable, ArithmeticError, RecursionError) as error:
             raise CriterionFailed(f"json_schema cannot be applied: {error}") from error
 

@@ -134,13 +134,9 @@ class LLMJudge(GatedJudge):
         return variable
 
     @model_validator(mode="after")
-    def _spend_needs_a_price(self) -> Self:
+    def _costs_are_known_and_no_more_than_reserved(self) -> Self:
         if self.spend and not self.price:
             raise ValueError("spend needs a price: without one nobody knows what a call costs")
-        return self
-
-    @model_validator(mode="after")
-    def _no_call_costs_more_than_reserved(self) -> Self:
         costlier = next((name for name in _COSTLIER if name in self.extra_body), None)
         if costlier and (self.price or (self.budget and self.budget.tokens)):
             raise PydanticCustomError(

@@ -7,8 +7,9 @@ A flag is evidence for people and for metrics, not a verdict. The patterns are i
 import binascii
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, takewhile
+from typing import Any
 
 import re2
 import regex
@@ -127,21 +128,19 @@ def count_shared_messages(trajectories: Sequence[Trajectory]) -> int:
 
 def _cut_around_anchors(text: str) -> str:
     """Return the surroundings of all anchors in `text`, a line for each stretch."""
+    anchors: Iterable[Any] = ()
+    if text.isascii():  # only there are positions in bytes positions in characters
+        anchors = _ASCII_ANCHOR.finditer(text.encode())
+    elif _ANCHORS.find(text):
+        anchors = _ANCHOR.finditer(text)
     stretches: list[list[int]] = []
-    for start, stop in _find_anchors(text):
-        start, stop = max(0, start - _WINDOW), stop + _WINDOW
+    for anchor in anchors:
+        start, stop = max(0, anchor.start() - _WINDOW), anchor.end() + _WINDOW
         if stretches and start <= stretches[-1][1]:
             stretches[-1][1] = stop
         else:
             stretches.append([start, stop])
     return "\n".join(text[start:stop] for start, stop in stretches)
-
-
-def _find_anchors(text: str) -> Iterator[tuple[int, int]]:
-    if text.isascii():  # only there are positions in bytes positions in characters
-        yield from (anchor.span() for anchor in _ASCII_ANCHOR.finditer(text.encode()))
-    elif _ANCHORS.find(text):
-        yield from (anchor.span() for anchor in _ANCHOR.finditer(text))
 
 
 def _list_texts(messages: Sequence[Message]) -> list[str]:
