@@ -6,7 +6,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from hmac import compare_digest
 from typing import Any, cast
 
@@ -72,13 +71,11 @@ async def describe_keys(store: SQLStore) -> list[dict[str, Any]]:
         StoreUnavailable: If the database does not answer.
     """
     keys = await list_keys(store)
-    accounts = {
-        key.id: account for key in keys if (account := api_key_account(key.id, key.spend_limit))
-    }
-    spent = await store.quotas.read_spending(accounts.values(), at=time.time())
+    accounts = [api_key_account(key.id, key.spend_limit) for key in keys]
+    spent = await store.quotas.read_spending(filter(None, accounts), at=time.time())
     return [
-        describe_key(key, spent.get(accounts[key.id]) if key.id in accounts else None)
-        for key in keys
+        describe_key(key, spent.get(account) if account else None)
+        for key, account in zip(keys, accounts, strict=True)
     ]
 
 
@@ -89,19 +86,16 @@ async def revoke_key(store: SQLStore, key_id: str) -> APIKey:
         NotFound: If there is no such key.
         StoreUnavailable: If the database does not take it.
     """
-    for key in await list_keys(store):
-        if key.id == key_id:
-            break
-    else:
-        raise NotFound(f"no key {key_id[:64]!r}: see podium keys list")
-    now = time.time()
     update = (
         sa.update(API_KEYS)
         .where(API_KEYS.c.id == key_id, API_KEYS.c.revoked_at.is_(None))
-        .values(revoked_at=now)
+        .values(revoked_at=time.time())
     )
     await store.run_in_transaction(lambda connection: connection.execute(update))
-    return key if key.revoked_at else replace(key, revoked_at=now)
+    for key in await list_keys(store):
+        if key.id == key_id:
+            return key
+    raise NotFound(f"no key {key_id[:64]!r}: see podium keys list")
 
 
 def _key_from_row(row: sa.Row[Any]) -> APIKey:

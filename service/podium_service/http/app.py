@@ -11,15 +11,7 @@ from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from podium_service import __version__
-from podium_service.errors import (
-    Draining,
-    InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
-    PodiumError,
-    StoreUnavailable,
-)
+from podium_service import __version__, errors
 from podium_service.http.api_key import count_request
 from podium_service.http.api_key_store import APIKeyCache, describe_keys
 from podium_service.http.batch import rank_all
@@ -67,20 +59,13 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
         redoc_url=None,
     )
     app.include_router(_probe_routes(service))
-    app.include_router(_ranking_routes(service))
-    app.include_router(_key_routes(service))
+    app.include_router(_routes_with_key(service))
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
-    app.add_exception_handler(PodiumError, _handle_podium_error)
+    app.add_exception_handler(errors.PodiumError, _handle_podium_error)
     app.add_exception_handler(HTTPException, _handle_http_error)
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
     app.add_middleware(RequireKey, api_keys=APIKeyCache(service.store, api_keys))
-    app.add_middleware(
-        RequestMiddleware,
-        metrics=service.metrics,
-        tracing=service.tracing,
-        body_memory=service.body_memory,
-        draining=lambda: service.draining,
-    )
+    app.add_middleware(RequestMiddleware, service=service)
     return app
 
 
@@ -96,12 +81,12 @@ def _probe_routes(service: Service) -> APIRouter:
     async def readyz() -> dict[str, str]:
         """Tell whether requests may be sent: the store answers, and the server is not stopping."""
         if service.draining:
-            raise Draining("the server is about to stop: send requests to another one")
+            raise errors.Draining("the server is about to stop: send requests to another one")
         try:
             async with asyncio.timeout(_PING_S):
                 await service.store.ping()
         except TimeoutError as error:
-            raise StoreUnavailable(
+            raise errors.StoreUnavailable(
                 f"the store gave no answer in {_PING_S:g} s: check its disk and its server"
             ) from error
         return {"status": "ready"}
@@ -114,7 +99,7 @@ def _probe_routes(service: Service) -> APIRouter:
     return router
 
 
-def _ranking_routes(service: Service) -> APIRouter:
+def _routes_with_key(service: Service) -> APIRouter:
     router = APIRouter(responses=_KEY_PROBLEMS)
     refusals = problem_responses(400, 402, 408, 413, 415, 422, 429, 431)
     lines: dict[str, Any] = {"content": {"application/x-ndjson": {"schema": model_ref(BatchLine)}}}
@@ -128,8 +113,7 @@ def _ranking_routes(service: Service) -> APIRouter:
     async def rank(request: Request) -> Response:
         """Rank one group, and return a result per trajectory in the order of the request."""
         group = validate(RankRequest, await read_json(request, MAX_BODY_BYTES))
-        work = _count_and_rank(service, group, request.state)
-        ranking = await _run_while_connected(request, work)
+        ranking = await _run_while_connected(request, _rank(service, group, request.state))
         return Response(ranking.model_dump_json(), media_type="application/json")
 
     @router.post(
@@ -144,32 +128,23 @@ def _ranking_routes(service: Service) -> APIRouter:
         A group that cannot be ranked fails only its own line.
         """
         batch = validate(BatchRequest, await read_json(request, MAX_BATCH_BODY_BYTES))
-        state, quotas = request.state, service.store.quotas
-        stream = rank_all(
-            service.ranker, batch, state.request_id, state.key, quotas, service.metrics
-        )
+        stream = rank_all(service, batch, request.state.request_id, request.state.key)
         return StreamingResponse(stream, media_type="application/x-ndjson")
 
     @router.get(routes.RANKING, responses=problem_responses(404))
     async def ranking(ranking_id: str) -> Ranking:
         """Return a past ranking as its first caller got it, with that caller's ids."""
         if len(ranking_id) > 64 or "\0" in ranking_id:
-            raise InvalidRequest("ranking_id: at most 64 characters, no NUL")
+            raise errors.InvalidRequest("ranking_id: at most 64 characters, no NUL")
         stored = await service.store.read_ranking(ranking_id)
         if stored is None:
-            raise NotFound(f"no ranking {ranking_id!r}: it was never made, or pruned")
+            raise errors.NotFound(f"no ranking {ranking_id!r}: it was never made, or pruned")
         return Ranking.model_validate(stored["answer"])
 
     @router.get(routes.JUDGES)
     async def judges() -> dict[str, Any]:
         """Return the configured judges without secrets, and whether each one answers now."""
         return {"judges": await service.ranker.judges.describe()}
-
-    return router
-
-
-def _key_routes(service: Service) -> APIRouter:
-    router = APIRouter(responses=_KEY_PROBLEMS)
 
     @router.get(routes.KEYS)
     async def keys() -> dict[str, Any]:
@@ -179,7 +154,7 @@ def _key_routes(service: Service) -> APIRouter:
     return router
 
 
-async def _count_and_rank(service: Service, group: RankRequest, state: State) -> Ranking:
+async def _rank(service: Service, group: RankRequest, state: State) -> Ranking:
     """Count and rank one group; its deadline starts now, because its body has been read."""
     deadline = Deadline.after(group.deadline_s)
     await count_request(state.key, service.store.quotas, deadline)
@@ -209,9 +184,9 @@ async def _run_while_connected(request: Request, work: Coroutine[Any, Any, T]) -
 
 
 async def _handle_podium_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, PodiumError)
+    assert isinstance(error, errors.PodiumError)
     # The details of other errors are not logged, because they may quote a request or a judge.
-    detail = error.detail if isinstance(error, StoreUnavailable) else None
+    detail = error.detail if isinstance(error, errors.StoreUnavailable) else None
     log.info("problem", code=error.code, detail=detail)
     return problem_response(error, request.scope)
 
@@ -219,11 +194,8 @@ async def _handle_podium_error(request: Request, error: Exception) -> Response:
 async def _handle_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path, method = request.url.path[:128], request.method[:16]
-    if error.status_code == 405:
-        problem: PodiumError = MethodNotAllowed(f"{method} {path}: see /openapi.json")
-    else:
-        problem = NotFound(f"{method} {path}: see /openapi.json")
-    response = problem_response(problem, request.scope)
+    kind = errors.MethodNotAllowed if error.status_code == 405 else errors.NotFound
+    response = problem_response(kind(f"{method} {path}: see /openapi.json"), request.scope)
     response.headers.update(error.headers or {})
     return response
 

@@ -7,22 +7,15 @@ from typing import Any
 from podium_service.errors import PodiumError
 from podium_service.http.api_key import UNRESTRICTED, APIKey, count_request
 from podium_service.http.body import validate
+from podium_service.http.service import Service
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.ranking.deadline import Deadline
-from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import MAX_ID_CHARS, BatchLine, BatchRequest, Problem, RankRequest
-from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.telemetry.logs import report_bug
-from podium_service.telemetry.metrics import Metrics
 
 
 async def rank_all(
-    ranker: Ranker,
-    batch: BatchRequest,
-    request_id: str,
-    key: APIKey,
-    quotas: QuotaService,
-    metrics: Metrics,
+    service: Service, batch: BatchRequest, request_id: str, key: APIKey
 ) -> AsyncIterator[bytes]:
     """Yield NDJSON lines in the order in which the groups finish.
 
@@ -36,14 +29,7 @@ async def rank_all(
         async with one_at_a_time:
             await asyncio.sleep(0)
         return await rank_line(
-            ranker,
-            index,
-            group,
-            batch.deadline_s,
-            request_id,
-            arrived=arrived,
-            key=key,
-            quotas=quotas,
+            service, index, group, batch.deadline_s, request_id, arrived=arrived, key=key
         )
 
     tasks = [asyncio.create_task(rank(*each)) for each in enumerate(batch.groups)]
@@ -51,7 +37,7 @@ async def rank_all(
         for finished in asyncio.as_completed(tasks):
             line = await finished
             if line.problem:
-                metrics.count_problem(line.problem.code)
+                service.metrics.count_problem(line.problem.code)
             yield line.to_json().encode() + b"\n"
     finally:
         for task in tasks:
@@ -59,7 +45,7 @@ async def rank_all(
 
 
 async def rank_line(
-    ranker: Ranker,
+    service: Service,
     index: int,
     group: Any,
     deadline_s: float | None = None,
@@ -67,17 +53,14 @@ async def rank_line(
     *,
     arrived: float | None = None,
     key: APIKey = UNRESTRICTED,
-    quotas: QuotaService | None = None,
 ) -> BatchLine:
     """Rank one group and return its line, which holds the ranking or the problem.
 
     Args:
-        index: position of the group in its batch.
         group: JSON value, not validated yet.
         deadline_s: seconds for a group that has no deadline of its own.
         arrived: when the deadline began, on the event loop's clock; None: now.
         key: API key that sent the group.
-        quotas: where the group is counted against the key's limit; None: it is not counted.
     """
     try:
         request = validate(RankRequest, group)
@@ -85,12 +68,11 @@ async def rank_line(
             request.deadline_s = deadline_s
         start = asyncio.get_running_loop().time() if arrived is None else arrived
         deadline = Deadline(start + request.deadline_s, request.deadline_s)
-        if quotas is not None:
-            await count_request(key, quotas, deadline)
+        await count_request(key, service.store.quotas, deadline)
         request_context = RequestContext(
             api_key_id=key.id, spend_limit=key.spend_limit, patient=True
         )
-        ranking = await ranker.rank(request, deadline, request_context)
+        ranking = await service.ranker.rank(request, deadline, request_context)
     except PodiumError as error:
         return make_failed_line(index, group, error, request_id)
     except Exception as error:  # noqa: BLE001 - a bug, too, fails only its own line

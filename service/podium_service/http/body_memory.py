@@ -15,9 +15,6 @@ class MemoryBudget:
         self.capacity = capacity
         self.held = 0
 
-    def share(self) -> "MemoryShare":
-        return MemoryShare(self)
-
 
 class MemoryShare:
     """The part of a `MemoryBudget` that one request holds, in bytes."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Callable
 from secrets import token_hex
 from time import perf_counter
 
@@ -15,12 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from podium_service.errors import Draining, Forbidden, PodiumError, Unauthorized
 from podium_service.http.api_key import OPEN_PATHS, UNRESTRICTED, required_scope
 from podium_service.http.api_key_store import APIKeyCache
-from podium_service.http.body_memory import MemoryBudget
+from podium_service.http.body_memory import MemoryShare
+from podium_service.http.service import Service
 from podium_service.judges.dispatch.request_context import RequestContext, Timing
 from podium_service.telemetry.logs import report_bug
-from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.routes import RANK, route_of
-from podium_service.telemetry.tracing import Tracing
 
 CLIENT_CLOSED_REQUEST = 499  # the status in logs and metrics if the caller left before a response
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -54,25 +52,15 @@ class RequestMiddleware:
     The id is the caller's `X-Request-ID` if that is short and plain, else a random one. It is a
     header of the response and a field of every log line of the request.
 
-    The memory of the request's body is taken from `body_memory` and released at the end.
+    The memory of the request's body is taken from the service's budget and released at the end.
 
-    While `draining` returns True, each connection closes after its response, so that the caller's
-    next request goes to another server.
+    While the service drains, each connection closes after its response, so that the caller's next
+    request goes to another server.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        metrics: Metrics,
-        tracing: Tracing,
-        body_memory: MemoryBudget,
-        draining: Callable[[], bool],
-    ) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
-        self._metrics = metrics
-        self._tracing = tracing
-        self._body_memory = body_memory
-        self._draining = draining
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,7 +68,8 @@ class RequestMiddleware:
             return
         sent_id = Headers(scope=scope).get("x-request-id", "")
         request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else token_hex(8)
-        request_context, body_memory = RequestContext(), self._body_memory.share()
+        request_context = RequestContext()
+        body_memory = MemoryShare(self._service.body_memory)
         scope.setdefault("state", {}).update(
             request_id=request_id,
             key=UNRESTRICTED,
@@ -97,12 +86,12 @@ class RequestMiddleware:
                 headers["X-Request-ID"] = request_id
                 if scope["path"] == RANK:
                     headers["Server-Timing"] = server_timing(request_context.timing)
-                if self._draining():
+                if self._service.draining:
                     headers["Connection"] = "close"
             await send(message)
 
         started = perf_counter()
-        span = self._tracing.start_request(scope, request_id)
+        span = self._service.tracing.start_request(scope, request_id)
         with structlog.contextvars.bound_contextvars(request_id=request_id), span:
             try:
                 await self._app(scope, receive, send_with_headers)
@@ -125,9 +114,9 @@ class RequestMiddleware:
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # A request without a valid key never reaches the router, so its route is looked up here.
         route = getattr(scope.get("route"), "path", None) or route_of(scope["path"])
-        self._metrics.count_request(route, status, seconds)
+        self._service.metrics.count_request(route, status, seconds)
         if code := scope["state"].get("problem"):
-            self._metrics.count_problem(code)
+            self._service.metrics.count_problem(code)
         if route not in OPEN_PATHS:
             log.info(
                 "request", method=scope["method"], route=route, status=status, s=round(seconds, 4)
@@ -151,13 +140,7 @@ class RequireKey:
         await self._app(scope, receive, send)
 
     async def _authorize(self, scope: Scope) -> None:
-        """Store the request's key in its state.
-
-        Raises:
-            Unauthorized: If it has no valid key.
-            Forbidden: If its key lacks the scope of the path.
-            StoreUnavailable: If the keys cannot be read.
-        """
+        """Store the request's key in its state, or raise an error if it may not be used here."""
         key = await self._api_keys.authenticate(Headers(scope=scope).get("authorization", ""))
         needed = required_scope(scope["path"])
         if not key.may(needed):

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from podium_service.http.body_memory import MemoryBudget
@@ -12,6 +13,7 @@ from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
 
 
+@dataclass
 class Service:
     """The parts that the routes need.
 
@@ -20,15 +22,12 @@ class Service:
         draining: set when the server is about to stop; readiness is off from then on.
     """
 
-    def __init__(
-        self, ranker: Ranker, store: SQLStore, metrics: Metrics, tracing: Tracing = UNTRACED
-    ) -> None:
-        self.ranker = ranker
-        self.store = store
-        self.metrics = metrics
-        self.tracing = tracing
-        self.body_memory = MemoryBudget()
-        self.draining = False
+    ranker: Ranker
+    store: SQLStore
+    metrics: Metrics
+    tracing: Tracing = UNTRACED
+    body_memory: MemoryBudget = field(default_factory=MemoryBudget)
+    draining: bool = False
 
 
 @asynccontextmanager
@@ -44,7 +43,6 @@ async def open_service(
     async with open_store(store_url) as store:
         judges = JudgeRegistry(config, metrics, store.quotas, tracing)
         try:
-            ranker = Ranker(judges, store, metrics, tracing)
-            yield Service(ranker, store, metrics, tracing)
+            yield Service(Ranker(judges, store, metrics, tracing), store, metrics, tracing)
         finally:
             await judges.aclose()

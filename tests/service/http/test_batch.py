@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -11,9 +12,10 @@ import pytest
 from podium_service.errors import JudgeUnavailable
 from podium_service.http.api_key import UNRESTRICTED
 from podium_service.http.batch import rank_all
+from podium_service.http.service import Service
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import BatchRequest
-from podium_service.store.quotas.quota_service import QuotaService
+from podium_service.store.store import SQLStore
 from podium_service.telemetry.metrics import Metrics
 from tests.fakes import (
     Answer,
@@ -143,10 +145,11 @@ class Holding:
 async def test_the_event_loop_serves_others_between_two_groups() -> None:
     holding = Holding()
     batch = BatchRequest(groups=[group("5", str(index)) for index in range(300)])
-    arguments = cast(Ranker, holding), batch, "r", UNRESTRICTED, cast(QuotaService, None), Metrics()
+    store = cast(SQLStore, SimpleNamespace(quotas=None))
+    opened = Service(cast(Ranker, holding), store, Metrics())
 
     async def lines() -> int:
-        return len([line async for line in rank_all(*arguments)])
+        return len([line async for line in rank_all(opened, batch, "r", UNRESTRICTED)])
 
     bystander = asyncio.create_task(holding.stand_by())
     ranking = asyncio.create_task(lines())

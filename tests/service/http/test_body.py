@@ -11,7 +11,7 @@ from fastapi import Request
 
 from podium_service.errors import BodyTooLarge, BodyTooSlow, Overloaded
 from podium_service.http.body import read_json
-from podium_service.http.body_memory import MemoryBudget
+from podium_service.http.body_memory import MemoryBudget, MemoryShare
 from tests.service.helpers import client, group, service
 from tests.service.http.bad_requests import good
 
@@ -23,7 +23,7 @@ class Arriving:
 
     def __init__(self, *parts: bytes, budget: MemoryBudget | None = None) -> None:
         self._parts = list(parts)
-        self.body_memory = (budget or MemoryBudget()).share()
+        self.body_memory = MemoryShare(budget or MemoryBudget())
         scope = {
             "type": "http", "method": "POST", "path": "/rank",
             "state": {"body_memory": self.body_memory},

@@ -53,7 +53,7 @@ def rank_command(
 
         async def rank(index: int, group: Any) -> BatchLine:
             async with in_flight:
-                line = await rank_line(opened.ranker, index, group, deadline_s)
+                line = await rank_line(opened, index, group, deadline_s)
             advance()
             return line
 
