@@ -13,14 +13,14 @@ A request is unanswered from the end of its head to the end of its response. A c
 further requests meanwhile. These timers abort the connection, and they run only while no request is
 unanswered:
 
-    HEAD  `HEAD_S` from the start of the connection or the first byte of the head
-    BODY  `LINGER_S` after a response that came before the whole body
+    HEAD  `head_s` from the start of the connection or the first byte of the head
+    BODY  `linger_s` after a response that came before the whole body
     IDLE  uvicorn's keep-alive timeout
 
 A fault in any state sends an error response and ends the connection:
 
     fault -> read nothing more -> complete the responses of earlier requests -> send the error
-          -> close the write side -> wait `LINGER_S`, so that the client can read -> abort
+          -> close the write side -> wait `linger_s`, so that the client can read -> abort
 """
 
 import asyncio
@@ -40,11 +40,8 @@ from podium_service.http.server.parsing import ParsingProtocol, require_short_he
 
 MAX_HEADERS = 200
 MAX_WAITING = 8  # requests of one connection that wait for an earlier one
-HEAD_S = 10.0
-LINGER_S = 5.0
 LINGER_OVER_LIMIT_S = 1.0  # shorter for a connection over the limit, which still takes memory
 STALLED_S = 60.0  # for a client that does not read its response
-HEAD_WHILE_STOPPING_S = 1.5  # for the head of a last request when the server stops
 
 log = structlog.get_logger(__name__)
 
@@ -65,23 +62,21 @@ class GuardedProtocol(ParsingProtocol):
         count_problem: called with the code of each error that this class sends.
     """
 
+    head_s = 10.0
+    head_while_stopping_s = 1.5  # for the head of a last request when the server stops
+    linger_s = 5.0
+
     def __init__(
         self,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         max_connections: int = MAX_CONNECTIONS,
-        head_s: float = HEAD_S,
-        linger_s: float = LINGER_S,
-        head_while_stopping_s: float = HEAD_WHILE_STOPPING_S,
         stopping: Callable[[], bool] = lambda: False,
         count_problem: Callable[[str], object] = lambda code: None,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._max_connections = max_connections
-        self._head_s = head_s
-        self._linger_s = linger_s
-        self._head_while_stopping_s = head_while_stopping_s
         self._stopping = stopping
         self._count_problem = count_problem
         self._state = _State.HEAD
@@ -96,12 +91,12 @@ class GuardedProtocol(ParsingProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) < self._max_connections:
             super().connection_made(transport)
-            self._abort_in(self._head_s)
+            self._abort_in(self.head_s)
             if self._stopping():  # the server told its connections to stop before this one was made
                 self.shutdown()
         else:
             self.transport = transport
-            self._linger_s = LINGER_OVER_LIMIT_S
+            self.linger_s = LINGER_OVER_LIMIT_S
             self._refuse(
                 Overloaded(
                     f"{self._max_connections} connections are open, and no more are taken: "
@@ -122,7 +117,7 @@ class GuardedProtocol(ParsingProtocol):
         """Close because the server stops, after the request that has begun or is just coming."""
         if self._state is _State.HEAD and not self._num_unanswered and not self._discards_input:
             self._is_last_request = True
-            self._abort_in(self._head_while_stopping_s)
+            self._abort_in(self.head_while_stopping_s)
         else:
             super().shutdown()
 
@@ -191,7 +186,7 @@ class GuardedProtocol(ParsingProtocol):
         if self._discards_input:
             self._finish()
         elif self._state is _State.BODY:
-            self._abort_in(self._linger_s)
+            self._abort_in(self.linger_s)
         elif self._state is _State.HEAD:
             self._limit_wait()
 
@@ -210,7 +205,7 @@ class GuardedProtocol(ParsingProtocol):
         if self._num_unanswered:
             return
         if self._state is _State.HEAD and self._abort_timer is None:
-            self._abort_in(self._head_s)
+            self._abort_in(self.head_s)
         elif self._state is _State.IDLE:  # uvicorn starts it only after a response
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -244,7 +239,7 @@ class GuardedProtocol(ParsingProtocol):
         self.transport.write(self._error_response)
         self.transport.write_eof()
         is_all_sent = not self.transport.get_write_buffer_size()
-        self._abort_in(self._linger_s if is_all_sent else STALLED_S)
+        self._abort_in(self.linger_s if is_all_sent else STALLED_S)
 
     def _close(self) -> None:
         """Close after a response, as the application or the client wished.
@@ -261,10 +256,6 @@ class GuardedProtocol(ParsingProtocol):
         """Restart the timer that aborts the connection; stop it if `seconds` is None."""
         if self._abort_timer is not None:
             self._abort_timer.cancel()
-        self._abort_timer = (
-            self.loop.call_later(seconds, self._abort) if seconds is not None else None
-        )
-
-    def _abort(self) -> None:
         self._abort_timer = None
-        self.transport.abort()
+        if seconds is not None:
+            self._abort_timer = self.loop.call_later(seconds, self.transport.abort)

@@ -21,9 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import orjson
 import structlog
 import uvicorn
+from pydantic import TypeAdapter
 
 from podium_service.errors import ConfigError
 from podium_service.http.api_key_store import list_keys
@@ -55,13 +55,8 @@ class ServeOptions:
     max_connections: int
     log_level: str
 
-    def to_json(self) -> bytes:
-        return orjson.dumps(self, default=str)
 
-    @classmethod
-    def from_json(cls, content: bytes) -> "ServeOptions":
-        fields = orjson.loads(content)
-        return cls(**{**fields, "config": Path(fields["config"]) if fields["config"] else None})
+OPTIONS_JSON = TypeAdapter(ServeOptions)
 
 
 async def check_options(options: ServeOptions) -> None:
@@ -105,8 +100,7 @@ class DrainingServer(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._service = service
-        self._drain_s = options.drain_s
-        self._max_connections = options.max_connections
+        self._options = options
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -139,7 +133,7 @@ class DrainingServer(uvicorn.Server):
         if sig == signal.SIGTERM and not self._service.draining:
             self._service.draining = True
             loop = asyncio.get_running_loop()
-            loop.call_soon_threadsafe(loop.call_later, self._drain_s, self.stop)
+            loop.call_soon_threadsafe(loop.call_later, self._options.drain_s, self.stop)
         else:
             self.force_exit = self.should_exit
             self.should_exit = True
@@ -154,7 +148,7 @@ class DrainingServer(uvicorn.Server):
             self.config,
             self.server_state,
             self.lifespan.state,
-            self._max_connections,
+            self._options.max_connections,
             stopping=lambda: self.should_exit,
             count_problem=self._service.metrics.count_problem,
         )
@@ -171,15 +165,14 @@ def listen(options: ServeOptions) -> socket.socket:
     Raises:
         ConfigError: If the address is in use, or does not belong to this machine.
     """
-    host, port = options.host, options.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    address = options.host, options.port
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server(address, family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         why = str(error).rstrip(".")
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {why}: choose another --port"
-        ) from error
+        where = f"{options.host}:{options.port}"
+        raise ConfigError(f"cannot listen on {where}: {why}: choose another --port") from error
     # Connections inherit this. Without it, the second part of a response waits 40 ms.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

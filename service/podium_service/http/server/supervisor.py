@@ -26,7 +26,13 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from podium_service.errors import ConfigError
-from podium_service.http.server.server import ServeOptions, announce, check_options, listen
+from podium_service.http.server.server import (
+    OPTIONS_JSON,
+    ServeOptions,
+    announce,
+    check_options,
+    listen,
+)
 
 MAX_FAILED_STARTS = 3
 _PAUSE_S = 0.5  # after a failed start, times the number of failed starts
@@ -73,11 +79,7 @@ class _Worker:
 
 class _Supervisor:
     def __init__(
-        self,
-        options: ServeOptions,
-        listener: socket.socket,
-        num_workers: int,
-        metrics_folder: str,
+        self, options: ServeOptions, listener: socket.socket, num_workers: int, metrics_folder: str
     ) -> None:
         self._options = options
         self._listener = listener
@@ -134,7 +136,8 @@ class _Supervisor:
                     f"a worker died at its start {num_failed} times (exit status {status}): see "
                     "its own words above, or start with --workers 1"
                 )
-            await self._pause(pause_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause_s)
 
     async def _start(self) -> _Worker:
         channel, other_end = socket.socketpair()
@@ -152,7 +155,7 @@ class _Supervisor:
         if self._stopping.is_set():
             worker.send(signal.SIGTERM)
         with suppress(OSError):  # the process has died, which `wait_until_serving` tells
-            channel.send(self._options.to_json() + b"\n")
+            channel.send(OPTIONS_JSON.dump_json(self._options) + b"\n")
         return worker
 
     def _announce_once(self) -> None:
@@ -168,9 +171,3 @@ class _Supervisor:
         self._workers.discard(worker)
         mark_process_dead(worker.process.pid, self._metrics_folder)  # type: ignore[no-untyped-call]
         return status
-
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, but no longer than until the service stops."""
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({stopping}, timeout=seconds)
-        stopping.cancel()

@@ -15,7 +15,12 @@ import sys
 import structlog
 
 from podium_service.errors import PodiumError
-from podium_service.http.server.server import ServeOptions, event_loop_factory, serve_on
+from podium_service.http.server.server import (
+    OPTIONS_JSON,
+    ServeOptions,
+    event_loop_factory,
+    serve_on,
+)
 from podium_service.telemetry import logs
 
 log = structlog.get_logger(__name__)
@@ -25,7 +30,7 @@ def main() -> None:
     """Serve until a signal comes or the supervisor dies; exit with status 1 on a known error."""
     listener, supervisor = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     with listener, supervisor, supervisor.makefile("rb") as lines:
-        options = ServeOptions.from_json(lines.readline())
+        options = OPTIONS_JSON.validate_json(lines.readline())
         logs.configure(options.log_level)
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
             try:

@@ -79,15 +79,10 @@ async def connect(
     known = state or ServerState()
 
     def connection() -> GuardedProtocol:
-        return GuardedProtocol(
-            config,
-            known,
-            {},
-            head_s=head_s,
-            linger_s=LINGER_S,
-            head_while_stopping_s=head_while_stopping_s,
-            stopping=lambda: stopping,
-        )
+        protocol = GuardedProtocol(config, known, {}, stopping=lambda: stopping)
+        protocol.head_s, protocol.linger_s = head_s, LINGER_S
+        protocol.head_while_stopping_s = head_while_stopping_s
+        return protocol
 
     server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
     async with server:
