@@ -26,7 +26,9 @@ async def open_tracing(environ: Mapping[str, str] = os.environ) -> AsyncIterator
 
 
 def _make_tracing(environ: Mapping[str, str]) -> Tracing:
-    if not any(environ.get(name) for name in _ENDPOINTS) or _is_switched_off(environ):
+    is_disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    is_disabled |= environ.get("OTEL_TRACES_EXPORTER", "").strip() == "none"
+    if is_disabled or not any(environ.get(name) for name in _ENDPOINTS):
         return UNTRACED
     protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), _PROTOCOL)
     if protocol != _PROTOCOL:
@@ -40,8 +42,3 @@ def _make_tracing(environ: Mapping[str, str]) -> Tracing:
         log.warning("not_tracing", detail="the otel extra is missing: pip install 'podium[otel]'")
         return UNTRACED
     return OTelTracing(make_provider())
-
-
-def _is_switched_off(environ: Mapping[str, str]) -> bool:
-    disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    return disabled or environ.get("OTEL_TRACES_EXPORTER", "").strip() == "none"

@@ -4,6 +4,8 @@ import logging
 import sys
 
 import structlog
+from structlog import processors
+from structlog.stdlib import LoggerFactory, ProcessorFormatter
 
 from podium_service.errors import InternalError
 
@@ -14,26 +16,22 @@ def configure(level: str) -> None:
     """Send the records of structlog and of the standard library through one JSON renderer."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        processors.add_log_level,
+        processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=LoggerFactory(),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
+    to_json: list[structlog.typing.Processor] = [
+        ProcessorFormatter.remove_processors_meta,
+        processors.format_exc_info,
+        processors.JSONRenderer(),
+    ]
+    handler.setFormatter(ProcessorFormatter(processors=to_json, foreign_pre_chain=shared))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     # These log URLs and bodies of requests; our own lines say what matters of them.
     for name in ("httpx", "httpx2", "httpcore", "httpcore2", "openai"):

@@ -2,7 +2,7 @@
 
 To add a series:
 
-1. add a row to `_COUNTERS`, `_GAUGES` or `_HISTOGRAMS`;
+1. add a row to the table of its kind below;
 2. write the method that updates it, named after what it does: `count_...`, `set_...`, `time_...`;
 3. describe it in the table of `docs/monitoring.md`.
 
@@ -10,11 +10,11 @@ To add a series:
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from math import sqrt
-from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -30,21 +30,20 @@ _COUNTERS = {
     "flags": ("Flagged trajectories: failed gates, texts that address the judge", "judge", "flag"),
     "jurors": ("Jurors by outcome: counted, rejected, failed", "judge", "juror", "status"),
     "judge_refused": ("Groups and calls refused before a call, by code", "judge", "code"),
-    "judge_calls": (
-        "Judge calls by outcome: ok, cancelled, or a code",
-        "judge",
-        "outcome",
-    ),
+    "judge_calls": ("Judge calls by outcome: ok, cancelled, or a code", "judge", "outcome"),
     "judge_retries": ("Calls repeated after an endpoint failed, by code", "judge", "code"),
     "judge_hedges": ("Second calls sent because the first one was late", "judge"),
     "judge_faults": ("Replies without a verdict", "judge"),
     "judge_tokens": ("Tokens by kind", "judge", "kind"),
     "judge_cost_usd": ("US dollars spent", "judge"),
 }
-_GAUGES = {
+# Of these the value of one worker is shown; the other gauges are sums over live workers.
+_MOST_RECENT_GAUGES = {
     "judge_noise_sd": ("Noise of one score, estimated from past groups", "judge"),
     "judge_slot_bias": ("Gain of the last slot over the first, estimated and removed", "judge"),
     "judge_slot_bias_recent": ("Slot bias of recent groups; shows a drift of the judge", "judge"),
+}
+_GAUGES = {
     "judge_waiting": ("Judge calls in the queue", "judge"),
     "judge_reserved_usd": ("The most that open calls may cost, if spending is limited", "judge"),
     "judge_in_flight": ("Open judge calls", "judge"),
@@ -52,31 +51,18 @@ _GAUGES = {
     "endpoint_in_flight": ("Calls open at an endpoint", "judge", "base_url"),
     "endpoint_breaker_open": ("1 while calls are withheld; workers add up", "judge", "base_url"),
 }
-_HISTOGRAMS = {
+_SECONDS_HISTOGRAMS = {
     "request_seconds": ("Time to answer a request", "route"),
-    "ranking_reliability": ("Share of the score variance that is signal", "judge"),
     "judge_queue_seconds": ("Time that a judge call waits: queue, rates, spending", "judge"),
     "judge_call_seconds": ("Time of a judge call", "judge"),
 }
-# The value of one worker is shown; any other gauge is the sum over live workers.
-_MOST_RECENT = {"judge_noise_sd", "judge_slot_bias", "judge_slot_bias_recent"}
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
-_BUCKETS = {"ranking_reliability": tuple(tenths / 10 for tenths in range(11))}
+_SHARE_HISTOGRAMS = {
+    "ranking_reliability": ("Share of the score variance that is signal", "judge"),
+}
+_SHARES = tuple(tenths / 10 for tenths in range(11))
 
 Series = TypeVar("Series", Counter, Gauge, Histogram)
-
-
-class _ByLabels(dict[str | tuple[str, ...], Series]):
-    """The series of one metric by label values, because `labels()` costs several times more."""
-
-    def __init__(self, metric: Series) -> None:
-        super().__init__()
-        self._metric: Series = metric
-
-    def __missing__(self, values: str | tuple[str, ...]) -> Series:
-        series: Series = self._metric.labels(*([values] if isinstance(values, str) else values))
-        self[values] = series
-        return series
 
 
 class Metrics:
@@ -84,90 +70,85 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._counters = {
-            name: _ByLabels(Counter(f"podium_{name}", about, labels, registry=self.registry))
-            for name, (about, *labels) in _COUNTERS.items()
-        }
+        self._counters = self._make(Counter, _COUNTERS)
         self._gauges = {
-            name: _ByLabels(
-                Gauge(
-                    f"podium_{name}",
-                    about,
-                    labels,
-                    registry=self.registry,
-                    multiprocess_mode="mostrecent" if name in _MOST_RECENT else "livesum",
-                )
-            )
-            for name, (about, *labels) in _GAUGES.items()
+            **self._make(Gauge, _GAUGES, multiprocess_mode="livesum"),
+            **self._make(Gauge, _MOST_RECENT_GAUGES, multiprocess_mode="mostrecent"),
         }
         self._histograms = {
-            name: _ByLabels(
-                Histogram(
-                    f"podium_{name}",
-                    about,
-                    labels,
-                    registry=self.registry,
-                    buckets=_BUCKETS.get(name, _SECONDS),
-                )
+            **self._make(Histogram, _SECONDS_HISTOGRAMS, buckets=_SECONDS),
+            **self._make(Histogram, _SHARE_HISTOGRAMS, buckets=_SHARES),
+        }
+
+    def _make(
+        self, kind: type[Series], table: Mapping[str, Sequence[str]], **options: Any
+    ) -> dict[str, Callable[..., Series]]:
+        """Return by name what finds the series of some label values, from a cache.
+
+        The cache is there because `labels` itself costs several times more.
+        """
+        return {
+            name: cache(
+                kind(f"podium_{name}", about, labels, registry=self.registry, **options).labels
             )
-            for name, (about, *labels) in _HISTOGRAMS.items()
+            for name, (about, *labels) in table.items()
         }
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
-        self._counters["requests"][route, str(status)].inc()
-        self._histograms["request_seconds"][route].observe(seconds)
+        self._counters["requests"](route, str(status)).inc()
+        self._histograms["request_seconds"](route).observe(seconds)
 
     def count_problem(self, code: str) -> None:
-        self._counters["problems"][code].inc()
+        self._counters["problems"](code).inc()
 
     def count_ranking(self, ranking: Ranking) -> None:
         """Count a ranked group, and show what its ranking says about judge and trajectories."""
         judge = ranking.judge
-        self._counters["rankings"][judge, "cached" if ranking.cached else "ranked"].inc()
+        self._counters["rankings"](judge, "cached" if ranking.cached else "ranked").inc()
         if ranking.cached:
             return
         for result in ranking.results:
             for flag in result.flags:
-                self._counters["flags"][judge, flag].inc()
+                self._counters["flags"](judge, flag).inc()
         if ranking.reliability is not None:
-            self._histograms["ranking_reliability"][judge].observe(ranking.reliability)
+            self._histograms["ranking_reliability"](judge).observe(ranking.reliability)
         self._set_noise(judge, ranking.noise)
         for juror in ranking.jurors:
-            self._counters["jurors"][judge, juror.judge, juror.status].inc()
+            self._counters["jurors"](judge, juror.judge, juror.status).inc()
             self._set_noise(juror.judge, juror.noise)
 
     def _set_noise(self, judge: str, noise: AssumedNoise | None) -> None:
         if noise and noise.slots:
-            self._gauges["judge_noise_sd"][judge].set(sqrt(noise.variance))
-            self._gauges["judge_slot_bias"][judge].set(noise.slots[-1] - noise.slots[0])
+            self._gauges["judge_noise_sd"](judge).set(sqrt(noise.variance))
+            self._gauges["judge_slot_bias"](judge).set(noise.slots[-1] - noise.slots[0])
 
     def set_recent_slot_bias(self, judge: str, bias: float) -> None:
-        self._gauges["judge_slot_bias_recent"][judge].set(bias)
+        self._gauges["judge_slot_bias_recent"](judge).set(bias)
 
     def count_failure(self, judge: str, error: PodiumError) -> None:
         """Count a group that could not be ranked."""
-        self._counters["rankings"][judge, error.code].inc()
+        self._counters["rankings"](judge, error.code).inc()
 
     def count_fault(self, judge: str) -> None:
-        self._counters["judge_faults"][judge].inc()
+        self._counters["judge_faults"](judge).inc()
 
     def count_usage(self, judge: str, usage: Usage) -> None:
         tokens = self._counters["judge_tokens"]
-        tokens[judge, "prompt"].inc(usage.prompt_tokens)
-        tokens[judge, "cached"].inc(usage.cached_tokens)
-        tokens[judge, "completion"].inc(usage.completion_tokens)
-        self._counters["judge_cost_usd"][judge].inc(usage.cost_usd or 0.0)
+        tokens(judge, "prompt").inc(usage.prompt_tokens)
+        tokens(judge, "cached").inc(usage.cached_tokens)
+        tokens(judge, "completion").inc(usage.completion_tokens)
+        self._counters["judge_cost_usd"](judge).inc(usage.cost_usd or 0.0)
 
     def set_waiting(self, judge: str, number: int) -> None:
-        self._gauges["judge_waiting"][judge].set(number)
+        self._gauges["judge_waiting"](judge).set(number)
 
     def set_endpoint(
         self, judge: str, base_url: str, *, taken: int, limit: int, open_: bool
     ) -> None:
         """Show an endpoint's open calls, its limit, and whether its circuit breaker is open."""
-        self._gauges["endpoint_in_flight"][judge, base_url].set(taken)
-        self._gauges["endpoint_limit"][judge, base_url].set(limit)
-        self._gauges["endpoint_breaker_open"][judge, base_url].set(open_)
+        self._gauges["endpoint_in_flight"](judge, base_url).set(taken)
+        self._gauges["endpoint_limit"](judge, base_url).set(limit)
+        self._gauges["endpoint_breaker_open"](judge, base_url).set(open_)
 
     def clear_judge(self, judge: str, base_urls: Sequence[str]) -> None:
         """Set the gauges of a removed judge to zero.
@@ -179,10 +160,10 @@ class Metrics:
             self.set_endpoint(judge, base_url, taken=0, limit=0, open_=False)
 
     def count_hedge(self, judge: str) -> None:
-        self._counters["judge_hedges"][judge].inc()
+        self._counters["judge_hedges"](judge).inc()
 
     def count_retry(self, judge: str, error: PodiumError) -> None:
-        self._counters["judge_retries"][judge, error.code].inc()
+        self._counters["judge_retries"](judge, error.code).inc()
 
     @contextmanager
     def count_refusals(self, judge: str) -> Iterator[None]:
@@ -190,23 +171,23 @@ class Metrics:
         try:
             yield
         except PodiumError as error:
-            self._counters["judge_refused"][judge, error.code].inc()
+            self._counters["judge_refused"](judge, error.code).inc()
             raise
 
     @contextmanager
     def time_queueing(self, judge: str) -> Iterator[None]:
         """Time the wait of a call, and count it as a refusal if it ends in an error."""
-        started = perf_counter()
         try:
-            with self.count_refusals(judge):
+            with self._histograms["judge_queue_seconds"](judge).time():
                 yield
-        finally:
-            self._histograms["judge_queue_seconds"][judge].observe(perf_counter() - started)
+        except PodiumError as error:
+            self._counters["judge_refused"](judge, error.code).inc()
+            raise
 
     @contextmanager
     def track_reserved(self, judge: str, usd: float) -> Iterator[None]:
         """Show the most that a call may cost until it is settled."""
-        gauge = self._gauges["judge_reserved_usd"][judge]
+        gauge = self._gauges["judge_reserved_usd"](judge)
         gauge.inc(usd)
         try:
             yield
@@ -216,18 +197,16 @@ class Metrics:
     @contextmanager
     def track_call(self, judge: str) -> Iterator[None]:
         """Show a call while it is open; then count its outcome and its time."""
-        outcome, started = "ok", perf_counter()
-        in_flight = self._gauges["judge_in_flight"][judge]
-        in_flight.inc()
+        outcome = "ok"
+        in_flight = self._gauges["judge_in_flight"](judge)
         try:
-            yield
+            with self._histograms["judge_call_seconds"](judge).time(), in_flight.track_inprogress():
+                yield
         except BaseException as error:
             outcome = failure_code(error)
             raise
         finally:
-            in_flight.dec()
-            self._counters["judge_calls"][judge, outcome].inc()
-            self._histograms["judge_call_seconds"][judge].observe(perf_counter() - started)
+            self._counters["judge_calls"](judge, outcome).inc()
 
     def render(self) -> bytes:
         """Return all series in Prometheus' text format.

@@ -8,17 +8,14 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
 from opentelemetry import context, trace
-from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 from starlette.datastructures import Headers
@@ -30,7 +27,6 @@ from podium_service.schemas import Ranking, RankRequest
 from podium_service.telemetry.routes import RANK, RANK_BATCH
 from podium_service.telemetry.tracing import Span, Tracing
 
-FLUSH_S = 5.0
 _TRACED_PATHS = (RANK, RANK_BATCH)
 _MAX_NAME_CHARS = 128  # of a name that an endpoint sends
 # Providers by host; any other one that speaks OpenAI's protocol is `openai` in the conventions.
@@ -56,14 +52,9 @@ def make_provider() -> TracerProvider:
 
 
 class OTelTracing(Tracing):
-    """Sends spans through a provider.
+    """Sends spans through a provider; `aclose` waits at most `flush_s` seconds for the last."""
 
-    Args:
-        provider: sends the spans.
-        flush_s: how long `aclose` waits until the spans that are left are sent, in seconds.
-    """
-
-    def __init__(self, provider: TracerProvider, *, flush_s: float = FLUSH_S) -> None:
+    def __init__(self, provider: TracerProvider, *, flush_s: float = 5.0) -> None:
         self._provider = provider
         self._flush_s = flush_s
         self._tracer = provider.get_tracer("podium", __version__)
@@ -74,7 +65,7 @@ class OTelTracing(Tracing):
         method, path = scope["method"], scope["path"]
         if method != "POST" or path not in _TRACED_PATHS:
             return super().start_request(scope, request_id)
-        parent = self._propagator.extract(Headers(raw=scope["headers"]), context=Context())
+        parent = self._propagator.extract(Headers(raw=scope["headers"]), context=context.Context())
         attributes: Attributes = {
             "http.request.method": method,
             "http.route": path,
@@ -82,11 +73,12 @@ class OTelTracing(Tracing):
             "url.scheme": scope.get("scheme", "http"),
             "podium.request_id": request_id,
         }
-        return _RequestSpan(self._start(f"POST {path}", SpanKind.SERVER, attributes, parent))
+        start = self._tracer.start_span
+        return _RequestSpan(start(f"POST {path}", parent, trace.SpanKind.SERVER, attributes))
 
     def start_group(self, request: RankRequest) -> Span:
         attributes: Attributes = {"podium.trajectories": len(request.trajectories)}
-        return _GroupSpan(self._start("rank group", SpanKind.INTERNAL, attributes))
+        return _GroupSpan(self._tracer.start_span("rank group", attributes=attributes))
 
     def start_attempt(self, judge: str, model: str, base_url: str, max_tokens: int) -> Span:
         attributes: Attributes = {
@@ -96,18 +88,14 @@ class OTelTracing(Tracing):
             "podium.judge": judge,
             **_server_attributes(base_url),
         }
-        return _AttemptSpan(self._start(f"chat {model}", SpanKind.CLIENT, attributes))
+        start = self._tracer.start_span
+        return _AttemptSpan(start(f"chat {model}", None, trace.SpanKind.CLIENT, attributes))
 
     async def aclose(self) -> None:
         """Send the spans that are left; give up on a collector that does not answer in time."""
         shutdown = threading.Thread(target=self._provider.shutdown, daemon=True)
         shutdown.start()
         await asyncio.to_thread(shutdown.join, self._flush_s)
-
-    def _start(
-        self, name: str, kind: SpanKind, attributes: Attributes, parent: Context | None = None
-    ) -> trace.Span:
-        return self._tracer.start_span(name, parent, kind, attributes)
 
 
 class _OTelSpan(Span):
@@ -120,12 +108,7 @@ class _OTelSpan(Span):
         self._token = context.attach(trace.set_span_in_context(self._span))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         context.detach(self._token)
         if error is not None:
             self._set_error(failure_code(error), is_mistake=isinstance(error, Exception))
@@ -138,7 +121,7 @@ class _OTelSpan(Span):
         """
         self._span.set_attribute("error.type", code)
         if is_mistake:
-            self._span.set_status(StatusCode.ERROR)
+            self._span.set_status(trace.StatusCode.ERROR)
 
 
 class _RequestSpan(_OTelSpan):

@@ -5,7 +5,6 @@ span holds texts, keys or whole URLs.
 """
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from podium_service.schemas import Ranking, RankRequest
@@ -20,12 +19,7 @@ class Span:
     def __enter__(self) -> "Span":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None: ...
 
     def set_status(self, status: int) -> None:
         """Record the HTTP status of a request's response."""
