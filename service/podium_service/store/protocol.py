@@ -17,9 +17,8 @@ class StoredVerdicts:
 
     Attributes:
         verdicts: by pass.
-        calls, tokens: what the key has cost so far, replies without a verdict included.
-        complete: whether the group was ranked to the end.
-        noise: the noise that was assumed of the judge then.
+        calls, tokens: the cost so far, replies without a verdict included.
+        complete, noise: whether the group was ranked to the end, and the noise assumed then.
     """
 
     verdicts: dict[int, Verdict]

@@ -16,7 +16,7 @@ def prune_some(connection: sa.Connection, before: float, limit: int) -> dict[str
 
     Args:
         connection: in a transaction.
-        before: what was made before this moment is old, in seconds since the epoch.
+        before: rows made before this moment are old, in seconds since the epoch.
         limit: at most so many calls.
 
     Returns:

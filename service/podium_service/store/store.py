@@ -56,13 +56,7 @@ class SQLStore:
                 claim_rows.release(connection, released)
 
         self.write_queue = WriteQueue(lambda *write: database.run(lambda: commit(*write)))
-        self.claims = Claims(
-            claim_rows,
-            database,
-            self.write_queue,
-            heartbeat_s=heartbeat_s,
-            expire_after_s=expire_after_s,
-        )
+        self.claims = Claims(claim_rows, self.write_queue, heartbeat_s, expire_after_s)
 
     @asynccontextmanager
     async def claim(self, key: str) -> AsyncIterator[StoredVerdicts]:
@@ -107,8 +101,6 @@ class SQLStore:
         """Store an answer, and return once it and all earlier writes are durable.
 
         Args:
-            key: the content key, by its judge.
-            ranking: the answer.
             request: what is stored of the request.
             rests_on: the content keys of the calls behind it, where they differ: a jury's.
 
@@ -173,7 +165,12 @@ class SQLStore:
 
     async def run_in_transaction(self, work: Callable[[sa.Connection], T]) -> T:
         """Return the result of `work`, which runs in a thread; commit unless it raises."""
-        return await self._database.run(lambda: self._database.run_in_transaction(work))
+
+        def run() -> T:
+            with self._database.writing() as connection:
+                return work(connection)
+
+        return await self._database.run(run)
 
     async def select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         """Return the rows of a query; no writer waits for it, and it waits for no writer."""

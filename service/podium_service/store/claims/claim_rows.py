@@ -27,12 +27,7 @@ _EXPIRE = sa.delete(OWNERS).where(OWNERS.c.id.in_(sa.bindparam("ids", expanding=
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The result of claiming a content key.
-
-    Attributes:
-        rows: the rows of the key.
-        is_held: whether this process holds the claim now.
-    """
+    """The rows of a content key, and whether this process holds the claim on it."""
 
     rows: KeyRows
     is_held: bool
@@ -42,7 +37,7 @@ class ClaimRows:
     """The claims in one database, as this process sees and changes them."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
         self._owner = process_name()
         self._has_expired_ended = False  # the ended processes of this machine, once after the start
         self._last_heartbeat_at = float("-inf")
@@ -56,12 +51,12 @@ class ClaimRows:
 
     def claim(self, keys: Collection[str]) -> dict[str, Claim]:
         """Claim each key, unless its group is complete or another process holds the claim."""
-        with self._database.reading() as connection:
-            rows = self._database.read_keys(connection, keys)
+        with self.database.reading() as connection:
+            rows = self.database.read_keys(connection, keys)
         wanted = sorted(key for key in keys if not rows[key].complete)
         taken: set[str] = set()
         if wanted:
-            with self._database.writing() as connection:
+            with self.database.writing() as connection:
                 # First, because another process deletes claims that have no owner row.
                 self._record_heartbeat(connection)
                 if not self._has_expired_ended:
@@ -69,13 +64,13 @@ class ClaimRows:
                 claims = [{"key": key, "owner": self._owner} for key in wanted]
                 taken = set(connection.execute(self._take, claims).scalars())
                 if taken:  # read again, because another process may have just released them
-                    rows |= self._database.read_keys(connection, taken)
+                    rows |= self.database.read_keys(connection, taken)
             self._has_expired_ended = True
         return {key: Claim(rows[key], key in taken) for key in keys}
 
     def find_claimed(self, keys: Collection[str]) -> set[str]:
         """Return the keys that any process claims."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return set(connection.execute(_FIND_CLAIMED, {"keys": list(keys)}).scalars())
 
     def release(self, connection: sa.Connection, keys: Collection[str]) -> None:
@@ -84,13 +79,8 @@ class ClaimRows:
             connection.execute(_RELEASE, {"owner": self._owner, "keys": list(keys)})
 
     def heartbeat(self, unreleased: Collection[str], expire_after_s: float) -> None:
-        """Record that this process lives, expire processes that do not, and release claims.
-
-        Args:
-            unreleased: the keys whose claims this process no longer needs.
-            expire_after_s: how long a process may be silent.
-        """
-        with self._database.writing() as connection:
+        """Record that this process lives, expire processes that do not, and release claims."""
+        with self.database.writing() as connection:
             now = self._record_heartbeat(connection)
             if self._may_expire_silent(now, expire_after_s):
                 connection.execute(_EXPIRE_SILENT, {"before": now - expire_after_s})
@@ -102,7 +92,7 @@ class ClaimRows:
 
     def release_all(self) -> None:
         """Release all claims of this process, and delete its owner row."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             connection.execute(_RELEASE_ALL, {"owner": self._owner})
             connection.execute(_EXPIRE, {"ids": [self._owner]})
 

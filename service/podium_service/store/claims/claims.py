@@ -20,7 +20,7 @@ import structlog
 from podium_service.errors import StoreUnavailable
 from podium_service.store.claims.claim_rows import Claim, ClaimRows
 from podium_service.store.database.batching import Batcher
-from podium_service.store.database.database import Database, KeyRows
+from podium_service.store.database.database import KeyRows
 from podium_service.store.database.engine import one_line
 from podium_service.store.write_queue import Write, WriteQueue
 
@@ -33,8 +33,6 @@ class Claims:
     """The claims of one process.
 
     Args:
-        rows: the claims of all processes.
-        database: runs their work in threads.
         write_queue: releases a claim after all earlier writes.
         heartbeat_s: how often this process records that it lives, in seconds.
         expire_after_s: how long a process may be silent, in seconds.
@@ -43,14 +41,12 @@ class Claims:
     def __init__(
         self,
         rows: ClaimRows,
-        database: Database,
         write_queue: WriteQueue,
-        *,
         heartbeat_s: float,
         expire_after_s: float,
     ) -> None:
         self._rows = rows
-        self._run = database.run
+        self._run = rows.database.run
         self._write_queue = write_queue
         self._heartbeat_s = heartbeat_s
         self._expire_after_s = expire_after_s

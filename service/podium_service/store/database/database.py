@@ -57,13 +57,7 @@ class CommitUnsure(sa.exc.SQLAlchemyError):
 
 @dataclass(slots=True)
 class KeyRows:
-    """The rows of one content key.
-
-    Attributes:
-        calls: pass, verdict and usage of each call, newest first.
-        complete: whether the group was ranked to the end.
-        noise: the noise that was assumed of the judge then.
-    """
+    """The rows of one content key: pass, verdict and usage of each call, newest first."""
 
     calls: list[tuple[int, bytes | None, bytes]] = field(default_factory=list)
     complete: bool = False
@@ -88,11 +82,7 @@ def require_store(url: str) -> None:
 
 
 class Database:
-    """One database, with its tables created.
-
-    Args:
-        url: the store's URL or path.
-        threads: where `run` runs; the event loop's own by default.
+    """One database, with its tables created; `run` runs in `threads`, or in the event loop's own.
 
     Raises:
         ConfigError: If the URL is none or the database cannot be opened.
@@ -168,11 +158,6 @@ class Database:
                 connection.commit()
             except sa.exc.SQLAlchemyError as error:
                 raise CommitUnsure(one_line(error)) from error
-
-    def run_in_transaction(self, work: Callable[[sa.Connection], T]) -> T:
-        """Return the result of `work`; commit unless it raises."""
-        with self.writing() as connection:
-            return work(connection)
 
     def insert(self, connection: sa.Connection, rows: Mapping[sa.Table, Sequence[Row]]) -> None:
         """Insert all rows but those whose primary key is there already."""

@@ -103,7 +103,5 @@ def _set_idle_timeout(connection: Any, _: Any) -> None:
 
 
 def _set_pragmas(connection: Any, _: Any) -> None:
-    cursor = connection.cursor()
     for pragma in _SQLITE_PRAGMAS:
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+        connection.execute(f"PRAGMA {pragma}")

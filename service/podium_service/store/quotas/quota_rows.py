@@ -31,8 +31,6 @@ class Operation:
     """A change of some rows of one table.
 
     Attributes:
-        table: the table of the rows.
-        names: the names of the rows.
         change: replaces rows, given the moment by the database's clock, and returns the result for
             its caller; it runs again if a transaction failed.
     """
@@ -101,7 +99,10 @@ class QuotaRows:
                 changed = [row for name, row in rows[table].items() if row is not old[name]]
                 if changed:
                     values = [{"old": row.name, **asdict(row)} for row in changed]
-                    _execute(connection, self._update[table], values)
+                    try:
+                        connection.execute(self._update[table], values)
+                    except sa.exc.DataError as error:  # as SQLite's driver says it
+                        raise OverflowError(one_line(error)) from error
         return results
 
     def read_spending(self, names: Sequence[str]) -> dict[str, Spending]:
@@ -135,14 +136,6 @@ class QuotaRows:
                 of_name = sa.delete(SPENDING).where(SPENDING.c.name == sa.bindparam("old"))
                 connection.execute(of_name, periods)
         return {**deleted, str(SPENDING.name): len(periods)}
-
-
-def _execute(connection: sa.Connection, update: sa.Update, values: list[dict[str, Any]]) -> None:
-    """Execute an update; PostgreSQL's error for a number that is too large becomes SQLite's."""
-    try:
-        connection.execute(update, values)
-    except sa.exc.DataError as error:
-        raise OverflowError(one_line(error)) from error
 
 
 def _delete_unlocked(table: sa.Table, rule: sa.ColumnElement[bool]) -> sa.Delete:

@@ -24,12 +24,9 @@ class SpendLimit(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SpendAccount:
-    """An API key's or a judge's account, whose spending is limited.
+    """An account whose spending in a period is limited.
 
-    Attributes:
-        name: `key:` and the API key's id, or `judge:` and the judge's name.
-        limit_usd: the most to spend in a period, US dollars.
-        per: the period.
+    The name is `key:` and an API key's id, or `judge:` and a judge's name.
     """
 
     name: str

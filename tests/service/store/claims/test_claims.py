@@ -96,7 +96,7 @@ async def faulty_claims(
 @asynccontextmanager
 async def running(rows: ClaimRows, database: Database, queue: WriteQueue) -> AsyncIterator[Claims]:
     """Run the claims of a process that records a heartbeat every 20 ms."""
-    claims = Claims(rows, database, queue, heartbeat_s=0.02, expire_after_s=10.0)
+    claims = Claims(rows, queue, 0.02, 10.0)
     writing = asyncio.create_task(queue.run())
     yield claims
     queue.stop()

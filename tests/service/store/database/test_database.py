@@ -54,8 +54,8 @@ async def test_the_rows_of_a_key_are_read_as_of_one_moment(url: str) -> None:
         database = store._database
 
         def prune() -> None:
-            before = time.time() - 50.0
-            database.run_in_transaction(lambda connection: prune_some(connection, before, 9))
+            with database.writing() as connection:
+                prune_some(connection, time.time() - 50.0, 9)
 
         with database.reading() as connection:
             interrupted = cast(sa.Connection, Interrupted(connection, prune))
