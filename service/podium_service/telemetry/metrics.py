@@ -57,9 +57,7 @@ _SECONDS_HISTOGRAMS = {
     "judge_call_seconds": ("Time of a judge call", "judge"),
 }
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
-_SHARE_HISTOGRAMS = {
-    "ranking_reliability": ("Share of the score variance that is signal", "judge"),
-}
+_SHARE_HISTOGRAMS = {"ranking_reliability": ("Share of the score variance that is signal", "judge")}
 _SHARES = tuple(tenths / 10 for tenths in range(11))
 
 Series = TypeVar("Series", Counter, Gauge, Histogram)

@@ -39,11 +39,7 @@ class Claims:
     """
 
     def __init__(
-        self,
-        rows: ClaimRows,
-        write_queue: WriteQueue,
-        heartbeat_s: float,
-        expire_after_s: float,
+        self, rows: ClaimRows, write_queue: WriteQueue, heartbeat_s: float, expire_after_s: float
     ) -> None:
         self._rows = rows
         self._run = rows.database.run

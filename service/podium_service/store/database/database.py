@@ -15,19 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from podium_service.errors import ConfigError, StoreUnavailable
-from podium_service.store.database.engine import (
-    one_line,
-    open_engine,
-    sqlite_file,
-    without_secrets,
-)
-from podium_service.store.database.tables import (
-    CALLS,
-    METADATA,
-    PAST_GROUPS,
-    TEXTS,
-    TEXTS_LOCK,
-)
+from podium_service.store.database.engine import one_line, open_engine, sqlite_file, without_secrets
+from podium_service.store.database.tables import CALLS, METADATA, PAST_GROUPS, TEXTS, TEXTS_LOCK
 
 _TABLES_LOCK = 0x706F6469756D  # PostgreSQL's advisory lock of the process that creates the tables
 
