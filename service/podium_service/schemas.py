@@ -211,14 +211,14 @@ class TrajectoryResult(BaseModel):
     reward: float = Field(ge=0, le=1, description="the reward for the trainer, in [0, 1]")
     score: float | None = Field(description="in [0, 1]; null if no judge was asked")
     stderr: float | None = Field(description="standard error of the score; null if not known")
-    explanation: str = Field(default="", description="the judge's words about the trajectory")
+    explanation: str = Field(default="", description="the judge's explanation, in one sentence")
     flags: list[str] = Field(
         default=[], description="gates that failed, and ways in which the text addresses a judge"
     )
 
 
 class AssumedNoise(BaseModel):
-    """What was known of the judge before it ranked the group; a replay needs it."""
+    """The noise that was assumed of the judge; it is needed to compute the ranking again."""
 
     variance: float = Field(description="variance of one score's noise, on the judge's scale")
     df: float | None = Field(description="degrees of freedom of the variance; null: certain")

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from podium import client as client_module
 from podium.batch import MAX_BATCH_BYTES, MAX_BATCH_GROUPS, split_into_chunks
-from podium.client import DEFAULT_DEADLINE_S, MAX_CONNECTIONS, AsyncRankClient, RankClient
+from podium.blocking_client import RankClient
+from podium.client import DEFAULT_DEADLINE_S, MAX_CONNECTIONS, AsyncRankClient
 from podium.errors import (
     DeadlineExceeded,
     JudgeFailed,

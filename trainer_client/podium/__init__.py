@@ -1,6 +1,7 @@
 """The light client of a Podium service: groups in, rewards out. Needs httpx and pydantic."""
 
-from podium.client import AsyncRankClient, RankClient
+from podium.blocking_client import RankClient
+from podium.client import AsyncRankClient
 from podium.errors import (
     DeadlineExceeded,
     JudgeFailed,

@@ -14,15 +14,12 @@ sent twice is paid once, because the service answers the same content from its s
 import math
 import os
 import random
-import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
-from functools import partial
-from typing import Self, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Self
 
 import anyio
 import httpx
-from anyio.from_thread import start_blocking_portal
 
 from podium.batch import PendingGroups, Progress, refuses_all, split_into_chunks
 from podium.errors import (
@@ -47,8 +44,6 @@ MARGIN_S = 1.0
 
 CONNECT_S = 5.0
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 8.0
-
-_T = TypeVar("_T")
 
 # The global generator is not used, because its state is part of a training run.
 _jitter = random.Random()
@@ -236,62 +231,6 @@ class AsyncRankClient:
             content=b'{"deadline_s":%.3f,' % min(left_s, SERVICE_DEADLINE_S) + members,
             timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
         )
-
-
-class RankClient:
-    """A blocking `AsyncRankClient`, with the same arguments, methods and errors.
-
-    Requests run on one background thread of the client, so any number of threads may share the
-    client; `on_progress` is called on that thread. Close the client, or use it in a `with` block. A
-    client that is left open closes when it is collected or when the program ends.
-    """
-
-    def __init__(
-        self,
-        base_url: str | None = None,
-        *,
-        api_key: str | None = None,
-        deadline_s: float = DEFAULT_DEADLINE_S,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._client = AsyncRankClient(
-            base_url, api_key=api_key, deadline_s=deadline_s, transport=transport
-        )
-        stack = ExitStack()
-        self._portal = stack.enter_context(start_blocking_portal())
-        stack.callback(self._portal.call, self._client.aclose)
-        # The background thread of a client that is left open would keep the program from ending.
-        self._close = weakref.finalize(self, stack.close)
-
-    def __repr__(self) -> str:
-        return repr(self._client).removeprefix("Async")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close all connections and end the background thread."""
-        self._close()
-
-    def rank(self, group: TrajectoryGroup) -> GroupReward:
-        """Ask for the rewards of one group; see `AsyncRankClient.rank`."""
-        return self._wait_for(partial(self._client.rank, group))
-
-    def rank_many(
-        self, groups: Sequence[TrajectoryGroup], *, on_progress: Progress | None = None
-    ) -> list[GroupReward]:
-        """Ask for the rewards of many groups; see `AsyncRankClient.rank_many`."""
-        return self._wait_for(partial(self._client.rank_many, groups, on_progress=on_progress))
-
-    def _wait_for(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        future = self._portal.start_task_soon(call)
-        try:
-            return future.result()
-        finally:
-            future.cancel()  # Ctrl-C must end the request, too
 
 
 class _Retry:

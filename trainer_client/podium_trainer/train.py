@@ -6,7 +6,7 @@ from typing import Protocol
 
 import torch
 
-from podium.client import RankClient
+from podium.blocking_client import RankClient
 from podium.errors import RankError
 from podium_trainer.config import OptimizerConfig, TrainConfig
 from podium_trainer.policy.policy import Policy

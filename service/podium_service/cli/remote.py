@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 
-from podium.client import RankClient, checked_key, checked_url
+from podium.blocking_client import RankClient
+from podium.client import checked_key, checked_url
 from podium.errors import ProtocolError, RankError, from_response, transport_errors
 from podium.types import GroupReward, Trajectory, TrajectoryGroup
 from podium_service.errors import ConfigError, PodiumError

@@ -64,7 +64,7 @@ def estimate_call_tokens(prompt: Prompt, max_tokens: int) -> int:
 
 
 class Reservation:
-    """What one call takes of a budget: its worst case, for each time that it may be paid.
+    """One call's share of a budget: its worst case, for each time that it may be paid.
 
     The worst case has been taken once; `take` takes it once more.
     """

@@ -164,7 +164,7 @@ class EndpointJudge:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """What is sent next to get one verdict, and what has been tried before.
+    """The next attempt to get one verdict, and the remedies that were tried before.
 
     Attributes:
         corrected: whether a faulty reply has been corrected; it is part of the prompt then.

@@ -13,10 +13,10 @@ from podium_service.scoring.noise import JudgeNoise, PastGroup
 
 @dataclass(frozen=True, slots=True)
 class StoredVerdicts:
-    """What the store holds of a content key.
+    """The stored verdicts of a content key.
 
     Attributes:
-        verdicts: by pass.
+        verdicts: the verdicts by index of the pass.
         calls, tokens: the cost so far, replies without a verdict included.
         complete, noise: whether the group was ranked to the end, and the noise assumed then.
     """

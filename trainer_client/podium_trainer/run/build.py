@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import yaml
 
-from podium.client import RankClient
+from podium.blocking_client import RankClient
 from podium.errors import RankError
 from podium_trainer.config import OptimizerConfig, TrainConfig
 from podium_trainer.policy.chat import ChatError
