@@ -105,7 +105,7 @@ class SQLStore:
             rests_on: the content keys of the calls behind it, where they differ: a jury's.
 
         Raises:
-            StoreUnavailable: If the database does not take it, or did not take the calls behind it.
+            StoreUnavailable: Also if the database did not take the calls behind it.
         """
         row = {
             "id": ranking.id,
@@ -200,10 +200,9 @@ class SQLStore:
 async def open_store(
     url: str, *, heartbeat_s: float = 2.0, expire_after_s: float = 10.0
 ) -> AsyncIterator[SQLStore]:
-    """Open the store at a database URL, creating it if need be; close it with all written.
+    """Open the store at a path or database URL, creating it if need be; close it with all written.
 
     Args:
-        url: a file's path, `sqlite:///FILE` or `postgresql://HOST/NAME`.
         heartbeat_s: how often this process records that it lives, in seconds.
         expire_after_s: the silence after which another process counts as dead, in seconds.
 

@@ -30,13 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 class Claims:
-    """The claims of one process.
-
-    Args:
-        write_queue: releases a claim after all earlier writes.
-        heartbeat_s: how often this process records that it lives, in seconds.
-        expire_after_s: how long a process may be silent, in seconds.
-    """
+    """The claims of one process; `expire_after_s` is how long a process may be silent."""
 
     def __init__(
         self, rows: ClaimRows, write_queue: WriteQueue, heartbeat_s: float, expire_after_s: float
@@ -60,9 +54,6 @@ class Claims:
         """Wait for the claim on a key and hold it, unless the key's group is complete.
 
         The next holder reads what is put into the write queue meanwhile.
-
-        Raises:
-            StoreUnavailable: If the database does not answer.
         """
         pause_s, longest_s = _POLL_S
         while not (claim := await self._claim(key)):

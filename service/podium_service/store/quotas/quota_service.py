@@ -162,8 +162,7 @@ class QuotaService:
     ) -> dict[SpendAccount, AccountSpending]:
         """Return the spending of each account in its period around a moment."""
         named = _with_row_names(accounts, at)
-        names = sorted({name for name, _ in named})
-        rows = await self._run(lambda: self._rows.read_spending(names))
+        rows = await self._run(lambda: self._rows.read_spending([name for name, _ in named]))
         return {
             account: AccountSpending(rows[name].settled / MICRO, rows[name].reserved / MICRO)
             for name, account in named
