@@ -24,7 +24,6 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 OPEN_PATHS = ("/livez", "/readyz")
 MAX_NAME_CHARS = 64
 _SCOPE_BY_PATH: dict[str, Scope] = {"/rank": "rank", "/rank/batch": "rank", "/keys": "admin"}
-_MINUTE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ async def count_request(key: APIKey, quotas: QuotaService, deadline: Deadline) -
     if key.requests_per_minute is None:
         return
     async with deadline.enforce("counting the request"):
-        wait_s = await quotas.count(f"key:{key.id}", key.requests_per_minute, _MINUTE_S)
+        wait_s = await quotas.count(f"key:{key.id}", key.requests_per_minute, 60.0)
     if wait_s > 0:
         raise KeyRateLimited(
             f"key {key.name!r} may send {key.requests_per_minute} groups a minute: wait "

@@ -1,6 +1,7 @@
 """The API keys in the store, and the cache of them that checks each request's key.
 
-`podium keys` creates and revokes keys; every process of the service notices within 2 s.
+`podium keys` creates and revokes keys; every process of the service notices within 2 s. All
+functions raise StoreUnavailable if the database does not answer.
 """
 
 import asyncio
@@ -34,11 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 async def add_key(store: SQLStore, key: APIKey) -> None:
-    """Insert a new key.
-
-    Raises:
-        StoreUnavailable: If the database does not take it.
-    """
+    """Insert a new key."""
     limit = key.spend_limit
     row = {
         "id": key.id,
@@ -55,21 +52,13 @@ async def add_key(store: SQLStore, key: APIKey) -> None:
 
 
 async def list_keys(store: SQLStore) -> list[APIKey]:
-    """Return all keys ever created, oldest first.
-
-    Raises:
-        StoreUnavailable: If the database does not answer.
-    """
+    """Return all keys ever created, oldest first."""
     query = sa.select(API_KEYS).order_by(API_KEYS.c.created_at, API_KEYS.c.id)
     return [_key_from_row(row) for row in await store.select(query)]
 
 
 async def describe_keys(store: SQLStore) -> list[dict[str, Any]]:
-    """Return the public view of all keys ever created, oldest first, with their spending.
-
-    Raises:
-        StoreUnavailable: If the database does not answer.
-    """
+    """Return the public view of all keys ever created, oldest first, with their spending."""
     keys = await list_keys(store)
     accounts = [api_key_account(key.id, key.spend_limit) for key in keys]
     spent = await store.quotas.read_spending(filter(None, accounts), at=time.time())
@@ -84,7 +73,6 @@ async def revoke_key(store: SQLStore, key_id: str) -> APIKey:
 
     Raises:
         NotFound: If there is no such key.
-        StoreUnavailable: If the database does not take it.
     """
     update = (
         sa.update(API_KEYS)

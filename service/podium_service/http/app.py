@@ -11,28 +11,15 @@ from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from podium_service import __version__, errors
+from podium_service import __version__, errors, schemas
+from podium_service.http import middleware
 from podium_service.http.api_key import count_request
 from podium_service.http.api_key_store import APIKeyCache, describe_keys
 from podium_service.http.batch import rank_all
 from podium_service.http.body import read_json, validate
-from podium_service.http.middleware import (
-    CLIENT_CLOSED_REQUEST,
-    RequestMiddleware,
-    RequireKey,
-    problem_response,
-)
 from podium_service.http.openapi import json_body, model_ref, openapi_document, problem_responses
 from podium_service.http.service import Service
 from podium_service.ranking.deadline import Deadline
-from podium_service.schemas import (
-    MAX_BATCH_BODY_BYTES,
-    MAX_BODY_BYTES,
-    BatchLine,
-    BatchRequest,
-    Ranking,
-    RankRequest,
-)
 from podium_service.telemetry import routes
 from podium_service.tracebacks import drop_locals_on_error
 
@@ -64,8 +51,8 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
     app.add_exception_handler(errors.PodiumError, _handle_podium_error)
     app.add_exception_handler(HTTPException, _handle_http_error)
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
-    app.add_middleware(RequireKey, api_keys=APIKeyCache(service.store, api_keys))
-    app.add_middleware(RequestMiddleware, service=service)
+    app.add_middleware(middleware.RequireKey, api_keys=APIKeyCache(service.store, api_keys))
+    app.add_middleware(middleware.RequestMiddleware, service=service)
     return app
 
 
@@ -102,24 +89,26 @@ def _probe_routes(service: Service) -> APIRouter:
 def _routes_with_key(service: Service) -> APIRouter:
     router = APIRouter(responses=_KEY_PROBLEMS)
     refusals = problem_responses(400, 402, 408, 413, 415, 422, 429, 431)
-    lines: dict[str, Any] = {"content": {"application/x-ndjson": {"schema": model_ref(BatchLine)}}}
+    lines: dict[str, Any] = {
+        "content": {"application/x-ndjson": {"schema": model_ref(schemas.BatchLine)}}
+    }
 
     @router.post(
         routes.RANK,
-        response_model=Ranking,
-        openapi_extra=json_body(RankRequest),
+        response_model=schemas.Ranking,
+        openapi_extra=json_body(schemas.RankRequest),
         responses=refusals | problem_responses(502, 504),
     )
     async def rank(request: Request) -> Response:
         """Rank one group, and return a result per trajectory in the order of the request."""
-        group = validate(RankRequest, await read_json(request, MAX_BODY_BYTES))
+        group = validate(schemas.RankRequest, await read_json(request, schemas.MAX_BODY_BYTES))
         ranking = await _run_while_connected(request, _rank(service, group, request.state))
         return Response(ranking.model_dump_json(), media_type="application/json")
 
     @router.post(
         routes.RANK_BATCH,
         response_class=StreamingResponse,
-        openapi_extra=json_body(BatchRequest),
+        openapi_extra=json_body(schemas.BatchRequest),
         responses=refusals | {200: lines},
     )
     async def rank_batch(request: Request) -> StreamingResponse:
@@ -127,19 +116,21 @@ def _routes_with_key(service: Service) -> APIRouter:
 
         A group that cannot be ranked fails only its own line.
         """
-        batch = validate(BatchRequest, await read_json(request, MAX_BATCH_BODY_BYTES))
+        batch = validate(
+            schemas.BatchRequest, await read_json(request, schemas.MAX_BATCH_BODY_BYTES)
+        )
         stream = rank_all(service, batch, request.state.request_id, request.state.key)
         return StreamingResponse(stream, media_type="application/x-ndjson")
 
     @router.get(routes.RANKING, responses=problem_responses(404))
-    async def ranking(ranking_id: str) -> Ranking:
+    async def ranking(ranking_id: str) -> schemas.Ranking:
         """Return a past ranking as its first caller got it, with that caller's ids."""
         if len(ranking_id) > 64 or "\0" in ranking_id:
             raise errors.InvalidRequest("ranking_id: at most 64 characters, no NUL")
         stored = await service.store.read_ranking(ranking_id)
         if stored is None:
             raise errors.NotFound(f"no ranking {ranking_id!r}: it was never made, or pruned")
-        return Ranking.model_validate(stored["answer"])
+        return schemas.Ranking.model_validate(stored["answer"])
 
     @router.get(routes.JUDGES)
     async def judges() -> dict[str, Any]:
@@ -154,7 +145,7 @@ def _routes_with_key(service: Service) -> APIRouter:
     return router
 
 
-async def _rank(service: Service, group: RankRequest, state: State) -> Ranking:
+async def _rank(service: Service, group: schemas.RankRequest, state: State) -> schemas.Ranking:
     """Count and rank one group; its deadline starts now, because its body has been read."""
     deadline = Deadline.after(group.deadline_s)
     await count_request(state.key, service.store.quotas, deadline)
@@ -163,11 +154,7 @@ async def _rank(service: Service, group: RankRequest, state: State) -> Ranking:
 
 @drop_locals_on_error
 async def _run_while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`; cancel it when the caller closes the connection.
-
-    Raises:
-        ClientDisconnect: If the caller closed the connection first.
-    """
+    """Return the result of `work`, or cancel it and raise an error if the caller disconnects."""
     task = asyncio.ensure_future(work)
     # The body has been read, so the next message says that the caller has disconnected.
     disconnect = asyncio.ensure_future(request.receive())
@@ -188,18 +175,20 @@ async def _handle_podium_error(request: Request, error: Exception) -> Response:
     # The details of other errors are not logged, because they may quote a request or a judge.
     detail = error.detail if isinstance(error, errors.StoreUnavailable) else None
     log.info("problem", code=error.code, detail=detail)
-    return problem_response(error, request.scope)
+    return middleware.problem_response(error, request.scope)
 
 
 async def _handle_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path, method = request.url.path[:128], request.method[:16]
     kind = errors.MethodNotAllowed if error.status_code == 405 else errors.NotFound
-    response = problem_response(kind(f"{method} {path}: see /openapi.json"), request.scope)
+    response = middleware.problem_response(
+        kind(f"{method} {path}: see /openapi.json"), request.scope
+    )
     response.headers.update(error.headers or {})
     return response
 
 
 async def _handle_disconnect(_request: Request, _error: Exception) -> Response:
     """Return a response that nobody receives; its status is for the log."""
-    return Response(status_code=CLIENT_CLOSED_REQUEST)
+    return Response(status_code=middleware.CLIENT_CLOSED_REQUEST)

@@ -60,7 +60,6 @@ async def rank_line(
         group: JSON value, not validated yet.
         deadline_s: seconds for a group that has no deadline of its own.
         arrived: when the deadline began, on the event loop's clock; None: now.
-        key: API key that sent the group.
     """
     try:
         request = validate(RankRequest, group)

@@ -81,17 +81,15 @@ def validate(model: type[Model], value: Any) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _invalid_request(error) from None  # chaining would put the input into logs
-
-
-def _invalid_request(error: ValidationError) -> InvalidRequest:
-    details = error.errors(include_url=False, include_input=False)
-    fields = [
-        {"field": _field_name(each), "rule": each["msg"].removeprefix("Value error, ")}
-        for each in details[:MAX_ERRORS]
-    ]
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return InvalidRequest(f"{fields[0]['field']}: {fields[0]['rule']}{more}", fields=fields)
+        details = error.errors(include_url=False, include_input=False)
+        fields = [
+            {"field": _field_name(each), "rule": each["msg"].removeprefix("Value error, ")}
+            for each in details[:MAX_ERRORS]
+        ]
+        more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+        detail = f"{fields[0]['field']}: {fields[0]['rule']}{more}"
+        # Chaining would put the input into logs.
+        raise InvalidRequest(detail, fields=fields) from None
 
 
 def _field_name(error: ErrorDetails) -> str:
@@ -124,11 +122,7 @@ async def _read(request: "Request", max_bytes: int, patience_s: float) -> bytear
 
 
 def _require_few_values(body: bytearray, max_values: int) -> None:
-    """Check the number of values before parsing: 64 MiB of empty objects take 2 GB and 3 s.
-
-    Raises:
-        BodyTooLarge: If the body holds more than `max_values` values.
-    """
+    """Check the number of values before parsing: 64 MiB of empty objects take 2 GB and 3 s."""
     if len(body) <= max_values:  # because a value takes at least a byte
         return
     # Marks in strings count too, at first. Removing the strings is slow, so it is the second step.
@@ -142,11 +136,7 @@ def _count_marks(text: bytes | bytearray) -> int:
 
 
 def _count_values(value: Any) -> int:
-    """Return the number of JSON values in one value, itself included.
-
-    Raises:
-        InvalidRequest: If it is nested deeper than `MAX_DEPTH`.
-    """
+    """Return the number of JSON values in one value, itself included; check its depth."""
     count, level = 1, [value]
     for _ in range(MAX_DEPTH):
         below: list[Any] = []

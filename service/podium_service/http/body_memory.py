@@ -3,17 +3,19 @@
 A request counts its body from the first byte until its response is complete.
 """
 
+from dataclasses import dataclass
+
 from podium_service.errors import BodyTooLarge, Overloaded
 
 MAX_BODY_MEMORY = 2**30
 
 
+@dataclass
 class MemoryBudget:
     """The memory that the requests of one process share, in bytes."""
 
-    def __init__(self, capacity: int = MAX_BODY_MEMORY) -> None:
-        self.capacity = capacity
-        self.held = 0
+    capacity: int = MAX_BODY_MEMORY
+    held: int = 0
 
 
 class MemoryShare:

@@ -13,7 +13,7 @@ from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
 
 
-@dataclass
+@dataclass(eq=False)
 class Service:
     """The parts that the routes need.
 

@@ -69,12 +69,7 @@ class Acceptor:
             self._paused = self._loop.call_later(_PAUSE_S, self._resume)
 
     def _accept_one(self) -> None:
-        """Accept one connection.
-
-        Raises:
-            BlockingIOError: If no connection waits.
-            OSError: If the process cannot open another one.
-        """
+        """Accept one connection; BlockingIOError says that none waits."""
         try:
             connection, _ = self._listener.accept()
         except (InterruptedError, ConnectionAbortedError):

@@ -72,11 +72,7 @@ async def check_options(options: ServeOptions) -> None:
 
 
 def require_key_beyond_loopback(host: str, *, has_key: bool) -> None:
-    """Check that a service which other machines can reach requires an API key.
-
-    Raises:
-        ConfigError: If `host` is not loopback and there is no key at all.
-    """
+    """Raise ConfigError if other machines can reach the service and there is no API key."""
     try:
         loopback = ip_address(host).is_loopback
     except ValueError:
@@ -186,11 +182,7 @@ def announce(options: ServeOptions, listener: socket.socket, num_workers: int = 
 
 
 async def serve(options: ServeOptions) -> None:
-    """Serve until a signal comes.
-
-    Raises:
-        ConfigError: If the judges file, the store or the address is not usable.
-    """
+    """Serve until a signal comes; raise ConfigError if an option is not usable."""
     await check_options(options)
     with listen(options) as listener:
         await serve_on(listener, options, on_started=lambda: announce(options, listener))

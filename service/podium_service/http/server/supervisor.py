@@ -26,13 +26,8 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from podium_service.errors import ConfigError
-from podium_service.http.server.server import (
-    OPTIONS_JSON,
-    ServeOptions,
-    announce,
-    check_options,
-    listen,
-)
+from podium_service.http.server import server
+from podium_service.http.server.server import ServeOptions
 
 MAX_FAILED_STARTS = 3
 _PAUSE_S = 0.5  # after a failed start, times the number of failed starts
@@ -49,18 +44,14 @@ async def serve_by_workers(options: ServeOptions, num_workers: int) -> None:
     Raises:
         ConfigError: If the options are not usable, or the workers die before they serve.
     """
-    await check_options(options)
-    with listen(options) as listener, TemporaryDirectory(prefix="podium-metrics-") as folder:
+    await server.check_options(options)
+    with server.listen(options) as listener, TemporaryDirectory(prefix="podium-metrics-") as folder:
         await _Supervisor(options, listener, num_workers, folder).run()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Worker:
-    """A worker process.
-
-    Attributes:
-        channel: socket to the process; each side sees the other's death as its end of file.
-    """
+    """A worker process, and a socket to it; each side sees the other's death as its end of file."""
 
     process: Process
     channel: socket.socket
@@ -113,18 +104,17 @@ class _Supervisor:
         self._listener.close()
 
     async def _keep_one_running(self) -> None:
-        """Run one worker after another until the service stops.
-
-        Raises:
-            ConfigError: If the first workers die at their start `MAX_FAILED_STARTS` times.
-        """
+        """Run one worker after another until the service stops."""
         num_failed = 0
         while not self._stopping.is_set():
             worker = await self._start()
             serves = await worker.wait_until_serving()
             num_failed = 0 if serves else num_failed + 1
             self._num_serving += serves
-            self._announce_once()
+            is_complete = self._num_serving == self._num_workers
+            if is_complete and not self._announced and not self._stopping.is_set():
+                self._announced = True
+                server.announce(self._options, self._listener, self._num_workers)
             status = await self._wait_for_end(worker)
             self._num_serving -= serves
             if self._stopping.is_set():
@@ -155,15 +145,8 @@ class _Supervisor:
         if self._stopping.is_set():
             worker.send(signal.SIGTERM)
         with suppress(OSError):  # the process has died, which `wait_until_serving` tells
-            channel.send(OPTIONS_JSON.dump_json(self._options) + b"\n")
+            channel.send(server.OPTIONS_JSON.dump_json(self._options) + b"\n")
         return worker
-
-    def _announce_once(self) -> None:
-        """Log the address when all workers serve for the first time."""
-        if self._announced or self._stopping.is_set() or self._num_serving < self._num_workers:
-            return
-        self._announced = True
-        announce(self._options, self._listener, self._num_workers)
 
     async def _wait_for_end(self, worker: _Worker) -> int:
         status = await worker.process.wait()

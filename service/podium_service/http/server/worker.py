@@ -15,12 +15,7 @@ import sys
 import structlog
 
 from podium_service.errors import PodiumError
-from podium_service.http.server.server import (
-    OPTIONS_JSON,
-    ServeOptions,
-    event_loop_factory,
-    serve_on,
-)
+from podium_service.http.server import server
 from podium_service.telemetry import logs
 
 log = structlog.get_logger(__name__)
@@ -30,9 +25,9 @@ def main() -> None:
     """Serve until a signal comes or the supervisor dies; exit with status 1 on a known error."""
     listener, supervisor = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     with listener, supervisor, supervisor.makefile("rb") as lines:
-        options = OPTIONS_JSON.validate_json(lines.readline())
+        options = server.OPTIONS_JSON.validate_json(lines.readline())
         logs.configure(options.log_level)
-        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=server.event_loop_factory()) as runner:
             try:
                 runner.run(_serve(listener, supervisor, options))
             except PodiumError as error:
@@ -40,11 +35,13 @@ def main() -> None:
                 sys.exit(1)
 
 
-async def _serve(listener: socket.socket, supervisor: socket.socket, options: ServeOptions) -> None:
+async def _serve(
+    listener: socket.socket, supervisor: socket.socket, options: server.ServeOptions
+) -> None:
     supervisor.setblocking(False)
     end_of_file = asyncio.create_task(asyncio.get_running_loop().sock_recv(supervisor, 1))
     try:
-        await serve_on(
+        await server.serve_on(
             listener, options, on_started=lambda: supervisor.send(b"s"), until=end_of_file
         )
     finally:
