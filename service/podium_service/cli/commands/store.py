@@ -49,7 +49,6 @@ def prune_command(
 
     Windows and spending periods of quotas are deleted, too, a day after they ended or later.
     """
-
     options.configure_logs("error")
     seconds = parse_age(older_than)
     options.require_store(store)

@@ -75,7 +75,7 @@ class QuotaRows:
                 table: [asdict(_ROW[table](name)) for name in names]
                 for table, names in ordered.items()
             }
-            # In a transaction of its own, because this one must hold no lock on other rows.
+            # Rows are inserted in a transaction of their own, which holds no locks on other rows.
             with self._database.writing() as connection:
                 self._database.insert(connection, new)
         return results
