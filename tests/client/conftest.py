@@ -1,0 +1,26 @@
+"""Fixtures for the tests of the reward client."""
+
+import socket
+
+import pytest
+
+from podium import client as client_module
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PODIUM_URL", raising=False)
+    monkeypatch.delenv("PODIUM_API_KEY", raising=False)
+
+
+@pytest.fixture
+def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No deadline leaves time for a second one."""
+    monkeypatch.setattr(client_module, "FIRST_BACKOFF_S", 1e6)
+
+
+@pytest.fixture
+def free_url() -> str:
+    """A loopback URL where nothing listens any more."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
