@@ -351,7 +351,7 @@ async def test_invariant_6_holds_for_every_method(tmp_path: Path, method: str) -
     assert [ranking.cached for ranking in several].count(False) == 1
 
 
-async def test_invariant_7_one_deadline_covers_queue_attempts_and_backoff(tmp_path: Path) -> None:
+async def test_invariant_7_one_deadline_covers_queue_calls_and_backoff(tmp_path: Path) -> None:
     """One place for calls, taken by a hung one: the other group waits in the queue, then leaves."""
     async with (
         ScriptedJudge(always=hangs).serving() as judge,

@@ -43,7 +43,7 @@ def recorded(method: str, label: str, winner_12: str, winner_21: str) -> dict[st
     return {**row, "winner_order12": winner_12, "winner_order21": winner_21}
 
 
-def test_winners_are_outputs_and_a_pull_to_slot_1_is_a_positive_bias() -> None:
+def test_winners_are_outputs_and_a_slot_1_bias_is_positive() -> None:
     rows = [recorded("Vanilla", "1", "1", "2"), recorded("Vanilla", "2", "1", "2")] * 5
     rows += [recorded("Vanilla", "1", "1", "1"), recorded("Vanilla", "2", "2", "2")] * 5
     rows += [recorded("Vanilla", "1", "None", "1")]

@@ -51,7 +51,7 @@ async def test_judges_answer_over_http_each_under_its_own_url() -> None:
 
 
 @pytest.mark.parametrize("canary", [None, "I did nothing."])
-def test_the_service_reads_what_a_simulated_judge_says_of_its_prompt(canary: str | None) -> None:
+def test_the_service_reads_a_simulated_reply_to_its_prompt(canary: str | None) -> None:
     simulated = SimulatedJudge(by_case(TRUTH), noise_sd=0.0)
     transcript = Transcript("<task>\nx\n</task>", list(SHOWN.values()), ["d1", "d2"], [[0], [1]])
     prompt = scores_prompt(system_text("scores", None), transcript, [1, 0], canary)

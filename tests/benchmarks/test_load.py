@@ -95,7 +95,7 @@ def test_the_trend_of_flat_memory_is_within_its_error() -> None:
 
 
 @pytest.mark.benchmark
-def test_a_soak_samples_memory_and_files_while_every_group_is_ranked(tmp_path: Path) -> None:
+def test_a_soak_samples_memory_and_files_and_ranks_every_group(tmp_path: Path) -> None:
     file = tmp_path / "soak.json"
     command = [*BENCHMARK, "soak", "--minutes", "0.4", "--warm-up-minutes", "0.03"]
     command += [

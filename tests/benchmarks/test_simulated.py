@@ -55,7 +55,7 @@ def test_noise_has_the_size_that_was_set_and_grows_with_the_list() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_slot_effects_have_no_mean_and_the_deviation_that_was_set(shape: str) -> None:
+def test_slot_effects_have_a_mean_of_zero_and_the_set_deviation(shape: str) -> None:
     for num_slots in (2, 5, 16):
         effects = slot_effects(shape, num_slots, 0.5, 1)
         assert sum(effects) == pytest.approx(0)
@@ -93,7 +93,7 @@ def test_ids_and_fence_codes_do_not_change_the_noise() -> None:
     assert perceived(judge(), renamed, 1) == perceived(judge(), bodies(2), 1)
 
 
-def test_ties_malformed_replies_and_dropped_ids_come_as_often_as_set() -> None:
+def test_ties_bad_replies_and_dropped_ids_come_at_the_set_rates() -> None:
     tying = judge(tie_rate=0.3)
     rows = perceived(tying, bodies(8), 200)
     assert fmean((8 - len(set(row))) / 7 for row in rows) == pytest.approx(0.3, abs=0.05)
@@ -112,7 +112,7 @@ def test_a_choice_is_right_as_often_as_gap_bias_and_noise_say() -> None:
     assert fmean(each == "K" for each in said) == pytest.approx(expected, abs=0.03)
 
 
-def test_token_probabilities_are_those_that_the_answer_is_drawn_from() -> None:
+def test_the_answer_is_drawn_from_the_token_probabilities() -> None:
     simulated = SimulatedJudge(EQUAL, noise_sd=1.0, slot_bias=0.4, tie_rate=0.2)
     drawn, told = [], []
     for _ in range(2000):
@@ -164,7 +164,7 @@ def test_tokens_are_a_quarter_of_the_bytes() -> None:
     assert completion["usage"]["completion_tokens"] == len(words(completion)) // 4
 
 
-def test_one_unknown_trajectory_is_the_canary_and_two_are_an_error() -> None:
+def test_one_unknown_trajectory_is_the_canary_two_are_an_error() -> None:
     sharp = judge(noise_sd=0.0)
     (row,) = perceived(sharp, {**bodies(2), "ZZZZZ": "I did nothing."}, 1)
     assert row == pytest.approx([0, 0, sharp.canary_truth])

@@ -39,7 +39,7 @@ def test_every_module_has_a_line_in_the_map() -> None:
     assert not silent
 
 
-def test_the_worked_example_agrees_with_an_independent_computation() -> None:
+def test_the_worked_example_agrees_with_a_second_computation() -> None:
     """Ordinary least squares over attempts, passes and a straight line of slots."""
     size, rows, values = 4, [], []
     for index, (order, scores) in enumerate(PASSES):

@@ -47,7 +47,7 @@ async def outlives(function: Callable[[Text], Coroutine[Any, Any, None]]) -> boo
     return there() is not None
 
 
-async def test_a_function_that_holds_its_failed_task_outlives_its_error() -> None:
+async def test_a_frame_that_holds_its_failed_task_outlives_its_error() -> None:
     assert await outlives(wait_for_task)
 
 

@@ -34,7 +34,7 @@ def test_agreement_equals_a_count_by_hand() -> None:
     assert result.top1 == 1
 
 
-def test_agreement_of_a_full_tie_is_chance_and_of_equal_labels_none() -> None:
+def test_agreement_of_a_tie_is_chance_and_of_equal_labels_none() -> None:
     tied = agreement([0.5, 0.5, 0.5, 0.5], [1, 0, 0, 0])
     assert tied is not None
     assert (tied.accuracy, tied.auc, tied.tau_b, tied.top1) == (0, 0.5, 0, 0.25)
@@ -100,7 +100,7 @@ def test_gated_trajectories_rank_below_all_scores() -> None:
     assert all_passes_agreement(judged) == result
 
 
-def test_order_flips_are_pairs_that_the_reverse_orders_differently() -> None:
+def test_order_flips_are_pairs_that_differ_in_the_reverse_order() -> None:
     order = Pass([0, 1, 2], [0.9, 0.5, 0.1])
     assert order_flips(judged_group([0, 0, 1], order, Pass([2, 1, 0], [0.6, 0.5, 0.4]))) == 1
     assert order_flips(judged_group([0, 0, 1], order, Pass([2, 1, 0], [0.1, 0.95, 0.9]))) == 1 / 3

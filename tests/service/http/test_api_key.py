@@ -159,7 +159,7 @@ async def test_the_spend_limit_holds_for_concurrent_groups(
     assert judge.calls == 3
 
 
-async def test_a_key_at_its_limit_does_not_fail_the_same_group_of_others(tmp_path: Path) -> None:
+async def test_a_key_at_its_limit_fails_no_equal_group_of_other_keys(tmp_path: Path) -> None:
     price = {"prompt": 0.0, "completion": 1000.0}
     async with (
         ScriptedJudge(always=scores(by_length)).serving() as judge,

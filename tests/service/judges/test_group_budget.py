@@ -41,7 +41,7 @@ WORST = 2 * 100 + 50  # a third of a token per byte and one per part, and the re
 METHODS = ("listwise", "subsets", "pairwise", "pointwise")
 
 
-def test_a_call_is_reserved_at_its_worst_and_settled_by_its_tokens() -> None:
+def test_a_call_reserves_its_worst_and_is_settled_by_its_tokens() -> None:
     budget = Budget(BudgetLimits(calls=3, tokens=2 * WORST + 10))
     with budget.reserve(PROMPT, 50) as reservation:
         assert budget.calls_left(WORST) == 1  # 260 are left meanwhile
@@ -82,7 +82,7 @@ def send(reservation: Reservation, error: BaseException | None) -> None:
         ([asyncio.CancelledError(), asyncio.CancelledError()], 2),
     ],
 )
-def test_a_call_that_was_sent_and_not_answered_counts_at_its_worst(
+def test_a_sent_call_without_an_answer_counts_at_its_worst_cost(
     sent: list[BaseException], num_paid: int
 ) -> None:
     budget = Budget(BudgetLimits(tokens=4 * WORST))
@@ -227,7 +227,7 @@ async def test_a_budget_too_small_to_link_all_items_is_a_typed_failure(
         )  # and none is wasted
 
 
-async def test_a_group_is_ranked_by_the_calls_that_malformed_replies_leave(
+async def test_a_group_is_ranked_by_the_calls_left_after_bad_replies(
     tmp_path: Path,
 ) -> None:
     script = iter([says("?"), *[faithful] * 3])
@@ -304,7 +304,7 @@ async def test_a_group_with_an_exhausted_budget_goes_to_the_fallback(tmp_path: P
     assert (ranking.judge, ranking.fallback_from) == ("other", "main")
 
 
-async def test_a_group_that_spent_its_budget_is_answered_from_the_store(tmp_path: Path) -> None:
+async def test_a_group_with_no_budget_left_is_answered_from_the_store(tmp_path: Path) -> None:
     """Asking again does not make the call that the budget did not hold."""
     script = [says("?"), *[faithful] * 3]
     async with (

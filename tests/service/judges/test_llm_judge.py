@@ -173,7 +173,7 @@ async def test_the_context_is_read_from_models_unless_it_is_configured() -> None
         await judge.aclose()
 
 
-def test_the_reply_cap_leaves_tokens_to_reason_in_a_large_context() -> None:
+def test_the_reply_cap_leaves_reasoning_tokens_in_large_contexts() -> None:
     judge = endpoint_judge("http://127.0.0.1:9/v1")
     assert judge.reply_tokens("scores", 8, 2048) == 160 * 8 + 64
     assert judge.reply_tokens("scores", 8, 128_000) == 160 * 8 + 64 + 4096

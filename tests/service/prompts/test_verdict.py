@@ -227,7 +227,7 @@ def test_a_hostile_reply_is_a_whole_verdict_or_a_fault(reply: str) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.randoms(use_true_random=False))
 @settings(max_examples=40)
-def test_a_rendered_prompt_and_its_parsed_reply_have_the_same_ids(
+def test_a_rendered_prompt_and_its_parsed_reply_have_equal_ids(
     scores: list[float], random: Any
 ) -> None:
     num = len(scores)

@@ -229,7 +229,7 @@ def test_the_estimate_of_any_jury_is_finite_and_in_range(jury: list[Juror]) -> N
     assert all(-1 <= report.agreement <= 1.0000001 for report in result.jurors)
 
 
-def test_a_fooled_juror_lifts_the_attackers_reward_by_under_5_percent() -> None:
+def test_a_fooled_juror_lifts_its_attacker_by_under_5_percent() -> None:
     random = np.random.default_rng(2024)
     lifts = []
     for _ in range(300):
@@ -256,7 +256,7 @@ def test_honest_jurors_rank_as_well_as_their_plain_mean() -> None:
     assert np.nanmean(losses) < 0.005
 
 
-def test_jurors_on_other_scales_rank_better_than_their_plain_mean() -> None:
+def test_jurors_on_other_scales_rank_better_than_a_plain_mean() -> None:
     random = np.random.default_rng(2026)
     gains = []
     for _ in range(300):

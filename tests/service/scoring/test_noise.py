@@ -116,7 +116,7 @@ def test_learnt_noise_keeps_the_significance_level(passes: int) -> None:
         assert real >= alone
 
 
-def test_one_pass_with_learnt_noise_has_an_error_and_a_reliability() -> None:
+def test_one_pass_with_learned_noise_has_error_and_reliability() -> None:
     noise, random = required(learn_noise(HOMOGENEOUS, 8)), default_rng(1)
     truth = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
     result = estimate_passes(8, listwise_passes(8, 1, 1, scorer(truth, 0.1, random, 0.3)), noise)

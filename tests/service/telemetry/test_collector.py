@@ -96,7 +96,7 @@ async def test_spans_reach_a_collector_before_the_service_ends(tmp_path: Path) -
         ),
     ],
 )
-async def test_nothing_is_traced_unless_the_environment_names_a_collector(
+async def test_tracing_is_off_unless_the_environment_names_a_collector(
     environ: dict[str, str], warning: str
 ) -> None:
     with capture_logs() as logs:

@@ -79,7 +79,7 @@ def test_sampled_tokens_that_text_would_not_encode_to_are_kept() -> None:
     assert added == CHAT.encode("\n" + PROMPT)
 
 
-def test_a_template_that_rewrites_earlier_turns_has_no_continuation() -> None:
+def test_a_template_that_rewrites_old_turns_has_no_continuation() -> None:
     chat = tiny_chat(STRIPS_THINKING)
     completion = "<think>hm</think>ok"
     conversation_ids = [*chat.encode(PROMPT), *chat.encode(completion), END]

@@ -71,7 +71,7 @@ def test_llama_calls_are_the_whole_completion() -> None:
     ids=lambda text: text[:30],
 )
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_unreadable_call_is_explained_to_the_model_in_one_line(
+def test_an_unreadable_call_is_explained_to_the_model_in_a_line(
     name: str, body: str, words: str
 ) -> None:
     key = {"hermes": "arguments", "llama3_json": "parameters"}[name]

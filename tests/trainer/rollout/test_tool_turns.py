@@ -61,7 +61,7 @@ def test_every_attempt_gets_the_results_of_its_own_calls(run_rollout: RunRollout
     ],
     ids=["not JSON", "no name", "unknown", "raises", "dies", "exits", "wrong arguments"],
 )
-def test_a_call_that_fails_is_explained_and_the_attempt_continues(
+def test_a_failed_call_is_explained_and_the_attempt_continues(
     run_rollout: RunRollout, completion: str, prefix: str
 ) -> None:
     sampler = ScriptedSampler([completion, "sorry"])
@@ -119,7 +119,7 @@ def test_text_like_a_call_stays_text_in_a_task_without_tools(run_rollout: RunRol
     assert attempt.messages[-1] == {"role": "assistant", "content": "<tool_call>{"}
 
 
-def test_tools_are_described_in_words_where_the_template_has_none(run_rollout: RunRollout) -> None:
+def test_tools_are_described_in_words_if_the_template_has_none(run_rollout: RunRollout) -> None:
     chat = tiny_chat(WITHOUT_TOOLS)
     sampler = ScriptedSampler([write_call("add", a=1, b=2), "3"], chat=chat)
     [[attempt]] = run_rollout(sampler)

@@ -52,7 +52,7 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from fields(section, f"{prefix}{name}.")
 
 
-def test_every_setting_has_a_description_and_every_section_a_docstring() -> None:
+def test_settings_have_descriptions_and_sections_have_docstrings() -> None:
     every = dict(fields(TrainConfig))
     assert len(every) > 50
     assert not [name for name, field in every.items() if not field.description]
@@ -66,7 +66,7 @@ def test_a_shipped_recipe_loads_by_name_and_by_path(name: str) -> None:
     assert first == read(path)
 
 
-def test_the_command_line_overrides_a_recipe_and_that_the_defaults(
+def test_the_command_line_wins_over_recipes_and_they_over_defaults(
     recipe: Path,
 ) -> None:
     config = read(recipe)

@@ -256,7 +256,7 @@ def test_a_first_step_without_any_ranking_stops_the_run(tmp_path: Path) -> None:
             train(recipe)
 
 
-def test_a_missing_service_is_reported_before_the_model_is_loaded(tmp_path: Path) -> None:
+def test_a_missing_service_is_reported_before_the_model_loads(tmp_path: Path) -> None:
     recipe = settings(tmp_path, "http://127.0.0.1:9")
     (tmp_path / "model/model.safetensors").unlink()
     with pytest.raises(PreflightError, match=r"http://127.0.0.1:9 does not answer .*--service"):

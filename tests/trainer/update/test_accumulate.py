@@ -92,7 +92,7 @@ def test_ties_leave_no_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
-def test_the_kl_penalty_is_added_per_token_before_the_denominator(
+def test_the_kl_penalty_is_added_per_token_before_dividing(
     estimator: str,
 ) -> None:
     policy = double_policy()

@@ -74,7 +74,7 @@ REWARDS = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=12)
 @pytest.mark.parametrize("name", BASELINES)
 @given(rewards=st.lists(REWARDS, min_size=1, max_size=4))
 @settings(deadline=None)
-def test_advantages_sum_to_zero_in_every_group_and_keep_the_order(
+def test_advantages_sum_to_zero_in_a_group_and_keep_the_order(
     name: str, rewards: list[list[float]]
 ) -> None:
     computed = ADVANTAGES[name](groups(*rewards))

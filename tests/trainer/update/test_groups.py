@@ -66,7 +66,7 @@ def test_schemes_that_look_at_the_whole_batch_see_all_groups() -> None:
     assert [s.advantages[1] for s in samples] == pytest.approx([2**0.5, -(2**0.5), 0, 0])
 
 
-def test_a_group_that_was_not_ranked_has_no_rewards_and_no_signal() -> None:
+def test_an_unranked_group_has_no_rewards_and_no_signal() -> None:
     failed = GroupReward.failed(JudgeFailed("judge_failed", 502, True, None, "no"))
     group = RankedGroup(PROMPT, [attempt(sample([3, 4]))], failed)
     assert not group.is_ranked

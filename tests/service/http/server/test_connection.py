@@ -118,7 +118,7 @@ BAD_FRAMING = [
 
 
 @pytest.mark.parametrize("bad", [*BAD_FRAMING, b"GARBAGE\r\n\r\n"])
-async def test_an_unreadable_request_is_refused_after_earlier_responses(
+async def test_an_unreadable_request_is_refused_after_earlier_replies(
     bad: bytes,
 ) -> None:
     for earlier in range(3):
@@ -169,7 +169,7 @@ async def test_a_body_that_never_ends_after_its_response_is_cut_off(ends: bytes)
         assert await read_to_end(reader) == b""
 
 
-async def test_a_body_that_ends_after_its_response_keeps_the_connection() -> None:
+async def test_a_body_ending_after_its_response_keeps_the_connection() -> None:
     async with connect(app=hasty_app, head_s=LINGER_S) as (reader, writer):
         for _ in range(2):
             writer.write(HEAD + b"bo")

@@ -122,7 +122,7 @@ async def test_many_calls_cancelled_at_once_leak_no_place() -> None:
         assert (each[0].num_active, queue.num_waiting) == (0, 0)
 
 
-async def test_calls_with_one_prefix_share_an_endpoint_until_it_is_busy() -> None:
+async def test_calls_of_one_prefix_share_an_endpoint_until_it_is_busy() -> None:
     async with open_endpoints(2, limit=100) as each:
         queue = open_queue(*each)
         async with (

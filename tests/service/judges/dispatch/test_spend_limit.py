@@ -152,7 +152,7 @@ async def test_the_api_key_of_the_caller_has_a_limit_of_its_own() -> None:
         *((fails(status), True) for status in (408, 504, 524)),
     ],
 )
-async def test_an_answered_failure_is_free_and_an_unanswered_one_is_not(
+async def test_an_answered_failure_is_free_but_an_unanswered_one_costs(
     failure: Step, paid: bool
 ) -> None:
     quotas = FakeQuotas()

@@ -94,7 +94,7 @@ async def test_simultaneous_reservations_never_exceed_a_limit(url: str) -> None:
         assert spending[key] == AccountSpending(0.16, 0.34)
 
 
-async def test_a_reservation_outlives_its_process_until_the_period_ends(url: str) -> None:
+async def test_a_reservation_outlives_its_process_to_the_periods_end(url: str) -> None:
     key = SpendAccount("key:a", 1.0, "day")
     async with open_store(url) as store:
         assert await store.quotas.reserve([key], 0.9, at=NOON) is None
