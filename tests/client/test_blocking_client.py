@@ -34,7 +34,7 @@ def test_many_threads_may_share_the_blocking_client() -> None:
     assert seen == [1, 2, 3]
 
 
-def test_the_blocking_client_raises_equal_errors_and_closes_twice() -> None:
+def test_the_blocking_client_raises_its_errors_and_closes_twice() -> None:
     with scripted(refuse(502, "judge_refused", retryable=False)) as script:
         podium = RankClient("http://podium.test", transport=script.transport)
         with pytest.raises(JudgeFailed):

@@ -66,7 +66,7 @@ def test_a_shipped_recipe_loads_by_name_and_by_path(name: str) -> None:
     assert first == read(path)
 
 
-def test_the_command_line_wins_over_recipes_and_they_over_defaults(
+def test_flags_override_a_recipe_and_a_recipe_the_defaults(
     recipe: Path,
 ) -> None:
     config = read(recipe)
