@@ -1,4 +1,4 @@
-"""The import contracts in pyproject.toml: kept, and broken by an upward arrow or a circle."""
+"""The shape of the packages: import contracts without upward arrows or circles, small folders."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+DATA = {"examples", "recipes"}  # folders that hold no code
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -52,3 +53,12 @@ def test_an_import_that_breaks_a_contract_is_found(
     assert done.returncode == 1
     broken = [text for text in done.stdout.splitlines() if text.endswith("BROKEN")]
     assert any(contract in text for text in broken), done.stdout
+
+
+@pytest.mark.parametrize("root", ["service", "trainer_client"])
+def test_no_folder_has_more_than_12_modules_and_folders(root: str) -> None:
+    for folder in (ROOT / root).rglob("podium*/**/"):
+        if folder.name == "__pycache__":
+            continue
+        names = {path.name for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
+        assert len(names - {"__init__.py", "__main__.py", "__pycache__"} - DATA) <= 12, folder

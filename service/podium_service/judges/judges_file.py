@@ -51,6 +51,14 @@ class Config(Settings):
     default_judge: str
     judges: Annotated[dict[str, JudgeConfig], Field(min_length=1)]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _only_judge_is_default(cls, values: Any) -> Any:
+        judges = values.get("judges") if isinstance(values, dict) else None
+        if isinstance(judges, dict) and len(judges) == 1 and "default_judge" not in values:
+            return {**values, "default_judge": next(iter(judges))}
+        return values
+
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         if self.default_judge not in self.judges:

@@ -80,6 +80,8 @@ def test_version_and_help_load_no_slow_library(arguments: list[str]) -> None:
         (["keys", "create", "x", "--store", "sqlite:///:memory:"], [":memory:", "in memory"]),
         (["store", "prune", "--older-than", "1d", "--store", ""], ["in memory", "podium.db"]),
         (["rank", "group.json", "--store", "sqlite://x.db"], ["sqlite:///FILE", "two slashes"]),
+        (["rank", "group.json", "--store", "sqlite:x.db"], ["write sqlite:///x.db"]),
+        (["rank", "group.json", "--store", "sqlite:///no/x.db"], ["the folder no does not exist"]),
         (["serve", "--port", "65536"], ["port must be 0-65535: choose another --port"]),
         (["store", "prune", "--older-than", "1d", "--store", "group.json"], ["not a database"]),
     ],

@@ -224,6 +224,12 @@ def test_an_item_of_a_list_is_named_by_its_index_and_line() -> None:
     )
 
 
+def test_the_only_judge_is_the_default() -> None:
+    text = "judges:\n  main: {model: m, base_urls: [http://judge/v1]}\n"
+    assert parse(text, "judges.yaml").default_judge == "main"
+    assert "default_judge: Field required" in refused(f"{text}  other: {{kind: checks}}\n")
+
+
 def test_a_judge_may_have_the_name_of_a_kind() -> None:
     said = refused("default_judge: llm\njudges:\n  llm:\n    model: m\n    base_urls: [x]\n")
     assert said.startswith("judges.yaml:5: judges.llm.base_urls.0: Input should be a valid URL")

@@ -28,6 +28,8 @@ def require_key(variable: str) -> None:
         raise ValueError(f"the key in {variable} holds characters that a header cannot carry")
     if _NAME.fullmatch(variable):
         raise ValueError(f"the environment variable {variable} is not set")
+    if _NAME.fullmatch(variable.strip("${}")):
+        raise ValueError("this is a reference to a variable: write its name, without $ and braces")
     raise ValueError(
         "this looks like a key (not shown), not like the name of an environment variable that is "
         "set: put the key into a variable and give the variable's name, such as OPENAI_API_KEY"

@@ -30,10 +30,10 @@ from podium_service.tracebacks import drop_locals_on_error
 
 
 class RoundOutcome(Enum):
-    """The ways in which a round of calls ends without an error; the greater one counts."""
+    """The ways in which a round of calls ends without an error."""
 
-    ANSWERED = 0  # every call gave a verdict
-    BUDGET_SPENT = 1  # a call did not fit the budget
+    ANSWERED = "every call gave a verdict"
+    BUDGET_SPENT = "a call did not fit the budget"
 
 
 class Rounds:
@@ -95,7 +95,8 @@ class Rounds:
                 outcomes = await _all_or_cancel(
                     [self._ask_one(i, order) for i, order in missing.items()]
                 )
-                return max(outcomes, key=lambda outcome: outcome.value)
+                is_spent = RoundOutcome.BUDGET_SPENT in outcomes
+                return RoundOutcome.BUDGET_SPENT if is_spent else RoundOutcome.ANSWERED
             except ContextOverflow as overflow:
                 self._prompts.shrink(overflow)
         return RoundOutcome.ANSWERED

@@ -53,7 +53,11 @@ def one_line(error: Exception) -> str:
 def _parse_url(text: str) -> sa.URL:
     if "://" not in text:
         if text.startswith(("sqlite:", "postgres:", "postgresql:")):
-            raise ConfigError(f"{_FORMS}: :// is missing")
+            # Only a SQLite URL is repeated, because another one may hold a password.
+            file = text.removeprefix("sqlite:").lstrip("/") if text.startswith("sqlite:") else ""
+            raise ConfigError(
+                f"{_FORMS}: " + (f"write sqlite:///{file}" if file else "// is missing")
+            )
         text = f"sqlite:///{text}"
     url = sa.make_url(text)
     if url.get_backend_name() == "sqlite":
@@ -80,6 +84,8 @@ def _require_file(url: sa.URL) -> None:
             f"the store {url.database or ':memory:'} would be in memory, which the service's "
             "threads and processes cannot share: name a file, such as podium.db"
         )
+    if not (folder := sqlite_file(url).parent).is_dir():
+        raise ConfigError(f"the store {name} cannot be opened: the folder {folder} does not exist")
 
 
 def _create_engine(url: sa.URL) -> sa.Engine:

@@ -53,6 +53,12 @@ def test_a_key_in_api_key_env_is_refused_and_not_shown(key: str) -> None:
     assert key not in "".join(traceback.format_exception(error))
 
 
+@pytest.mark.parametrize("reference", ["$OPENAI_API_KEY", "${OPENAI_API_KEY}"])
+def test_a_reference_to_a_variable_is_told_from_its_name(reference: str) -> None:
+    error = refused(f"{HEAD}{URLS}    api_key_env: '{reference}'\n")
+    assert str(error).endswith("write its name, without $ and braces")
+
+
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY_2", "AZURE_GPT4O_KEY", "KEY", "_K8S_TOKEN"])
 def test_a_variable_that_is_not_set_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(name, raising=False)
