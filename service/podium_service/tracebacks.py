@@ -1,8 +1,9 @@
-"""Keep an error from holding what it should not: the locals of a function that it passed through.
+"""Drop the locals of a function when an error leaves it, so that the error keeps none in memory.
 
-An error's traceback refers to each frame on its way, and a frame to its locals. If one of those is
-the task or future that holds the error, that is a cycle, which only the garbage collector frees.
-The service has it look rarely, so until then the cycle keeps the texts of a whole group in memory.
+The traceback of an error refers to each frame that the error passed, and a frame to its locals. If
+a local is the task or future that holds the error, they form a reference cycle, which only the
+garbage collector frees. The service runs the collector rarely (see `http.server.gc_policy`), so
+until then the cycle keeps the texts of a whole group in memory.
 """
 
 from collections.abc import Callable, Coroutine
@@ -16,9 +17,9 @@ T = TypeVar("T")
 def drop_locals_on_error(
     function: Callable[P, Coroutine[Any, Any, T]],
 ) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Decorate a coroutine function that holds in a local what may hold the error that it raises.
+    """Decorate a coroutine function whose locals include a task or future that may fail.
 
-    When it ends by an error, its locals are dropped, so that the error makes no cycle with them.
+    If the function raises, its locals are dropped, so that the error forms no cycle with them.
     """
 
     @wraps(function)

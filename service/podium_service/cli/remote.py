@@ -28,21 +28,21 @@ def rank_remotely(
         RankError: If the service refuses the caller, or cannot be reached at all.
     """
     lines: list[BatchLine] = []
-    valid: dict[float, list[tuple[int, TrajectoryGroup]]] = {}  # by deadline
+    groups_by_deadline: dict[float, list[tuple[int, TrajectoryGroup]]] = {}
     for index, group in enumerate(groups):
         try:
             validate(RankRequest, group)
             own_s = group.get("deadline_s", deadline_s)
-            valid.setdefault(own_s, []).append((index, _client_group(group)))
+            groups_by_deadline.setdefault(own_s, []).append((index, _client_group(group)))
         except PodiumError as error:
             lines.append(make_failed_line(index, group, error))
             advance()
-    for each_s, groups_of_it in valid.items():
+    for each_s, valid_groups in groups_by_deadline.items():
         with _client_errors():
             client = RankClient(url, api_key=api_key, deadline_s=each_s)
         with client:
-            for first in range(0, len(groups_of_it), GROUPS_AT_ONCE):
-                some = groups_of_it[first : first + GROUPS_AT_ONCE]
+            for first in range(0, len(valid_groups), GROUPS_AT_ONCE):
+                some = valid_groups[first : first + GROUPS_AT_ONCE]
                 rewards = client.rank_many([g for _, g in some], on_progress=lambda *_: advance())
                 lines += [_line(*each, reward) for each, reward in zip(some, rewards, strict=True)]
     return sorted(lines, key=lambda line: line.index)

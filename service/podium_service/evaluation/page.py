@@ -13,7 +13,8 @@ from podium_service.evaluation.card import Card
 from podium_service.scoring.bootstrap import Measure
 
 WIDTH, HEIGHT = 460, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, WIDTH - 12, 12, HEIGHT - 40  # of the frame of a plot
+# The frame of a plot has its edges here.
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, WIDTH - 12, 12, HEIGHT - 40
 
 ROWS = {
     "accuracy": ("Accuracy", "pairs whose labels differ, in the right order; a tie is not right"),

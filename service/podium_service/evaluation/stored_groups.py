@@ -75,7 +75,7 @@ async def read_stored_groups(
     """
     llms = service.ranker.judges.roster.llms.values()
     rubrics = [None, *(judge.config.rubric for judge in llms)]
-    requests: dict[str, RankRequest] = {}  # by content
+    requests: dict[str, RankRequest] = {}  # the keys are the contents without the group's id
     left_out: Counter[str] = Counter()
     for key, group_id in await _read_newest(service.store, _SCAN * limit):
         if len(requests) == limit:

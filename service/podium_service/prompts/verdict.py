@@ -111,7 +111,7 @@ def _parse_entry(shown_id: str, value: Any) -> tuple[float, str]:
     score = scores[0]
     if isinstance(score, bool) or not isinstance(score, int | float):
         raise Fault(f"the score of {shown_id} is {_describe(score)}, not a number")
-    if not 0 <= score <= 1:  # true of NaN, too
+    if not 0 <= score <= 1:  # NaN fails this comparison, too
         raise Fault(f"the score of {shown_id} is {_describe(score)}, outside 0 to 1")
     explanation = dict(pairs).get("explanation", "")
     text = explanation if isinstance(explanation, str) else ""

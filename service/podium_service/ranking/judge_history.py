@@ -48,7 +48,7 @@ class JudgeHistory:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._past_groups: dict[str, _PastGroups] = {}  # by judge key
+        self._past_groups: dict[str, _PastGroups] = {}  # the keys are judge keys
         self._reading = asyncio.Lock()
 
     async def noise(self, judge_key: str, length: int) -> JudgeNoise | None:

@@ -27,8 +27,8 @@ _LEAST_SPREAD = 0.2  # least spread of a juror over the median juror's spread
 class JurorScores:
     """Scores of N items by J jurors, each of which scores at least two items differently."""
 
-    means: Floats  # each juror on its own scale, shape (J, N)
-    noise: Floats  # variances of the means by the juror's own estimate, shape (J, N)
+    means: Floats  # the mean scores on each juror's own scale, shape (J, N)
+    noise: Floats  # the variances of the means by the juror's own estimate, shape (J, N)
 
     def select(self, jurors: Flags) -> Self:
         return type(self)(self.means[jurors], self.noise[jurors])
@@ -38,11 +38,11 @@ class JurorScores:
 class AlignedScores:
     """The jurors' scores on one scale, for each of T sets of items that set the scale."""
 
-    centres: Floats  # of each juror over the set, shape (T, J)
-    spreads: Floats  # of each juror over the set, shape (T, J)
+    centres: Floats  # the mean of each juror's scores over the set, shape (T, J)
+    spreads: Floats  # the shrunk deviation of those scores, shape (T, J)
     scores: Floats  # (means - centre) / spread, shape (T, J, N)
-    noise: Floats  # variances on that scale, shape (T, J, N)
-    interaction: Floats  # variance of a juror's opinion of an item beyond its noise, shape (T,)
+    noise: Floats  # the error variances on that scale, shape (T, J, N)
+    interaction: Floats  # the variance of a juror's opinion of an item beyond its noise, shape (T,)
 
 
 def align(jurors: JurorScores, sets: Flags, *, trimmed_from: int = 0) -> AlignedScores:

@@ -1,4 +1,4 @@
-"""Choose the pairs to compare: a first round before any is known, then those that teach most."""
+"""Choose the pairs of items to compare: a shuffled first round, then the most informative pairs."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

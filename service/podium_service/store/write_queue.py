@@ -105,7 +105,7 @@ class WriteQueue:
         self._lost.difference_update(calls)
 
     async def run(self) -> None:
-        """Commit queued writes until told to stop; what is put during the last commit, too."""
+        """Commit queued writes until told to stop, and then those queued during the last commit."""
         closing = False
         try:
             while not closing or self._queue.qsize():

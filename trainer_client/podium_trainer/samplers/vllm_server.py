@@ -24,7 +24,7 @@ CONNECT_S = 5.0
 # With httpx 0.28.1 one pool falls from 290 to 60 calls/s between 64 and 128 open connections.
 NUM_SAMPLING_POOLS, POOL_SIZE = 4, 64
 MIN_BACKOFF_S, MAX_BACKOFF_S = 0.25, 8.0
-MAX_QUOTED_CHARS = 300  # of an error message of a server
+MAX_QUOTED_CHARS = 300  # an error quotes at most this much of a server's message
 
 
 class Unavailable(SamplerError):

@@ -2,8 +2,9 @@
 
 By default the collector runs after a number of new objects, and walks the live objects of all
 groups each time, while the event loop waits: with 1,024 groups in progress that took a fourth of
-all time. Groups need no collector, because their objects are in no cycle, even if they fail. Only
-what libraries leave when a call times out does, so one run in `EVERY_S` is enough.
+all time. The objects of a group need no collector, because they are in no reference cycle, even if
+the group fails. Libraries leave cycles only when a call times out, so the service runs the
+collector rarely: once in `EVERY_S` seconds.
 """
 
 import asyncio

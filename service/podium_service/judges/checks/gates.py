@@ -1,4 +1,4 @@
-"""Criteria that are meant as gates before an LLM judge: they fail what is no attempt at all.
+"""Criteria that are meant as gates before an LLM judge: a trajectory without an attempt fails.
 
 No judge sees a trajectory that fails a gate, and its reward is 0. So these criteria let an empty
 phrase pass rather than take an answer for one. To add an opener, add its words to `_OPENER`, in

@@ -62,7 +62,8 @@ class ChatClient(openai.AsyncOpenAI):
             openai.APIConnectionError: If there was no response.
         """
         if not isinstance(self._transport.client, aiohttp.ClientSession):
-            self._transport.client = self._transport.get_client()  # before the first request
+            # Before the first request the transport holds only a factory of its session.
+            self._transport.client = self._transport.get_client()
         request = self._transport.client.post(
             self._url,
             # A large body is sent as a file, because aiohttp warns of large bytes.

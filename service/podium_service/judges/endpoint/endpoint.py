@@ -1,4 +1,4 @@
-"""Call one base URL of a judge, and keep what it can take now: calls at once, pauses, failures.
+"""Call one base URL of a judge, and track its limit of open calls, its pauses and its failures.
 
 Completions go straight through the connections of the openai client, `/models` through the client
 itself (see `chat_client`), and neither is retried here: the one loop of attempts is in

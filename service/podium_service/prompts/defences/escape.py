@@ -51,7 +51,7 @@ def clean(text: str) -> str:
     """
     has_inst = "[" in text and "INST]" in text
     if text.isascii() and not has_inst and _is_unchanged(text, _NO_CONTROLS_OR_TAGS):
-        return text  # the common case
+        return text  # most texts leave here, because they hold nothing to escape
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if has_inst or "<" in text:

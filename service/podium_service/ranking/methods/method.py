@@ -23,13 +23,13 @@ SETTLED_RELIABILITY = 0.9
 class Situation:
     """The state of a group's run as a method sees it; items are the group's bodies, by index."""
 
-    num_items: int  # distinct trajectories, >= 2
-    seed: int  # the design's seed; derived from the content, so that a retry gets the same
+    num_items: int  # the number of distinct trajectories, >= 2
+    seed: int  # the design's seed; it comes from the content, so a retry gets the same plan
     passes: Passes  # how often each trajectory is to be shown
     noise: JudgeNoise | None = None
-    verdicts: Mapping[int, Verdict] = field(default_factory=dict)  # by the index of their question
+    verdicts: Mapping[int, Verdict] = field(default_factory=dict)  # the verdict of each question
     calls_left: float = float("inf")  # the number of calls that the budget still holds
-    block_size: int = 5  # trajectories in a call, for methods that show subsets
+    block_size: int = 5  # the trajectories in a call, for methods that show subsets
     level: float = SIGNIFICANCE_LEVEL  # the level of the significance test
 
     @property
