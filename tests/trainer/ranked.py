@@ -56,7 +56,7 @@ def group(
     attempts = [attempt(text, prompt) for text in texts]
     if rewards is None:
         error = JudgeFailed("verdict_invalid", 502, False, "r-1", " ".join(map(str, words)))
-        return RankedGroup(prompt, attempts, GroupReward.failed(error))
+        return RankedGroup(prompt, attempts, GroupReward.from_error(error))
     results = [
         TrajectoryResult(id=str(index), rank=1.0, reward=reward, explanation=explanation)
         for index, (reward, explanation) in enumerate(zip(rewards, words, strict=True))

@@ -43,7 +43,7 @@ class PendingGroups:
             try:
                 texts[index] = group.to_json()
             except RequestRefused as error:
-                self.settle(index, GroupReward.failed(error))
+                self.settle(index, GroupReward.from_error(error))
         return texts
 
     async def read_stream(
@@ -67,7 +67,7 @@ class PendingGroups:
                 index = chunk[position]
                 if index in outcomes:
                     detail = f"a second line for index {position}"
-                    outcome = GroupReward.failed(ProtocolError.about("repeated_line", detail))
+                    outcome = GroupReward.from_error(ProtocolError.about("repeated_line", detail))
                 outcomes[index] = outcome
                 if outcome.error is None or not outcome.error.retryable:
                     self.settle(index, outcome)

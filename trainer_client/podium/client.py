@@ -73,13 +73,13 @@ class AsyncRankClient:
     ) -> None:
         if not (deadline_s > 0 and math.isfinite(deadline_s)):
             raise ValueError(f"deadline_s must be a positive number of seconds, not {deadline_s!r}")
-        key = checked_key(api_key if api_key is not None else os.environ.get("PODIUM_API_KEY"))
+        key = parse_key(api_key if api_key is not None else os.environ.get("PODIUM_API_KEY"))
         url = base_url or os.environ.get("PODIUM_URL") or "http://127.0.0.1:8000"
         headers = {"Content-Type": "application/json"}
         self._deadline_s = deadline_s
         self._connections = anyio.Semaphore(MAX_CONNECTIONS)
         self._http = httpx.AsyncClient(
-            base_url=checked_url(url),
+            base_url=parse_url(url),
             headers=headers | {"Authorization": f"Bearer {key}"} if key else headers,
             limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
             transport=transport,
@@ -162,7 +162,7 @@ class AsyncRankClient:
             slowest = max(failures.values(), key=lambda e: e.retry_after_s, default=None)
             if slowest is None or not await retry.wait(slowest):
                 for index, error in failures.items():
-                    pending.settle(index, GroupReward.failed(error))
+                    pending.settle(index, GroupReward.from_error(error))
                 return
             chunk = {index: chunk[index] for index in failures}
 
@@ -184,7 +184,7 @@ class AsyncRankClient:
             broken = error
         failures: dict[int, RankError] = {}
         for index in chunk:
-            outcome = outcomes.get(index) or GroupReward.failed(broken)
+            outcome = outcomes.get(index) or GroupReward.from_error(broken)
             if outcome.error is not None and outcome.error.retryable:
                 failures[index] = outcome.error
             elif index not in outcomes:
@@ -254,7 +254,7 @@ class _Retry:
         return True
 
 
-def checked_url(url: str) -> httpx.URL:
+def parse_url(url: str) -> httpx.URL:
     """Parse a base URL.
 
     Raises:
@@ -271,7 +271,7 @@ def checked_url(url: str) -> httpx.URL:
     return parsed
 
 
-def checked_key(key: str | None) -> str | None:
+def parse_key(key: str | None) -> str | None:
     """Return the key without surrounding white space; None if nothing is left.
 
     Raises:

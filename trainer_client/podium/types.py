@@ -197,7 +197,7 @@ class GroupReward:
         return cls(rewards_in_order(group, ranking), True, ranking)
 
     @classmethod
-    def failed(cls, error: RankError) -> "GroupReward":
+    def from_error(cls, error: RankError) -> "GroupReward":
         """Return a group to leave out, with the reason.
 
         The error loses its traceback and its causes, because their frames hold request bodies.
@@ -259,7 +259,7 @@ def read_line(groups: Sequence[TrajectoryGroup], line: bytes) -> tuple[int, Grou
     try:
         return parsed.index, _read_outcome(groups[parsed.index], parsed)
     except ProtocolError as error:
-        return parsed.index, GroupReward.failed(error)
+        return parsed.index, GroupReward.from_error(error)
 
 
 def _read_outcome(group: TrajectoryGroup, line: _BatchLine) -> GroupReward:
@@ -267,7 +267,7 @@ def _read_outcome(group: TrajectoryGroup, line: _BatchLine) -> GroupReward:
     if line.status == "ranked":
         return GroupReward.from_answer(group, line.ranking)
     try:
-        return GroupReward.failed(from_problem(Problem.model_validate(line.problem)))
+        return GroupReward.from_error(from_problem(Problem.model_validate(line.problem)))
     except ValidationError as exc:
         raise ProtocolError.about("bad_problem", describe_fault(exc)) from exc
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from podium.blocking_client import RankClient
-from podium.client import checked_key, checked_url
+from podium.client import parse_key, parse_url
 from podium.errors import ProtocolError, RankError, from_response, transport_errors
 from podium.types import GroupReward, Trajectory, TrajectoryGroup
 from podium_service.errors import ConfigError, PodiumError
@@ -55,8 +55,8 @@ def judges_remotely(url: str, api_key: str | None) -> list[dict[str, Any]]:
         RankError: If the service refuses the caller, cannot be reached, or is no Podium.
     """
     with _client_errors():
-        judges_url = f"{str(checked_url(url)).rstrip('/')}/judges"
-        key = checked_key(api_key)
+        judges_url = f"{str(parse_url(url)).rstrip('/')}/judges"
+        key = parse_key(api_key)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     with transport_errors():
         response = httpx.get(judges_url, headers=headers, timeout=JUDGES_TIMEOUT_S, trust_env=False)

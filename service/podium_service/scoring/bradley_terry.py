@@ -82,12 +82,12 @@ def fit_pairs(
     scores, stderr = _win_shares(theta, covariance)
     back = np.argsort(order)
     return Strengths(
-        theta=_rounded(theta[back]),
+        theta=_round(theta[back]),
         covariance=np.round(covariance[np.ix_(back, back)], _DIGITS),
         likelihood_ratio=ratio,
         p_value=float(chdtrc(df, ratio)) if df else 1.0,
-        scores=_rounded(scores[back]),
-        stderr=_rounded(stderr[back]),
+        scores=_round(scores[back]),
+        stderr=_round(stderr[back]),
     )
 
 
@@ -127,7 +127,7 @@ def _tabulate(num_items: int, pairs: Sequence[tuple[int, int, float]]) -> _Table
     return _Table(wins.astype(float).reshape(shape), games.astype(float).reshape(shape))
 
 
-def _rounded(values: Floats) -> list[float]:
+def _round(values: Floats) -> list[float]:
     return [value + 0.0 for value in values.round(_DIGITS).tolist()]  # turns -0.0 into 0.0
 
 

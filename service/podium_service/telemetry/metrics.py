@@ -141,10 +141,10 @@ class Metrics:
         self._gauges["judge_waiting"](judge).set(number)
 
     def set_endpoint(
-        self, judge: str, base_url: str, *, taken: int, limit: int, open_: bool
+        self, judge: str, base_url: str, *, num_active: int, limit: int, open_: bool
     ) -> None:
         """Show an endpoint's open calls, its limit, and whether its circuit breaker is open."""
-        self._gauges["endpoint_in_flight"](judge, base_url).set(taken)
+        self._gauges["endpoint_in_flight"](judge, base_url).set(num_active)
         self._gauges["endpoint_limit"](judge, base_url).set(limit)
         self._gauges["endpoint_breaker_open"](judge, base_url).set(open_)
 
@@ -155,7 +155,7 @@ class Metrics:
         """
         self.set_waiting(judge, 0)
         for base_url in base_urls:
-            self.set_endpoint(judge, base_url, taken=0, limit=0, open_=False)
+            self.set_endpoint(judge, base_url, num_active=0, limit=0, open_=False)
 
     def count_hedge(self, judge: str) -> None:
         self._counters["judge_hedges"](judge).inc()

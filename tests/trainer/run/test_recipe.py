@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from podium_trainer.config import AdvantageName, LossName, ModelConfig, TrainConfig
 from podium_trainer.policy.tool_calls import FORMATS
-from podium_trainer.run.recipe import RecipeError, read_command_line, shipped
+from podium_trainer.run.recipe import RecipeError, list_recipes, read_command_line
 from podium_trainer.update.advantages import ADVANTAGES
 from podium_trainer.update.loss import LOSSES
 
@@ -58,7 +58,7 @@ def test_settings_have_descriptions_and_sections_have_docstrings() -> None:
     assert not [name for name, field in every.items() if not field.description]
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", list_recipes())
 def test_a_shipped_recipe_loads_by_name_and_by_path(name: str) -> None:
     first = read(name)
     assert first == read(f"recipes/{name}.yaml") == read(f"{name}.yaml")

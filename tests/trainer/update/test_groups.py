@@ -67,7 +67,7 @@ def test_schemes_that_look_at_the_whole_batch_see_all_groups() -> None:
 
 
 def test_an_unranked_group_has_no_rewards_and_no_signal() -> None:
-    failed = GroupReward.failed(JudgeFailed("judge_failed", 502, True, None, "no"))
+    failed = GroupReward.from_error(JudgeFailed("judge_failed", 502, True, None, "no"))
     group = RankedGroup(PROMPT, [attempt(sample([3, 4]))], failed)
     assert not group.is_ranked
     assert not group.has_signal

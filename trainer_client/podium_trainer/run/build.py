@@ -117,7 +117,7 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
             max_tokens=config.sampler.max_tokens,
             context=min(policy.context, servers.max_model_len) if servers else policy.context,
         )
-        prompts = checked_prompts(rollout, (*task.train, *task.held_out))
+        prompts = tokenize_prompts(rollout, (*task.train, *task.held_out))
         sync.push(state.policy_version)
         watcher.phase("comparing sampler and policy")
         check_parity(
@@ -167,7 +167,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def checked_prompts(rollout: Rollout, prompts: Sequence[Prompt]) -> list[list[int]]:
+def tokenize_prompts(rollout: Rollout, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Tokenize all prompts, and return the token ids of the first few.
 
     Raises:

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from podium.client import checked_key, checked_url
+from podium.client import parse_key, parse_url
 from podium_trainer.config import ServiceConfig
 
 TIMEOUT_S = 30.0
@@ -26,8 +26,8 @@ def check_service(config: ServiceConfig) -> str:
             or if the judge's endpoint does not answer.
     """
     try:
-        url = checked_url(config.url or os.environ.get("PODIUM_URL") or "http://127.0.0.1:8000")
-        key = checked_key(os.environ.get("PODIUM_API_KEY"))
+        url = parse_url(config.url or os.environ.get("PODIUM_URL") or "http://127.0.0.1:8000")
+        key = parse_key(os.environ.get("PODIUM_API_KEY"))
     except ValueError as error:
         raise PreflightError(f"service.url: {error}") from error
     headers = {"Authorization": f"Bearer {key}"} if key else {}

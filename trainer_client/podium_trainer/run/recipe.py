@@ -64,7 +64,9 @@ def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, bool]:
     recipe = read_recipe(arguments[0]) if is_recipe else {}
     wants_help = bool({"-h", "--help"} & set(arguments))
     if not is_recipe and not wants_help:
-        raise RecipeError(f"name a recipe first: one of {', '.join(shipped())}, or a YAML file")
+        raise RecipeError(
+            f"name a recipe first: one of {', '.join(list_recipes())}, or a YAML file"
+        )
     flags = ["--help"] if wants_help else [with_long_name(a) for a in arguments[1:]]
     try:
         settings = _CommandLine(
@@ -98,13 +100,13 @@ def read_recipe(name: str) -> dict[str, Any]:
     stem = name.removeprefix("recipes/").removesuffix(".yaml")
     path = Path(name)
     try:
-        if not path.is_file() and stem in shipped():
+        if not path.is_file() and stem in list_recipes():
             text = (files("podium_trainer") / "recipes" / f"{stem}.yaml").read_text("utf-8")
         else:
             text = path.read_text("utf-8")
         recipe = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
-        known = ", ".join(shipped())
+        known = ", ".join(list_recipes())
         raise RecipeError(
             f"recipe {name!r} cannot be read ({error}); there are: {known}"
         ) from error
@@ -116,7 +118,7 @@ def read_recipe(name: str) -> dict[str, Any]:
     return dict(recipe)
 
 
-def shipped() -> list[str]:
+def list_recipes() -> list[str]:
     """Return the names of the recipes in the package."""
     folder = files("podium_trainer") / "recipes"
     return sorted(

@@ -21,7 +21,7 @@ import anyio
 import httpx
 from anyio.from_thread import start_blocking_portal
 
-from podium.client import checked_key, checked_url
+from podium.client import parse_key, parse_url
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.vllm_server import (
     NUM_SAMPLING_POOLS,
@@ -47,8 +47,8 @@ class VllmServers:
     def __init__(self, urls: Sequence[str], *, model_name: str) -> None:
         self.model_name = model_name
         try:
-            key = checked_key(os.environ.get("VLLM_API_KEY"))
-            bases = [str(checked_url(url)).rstrip("/").removesuffix("/v1") for url in urls]
+            key = parse_key(os.environ.get("VLLM_API_KEY"))
+            bases = [str(parse_url(url)).rstrip("/").removesuffix("/v1") for url in urls]
         except ValueError as error:
             raise SamplerError(f"sampler.urls: {error}") from error
         stack = ExitStack()

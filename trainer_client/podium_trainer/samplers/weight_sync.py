@@ -159,7 +159,7 @@ class FullReload(_ServerSync):
         folder = save_weights(self.policy, self._folder, version)
         label = f"{self._run}-{version}"
         reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
-        with self._paused():
+        with self._pause_servers():
             self._call_all("/collective_rpc", reload)
             self._call_all("/update_weight_version", {"new_version": label})
             self.sampler.use(Weights(version, self.sampler.servers.model_name, label))
@@ -168,7 +168,7 @@ class FullReload(_ServerSync):
         self._loaded_folder = folder
 
     @contextmanager
-    def _paused(self) -> Iterator[None]:
+    def _pause_servers(self) -> Iterator[None]:
         """Hold all servers paused, and resume them even if pausing or the block fails."""
         try:
             self._call_all("/pause?mode=keep")

@@ -20,7 +20,9 @@ _PAIR_ROWS = {
 
 def card_view(card: Card) -> RenderableType:
     """Show a card as one table of agreement and one of all else."""
-    title = f"{card.judge}: {_ranked(f'{card.ranked} of {card.groups} groups ranked', card.stored)}"
+    title = (
+        f"{card.judge}: {_describe(f'{card.ranked} of {card.groups} groups ranked', card.stored)}"
+    )
     agreement = _table(literal(title), "agreement with the labels", *COLUMNS.values())
     for name, values in card.agreement.items():
         agreement.add_row(ROWS[name][0], *(format_measure(values[of]) for of in COLUMNS))
@@ -39,7 +41,7 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     """Show one table of the judges, one of their pairs, and one of each pair's sign changes."""
     judges = _table(f"{comparison.groups} groups", "", *(each.judge for each in comparison.judges))
     rows = [each.measures | {"reliability": each.reliability} for each in comparison.judges]
-    judges.add_row("Ranked", *(_ranked(each.ranked, each.stored) for each in comparison.judges))
+    judges.add_row("Ranked", *(_describe(each.ranked, each.stored) for each in comparison.judges))
     for name in ("reliability", *comparison.judges[0].measures):
         judges.add_row(ROWS[name][0], *(format_measure(row[name]) for row in rows))
     failed = (", ".join(f"{n} {code}" for code, n in j.failures.items()) for j in comparison.judges)
@@ -74,5 +76,5 @@ def _table(title: str | Text, *columns: str) -> Table:
     return Table(*headers, title=title, title_justify="left")
 
 
-def _ranked(ranked: object, stored: int) -> str:
+def _describe(ranked: object, stored: int) -> str:
     return f"{ranked}, {stored} from the store" if stored else f"{ranked}"

@@ -36,5 +36,5 @@ def _method(judge: dict[str, Any]) -> str:
 def _answers(judge: dict[str, Any]) -> Text:
     if judge["answers"]:
         return Text("yes", style="green")
-    said = (endpoint.get("detail", "") for endpoint in judge["endpoints"])
-    return literal(f"no: {'; '.join(said)}", style="red")
+    details = (endpoint.get("detail", "") for endpoint in judge["endpoints"])
+    return literal(f"no: {'; '.join(details)}", style="red")

@@ -104,7 +104,7 @@ class CallQueues:
             self._metrics.set_endpoint(
                 self._name,
                 endpoint.base_url,
-                taken=endpoint.num_active,
+                num_active=endpoint.num_active,
                 limit=endpoint.concurrency.limit,
                 open_=endpoint.breaker.is_open,
             )

@@ -86,17 +86,17 @@ class RateLimiter(CallQueue):
             (f"judge:{self._name}:requests", self._requests, 1.0),
             (tokens_account, self._tokens, float(most_tokens)),
         ]
-        taken: list[tuple[str, float, float]] = []
+        payments: list[tuple[str, float, float]] = []
         try:
             async with self._take_turn(request_context.api_key_id):
                 for account, per_minute, amount in amounts:
                     if per_minute:
                         wait_s = await quotas.take(account, per_minute, amount)
-                        taken.append((account, per_minute, amount))
+                        payments.append((account, per_minute, amount))
                         await self._sleep(wait_s, request_context.ends_at)
             yield permit
         finally:
-            for account, per_minute, amount in taken if not permit.sent else ():
+            for account, per_minute, amount in payments if not permit.sent else ():
                 quotas.give_back(account, per_minute, amount)
             if permit.tokens and self._tokens:
                 num_tokens = permit.tokens.prompt + permit.tokens.completion

@@ -22,21 +22,21 @@ def plan(situation: Situation) -> Plan:
     num_items, passes = situation.num_items, situation.passes
     if reversals := _missing_reversals(situation):
         return dict(list(reversals.items())[: int(min(len(reversals), situation.calls_left))])
-    asked = Counter(_pair(situation, index) for index in situation.verdicts)
-    num_asked = asked.total()
-    max_calls = _CALLS_PER_TRAJECTORY * num_items * passes.max - num_asked
+    call_counts = Counter(_pair(situation, index) for index in situation.verdicts)
+    num_calls = call_counts.total()
+    max_calls = _CALLS_PER_TRAJECTORY * num_items * passes.max - num_calls
     num_left = int(min(situation.calls_left, max_calls))
     num_pairs = num_items * (num_items - 1) // 2
-    if num_left >= 2 * num_pairs * passes.max - num_asked:
-        pairs = _next_round(situation, asked, num_asked // (2 * num_pairs))
-    elif not asked:
+    if num_left >= 2 * num_pairs * passes.max - num_calls:
+        pairs = _next_round(situation, call_counts, num_calls // (2 * num_pairs))
+    elif not call_counts:
         pairs = choose_first_pairs(num_items, min(num_items, num_left // 2), situation.seed)
     else:
-        pairs = _most_informative(situation, asked, num_left // 2)
+        pairs = _most_informative(situation, call_counts, num_left // 2)
     return _questions(situation, pairs)
 
 
-def _next_round(situation: Situation, asked: Counter[Pair], num_rounds: int) -> list[Pair]:
+def _next_round(situation: Situation, call_counts: Counter[Pair], num_rounds: int) -> list[Pair]:
     """Return all pairs `passes.min` times at first, then once more as long as it is worth it."""
     passes, num_items = situation.passes, situation.num_items
     until = max(passes.min, num_rounds + 1)
@@ -44,16 +44,18 @@ def _next_round(situation: Situation, asked: Counter[Pair], num_rounds: int) -> 
     if num_rounds >= passes.min and (is_last or is_settled(_estimate(situation), passes)):
         return []
     pairs = choose_first_pairs(num_items, num_items * (num_items - 1) // 2, situation.seed)
-    return [(i, j) for i, j in pairs for _ in range(until - asked[min(i, j), max(i, j)] // 2)]
+    return [(i, j) for i, j in pairs for _ in range(until - call_counts[min(i, j), max(i, j)] // 2)]
 
 
-def _most_informative(situation: Situation, asked: Counter[Pair], max_pairs: int) -> list[Pair]:
+def _most_informative(
+    situation: Situation, call_counts: Counter[Pair], max_pairs: int
+) -> list[Pair]:
     """Return the next batch of pairs; none once the group is settled."""
     strengths = _fit(situation)
     if max_pairs < 1 or is_settled(_estimate(situation, strengths), situation.passes):
         return []
     batch = min(max_pairs, max(1, situation.num_items // 2, max_pairs // 2))
-    return choose_next_pairs(strengths, asked, batch, seed=situation.seed)
+    return choose_next_pairs(strengths, call_counts, batch, seed=situation.seed)
 
 
 def estimate(situation: Situation) -> Estimate:
@@ -97,10 +99,10 @@ def _fit(situation: Situation) -> Strengths:
 def _questions(situation: Situation, pairs: list[Pair]) -> Plan:
     """Return both orders of the pairs, in rounds after those that were asked already."""
     questions: Plan = {}
-    asked = situation.verdicts
+    verdicts = situation.verdicts
     for i, j in pairs:
         indices = (_index(situation, i, j, number) for number in count())
-        index = next(each for each in indices if each not in asked and each not in questions)
+        index = next(each for each in indices if each not in verdicts and each not in questions)
         questions[index], questions[_reversal(situation, index)] = [i, j], [j, i]
     return questions
 

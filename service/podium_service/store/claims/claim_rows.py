@@ -54,7 +54,7 @@ class ClaimRows:
         with self.database.reading() as connection:
             rows = self.database.read_keys(connection, keys)
         wanted = sorted(key for key in keys if not rows[key].complete)
-        taken: set[str] = set()
+        new_keys: set[str] = set()
         if wanted:
             with self.database.writing() as connection:
                 # First, because another process deletes claims that have no owner row.
@@ -62,11 +62,11 @@ class ClaimRows:
                 if not self._has_expired_ended:
                     self._expire_ended(connection)
                 claims = [{"key": key, "owner": self._owner} for key in wanted]
-                taken = set(connection.execute(self._take, claims).scalars())
-                if taken:  # read again, because another process may have just released them
-                    rows |= self.database.read_keys(connection, taken)
+                new_keys = set(connection.execute(self._take, claims).scalars())
+                if new_keys:  # read again, because another process may have just released them
+                    rows |= self.database.read_keys(connection, new_keys)
             self._has_expired_ended = True
-        return {key: Claim(rows[key], key in taken) for key in keys}
+        return {key: Claim(rows[key], key in new_keys) for key in keys}
 
     def find_claimed(self, keys: Collection[str]) -> set[str]:
         """Return the keys that any process claims."""

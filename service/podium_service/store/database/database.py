@@ -157,13 +157,13 @@ class Database:
 
     def read_keys(self, connection: sa.Connection, keys: Iterable[str]) -> dict[str, KeyRows]:
         """Return the rows of each content key, as of one moment."""
-        found = {key: KeyRows() for key in keys}
-        rows = connection.execute(_READ_KEYS, {"keys": list(found)})
+        rows_by_key = {key: KeyRows() for key in keys}
+        rows = connection.execute(_READ_KEYS, {"keys": list(rows_by_key)})
         for key, pass_index, verdict, usage, complete, noise in rows:
-            each = found[key]
+            each = rows_by_key[key]
             each.calls.append((pass_index, verdict, usage))
             each.complete, each.noise = complete, noise
-        return found
+        return rows_by_key
 
     def read_past_groups(self, judge_key: str, limit: int) -> list[bytes]:
         """Return what the most recent groups told about a judge, oldest first.

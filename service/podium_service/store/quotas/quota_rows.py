@@ -88,11 +88,11 @@ class QuotaRows:
             rows: dict[sa.Table, Rows] = {table: {} for table in _ROW}
             now = dict.fromkeys(_ROW, 0.0)
             for table, names in ordered.items():
-                found = connection.execute(self._lock[table], {"names": names}).all()
-                if len(found) < len(names):
+                locked_rows = connection.execute(self._lock[table], {"names": names}).all()
+                if len(locked_rows) < len(names):
                     return None
-                rows[table] = {row.name: _ROW[table](*row[:-1]) for row in found}
-                now[table] = max(row.now for row in found)
+                rows[table] = {row.name: _ROW[table](*row[:-1]) for row in locked_rows}
+                now[table] = max(row.now for row in locked_rows)
             before = {table: dict(rows[table]) for table in ordered}
             results = [each.change(rows[each.table], now[each.table]) for each in operations]
             for table, old in before.items():
@@ -108,8 +108,8 @@ class QuotaRows:
     def read_spending(self, names: Sequence[str]) -> dict[str, Spending]:
         """Return the spending rows by name; an empty one where there is no row."""
         rows = self._database.select(sa.select(SPENDING).where(SPENDING.c.name.in_(names)))
-        found = {row.name: Spending(*row) for row in rows}
-        return {name: found.get(name, Spending(name)) for name in names}
+        spending = {row.name: Spending(*row) for row in rows}
+        return {name: spending.get(name, Spending(name)) for name in names}
 
     def prune(self, older_than_s: float) -> dict[str, int]:
         """Delete rows that ended at least so long ago, and at least a day; return counts by table.
