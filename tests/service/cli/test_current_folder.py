@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -83,6 +84,10 @@ def test_rank_imports_nothing_from_the_folder(folder: Path) -> None:
     assert "t0" in done.stdout
 
 
+@pytest.mark.skipif(
+    find_spec("torch") is None and "CI" not in os.environ,
+    reason="the trainer's extra is not installed",
+)
 def test_train_help_imports_nothing_from_the_folder(folder: Path) -> None:
     done = run(folder, "podium-train", "--help")
     assert (done.returncode, done.stderr) == (0, "")
