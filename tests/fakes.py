@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from math import log
+from math import exp, log
 from random import Random
 from typing import Any
 
@@ -26,6 +26,12 @@ class Asked:
         """id -> text of the trajectories, in the order shown."""
         user = next(m for m in self.body["messages"] if m["role"] == "user")
         return {found[2]: found[3] for found in _TRAJECTORY.finditer(user["content"])}
+
+    @property
+    def question(self) -> str:
+        """The last line of the first message of the user."""
+        user = next(m for m in self.body["messages"] if m["role"] == "user")
+        return str(user["content"].rpartition("\n")[2])
 
     @property
     def text(self) -> str:
@@ -110,6 +116,37 @@ def rates(rating: Callable[[str], float], *, logprobs: bool = True) -> Step:
         if not logprobs:
             return says(digit)(asked)
         return _answers_by_token(asked, "", digit, {str(low): 1 - high, str(low + 1): high})
+
+    return step
+
+
+def names_best(
+    quality: Callable[[str], float],
+    *,
+    slot: Callable[[int], float] = lambda slot: 0.0,
+    logprobs: bool = True,
+) -> Step:
+    """A faithful choice among several: a letter's utility, in nats, is `quality` of its text plus
+    the `slot` effect."""
+
+    def step(asked: Asked) -> Answer:
+        utilities = [quality(text) + slot(each) for each, text in enumerate(asked.shown.values())]
+        total = sum(exp(each) for each in utilities)
+        likely = dict(zip(asked.shown, [exp(each) / total for each in utilities], strict=True))
+        letter = max(likely, key=likely.__getitem__)
+        return _answers_by_token(asked, "", letter, likely) if logprobs else says(letter)(asked)
+
+    return step
+
+
+def says_yes(chance: Callable[[str], float], *, logprobs: bool = True) -> Step:
+    """A faithful yes or no about one: `chance` of its text is the probability of a yes."""
+
+    def step(asked: Asked) -> Answer:
+        [text] = asked.shown.values()
+        likely = {"Yes": chance(text), "no": 1 - chance(text)}
+        word = max(likely, key=likely.__getitem__)
+        return _answers_by_token(asked, "", word, likely) if logprobs else says(word)(asked)
 
     return step
 

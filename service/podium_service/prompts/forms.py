@@ -2,9 +2,11 @@
 
     scores   several trajectories at once, a score for each; JSON
     choice   two trajectories, the letter of the better one
+    best     several trajectories at once, the letter of the best one
     rating   one trajectory, a digit
+    yes_no   one trajectory, yes or no
 
-Choices and ratings are read from the probabilities of the judge's tokens where the endpoint gives
+All but scores are read from the probabilities of the judge's tokens where the endpoint gives
 them, because these tell more than the token: a judge that always names the first of two still
 names it with less confidence when the second is better.
 
@@ -17,12 +19,14 @@ To add a form:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import exp, fsum, log
 from typing import Any
 
-from podium_service.prompts.labels import read_probabilities
+from podium_service.prompts.labels import label_logprobs, read_probabilities
 from podium_service.prompts.reply import Reply
-from podium_service.prompts.templates import DIGITS, TIE, Prompt
+from podium_service.prompts.templates import DIGITS, TIE, YES_NO, Prompt
 from podium_service.prompts.verdict import Verdict, parse_verdict
+from podium_service.scoring.estimate import NATS_PER_SCORE
 
 TOP_LOGPROBS = 20
 # An endpoint with guided decoding enforces it. Even if a model spends a token on each character, a
@@ -88,6 +92,31 @@ def _read_rating(reply: Reply, prompt: Prompt) -> Verdict:
     return Verdict(prompt.order, prompt.ids, [round(min(1.0, rating / 9), 12)], [""])
 
 
+def _read_best(reply: Reply, prompt: Prompt) -> Verdict:
+    """Read the probability p of each letter to be named; its score is 1 + log(p) / NATS_PER_SCORE.
+
+    Scores below 0 are 0. Where the endpoint gives no probabilities, the letter named is one draw
+    from them: p is their mean given that draw, if beforehand all probabilities were equally likely.
+
+    Source:
+        Laplace's rule of succession: the posterior mean under a uniform Dirichlet prior.
+    """
+    ids = prompt.ids
+    logprobs = label_logprobs(reply, ids)
+    if logprobs is None:
+        draws = read_probabilities(reply, ids)
+        logprobs = [log((1 + drawn) / (1 + len(ids))) for drawn in draws]
+    total = log(fsum(map(exp, logprobs)))
+    scores = [round(max(0.0, 1 + (each - total) / NATS_PER_SCORE), 12) for each in logprobs]
+    return Verdict(prompt.order, ids, scores, [""] * len(ids))
+
+
+def _read_yes_no(reply: Reply, prompt: Prompt) -> Verdict:
+    """Read the probability of a yes."""
+    yes, _ = read_probabilities(reply, YES_NO)
+    return Verdict(prompt.order, prompt.ids, [round(yes, 12)], [""])
+
+
 def _scores_schema(ids: Sequence[str]) -> dict[str, Any]:
     """Return the JSON schema of a reply with a score for exactly these ids, in this order."""
     entry = {
@@ -120,7 +149,9 @@ FORMS = {
         f"one letter and nothing else: {{0}} or {{1}}, or {TIE} if they are equally good.",
         tokens=8,
     ),
+    "best": Form(_read_best, "one letter and nothing else: {ids}.", tokens=8),
     "rating": Form(
         _read_rating, "one digit and nothing else, from 0 (worst) to 9 (best).", tokens=8
     ),
+    "yes_no": Form(_read_yes_no, "one word and nothing else: yes or no.", tokens=8),
 }

@@ -7,6 +7,7 @@ bits. Means are rounded to 12 digits, so equal trajectories stay equal.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import asin, fsum, inf, pi, sqrt
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +20,11 @@ from podium_service.scoring.signal_ratio import FLAT_R, SIGNIFICANCE_LEVEL
 # A prediction keeps some order at no reliability, and a finite ratio at full reliability.
 _MIN_RELIABILITY, _MAX_RELIABILITY = 0.05, 0.999
 _ROUNDING = 1e-20  # a mean square of scores in [0, 1] up to this is rounding
+
+# What a difference of scores means: `points` of the judge's own scale have an order and no unit; a
+# `log_probability` is 1 + log(p) / NATS_PER_SCORE; a `probability` is p itself.
+Scale = Literal["points", "log_probability", "probability"]
+NATS_PER_SCORE = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class Estimate:
         has_scores: False where no judge was asked.
         expected_gain: share of pairs that one more pass is expected to put in order.
         past_group: the summary to learn the judge's noise from; None where there is none.
+        scale: what a difference of scores means.
     """
 
     means: list[float]
@@ -49,6 +56,7 @@ class Estimate:
     has_scores: bool = True
     expected_gain: float = 0.0
     past_group: PastGroup | None = None
+    scale: Scale = "points"
 
     @property
     def max_stderr(self) -> float:

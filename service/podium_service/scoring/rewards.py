@@ -8,12 +8,13 @@ To add a reward:
 """
 
 from collections.abc import Callable, Sequence
-from math import fsum, sqrt
+from math import fsum, pi, sqrt
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import expit, ndtr
 
-from podium_service.scoring.estimate import Estimate
+from podium_service.scoring.estimate import NATS_PER_SCORE, Estimate, Scale
+from podium_service.scoring.least_squares import Array
 
 UNDECIDED_REWARD = 0.5
 
@@ -42,7 +43,16 @@ def compute_rewards(estimate: Estimate, kind: str) -> list[float]:
 
 
 def win_probability(estimate: Estimate) -> list[float]:
-    """Return the posterior probability of each trajectory to beat a random other one of its group.
+    """Return the probability of each trajectory to beat a random other one of its group.
+
+    What it takes to beat depends on the scale of the scores: on the judge's own points, to be
+    better, however little; where the judge told probabilities, that it would say so.
+    """
+    return _WIN_PROBABILITIES[estimate.scale](estimate)
+
+
+def win_by_points(estimate: Estimate) -> list[float]:
+    """Return the posterior probability of each trajectory to be better than a random other one.
 
     It is the mean over j of Phi(sqrt(shrinkage) * (m_i - m_j) / sqrt(se_i^2 + se_j^2)), with the
     means m and their standard errors se: the posterior under a normal prior with the group's
@@ -55,9 +65,50 @@ def win_probability(estimate: Estimate) -> list[float]:
     has_error = errors > 0
     exact = 0.5 + np.sign(differences) / 2
     z = sqrt(estimate.shrinkage) * differences / np.where(has_error, errors, 1.0)
-    wins = np.where(has_error, ndtr(z), exact).tolist()
-    # The diagonal is .5 and is left out, because a trajectory does not meet itself.
-    return [(fsum(row) - 0.5) / (len(means) - 1) for row in wins]
+    return _mean_over_others(np.where(has_error, ndtr(z), exact))
+
+
+def win_by_choice(estimate: Estimate) -> list[float]:
+    """Return the probability that the judge would choose each trajectory over a random other one.
+
+    The scores are log-probabilities of being chosen. By Luce's choice axiom, i is chosen over j
+    with the probability sigmoid(d), d the difference of their log-probabilities. Given the passes,
+    d is normal with the shrunk difference as its mean, and sigmoid(d) is averaged over it. So a
+    judge that repeats .52 against .48 without noise earns .52, and noise moves that toward .5.
+
+    Source:
+        Luce 1959, "Individual Choice Behavior"; for the average of a sigmoid under a normal
+        distribution MacKay 1992, "The Evidence Framework Applied to Classification Networks",
+        Neural Computation 4(5).
+    """
+    means = NATS_PER_SCORE * np.array(estimate.means)
+    variances = (NATS_PER_SCORE * np.array(estimate.stderr or [0.0] * len(means))) ** 2
+    shrunk = estimate.shrinkage * (means[:, None] - means[None, :])
+    variance = estimate.shrinkage * (variances[:, None] + variances[None, :])
+    return _mean_over_others(expit(shrunk / np.sqrt(1 + pi / 8 * variance)))
+
+
+def win_by_answers(estimate: Estimate) -> list[float]:
+    """Return the probability that the judge would say yes to each one rather than to another.
+
+    The scores are probabilities P of a yes. If the judge answers about i and about j at random by
+    these, i wins if only i gets a yes, and half if both get the same answer:
+    P_i (1 - P_j) + (P_i P_j + (1 - P_i) (1 - P_j)) / 2 = 1/2 + (P_i - P_j) / 2.
+    """
+    means = np.clip(estimate.scores, 0.0, 1.0)
+    return _mean_over_others(0.5 + (means[:, None] - means[None, :]) / 2)
+
+
+def _mean_over_others(wins: Array) -> list[float]:
+    """Average each row without the diagonal, which is .5: a trajectory does not meet itself."""
+    return [(fsum(row) - 0.5) / (len(wins) - 1) for row in wins.tolist()]
+
+
+_WIN_PROBABILITIES: dict[Scale, Callable[[Estimate], list[float]]] = {
+    "points": win_by_points,
+    "log_probability": win_by_choice,
+    "probability": win_by_answers,
+}
 
 
 def rank_reward(estimate: Estimate) -> list[float]:

@@ -12,10 +12,17 @@ from podium_service.judges.settings.common import GatedJudge
 from podium_service.judges.settings.secrets import read_key, require_key
 from podium_service.store.quotas.spend import SpendLimit
 
-MethodName = Literal["listwise", "subsets", "pairwise", "pointwise", "auto"]
+MethodName = Literal["listwise", "subsets", "pairwise", "pointwise", "best_of", "yes_no", "auto"]
 View = Literal["as_told", "actions_first"]
 
-DEFAULT_PASSES = {"listwise": 4, "subsets": 4, "pairwise": 1, "pointwise": 2}
+DEFAULT_PASSES = {
+    "listwise": 4,
+    "subsets": 4,
+    "pairwise": 1,
+    "pointwise": 2,
+    "best_of": 2,
+    "yes_no": 1,
+}
 # Members of `extra_body` that would make a call cost more than the worst case reserved for it.
 _COSTLIER = ("n", "max_tokens", "max_completion_tokens")
 
@@ -30,13 +37,16 @@ class LLMJudge(GatedJudge):
     method: Annotated[MethodName, QUALITY] = "listwise"
     """Trajectories in one call: `listwise` (the default) all of them, `subsets` `block_size` of
     them, `pairwise` two, `pointwise` one, rated by itself; `auto` takes the first of the four that
-    suits the group's size, the model's context and the budget."""
+    suits the group's size, the model's context and the budget. For endpoints that give token
+    probabilities: `best_of` shows all of them, up to 8, else `block_size` of them, and asks for the
+    letter of the best; `yes_no` shows one and asks whether it is correct and complete."""
     passes: Annotated[Passes | None, QUALITY] = None
     """How often each trajectory is shown: a number from 1 to 64, or `{min, max, until_stderr}` to
     stop early; unless set 4, for `pairwise` 1 (all pairs, each in both orders), for `pointwise`
-    2."""
+    and `best_of` 2, for `yes_no` 1."""
     block_size: Annotated[int, Field(ge=3, le=16), QUALITY] = 5
-    """Trajectories in one call of the method `subsets`, from 3 to 16."""
+    """Trajectories in one call of the method `subsets`, and of `best_of` in groups of more than 8,
+    from 3 to 16."""
     signal_level: Annotated[FiniteFloat, Field(gt=0, le=1), QUALITY] = 0.05
     """Level of the test for differences, from 0 to 1: the share of groups of equally good
     trajectories that still earn different rewards; a group without significant differences gets 0.5
@@ -73,7 +83,7 @@ class LLMJudge(GatedJudge):
     included; unlimited unless set."""
     max_tokens: Annotated[Count | None, COST] = None
     """Most tokens of one reply, reasoning included; unless set 160 per trajectory shown (8 for
-    `pairwise` and `pointwise`) + 4,160; less where the context is small."""
+    methods that ask for a letter, a digit or a word) + 4,160; less where the context is small."""
     datamark: Annotated[Literal["auto", "always", "never"], ROBUSTNESS] = "auto"
     """Put a mark before every run of spaces in trajectories, so that the judge can tell their text
     from instructions: `auto` (the default) in groups where a trajectory addresses the judge,

@@ -56,10 +56,9 @@ class CallPrompts:
         num_shown, reply_tokens, context = await self._call_size(len(order))
         overhead = estimate_tokens(run.system) + TOKENS_PER_FENCE * (num_shown + 1)
         transcript = self._trim(order, context - reply_tokens - overhead)
-        if run.method.form == "choice":
-            return templates.choice_prompt(run.system, transcript, order), reply_tokens
-        if run.method.form == "rating":
-            return templates.rating_prompt(run.system, transcript, order), reply_tokens
+        if run.method.form in templates.PROMPTS:
+            prompt = templates.PROMPTS[run.method.form](run.system, transcript, order)
+            return prompt, reply_tokens
         canary = None
         if run.config.canary:
             actions_first = run.config.view == "actions_first"

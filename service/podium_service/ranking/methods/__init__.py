@@ -10,11 +10,13 @@ To add a method:
 from collections.abc import Callable, Sequence
 from math import inf
 
-from podium_service.ranking.methods.listwise import LISTWISE
+from podium_service.ranking.methods.best_of import BEST_OF
+from podium_service.ranking.methods.listwise import LISTWISE, MAX_LISTWISE_ITEMS
 from podium_service.ranking.methods.method import Method, Plan, Situation
 from podium_service.ranking.methods.pairwise import PAIRWISE
 from podium_service.ranking.methods.pointwise import POINTWISE
 from podium_service.ranking.methods.subsets import SUBSETS
+from podium_service.ranking.methods.yes_no import YES_NO
 
 __all__ = ["METHODS", "Method", "Plan", "Situation", "choose_method"]
 
@@ -23,9 +25,9 @@ METHODS: dict[str, Method] = {
     "subsets": SUBSETS,
     "pairwise": PAIRWISE,
     "pointwise": POINTWISE,
+    "best_of": BEST_OF,
+    "yes_no": YES_NO,
 }
-
-MAX_LISTWISE_ITEMS = 8  # longer lists are noisier than subsets of them
 
 
 def choose_method(

@@ -4,6 +4,8 @@ from podium_service.ranking.methods.designs import balanced_orders
 from podium_service.ranking.methods.method import Method, Plan, Situation, is_settled
 from podium_service.scoring.estimate import Estimate, estimate_passes
 
+MAX_LISTWISE_ITEMS = 8  # longer lists are noisier than subsets of them
+
 
 def plan(situation: Situation) -> Plan:
     """Ask `passes.min` orders at once, then more as long as they are worth it.

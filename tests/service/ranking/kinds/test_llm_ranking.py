@@ -22,7 +22,9 @@ from tests.fakes import (
     fails,
     hangs,
     later,
+    names_best,
     rates,
+    says_yes,
     scores,
     until,
 )
@@ -74,6 +76,10 @@ async def test_a_retry_after_a_crash_makes_only_the_missing_call(
         return answers(asked)
 
     def answers(asked: Asked) -> Answer:
+        if "Reply yes or no" in asked.question:
+            return says_yes(worth)(asked)
+        if "Reply with one letter" in asked.question:
+            return names_best(worth)(asked)
         if len(asked.shown) == 1:
             return rates(lambda text: 9 * worth(text))(asked)
         if all(len(shown) == 1 for shown in asked.shown):
@@ -81,6 +87,8 @@ async def test_a_retry_after_a_crash_makes_only_the_missing_call(
         return scores(worth)(asked)
 
     settings = {"method": method, "block_size": 3}
+    if method == "best_of":  # two passes by default, and three calls are needed here
+        settings["passes"] = 4
     async with ScriptedJudge(always=step).serving() as judge:
         async with service(tmp_path, main=llm(judge.url, **settings)) as opened:
             with pytest.raises(JudgeRejected):
