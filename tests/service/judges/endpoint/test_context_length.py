@@ -15,6 +15,7 @@ from podium_service.judges.endpoint.context_length import (
     DEFAULT_CONTEXT_TOKENS,
     RETRY_S,
     ContextLength,
+    find_length,
 )
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ContextOverflow, ParameterRejected
@@ -24,6 +25,15 @@ pytestmark = pytest.mark.anyio
 
 SMALL = [{"id": "other", "max_model_len": 512}, {"id": "m", "max_model_len": 4096}]
 UNSAID = [{"id": "m"}]
+# The members that matter here of what each server answers to `GET /models`.
+LLAMA_CPP = {
+    "id": "/models/qwen.gguf", "aliases": ["qwen"], "owned_by": "llamacpp",
+    "meta": {"n_vocab": 151936, "n_ctx": 8192, "n_ctx_train": 32768},
+}  # fmt: skip
+LM_STUDIO = {"id": "qwen", "max_context_length": 32768, "loaded_context_length": 4096}
+OPEN_ROUTER = {
+    "id": "qwen/qwen3-32b", "context_length": 131072, "top_provider": {"context_length": 40960},
+}  # fmt: skip
 DOWN = JudgeUnavailable("down")
 
 
@@ -59,6 +69,31 @@ class Listing(Endpoint):
 def make_context(*endpoints: Listing) -> tuple[ContextLength, Clock]:
     clock = Clock()
     return ContextLength("main", "m", endpoints, clock), clock
+
+
+@pytest.mark.parametrize(
+    ("entry", "length"),
+    [
+        ({"id": "m", "max_model_len": 2048}, 2048),
+        (LLAMA_CPP, 8192),
+        ({"id": "m", "meta": {"n_ctx_train": 32768}}, 0),  # an older llama.cpp
+        (LM_STUDIO, 4096),
+        (OPEN_ROUTER, 40960),
+        ({"id": "m", "context_window": 131072}, 131072),
+        ({"id": "m", "max_context_length": 32768, "aliases": ["mistral-small-latest"]}, 32768),
+        ({"id": "m", "max_input_tokens": 200000}, 200000),
+        ({"id": "m", "max_model_len": True, "meta": "none", "context_length": 1024}, 1024),
+    ],
+    ids=str,
+)
+def test_the_length_is_read_as_each_server_writes_it(entry: dict[str, Any], length: int) -> None:
+    assert find_length(entry["id"], [{"id": "other", "max_model_len": 512}, entry]) == length
+
+
+def test_the_only_model_of_a_server_is_meant_by_any_name() -> None:
+    assert find_length("m", [LLAMA_CPP]) == 8192
+    assert find_length("qwen", [LLAMA_CPP, OPEN_ROUTER]) == 8192  # its alias
+    assert find_length("m", [LLAMA_CPP, OPEN_ROUTER]) == 0
 
 
 async def test_callers_share_one_probe_that_outlives_a_cancelled_one() -> None:
