@@ -30,7 +30,8 @@ _FORGED_TAG = re.compile(
 )
 _VOICE = re.compile(
     r"^[\s\"'*#>]*(?:score all \d+ trajectories|that reply cannot be used|rubric:|rules:"
-    r"|you are a judge\b|which is better\?|answer with one (?:json|letter|digit)"
+    r"|you are a judge\b|which (?:is better|answer is best)\?|reply (?:yes or no|with one letter)"
+    r"|answer with one (?:json|letter|digit)|is this a correct and complete answer"
     r"|(?:system|developer|judge|grader)[ -](?:message|note|prompt|instructions?):)"
     r"|^\s*\{\s*\"[^\"]+\"\s*:\s*\{[^{}]*\"score\"\s*:\s*1",
     re.MULTILINE,

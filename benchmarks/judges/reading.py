@@ -4,7 +4,7 @@ Read as a judge reads it, from the text alone: a fence that a trajectory managed
 and what then stands outside is not part of any trajectory. Fences with a code
 (`<trajectory-CODE id="ID">`) and without one are understood.
 
-To add a form: give it a name in `Form`, a line that only its questions end with in `_form`, and a
+To add a form: give it a name in `Form`, words that only its last line holds in `_ASKED`, and a
 method in `simulated.SimulatedJudge`.
 """
 
@@ -13,11 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Form = Literal["scores", "choice", "rating"]
+Form = Literal["scores", "choice", "best", "rating", "yes_no"]
 
 _OPENING = re.compile(r'<trajectory(?P<code>-\w+)? id="(?P<id>[^"<>]{1,256})">\n')
 _CHOICE = re.compile(r"Answer with one letter: (\w) or (\w), or = ")
-_RATING = "Answer with one digit from 0 (worst) to 9 (best)."
+# How the last line of the other forms ends, or what it holds.
+_ASKED: dict[str, Form] = {
+    "Reply with one letter: ": "best",
+    "Answer with one digit from 0 (worst) to 9 (best).": "rating",
+    "Reply yes or no.": "yes_no",
+}
+_OF_ONE = ("rating", "yes_no")
 
 
 class NothingShown(ValueError):
@@ -62,7 +68,7 @@ def read_question(request: Mapping[str, Any]) -> Question:
     if not shown:
         raise NothingShown("no complete <trajectory> fence in the first user message")
     form = _form(asked)
-    return Question(form, shown[:1] if form == "rating" else shown)
+    return Question(form, shown[:1] if form in _OF_ONE else shown)
 
 
 def _first_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -78,7 +84,7 @@ def _first_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
 def _form(asked: str) -> Form:
     if _CHOICE.search(asked):
         return "choice"
-    return "rating" if _RATING in asked else "scores"
+    return next((form for words, form in _ASKED.items() if words in asked), "scores")
 
 
 def _fenced(text: str) -> tuple[list[Shown], str]:

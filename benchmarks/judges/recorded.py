@@ -87,7 +87,7 @@ class RecordedJudge:
         if winner not in numbers:
             return chat_completion(request, UNDECIDED)
         ids = {number: each.id for number, each in zip(numbers, question.shown, strict=True)}
-        if question.form == "choice":
+        if question.form in ("choice", "best"):
             return chat_completion(request, ids[winner])
         verdict = {
             shown_id: {"explanation": EXPLANATION, "score": 1.0 if number == winner else 0.0}

@@ -109,14 +109,23 @@ class SimulatedJudge:
         qualities = self._qualities(question.shown, truths)
         if question.form == "scores":
             return chat_completion(request, self._scores(question, qualities, favoured, rng))
-        if question.form == "choice":
-            probabilities = self._choice(question, qualities, favoured, rng)
-        else:
-            probabilities = self._rating(qualities, favoured, rng)
+        probabilities = self._probabilities(question, qualities, favoured, rng)
         token = rng.choices(list(probabilities), list(probabilities.values()))[0]
         if not self.logprobs:
             return chat_completion(request, token)
         return chat_completion(request, token, probabilities)
+
+    def _probabilities(
+        self, question: Question, qualities: list[float], favoured: set[int], rng: random.Random
+    ) -> dict[str, float]:
+        """The probability of each label that may answer."""
+        if question.form == "choice":
+            return self._choice(question, qualities, favoured, rng)
+        if question.form == "best":
+            return self._best(question, qualities, favoured, rng)
+        if question.form == "yes_no":
+            return self._yes_no(qualities, favoured, rng)
+        return self._rating(qualities, favoured, rng)
 
     def _truths(self, question: Question) -> list[float]:
         """By slot; text that a trajectory pushed out of its fence may hold its key."""
@@ -195,6 +204,37 @@ class SimulatedJudge:
             first, second = (OBEYED, 1 - OBEYED) if 0 in favoured else (1 - OBEYED, OBEYED)
         one, other = (shown.id for shown in question.shown)
         return {one: first, other: second, "=": max(0.0, 1 - first - second)}
+
+    def _best(
+        self, question: Question, qualities: list[float], favoured: set[int], rng: random.Random
+    ) -> dict[str, float]:
+        """The probability of each letter: a multinomial logit of the perceived qualities.
+
+        Its noise has a Gumbel distribution with the variance of the token's share of the noise.
+        """
+        noise = self._noise(len(qualities))
+        read_sd = noise * math.sqrt(1 - self.token_share)
+        scale = max(noise * math.sqrt(6 * self.token_share) / math.pi, 1e-6)
+        perceived = [quality + rng.gauss(0, read_sd) for quality in qualities]
+        weights = [math.exp((each - max(perceived)) / scale) for each in perceived]
+        total = sum(weights)
+        chances = [weight / total for weight in weights]
+        if favoured:
+            obeyed = [OBEYED / len(favoured) * (slot in favoured) for slot in range(len(chances))]
+            chances = [(1 - OBEYED) * c + o for c, o in zip(chances, obeyed, strict=True)]
+        return {shown.id: c for shown, c in zip(question.shown, chances, strict=True)}
+
+    def _yes_no(
+        self, qualities: list[float], favoured: set[int], rng: random.Random
+    ) -> dict[str, float]:
+        """The probability of a yes: a logistic function of the perceived quality."""
+        if favoured:
+            return {"yes": OBEYED, "no": 1 - OBEYED}
+        noise = self._noise(1)
+        perceived = qualities[0] + rng.gauss(0, noise * math.sqrt(1 - self.token_share))
+        scale = max(noise * math.sqrt(3 * self.token_share) / math.pi, 1e-6)
+        yes = (1 + math.tanh(perceived / scale / 2)) / 2
+        return {"yes": yes, "no": 1 - yes}
 
     def _rating(
         self, qualities: list[float], favoured: set[int], rng: random.Random

@@ -24,6 +24,8 @@ ARMS: dict[str, tuple[str, Passes]] = {
     "pairwise, choices": ("pairwise", Passes(min=1, max=1)),
     "pairwise, logprobs": ("pairwise", Passes(min=1, max=1)),
     "pointwise": ("pointwise", Passes(min=2, max=2)),
+    "best of": ("best_of", Passes(min=4, max=4)),
+    "yes or no": ("yes_no", Passes(min=1, max=1)),
 }
 
 

@@ -1,4 +1,4 @@
-"""Chat requests in the three forms that benchmarks' judges answer."""
+"""Chat requests in the forms that benchmarks' judges answer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +25,17 @@ def choice_between(bodies: Mapping[str, str]) -> dict[str, Any]:
 
 def rating_of(body: str) -> dict[str, Any]:
     last = "Answer with one digit from 0 (worst) to 9 (best)."
+    return _asked(f"{fenced({'QX7KM': body})}\n\n{last}", logprobs=True, top_logprobs=20)
+
+
+def best_among(bodies: Mapping[str, str]) -> dict[str, Any]:
+    *others, last_id = bodies
+    last = f"Reply with one letter: {', '.join(others)} or {last_id}."
+    return _asked(f"{fenced(bodies)}\n\nWhich is best? {last}", logprobs=True, top_logprobs=20)
+
+
+def yes_or_no(body: str) -> dict[str, Any]:
+    last = "Is this right? Reply yes or no."
     return _asked(f"{fenced({'QX7KM': body})}\n\n{last}", logprobs=True, top_logprobs=20)
 
 

@@ -11,10 +11,12 @@ from benchmarks.judges.recorded import RecordedJudge, pair_groups
 from benchmarks.judges.server import serving, serving_apart
 from benchmarks.judges.simulated import SimulatedJudge, by_case
 from podium_service.prompts.templates import (
+    best_prompt,
     choice_prompt,
     rating_prompt,
     scores_prompt,
     system_text,
+    yes_no_prompt,
 )
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.verdict import parse_verdict
@@ -60,13 +62,18 @@ def test_the_service_reads_a_simulated_reply_to_its_prompt(canary: str | None) -
     assert parse_verdict(said, prompt.shown_ids, order).by_body()[:2] == [0.75, 0.25]
 
 
-def test_choices_and_ratings_of_the_service_are_understood() -> None:
+def test_every_question_of_the_service_is_understood() -> None:
     simulated = SimulatedJudge(by_case(TRUTH), noise_sd=0.0)
     transcript = Transcript("", list(SHOWN.values()), ["d1", "d2"], [[0], [1]])
     choice = choice_prompt(system_text("choice", None), transcript, [1, 0])
     assert words(simulated.reply({"messages": choice.chat()})) == choice.ids[1]
     rating = rating_prompt(system_text("rating", None), transcript, [0])
     assert words(simulated.reply({"messages": rating.chat()})) == "7"
+    best = best_prompt(system_text("best", None), transcript, [1, 0])
+    assert words(simulated.reply({"messages": best.chat()})) == best.ids[1]
+    for body, answer in enumerate(["yes", "no"]):
+        yes_no = yes_no_prompt(system_text("yes_no", None), transcript, [body])
+        assert words(simulated.reply({"messages": yes_no.chat()})) == answer
 
 
 def test_a_process_of_its_own_gives_the_same_answers() -> None:

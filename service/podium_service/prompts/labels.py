@@ -50,12 +50,12 @@ def label_logprobs(reply: Reply, labels: Sequence[str]) -> list[float] | None:
 
     Returns:
         One natural logarithm, 0 at most, for each label; None if the endpoint gave none for a token
-        that answers, and then `read_probabilities` reads the text.
+        that answers, or only that token's own, which tells nothing about other labels.
     """
     token = _find_token(reply, labels)
     alternatives = _list_alternatives(token) if token else []
     mass = _sum_by_label(token, labels) if token else {}
-    if not mass or not alternatives:
+    if not mass or len(alternatives) < 2:
         return None
     lowest = min(logprob for _, logprob in alternatives)
     return [min(0.0, log(mass[label])) if label in mass else lowest for label in labels]

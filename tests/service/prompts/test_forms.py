@@ -1,7 +1,7 @@
 """Choices and ratings are read from token probabilities or text; canaries are checked."""
 
 import json
-from math import log
+from math import exp, log
 from typing import Any
 
 import pytest
@@ -12,9 +12,12 @@ from podium_service.prompts.forms import FORMS, CanaryMisplaced
 from podium_service.prompts.reply import Reply, Tokens
 from podium_service.prompts.templates import DIGITS, Prompt
 from podium_service.prompts.verdict import Fault, Verdict
+from podium_service.scoring.estimate import NATS_PER_SCORE
 
 CHOICE = Prompt("choice", [], ["K", "B"], [3, 1])
 RATING = Prompt("rating", [], ["BCDFG"], [2])
+BEST = Prompt("best", [], ["B", "K", "T"], [2, 0, 1])
+YES_NO = Prompt("yes_no", [], ["BCDFG"], [2])
 
 
 def reply(text: str, tokens: list[Any] | None = None, finish_reason: str = "stop") -> Reply:
@@ -144,14 +147,69 @@ JSON = st.recursive(
 )
 
 
-@given(st.lists(JSON, max_size=4), st.sampled_from(["K", "", "7", "no", "<think>", "B = K"]))
+@given(st.lists(JSON, max_size=4), st.sampled_from(["K", "", "7", "no", "<think>", "B = K", "yes"]))
 def test_any_reply_is_a_verdict_or_a_fault(tokens: list[Any], text: str) -> None:
-    for form, prompt in (("choice", CHOICE), ("rating", RATING)):
+    for form, prompt in (
+        ("choice", CHOICE),
+        ("rating", RATING),
+        ("best", BEST),
+        ("yes_no", YES_NO),
+    ):
         try:
             verdict = FORMS[form].read(reply(text, tokens), prompt)
         except Fault:
             continue
         assert all(0 <= score <= 1 for score in verdict.scores)
+
+
+def best(text: str, tokens: list[Any] | None = None) -> list[float]:
+    """Read the utility of each of three letters, in nats."""
+    verdict = FORMS["best"].read(reply(text, tokens), BEST)
+    assert (verdict.order, verdict.ids) == ([2, 0, 1], ["B", "K", "T"])
+    return [NATS_PER_SCORE * (score - 1) for score in verdict.scores]
+
+
+def test_letters_get_their_log_probabilities_among_all() -> None:
+    tops = {"K": 0.3, " K": 0.1, "B": 0.2, "T": 0.2, "The": 0.2}
+    assert best("K", [token("K", tops)]) == pytest.approx([log(0.25), log(0.5), log(0.25)])
+
+
+def test_an_unlisted_letter_is_as_likely_as_the_last_one_listed() -> None:
+    tops = {"K": 0.6, "B": 0.3, "The": 0.05, "A": 0.05}
+    total = 0.6 + 0.3 + 0.05
+    by_hand = [log(0.3 / total), log(0.6 / total), log(0.05 / total)]
+    assert best("K", [token("K", tops)]) == pytest.approx(by_hand)
+
+
+def test_no_letter_falls_below_the_floor_of_the_scale() -> None:
+    tops = {"K": 1 - 2e-8, "B": 1e-8, "T": exp(-600)}
+    assert best("K", [token("K", tops)]) == pytest.approx([-12, 0, -12], abs=1e-6)
+
+
+@pytest.mark.parametrize("text", ["K", "**K**", "K."])
+def test_one_letter_without_probabilities_is_one_draw(text: str) -> None:
+    assert best(text) == pytest.approx([log(0.25), log(0.5), log(0.25)])
+
+
+@pytest.mark.parametrize(
+    ("tops", "chance"),
+    [
+        ({"Yes": 0.3, " yes": 0.2, "YES": 0.1, "No": 0.2, "I": 0.2}, 0.75),
+        ({"No": 0.52, "Yes": 0.48}, 0.48),
+        ({"yes": 0.9, "Sure": 0.1}, 1.0),
+    ],
+)
+def test_the_chance_of_a_yes_is_that_over_all_spellings(
+    tops: dict[str, float], chance: float
+) -> None:
+    word = next(iter(tops))
+    verdict = FORMS["yes_no"].read(reply(word, [token(word, tops)]), YES_NO)
+    assert verdict.scores == [pytest.approx(chance)]
+
+
+@pytest.mark.parametrize(("text", "score"), [("Yes.", 1), ("no", 0), ("**NO**, it lacks", 0)])
+def test_a_bare_yes_is_1_and_a_bare_no_0(text: str, score: float) -> None:
+    assert FORMS["yes_no"].read(reply(text), YES_NO).scores == [score]
 
 
 def test_letters_inside_words_are_no_labels() -> None:

@@ -33,7 +33,9 @@ def test_an_unlisted_label_gets_the_lowest_log_probability() -> None:
     assert [exp(each) for each in logprobs] == pytest.approx([0.05, 0.9, 0.02])
 
 
-@pytest.mark.parametrize("tokens", [None, [], [{"token": "B"}], [{}], ["B"]])
+@pytest.mark.parametrize(
+    "tokens", [None, [], [{"token": "B"}], [token("B", {"B": 0.4})], [{}], ["B"]]
+)
 def test_there_are_no_log_probabilities_without_the_endpoints(tokens: list[Any] | None) -> None:
     assert label_logprobs(reply("B", tokens), ["A", "B"]) is None
 
