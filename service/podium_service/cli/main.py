@@ -12,6 +12,7 @@ import typer
 from podium_service import __version__
 from podium_service.cli.commands.calibrate import calibrate_command
 from podium_service.cli.commands.compare import compare_command
+from podium_service.cli.commands.judge import judge_app
 from podium_service.cli.commands.judges import judges_command
 from podium_service.cli.commands.keys import keys_app
 from podium_service.cli.commands.rank import rank_command
@@ -35,6 +36,7 @@ app.command("compare")(compare_command)
 rubric_app = typer.Typer(help="Write rubrics.", no_args_is_help=True)
 rubric_app.command("suggest")(suggest_command)
 app.add_typer(rubric_app, name="rubric")
+app.add_typer(judge_app, name="judge")
 app.add_typer(keys_app, name="keys")
 app.add_typer(store_app, name="store")
 

@@ -1,0 +1,61 @@
+"""Serve a model until a signal comes."""
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from podium_service.errors import ConfigError
+from podium_service.local_judge.api.app import JudgeServer
+
+_GRACE_S = 5  # in which open requests may finish; then they are dropped
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket, before minutes are spent on a model.
+
+    Raises:
+        ConfigError: If the address is in use, or does not belong to this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        why = str(error).rstrip(".")
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {why}: choose another --port"
+        ) from error
+
+
+async def serve_on(
+    listener: socket.socket, judge: JudgeServer, on_started: Callable[[], object]
+) -> None:
+    """Serve on a listening socket until a signal comes.
+
+    Args:
+        on_started: called once requests are taken.
+    """
+    settings = uvicorn.Config(
+        judge.app(),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    try:
+        await _Server(settings, on_started).serve(sockets=[listener])
+    finally:
+        await judge.aclose()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()

@@ -1,0 +1,1 @@
+"""Run GGUF models by llama.cpp in this process."""
