@@ -9,6 +9,7 @@ strictly worse; put it at its place in `damage_ladder`; say in its docstring why
 
 import copy
 import hashlib
+import itertools
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,29 +71,39 @@ def truth_by_case(groups: Sequence[Labelled]) -> dict[str, float]:
 
 
 def labelled(group: Group, truth: Sequence[float]) -> Labelled:
-    """Write a key into every trajectory: at the head of the first assistant message and the tail
-    of the last, so that a cut in the middle leaves one.
+    """Write a key into every trajectory: at the head of the first assistant message that they do
+    not all share, and the tail of the last, so that a cut in the middle leaves one.
 
     Raises:
         ValueError: If a trajectory has no assistant message.
         InvalidRequest: If the service would refuse the group.
     """
     keyed = copy.deepcopy(group)
+    shared = _num_shared([trajectory["messages"] for trajectory in keyed["trajectories"]])
     cases = []
     for trajectory, value in zip(keyed["trajectories"], truth, strict=True):
         content = orjson.dumps([group["group_id"], trajectory["messages"], value])
         case = hashlib.sha256(content).hexdigest()[:12]
-        _write_key(trajectory["messages"], f"case {case}")
+        _write_key(trajectory["messages"], shared, f"case {case}")
         cases.append(case)
     validate(RankRequest, keyed)
     return Labelled(keyed, cases, list(map(float, truth)))
 
 
-def _write_key(messages: list[Message], key: str) -> None:
+def _num_shared(members: Sequence[Sequence[Message]]) -> int:
+    """How many messages all trajectories begin with."""
+    together = itertools.takewhile(
+        lambda turns: all(turn == turns[0] for turn in turns), zip(*members, strict=False)
+    )
+    return sum(1 for _ in together)
+
+
+def _write_key(messages: list[Message], shared: int, key: str) -> None:
     spoken = [message for message in messages if message["role"] == "assistant"]
     if not spoken:
         raise ValueError("a trajectory without an assistant message cannot carry a key")
-    first, last = spoken[0], spoken[-1]
+    own = (message for message in messages[shared:] if message["role"] == "assistant")
+    first, last = next(own, spoken[-1]), spoken[-1]
     first["content"] = f"{key}\n{first.get('content') or ''}".rstrip()
     if last is not first:
         last["content"] = f"{last.get('content') or ''}\n{key}".lstrip()

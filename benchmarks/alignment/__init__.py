@@ -1,0 +1,1 @@
+"""How well returned advantages point along the true ones, and what the judge was paid for it."""

@@ -1,0 +1,45 @@
+"""The ways to use a judge that are compared, as entries of a judges file.
+
+To add one: enter it in `ARMS`, with what the judges file says beside model and URL. `reading` says
+whether the endpoint tells token probabilities; a real endpoint does what it does.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Reading = Literal["text", "probabilities"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way from a group to advantages.
+
+    Attributes:
+        judge: what the judges file says beside model and URL.
+        reading: what a simulated endpoint tells.
+        advantages: the trainer's schemes; the first one is the arm's own.
+    """
+
+    judge: dict[str, Any] = field(default_factory=dict)
+    reading: Reading = "text"
+    advantages: tuple[str, ...] = ("mean",)
+
+
+DEFAULT = "default"
+ARMS: dict[str, Arm] = {
+    DEFAULT: Arm(advantages=("mean", "group_std")),
+    "1 pass": Arm({"passes": 1}),
+    "2 passes": Arm({"passes": 2}),
+    "4 passes": Arm({"passes": 4}),
+    "1 pass, no test": Arm({"passes": 1, "signal_level": 1.0}),
+    "4 passes, no test": Arm({"passes": 4, "signal_level": 1.0}),
+    "subsets of 4": Arm({"method": "subsets", "block_size": 4, "passes": 2}),
+    "pairwise": Arm({"method": "pairwise"}),
+    "pairwise, probabilities": Arm({"method": "pairwise"}, "probabilities"),
+    "pointwise": Arm({"method": "pointwise", "passes": 1}),
+    "pointwise, probabilities": Arm({"method": "pointwise", "passes": 1}, "probabilities"),
+}
+# RULER's advantages are divided by the group's sd by its trainer; centred ones are the kinder
+# reading of its scores.
+RULER_ADVANTAGES = ("group_std", "mean")
+QUICK_ARMS = (DEFAULT, "1 pass")
