@@ -38,6 +38,9 @@ ARMS: dict[str, Arm] = {
     "pairwise, probabilities": Arm({"method": "pairwise"}, "probabilities"),
     "pointwise": Arm({"method": "pointwise", "passes": 1}),
     "pointwise, probabilities": Arm({"method": "pointwise", "passes": 1}, "probabilities"),
+    "best_of, 1 pass": Arm({"method": "best_of", "passes": 1}, "probabilities"),
+    "best_of": Arm({"method": "best_of"}, "probabilities"),
+    "yes_no": Arm({"method": "yes_no"}, "probabilities"),
 }
 # RULER's advantages are divided by the group's sd by its trainer; centred ones are the kinder
 # reading of its scores.

@@ -61,7 +61,7 @@ def test_noise_on_equals_turns_a_batch_away_from_the_truth() -> None:
     assert cosines(group_sums([0.8, 0.2], [1, -1], "mean") + equals) == pytest.approx(0.5**0.5)
 
 
-def test_a_batch_of_equals_has_no_direction_and_silence_none_either() -> None:
+def test_a_batch_of_equals_has_no_direction() -> None:
     assert np.isnan(cosines(np.array([0.0, 0.18, 0.0])))
     assert cosines(np.array([0.0, 0.0, 2.0])) == 0.0
 
@@ -98,7 +98,7 @@ def test_tokens_between_calls_are_worth_a_straight_line() -> None:
     assert found == pytest.approx([0, 0.1, 0.2, 0.25, 0.3, 0.3])
 
 
-def test_ratios_are_of_the_same_resamples_and_absent_without_a_divisor() -> None:
+def test_ratios_pair_resamples_and_need_a_divisor() -> None:
     found = ratio_of(np.array([0.2, 0.6]), np.array([0.1, 0.2]), 2.4, 9)
     assert (found.value, found.groups) == (2.4, 9)
     assert found.low == pytest.approx(2.025)
