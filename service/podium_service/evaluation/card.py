@@ -137,7 +137,7 @@ def measure_calls(outcomes: Sequence[GroupOutcome], bootstrap: Bootstrap) -> Mea
         (sum(call.is_malformed for call in calls), len(calls)) if calls else None
         for calls in calls_of
     ]
-    latencies = [[call.latency_s for call in calls] for calls in calls_of]
+    latencies = [[call.latency_s for call in calls if call.usage.calls] for calls in calls_of]
     return {
         "malformed": bootstrap.ratio(malformed, _NO_CALLS),
         "latency_p50_s": bootstrap.quantile(latencies, 0.50, _NO_CALLS),

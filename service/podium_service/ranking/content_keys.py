@@ -25,6 +25,15 @@ def content_key(judge: LLMJudge, method: str, system: str, transcript: Transcrip
     return digest([templates.PROMPT_VERSION, method, settings, *texts])
 
 
+def question_key(
+    judge: LLMJudge, method: str, system: str, transcript: Transcript, body: int, number: int
+) -> str:
+    """Return the key of a question about one body alone, asked for the `number`-th time."""
+    settings = judge.model_dump(mode="json", include=_SAMPLING | _PROMPT)
+    texts = [system, transcript.context, transcript.digests[body]]
+    return digest([templates.PROMPT_VERSION, method, settings, *texts, number])
+
+
 def judge_key(judge: LLMJudge, method: str, system: str) -> str:
     """Return the key of a judge as far as its noise is concerned, under any name."""
     settings = judge.model_dump(mode="json", include=_SAMPLING | _PROMPT)

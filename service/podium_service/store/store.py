@@ -21,7 +21,7 @@ from podium_service.errors import StoreUnavailable
 from podium_service.prompts.call import Call
 from podium_service.prompts.verdict import Verdict
 from podium_service.schemas import Ranking, Usage
-from podium_service.scoring.noise import JudgeNoise, PastGroup
+from podium_service.scoring.noise import EMPTY_PAST_GROUP, JudgeNoise, PastGroup
 from podium_service.store.call_records import call_record, call_rows, compress_texts
 from podium_service.store.claims.claim_rows import ClaimRows
 from podium_service.store.claims.claims import Claims
@@ -68,6 +68,12 @@ class SQLStore:
         async with self.claims.hold(key) as rows:
             yield self._parse(key, rows)
 
+    @asynccontextmanager
+    async def claim_question(self, key: str) -> AsyncIterator[Verdict | None]:
+        """Claim a question that several groups may ask, and yield its verdict if it has one."""
+        async with self.claim(key) as stored:
+            yield stored.verdicts.get(0)
+
     async def read_past_groups(self, judge_key: str, limit: int) -> list[PastGroup]:
         """Return what the most recent groups told about a judge, oldest first.
 
@@ -94,6 +100,14 @@ class SQLStore:
         """Queue one judge call. It is durable before any ranking that is added later."""
         rows = call_rows(key, pass_index, judge, call, usage)
         self.write_queue.put(Write(rows, key, pass_index))
+
+    def add_answer(self, key: str, judge: str, call: Call) -> None:
+        """Queue the answer to a question that several groups may ask; another call counts its cost.
+
+        The question is complete then, so that it need not be claimed again.
+        """
+        self.add_call(key, 0, judge, call, Usage())
+        self.add_past_group(key, "", EMPTY_PAST_GROUP, None)
 
     async def add_ranking(
         self, key: str, ranking: Ranking, request: dict[str, Any], rests_on: Sequence[str] = ()

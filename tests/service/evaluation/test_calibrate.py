@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from podium_service.cli.commands.calibrate import calibrate_command
-from tests.fakes import ScriptedJudge, Step, by_length, fails, says, scores
+from tests.fakes import (
+    ScriptedJudge,
+    Step,
+    by_length,
+    fails,
+    names_best,
+    says,
+    says_yes,
+    scores,
+)
 from tests.service.evaluation.helpers import labelled, run_command, write_lines
 from tests.service.helpers import judges_file, llm
 
@@ -194,3 +203,24 @@ async def test_a_checks_judge_has_a_card_without_measures_of_calls(tmp_path: Pat
     assert (
         "words: 1 of 1 groups ranked" in (await run_command(calibrate_command, *arguments)).stdout
     )
+
+
+async def test_the_card_of_letters_has_slots_on_the_score_scale(tmp_path: Path) -> None:
+    """The first letter gains .6 nats over the second: .3 either way, and 12 nats are one point."""
+    step = names_best(asked_score, slot=lambda slot: 0.6 * (slot == 0))
+    card = await calibrate(tmp_path, step, *PAIRS, method="best_of")
+    assert card["method"] == "best_of"
+    assert card["agreement"]["auc"]["all_passes"]["value"] == pytest.approx(2 / 3)
+    assert [slot["effect"] for slot in card["slots"]] == pytest.approx([0.025, -0.025], abs=1e-6)
+
+
+async def test_the_card_of_yes_or_no_counts_shared_answers_once(tmp_path: Path) -> None:
+    groups = [
+        labelled("0.6 a", "0.5 b", labels=[1, 0], group_id="1"),
+        labelled("0.6 a", "0.2 c", labels=[1, 0], group_id="2"),
+    ]
+    card = await calibrate(tmp_path, says_yes(asked_score), *groups, method="yes_no")
+    assert card["agreement"]["auc"]["one_pass"]["value"] is None
+    assert card["agreement"]["auc"]["all_passes"]["value"] == 1
+    assert card["agreement"]["auc"]["reward"]["value"] == 1
+    assert card["spend"]["calls"]["value"] == 1.5

@@ -12,6 +12,7 @@ verdict is stored as soon as it arrives.
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
@@ -19,6 +20,8 @@ from podium_service.errors import BudgetExhausted, PodiumError, VerdictVoid
 from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.group_budget import Budget
 from podium_service.prompts.call import Call
+from podium_service.prompts.reply import Reply, Tokens
+from podium_service.prompts.templates import Prompt
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.kinds.run import CallPrompts, Run
 from podium_service.ranking.methods import Plan, Situation
@@ -27,6 +30,9 @@ from podium_service.schemas import Usage
 from podium_service.store.protocol import Store, StoredVerdicts
 from podium_service.telemetry.metrics import Metrics
 from podium_service.tracebacks import drop_locals_on_error
+
+# The reply that stands for a question that another group has asked.
+_ANSWERED_BEFORE = "(answered before, in another group)"
 
 
 class RoundOutcome(Enum):
@@ -113,17 +119,41 @@ class Rounds:
         return RoundOutcome.ANSWERED
 
     async def _call(self, index: int, order: list[int]) -> None:
+        """Ask the judge, unless another group has the answer already."""
+        key = self._run.question_key(index, order)
+        if key is None:
+            await self._ask_judge(index, order, None)
+            return
+        async with self._store.claim_question(key) as verdict:
+            if verdict is None:
+                await self._ask_judge(index, order, key)
+            else:
+                self._reuse(index, replace(verdict, order=order))
+
+    async def _ask_judge(self, index: int, order: list[int], key: str | None) -> None:
         prompt, reply_tokens = await self._prompts.build(order)
         self.verdicts[index] = await self._run.judge.ask(
             prompt,
             reply_tokens,
-            lambda call: self._record(index, call),
+            lambda call: self._record(index, call, key),
             self._budget,
             self._run.request_context,
         )
 
-    def _record(self, index: int, call: Call) -> None:
-        """Count and store a call, because it is paid for even if its reply is no verdict."""
+    def _reuse(self, index: int, verdict: Verdict) -> None:
+        """Store a verdict from another group with this one, which paid nothing for it."""
+        run = self._run
+        prompt = Prompt(run.method.form, [], verdict.ids, verdict.order)
+        reply = Reply(_ANSWERED_BEFORE, None, None, Tokens(), run.config.model)
+        call = Call(prompt, reply, verdict, None, latency_s=0.0)
+        self._store.add_call(run.content_key, index, run.judge_name, call, Usage())
+        self.verdicts[index] = verdict
+
+    def _record(self, index: int, call: Call, key: str | None) -> None:
+        """Count and store a call, because it is paid for even if its reply is no verdict.
+
+        A verdict is also stored under the key by which other groups find it.
+        """
         run = self._run
         tokens, price = call.reply.tokens, run.config.price
         counts = tokens.prompt, tokens.cached, tokens.completion
@@ -139,6 +169,8 @@ class Rounds:
         if call.fault:
             self._metrics.count_fault(run.judge_name)
         self._store.add_call(run.content_key, index, run.judge_name, call, usage)
+        if key and call.verdict:
+            self._store.add_answer(key, run.judge_name, call)
 
 
 @drop_locals_on_error

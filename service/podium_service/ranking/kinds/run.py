@@ -1,5 +1,6 @@
 """Describe an LLM judge's run over one group, and build its prompts, trimmed to the context."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from podium_service.errors import ContextExceeded
@@ -12,6 +13,7 @@ from podium_service.prompts.defences.canary import make_canary
 from podium_service.prompts.templates import Prompt
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.trim import estimate_tokens, fit
+from podium_service.ranking import content_keys
 from podium_service.ranking.methods import METHODS, Method, Situation
 
 TOKENS_PER_FENCE = 64
@@ -36,6 +38,19 @@ class Run:
     @property
     def method(self) -> Method:
         return METHODS[self.method_name]
+
+    def question_key(self, index: int, order: Sequence[int]) -> str | None:
+        """Return the key under which other groups find the answer; None if it is of no use there.
+
+        Args:
+            index, order: of the question, as in the method's plan.
+        """
+        if not self.method.is_absolute:
+            return None
+        number = index // len(self.transcript.bodies)
+        return content_keys.question_key(
+            self.config, self.method_name, self.system, self.transcript, order[0], number
+        )
 
     @property
     def config(self) -> LLMJudge:

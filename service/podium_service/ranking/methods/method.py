@@ -56,6 +56,7 @@ class Method:
     estimate: Callable[[Situation], Estimate]  # the scores, given enough verdicts for a ranking
     min_calls: Callable[[Situation], int]  # the least number of calls that gives a ranking
     call_size: Callable[[Situation], int]  # the number of trajectories in one call
+    is_absolute: bool = False  # whether an answer about a trajectory holds in any group
 
 
 def is_settled(estimate: Estimate, passes: Passes) -> bool:

@@ -1,6 +1,7 @@
 """Rank by calls that each ask whether one trajectory is correct and complete.
 
-The score is the probability of a yes, which can be compared across groups.
+The score is the probability of a yes, which can be compared across groups. So groups that hold the
+same trajectory, after the same messages, share the answer.
 """
 
 from dataclasses import replace
@@ -21,4 +22,5 @@ YES_NO = Method(
     estimate=estimate,
     min_calls=lambda situation: situation.num_items,
     call_size=lambda situation: 1,
+    is_absolute=True,
 )
