@@ -32,10 +32,11 @@ from benchmarks.alignment.measuring import (
     PARTS,
     Endpoints,
     ask_in_parts,
-    rows_of,
     rule_in_parts,
+    rule_without_repeats,
 )
 from benchmarks.alignment.plot import draw
+from benchmarks.alignment.rows import rows_of
 from benchmarks.alignment.sets import SETS, SIMULATED_SETS, GroupSet, read_set
 from benchmarks.ranking.report import Report, Row, Settings
 from podium_service.prompts.templates import PROMPT_VERSION
@@ -58,12 +59,13 @@ async def measure(
     """Ask every arm about every set; a table a set."""
     for of in sets:
         ruled = await rule_in_parts(of, endpoints)
+        ruled_once = await rule_without_repeats(of, endpoints)
         report.say(f"{of.name}: RULER")
         entries = {}
         for name in arms:
             entries[name] = await ask_in_parts(name, ARMS[name], of, endpoints, folder)
             report.say(f"{of.name}: {name}")
-        rows = rows_of({name: ARMS[name] for name in arms}, entries, ruled)
+        rows = rows_of({name: ARMS[name] for name in arms}, entries, ruled, ruled_once)
         facts = ", ".join(f"{name} {value:g}" for name, value in of.facts.items())
         report.table(f"{of.name} ({facts})", rows)
         _targets(report, of.name, rows, endpoints)

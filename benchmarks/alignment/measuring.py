@@ -1,11 +1,10 @@
-"""One set and one judge -> what every arm's advantages are worth, and what RULER's are.
+"""One set and one judge -> what every arm and RULER answer about each group.
 
 A half of the set is ranked by a judge that is new, and the other half after it ("warmed up"); then
 the halves change places. So every group is ranked by a new judge and by a known one. Each
 repetition is another noise of the judge.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -13,24 +12,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.alignment.arms import RULER_ADVANTAGES, Arm
+from benchmarks.alignment.arms import Arm
 from benchmarks.alignment.asking import Answered, ask_arm
-from benchmarks.alignment.cosine import (
-    Alignment,
-    Array,
-    align,
-    at_tokens,
-    group_sums,
-    ratio_of,
-)
-from benchmarks.alignment.ruler import Ruler, mean_scores
+from benchmarks.alignment.cosine import Alignment, align, group_sums
+from benchmarks.alignment.ruler import Ruled, Ruler, is_single, mean_scores, without_repeats
 from benchmarks.alignment.sets import GroupSet
 from benchmarks.content import Labelled
-from benchmarks.ranking.report import Row
-from podium_service.scoring.bootstrap import Measure
 
 PARTS = ("new", "warmed up")
-RULINGS_SHOWN = (2, 4, 8)
 Answers = list[list[Answered]]  # by repetition and group
 
 
@@ -133,6 +122,28 @@ async def rule_in_parts(of: GroupSet, endpoints: Endpoints) -> list[dict[str, En
     return [_in_parts(each, of, endpoints.folds) for each in answers]
 
 
+async def rule_without_repeats(of: GroupSet, endpoints: Endpoints) -> dict[str, Entry]:
+    """What RULER would return to a trainer that shows it equal answers once, by part."""
+    every = [group.group for half in of.halves for group in half]
+    answers: Answers = []
+    for repetition in range(endpoints.repetitions):
+        ruler = endpoints.ruler(f"{of.name}-once", repetition)
+        asked = [without_repeats(group) for group in every if not is_single(group)]
+        ruled = iter(await ruler.rule([group for group, _ in asked], 0))
+        places = iter(place for _, place in asked)
+        answers.append([
+            Answered([], 0, 0) if is_single(group) else _spread(next(ruled), next(places))
+            for group in every
+        ])  # fmt: skip
+    return _in_parts(answers, of, endpoints.folds)
+
+
+def _spread(ruled: Ruled, places: list[int]) -> Answered:
+    """The scores of distinct trajectories, given to all that are equal to them."""
+    scores = [ruled.scores[place] for place in places] if ruled.scores else []
+    return Answered(scores, ruled.tokens, 1)
+
+
 def _in_parts(answers: Answers, of: GroupSet, folds: int) -> dict[str, Entry]:
     size = len(of.halves[0])
     found = {}
@@ -141,93 +152,3 @@ def _in_parts(answers: Answers, of: GroupSet, folds: int) -> dict[str, Entry]:
         groups = groups_of(part, of, folds)
         found[part] = Entry(groups, [each[: len(groups)] for each in turned])
     return found
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """RULER in one part: the better of its two advantages, by the number of calls.
-
-    Attributes:
-        spent_M: tokens per group of 1, 2, ... M calls.
-        values_M: squared cosines, (M,).
-        squared_MR: the same for each resample, (M, R).
-    """
-
-    scheme: str
-    spent_M: list[float]
-    values_M: Array
-    squared_MR: Array
-
-    def at(self, tokens: float) -> tuple[float, Array]:
-        """The squared cosine for so many tokens, and that of each resample."""
-        value = at_tokens(tokens, self.spent_M, self.values_M)
-        return float(value), at_tokens(tokens, self.spent_M, self.squared_MR)
-
-    def per_token(self, tokens: float) -> tuple[float, Array]:
-        """What one call's squared cosine would be if it grew with the tokens."""
-        share = tokens / self.spent_M[0]
-        return float(share * self.values_M[0]), share * self.squared_MR[0]
-
-
-def baseline(entries: Sequence[Entry]) -> Baseline:
-    """RULER with the advantages that suit it better at one call."""
-    aligned = {
-        scheme: [entry.align(scheme) for entry in entries] for scheme in RULER_ADVANTAGES
-    }  # fmt: skip
-    scheme = max(aligned, key=lambda each: aligned[each][0].squared.value or 0.0)
-    return Baseline(
-        scheme,
-        [entry.tokens for entry in entries],
-        np.array([each.squared.value for each in aligned[scheme]]),
-        np.array([each.squared_R for each in aligned[scheme]]),
-    )
-
-
-def row(name: str, part: str, entry: Entry, scheme: str, against: Baseline) -> dict[str, Any]:
-    """One arm with one scheme of advantages in one part."""
-    found = entry.align(scheme)
-    thousands, value = entry.tokens / 1000, found.squared.value or 0.0
-    return {
-        "arm": name,
-        "judge": part,
-        "advantages": scheme,
-        "cosine": found.cosine,
-        "squared": found.squared,
-        "tokens": entry.tokens,
-        "calls": entry.calls,
-        "squared per 1k tokens": value / thousands if thousands else None,
-        "squared per call": value / entry.calls if entry.calls else None,
-        "per token / RULER": _against(found, *against.per_token(entry.tokens)),
-        "equal tokens / RULER": _against(found, *against.at(entry.tokens)),
-    }
-
-
-def _against(found: Alignment, value: float, squared_R: Array) -> Measure:
-    ours = found.squared.value or 0.0
-    ratio = ours / value if value > 0 else float("nan")
-    return ratio_of(found.squared_R, squared_R, ratio, found.squared.groups)
-
-
-def rows_of(
-    arms: Mapping[str, Arm],
-    entries: Mapping[str, Mapping[str, Entry]],
-    ruled: Sequence[Mapping[str, Entry]],
-) -> list[Row]:
-    """All rows of one set: RULER by advantages and calls, then the arms."""
-    rows: list[Row] = []
-    for part in PARTS[::-1]:
-        by_calls = [each[part] for each in ruled]
-        against = baseline(by_calls)
-        named = [("RULER", by_calls[0], scheme) for scheme in RULER_ADVANTAGES]
-        named += [
-            (f"RULER, mean of {num}", by_calls[num - 1], against.scheme)
-            for num in RULINGS_SHOWN
-            if num <= len(by_calls)
-        ]
-        named += [
-            (name, entries[name][part], scheme)
-            for name, arm in arms.items()
-            for scheme in arm.advantages
-        ]
-        rows += [row(name, part, entry, scheme, against) for name, entry, scheme in named]
-    return rows

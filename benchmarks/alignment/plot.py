@@ -57,4 +57,4 @@ def _panel(axes: Axes, lines: dict[str, list[tuple[float, float]]]) -> None:
                   lw=2 if is_ruler else 1, marker="o", ms=3)  # fmt: skip
     axes.legend(fontsize=6)
     axes.set(xlabel="share of right answers", ylabel="squared cosine per 1,000 judge tokens")
-    axes.set_ylim(bottom=0)
+    axes.set_yscale("log")

@@ -143,6 +143,20 @@ def is_single(group: Mapping[str, Any]) -> bool:
     return _all_equal([trajectory["messages"] for trajectory in group["trajectories"]])
 
 
+def without_repeats(group: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    """The group with equal trajectories once, and the place there of each of its trajectories."""
+    distinct: dict[str, int] = {}
+    first = []
+    places = []
+    for trajectory in group["trajectories"]:
+        key = json.dumps(trajectory["messages"])
+        if key not in distinct:
+            distinct[key] = len(distinct)
+            first.append(trajectory)
+        places.append(distinct[key])
+    return {**group, "trajectories": first}, places
+
+
 def read_scores(content: str, size: int, *, is_single: bool) -> list[float]:
     """Scores by position; empty where their number is wrong. One score of a group of identical
     trajectories holds for all.

@@ -12,8 +12,16 @@ from benchmarks.alignment.__main__ import chosen, main
 from benchmarks.alignment.arms import ARMS, DEFAULT
 from benchmarks.alignment.asking import Answered
 from benchmarks.alignment.cosine import align, at_tokens, cosines, group_sums, ratio_of
-from benchmarks.alignment.measuring import PARTS, Baseline, Entry, groups_of, row
-from benchmarks.alignment.ruler import Ruled, is_single, mean_scores, read_scores, request
+from benchmarks.alignment.measuring import PARTS, Entry, groups_of
+from benchmarks.alignment.rows import Baseline, row
+from benchmarks.alignment.ruler import (
+    Ruled,
+    is_single,
+    mean_scores,
+    read_scores,
+    request,
+    without_repeats,
+)
 from benchmarks.alignment.sets import GroupSet, read_set
 from benchmarks.content import Labelled
 from benchmarks.record_rollouts import GROUP_SIZE, HELD_OUT, ROLLOUTS, SAMPLES, STAGES
@@ -155,6 +163,12 @@ def test_ruler_rates_identical_trajectories_once() -> None:
     verdict = '{"scores": [{"trajectory_id": "1", "explanation": "", "score": 0.4}]}'
     assert read_scores(verdict, 3, is_single=True) == [0.4, 0.4, 0.4]
     assert read_scores(verdict, 3, is_single=False) == []
+
+
+def test_a_group_without_repeats_says_where_each_answer_stands() -> None:
+    distinct, places = without_repeats(group("g", ["7", "8", "7", "9", "8"]))
+    assert [each["id"] for each in distinct["trajectories"]] == ["0", "1", "3"]
+    assert places == [0, 1, 0, 2, 1]
 
 
 def test_ruler_is_told_the_reference_where_there_is_one() -> None:
