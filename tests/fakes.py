@@ -151,6 +151,23 @@ def says_yes(chance: Callable[[str], float], *, logprobs: bool = True) -> Step:
     return step
 
 
+def whatever_is_asked(score: Callable[[str], float]) -> Step:
+    """A faithful answer to any form of question, by the `score` of a text, from 0 to 1."""
+
+    def step(asked: Asked) -> Answer:
+        if "Reply yes or no" in asked.question:
+            return says_yes(score)(asked)
+        if "Reply with one letter" in asked.question:
+            return names_best(lambda text: 8 * score(text))(asked)
+        if len(asked.shown) == 1:
+            return rates(lambda text: min(9.0, 9 * score(text)))(asked)
+        if all(len(shown) == 1 for shown in asked.shown):
+            return chooses(lambda one, two: 1 / (1 + exp(20 * (score(two) - score(one)))))(asked)
+        return scores(score)(asked)
+
+    return step
+
+
 def _answers_by_token(asked: Asked, before: str, label: str, likely: dict[str, float]) -> Answer:
     body = says(before + label)(asked).body
     assert isinstance(body, dict)

@@ -13,7 +13,6 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit
 
 from podium.client import AsyncRankClient
 from podium.types import GroupReward, Trajectory, TrajectoryGroup
@@ -32,17 +31,14 @@ from tests.fakes import (
     ScriptedJudge,
     Step,
     by_length,
-    chooses,
     drops,
     fails,
     hangs,
     later,
-    names_best,
-    rates,
     says,
-    says_yes,
     scores,
     until,
+    whatever_is_asked,
 )
 from tests.service.helpers import group, llm, request, service
 from tests.trainer.tiny import tiny_llama, tiny_policy, tiny_tokenizer
@@ -74,23 +70,6 @@ def partial(asked: Asked) -> Answer:
     """A verdict that leaves one trajectory out."""
     first = next(iter(asked.shown))
     return says(f'{{"{first}": {{"score": 1}}}}')(asked)
-
-
-def whatever_is_asked(score: Callable[[str], float]) -> Step:
-    """The right form for any method."""
-
-    def step(asked: Asked) -> Answer:
-        if "Reply yes or no" in asked.question:
-            return says_yes(score)(asked)
-        if "Reply with one letter" in asked.question:
-            return names_best(lambda text: 20 * score(text))(asked)
-        if len(asked.shown) == 1:
-            return rates(lambda text: min(9.0, 9 * score(text)))(asked)
-        if all(len(shown) == 1 for shown in asked.shown):
-            return chooses(lambda one, two: float(expit(20 * (score(one) - score(two)))))(asked)
-        return scores(score)(asked)
-
-    return step
 
 
 FAILURES: dict[str, Step] = {

@@ -22,15 +22,13 @@ from tests.fakes import (
     ScriptedJudge,
     Step,
     at_random,
-    chooses,
     counted,
     drops,
     fails,
     hangs,
     later,
-    rates,
     says,
-    scores,
+    whatever_is_asked,
 )
 from tests.service.helpers import endpoint_judge, llm, request, service
 
@@ -38,7 +36,7 @@ pytestmark = pytest.mark.anyio
 
 PROMPT = Prompt("rating", [("system", ["a" * 299]), ("user", ["b" * 299])], ["BCDFG"], [0])
 WORST = 2 * 100 + 50  # a third of a token per byte and one per part, and the reply's cap
-METHODS = ("listwise", "subsets", "pairwise", "pointwise")
+METHODS = ("listwise", "subsets", "pairwise", "pointwise", "best_of", "yes_no")
 
 
 def test_a_call_reserves_its_worst_and_is_settled_by_its_tokens() -> None:
@@ -127,13 +125,7 @@ def worth(text: str) -> float:
     return len(text) / 1000
 
 
-def faithful(asked: Asked) -> Answer:
-    """Answer in the form that the ranking method asks for."""
-    if len(asked.shown) == 1:
-        return rates(lambda text: min(9, worth(text)))(asked)
-    if all(len(shown) == 1 for shown in asked.shown):
-        return chooses(lambda one, two: 0.8 if len(one) > len(two) else 0.3)(asked)
-    return scores(worth)(asked)
+faithful = whatever_is_asked(worth)
 
 
 def cut_off(asked: Asked) -> Answer:
@@ -210,7 +202,15 @@ async def test_no_ranking_method_exceeds_its_budget(
 
 
 @pytest.mark.parametrize(
-    ("method", "least"), [("listwise", 1), ("subsets", 2), ("pairwise", 14), ("pointwise", 8)]
+    ("method", "least"),
+    [
+        ("listwise", 1),
+        ("subsets", 2),
+        ("pairwise", 14),
+        ("pointwise", 8),
+        ("best_of", 1),
+        ("yes_no", 8),
+    ],
 )
 async def test_a_budget_too_small_to_link_all_items_is_a_typed_failure(
     tmp_path: Path, method: str, least: int

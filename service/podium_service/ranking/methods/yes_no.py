@@ -6,9 +6,19 @@ same trajectory, after the same messages, share the answer.
 
 from dataclasses import replace
 
+from podium_service.judges.limits import Passes
 from podium_service.ranking.methods import pointwise
-from podium_service.ranking.methods.method import Method, Situation
+from podium_service.ranking.methods.method import Method, Plan, Situation
 from podium_service.scoring.estimate import Estimate
+
+
+def plan(situation: Situation) -> Plan:
+    """Ask about every trajectory `passes.min` times, and no more.
+
+    A judge that gives probabilities repeats itself, so another pass would tell nothing.
+    """
+    passes = Passes(min=situation.passes.min, max=situation.passes.min)
+    return pointwise.plan(replace(situation, passes=passes))
 
 
 def estimate(situation: Situation) -> Estimate:
@@ -18,7 +28,7 @@ def estimate(situation: Situation) -> Estimate:
 
 YES_NO = Method(
     form="yes_no",
-    plan=pointwise.plan,
+    plan=plan,
     estimate=estimate,
     min_calls=lambda situation: situation.num_items,
     call_size=lambda situation: 1,

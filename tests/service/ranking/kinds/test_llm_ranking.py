@@ -22,11 +22,10 @@ from tests.fakes import (
     fails,
     hangs,
     later,
-    names_best,
     rates,
-    says_yes,
     scores,
     until,
+    whatever_is_asked,
 )
 from tests.service.helpers import llm, request, service
 from tests.service.ranking.worth import STEERING, noisy, numbered, without_cost, worth
@@ -73,18 +72,7 @@ async def test_a_retry_after_a_crash_makes_only_the_missing_call(
         seen.append(1)
         if len(seen) == 3 and broken:
             return later(fails(401), 1.5)(asked)
-        return answers(asked)
-
-    def answers(asked: Asked) -> Answer:
-        if "Reply yes or no" in asked.question:
-            return says_yes(worth)(asked)
-        if "Reply with one letter" in asked.question:
-            return names_best(worth)(asked)
-        if len(asked.shown) == 1:
-            return rates(lambda text: 9 * worth(text))(asked)
-        if all(len(shown) == 1 for shown in asked.shown):
-            return chooses(lambda one, two: float(worth(one) > worth(two)))(asked)
-        return scores(worth)(asked)
+        return whatever_is_asked(worth)(asked)
 
     settings = {"method": method, "block_size": 3}
     if method == "best_of":  # two passes by default, and three calls are needed here
