@@ -54,8 +54,8 @@ ARMS = {
     "score4": Arm({"passes": 4, "reward": "score"}),
     "rank4": Arm({"passes": 4, "reward": "rank"}),
     "win4": Arm({"passes": 4, "reward": "win_probability"}),
-    # No signal test: what little a group tells is shrunk, but never left out.
-    "untested4": Arm({"passes": 4, "reward": "win_probability", "signal_level": 1.0}),
+    # A group whose differences may well be noise is left out.
+    "tested4": Arm({"passes": 4, "reward": "win_probability", "signal_test": 0.05}),
     "adaptive": Arm({"passes": {"min": 1, "max": 8}, "reward": "win_probability"}),
     "oracle": Arm({"passes": 1, "reward": "score"}, is_exact=True),
 }

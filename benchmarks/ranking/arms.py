@@ -25,6 +25,7 @@ from podium_service.ranking.pipeline import Ranker
 from podium_service.ranking.screening import Screening
 from podium_service.schemas import Ranking, RankRequest, Usage
 from podium_service.scoring.estimate import Estimate
+from podium_service.scoring.posterior import win_probabilities
 from podium_service.scoring.rewards import compute_rewards
 from podium_service.store.store import SQLStore, open_store
 from podium_service.telemetry.metrics import Metrics
@@ -46,10 +47,10 @@ class Outcome:
 
     Attributes:
         group: what was ranked, and the truth.
-        means: the estimate before the signal test and shrinking.
+        means: the estimate before shrinking.
         scores, rewards: as returned.
         stderr: of the means; None if not known.
-        shrinkage: what the scores were shrunk by.
+        wins: the probability that one trajectory is better than another; empty if not known.
         verdicts: behind it, by body; `bodies` says which body a trajectory is.
     """
 
@@ -58,8 +59,7 @@ class Outcome:
     scores: list[float]
     rewards: list[float]
     stderr: list[float] | None
-    shrinkage: float
-    is_significant: bool
+    wins: list[list[float]]
     calls: int
     tokens: int
     passes: int
@@ -135,8 +135,7 @@ def _outcome(group: Labelled, scores: GroupScores, usage: Usage, earned: list[fl
         scores=[estimate.scores[body] for body in bodies],
         rewards=[earned[body] for body in bodies],
         stderr=[estimate.stderr[body] for body in bodies] if estimate.stderr else None,
-        shrinkage=estimate.shrinkage,
-        is_significant=estimate.is_significant,
+        wins=win_probabilities(estimate.posterior)[np.ix_(bodies, bodies)].tolist(),
         calls=usage.calls,
         tokens=usage.prompt_tokens + usage.completion_tokens,
         passes=scores.passes,

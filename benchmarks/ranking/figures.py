@@ -5,16 +5,13 @@ To add a figure: write a function from outcomes to a `Measure`; name it in `FIGU
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from math import sqrt
 
 import numpy as np
-from scipy.special import ndtr
 
 from benchmarks.ranking.arms import Outcome
 from podium_service.evaluation.measures import agreement, kendall_tau_b
 from podium_service.scoring.bootstrap import Array, Bootstrap, Measure
 
-REWARD_SPREAD = 0.02  # less is no difference
 Z_90 = 1.6449
 _DIGITS = 9
 
@@ -89,13 +86,9 @@ def _cosine(sums: Array) -> Array:
         return np.asarray(sums[..., 0] / np.sqrt(sums[..., 1] * sums[..., 2]))
 
 
-def kept(outcomes: Sequence[Outcome]) -> Measure:
-    """Share of groups with any spread of rewards."""
-    return mean([float(differs(each.rewards)) for each in outcomes])
-
-
-def differs(rewards: Sequence[float]) -> bool:
-    return max(rewards) - min(rewards) > REWARD_SPREAD
+def squared_advantages(rewards: Sequence[Sequence[float]]) -> list[float]:
+    """The mean squared advantage of each group."""
+    return [float((centred(each) ** 2).mean()) for each in rewards]
 
 
 def tokens(outcomes: Sequence[Outcome]) -> Measure:
@@ -120,7 +113,7 @@ def coverage(outcomes: Sequence[Outcome], spread: float, *, shrunk: bool) -> Mea
     """How often score +- 1.645 stderr holds the truth, on the judge's scale, less group means."""
     parts = []
     for each in outcomes:
-        if each.is_significant and each.stderr:
+        if each.stderr:
             truth = spread * centred(each.group.truth)
             off = centred(each.scores if shrunk else each.means) - truth
             inside = np.abs(off) <= Z_90 * np.array(each.stderr)
@@ -129,16 +122,16 @@ def coverage(outcomes: Sequence[Outcome], spread: float, *, shrunk: bool) -> Mea
 
 
 def predicted_wins(outcomes: Sequence[Outcome]) -> tuple[Array, Array]:
-    """For each pair of groups with signal: the predicted chance that its first is better, and
-    whether it is. Shapes (pairs,)."""
+    """For each pair: the predicted chance that its first is better, and whether it is.
+
+    Shapes (pairs,).
+    """
     chances, won = [], []
     for each in outcomes:
-        if not each.is_significant or not each.stderr:
+        if not each.stderr:
             continue
-        means, errors = np.array(each.means), np.array(each.stderr)
-        i, j = np.triu_indices(len(means), k=1)
-        error = np.sqrt(errors[i] ** 2 + errors[j] ** 2)
-        chances.append(ndtr(sqrt(each.shrinkage) * (means[i] - means[j]) / error))
+        i, j = np.triu_indices(len(each.means), k=1)
+        chances.append(np.array(each.wins)[i, j])
         truth = np.array(each.group.truth)
         won.append((truth[i] > truth[j]).astype(float))
     return np.concatenate(chances), np.concatenate(won)

@@ -70,9 +70,8 @@ async def rule_labelled(url: str, groups: Sequence[Labelled]) -> list[Outcome]:
 def _outcome(group: Labelled, ruled: Ruled) -> Outcome:
     scores = ruled.scores
     return Outcome(
-        group=group, means=scores, scores=scores, rewards=scores, stderr=None, shrinkage=1.0,
-        is_significant=True, calls=1, tokens=ruled.tokens, passes=1, method="RULER", verdicts=[],
-        bodies=[],
+        group=group, means=scores, scores=scores, rewards=scores, stderr=None, wins=[],
+        calls=1, tokens=ruled.tokens, passes=1, method="RULER", verdicts=[], bodies=[],
     )  # fmt: skip
 
 

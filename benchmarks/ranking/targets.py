@@ -197,27 +197,30 @@ def _taus(arm: Arm) -> list[float]:
 def _no_signal(report: Report, arms: dict[str, Arm]) -> None:
     rows: list[Row] = []
     for name, arm in arms.items():
-        false, real = figures.kept(arm["none"]), figures.kept(arm["hard"])
-        rows.append({
-            "arm": name, "false signal": false, "kept": real,
-            "kept, easy": figures.kept(arm["easy"]),
-            "false, no past": _kept_alone(arm["none"]), "kept, no past": _kept_alone(arm["hard"]),
-        })  # fmt: skip
+        shares = {
+            f"equals over hard{words}": _share(*(squares(arm[kind]) for kind in ("none", "hard")))
+            for words, squares in (("", _squares), (", no past", _squares_alone))
+        }
+        easy = _share(_squares(arm["none"]), _squares(arm["easy"]))
+        rows.append({"arm": name, **shares, "equals over easy": easy})
         if name == "4 passes":
-            report.target("false signal, 4 passes", false, most=0.07)
-            report.target("real groups kept, 4 passes", real, least=0.85)
-        if name == "2 passes":
-            report.target("false signal, 2 passes", false, most=0.07)
-            report.target("real groups kept, 2 passes", real, least=0.6)
-    report.table(
-        "No signal: groups with any reward spread > .02, with and without past groups", rows
-    )
+            share = shares["equals over hard"]
+            report.target("squared advantage of equals over that of hard groups", share, most=0.1)
+    report.table("Groups of equals: mean squared advantage over that of other groups", rows)
 
 
-def _kept_alone(outcomes: Sequence[Outcome]) -> Measure:
-    """`figures.kept` had each group told its own noise: the same verdicts without past groups."""
-    spreads = []
+def _share(equals: Sequence[float], others: Sequence[float]) -> Measure:
+    return figures.ratio(list(zip(equals, others, strict=False)))
+
+
+def _squares(outcomes: Sequence[Outcome]) -> list[float]:
+    return figures.squared_advantages([each.rewards for each in outcomes])
+
+
+def _squares_alone(outcomes: Sequence[Outcome]) -> list[float]:
+    """Each group tells its own noise: the same verdicts without past groups."""
+    rewards = []
     for each in outcomes:
         passes = [(verdict.order, verdict.scores) for verdict in each.verdicts]
-        spreads.append(float(figures.differs(each.of(estimate_passes(SIZE, passes)))))
-    return figures.mean(spreads)
+        rewards.append(each.of(estimate_passes(SIZE, passes)))
+    return figures.squared_advantages(rewards)

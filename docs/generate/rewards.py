@@ -2,11 +2,10 @@
 
 from math import sqrt
 
-from scipy.special import ndtr
-
 from docs.generate.tables import table
 from podium_service.scoring.estimate import Estimate, estimate_passes
 from podium_service.scoring.least_squares import Pass
+from podium_service.scoring.posterior import win_probabilities
 from podium_service.scoring.rewards import REWARDS
 
 NAMES = "ABCD"
@@ -26,9 +25,7 @@ def example() -> Estimate:
 
 def beats(ahead: int, behind: int) -> float:
     """Return the probability that one attempt is better than another."""
-    found = example()
-    difference = found.means[ahead] - found.means[behind]
-    return float(ndtr(sqrt(found.shrinkage) * difference / (sqrt(2) * _error(found))))
+    return float(win_probabilities(example().posterior)[ahead, behind])
 
 
 def worked_example() -> str:
@@ -60,8 +57,9 @@ balanced orders each attempt stands early and late. What is left is averaged. Th
 follows the standard error of each score: {_error(found):.3f}.
 
 **3. Reliability.** The scores differ by more than the noise explains. The share of their variance
-that is not noise is the reliability: {found.shrinkage:.3f}. If a test found no signal at all, every
-reward would be exactly 0.5.
+that is expected not to be noise is the reliability: {found.shrinkage:.3f}. Four attempts are few,
+so this is a mean over everything between no signal at all and no noise at all, each weighed by how
+well it explains the scores.
 
 **4. Win probabilities.** A is ahead of B by {found.means[0] - found.means[1]:.3f}. The standard
 error of this difference is {sqrt(2) * _error(found):.3f}. So A is better than B with a probability

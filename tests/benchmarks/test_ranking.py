@@ -18,7 +18,7 @@ TABLES = {
     "invariance": 2,
 }
 # Shares, by column; other columns have units of their own.
-SHARES = ("AUC", "sign errors", "flips", "false signal", "kept", "wrong", "verdicts void")
+SHARES = ("AUC", "sign errors", "flips", "wrong", "verdicts void")
 TAUS = ("tau", "correlation", "lift")
 
 

@@ -81,7 +81,7 @@ def reward_agreement(group: JudgedGroup) -> Agreement | None:
 
 
 def all_passes_agreement(group: JudgedGroup) -> Agreement | None:
-    """Compare the mean of all passes, not shrunk and not tested for significance, with the labels.
+    """Compare the mean of all passes, not shrunk, with the labels.
 
     None where the passes do not link all items.
     """

@@ -19,6 +19,7 @@ from podium_service import errors
 from podium_service.errors import PodiumError
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.registry import JudgeRegistry, Roster
+from podium_service.judges.settings.common import GatedJudge
 from podium_service.ranking import content_keys
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.group_scores import GroupScores, GroupToRank
@@ -110,6 +111,9 @@ class Ranker:
         require_inputs(name, judge, request)
         group = GroupToRank(request, screen(judge, request), name, judge, roster.llms)
         scores = await self._kinds[judge.kind](group, request_context)
+        if isinstance(judge, GatedJudge):
+            tested = scores.estimate.test_signal(judge.signal_test)
+            scores = replace(scores, estimate=tested)
         ranking = Ranking(
             id=content_keys.ranking_id(scores.content_key, _reward_inputs(group, scores)),
             group_id=request.group_id,

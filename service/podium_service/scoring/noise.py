@@ -12,12 +12,12 @@ from typing import Any, Self
 import numpy as np
 
 from podium_service.scoring.least_squares import KNOTS, LINE_K, Array, Fit
-from podium_service.scoring.signal_ratio import FLAT_R, ratio_likelihood
+from podium_service.scoring.signal_ratio import PRIOR_R, ratio_likelihood
 
 MIN_GROUPS = 20  # with fewer, a group's own passes are a better guide
 MAX_GROUPS = 1000  # only the most recent groups count, because judges drift
 _MIN_DF_BEYOND_MEAN = 4.0
-_PSEUDO_GROUPS, _EM_STEPS = 5.0, 40
+_PSEUDO_GROUPS, _EM_STEPS = 5.0, 300
 DRIFT_HALF_LIFE = 20  # groups
 _DRIFT_DECAY = 0.5 ** (1 / DRIFT_HALF_LIFE)
 
@@ -67,7 +67,7 @@ class JudgeNoise:
 
     @property
     def ratios_R(self) -> Array:
-        return np.array(self.ratios) if self.ratios else FLAT_R
+        return np.array(self.ratios) if self.ratios else PRIOR_R
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"df": None if self.df == inf else self.df}
@@ -146,18 +146,18 @@ def _fit_inverse_chi_square(variance_G: Array, df_G: Array) -> tuple[float, floa
 
 
 def _fit_ratios(groups: Sequence[PastGroup], variance: float, df: float) -> Array:
-    """Return how often a group has each signal ratio of `RATIOS_R`, smoothed toward evenness."""
+    """Return how often a group has each signal ratio of `RATIOS_R`, smoothed toward the prior."""
     if variance <= 0:
-        return FLAT_R
+        return PRIOR_R
     df_items = np.array([group.items - 1.0 for group in groups])
     f = np.array([group.ss_items for group in groups]) / df_items / variance
     information = np.array([group.information for group in groups])
     likelihood_GR = ratio_likelihood(f, information, df_items, np.full(len(f), df))
-    ratios_R = FLAT_R
+    ratios_R = PRIOR_R
     for _ in range(_EM_STEPS):
         posterior_GR = likelihood_GR * ratios_R
         posterior_GR /= posterior_GR.sum(axis=1, keepdims=True)
-        ratios_R = posterior_GR.sum(axis=0) + _PSEUDO_GROUPS * FLAT_R
+        ratios_R = posterior_GR.sum(axis=0) + _PSEUDO_GROUPS * PRIOR_R
         ratios_R /= ratios_R.sum()
     return np.asarray(ratios_R.round(9))
 

@@ -2,19 +2,20 @@
 
 To add a reward:
 1. Write a function `Estimate -> list[float]` here, one reward per distinct trajectory. It is called
-   only for significant estimates; in other groups every reward is .5.
+   only where scores differ; in other groups every reward is .5.
 2. Enter it in `REWARDS`.
 3. Add its name to `RewardKind` of the judges' settings.
 """
 
 from collections.abc import Callable, Sequence
-from math import fsum, pi, sqrt
+from math import fsum, pi
 
 import numpy as np
-from scipy.special import expit, ndtr
+from scipy.special import expit
 
 from podium_service.scoring.estimate import NATS_PER_SCORE, Estimate, Scale
 from podium_service.scoring.least_squares import Array
+from podium_service.scoring.posterior import certain, pair_chances, win_probabilities
 
 UNDECIDED_REWARD = 0.5
 
@@ -36,9 +37,9 @@ def mean_ranks(scores: Sequence[float], weights: Sequence[int]) -> list[float]:
 
 
 def compute_rewards(estimate: Estimate, kind: str) -> list[float]:
-    """Return one reward in [0, 1] per distinct trajectory; .5 for all without significance."""
-    if not estimate.is_significant:
-        return [UNDECIDED_REWARD] * len(estimate.means)
+    """Return one reward in [0, 1] per distinct trajectory; .5 for all where all scores tie."""
+    if len(set(estimate.scores)) == 1:
+        return [UNDECIDED_REWARD] * len(estimate.scores)
     return REWARDS[kind](estimate)
 
 
@@ -54,18 +55,9 @@ def win_probability(estimate: Estimate) -> list[float]:
 def win_by_points(estimate: Estimate) -> list[float]:
     """Return the posterior probability of each trajectory to be better than a random other one.
 
-    It is the mean over j of Phi(sqrt(shrinkage) * (m_i - m_j) / sqrt(se_i^2 + se_j^2)), with the
-    means m and their standard errors se: the posterior under a normal prior with the group's
-    variance. Where both errors are zero, the sign of the difference decides.
+    Where it is certain that there is no error, the sign of the difference decides.
     """
-    means = np.array(estimate.means)
-    variances = np.array(estimate.stderr or [0.0] * len(means)) ** 2
-    differences = means[:, None] - means[None, :]
-    errors = np.sqrt(variances[:, None] + variances[None, :])
-    has_error = errors > 0
-    exact = 0.5 + np.sign(differences) / 2
-    z = sqrt(estimate.shrinkage) * differences / np.where(has_error, errors, 1.0)
-    return _mean_over_others(np.where(has_error, ndtr(z), exact))
+    return _mean_over_others(win_probabilities(estimate.posterior))
 
 
 def win_by_choice(estimate: Estimate) -> list[float]:
@@ -81,11 +73,16 @@ def win_by_choice(estimate: Estimate) -> list[float]:
         distribution MacKay 1992, "The Evidence Framework Applied to Classification Networks",
         Neural Computation 4(5).
     """
-    means = NATS_PER_SCORE * np.array(estimate.means)
-    variances = (NATS_PER_SCORE * np.array(estimate.stderr or [0.0] * len(means))) ** 2
-    shrunk = estimate.shrinkage * (means[:, None] - means[None, :])
-    variance = estimate.shrinkage * (variances[:, None] + variances[None, :])
-    return _mean_over_others(expit(shrunk / np.sqrt(1 + pi / 8 * variance)))
+    posterior = estimate.posterior
+    if estimate.stderr is None:  # nothing is known of the noise, so the judge's word is taken
+        posterior = certain(estimate.scores, [0.0] * len(estimate.scores))
+    return _mean_over_others(pair_chances(posterior, _chance_of_choice))
+
+
+def _chance_of_choice(difference_II: Array, variance_II: Array) -> Array:
+    variance_II = NATS_PER_SCORE**2 * variance_II
+    chance_II = expit(NATS_PER_SCORE * difference_II / np.sqrt(1 + pi / 8 * variance_II))
+    return np.asarray(chance_II)
 
 
 def win_by_answers(estimate: Estimate) -> list[float]:

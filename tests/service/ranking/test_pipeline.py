@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from random import Random
 from typing import Any, cast
 
 import pytest
@@ -45,6 +46,21 @@ async def test_a_group_is_ranked_by_four_passes_in_balanced_orders(tmp_path: Pat
     assert ranking.reliability == 1
     orders = [list(asked.shown.values()) for asked in judge.asked]
     assert sorted(orders.count(order[::-1]) for order in orders) == [1, 1, 1, 1]
+
+
+async def test_a_signal_test_ties_a_group_of_stored_verdicts(tmp_path: Path) -> None:
+    asked, settings = request("5", "five", "it is five"), {"passes": 4}
+    noise = Random(1)
+    async with ScriptedJudge(always=scores(lambda _: noise.random())).serving() as judge:
+        async with service(tmp_path, main=llm(judge.url, **settings)) as opened:
+            plain = await opened.ranker.rank(asked)
+        async with service(tmp_path, main=llm(judge.url, **settings, signal_test=0.05)) as opened:
+            tested = await opened.ranker.rank(asked)
+    assert len({result.reward for result in plain.results}) == 3
+    assert plain.reliability
+    assert [result.reward for result in tested.results] == [0.5] * 3
+    assert (tested.reliability, tested.usage.calls) == (0, 0)
+    assert tested.id != plain.id
 
 
 async def test_shown_ids_are_new_in_every_call(tmp_path: Path) -> None:

@@ -1,16 +1,16 @@
 """Estimates of scores, errors and reliability, against numbers by hand and by numpy."""
 
-from math import exp, isclose, sqrt
+from math import exp, inf, sqrt
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from podium_service.scoring.estimate import estimate_exact, estimate_unscored
-from podium_service.scoring.signal_ratio import SIGNIFICANCE_LEVEL
+from podium_service.scoring.signal_ratio import PRIOR_R, RATIOS_R
 from tests.service.helpers import estimate
 
 # Two passes. Means .25 .45 .80 around .5; pass means are .5 both. Residuals -+.05 +-.05 0, so
@@ -23,28 +23,48 @@ TWO_PASSES = [[0.2, 0.5, 0.8], [0.3, 0.4, 0.8]]
 THREE_PASSES = [[0.3, 0.2, 0.4], [0.3, 0.5, 0.7], [0.3, 0.5, 0.4]]
 
 
+def expected_reliability(f: float, passes: int, df_items: int, df_error: float = 1e9) -> float:
+    """The mean of kR / (1 + kR) over ratios R weighed by prior and density of F / (1 + kR)."""
+    spread_R = 1 + passes * RATIOS_R
+    weights_R = PRIOR_R * stats.f.pdf(f / spread_R, df_items, df_error) / spread_R
+    return float((weights_R * (1 - 1 / spread_R)).sum() / weights_R.sum())
+
+
 def test_two_passes_equal_a_fit_by_hand() -> None:
     result = estimate(TWO_PASSES)
     assert result.means == [0.25, 0.45, 0.8]
     assert result.max_stderr == pytest.approx(0.05)  # sqrt(.005 / 2)
-    assert result.reliability == pytest.approx(30 / 31)  # 1 - .005 / .155
-    assert result.shrinkage == result.reliability
-    assert result.is_significant  # p = 1 / (1 + 31) = .03125 with 2 and 2 degrees of freedom
-    # Shrunk toward .5: .5 - .25 * 30/31, .5 - .05 * 30/31, .5 + .3 * 30/31.
-    assert result.scores == pytest.approx([0.2580645, 0.4516129, 0.7903226], abs=1e-7)
+    assert result.p_value == pytest.approx(1 / 32)  # 1 / (1 + F) with 2 and 2 degrees of freedom
+    share = expected_reliability(31, 2, 2, 2)
+    assert 0.75 < share < 30 / 31  # F says little with so few degrees of freedom
+    assert result.reliability == result.shrinkage == pytest.approx(share)
+    assert result.scores == pytest.approx(
+        [0.5 - 0.25 * share, 0.5 - 0.05 * share, 0.5 + 0.3 * share]
+    )
     assert result.has_scores
 
 
-def test_three_noisy_passes_are_not_significant() -> None:
+def test_three_noisy_passes_are_shrunk_and_not_zeroed() -> None:
     result = estimate(THREE_PASSES)
     assert result.means == [0.3, 0.4, 0.5]
     assert result.max_stderr == pytest.approx(sqrt(0.015 / 3))
-    assert (
-        not result.is_significant
-    )  # p = (1 + 2 * 2 / 4) ** -2 = .25 with 2 and 4 degrees of freedom
-    assert result.reliability == result.shrinkage == 0
-    assert len(set(result.scores)) == 1
-    assert result.scores[0] == pytest.approx(0.4)
+    assert result.p_value == pytest.approx(
+        0.25
+    )  # (1 + 2 * 2 / 4) ** -2, 2 and 4 degrees of freedom
+    share = expected_reliability(2, 3, 2, 4)
+    assert 0.3 < share < 0.7
+    assert result.reliability == result.shrinkage == pytest.approx(share)
+    assert result.scores == pytest.approx([0.4 - 0.1 * share, 0.4, 0.4 + 0.1 * share])
+    assert result.test_signal(None) == result.test_signal(0.3) == result
+
+
+def test_a_signal_test_ties_a_group_above_its_level() -> None:
+    tested = estimate(THREE_PASSES).test_signal(0.05)
+    assert tested.means == [0.3, 0.4, 0.5]
+    assert tested.scores == pytest.approx([0.4] * 3)
+    assert len(set(tested.scores)) == 1
+    assert tested.reliability == tested.shrinkage == 0
+    assert estimate([[0.2, 0.5, 0.8]], noise_sd=0.3).test_signal(0.05).reliability is None
 
 
 def test_the_mean_of_a_pass_is_removed() -> None:
@@ -55,33 +75,30 @@ def test_the_mean_of_a_pass_is_removed() -> None:
     assert result.means == pytest.approx([mean - 0.1 for mean in plain.means])
 
 
-@pytest.mark.parametrize(("half_range", "signal"), [(0.23, True), (0.21, False)])
-def test_the_significance_level_is_five_percent(half_range: float, signal: bool) -> None:
+@pytest.mark.parametrize("half_range", [0.1, 0.21, 0.23])
+def test_the_p_value_is_that_of_the_f_test(half_range: float) -> None:
     # MS_error = .005 as above, MS_items = 2 * 2 a^2 / 2 = 2 a^2. With 2 and 2 degrees of freedom
-    # p = 1 / (1 + F), so F = 19 is the limit: a = .218.
+    # p = 1 / (1 + F).
     a = half_range
     result = estimate([[0.45 - a, 0.55, 0.5 + a], [0.55 - a, 0.45, 0.5 + a]])
-    p = float(stats.f.sf(2 * a * a / 0.005, 2, 2))
-    assert isclose(p, 1 / (1 + 2 * a * a / 0.005))
-    assert result.is_significant == signal == (p <= SIGNIFICANCE_LEVEL)
-    assert (result.reliability == 0) != signal
+    assert result.p_value == pytest.approx(1 / (1 + 2 * a * a / 0.005))
 
 
-def test_two_trajectories_can_be_significant() -> None:
+def test_two_trajectories_have_a_reliability() -> None:
     # Differences .4 and .44; means .3 .72; centre .51. MS_items = 2 * 2 * .21^2 = .1764.
     # Residuals +-.01, four of them: MS_error = .0004. F = 441 with 1 and 1 degrees of freedom.
     result = estimate([[0.3, 0.7], [0.3, 0.74]])
-    assert stats.f.sf(441, 1, 1) == pytest.approx(0.0302917, abs=1e-6)
-    assert result.is_significant
-    assert result.reliability == pytest.approx(440 / 441)
-    # Differences .4 and .5: MS_items .2025, MS_error .0025, F = 81, p = .07.
-    assert stats.f.sf(81, 1, 1) > SIGNIFICANCE_LEVEL
-    assert not estimate([[0.3, 0.7], [0.3, 0.8]]).is_significant
+    assert result.p_value == pytest.approx(0.0302917, abs=1e-6)
+    assert result.reliability == pytest.approx(expected_reliability(441, 2, 1, 1))
+    # Differences .4 and .5: MS_items .2025, MS_error .0025, F = 81.
+    less = estimate([[0.3, 0.7], [0.3, 0.8]])
+    assert less.reliability == pytest.approx(expected_reliability(81, 2, 1, 1))
+    assert less.shrinkage < result.shrinkage
 
 
 def test_passes_that_agree_have_no_error_and_full_reliability() -> None:
     result = estimate([[0.1, 0.2, 0.2], [0.6, 0.7, 0.7]])  # the passes differ by a constant
-    assert (result.max_stderr, result.reliability, result.is_significant) == (0, 1, True)
+    assert (result.max_stderr, result.reliability, result.p_value) == (0, 1, 0)
     assert result.means[1] == result.means[2]
     assert result.scores == pytest.approx([0.35, 0.45, 0.45])
 
@@ -90,43 +107,33 @@ def test_rounding_is_neither_signal_nor_noise() -> None:
     # .1 + .2 and .3 differ in the last bit.
     tied = estimate([[0.1 + 0.2, 0.3, 0.3], [0.3, 0.1 + 0.2, 0.3]])
     assert tied.means == [0.3, 0.3, 0.3]
-    assert (tied.is_significant, tied.reliability, tied.max_stderr) == (False, 0, 0)
+    assert (tied.p_value, tied.reliability, tied.max_stderr) == (inf, 0, 0)
 
 
-def test_passes_that_tie_all_are_not_significant() -> None:
+def test_passes_that_tie_all_have_no_reliability() -> None:
     result = estimate([[0.5, 0.5, 0.5], [0.9, 0.9, 0.9]])
-    assert (result.is_significant, result.reliability, result.max_stderr) == (False, 0, 0)
+    assert (result.p_value, result.reliability, result.max_stderr) == (inf, 0, 0)
     assert result.scores == pytest.approx([0.7] * 3)
     assert len(set(result.scores)) == 1
 
 
-def test_passes_that_contradict_each_other_are_not_significant() -> None:
+def test_passes_that_contradict_each_other_have_no_reliability() -> None:
     result = estimate([[0.1, 0.5, 0.9], [0.9, 0.5, 0.1]])
-    assert (result.is_significant, result.reliability) == (False, 0)
+    assert (result.p_value, result.reliability) == (inf, 0)
     assert result.max_stderr == pytest.approx(sqrt(4 * 0.16 / 2 / 2))
     assert result.scores == [0.5] * 3
 
 
-def test_one_pass_takes_its_noise_from_the_configuration() -> None:
-    # MS_items = 2 * .09 / 2 = .09; shrinkage = 1 - .01 / .09 = 8/9; chi2 = 18 over 2: p = exp(-9).
-    result = estimate([[0.2, 0.5, 0.8]], noise_sd=0.1)
-    assert result.max_stderr == pytest.approx(0.1)
-    assert result.reliability is None
-    assert result.shrinkage == pytest.approx(8 / 9)
-    assert result.is_significant
-    assert result.scores == pytest.approx([0.5 - 0.3 * 8 / 9, 0.5, 0.5 + 0.3 * 8 / 9])
-
-
-@pytest.mark.parametrize(("noise_sd", "signal"), [(0.17, True), (0.18, False)])
-def test_one_pass_is_tested_against_known_noise(noise_sd: float, signal: bool) -> None:
-    # Chi-square over 2 degrees of freedom: p = exp(-.09 / noise_sd^2), .044 and .062.
-    assert (exp(-0.09 / noise_sd**2) <= SIGNIFICANCE_LEVEL) == signal
+@pytest.mark.parametrize("noise_sd", [0.1, 0.17, 0.3])
+def test_one_pass_takes_its_noise_from_the_configuration(noise_sd: float) -> None:
+    # MS_items = 2 * .09 / 2 = .09; chi2 = .18 / variance over 2 degrees of freedom.
     result = estimate([[0.2, 0.5, 0.8]], noise_sd=noise_sd)
-    assert result.is_significant == signal
-    assert (result.shrinkage > 0) == signal
+    assert result.max_stderr == pytest.approx(noise_sd)
     assert result.reliability is None
-    if not signal:
-        assert result.scores == [0.5] * 3
+    share = expected_reliability(0.09 / noise_sd**2, 1, 2)
+    assert result.shrinkage == pytest.approx(share, rel=1e-6)
+    assert result.p_value == pytest.approx(exp(-0.09 / noise_sd**2))
+    assert result.scores == pytest.approx([0.5 - 0.3 * share, 0.5, 0.5 + 0.3 * share])
 
 
 def test_one_pass_of_unknown_noise_keeps_its_scores() -> None:
@@ -134,8 +141,12 @@ def test_one_pass_of_unknown_noise_keeps_its_scores() -> None:
     assert result.scores == result.means == [0.2, 0.5, 0.8]
     assert result.stderr is None
     assert result.reliability is None
-    assert result.is_significant
-    assert not estimate([[0.4, 0.4]]).is_significant
+    # The posterior takes half of the variance, .09, for noise: half of each distance is left, with
+    # an error of sqrt(.5 * .045).
+    [assumed] = [component for component in result.posterior if component.weight]
+    assert assumed.weight == 1
+    assert assumed.means == pytest.approx([0.35, 0.5, 0.65])
+    assert assumed.stderr == pytest.approx([0.15] * 3)
 
 
 def test_residuals_of_passes_replace_the_configured_noise() -> None:
@@ -145,15 +156,14 @@ def test_residuals_of_passes_replace_the_configured_noise() -> None:
 def test_exact_scores_have_no_error() -> None:
     result = estimate_exact([1.0, 0.25, 0.25])
     assert result.scores == result.means == [1.0, 0.25, 0.25]
-    assert (result.max_stderr, result.reliability, result.is_significant) == (0, 1, True)
+    assert (result.max_stderr, result.reliability) == (0, 1)
     tied = estimate_exact([0.1 + 0.2, 0.3])
-    assert (tied.max_stderr, tied.reliability, tied.is_significant) == (0, 0, False)
+    assert (tied.max_stderr, tied.reliability) == (0, 0)
 
 
 def test_an_unscored_group_has_no_scores() -> None:
     result = estimate_unscored(1)
     assert not result.has_scores
-    assert not result.is_significant
     assert (result.reliability, result.stderr) == (0, None)
     assert len(result.means) == len(result.scores) == 1
 
@@ -188,14 +198,18 @@ def by_numpy(scores: list[list[float]]) -> tuple[float, float, float]:
 @settings(max_examples=50)
 def test_the_estimate_equals_the_textbook_analysis_of_variance(scores: list[list[float]]) -> None:
     ms_items, ms_error, p = by_numpy(scores)
-    assume(abs(p - SIGNIFICANCE_LEVEL) > 1e-6)
     result = estimate(scores)
-    assert result.is_significant == (p <= SIGNIFICANCE_LEVEL)
+    assert min(result.p_value, 1.0) == pytest.approx(p, abs=1e-9)
     assert result.max_stderr == pytest.approx(sqrt(ms_error / len(scores)), abs=1e-9)
-    expected = max(0.0, 1 - ms_error / ms_items) if result.is_significant else 0.0
-    assert result.reliability == pytest.approx(expected, abs=1e-9)
+    passes, items = len(scores), len(scores[0])
+    expected = float(ms_items > 1e-20)
+    if expected and ms_error > 1e-20:
+        df_error = (passes - 1) * (items - 1)
+        expected = expected_reliability(ms_items / ms_error, passes, items - 1, df_error)
+    assert result.reliability == pytest.approx(expected, abs=1e-6)
     centre = np.mean(scores)
-    assert result.scores == pytest.approx([centre + expected * (m - centre) for m in result.means])
+    shrunk = [centre + expected * (m - centre) for m in result.means]
+    assert result.scores == pytest.approx(shrunk, abs=1e-6)
 
 
 @given(verdicts(GRID | st.floats(0, 1)), st.randoms(use_true_random=False), st.sampled_from([1, 9]))
@@ -210,14 +224,15 @@ def test_permuting_trajectories_permutes_the_estimate(
     assert permuted.means == [result.means[i] for i in order]
     assert permuted.scores == pytest.approx([result.scores[i] for i in order], abs=1e-9)
     assert permuted.stderr == pytest.approx(result.stderr, abs=1e-9)
-    assert permuted.is_significant == result.is_significant
+    assert permuted.shrinkage == pytest.approx(result.shrinkage, abs=1e-9)
 
 
 @given(verdicts(GRID | st.floats(0, 1)), st.randoms(use_true_random=False))
 @settings(max_examples=50)
 def test_the_order_of_passes_changes_nothing(scores: list[list[float]], random: Any) -> None:
     shuffled, result = estimate(random.sample(scores, len(scores))), estimate(scores)
-    assert (shuffled.means, shuffled.is_significant) == (result.means, result.is_significant)
+    assert shuffled.means == result.means
+    assert shuffled.shrinkage == pytest.approx(result.shrinkage, abs=1e-9)
     assert shuffled.stderr == pytest.approx(result.stderr, abs=1e-9)
 
 
@@ -226,13 +241,11 @@ def test_the_order_of_passes_changes_nothing(scores: list[list[float]], random: 
 def test_adding_a_constant_to_a_pass_changes_nothing(
     scores: list[list[float]], shifts: list[float]
 ) -> None:
-    assume(abs(by_numpy(scores)[2] - SIGNIFICANCE_LEVEL) > 1e-6)
     result = estimate(scores)
     shifted = estimate(
         [[score + shift for score in row] for row, shift in zip(scores, shifts, strict=False)]
     )
     mean_shift = sum(shifts[: len(scores)]) / len(scores)
-    assert shifted.is_significant == result.is_significant
     assert shifted.max_stderr == pytest.approx(result.max_stderr, abs=1e-9)
     assert shifted.reliability == pytest.approx(result.reliability, abs=1e-9)
     assert [score - mean_shift for score in shifted.scores] == pytest.approx(

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.special import ndtr
 from scipy.stats import kendalltau
 
 from podium_service.scoring.jury import Juror, JuryEstimate, combine
+from podium_service.scoring.rewards import win_probability
 
 Floats = NDArray[np.float64]
 
@@ -46,15 +46,7 @@ def juror(name: str, given: Floats) -> Juror:
 
 
 def rewards(estimate: JuryEstimate) -> Floats:
-    """Return win probabilities as the service computes them."""
-    means, stderr = np.array(estimate.means), np.array(estimate.stderr)
-    if not estimate.is_significant:
-        return np.full(len(means), 0.5)
-    errors = np.sqrt(stderr[:, None] ** 2 + stderr[None, :] ** 2)
-    gaps = means[:, None] - means[None, :]
-    wins = ndtr(sqrt(estimate.reliability) * gaps / np.maximum(errors, 1e-12))
-    np.fill_diagonal(wins, 0.0)
-    return np.asarray(wins.sum(axis=1) / (len(means) - 1))
+    return np.array(win_probability(estimate))
 
 
 def combine_rows(rows: list[Floats]) -> JuryEstimate:
@@ -73,15 +65,14 @@ def test_equal_jurors_equal_an_average_by_hand() -> None:
     assert [report.weight for report in result.jurors] == [0.5, 0.5]
     # Six pairs; b ties two of them and agrees on four: tau_b = 4 / sqrt(6 * 4).
     assert result.jurors[0].agreement == pytest.approx(4 / sqrt(24))
-    assert result.is_significant
+    assert result.reliability > 0.7
 
 
 def test_jurors_that_agree_exactly_have_no_error() -> None:
     result = combine([Juror(name, [0.0, 0.5, 1.0], 0.0, 1.0) for name in "abc"])
     assert result.means == [0.0, 0.5, 1.0]
     assert result.stderr == [0.0, 0.0, 0.0]
-    assert result.reliability == 1
-    assert result.is_significant
+    assert (result.reliability, result.p_value) == (1, 0)
 
 
 def test_a_jurors_own_scale_does_not_matter() -> None:
@@ -101,10 +92,9 @@ def test_one_juror_keeps_its_means_and_errors() -> None:
     assert result.jurors[0].agreement == 0
 
 
-def test_jurors_that_tie_all_items_are_not_significant() -> None:
+def test_jurors_that_tie_all_items_have_no_reliability() -> None:
     result = combine([Juror(name, [0.4, 0.4, 0.4], 0.0, 0.0) for name in "abc"])
     assert result.means == [0.4] * 3
-    assert not result.is_significant
     assert result.reliability == 0
 
 
@@ -207,7 +197,7 @@ def test_permuting_jurors_and_items_permutes_the_estimate(
     before, after = combine(jury), combine(moved)
     assert after.means == [before.means[i] for i in items]
     assert after.stderr == [before.stderr[i] for i in items]
-    assert (after.reliability, after.is_significant) == (before.reliability, before.is_significant)
+    assert (after.reliability, after.p_value) == (before.reliability, before.p_value)
     for j, report in zip(names, after.jurors, strict=True):
         reported = before.jurors[j]
         assert (report.name, report.weight, report.status) == (
@@ -271,8 +261,20 @@ def test_jurors_on_other_scales_rank_better_than_a_plain_mean() -> None:
 def test_equal_items_and_honest_jurors_seldom_give_false_alarms() -> None:
     random = np.random.default_rng(2027)
     result = [combine_rows([passes(np.zeros(8), random) for _ in range(3)]) for _ in range(300)]
-    assert np.mean([each.is_significant for each in result]) < 0.06
+    assert np.mean([each.p_value < 0.05 for each in result]) < 0.06
     assert np.mean([any(r.overruled for r in each.jurors) for each in result]) < 0.05
+
+
+def test_equal_items_earn_a_tenth_of_the_squared_advantage() -> None:
+    random = np.random.default_rng(2029)
+    squares = [
+        np.mean([
+            np.var(rewards(combine_rows([passes(truth, random) for _ in range(3)])))
+            for truth in random.normal(size=(150, 8)) * spread
+        ])
+        for spread in (0.0, 1.0)
+    ]  # fmt: skip
+    assert squares[0] < 0.1 * squares[1]
 
 
 def test_standard_errors_cover_the_truth() -> None:

@@ -20,7 +20,7 @@ from podium_service.scoring.noise import (
     SlotDrift,
     learn_noise,
 )
-from podium_service.scoring.signal_ratio import RATIOS_R, SIGNIFICANCE_LEVEL
+from podium_service.scoring.signal_ratio import RATIOS_R
 from tests.service.simulated import listwise_passes, past_groups, scorer
 
 HOMOGENEOUS = past_groups(300, default_rng(11), slope=0.3)
@@ -82,7 +82,7 @@ def test_a_judge_without_noise_has_full_reliability() -> None:
     noise = required(learn_noise(past_groups(30, default_rng(15), noise_sd=lambda: 0.0), 8))
     assert noise.variance == pytest.approx(0, abs=1e-9)
     result = estimate_passes(3, [([0, 1, 2], [0.1, 0.5, 0.5])], replace(noise, variance=0.0))
-    assert (result.is_significant, result.reliability) == (True, 1)
+    assert (result.p_value, result.reliability) == (0, 1)
 
 
 @pytest.mark.parametrize("noise", [learn_noise(HOMOGENEOUS, 8), JudgeNoise.from_sd(0.2)])
@@ -97,19 +97,21 @@ def test_configured_noise_is_certain() -> None:
 
 
 @pytest.mark.parametrize("passes", [1, 2, 4])
-def test_learnt_noise_keeps_the_significance_level(passes: int) -> None:
+def test_learnt_noise_keeps_the_level_of_the_signal_test(passes: int) -> None:
     """It also finds more real differences than the group's own residuals do."""
+    level = 0.05
     noise, random = required(learn_noise(HOMOGENEOUS, 8)), default_rng(passes)
     null, real, alone = 0, 0, 0
     for seed in range(2000):
         score = scorer([0.5] * 8, 0.1, random, 0.3)
-        null += estimate_passes(8, listwise_passes(8, passes, seed, score), noise).is_significant
+        scored = listwise_passes(8, passes, seed, score)
+        null += estimate_passes(8, scored, noise).p_value <= level
     for seed in range(300):
         score = scorer([float(each) for each in random.normal(0.5, 0.1, 8)], 0.1, random, 0.3)
         scored = listwise_passes(8, passes, seed, score)
-        real += estimate_passes(8, scored, noise).is_significant
-        alone += passes > 1 and estimate_passes(8, scored).is_significant
-    assert null / 2000 == pytest.approx(SIGNIFICANCE_LEVEL, abs=0.015)
+        real += estimate_passes(8, scored, noise).p_value <= level
+        alone += passes > 1 and estimate_passes(8, scored).p_value <= level
+    assert null / 2000 == pytest.approx(level, abs=0.015)
     if passes < 4:
         assert real > alone + 30
     else:
@@ -120,7 +122,6 @@ def test_one_pass_with_learned_noise_has_error_and_reliability() -> None:
     noise, random = required(learn_noise(HOMOGENEOUS, 8)), default_rng(1)
     truth = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
     result = estimate_passes(8, listwise_passes(8, 1, 1, scorer(truth, 0.1, random, 0.3)), noise)
-    assert result.is_significant
     assert result.reliability == pytest.approx(0.8, abs=0.15)
     assert result.max_stderr == pytest.approx(0.1, rel=0.1)
     alone = estimate_passes(8, listwise_passes(8, 1, 1, scorer(truth, 0.1, random, 0.3)))
@@ -135,7 +136,7 @@ def test_learnt_reliability_equals_that_of_the_truth() -> None:
     for seed in range(300):
         truth = [float(each) for each in random.normal(0.5, 0.1, 8)]
         result = estimate_passes(8, listwise_passes(8, 2, seed, scorer(truth, 0.1, random)), noise)
-        shrinkages += [result.shrinkage] if result.is_significant else []
+        shrinkages.append(result.shrinkage)
     assert np.mean(shrinkages) == pytest.approx(2 / 3, abs=0.06)  # ratio 1, two passes
 
 

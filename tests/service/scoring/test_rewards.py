@@ -1,42 +1,75 @@
 """Ranks and rewards of estimates, worked out by hand with the normal distribution."""
 
 from itertools import pairwise
-from math import sqrt
+from math import fsum, sqrt
 from random import Random
 from statistics import NormalDist, mean
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from podium_service.scoring.estimate import Estimate, estimate_exact, estimate_unscored
+from podium_service.scoring.posterior import Component, certain, shrink
 from podium_service.scoring.rewards import REWARDS, compute_rewards, mean_ranks
+from podium_service.scoring.signal_ratio import PRIOR_R, RATIOS_R
 from tests.service.helpers import estimate
 
 Phi = NormalDist().cdf
 KINDS = sorted(REWARDS)
 
 
-def signal(means: list[float], stderr: float | None, shrinkage: float = 1.0) -> Estimate:
-    centre = mean(means)
-    scores = [centre + shrinkage * (each - centre) for each in means]
-    errors = None if stderr is None else [stderr] * len(means)
-    return Estimate(
-        means, scores, errors, reliability=shrinkage, is_significant=True, shrinkage=shrinkage
-    )
+def signal(means: list[float], stderr: float, shrinkage: float = 1.0) -> Estimate:
+    """An estimate whose reliability is certain."""
+    scores, errors = shrink(means, shrinkage), [stderr] * len(means)
+    posterior = certain(scores, [sqrt(shrinkage) * stderr] * len(means))
+    return Estimate(means, scores, errors, shrinkage, posterior, shrinkage)
 
 
 def test_win_probability_equals_a_sum_by_hand() -> None:
-    # Two passes of test_estimate: means .25 .45 .80, stderr .05, reliability 30/31.
-    # sqrt(.05^2 + .05^2) = .0707107, sqrt(30/31) = .9837388.
+    # Means .25 .45 .80, stderr .05, reliability 30/31: the root of the reliability is .9837388, and
+    # the error of a difference sqrt(.05^2 + .05^2) = .0707107.
     # 0 over 1: Phi(-.20 / .0707107 * .9837388) = Phi(-2.78243) = .00270
     # 0 over 2: Phi(-.55 / .0707107 * .9837388) = Phi(-7.65169) = 1e-14
     # 1 over 2: Phi(-.35 / .0707107 * .9837388) = Phi(-4.86926) = 6e-7
-    earned = compute_rewards(estimate([[0.2, 0.5, 0.8], [0.3, 0.4, 0.8]]), "win_probability")
+    earned = compute_rewards(signal([0.25, 0.45, 0.8], 0.05, 30 / 31), "win_probability")
     assert earned == pytest.approx([0.0013489, 0.4986514, 0.9999997], abs=1e-7)
     a, b, c = (Phi(sqrt(30 / 31) * gap / sqrt(2 * 0.05**2)) for gap in (0.2, 0.55, 0.35))
     assert earned == pytest.approx([(2 - a - b) / 2, (a + 1 - c) / 2, (b + c) / 2])
+
+
+def test_win_probability_averages_over_signal_ratios() -> None:
+    # Reliabilities of 0, .5 and .8 with probabilities .2, .3 and .5: means .4 .6, stderr .1.
+    shares = {0.0: 0.2, 0.5: 0.3, 0.8: 0.5}
+    posterior = tuple(
+        Component(weight, shrink([0.4, 0.6], share), [sqrt(share) * 0.1] * 2)
+        for share, weight in shares.items()
+    )
+    estimate = Estimate([0.4, 0.6], [0.445, 0.555], [0.1, 0.1], 0.55, posterior, 0.55)
+    z = 0.2 / sqrt(0.02)
+    expected = 0.2 * 0.5 + 0.3 * Phi(sqrt(0.5) * z) + 0.5 * Phi(sqrt(0.8) * z)
+    assert compute_rewards(estimate, "win_probability") == pytest.approx([1 - expected, expected])
+    assert expected < Phi(sqrt(0.55) * z)  # the mean reliability would say too much
+
+
+def test_two_passes_earn_the_mean_over_their_posterior() -> None:
+    # Two passes of test_estimate, F = 31; the posterior of each ratio R by the density of F.
+    measured = estimate([[0.2, 0.5, 0.8], [0.3, 0.4, 0.8]])
+    spread_R = 1 + 2 * RATIOS_R
+    weights_R = PRIOR_R * stats.f.pdf(31 / spread_R, 2, 2) / spread_R
+    weights_R /= weights_R.sum()
+    by_hand = [
+        fsum(
+            w * Phi(sqrt(1 - 1 / a) * gap / sqrt(0.005))
+            for w, a in zip(weights_R, spread_R, strict=True)
+        )
+        for gap in (0.2, 0.55, 0.35)
+    ]
+    a, b, c = by_hand
+    earned = compute_rewards(measured, "win_probability")
+    assert earned == pytest.approx([(2 - a - b) / 2, (a + 1 - c) / 2, (b + c) / 2], abs=1e-7)
 
 
 def test_win_probability_compares_the_unshrunk_means() -> None:
@@ -53,14 +86,30 @@ def test_without_any_error_the_sign_decides() -> None:
     assert compute_rewards(estimate([[0.1, 0.2, 0.2]] * 2), "win_probability") == [0, 0.75, 0.75]
 
 
-def test_one_pass_of_unknown_noise_is_decided_by_the_sign() -> None:
-    assert compute_rewards(estimate([[0.5, 0.51, 0.4]]), "win_probability") == [0.5, 1, 0]
+def test_one_pass_of_unknown_noise_takes_half_for_noise() -> None:
+    # .2 .5 .8: variance .09, and z of a gap is gap * sqrt(.5) / sqrt(2 * .045) = gap / .42426.
+    earned = compute_rewards(estimate([[0.2, 0.5, 0.8]]), "win_probability")
+    near, far = Phi(0.3 / sqrt(0.18)), Phi(0.6 / sqrt(0.18))
+    assert earned == pytest.approx([1 - (near + far) / 2, 0.5, (near + far) / 2])
+    assert earned[2] == pytest.approx(0.840800, abs=1e-6)
+    # It follows the gaps, and not the ranks alone.
+    assert compute_rewards(estimate([[0.5, 0.51, 0.4]]), "win_probability")[0] > 0.6
 
 
 def test_one_pass_of_known_noise_wins_by_the_normal_distribution() -> None:
-    # .2 .5 .8 at noise .1: shrinkage 8/9, sqrt(8/9) / (.1 * sqrt 2) = 6.6667: gaps of 2 and 4.
+    # .2 .5 .8 at noise .1: gaps of .3 and .6 over .1 * sqrt 2, averaged over the ratios.
+    spread_R = 1 + RATIOS_R
+    weights_R = PRIOR_R * stats.chi2.pdf(18 / spread_R, 2) / spread_R
+    weights_R /= weights_R.sum()
+    near, far = (
+        fsum(
+            w * Phi(sqrt(1 - 1 / a) * gap / sqrt(0.02))
+            for w, a in zip(weights_R, spread_R, strict=True)
+        )
+        for gap in (0.3, 0.6)
+    )
     earned = compute_rewards(estimate([[0.2, 0.5, 0.8]], noise_sd=0.1), "win_probability")
-    assert earned == pytest.approx([(Phi(-2) + Phi(-4)) / 2, 0.5, (Phi(2) + Phi(4)) / 2])
+    assert earned == pytest.approx([1 - (near + far) / 2, 0.5, (near + far) / 2], abs=1e-6)
 
 
 def test_exact_ties_are_exactly_half() -> None:
@@ -75,17 +124,26 @@ def test_exact_ties_are_exactly_half() -> None:
 @pytest.mark.parametrize(
     "nothing",
     [
-        estimate([[0.3, 0.2, 0.4], [0.3, 0.5, 0.7], [0.3, 0.5, 0.4]]),  # F = 2, p = .25
         estimate([[0.1, 0.5, 0.9], [0.9, 0.5, 0.1]]),
         estimate([[0.9, 0.9, 0.9]]),
-        estimate([[0.2, 0.5, 0.8]], noise_sd=0.2),  # p = .105
         estimate_exact([0.25, 0.25, 0.25]),
         estimate_unscored(3),
+        estimate([[0.3, 0.2, 0.4], [0.3, 0.5, 0.7], [0.3, 0.5, 0.4]]).test_signal(0.05),  # p = .25
+        estimate([[0.2, 0.5, 0.8]], noise_sd=0.2).test_signal(0.05),  # p = .105
     ],
-    ids=["noise", "contradiction", "tie", "within known noise", "checks tie", "unasked"],
+    ids=["contradiction", "tie", "checks tie", "unasked", "test", "test of known noise"],
 )
-def test_a_group_that_is_not_significant_earns_half_each(kind: str, nothing: Estimate) -> None:
+def test_a_group_without_any_difference_earns_half_each(kind: str, nothing: Estimate) -> None:
     assert compute_rewards(nothing, kind) == [0.5] * 3
+
+
+def test_differences_within_the_noise_earn_little() -> None:
+    # F = 2 with 2 and 4 degrees of freedom: p = .25.
+    earned = compute_rewards(
+        estimate([[0.3, 0.2, 0.4], [0.3, 0.5, 0.7], [0.3, 0.5, 0.4]]), "win_probability"
+    )
+    assert earned[1] == pytest.approx(0.5)
+    assert 0.5 < earned[2] < 0.85
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -194,9 +252,7 @@ def test_a_constant_added_to_a_pass_changes_no_reward(
     halved = [[round(score * 64) / 128 for score in row] for row in verdicts]  # exact, room above
     plain = estimate(halved, noise_sd)
     shifted = estimate([[score + 0.25 for score in halved[0]], *halved[1:]], noise_sd)
-    assume(
-        shifted.is_significant == plain.is_significant
-    )  # rounding decides at p = .1 exactly; see test_estimate
-    shift = 0.25 / len(halved) if kind == "score" and plain.is_significant else 0.0
+    is_moved = kind == "score" and len(set(plain.scores)) > 1
+    shift = 0.25 / len(halved) if is_moved else 0.0
     earned = [reward - shift for reward in compute_rewards(shifted, kind)]
     assert earned == pytest.approx(compute_rewards(plain, kind), abs=1e-9)

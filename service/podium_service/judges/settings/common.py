@@ -33,6 +33,10 @@ def _default_gates() -> list[AnyCriterion]:
 class GatedJudge(JudgeSettings):
     """The settings of judges that read what agents wrote: LLM judges and juries."""
 
+    signal_test: Annotated[Annotated[FiniteFloat, Field(gt=0, lt=1)] | None, QUALITY] = None
+    """Level of a test for differences, between 0 and 1: a group whose differences would be as large
+    by chance in more than this share of groups of equals gets 0.5 for all; no test unless set, and
+    differences are shrunk by what is known of the judge's noise."""
     gates: Annotated[list[AnyCriterion], ROBUSTNESS] = _default_gates()
     """Criteria, as of a `checks` judge; a trajectory that fails one gets reward 0 and the last
     rank, and no LLM sees it; `not_empty` and `not_opener_only` by default, `[]` for none."""

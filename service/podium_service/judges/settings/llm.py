@@ -47,10 +47,6 @@ class LLMJudge(GatedJudge):
     block_size: Annotated[int, Field(ge=3, le=16), QUALITY] = 5
     """Trajectories in one call of the method `subsets`, and of `best_of` in groups of more than 8,
     from 3 to 16."""
-    signal_level: Annotated[FiniteFloat, Field(gt=0, le=1), QUALITY] = 0.05
-    """Level of the test for differences, from 0 to 1: the share of groups of equally good
-    trajectories that still earn different rewards; a group without significant differences gets 0.5
-    for all; 1 switches the test off."""
     rubric: Annotated[str | None, QUALITY] = None
     """Text of the criteria that the judge applies; a general rubric unless set; a request's own
     `rubric` replaces it."""

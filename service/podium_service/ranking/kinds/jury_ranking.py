@@ -25,8 +25,6 @@ from podium_service.scoring.jury import Juror, JurorReport, combine
 
 # The jurors' share of the time that is left; the rest is for combining and for the store.
 _JURORS_SHARE = 0.9
-# The reliability of a juror whose single pass cannot tell its noise.
-_UNKNOWN_RELIABILITY = 0.5
 # The least time that the other jurors get once a quorum has answered.
 _GRACE_S = 5.0
 # Another judge may rank the group where one fails in one of these ways.
@@ -152,8 +150,7 @@ def _report_juror(
 
 
 def _as_juror(name: str, estimate: Estimate) -> Juror:
-    reliability = estimate.shrinkage if estimate.stderr else _UNKNOWN_RELIABILITY
-    return Juror(name, estimate.means, estimate.stderr, reliability)
+    return Juror(name, estimate.means, estimate.stderr, estimate.shrinkage)
 
 
 def _quorum_missed(

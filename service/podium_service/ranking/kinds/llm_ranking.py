@@ -192,5 +192,4 @@ def _situation(run: Run, noise: JudgeNoise | None) -> Situation:
         passes=config.passes_for(run.method_name),
         noise=noise,
         block_size=config.block_size,
-        level=config.signal_level,
     )

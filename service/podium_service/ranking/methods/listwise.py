@@ -28,9 +28,7 @@ def plan(situation: Situation) -> Plan:
 
 def estimate(situation: Situation) -> Estimate:
     """Fit pass and trajectory effects by least squares."""
-    return estimate_passes(
-        situation.num_items, situation.scored_passes, situation.noise, level=situation.level
-    )
+    return estimate_passes(situation.num_items, situation.scored_passes, situation.noise)
 
 
 LISTWISE = Method(

@@ -8,7 +8,6 @@ from podium_service.prompts.verdict import Verdict
 from podium_service.scoring.estimate import Estimate
 from podium_service.scoring.least_squares import Pass
 from podium_service.scoring.noise import JudgeNoise
-from podium_service.scoring.signal_ratio import SIGNIFICANCE_LEVEL
 
 # The questions to ask: by the index of the question, the bodies to show in the order to show them.
 Plan = dict[int, list[int]]
@@ -30,7 +29,6 @@ class Situation:
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)  # the verdict of each question
     calls_left: float = float("inf")  # the number of calls that the budget still holds
     block_size: int = 5  # the trajectories in a call, for methods that show subsets
-    level: float = SIGNIFICANCE_LEVEL  # the level of the significance test
 
     @property
     def scored_passes(self) -> list[Pass]:
@@ -68,7 +66,5 @@ def is_settled(estimate: Estimate, passes: Passes) -> bool:
         return False
     gains_little = estimate.expected_gain < MIN_EXPECTED_GAIN
     if passes.until_stderr is not None:
-        has_no_signal = gains_little and not estimate.is_significant
-        return has_no_signal or estimate.max_stderr <= passes.until_stderr
-    reliability = estimate.shrinkage if estimate.reliability is None else estimate.reliability
-    return gains_little or reliability >= SETTLED_RELIABILITY
+        return estimate.max_stderr <= passes.until_stderr
+    return gains_little or estimate.shrinkage >= SETTLED_RELIABILITY

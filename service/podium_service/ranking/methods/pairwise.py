@@ -79,7 +79,7 @@ def _estimate(situation: Situation, strengths: Strengths | None = None) -> Estim
     if has_probabilities or is_noise_learned or situation.num_items == 2:
         return listwise.estimate(situation)
     passes = len(situation.verdicts) / situation.num_items  # both orders tell as much as one pass
-    return estimate_strengths(strengths or _fit(situation), passes, level=situation.level)
+    return estimate_strengths(strengths or _fit(situation), passes)
 
 
 def _fit(situation: Situation) -> Strengths:

@@ -31,7 +31,7 @@ def estimate(situation: Situation) -> Estimate:
     ratings: list[list[float]] = [[] for _ in range(situation.num_items)]
     for (item,), (score,) in situation.scored_passes:
         ratings[item].append(score)
-    return estimate_ratings(ratings, situation.noise, level=situation.level)
+    return estimate_ratings(ratings, situation.noise)
 
 
 POINTWISE = Method(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from podium_service.judges.limits import Passes
 from podium_service.ranking.methods import Situation
@@ -38,7 +39,8 @@ def test_the_mean_rating_worked_out_by_hand() -> None:
     found = POINTWISE.estimate(played)
     assert asked == [6]
     assert found.means == [0.2, 0.6, 0.7]
-    assert found.reliability == pytest.approx(1 - 0.01 / 3 / 0.14)
+    assert found.p_value == pytest.approx(float(stats.f.sf(42, 2, 3)))
+    assert 0.85 < found.shrinkage < 1 - 0.01 / 3 / 0.14
     assert found.max_stderr == pytest.approx((0.01 / 3 / 2) ** 0.5)
     assert compute_rewards(found, "rank") == [0, 0.5, 1]
 
