@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from string import ascii_uppercase as LETTERS
 from typing import Annotated, Any
 
 import typer
@@ -32,9 +33,8 @@ from benchmarks.readings import EQUAL_TOKENS, WAYS, Answer, Reading, read
 from podium_service.errors import VerdictInvalid, VerdictTruncated
 from podium_service.evaluation.run_judge import GroupOutcome, JudgeRunner
 from podium_service.http.service import open_service
-from podium_service.prompts.templates import _LETTERS as LETTERS
-from podium_service.prompts.templates import DIGITS, PROMPT_VERSION, TIE
 from podium_service.prompts.transcript import transcribe
+from podium_service.prompts.wording import DIGITS, PROMPT_VERSION, TIE
 from podium_service.schemas import RankRequest
 from podium_service.scoring.bootstrap import Bootstrap, Measure
 from tests.integration.vllm_server import vllm_server

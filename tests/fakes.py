@@ -11,7 +11,8 @@ from math import exp, log
 from random import Random
 from typing import Any
 
-_TRAJECTORY = re.compile(r'<trajectory-(\w+) id="(\w+)">\n(.*?)\n</trajectory-\1>', re.DOTALL)
+_TRAJECTORY = re.compile(r'<(trajectory|response)-(\w+) id="(\w+)">\n(.*?)\n</\1-\2>', re.DOTALL)
+_PLAIN = re.compile(r"^Answer(?: ([A-Z]))?:\n(.*?)\n(?=\n)", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Asked:
     def shown(self) -> dict[str, str]:
         """id -> text of the trajectories, in the order shown."""
         user = next(m for m in self.body["messages"] if m["role"] == "user")
-        return {found[2]: found[3] for found in _TRAJECTORY.finditer(user["content"])}
+        fenced = {found[3]: found[4] for found in _TRAJECTORY.finditer(user["content"])}
+        return fenced or {found[1] or "": found[2] for found in _PLAIN.finditer(user["content"])}
 
     @property
     def question(self) -> str:

@@ -39,7 +39,7 @@ from benchmarks.alignment.plot import draw
 from benchmarks.alignment.rows import rows_of
 from benchmarks.alignment.sets import SETS, SIMULATED_SETS, GroupSet, read_set
 from benchmarks.ranking.report import Report, Row, Settings
-from podium_service.prompts.templates import PROMPT_VERSION
+from podium_service.prompts.wording import PROMPT_VERSION
 from podium_service.scoring.bootstrap import Measure
 
 RESULTS = Path("benchmarks/results/alignment.json")

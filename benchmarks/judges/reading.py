@@ -2,7 +2,8 @@
 
 Read as a judge reads it, from the text alone: a fence that a trajectory managed to close is closed,
 and what then stands outside is not part of any trajectory. Fences with a code
-(`<trajectory-CODE id="ID">`) and without one are understood.
+(`<trajectory-CODE id="ID">`) and without one are understood, and so are plain headings
+(`Answer A:`).
 
 To add a form: give it a name in `Form`, words that only its last line holds in `_ASKED`, and a
 method in `simulated.SimulatedJudge`.
@@ -15,12 +16,15 @@ from typing import Any, Literal
 
 Form = Literal["scores", "choice", "best", "rating", "yes_no"]
 
-_OPENING = re.compile(r'<trajectory(?P<code>-\w+)? id="(?P<id>[^"<>]{1,256})">\n')
-_CHOICE = re.compile(r"Answer with one letter: (\w) or (\w), or = ")
-# How the last line of the other forms ends, or what it holds.
+_OPENING = re.compile(
+    r'<(?P<word>trajectory|response)(?P<code>-\w+)? id="(?P<id>[^"<>]{1,256})">\n'
+)
+_HEADING = re.compile(r"^Answer(?: (?P<id>[A-Z]))?:\n", re.MULTILINE)
+# How the last line of a form begins or ends; scores are asked for in other words.
 _ASKED: dict[str, Form] = {
-    "Reply with one letter: ": "best",
-    "Answer with one digit from 0 (worst) to 9 (best).": "rating",
+    " is best, ": "best",
+    " is better, ": "choice",
+    "from 0 (worst) to 9 (best)? Reply with one digit.": "rating",
     "Reply yes or no.": "yes_no",
 }
 _OF_ONE = ("rating", "yes_no")
@@ -66,6 +70,8 @@ def read_question(request: Mapping[str, Any]) -> Question:
     text = _first_user_text(request["messages"])
     shown, asked = _fenced(text)
     if not shown:
+        shown, asked = _headed(text)
+    if not shown:
         raise NothingShown("no complete <trajectory> fence in the first user message")
     form = _form(asked)
     return Question(form, shown[:1] if form in _OF_ONE else shown)
@@ -82,9 +88,16 @@ def _first_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _form(asked: str) -> Form:
-    if _CHOICE.search(asked):
-        return "choice"
     return next((form for words, form in _ASKED.items() if words in asked), "scores")
+
+
+def _headed(text: str) -> tuple[list[Shown], str]:
+    """Return the answers under plain headings, and the last line."""
+    body, _, asked = text.rstrip().rpartition("\n")
+    headings = list(_HEADING.finditer(body))
+    ends = [heading.start() for heading in headings[1:]] + [len(body)]
+    pairs = zip(headings, ends, strict=True)
+    return [Shown(each["id"] or "", body[each.end() : end].strip()) for each, end in pairs], asked
 
 
 def _fenced(text: str) -> tuple[list[Shown], str]:
@@ -97,7 +110,7 @@ def _fenced(text: str) -> tuple[list[Shown], str]:
     if opening is None:
         return [], ""
     code = opening["code"] or ""
-    closing = f"\n</trajectory{code}>"
+    closing = f"\n</{opening['word']}{code}>"
     found: list[Shown] = []
     at = 0
     while opening is not None:
@@ -120,7 +133,7 @@ def _next_opening(text: str, at: int, code: str) -> re.Match[str] | None:
 
 
 def _without_forged(found: list[Shown], asked: str) -> list[Shown]:
-    words = set(re.findall(r"[^\s,:]+", asked.rstrip(".")))
+    words = set(re.findall(r"[^\s,:?]+", asked.rstrip(".")))
     named = any(each.id in words for each in found)
     real: dict[str, Shown] = {}
     for each in found:

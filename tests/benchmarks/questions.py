@@ -19,19 +19,19 @@ def scores_of(bodies: Mapping[str, str], code: str = "-0a1b2c3d") -> dict[str, A
 
 def choice_between(bodies: Mapping[str, str]) -> dict[str, Any]:
     one, other = bodies
-    last = f"Answer with one letter: {one} or {other}, or = if they are equally good."
-    return _asked(f"{fenced(bodies)}\n\nWhich is better? {last}", logprobs=True, top_logprobs=20)
+    last = f"Which answer is better, {one} or {other}? Reply with one letter."
+    return _asked(f"{fenced(bodies)}\n\n{last}", logprobs=True, top_logprobs=20)
 
 
 def rating_of(body: str) -> dict[str, Any]:
-    last = "Answer with one digit from 0 (worst) to 9 (best)."
+    last = "How good is this, from 0 (worst) to 9 (best)? Reply with one digit."
     return _asked(f"{fenced({'QX7KM': body})}\n\n{last}", logprobs=True, top_logprobs=20)
 
 
 def best_among(bodies: Mapping[str, str]) -> dict[str, Any]:
     *others, last_id = bodies
-    last = f"Reply with one letter: {', '.join(others)} or {last_id}."
-    return _asked(f"{fenced(bodies)}\n\nWhich is best? {last}", logprobs=True, top_logprobs=20)
+    last = f"Which answer is best, {', '.join(others)} or {last_id}? Reply with one letter."
+    return _asked(f"{fenced(bodies)}\n\n{last}", logprobs=True, top_logprobs=20)
 
 
 def yes_or_no(body: str) -> dict[str, Any]:

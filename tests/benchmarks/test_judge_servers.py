@@ -10,18 +10,13 @@ import pytest
 from benchmarks.judges.recorded import RecordedJudge, pair_groups
 from benchmarks.judges.server import serving, serving_apart
 from benchmarks.judges.simulated import SimulatedJudge, by_case
-from podium_service.prompts.templates import (
-    best_prompt,
-    choice_prompt,
-    rating_prompt,
-    scores_prompt,
-    system_text,
-    yes_no_prompt,
-)
+from podium_service.prompts.templates import build_prompt
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.verdict import parse_verdict
+from podium_service.prompts.wording import Style
 from tests.benchmarks.questions import choice_between, scores_of, words
 
+STYLES: tuple[Style, ...] = ("long", "short")
 TRUTH = {"0123456789ab": 1.0, "ba9876543210": -1.0}
 SHOWN = {"BBBBB": "case 0123456789ab", "CCCCC": "case ba9876543210"}
 
@@ -56,24 +51,27 @@ async def test_judges_answer_over_http_each_under_its_own_url() -> None:
 def test_the_service_reads_a_simulated_reply_to_its_prompt(canary: str | None) -> None:
     simulated = SimulatedJudge(by_case(TRUTH), noise_sd=0.0)
     transcript = Transcript("<task>\nx\n</task>", list(SHOWN.values()), ["d1", "d2"], [[0], [1]])
-    prompt = scores_prompt(system_text("scores", None), transcript, [1, 0], canary)
+    prompt = build_prompt("scores", "long", "Be fair.", transcript, [1, 0], canary)
     said = words(simulated.reply({"messages": prompt.chat()}))
     order = [1, 0, 2] if canary else [1, 0]
     assert parse_verdict(said, prompt.shown_ids, order).by_body()[:2] == [0.75, 0.25]
 
 
-def test_every_question_of_the_service_is_understood() -> None:
+@pytest.mark.parametrize("is_plain", [False, True])
+@pytest.mark.parametrize("style", STYLES)
+def test_every_question_of_the_service_is_understood(style: Style, is_plain: bool) -> None:
     simulated = SimulatedJudge(by_case(TRUTH), noise_sd=0.0)
-    transcript = Transcript("", list(SHOWN.values()), ["d1", "d2"], [[0], [1]])
-    choice = choice_prompt(system_text("choice", None), transcript, [1, 0])
-    assert words(simulated.reply({"messages": choice.chat()})) == choice.ids[1]
-    rating = rating_prompt(system_text("rating", None), transcript, [0])
-    assert words(simulated.reply({"messages": rating.chat()})) == "7"
-    best = best_prompt(system_text("best", None), transcript, [1, 0])
-    assert words(simulated.reply({"messages": best.chat()})) == best.ids[1]
-    for body, answer in enumerate(["yes", "no"]):
-        yes_no = yes_no_prompt(system_text("yes_no", None), transcript, [body])
-        assert words(simulated.reply({"messages": yes_no.chat()})) == answer
+    transcript = Transcript("", list(SHOWN.values()), ["d1", "d2"], [[0], [1]], is_plain=is_plain)
+
+    def ask(form: str, order: list[int]) -> tuple[str, list[str]]:
+        prompt = build_prompt(form, style, "", transcript, order)
+        return words(simulated.reply({"messages": prompt.chat()})), prompt.ids
+
+    for form in ("choice", "best"):
+        said, ids = ask(form, [1, 0])
+        assert said == ids[1]
+    assert ask("rating", [0])[0] == "7"
+    assert [ask("yes_no", [0])[0], ask("yes_no", [1])[0]] == ["yes", "no"]
 
 
 def test_a_process_of_its_own_gives_the_same_answers() -> None:

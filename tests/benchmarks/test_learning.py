@@ -10,7 +10,7 @@ from benchmarks.learning_report import against, at_tokens_P, bootstrap, budget, 
 from benchmarks.learning_run import ARMS, Setup
 from benchmarks.sums import SumJudge, closeness, fresh_addition
 from podium_service.judges.judges_file import Config
-from podium_service.prompts.templates import scores_prompt, system_text
+from podium_service.prompts.templates import build_prompt
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.verdict import parse_verdict
 from tests.trainer.tiny import save_model
@@ -37,7 +37,7 @@ def test_the_judge_reads_the_last_sum_of_the_prompt() -> None:
     asked = "<shared_messages>\n2 + 2 =\n4\n3 + 4 =\n</shared_messages>"
     bodies = [f'<message role="assistant">\n{said}\n</message>' for said in ("7", "4", "?")]
     transcript = Transcript(asked, bodies, ["d1", "d2", "d3"], [[0], [1], [2]])
-    prompt = scores_prompt(system_text("scores", None), transcript, [2, 0, 1])
+    prompt = build_prompt("scores", "long", "Be fair.", transcript, [2, 0, 1])
     reply = SumJudge(seed=0, noise_sd=0.0, grid=0.05).reply({"messages": prompt.chat()})
     said = reply["choices"][0]["message"]["content"]
     assert parse_verdict(said, prompt.shown_ids, [2, 0, 1]).by_body() == [0.75, 0.4, 0.25]

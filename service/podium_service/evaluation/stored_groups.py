@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from podium_service.errors import InvalidRequest
 from podium_service.http.service import Service
 from podium_service.prompts.defences.escape import DATAMARK
-from podium_service.prompts.templates import DEFAULT_RUBRIC
 from podium_service.prompts.transcript import transcribe
+from podium_service.prompts.wording import DEFAULT_RUBRIC
 from podium_service.schemas import RankRequest
 from podium_service.store.database.tables import RANKINGS
 from podium_service.store.store import SQLStore

@@ -12,7 +12,7 @@ names it with less confidence when the second is better.
 
 To add a form:
 
-1. Write its prompt in `templates`.
+1. Write its words in `wording`, and its question in `templates`.
 2. Write a function that reads a reply, here.
 3. Enter it in `FORMS`.
 """
@@ -24,8 +24,9 @@ from typing import Any
 
 from podium_service.prompts.labels import label_logprobs, read_probabilities
 from podium_service.prompts.reply import Reply
-from podium_service.prompts.templates import DIGITS, TIE, YES_NO, Prompt
+from podium_service.prompts.templates import Prompt
 from podium_service.prompts.verdict import Verdict, parse_verdict
+from podium_service.prompts.wording import DIGITS, TIE, YES_NO, Explanations
 from podium_service.scoring.estimate import NATS_PER_SCORE
 
 TOP_LOGPROBS = 20
@@ -47,14 +48,14 @@ class Form:
         answer: the words for a reply without a fault, with places for the ids shown: `{ids}` for
             all of them, `{0}` and so on for one.
         tokens: the most tokens of a reply, for each trajectory shown.
-        schema: returns the JSON schema of a reply, given the ids; None where replies are labels,
-            of which the probabilities are asked for.
+        schema: returns the JSON schema of a reply, given the ids and where explanations stand; None
+            where replies are labels, of which the probabilities are asked for.
     """
 
     read: Callable[[Reply, Prompt], Verdict]
     answer: str
     tokens: int
-    schema: Callable[[Sequence[str]], dict[str, Any]] | None = None
+    schema: Callable[[Sequence[str], Explanations], dict[str, Any]] | None = None
 
     def correction(self, fault: str, ids: Sequence[str]) -> str:
         """Return the message that asks the judge to correct a reply with a fault."""
@@ -117,21 +118,22 @@ def _read_yes_no(reply: Reply, prompt: Prompt) -> Verdict:
     return Verdict(prompt.order, prompt.ids, [round(yes, 12)], [""])
 
 
-def _scores_schema(ids: Sequence[str]) -> dict[str, Any]:
+def _scores_schema(ids: Sequence[str], explanations: Explanations) -> dict[str, Any]:
     """Return the JSON schema of a reply with a score for exactly these ids, in this order."""
-    entry = {
-        "type": "object",
-        "properties": {
-            "explanation": {"type": "string", "maxLength": _EXPLANATION_CHARS},
-            "score": {"type": "number", "minimum": 0, "maximum": 1},
-        },
-        "required": ["explanation", "score"],
-        "additionalProperties": False,
-    }
+    score = {"type": "number", "minimum": 0, "maximum": 1}
+    explanation = {"type": "string", "maxLength": _EXPLANATION_CHARS}
+    members = {"score": score, "explanation": explanation}
+    names = [*members] if explanations == "after" else [*members][::-1]
+    entry = score if explanations == "none" else _object_schema({n: members[n] for n in names})
+    return _object_schema(dict.fromkeys(ids, entry))
+
+
+def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON schema of an object with all of these members, in order, and no others."""
     return {
         "type": "object",
-        "properties": dict.fromkeys(ids, entry),
-        "required": list(ids),
+        "properties": properties,
+        "required": list(properties),
         "additionalProperties": False,
     }
 
@@ -140,7 +142,7 @@ FORMS = {
     "scores": Form(
         _read_scores,
         "one JSON object and nothing else, its keys exactly these ids, each once: {ids}; each "
-        'value {{"explanation": "<one sentence>", "score": <number from 0 to 1>}}.',
+        "value a score, a number from 0 to 1.",
         tokens=160,
         schema=_scores_schema,
     ),

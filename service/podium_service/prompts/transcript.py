@@ -23,7 +23,11 @@ Cleaner = Callable[[str], str]
 
 _MAX_NAME_CHARS = 128
 _LINE_ENDS = re.compile(r"[\n\x85\u2028\u2029]")
-_CUT_OFF = {"length": "length (the last message was cut off at the token limit)"}
+# Only these say something: any other reason, such as `stop`, is the common end of a message.
+_CUT_OFF = {
+    "length": "length (the last message was cut off at the token limit)",
+    "content_filter": "content_filter (the last message was stopped by a filter)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,16 @@ class Transcript:
         bodies: N texts, the rest of each distinct trajectory.
         digests: N hex SHA-256 digests of the distinct trajectories' whole texts.
         members: N lists of indices into the request, the trajectories that each body stands for.
+        num_shared: how many first blocks (tools, messages) are in the context, not in the bodies.
+        is_plain: whether the texts are in the plain layout, without tags of ours (see `plain`).
     """
 
     context: str
     bodies: list[str]
     digests: list[str]
     members: list[list[int]]
+    num_shared: int = 0
+    is_plain: bool = False
 
 
 def transcribe(
@@ -82,6 +90,7 @@ def transcribe(
         bodies=["\n".join(filter(None, blocks[digest][num_shared:])) for digest in digests],
         digests=digests,
         members=[members[digest] for digest in digests],
+        num_shared=num_shared,
     )
 
 
@@ -103,7 +112,7 @@ def _render(trajectory: Trajectory, cleaner: Cleaner) -> list[str]:
         parts = [cleaner(text)] if text else []
         parts += _render_calls(message, call_attributes, cleaner)
         blocks.append(_wrap("message", parts, f' role="{message.role}"'))
-    blocks.append(_render_end(trajectory, cleaner))
+    blocks.append(_render_end(trajectory))
     return blocks
 
 
@@ -129,7 +138,7 @@ def _render_actions_first(trajectory: Trajectory, num_shared: int, cleaner: Clea
         _wrap(tag, parts) if parts else f"<{tag}>none</{tag}>"
         for tag, parts in (("actions", actions), ("claims", claims))
     ]
-    return [*tools[num_shared:], *sections, _render_end(trajectory, cleaner)]
+    return [*tools[num_shared:], *sections, _render_end(trajectory)]
 
 
 def _wrap(tag: str, parts: Sequence[str], attributes: str = "") -> str:
@@ -137,11 +146,9 @@ def _wrap(tag: str, parts: Sequence[str], attributes: str = "") -> str:
     return f"<{tag}{attributes}>\n{inner}\n</{tag}>"
 
 
-def _render_end(trajectory: Trajectory, cleaner: Cleaner) -> str:
-    reason = trajectory.finish_reason
-    if not reason:
-        return ""
-    return f"<finish_reason>{_CUT_OFF.get(reason) or cleaner(reason)}</finish_reason>"
+def _render_end(trajectory: Trajectory) -> str:
+    reason = _CUT_OFF.get(trajectory.finish_reason or "")
+    return f"<finish_reason>{reason}</finish_reason>" if reason else ""
 
 
 def _render_result(message: Message, call_attributes: dict[str, str], cleaner: Cleaner) -> str:

@@ -104,6 +104,8 @@ def _find_object(text: str, ids: Sequence[str]) -> _Pairs:
 
 def _parse_entry(shown_id: str, value: Any) -> tuple[float, str]:
     """Return the score and the explanation in one member of a verdict."""
+    if isinstance(value, int | float):  # a bare score, as is asked for without explanations
+        value = _Pairs([("score", value)])
     pairs = value if isinstance(value, _Pairs) else _Pairs()
     scores = [each for key, each in pairs if key == "score"]
     if len(scores) != 1:

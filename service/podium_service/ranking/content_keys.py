@@ -6,15 +6,15 @@ from typing import Any
 import orjson
 
 from podium_service.judges.settings import ChecksJudge, LLMJudge
-from podium_service.prompts import templates
 from podium_service.prompts.transcript import Transcript
+from podium_service.prompts.wording import PROMPT_VERSION
 from podium_service.schemas import RankRequest
 
 _SAMPLING = {
     "model", "temperature", "seed", "reasoning_effort", "extra_body", "max_tokens",
     "response_format", "context_tokens",
 }  # fmt: skip
-_PROMPT = {"view", "canary", "block_size"}
+_PROMPT = {"prompt", "explanations", "view", "canary", "block_size"}
 _PLAN = {"passes", "budget"}
 
 
@@ -22,7 +22,7 @@ def content_key(judge: LLMJudge, method: str, system: str, transcript: Transcrip
     """Return the key under which the store keeps a group's verdicts by a judge."""
     settings = judge.model_dump(mode="json", include=_SAMPLING | _PROMPT | _PLAN)
     texts = [system, transcript.context, transcript.digests]
-    return digest([templates.PROMPT_VERSION, method, settings, *texts])
+    return digest([PROMPT_VERSION, method, settings, *texts])
 
 
 def question_key(
@@ -31,13 +31,13 @@ def question_key(
     """Return the key of a question about one body alone, asked for the `number`-th time."""
     settings = judge.model_dump(mode="json", include=_SAMPLING | _PROMPT)
     texts = [system, transcript.context, transcript.digests[body]]
-    return digest([templates.PROMPT_VERSION, method, settings, *texts, number])
+    return digest([PROMPT_VERSION, method, settings, *texts, number])
 
 
 def judge_key(judge: LLMJudge, method: str, system: str) -> str:
     """Return the key of a judge as far as its noise is concerned, under any name."""
     settings = judge.model_dump(mode="json", include=_SAMPLING | _PROMPT)
-    return digest([templates.PROMPT_VERSION, method, settings, system])
+    return digest([PROMPT_VERSION, method, settings, system])
 
 
 def checks_key(judge: ChecksJudge, transcript: Transcript, request: RankRequest) -> str:

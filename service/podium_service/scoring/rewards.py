@@ -98,7 +98,8 @@ def win_by_answers(estimate: Estimate) -> list[float]:
 
 def _mean_over_others(wins: Array) -> list[float]:
     """Average each row without the diagonal, which is .5: a trajectory does not meet itself."""
-    return [(fsum(row) - 0.5) / (len(wins) - 1) for row in wins.tolist()]
+    means = ((fsum(row) - 0.5) / (len(wins) - 1) for row in wins.tolist())
+    return [min(1.0, max(0.0, mean)) for mean in means]  # rounding may leave [0, 1]
 
 
 _WIN_PROBABILITIES: dict[Scale, Callable[[Estimate], list[float]]] = {

@@ -26,7 +26,8 @@ pytestmark = pytest.mark.anyio
 
 def asked_score(text: str) -> float:
     """Return the score that a trajectory asks for: `0.7 ...`."""
-    return float(text.split("\n")[1].split()[0])
+    lines = text.split("\n")
+    return float(lines[len(lines) > 1].split()[0])  # below a tag, or by itself in the plain layout
 
 
 def likes_first_slot(asked: Any) -> Any:

@@ -13,8 +13,8 @@ from podium_service.evaluation.stored_groups import (
     rebuild_request,
     recover_material,
 )
-from podium_service.prompts.templates import DEFAULT_RUBRIC
 from podium_service.prompts.transcript import transcribe
+from podium_service.prompts.wording import DEFAULT_RUBRIC
 from podium_service.schemas import RankRequest
 from tests.service.helpers import group
 

@@ -12,7 +12,7 @@ from podium_service.judges.group_budget import Budget
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.call import Call
-from podium_service.prompts.templates import Prompt, choice_prompt, scores_prompt
+from podium_service.prompts.templates import Prompt, build_prompt
 from podium_service.prompts.transcript import transcribe
 from podium_service.prompts.verdict import Verdict
 from podium_service.store.quotas.quota_service import AccountSpending, QuotaService
@@ -91,7 +91,7 @@ async def open_judge(
 def make_prompt() -> Prompt:
     """Return a prompt that asks for the scores of two trajectories."""
     transcript = transcribe(request("5", "five"), [0, 1])
-    return scores_prompt("You are a judge.", transcript, [1, 0])
+    return build_prompt("scores", "long", "You are a judge.", transcript, [1, 0])
 
 
 async def ask(
@@ -108,7 +108,7 @@ async def ask(
 async def choose(judge: EndpointJudge) -> Verdict:
     """Ask which of two trajectories is better, with at most 64 tokens."""
     transcript = transcribe(request("5", "five"), [0, 1])
-    prompt = choice_prompt("You are a judge.", transcript, [1, 0])
+    prompt = build_prompt("choice", "long", "You are a judge.", transcript, [1, 0])
     return await judge.ask(prompt, 64, lambda call: None, Budget(None), RequestContext())
 
 

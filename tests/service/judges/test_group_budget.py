@@ -14,7 +14,7 @@ from podium_service.errors import BudgetExhausted, JudgeUnavailable, PodiumError
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.group_budget import Budget, Reservation
 from podium_service.judges.limits import BudgetLimits
-from podium_service.prompts.templates import Prompt, scores_prompt
+from podium_service.prompts.templates import Prompt, build_prompt
 from podium_service.prompts.transcript import transcribe
 from tests.fakes import (
     Answer,
@@ -67,6 +67,9 @@ def send(reservation: Reservation, error: BaseException | None) -> None:
     with suppress(BaseException), reservation.track_call():
         if error:
             raise error
+
+
+TRANSCRIPT = transcribe(request("5", "five"), [0, 1])
 
 
 @pytest.mark.parametrize(
@@ -268,7 +271,7 @@ async def test_unanswered_calls_that_may_be_paid_count_in_the_budget(
 ) -> None:
     async with ScriptedJudge(script).serving() as server:
         judge = endpoint_judge(server.url, attempts=3, **settings)
-        prompt = scores_prompt("Be fair.", transcribe(request("5", "five"), [0, 1]), [0, 1])
+        prompt = build_prompt("scores", "long", "Be fair.", TRANSCRIPT, [0, 1])
         asked = judge.ask(
             prompt, 50, lambda call: None, Budget(BudgetLimits(calls=calls)), RequestContext()
         )
@@ -283,7 +286,7 @@ async def test_a_refused_connection_does_not_count_as_a_call() -> None:
         urls = ["http://127.0.0.1:1/v1", server.url]
         judge = endpoint_judge("", base_urls=urls)
         judge.endpoints[1].num_active += 10  # so that the first attempt goes to the other
-        prompt = scores_prompt("Be fair.", transcribe(request("5", "five"), [0, 1]), [0, 1])
+        prompt = build_prompt("scores", "long", "Be fair.", TRANSCRIPT, [0, 1])
         budget = Budget(BudgetLimits(calls=1))
         with capture_logs() as logged:
             await judge.ask(prompt, 50, lambda call: None, budget, RequestContext())

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from podium_service.prompts.templates import scores_prompt, system_text
+from podium_service.prompts.templates import build_prompt
 from podium_service.prompts.transcript import Transcript, transcribe
+from podium_service.prompts.wording import instructions
 from podium_service.schemas import RankRequest
 
 
@@ -38,4 +39,6 @@ def transcribe_all(request: RankRequest) -> Transcript:
 def prompt_text(transcript: Transcript) -> str:
     """Return the user message of a listwise call that keeps the order of the request."""
     order = sorted(range(len(transcript.bodies)), key=transcript.members.__getitem__)
-    return scores_prompt(system_text("scores", None), transcript, order).chat()[1]["content"]
+    return build_prompt(
+        "scores", "long", instructions("scores", "long", None), transcript, order
+    ).chat()[1]["content"]

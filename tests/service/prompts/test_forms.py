@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from podium_service.prompts.forms import FORMS, CanaryMisplaced
 from podium_service.prompts.reply import Reply, Tokens
-from podium_service.prompts.templates import DIGITS, Prompt
+from podium_service.prompts.templates import Prompt
 from podium_service.prompts.verdict import Fault, Verdict
+from podium_service.prompts.wording import DIGITS
 from podium_service.scoring.estimate import NATS_PER_SCORE
 
 CHOICE = Prompt("choice", [], ["K", "B"], [3, 1])

@@ -89,18 +89,19 @@ def test_swapped_results_of_parallel_calls_are_not_equal() -> None:
     assert transcript.members != [[0, 1]]  # k=1 gave A in one, B in the other
 
 
-def test_the_finish_reason_is_shown_and_length_is_explained() -> None:
-    request = group_request(
-        [user("q"), assistant("a")], [user("q"), assistant("b")], [user("q"), assistant("c")]
-    )
-    for trajectory, reason in zip(request.trajectories, ["stop", "length", None], strict=True):
+def test_only_a_finish_reason_that_says_something_is_shown() -> None:
+    reasons = ["stop", "length", None, "content_filter"]
+    request = group_request(*([user("q"), assistant(letter)] for letter in "abcd"))
+    for trajectory, reason in zip(request.trajectories, reasons, strict=True):
         trajectory.finish_reason = reason
     ends = {body.split("\n")[1]: body.split("\n")[-1] for body in transcribe_all(request).bodies}
     assert ends == {
-        "a": "<finish_reason>stop</finish_reason>",
+        "a": "</message>",
         "b": "<finish_reason>length (the last message was cut off at the token limit)"
         "</finish_reason>",
         "c": "</message>",
+        "d": "<finish_reason>content_filter (the last message was stopped by a filter)"
+        "</finish_reason>",
     }
 
 

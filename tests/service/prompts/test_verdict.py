@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from podium_service.prompts.templates import scores_prompt, system_text
+from podium_service.prompts.templates import build_prompt
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.verdict import MAX_EXPLANATION_CHARS, Fault, Verdict, parse_verdict
 
@@ -234,7 +234,7 @@ def test_a_rendered_prompt_and_its_parsed_reply_have_equal_ids(
     bodies = [f"body {index}" for index in range(num)]
     transcript = Transcript("", bodies, bodies, [[index] for index in range(num)])
     order = random.sample(range(num), num)
-    prompt = scores_prompt(system_text("scores", None), transcript, order)
+    prompt = build_prompt("scores", "long", "Be fair.", transcript, order)
     entries = [
         (shown_id, {"explanation": f"shows {index}", "score": scores[index]})
         for shown_id, index in zip(prompt.ids, prompt.order, strict=True)

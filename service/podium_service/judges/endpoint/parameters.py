@@ -38,6 +38,7 @@ class Parameters:
         )
         self._extra_body = dict(config.extra_body)
         self._model = config.model
+        self._explanations = config.explanations
 
     def build(self, prompt: Prompt, max_tokens: int) -> dict[str, Any]:
         """Return the body of a chat-completions call."""
@@ -56,8 +57,11 @@ class Parameters:
         elif form.schema and self._formats[0] == "json_schema":
             # Not strict, because hosted endpoints compile a strict schema anew for each call's ids.
             # Guided decoding enforces it all the same, and verdicts are validated anyway.
-            schema = {"name": "verdict", "strict": False, "schema": form.schema(prompt.shown_ids)}
-            parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
+            schema = form.schema(prompt.shown_ids, self._explanations)
+            parameters["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "verdict", "strict": False, "schema": schema},
+            }
         return parameters
 
     def learn(self, parameters: dict[str, Any], refusal: str) -> str | None:

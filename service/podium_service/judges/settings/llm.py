@@ -1,5 +1,6 @@
 """The settings of a judge that is an LLM behind OpenAI-compatible endpoints."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, HttpUrl, field_validator, model_validator
@@ -10,6 +11,7 @@ from podium_service.judges.limits import Bounds, BudgetLimits, Passes, Price
 from podium_service.judges.link_local import is_link_local
 from podium_service.judges.settings.common import GatedJudge
 from podium_service.judges.settings.secrets import read_key, require_key
+from podium_service.prompts.wording import Explanations, Style
 from podium_service.store.quotas.spend import SpendLimit
 
 MethodName = Literal["listwise", "subsets", "pairwise", "pointwise", "best_of", "yes_no", "auto"]
@@ -23,6 +25,10 @@ DEFAULT_PASSES = {
     "best_of": 2,
     "yes_no": 1,
 }
+# The methods whose questions have been measured in the short style only.
+_ASKED_BRIEFLY = ("best_of", "yes_no")
+_MOST_SMALL = 9e9  # parameters; larger judges follow rules
+_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(b|m)(?![a-z0-9])", re.IGNORECASE)
 # Members of `extra_body` that would make a call cost more than the worst case reserved for it.
 _COSTLIER = ("n", "max_tokens", "max_completion_tokens")
 
@@ -50,6 +56,14 @@ class LLMJudge(GatedJudge):
     rubric: Annotated[str | None, QUALITY] = None
     """Text of the criteria that the judge applies; a general rubric unless set; a request's own
     `rubric` replaces it."""
+    prompt: Annotated[Literal["auto", "long", "short"], QUALITY] = "auto"
+    """How the judge is asked: `long` with a rubric and rules, `short` with one sentence, short
+    answers under plain headings; `auto` (the default) is `short` for `best_of`, `yes_no` and models
+    whose name says 9B parameters or fewer, else `long`."""
+    explanations: Annotated[Explanations, QUALITY] = "none"
+    """Whether a judge that scores explains each score in a sentence: `none` (the default; recorded
+    judges were right as often without, and words cost most of a reply), `after` the score, or
+    `before` it."""
     view: Annotated[View, QUALITY] = "as_told"
     """`as_told` (the default) shows a trajectory's messages in their order; `actions_first` shows
     tool calls and results before, and apart from, what the agent says."""
@@ -152,6 +166,20 @@ class LLMJudge(GatedJudge):
                 {"loc": ("extra_body", costlier)},
             )
         return self
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the model's name says that it has few parameters."""
+        size = _SIZE.search(self.model)
+        if size is None:
+            return False
+        return float(size[1]) * {"b": 1e9, "m": 1e6}[size[2].lower()] <= _MOST_SMALL
+
+    def style_for(self, method: str) -> Style:
+        """Return the style of prompt in which a method's questions are asked."""
+        if self.prompt != "auto":
+            return self.prompt
+        return "short" if method in _ASKED_BRIEFLY or self.is_small else "long"
 
     @property
     def api_key(self) -> str | None:

@@ -14,8 +14,8 @@ from podium_service.prompts.defences.lookalikes import BRACKET_TWINS, UNSEEN, fo
 DATAMARK = "\u00ac"
 
 OUR_TAGS = (
-    "trajectory", "message", "tool_call", "tool_result", "finish_reason", "trimmed", "task",
-    "reference", "tools", "shared_messages", "actions", "claims", "rubric", "system",
+    "trajectory", "response", "message", "tool_call", "tool_result", "finish_reason", "trimmed",
+    "task", "reference", "tools", "shared_messages", "actions", "claims", "rubric", "system",
 )  # fmt: skip
 # Possessive (`*+`), so that a `<` before a megabyte of spaces takes linear time.
 _OUR_TAG = re.compile(rf"<(?=\s*+(?:/\s*+)?(?:{'|'.join(OUR_TAGS)}))", re.IGNORECASE)

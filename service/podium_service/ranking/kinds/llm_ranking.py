@@ -11,6 +11,7 @@ The steps call each other in this order:
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 from podium_service.errors import KeySpendLimit, Overloaded
@@ -18,8 +19,9 @@ from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.limits import BudgetLimits
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import LLMJudge
-from podium_service.prompts import templates
+from podium_service.prompts import wording
 from podium_service.prompts.defences.escape import DATAMARK
+from podium_service.prompts.plain import show_plainly
 from podium_service.prompts.transcript import Transcript, transcribe
 from podium_service.prompts.trim import estimate_tokens
 from podium_service.prompts.verdict import Verdict
@@ -66,17 +68,21 @@ class LLMRanker:
             Overloaded: If the judge's queue is too long.
         """
         judge, config, rubric = group.llms[group.judge_name], group.judge, group.request.rubric
-        is_steered = config.datamark == "auto" and group.screening.is_steered
-        is_datamarked = config.datamark == "always" or is_steered
+        is_steered = group.screening.is_steered
+        is_datamarked = config.datamark == "always" or (config.datamark == "auto" and is_steered)
         shown_indices = group.screening.shown_indices
         transcript = transcribe(
             group.request, shown_indices, view=config.view, datamark=is_datamarked
         )
         method_name = await _choose_method(judge, transcript, rubric)
-        form = METHODS[method_name].form
-        system = _system_prompt(config, form, rubric, is_datamarked=is_datamarked)
+        form, style = METHODS[method_name].form, config.style_for(method_name)
+        is_plain_allowed = form != "scores" and style == "short" and config.view == "as_told"
+        if is_plain_allowed and not is_steered and not is_datamarked:
+            transcript = show_plainly(transcript, group.request)
+        write_system = partial(_system_prompt, config, method_name, rubric, transcript.is_plain)
+        system = write_system(is_datamarked=is_datamarked)
         # Datamarking does not change the judge's noise, so both variants share one history.
-        unmarked_system = _system_prompt(config, form, rubric, is_datamarked=False)
+        unmarked_system = write_system(is_datamarked=False)
         run = Run(
             judge_name=group.judge_name,
             judge=judge,
@@ -159,9 +165,9 @@ async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: s
     shared = estimate_tokens(transcript.context)
 
     def overhead(method: str, num_shown: int) -> int:
-        form = METHODS[method].form
-        system = estimate_tokens(_system_prompt(config, form, rubric, is_datamarked=True))
-        return shared + system + judge.reply_tokens(form, num_shown, context)
+        system = _system_prompt(config, method, rubric, is_plain=False, is_datamarked=True)
+        reply = judge.reply_tokens(METHODS[method].form, num_shown, context)
+        return shared + estimate_tokens(system) + reply
 
     return choose_method(
         [estimate_tokens(body) + TOKENS_PER_FENCE for body in transcript.bodies],
@@ -173,9 +179,21 @@ async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: s
     )
 
 
-def _system_prompt(config: LLMJudge, form: str, rubric: str | None, *, is_datamarked: bool) -> str:
-    mark = DATAMARK if is_datamarked else None
-    return templates.system_text(form, rubric or config.rubric, view=config.view, mark=mark)
+def _system_prompt(
+    config: LLMJudge, method: str, rubric: str | None, is_plain: bool, *, is_datamarked: bool
+) -> str:
+    """Return the first message of a method's calls; empty if there is nothing to say in it."""
+    rubric = rubric or config.rubric
+    if is_plain:
+        return "".join(wording.criteria(rubric))
+    return wording.instructions(
+        METHODS[method].form,
+        config.style_for(method),
+        rubric,
+        explanations=config.explanations,
+        view=config.view,
+        mark=DATAMARK if is_datamarked else None,
+    )
 
 
 def _assumed_noise(run: Run, learned_noise: JudgeNoise | None) -> JudgeNoise | None:

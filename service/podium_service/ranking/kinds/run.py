@@ -71,14 +71,17 @@ class CallPrompts:
         num_shown, reply_tokens, context = await self._call_size(len(order))
         overhead = estimate_tokens(run.system) + TOKENS_PER_FENCE * (num_shown + 1)
         transcript = self._trim(order, context - reply_tokens - overhead)
-        if run.method.form in templates.PROMPTS:
-            prompt = templates.PROMPTS[run.method.form](run.system, transcript, order)
-            return prompt, reply_tokens
-        canary = None
-        if run.config.canary:
-            actions_first = run.config.view == "actions_first"
-            canary = make_canary(actions_first=actions_first, datamarked=run.is_datamarked)
-        return templates.scores_prompt(run.system, transcript, order, canary), reply_tokens
+        form, style = run.method.form, run.config.style_for(run.method_name)
+        canary = self._make_canary() if form == "scores" else None
+        prompt = templates.build_prompt(form, style, run.system, transcript, order, canary)
+        return prompt, reply_tokens
+
+    def _make_canary(self) -> str | None:
+        config = self._run.config
+        actions_first, datamarked = config.view == "actions_first", self._run.is_datamarked
+        if not config.canary:
+            return None
+        return make_canary(actions_first=actions_first, datamarked=datamarked)
 
     def shrink(self, overflow: ContextOverflow) -> None:
         """Trim the next prompts further, after one overflowed the context.

@@ -47,8 +47,8 @@ async def test_the_question_shows_the_reference_and_one_attempt(tmp_path: Path) 
     async with client_of_judge(tmp_path, says_yes(worth), method="yes_no") as (http, judge):
         await http.post("/rank", json=group(*ANSWERS, reference="worth 1.0 & more"))
     for asked in judge.asked:
-        user = asked.body["messages"][1]["content"]
-        assert "<reference>\nworth 1.0" in user
+        [user] = asked.body["messages"]
+        assert "Reference answer:\nworth 1.0 & more\n\nAnswer:\nworth" in user["content"]
         assert len(asked.shown) == 1
         assert asked.question == (
             "Is this a correct and complete answer to the task? Reply yes or no."
@@ -62,7 +62,7 @@ async def test_a_reply_that_is_neither_is_corrected_once(tmp_path: Path) -> None
     ) as (http, judge):
         ranking = (await http.post("/rank", json=group(*ANSWERS))).json()
     assert ranking["usage"]["calls"] == judge.calls == 4
-    corrected = next(asked for asked in judge.asked if len(asked.body["messages"]) == 4)
+    corrected = next(asked for asked in judge.asked if len(asked.body["messages"]) == 3)
     assert "one word and nothing else: yes or no" in corrected.body["messages"][-1]["content"]
 
 

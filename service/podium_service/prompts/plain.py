@@ -1,0 +1,70 @@
+"""Show short answers as they are, under plain headings, where nothing in them looks like ours.
+
+Tags and fences around an answer of one word cost more tokens than the answer, and a small judge
+loses the answer among them. A group is shown plainly if all its trajectories answer one question by
+one short text, and no text could be taken for a heading, a tag or a question of ours. Any other
+group is fenced.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from podium_service.prompts.defences.escape import clean
+from podium_service.prompts.transcript import Transcript
+from podium_service.schemas import Message, RankRequest, Trajectory
+
+MAX_CHARS = 2000  # of one answer
+_ENDINGS = {
+    "length": "\n(cut off at the token limit)",
+    "content_filter": "\n(stopped by a content filter)",
+}
+# Anything that could be taken for a part of the prompt, in any case.
+_LIKE_OURS = re.compile(
+    r"</?[a-z_|]|^\s*[-=*#_~]{3,}"
+    r"|^\s*(?:task|question|instructions|reference(?: answer)?|rubric)\s*:"
+    r"|\b(?:answer|response|option|candidate|trajectory)\s+[\"'(*]*[a-z0-9]\b"
+    r"|\bwhich\b.{0,40}\b(?:best|better)\b|\breply\b.{0,20}\b(?:with|yes|no)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def show_plainly(transcript: Transcript, request: RankRequest) -> Transcript:
+    """Return the transcript of a request in the plain layout; unchanged if it must be fenced."""
+    num_shared = transcript.num_shared
+    trajectories = [request.trajectories[first] for first, *_ in transcript.members]
+    if not trajectories or request.tools or any(each.tools for each in trajectories):
+        return transcript
+    context = _plain_context(request, trajectories[0].messages[:num_shared])
+    answers = [_plain_answer(each, num_shared) for each in trajectories]
+    bodies = [answer for answer in answers if answer is not None]
+    if context is None or len(bodies) < len(answers):
+        return transcript
+    return replace(transcript, context=context, bodies=bodies, is_plain=True)
+
+
+def _plain_context(request: RankRequest, shared: Sequence[Message]) -> str | None:
+    """Return the task, the reference and the messages of the prompt; None if they are a dialogue.
+
+    The prompt may be one message of the user, with a message of the system before it.
+    """
+    roles = [message.role for message in shared]
+    if roles[-1:] not in ([], ["user"]) or roles[:-1] not in ([], ["system"], ["developer"]):
+        return None
+    headed = [("Task", request.task)]
+    if roles[:-1]:
+        headed.append(("Instructions", shared[0].text))
+    if roles:
+        headed.append(("Question" if request.task else "Task", shared[-1].text))
+    headed.append(("Reference answer", request.reference))
+    return "\n\n".join(f"{heading}:\n{clean(text)}" for heading, text in headed if text)
+
+
+def _plain_answer(trajectory: Trajectory, num_shared: int) -> str | None:
+    own = trajectory.messages[num_shared:]
+    if len(own) != 1 or own[0].role != "assistant" or own[0].tool_calls:
+        return None
+    text = own[0].text.strip()
+    if not text or len(text) > MAX_CHARS or _LIKE_OURS.search(text):
+        return None
+    return clean(text) + _ENDINGS.get(trajectory.finish_reason or "", "")
