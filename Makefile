@@ -4,10 +4,11 @@ PYTHON ?= python3.11
 VENV := .venv
 VLLM_VENV := .venv-vllm
 SMOLLM2 := .models/smollm2-135m-instruct
+JUDGES := .models/judges.yaml
 PIP := -m pip install --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-rank test test-integration docs openapi clean
+.PHONY: demo demo-rank judge test test-integration docs openapi clean
 
 demo: $(VENV)/train.ok  ## Fetch a small model, start the service, train on addition, show the curve.
 	@$(VENV)/bin/python -P -m podium_trainer.run.demo
@@ -15,15 +16,20 @@ demo: $(VENV)/train.ok  ## Fetch a small model, start the service, train on addi
 demo-rank: $(VENV)/service.ok  ## Start the service, rank a group that ships with it, stop.
 	@$(VENV)/bin/python -P -m podium_service.cli.demo
 
+judge: $(VENV)/judge.ok  ## Fetch a language model that runs on this machine's CPU, serve it as a judge.
+	@$(VENV)/bin/podium judge fetch small --dir .models
+	@$(VENV)/bin/podium judge serve small --dir .models --write $(JUDGES)
+
 test: $(VENV)/dev.ok  ## ruff, mypy strict and the fast suite.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -n 3 -m "not vllm and not install and not benchmark and not fuzz and not restart and not chaos"
+	$(VENV)/bin/python -m pytest -n 3 -m "not vllm and not install and not benchmark and not fuzz and not restart and not chaos and not judge"
 
-test-integration: $(VENV)/dev.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json  ## vLLM on the CPU, a fresh install, fuzzing, restarts, chaos.
+test-integration: $(VENV)/dev.ok $(VENV)/judge.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json  ## vLLM and llama.cpp on the CPU, a fresh install, fuzzing, restarts, chaos.
 	PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \
-		$(VENV)/bin/python -m pytest -m "vllm or install or benchmark or fuzz or restart or chaos"
+		PODIUM_JUDGES=$(abspath .models) \
+		$(VENV)/bin/python -m pytest -m "vllm or judge or install or benchmark or fuzz or restart or chaos"
 
 docs: $(VENV)/dev.ok  ## Write the generated parts of docs/ anew, and build the site into site/.
 	$(VENV)/bin/python -m docs.generate
@@ -41,6 +47,10 @@ $(VENV)/bin/python:
 $(VENV)/service.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[service]'
 	@touch $@
+
+$(VENV)/judge.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[service,judge]'
+	@touch $@ $(VENV)/service.ok
 
 $(VENV)/train.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[service,trainer]'

@@ -4,7 +4,6 @@ No key, no GPU and no network is needed, because the judge is a set of checks. T
 that the line printed at the end replays the ranking.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import typer
 from rich.console import Console
 
 from podium_service.cli.display.rankings import lines_view
+from podium_service.cli.options import podium_command
 from podium_service.schemas import BatchLine
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -43,9 +43,8 @@ def main() -> None:
         line = BatchLine.model_validate_json(text)
         Console().print(lines_view([line]))
         if line.ranking:
-            podium = Path(sys.executable).with_name("podium")
-            shown = os.path.relpath(podium) if podium.exists() else "podium"
-            typer.echo(f"\nLook at it again: {shown} replay {line.ranking.id} --store {STORE}")
+            podium = podium_command()
+            typer.echo(f"\nLook at it again: {podium} replay {line.ranking.id} --store {STORE}")
     sys.exit(ranked.returncode)
 
 

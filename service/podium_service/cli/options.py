@@ -1,6 +1,9 @@
 """The options that several subcommands share, and the checks and output that go with them."""
 
 import asyncio
+import os
+import shutil
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +104,14 @@ def print_json(data: Any) -> None:
     import orjson
 
     typer.echo(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode())
+
+
+def podium_command() -> str:
+    """Return how to call `podium` of this environment from the current folder."""
+    script = Path(sys.executable).with_name("podium")
+    if not script.exists() or shutil.which("podium") == str(script):
+        return "podium"
+    return os.path.relpath(script)
 
 
 @contextmanager

@@ -73,15 +73,19 @@ async def check_options(options: ServeOptions) -> None:
 
 def require_key_beyond_loopback(host: str, *, has_key: bool) -> None:
     """Raise ConfigError if other machines can reach the service and there is no API key."""
-    try:
-        loopback = ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback and not has_key:
+    if not is_loopback(host) and not has_key:
         raise ConfigError(
             f"host {host} can be reached by others, and no key guards it: set PODIUM_API_KEY "
             "(clients read it, too), make one with podium keys create, or listen on 127.0.0.1"
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class DrainingServer(uvicorn.Server):

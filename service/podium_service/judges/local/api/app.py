@@ -19,13 +19,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from podium_service.local_judge.api.errors import APIError, context_exceeded
-from podium_service.local_judge.api.request import ChatRequest, parse_request
-from podium_service.local_judge.api.response import chat_completion
-from podium_service.local_judge.api.slot import Slot
-from podium_service.local_judge.generation.chat_template import ChatTemplate, TemplateRefusal
-from podium_service.local_judge.generation.generator import Generator, Task
-from podium_service.local_judge.generation.language_model import LanguageModel
+from podium_service.judges.local.api.errors import APIError, context_exceeded
+from podium_service.judges.local.api.request import ChatRequest, parse_request
+from podium_service.judges.local.api.response import chat_completion
+from podium_service.judges.local.api.slot import Slot
+from podium_service.judges.local.generation.chat_template import ChatTemplate, TemplateRefusal
+from podium_service.judges.local.generation.generator import Generator, Task
+from podium_service.judges.local.generation.language_model import LanguageModel
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 _CLIENT_GONE = 499  # nginx's status for it; nobody reads it

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from podium_service.local_judge.generation.language_model import LanguageModel
-from podium_service.local_judge.generation.prompt_cache import PromptCache, Stopped
-from podium_service.local_judge.generation.sampling import (
+from podium_service.judges.local.generation.language_model import LanguageModel
+from podium_service.judges.local.generation.prompt_cache import PromptCache, Stopped
+from podium_service.judges.local.generation.sampling import (
     LogProbabilities,
     Sampling,
     choose,

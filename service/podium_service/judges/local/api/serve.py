@@ -1,12 +1,13 @@
 """Serve a model until a signal comes."""
 
+import asyncio
 import socket
 from collections.abc import Callable
 
 import uvicorn
 
 from podium_service.errors import ConfigError
-from podium_service.local_judge.api.app import JudgeServer
+from podium_service.judges.local.api.app import JudgeServer
 
 _GRACE_S = 5  # in which open requests may finish; then they are dropped
 
@@ -28,12 +29,16 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def serve_on(
-    listener: socket.socket, judge: JudgeServer, on_started: Callable[[], object]
+    listener: socket.socket,
+    judge: JudgeServer,
+    on_started: Callable[[], object],
+    until: asyncio.Future[None] | None = None,
 ) -> None:
-    """Serve on a listening socket until a signal comes.
+    """Serve on a listening socket until a signal comes, then free the model.
 
     Args:
         on_started: called once requests are taken.
+        until: stops the server when it is done.
     """
     settings = uvicorn.Config(
         judge.app(),
@@ -45,8 +50,11 @@ async def serve_on(
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_GRACE_S,
     )
+    server = _Server(settings, on_started)
+    if until is not None:
+        until.add_done_callback(lambda _: server.stop())
     try:
-        await _Server(settings, on_started).serve(sockets=[listener])
+        await server.serve(sockets=[listener])
     finally:
         await judge.aclose()
 
@@ -59,3 +67,6 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_started()
+
+    def stop(self) -> None:
+        self.should_exit = True

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from podium_service.errors import ConfigError
-from podium_service.local_judge.llama.cpu import missing_instructions
+from podium_service.judges.local.llama.cpu import missing_instructions
 
 _POINTER, _TEXT = ctypes.c_void_p, ctypes.c_char_p
 _INT, _SIZE, _BOOL = ctypes.c_int32, ctypes.c_size_t, ctypes.c_bool
@@ -56,8 +56,9 @@ def load_library() -> Any:
     except (ImportError, OSError) as error:
         python = ".".join(map(str, sys.version_info[:2]))
         raise ConfigError(
-            f"the wheel ik-llama-cpp-python cannot be loaded by Python {python} ({error}): run pip "
-            f"install 'podium[service,judge]' in a Python 3.11 on x86-64 Linux, {_ELSEWHERE}"
+            f"the wheel ik-llama-cpp-python cannot be loaded by Python {python} ({error}): run "
+            "pip install 'podium[service,judge]' in a Python 3.11 to 3.13 on x86-64 Linux, "
+            f"{_ELSEWHERE}"
         ) from error
     for name, (arguments, result) in _DECLARATIONS.items():
         function = getattr(library._lib, name)

@@ -8,7 +8,7 @@ logits, bit for bit, whatever was asked before it.
 
 from collections.abc import Callable, Sequence
 
-from podium_service.local_judge.generation.language_model import LanguageModel
+from podium_service.judges.local.generation.language_model import LanguageModel
 
 CHUNK_TOKENS = 64
 

