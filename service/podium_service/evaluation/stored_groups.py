@@ -18,8 +18,10 @@ import orjson
 import sqlalchemy as sa
 
 from podium_service.errors import InvalidRequest
+from podium_service.evaluation.shown_prompt import ShownPrompt, read_plain_context, read_prompt
 from podium_service.http.service import Service
 from podium_service.prompts.defences.escape import DATAMARK
+from podium_service.prompts.plain import show_plainly, split_ending
 from podium_service.prompts.transcript import transcribe
 from podium_service.prompts.wording import DEFAULT_RUBRIC
 from podium_service.schemas import RankRequest
@@ -27,7 +29,6 @@ from podium_service.store.database.tables import RANKINGS
 from podium_service.store.store import SQLStore
 
 _SCAN = 20  # rankings read per group wanted, because several may be of one group
-_FENCED = re.compile(r'\n<trajectory-(\w+) id="(\w+)">\n(.*?)\n</trajectory-\1>\n', re.DOTALL)
 _TRIMMED = '<trimmed characters="'
 _CONTEXT = re.compile(
     r"(?:<task>\n(?P<task>.*?)\n</task>(?:\n\n|\Z))?"
@@ -45,7 +46,7 @@ _BLOCK = re.compile(
 )
 _CALL = re.compile(r'<tool_call(?P<number> number="\d+")?>(?P<text>.*?)</tool_call>', re.DOTALL)
 _CUT_OFF = "length ("
-_RUBRIC = re.compile(r"\nRubric:\n(.*)\n\nRules:\n", re.DOTALL)
+_RUBRIC = re.compile(r"(?:\n|\A)Rubric:\n(.*?)(?:\n\nRules:\n|\Z)", re.DOTALL)
 _LINE_ENDS = re.compile(r"[\n\x85\u2028\u2029]")
 _MAX_NAME = 128
 _UNREADABLE = "shown in a form that cannot be read back"
@@ -62,6 +63,7 @@ class JudgeMaterial:
     system: str
     context: str
     bodies: list[str]
+    is_plain: bool = False  # whether they are in the plain layout (see `prompts.plain`)
 
 
 async def read_stored_groups(
@@ -104,28 +106,34 @@ def recover_material(calls: Sequence[dict[str, Any]]) -> JudgeMaterial:
         CannotRebuild: If no call has a verdict, or texts were trimmed or cannot be found.
     """
     bodies: dict[int, str] = {}
-    system = context = ""
+    system, shown = "", ShownPrompt("", {})
     for call in calls:
         verdict = call["verdict"]
-        if verdict is None:
+        if verdict is None or not call["messages"]:  # or the verdict comes from another group
             continue
-        system, prompt = (message["content"] for message in call["messages"][:2])
+        system, prompt = _first_messages(call["messages"])
         if _TRIMMED in prompt:
             raise CannotRebuild("trimmed to fit the judge's context")
         if DATAMARK in system:
             prompt = prompt.replace(DATAMARK, "")
-        fenced = {match[2]: match[3] for match in _FENCED.finditer(prompt)}
-        if not fenced.keys() >= set(verdict["ids"]):  # a planted trajectory may be there, too
+        shown = read_prompt(prompt) or ShownPrompt("", {})
+        ids = [""] if [*shown.bodies] == [""] else verdict["ids"]
+        if not shown.bodies.keys() >= set(ids):  # a planted trajectory may be there, too
             raise CannotRebuild(_UNREADABLE)
-        for shown_id, index in zip(verdict["ids"], verdict["order"], strict=True):
-            bodies[index] = fenced[shown_id]
-        head = prompt[: prompt.index("\n<trajectory-")].rstrip("\n")
-        context, _, _ = head.rpartition("\n\n")  # the last line introduces the fences
+        for shown_id, index in zip(ids, verdict["order"], strict=True):
+            bodies[index] = shown.bodies[shown_id]
     if not bodies:
         raise CannotRebuild("no verdict of an LLM is stored")
     if sorted(bodies) != list(range(len(bodies))):
         raise CannotRebuild("not all trajectories were shown")
-    return JudgeMaterial(system, context, [bodies[index] for index in range(len(bodies))])
+    ordered = [bodies[index] for index in range(len(bodies))]
+    return JudgeMaterial(system, shown.context, ordered, shown.is_plain)
+
+
+def _first_messages(messages: Sequence[dict[str, str]]) -> tuple[str, str]:
+    """Return the system prompt, empty where there is none, and the prompt that shows the group."""
+    texts = [message["content"] for message in messages[:2]]
+    return ("", texts[0]) if messages[0]["role"] == "user" else (texts[0], texts[1])
 
 
 def rebuild_request(material: JudgeMaterial, known_rubrics: Sequence[str | None]) -> RankRequest:
@@ -137,28 +145,52 @@ def rebuild_request(material: JudgeMaterial, known_rubrics: Sequence[str | None]
     Raises:
         CannotRebuild: If the request would not be shown the same way.
     """
-    context = _CONTEXT.fullmatch(material.context)
-    if context is None:
-        raise CannotRebuild(_UNREADABLE)
     try:
-        request = RankRequest.model_validate(
-            {
-                "task": context["task"],
-                "reference": context["reference"],
-                "tools": _parse_tools(context["tools"]),
-                "rubric": _find_rubric(material.system, known_rubrics),
-                "trajectories": [
-                    {"id": f"t{index}", **_parse_trajectory([context["shared"] or "", body])}
-                    for index, body in enumerate(material.bodies)
-                ],
-            }
-        )
+        fields = _plain_fields(material) if material.is_plain else _fenced_fields(material)
+        rubric = _find_rubric(material.system, known_rubrics)
+        request = RankRequest.model_validate(fields | {"rubric": rubric})
     except (ValueError, KeyError) as error:
         raise CannotRebuild(_UNREADABLE) from error
     transcript = transcribe(request, range(len(material.bodies)))
+    if material.is_plain:
+        transcript = show_plainly(transcript, request)
     if (transcript.context, transcript.bodies) != (material.context, material.bodies):
         raise CannotRebuild(_UNREADABLE)
     return request
+
+
+def _fenced_fields(material: JudgeMaterial) -> dict[str, Any]:
+    """Return the members of a request that was shown in fences."""
+    context = _CONTEXT.fullmatch(material.context)
+    if context is None:
+        raise ValueError(_UNREADABLE)
+    texts = [[context["shared"] or "", body] for body in material.bodies]
+    return {
+        "task": context["task"],
+        "reference": context["reference"],
+        "tools": _parse_tools(context["tools"]),
+        "trajectories": [{"id": f"t{i}", **_parse_trajectory(t)} for i, t in enumerate(texts)],
+    }
+
+
+def _plain_fields(material: JudgeMaterial) -> dict[str, Any]:
+    """Return the members of a request that was shown under plain headings."""
+    sections = read_plain_context(material.context)
+    asked = sections.get("Question") or sections.get("Task")
+    shared = [("system", sections.get("Instructions")), ("user", asked)]
+    prompt = [{"role": role, "content": text} for role, text in shared if text]
+    trajectories = []
+    for index, body in enumerate(material.bodies):
+        text, finish_reason = split_ending(body)
+        messages = [*prompt, {"role": "assistant", "content": text}]
+        trajectories.append(
+            {"id": f"t{index}", "messages": messages, "finish_reason": finish_reason}
+        )
+    return {
+        "task": sections.get("Task") if "Question" in sections else None,
+        "reference": sections.get("Reference answer"),
+        "trajectories": trajectories,
+    }
 
 
 async def _read_newest(store: SQLStore, limit: int) -> list[tuple[str, str | None]]:

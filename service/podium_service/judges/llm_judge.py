@@ -37,7 +37,11 @@ _CORRECTED_REPLY_CHARS = 2_000
 
 
 class EndpointJudge:
-    """A judge behind one or several OpenAI-compatible base URLs."""
+    """A judge behind one or several OpenAI-compatible base URLs.
+
+    Attributes:
+        gives_probabilities: whether the endpoints give token probabilities, as far as is known.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class EndpointJudge:
         self._metrics = metrics
         self._calls = Calls(name, config, metrics, quotas, tracing)
         self.endpoints, self.queues = self._calls.endpoints, self._calls.queues
+        self.gives_probabilities = True  # until a reply to a question about labels has none
         self._context = ContextLength(name, config.model, self.endpoints)
 
     async def admit(self, request_context: RequestContext, num_calls: int) -> None:
@@ -106,6 +111,8 @@ class EndpointJudge:
             started = perf_counter()
             reply = await self._complete(attempt, budget, request_context)
             latency_s = perf_counter() - started
+            if FORMS[prompt.form].schema is None:
+                self.gives_probabilities = bool(reply.logprobs)
             try:
                 verdict = _read_verdict(reply, prompt)
             except (Fault, CanaryMisplaced) as fault:

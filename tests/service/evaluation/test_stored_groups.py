@@ -13,9 +13,11 @@ from podium_service.evaluation.stored_groups import (
     rebuild_request,
     recover_material,
 )
+from podium_service.prompts.plain import show_plainly
+from podium_service.prompts.templates import build_prompt
 from podium_service.prompts.transcript import transcribe
 from podium_service.prompts.wording import DEFAULT_RUBRIC
-from podium_service.schemas import RankRequest
+from podium_service.schemas import Message, RankRequest
 from tests.service.helpers import group
 
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"a": 1.5}}}]
@@ -131,3 +133,29 @@ def test_an_unknown_form_of_body_is_refused(body: str) -> None:
         rebuild_request(
             JudgeMaterial("s", "", [body, '<message role="user">\nx\n</message>']), [None]
         )
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"task": "Add up."}, {"reference": "5"}, {"task": "Add up.", "reference": "5"}]
+)
+@pytest.mark.parametrize("instructions", [[], [{"role": "system", "content": "Be brief."}]])
+@pytest.mark.parametrize("form", ["best", "yes_no"])
+def test_a_group_under_plain_headings_is_rebuilt(
+    fields: dict[str, Any], instructions: list[dict[str, str]], form: str
+) -> None:
+    request = RankRequest.model_validate(group("5", "6\n\nor 7", "Answer: 8") | fields)
+    for trajectory in request.trajectories:
+        trajectory.messages[:0] = [Message.model_validate(each) for each in instructions]
+    request.trajectories[1].finish_reason = "length"
+    transcript = show_plainly(transcribe(request, [0, 1, 2]), request)
+    assert transcript.is_plain
+    calls = []
+    for order in [[2, 0, 1]] if form == "best" else [[0], [1], [2]]:
+        prompt = build_prompt(form, "short", "", transcript, order)
+        verdict = {"ids": prompt.ids, "order": order}
+        calls.append({"messages": prompt.chat(), "verdict": verdict})
+    material = recover_material(calls)
+    assert material == JudgeMaterial("", transcript.context, transcript.bodies, is_plain=True)
+    rebuilt = rebuild_request(material, [None])
+    assert (rebuilt.task, rebuilt.reference) == (request.task, request.reference)
+    assert transcribe(rebuilt, [0, 1, 2]).digests == transcript.digests

@@ -42,10 +42,12 @@ class LLMJudge(GatedJudge):
     """The model's name, as the endpoint knows it."""
     method: Annotated[MethodName, QUALITY] = "listwise"
     """Trajectories in one call: `listwise` (the default) all of them, `subsets` `block_size` of
-    them, `pairwise` two, `pointwise` one, rated by itself; `auto` takes the first of the four that
-    suits the group's size, the model's context and the budget. For endpoints that give token
+    them, `pairwise` two, `pointwise` one, rated by itself. For endpoints that give token
     probabilities: `best_of` shows all of them, up to 8, else `block_size` of them, and asks for the
-    letter of the best; `yes_no` shows one and asks whether it is correct and complete."""
+    letter of the best; `yes_no` shows one and asks whether it is correct and complete. `auto` takes
+    `best_of` for models whose name says 9B parameters or fewer, while their endpoint gives
+    probabilities, else the first of the first four that suits the group's size, the model's context
+    and the budget."""
     passes: Annotated[Passes | None, QUALITY] = None
     """How often each trajectory is shown: a number from 1 to 64, or `{min, max, until_stderr}` to
     stop early; unless set 4, for `pairwise` 1 (all pairs, each in both orders), for `pointwise`

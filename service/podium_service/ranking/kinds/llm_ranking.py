@@ -176,6 +176,8 @@ async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: s
         block_size=config.block_size,
         max_calls=limits.calls or inf,
         max_tokens=limits.tokens or inf,
+        # Small judges compare in one letter, and give every attempt of a list the same score.
+        prefers_letters=config.is_small and judge.gives_probabilities,
     )
 
 

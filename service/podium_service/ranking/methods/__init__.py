@@ -38,6 +38,7 @@ def choose_method(
     block_size: int,
     max_calls: float = inf,
     max_tokens: float = inf,
+    prefers_letters: bool = False,
 ) -> str:
     """Return the method that `auto` stands for: the first that fits the context and the budget.
 
@@ -48,13 +49,16 @@ def choose_method(
         max_call_tokens: tokens that one call may take.
         block_size: trajectories in a call of the method `subsets`.
         max_calls, max_tokens: calls and tokens that the budget holds.
+        prefers_letters: whether to try `best_of` first.
     """
     longest = sorted(bodies, reverse=True)
     num_items = len(longest)
     num_linking_blocks = -(-(num_items - 1) // (block_size - 1))
+    in_blocks = (block_size, 2 * num_linking_blocks)
     smallest_plans = {  # trajectories in a call, and calls
+        "best_of": (num_items, 1) if num_items <= MAX_LISTWISE_ITEMS else in_blocks,
         "listwise": (num_items, 1),
-        "subsets": (block_size, 2 * num_linking_blocks),
+        "subsets": in_blocks,
         "pairwise": (2, 2 * (num_items - 1)),
         "pointwise": (1, num_items),
     }
@@ -65,7 +69,9 @@ def choose_method(
         fits_budget = num_calls <= max_calls and num_calls * tokens <= max_tokens
         return fits_budget and tokens <= max_call_tokens
 
-    preferred = [*smallest_plans]
+    if prefers_letters and fits("best_of"):
+        return "best_of"
+    preferred = [method for method in smallest_plans if method != "best_of"]
     if num_items > MAX_LISTWISE_ITEMS:
         preferred = [*preferred[1:], "listwise"]
         if fits("listwise") and not fits("subsets"):

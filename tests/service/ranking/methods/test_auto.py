@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium_service.judges.settings import LLMJudge
 from podium_service.ranking.methods import METHODS, choose_method
-from tests.fakes import Answer, Asked, ScriptedJudge, Step, chooses, rates, scores
-from tests.service.helpers import llm, request, service
+from tests.fakes import Answer, Asked, ScriptedJudge, Step, chooses, names_best, rates, scores
+from tests.service.helpers import client_of_judge, group, llm, request, service
 
 pytestmark = pytest.mark.anyio
 
@@ -90,3 +91,43 @@ async def test_auto_ranks_and_names_the_method_it_chose(
     assert [result.rank for result in ranking.results] == list(range(num_items, 0, -1))
     assert again.cached
     assert all("<trimmed" not in text for text in judge.asked[0].shown.values())
+
+
+@pytest.mark.parametrize(
+    ("model", "is_small"),
+    [
+        ("Qwen2.5-Coder-1.5B-Instruct", True),
+        ("qwen3:8b", True),
+        ("smollm2-135m-instruct", True),
+        ("Llama-3.1-70B", False),
+        ("Qwen3-30B-A3B", False),
+        ("gpt-5-mini", False),
+        ("command-a-03-2025", False),
+    ],
+)
+def test_a_small_model_is_told_by_its_name(model: str, is_small: bool) -> None:
+    judge = LLMJudge.model_validate({"model": model, "base_urls": ["http://127.0.0.1:1/v1"]})
+    assert judge.is_small == is_small
+    assert judge.style_for("listwise") == ("short" if is_small else "long")
+    assert judge.style_for("best_of") == "short"
+
+
+async def test_auto_asks_a_small_judge_for_letters(tmp_path: Path) -> None:
+    """Until its endpoint turns out to give no probabilities."""
+    settings = {"method": "auto", "model": "tiny-1b", "passes": 1}
+    step = names_best(lambda text: float(len(text)))
+    async with client_of_judge(tmp_path, step, **settings) as (http, _):
+        first = (await http.post("/rank", json=group("5", "five"))).json()
+    bare = names_best(lambda text: float(len(text)), logprobs=False)
+
+    def step_by_form(asked: Asked) -> Answer:
+        letters = "Reply with one letter" in asked.question
+        return (bare if letters else scores(lambda text: len(text) / 99))(asked)
+
+    (tmp_path / "other").mkdir()
+    async with client_of_judge(tmp_path / "other", step_by_form, **settings) as (http, _):
+        ranked = [
+            (await http.post("/rank", json=group("5", text))).json() for text in ("55", "555")
+        ]
+    assert first.get("method") == "best_of", first
+    assert [each["method"] for each in ranked] == ["best_of", "listwise"]
