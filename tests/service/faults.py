@@ -48,6 +48,10 @@ def scored(score: str) -> Step:
     return rewritten(lambda text: re.sub(r'"score": [\d.]+', f'"score": {score}', text))
 
 
+def quoted(text: str) -> str:
+    return re.sub(r'"score": ([\d.]+)', r'"score": "\1"', text)
+
+
 def without_the_last(text: str) -> str:
     return json.dumps(dict(list(json.loads(text).items())[:-1]))
 

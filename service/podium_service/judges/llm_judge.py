@@ -206,6 +206,6 @@ def _read_verdict(reply: Reply, prompt: Prompt) -> Verdict:
     try:
         return FORMS[prompt.form].read(reply, prompt)
     except Fault as fault:
-        if reply.finish_reason == "length":
+        if reply.is_cut_off:
             raise _CutOff(f"cut off after {reply.tokens.completion} tokens") from fault
         raise

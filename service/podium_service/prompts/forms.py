@@ -65,7 +65,8 @@ class Form:
 
 def _read_scores(reply: Reply, prompt: Prompt) -> Verdict:
     """Parse strict JSON with a score for each id; check the canary and leave it out."""
-    verdict = parse_verdict(reply.text, prompt.shown_ids, prompt.order)
+    text, place = reply.answer
+    verdict = parse_verdict(text, prompt.shown_ids, prompt.order, place)
     if prompt.canary is None:
         return verdict
     *scores, bad = verdict.scores

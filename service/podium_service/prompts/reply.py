@@ -1,11 +1,30 @@
-"""Parse the body of a chat completion into a `Reply`."""
+"""Parse the body of a chat completion into a `Reply`, its answer apart from its thoughts.
 
+Thoughts come in a field of their own, as parts of the content, or in the text between tags. A
+template may have opened the first tag itself, so what stands before a closing tag is thought, and
+what follows a tag that is never closed is, too.
+"""
+
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
+Place = Literal["anywhere", "alone", "end"]
+
 _MAX_TOKENS = 1_000_000_000  # more than any context holds, so a larger count is an error
+_CUT_OFF_REASONS = ("length", "max_tokens", "model_length")
+_BROKEN_REASONS = ("error", "abort")  # the provider failed midway
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
+_CACHED_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
+# A group holds the slash of a tag that ends thoughts.
+THOUGHT_TAG = re.compile(
+    r"<(/)?(?:think(?:ing)?|thoughts?|reasoning|reflection|seed:think)>"
+    r"|\[(/)?THINK\]|\u25c1(/)?think\u25b7",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +41,14 @@ class Reply:
     """The parts of a chat completion that are used.
 
     Attributes:
-        text: the message, or the reasoning where the message is empty.
+        text: the message; of a message in parts, those of type `text`.
         finish_reason: the endpoint's reason, such as `stop` or `length`.
         refusal: the model's words if it refuses to answer.
         model: the name of the model that answered.
         logprobs: one object per token of the reply, unchecked; None if the endpoint gives none.
+        thoughts: what the endpoint gives as reasoning, apart from the message.
+        prompt_tokens_at_most: the most that the endpoint may have read of the prompt: its largest
+            count, whatever part of it came from a cache; 0 if it does not count.
     """
 
     text: str
@@ -35,34 +57,98 @@ class Reply:
     tokens: Tokens
     model: str
     logprobs: list[Any] | None = None
+    thoughts: str = ""
+    prompt_tokens_at_most: int = 0
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the reply ended at a limit on its tokens."""
+        return str(self.finish_reason).lower() in _CUT_OFF_REASONS
+
+    @property
+    def answer(self) -> tuple[str, Place]:
+        """The text that may hold the answer, thoughts between tags included, and its place there.
+
+        A reply that was cut off may be all thoughts, so it counts only where it is the answer
+        `alone`. The field of thoughts counts only if the model ended its reply there and wrote
+        nothing else; then the answer must be the `end` of it.
+        """
+        if not self.text.strip() and self.finish_reason == "stop":
+            return self.thoughts, "end"
+        return self.text, "alone" if self.is_cut_off else "anywhere"
+
+
+def skip_thoughts(text: str) -> tuple[int, int]:
+    """Return where the answer begins and ends in a text with thoughts between tags."""
+    begin, end = 0, len(text)
+    for tag in THOUGHT_TAG.finditer(text):
+        if closes_thoughts(tag):
+            begin, end = tag.end(), len(text)
+        else:
+            end = min(end, tag.start())
+    return begin, end
+
+
+def closes_thoughts(tag: re.Match[str]) -> bool:
+    """Return whether a `THOUGHT_TAG` ends thoughts, or else begins them."""
+    return any(tag.groups())
 
 
 def parse_reply(content: bytes) -> Reply:
     """Parse the body of a response.
 
     Raises:
-        ValueError | KeyError | IndexError | TypeError | AttributeError: If it is none.
+        ValueError | KeyError | IndexError | TypeError | AttributeError: If it is none, or if the
+            provider failed while it was written.
     """
     body = orjson.loads(content)
     choice = body["choices"][0]
     message = choice["message"]
-    usage = _as_dict(body.get("usage"))
-    details = _as_dict(usage.get("prompt_tokens_details"))
-    thoughts = message.get("reasoning_content") or message.get("reasoning")
+    finish_reason = choice.get("finish_reason")
+    if str(finish_reason).lower() in _BROKEN_REASONS:
+        raise ValueError(f"finish_reason is {finish_reason}")
+    parts = _list_parts(message.get("content"))
+    thoughts = [message.get(field) for field in _THOUGHT_FIELDS]
     logprobs = (choice.get("logprobs") or {}).get("content")
-    prompt_tokens = _as_count(usage.get("prompt_tokens"))
+    tokens, prompt_tokens_at_most = _count_tokens(_as_dict(body.get("usage")))
     return Reply(
-        text=str(message.get("content") or thoughts or ""),
-        finish_reason=choice.get("finish_reason"),
+        text=_join_texts(parts),
+        finish_reason=finish_reason,
         refusal=str(message["refusal"]) if message.get("refusal") else None,
-        tokens=Tokens(
-            prompt=prompt_tokens,
-            cached=min(prompt_tokens, _as_count(details.get("cached_tokens"))),
-            completion=_as_count(usage.get("completion_tokens")),
-        ),
+        tokens=tokens,
         model=str(body.get("model") or ""),
         logprobs=logprobs if isinstance(logprobs, list) else None,
+        thoughts=next(filter(None, (_join_texts(_list_parts(each)) for each in thoughts)), ""),
+        prompt_tokens_at_most=prompt_tokens_at_most,
     )
+
+
+def _list_parts(content: Any) -> list[Any]:
+    """Return a content or a field of thoughts as a list of parts."""
+    if isinstance(content, list):
+        return content
+    return [content] if isinstance(content, str | dict) else []
+
+
+def _join_texts(parts: Iterable[Any]) -> str:
+    """Join the strings and the parts of type `text`; others, such as thoughts, are left out."""
+    texts = (part.get("text") if _is_text(part) else part for part in parts)
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type", "text") in ("text", "output_text")
+
+
+def _count_tokens(usage: dict[str, Any]) -> tuple[Tokens, int]:
+    """Return the tokens of a call, and the most that the endpoint may have read of the prompt."""
+    prompt, completion = map(_as_count, map(usage.get, ("prompt_tokens", "completion_tokens")))
+    details = _as_dict(usage.get("prompt_tokens_details"))
+    cached = _as_count(details.get("cached_tokens"))
+    # Some endpoints count only what their cache did not hold as the prompt.
+    beside = cached + sum(_as_count(usage.get(name)) for name in _CACHED_COUNTS)
+    at_most = max(prompt + beside, _as_count(usage.get("total_tokens")) - completion)
+    return Tokens(prompt, min(prompt, cached), completion), at_most if prompt else 0
 
 
 def _as_dict(value: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from podium_service.prompts.wording import Style
 
 # No vowels, so that an id is never a word; no 0/O and 1/I/L, so that no two ids look alike.
 _ID_ALPHABET, _ID_CHARS = "BCDFGHJKMNPQRSTVWXZ23456789", 5
+_NO_REPLY = "(no answer)"
 SHOWN_ID = re.compile(rf"\b[{_ID_ALPHABET}]{{{_ID_CHARS}}}\b")
 _LETTER_FORMS = ("best", "choice")
 _CONSONANTS = "BCDFGHJKMNPQRSTVWXZ"  # each is one token in common vocabularies
@@ -57,8 +58,11 @@ class Prompt:
         return [{"role": role, "content": "".join(parts)} for role, parts in self.messages]
 
     def with_correction(self, reply: str, correction: str) -> "Prompt":
-        """Return the prompt with the judge's reply and a request to correct it appended."""
-        turns = [("assistant", [reply]), ("user", [correction])]
+        """Return the prompt with the judge's reply and a request to correct it appended.
+
+        An empty reply is shown as such, because some endpoints refuse a turn without text.
+        """
+        turns = [("assistant", [reply if reply.strip() else _NO_REPLY]), ("user", [correction])]
         return replace(self, messages=self.messages + turns)
 
 

@@ -1,17 +1,31 @@
-"""Parse a judge's JSON reply: one finite score for each id shown, or a `Fault`."""
+"""Parse a judge's JSON reply: one finite score for each id shown, or a `Fault`.
+
+Judges write the same verdict in several ways, and each of these has one reading only:
+
+    {"K7X": {"explanation": "...", "score": 0.8}, ...}    as asked for; also "Score" and "0.8"
+    {"K7X": 0.8, ...}                                     scores without words
+    [{"id": "K7X", "score": 0.8}, ...]                    a list
+    {"scores": <one of these>, "notes": "..."}            one of these inside an object
+
+All else is a fault: a percentage, a fraction, a score off the scale, an id more or less.
+"""
 
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-# Only blocks that begin before any JSON are thoughts, because an explanation may contain <think>.
-THINKING = re.compile(
-    r"\A(?:[^{]*?<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z))+", re.DOTALL | re.IGNORECASE
-)
-_MAX_STARTS = 256  # braces of a reply at which an object is looked for
+from podium_service.prompts.reply import THOUGHT_TAG, Place, closes_thoughts
+
+# Brackets at which JSON is looked for: in the whole reply, and in what follows each closing tag.
+_MAX_STARTS, _MIN_STARTS = 256, 64
+_START = re.compile(rf"(?:{THOUGHT_TAG.pattern})|(?P<bracket>[{{\[])", re.IGNORECASE)
+_WORD = re.compile(r"\w")
+_FENCE = re.compile(r"```\w*")
 _ID_LIKE = re.compile(r"\w{1,8}")
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?\s*")
+_OTHER_SCALE = re.compile(r"[0-9]\s*(?:%|/|,[0-9]|out of)")
 MAX_EXPLANATION_CHARS = 2000
 
 
@@ -43,22 +57,25 @@ class Verdict:
         return scores
 
 
-def parse_verdict(reply: str, ids: Sequence[str], order: Sequence[int]) -> Verdict:
+def parse_verdict(
+    reply: str, ids: Sequence[str], order: Sequence[int], place: Place = "anywhere"
+) -> Verdict:
     """Parse a reply.
 
-    Thinking blocks, code fences and prose around the JSON object are skipped. Everything else is
-    strict: every id exactly once, no other key, each score a JSON number in [0, 1].
+    Thoughts, code fences and prose around the JSON are skipped. Everything else is strict: every id
+    exactly once, no other key beside it, each score a number in [0, 1].
 
     Args:
         reply: the judge's text.
         ids: the ids that it must score, in the order shown.
         order: indices of the bodies shown, for the verdict.
+        place: `alone` if no words may stand around the JSON, `end` if none may follow.
 
     Raises:
-        Fault: If the reply holds no such object; the message names what is wrong.
+        Fault: If the reply holds no such JSON; the message names what is wrong.
     """
     values: dict[str, Any] = {}
-    for key, value in _find_object(THINKING.sub("", reply), ids):
+    for key, value in _find_members(reply, ids, place):
         if key not in ids:
             # Other keys are not quoted, because they may be words of a trajectory.
             name = repr(key) if _ID_LIKE.fullmatch(key) else "a key"
@@ -77,49 +94,114 @@ class _Pairs(list[tuple[str, Any]]):
     """The members of a JSON object, repeated keys included."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The part of a text after its thoughts: where it is, and the JSON in it with its place."""
+
+    begin: int
+    end: int
+    values: list[tuple[Any, int, int]]
+
+
 # Not strict, because guided decoding lets raw tabs and other control characters into strings.
 _DECODER = json.JSONDecoder(object_pairs_hook=_Pairs, strict=False)
 
 
-def _find_object(text: str, ids: Sequence[str]) -> _Pairs:
-    """Return the last outermost JSON object that names an id, else the last one of all."""
-    best: _Pairs | None = None
-    start = text.find("{")
-    for _ in range(_MAX_STARTS):
-        if start < 0:
-            break
-        try:
-            value, end = _DECODER.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            end = start + 1
-        else:
-            names_an_id = any(key in ids for key, _ in value)
-            if names_an_id or best is None or not any(key in ids for key, _ in best):
-                best = value
-        start = text.find("{", end)
-    if best is None:
-        raise Fault("there is no JSON object in it" if text.strip() else "it is empty")
-    return best
+def _find_members(text: str, ids: Sequence[str], place: Place) -> _Pairs:
+    """Return the members of the last verdict in a text, else of the last object of all."""
+    answer = _skip_thoughts(text)
+    if not answer.values:
+        is_prose = place != "end" and text[answer.begin : answer.end].strip()
+        raise Fault("there is no JSON object in it" if is_prose else "it is empty")
+    listed = [(_list_members(value, ids), start, end) for value, start, end in answer.values]
+    naming = [each for each in listed if _names_any(each[0], ids)]
+    members, start, end = (naming or listed)[-1]
+    before, after = text[answer.begin : start], text[end : answer.end]
+    if place == "end" and _has_words(after):
+        raise Fault("it is empty")
+    if place == "alone" and (_has_words(before) or _has_words(text[end:])):
+        raise Fault("there are words around the JSON object")
+    return members
+
+
+def _skip_thoughts(text: str) -> _Answer:
+    """Find the JSON after the thoughts; tags and brackets inside of JSON are parts of it."""
+    answer = _Answer(0, len(text), [])
+    position, starts_left = 0, _MAX_STARTS
+    while match := _START.search(text, position):
+        position = match.end()
+        if not match["bracket"]:
+            if closes_thoughts(match):
+                answer = _Answer(position, len(text), [])
+                starts_left = max(starts_left, _MIN_STARTS)
+            elif answer.end == len(text):
+                answer = replace(answer, end=match.start())
+        elif answer.end == len(text) and starts_left > 0:
+            starts_left -= 1
+            try:
+                value, end = _DECODER.raw_decode(text, match.start())
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, _Pairs) or _list_entries(value):
+                answer.values.append((value, match.start(), end))
+                position = end
+    return answer
+
+
+def _list_members(value: Any, ids: Sequence[str]) -> _Pairs:
+    """Return the ids in some JSON with their values, whichever way it is written."""
+    entries = _list_entries(value)
+    if entries or _names_any(value, ids):
+        return entries or value
+    inner = [_list_entries(each) or each for _, each in value if isinstance(each, list)]
+    verdicts = [each for each in inner if isinstance(each, _Pairs) and _names_any(each, ids)]
+    return verdicts[0] if len(verdicts) == 1 else value
+
+
+def _list_entries(value: Any) -> _Pairs:
+    """Return the entries of a list by their ids; none if it is no list of objects with ids."""
+    if isinstance(value, _Pairs) or not all(isinstance(each, _Pairs) for each in value):
+        return _Pairs()
+    ids = [[each for key, each in entry if key.casefold() == "id"] for entry in value]
+    if not all(len(each) == 1 and isinstance(each[0], str) for each in ids):
+        return _Pairs()
+    return _Pairs((each[0], entry) for each, entry in zip(ids, value, strict=True))
+
+
+def _names_any(members: _Pairs, ids: Sequence[str]) -> bool:
+    return any(key in ids for key, _ in members)
+
+
+def _has_words(text: str) -> bool:
+    return bool(_WORD.search(_FENCE.sub("", text)))
 
 
 def _parse_entry(shown_id: str, value: Any) -> tuple[float, str]:
     """Return the score and the explanation in one member of a verdict."""
-    if isinstance(value, int | float):  # a bare score, as is asked for without explanations
-        value = _Pairs([("score", value)])
-    pairs = value if isinstance(value, _Pairs) else _Pairs()
-    scores = [each for key, each in pairs if key == "score"]
+    is_bare = isinstance(value, int | float | str) and not isinstance(value, bool)
+    pairs = value if isinstance(value, _Pairs) else [("score", value)] if is_bare else []
+    named = [(key.strip().casefold(), each) for key, each in pairs]
+    scores = [each for key, each in named if key == "score"]
     if len(scores) != 1:
         raise Fault(f"{shown_id} has two scores" if scores else f'{shown_id} has no "score"')
-    score = scores[0]
-    if isinstance(score, bool) or not isinstance(score, int | float):
-        raise Fault(f"the score of {shown_id} is {_describe(score)}, not a number")
-    if not 0 <= score <= 1:  # NaN fails this comparison, too
-        raise Fault(f"the score of {shown_id} is {_describe(score)}, outside 0 to 1")
-    explanation = dict(pairs).get("explanation", "")
+    explanation = dict(named).get("explanation", "")
     text = explanation if isinstance(explanation, str) else ""
     # An escape in JSON may stand for half a character, which cannot be stored.
     storable = text.encode(errors="replace").decode()
-    return float(score), storable[:MAX_EXPLANATION_CHARS]
+    return _parse_score(shown_id, scores[0]), storable[:MAX_EXPLANATION_CHARS]
+
+
+def _parse_score(shown_id: str, score: Any) -> float:
+    """Return a number from 0 to 1, which may stand in a string."""
+    is_text = isinstance(score, str)
+    number = float(score) if is_text and _NUMBER.fullmatch(score) else score
+    if is_text and _OTHER_SCALE.search(score):
+        raise Fault(f"the score of {shown_id} is {_describe(score)}, not a number such as 0.9")
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise Fault(f"the score of {shown_id} is {_describe(score)}, not a number")
+    if not 0 <= number <= 1:  # NaN fails this comparison, too
+        raise Fault(f"the score of {shown_id} is {_describe(score)}, outside 0 to 1")
+    return float(number)
 
 
 def _describe(value: Any) -> str:

@@ -39,7 +39,7 @@ def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -
         "judge": judge,
         "model": call.reply.model.replace("\0", ""),
         "prompt": orjson.dumps(messages),
-        "reply": call.reply.text.encode(errors="replace"),
+        "reply": (call.reply.text or call.reply.thoughts).encode(errors="replace"),
         "finish_reason": str(call.reply.finish_reason).replace("\0", ""),
         "verdict": orjson.dumps(call.verdict) if call.verdict else None,
         "fault": call.fault.encode(errors="replace") if call.fault else None,

@@ -86,7 +86,7 @@ async def test_a_faulty_reply_gets_one_correction_that_names_the_fault(
 
 
 @pytest.mark.parametrize(
-    "score", ["7", "-0.1", '"0.8"', "NaN", "Infinity", "true", "null", "1e999"]
+    "score", ["7", "-0.1", '"80%"', "NaN", "Infinity", "true", "null", "1e999"]
 )
 async def test_a_score_off_the_scale_is_corrected_and_not_clipped(score: str) -> None:
     def off_the_scale(asked: Asked) -> Answer:

@@ -97,16 +97,29 @@ def test_reasoning_only_among_the_tokens_is_no_answer() -> None:
     assert choice("K", tokens) == pytest.approx(0.9)
 
 
-def test_a_cut_off_reply_counts_only_if_it_starts_with_a_label() -> None:
-    assert choice("K is better, since B", finish_reason="length") == 1
-    with pytest.raises(Fault):
-        choice("I first look at K, then at B", finish_reason="length")
+@pytest.mark.parametrize("reason", ["length", "max_tokens", "model_length", "MAX_TOKENS"])
+def test_a_cut_off_reply_counts_only_if_its_first_line_answers(reason: str) -> None:
+    assert choice("K\n\nIt is better, since B", finish_reason=reason) == 1
+    tokens = [token("K", {"K": 0.9, "B": 0.1}), token(" is better", {}), token(" than", {})]
+    for text in ("K is better than", "I first look at K, then at B", "First: K. But"):
+        with pytest.raises(Fault):
+            choice(text, tokens if text.startswith("K") else None, finish_reason=reason)
 
 
-def test_labels_not_drawn_count_at_the_first_token() -> None:
-    assert choice("The", [token("The", {"The": 0.8, "K": 0.15, "B": 0.05})]) == pytest.approx(0.75)
-    with pytest.raises(Fault):
-        choice("The", [token("The", {"The": 0.8, "K": 0.15})])
+def test_labels_not_drawn_count_where_a_reply_was_cut_off() -> None:
+    likely = [token("The", {"The": 0.8, "K": 0.15, "B": 0.05})]
+    assert choice("The", likely, "length") == pytest.approx(0.75)
+    hardly = [token("The", {"The": 0.95, "K": 0.02, "B": 0.01})]
+    alone = [token("The", {"The": 0.8, "K": 0.15})]
+    thoughts = [*likely, token(" B", {" B": 1.0}), token(" tries", {})]
+    for text, tokens, finish_reason in [
+        ("The", likely, "stop"),  # it is asked once more, because the model said nothing else
+        ("The", hardly, "length"),
+        ("The", alone, "length"),
+        ("The B tries", thoughts, "length"),
+    ]:
+        with pytest.raises(Fault):
+            choice(text, tokens, finish_reason)
 
 
 def test_a_drawn_label_that_is_not_among_the_likeliest_counts() -> None:
@@ -216,8 +229,34 @@ def test_a_bare_yes_is_1_and_a_bare_no_0(text: str, score: float) -> None:
 def test_letters_inside_words_are_no_labels() -> None:
     with pytest.raises(Fault, match="names none of K, B, ="):
         choice("Kind of Both")
-    tokens = [token("Ok", {}), token("B", {"B": 1.0}), token(" it", {}), token("'k", {"'k": 1.0})]
-    assert choice("Ok: B it'k", [tokens[0], token(": ", {}), *tokens[1:]]) == 0
+    tokens = [token("Kind", {"K": 1.0}), token(": the better is", {}), token(" B", {" B": 1.0})]
+    assert choice("Kind: the better is B", tokens) == 0
+
+
+def test_the_token_that_answers_is_found_by_the_words() -> None:
+    why = [token("\n\n", {}), token("B", {"B": 1.0}), token(" skipped", {}), token(" it.", {})]
+    first = [token("Answer", {}), token(":", {}), token(" K", {" K": 0.7, " B": 0.3})]
+    assert choice("Answer: K\n\nB skipped it.", [*first, *why]) == pytest.approx(0.7)
+    rated = [token("Rating", {}), token(": ", {}), token("8", {"8": 0.5, "6": 0.5})]
+    steps = [token("\nThe agent took ", {}), token("4", {"4": 1.0}), token(" steps.", {})]
+    assert rating("Rating: 8\nThe agent took 4 steps.", [*rated, *steps]) == pytest.approx(7)
+    spoken = [token("K", {"K": 0.9, "B": 0.1}), token(" explains it,", {}), token(" B", {" B": 1})]
+    with pytest.raises(Fault, match="not clear"):
+        choice("K explains it, B", spoken)
+
+
+def test_thoughts_count_if_they_end_in_the_answer_and_the_reply() -> None:
+    thoughts = "K explains it.\nB"
+    tokens = [
+        token("K", {"K": 1.0}),
+        token(" explains it.\n", {}),
+        token("B", {"B": 0.8, "K": 0.2}),
+    ]
+    named = Reply("", "stop", None, Tokens(), "m", tokens, thoughts)
+    assert FORMS["choice"].read(named, CHOICE).scores[0] == pytest.approx(0.2)
+    for text, reason in ((thoughts, "length"), ("B explains it, K does not.", "stop")):
+        with pytest.raises(Fault, match="it is empty"):
+            FORMS["choice"].read(Reply("", reason, None, Tokens(), "m", tokens, text), CHOICE)
 
 
 def test_the_rating_is_the_expected_digit() -> None:
@@ -236,9 +275,15 @@ def test_a_number_of_two_digits_is_no_rating() -> None:
         rating("7.5")
 
 
-@pytest.mark.parametrize("text", ["7/9", "7 / 9", "7 out of 9", "Rating: 7/10", "7 out of 10."])
-def test_the_end_of_a_scale_is_not_the_rating(text: str) -> None:
+@pytest.mark.parametrize("text", ["7/9", "7 / 9", "7 out of 9", "Rating: 7/9", "7 out of 9."])
+def test_the_end_of_the_scale_is_not_the_rating(text: str) -> None:
     assert rating(text) == pytest.approx(7)
+
+
+@pytest.mark.parametrize("text", ["7/10", "7 out of 10", "Rating: 7/10", "4/5"])
+def test_a_rating_on_another_scale_is_a_fault(text: str) -> None:
+    with pytest.raises(Fault):
+        rating(text, [token(text[0], {text[0]: 1.0}), token(text[1:], {})])
 
 
 @pytest.mark.parametrize("digit", DIGITS)

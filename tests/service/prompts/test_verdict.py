@@ -75,6 +75,40 @@ def test_a_draft_in_the_thinking_block_does_not_count() -> None:
     assert fault(f"<think>maybe {DRAFT}") == "it is empty"
 
 
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ("", "</think>"),
+        ("<think>a</think> <think>", "</think>"),
+        ("<reasoning>", "</reasoning>"),
+        ("[THINK]", "[/THINK]"),
+        ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    ],
+)
+def test_thoughts_end_at_their_last_closing_tag(opening: str, closing: str) -> None:
+    assert read(f"{opening}{DRAFT}{closing}{json.dumps(GOOD)}").scores == [0.9, 0.5, 0.0]
+    assert fault(f"{opening}{DRAFT}{closing}") == "it is empty"
+    assert read(f"{json.dumps(GOOD)}<think>{DRAFT}").scores == [0.9, 0.5, 0.0]
+
+
+def test_a_cut_off_reply_counts_only_if_it_is_all_verdict() -> None:
+    good = json.dumps(GOOD)
+    for whole in (good, f"<think>{DRAFT}</think>\n{good}\n\n\n", f"```json\n{good}\n```\n"):
+        assert parse_verdict(whole, IDS, ORDER, "alone").scores == [0.9, 0.5, 0.0]
+    for draft in (f"First: {good}", f"{good} but wait", f"{good} {DRAFT}", f"{good}<think>no"):
+        with pytest.raises(Fault):
+            parse_verdict(draft, IDS, ORDER, "alone")
+
+
+def test_thoughts_hold_a_verdict_only_if_they_end_in_it() -> None:
+    good = json.dumps(GOOD)
+    for thoughts in (good, f"I compare {DRAFT} first. So:\n```json\n{good}\n```"):
+        assert parse_verdict(thoughts, IDS, ORDER, "end").scores == [0.9, 0.5, 0.0]
+    for draft in ("", "hm", f"{good} is a first idea."):
+        with pytest.raises(Fault, match="it is empty"):
+            parse_verdict(draft, IDS, ORDER, "end")
+
+
 def test_the_last_verdict_of_a_reply_counts() -> None:
     assert read(f"First {DRAFT}, but then {json.dumps(GOOD)}").scores == [0.9, 0.5, 0.0]
     assert read(f'{json.dumps(GOOD)} and {{"note": "done"}}').scores == [0.9, 0.5, 0.0]
@@ -100,15 +134,22 @@ def test_an_explanation_may_contain_thinking_tags(words: str) -> None:
         (json.dumps({**GOOD, "ZZZ": {"score": 1}}), "'ZZZ' is not one of the ids shown"),
         (json.dumps({"t0": {"score": 1}}), "'t0' is not one of the ids shown"),
         (json.dumps({**GOOD, "bcd": {"score": 1}}), "'bcd' is not one of the ids shown"),
-        (json.dumps({"scores": GOOD}), "'scores' is not one of the ids shown"),
-        (json.dumps([{"id": "BCD", "score": 1}]), "'id' is not one of the ids shown"),
+        (json.dumps({"first": GOOD, "final": GOOD}), "'first' is not one of the ids shown"),
+        (json.dumps({"BCD": 1, "scores": GOOD}), "'scores' is not one of the ids shown"),
+        (json.dumps([{"id": "BCD", "score": 1}]), "FGH, JKM missing"),
+        (json.dumps([{"id": "bcd", "score": 1}]), "'bcd' is not one of the ids shown"),
+        (json.dumps([{"id": 1, "score": 1}]), "'id' is not one of the ids shown"),
+        (json.dumps([{"score": 1}]), "'score' is not one of the ids shown"),
+        (json.dumps([{"id": "BCD", "score": 1}] * 2), "BCD stands twice"),
         (f'{json.dumps(GOOD)[:-1]}, "BCD": {{"score": 0.1}}}}', "BCD stands twice"),
         (f'{json.dumps(GOOD)[:-1]}, "BCD": {{"score": 0.9}}}}', "BCD stands twice"),
-        (json.dumps({**GOOD, "FGH": 0.5}), 'FGH has no "score"'),
+        (json.dumps({**GOOD, "FGH": "good"}), "the score of FGH is 'good', not a number"),
+        (json.dumps({**GOOD, "FGH": True}), 'FGH has no "score"'),
+        (json.dumps({**GOOD, "FGH": {"score": 0.5, "Score": 0.5}}), "FGH has two scores"),
         (json.dumps({**GOOD, "FGH": None}), 'FGH has no "score"'),
         (json.dumps({**GOOD, "FGH": [0.5]}), 'FGH has no "score"'),
         (json.dumps({**GOOD, "FGH": [["score", 0.5]]}), 'FGH has no "score"'),
-        (json.dumps({**GOOD, "FGH": {"Score": 0.5}}), 'FGH has no "score"'),
+        (json.dumps({**GOOD, "FGH": {"rating": 0.5}}), 'FGH has no "score"'),
     ],
 )
 def test_a_reply_without_a_verdict_is_a_fault_that_says_why(reply: str, said: str) -> None:
@@ -129,7 +170,14 @@ def test_a_reply_without_a_verdict_is_a_fault_that_says_why(reply: str, said: st
         ("-Infinity", "-inf, outside 0 to 1"),
         ("1e999", "inf, outside 0 to 1"),
         ("1" + "0" * 4000, f"1{'0' * 39}, outside 0 to 1"),
-        ('"0.8"', "'0.8', not a number"),
+        ('"7"', "'7', outside 0 to 1"),
+        ('"1e999"', "'1e999', outside 0 to 1"),
+        ('"nan"', "'nan', not a number"),
+        ('""', "'', not a number"),
+        ('"90%"', "'90%', not a number such as 0.9"),
+        ('"9/10"', "'9/10', not a number such as 0.9"),
+        ('"9 out of 10"', "'9 out of 10', not a number such as 0.9"),
+        ('"0,9"', "'0,9', not a number such as 0.9"),
         ('"high"', "'high', not a number"),
         ("true", "True, not a number"),
         ("false", "False, not a number"),
@@ -142,9 +190,45 @@ def test_a_score_that_is_no_number_in_0_to_1_is_a_fault(raw: str, said: str) -> 
     assert fault(with_score(raw)) == f"the score of FGH is {said}"
 
 
-@pytest.mark.parametrize(("raw", "score"), [("0", 0.0), ("1", 1.0), ("1.0", 1.0), ("5e-1", 0.5)])
-def test_a_score_may_be_0_or_1_or_written_as_an_exponent(raw: str, score: float) -> None:
+@pytest.mark.parametrize(
+    ("raw", "score"),
+    [
+        ("0", 0.0),
+        ("1", 1.0),
+        ("1.0", 1.0),
+        ("5e-1", 0.5),
+        ('"0.9"', 0.9),
+        ('" 0.9 "', 0.9),
+        ('"1"', 1.0),
+        ('".5"', 0.5),
+        ('"5e-1"', 0.5),
+    ],
+)
+def test_a_score_is_a_number_in_a_string_or_not(raw: str, score: float) -> None:
     assert read(with_score(raw)).scores[1] == score
+
+
+ENTRIES = [{"id": shown_id, **entry} for shown_id, entry in GOOD.items()]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"BCD": 0.9, "FGH": 0.5, "JKM": 0},
+        {"BCD": "0.9", "FGH": "0.5", "JKM": "0"},
+        {**GOOD, "FGH": {"Explanation": "middling", "Score": 0.5}},
+        {**GOOD, "FGH": {"score ": "0.5", "confidence": 0.1}},
+        ENTRIES,
+        list(reversed(ENTRIES)),
+        [{"ID": entry["id"], "Score": entry["score"]} for entry in ENTRIES],
+        {"scores": GOOD},
+        {"notes": "all read", "scores": {"BCD": 0.9, "FGH": 0.5, "JKM": 0}},
+        {"results": ENTRIES},
+    ],
+)
+def test_a_verdict_written_another_way_is_read(value: Any) -> None:
+    assert read(json.dumps(value)).scores == [0.9, 0.5, 0.0]
+    assert read(f"[1] of {{all}}:\n```json\n{json.dumps(value)}\n```").scores == [0.9, 0.5, 0.0]
 
 
 def test_two_scores_for_one_trajectory_are_a_fault() -> None:
@@ -176,6 +260,10 @@ def test_half_a_character_in_an_explanation_is_replaced() -> None:
 def test_a_reply_cut_anywhere_is_a_fault_not_fewer_scores(reply: str) -> None:
     for end in range(len(reply) - 1):
         fault(reply[:end])
+
+
+def test_thoughts_may_hold_many_brackets() -> None:
+    assert read(f"{'[x {y' * 500}</think>{json.dumps(GOOD)}").scores == [0.9, 0.5, 0.0]
 
 
 @pytest.mark.parametrize("opening", ['{"a":', "[", '{"BCD":[', '[{"score":'])

@@ -47,7 +47,7 @@ GAUGES = (
 MALFORMED: list[Step] = [
     at_the_cap('{"'), at_the_cap(" \n" * 2000), rewritten(lambda text: text[:-9]),
     rewritten(without_the_last), rewritten(with_one_more), rewritten(renamed),
-    rewritten(with_the_first_twice), scored("7"), scored("10"), scored("15"), scored('"0.8"'),
+    rewritten(with_the_first_twice), scored("7"), scored("10"), scored("15"), scored('"80%"'),
     scored("NaN"), says("The first one."), says(""), says(None, refusal="no"),
     says("", "content_filter"),
 ]  # fmt: skip

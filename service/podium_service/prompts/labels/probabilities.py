@@ -1,45 +1,46 @@
 """Read which label a reply answers with, from the probabilities of its tokens or from its text.
 
-A label is a digit, a letter, a word such as `yes`, or a sign such as `=`. A token counts for the
-label that it spells, in any case and with any blanks, quotes or brackets around it: `Yes`, ` yes`
-and `**YES` are all `yes`. In text, a label of one letter must have the case of the label.
+A label is a digit, a letter, a word such as `yes`, or a sign such as `=`. `answers` finds it in the
+text, and the token that stands there tells the probabilities. A token counts for the label that it
+spells, in any case and with any blanks, quotes or brackets around it: `Yes`, ` yes` and `**YES` are
+all `yes`.
 """
 
-import re
 from collections.abc import Sequence
 from itertools import accumulate
 from math import exp, log
 from typing import Any
 
-from podium_service.prompts.reply import Reply
-from podium_service.prompts.verdict import THINKING, Fault
+from podium_service.prompts.labels.answers import find_label, mentions_label
+from podium_service.prompts.reply import Reply, skip_thoughts
+from podium_service.prompts.verdict import Fault
 
 _MIN_LOGPROB = -700.0  # the exponential of anything much less is 0
-_WORD = re.compile("[A-Za-z0-9]")
+_AROUND_LABELS = " \t\n\r\"'*_`()[]{}.,:;!#$"
+_BLANKS = str.maketrans("\u0120\u2581\u010a", "  \n")  # as some vocabularies write them
+# Labels that hold less of a first token than this were hardly considered.
+_MIN_MASS = 0.1
 
 
 def read_probabilities(reply: Reply, labels: Sequence[str]) -> list[float]:
     """Return the probability of each label: the endpoint's, else 1 for the label named.
 
     The endpoint's are those of the token that answers, scaled to sum to 1 over the labels. A reply
-    that names no label is read at its first token, if two labels or more are among that token's
-    alternatives.
+    that was cut off before it named any label is read at its first token, if that token's
+    alternatives hold two labels or more, and these a tenth of the probability.
 
     Raises:
-        Fault: If the reply names no label.
+        Fault: If the reply names no label, or if it is not clear which.
     """
     token = _find_token(reply, labels)
     mass = _sum_by_label(token, labels) if token else {}
     if mass:
         total = sum(mass.values())
         return [mass.get(label, 0.0) / total for label in labels]
-    begin = _skip_thoughts(reply.text)
-    answer = _find_answer(reply, reply.text, begin, labels)
-    if answer is None:
-        is_empty = not reply.text[begin:].strip()
-        raise Fault("it is empty" if is_empty else f"it names none of {', '.join(labels)}")
-    named = _as_label(answer[0], labels)
-    return [float(label == named) for label in labels]
+    text, place = reply.answer
+    begin, end = skip_thoughts(text)
+    named = find_label(text[begin:end], labels, place)
+    return [float(label == named.label) for label in labels]
 
 
 def label_logprobs(reply: Reply, labels: Sequence[str]) -> list[float] | None:
@@ -49,8 +50,9 @@ def label_logprobs(reply: Reply, labels: Sequence[str]) -> list[float] | None:
     lowest log-probability listed, which is an upper bound of its own.
 
     Returns:
-        One natural logarithm, 0 at most, for each label; None if the endpoint gave none for a token
-        that answers, or only that token's own, which tells nothing about other labels.
+        One natural logarithm, 0 at most, for each label; None if no token answers, or if the
+        endpoint gave only that token's own, which tells nothing about other labels. Then
+        `read_probabilities` reads the text, or raises the fault.
     """
     token = _find_token(reply, labels)
     alternatives = _list_alternatives(token) if token else []
@@ -64,15 +66,33 @@ def label_logprobs(reply: Reply, labels: Sequence[str]) -> list[float] | None:
 def _find_token(reply: Reply, labels: Sequence[str]) -> dict[str, Any] | None:
     """Return the token of a reply that answers, or None if there are no tokens or none answers."""
     tokens = [token for token in reply.logprobs or () if isinstance(token, dict)]
-    text = "".join(str(token.get("token", "")) for token in tokens)
-    begin = max(_skip_thoughts(text), text.rfind(reply.text) if reply.text else 0)
-    answer = _find_answer(reply, text, begin, labels)
+    spelled = "".join(str(token.get("token", "")) for token in tokens).translate(_BLANKS)
+    whole, place = reply.answer
+    text = whole.translate(_BLANKS).strip()
+    # The tokens may begin with thoughts that the text lacks, or spell some characters otherwise.
+    offset = spelled.rfind(text) if text else 0
+    begin, end = skip_thoughts(text)
+    try:
+        named = find_label(text[begin:end], labels, place)
+    except Fault:
+        if place != "alone" or mentions_label(spelled, labels):
+            return None
+        first = _find_at(tokens, offset + begin)
+        return first if first and _considers(first, labels) else None
+    token = _find_at(tokens, offset + begin + named.start) if offset >= 0 else None
+    return token if token and _as_label(token.get("token"), labels) == named.label else None
+
+
+def _find_at(tokens: Sequence[dict[str, Any]], position: int) -> dict[str, Any] | None:
+    """Return the token that holds the character at a position of the tokens' joint text."""
     ends = accumulate(len(str(token.get("token", ""))) for token in tokens)
-    position = answer.start() if answer else begin
-    token = next((each for each, end in zip(tokens, ends, strict=True) if end > position), None)
-    if token is None or len(_sum_by_label(token, labels)) < (1 if answer else 2):
-        return None
-    return token
+    return next((each for each, end in zip(tokens, ends, strict=True) if end > position), None)
+
+
+def _considers(token: dict[str, Any], labels: Sequence[str]) -> bool:
+    """Return whether the labels hold enough of a token's alternatives to be read from them."""
+    mass = _sum_by_label(token, labels)
+    return len(mass) > 1 and sum(mass.values()) >= _MIN_MASS
 
 
 def _sum_by_label(token: dict[str, Any], labels: Sequence[str]) -> dict[str, float]:
@@ -101,33 +121,6 @@ def _list_alternatives(token: dict[str, Any]) -> list[tuple[str, float]]:
 
 
 def _as_label(text: Any, labels: Sequence[str]) -> str | None:
-    """Return the label that a token stands for, without blanks (as in vocabularies) and quotes."""
-    bare = str(text).strip(" \t\n\r\u0120\u2581\"'*()[].:").casefold()
+    """Return the label that a token spells, without the marks around it."""
+    bare = str(text).translate(_BLANKS).strip(_AROUND_LABELS).casefold()
     return next((label for label in labels if label.casefold() == bare), None)
-
-
-def _find_answer(
-    reply: Reply, text: str, begin: int, labels: Sequence[str]
-) -> re.Match[str] | None:
-    """Find the label that a reply's text starts with, else the last one that stands alone.
-
-    The 9 of "7/9" does not stand alone. The last label of a reply that was cut off does not count,
-    because it may be a mere thought.
-    """
-    any_label = "|".join(_spell(label) for label in labels)
-    alone = rf"(?<![A-Za-z0-9/])(?<!\d\.)(?<!out of )(?:{any_label})(?![A-Za-z0-9]|\.\d)"
-    matches = list(re.compile(alone).finditer(text, begin))
-    if matches and not _WORD.search(text, begin, matches[0].start()):
-        return matches[0]
-    return matches[-1] if matches and reply.finish_reason != "length" else None
-
-
-def _spell(label: str) -> str:
-    """Return a pattern of a label; a word may have any case."""
-    return f"(?i:{re.escape(label)})" if len(label) > 1 else re.escape(label)
-
-
-def _skip_thoughts(text: str) -> int:
-    """Return where the thinking blocks at the start of a reply end."""
-    thoughts = THINKING.match(text)
-    return thoughts.end() if thoughts else 0

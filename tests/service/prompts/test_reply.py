@@ -1,0 +1,121 @@
+"""The body of a chat completion is parsed into a reply, its answer apart from its thoughts."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from podium_service.prompts.reply import Reply, Tokens, parse_reply, skip_thoughts
+
+
+def parse(
+    content: Any = "K", finish_reason: Any = "stop", usage: Any = None, **message: Any
+) -> Reply:
+    choice = {"finish_reason": finish_reason, "message": {"content": content, **message}}
+    return parse_reply(orjson.dumps({"choices": [choice], "usage": usage}))
+
+
+def text_part(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("K", "K"),
+        (None, ""),
+        ([], ""),
+        (7, ""),
+        ([text_part("K")], "K"),
+        ([text_part("Answer: "), text_part("K")], "Answer: K"),
+        ([{"type": "output_text", "text": "K"}], "K"),
+        ([{"text": "K"}], "K"),
+        (["K"], "K"),
+        (text_part("K"), "K"),
+        ([{"type": "thinking", "thinking": [text_part("B")]}, text_part("K")], "K"),
+        ([{"type": "thinking", "thinking": "B"}], ""),
+        ([{"type": "reasoning", "text": "B"}, text_part("K")], "K"),
+        ([{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": None}], ""),
+    ],
+)
+def test_only_the_text_of_a_message_is_its_text(content: Any, text: str) -> None:
+    assert parse(content).text == text
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+@pytest.mark.parametrize("value", ["B", [text_part("B")], text_part("B")])
+def test_the_field_of_thoughts_is_kept_apart(field: str, value: Any) -> None:
+    reply = parse("K", **{field: value})
+    assert (reply.text, reply.thoughts) == ("K", "B")
+    assert reply.answer == ("K", "anywhere")
+
+
+def test_thoughts_may_answer_only_in_place_of_a_message_that_stopped() -> None:
+    assert parse(None, reasoning="B").answer == ("B", "end")
+    assert parse(" ", reasoning="B").answer == ("B", "end")
+    for finish_reason in ("length", "tool_calls", None):
+        assert parse(None, finish_reason, reasoning="B").answer[0] == ""
+
+
+@pytest.mark.parametrize("finish_reason", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
+def test_a_reply_that_was_cut_off_must_be_all_answer(finish_reason: str) -> None:
+    reply = parse("K", finish_reason)
+    assert reply.is_cut_off
+    assert reply.answer == ("K", "alone")
+
+
+@pytest.mark.parametrize("finish_reason", ["error", "abort"])
+def test_a_reply_that_its_provider_broke_off_is_none(finish_reason: str) -> None:
+    with pytest.raises(ValueError, match=finish_reason):
+        parse("K", finish_reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("K", "K"),
+        ("<think>B</think>K", "K"),
+        ("B</think>K", "K"),
+        ("<think>B", ""),
+        ("<think>B</think>", ""),
+        ("K<think>B", "K"),
+        ("<think>a</think>B<think>b</think>K", "K"),
+        ("<thinking>B</thinking>K", "K"),
+        ("[THINK]B[/THINK]K", "K"),
+        ("<Reasoning>B</reasoning>K", "K"),
+    ],
+)
+def test_the_answer_follows_the_thoughts(text: str, answer: str) -> None:
+    begin, end = skip_thoughts(text)
+    assert text[begin:end] == answer
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens", "at_most"),
+    [
+        (None, Tokens(), 0),
+        ({"prompt_tokens": 0, "total_tokens": 90}, Tokens(), 0),
+        ({"prompt_tokens": 100, "completion_tokens": 9}, Tokens(100, 0, 9), 100),
+        (
+            {"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 40}},
+            Tokens(100, 40),
+            140,
+        ),
+        (
+            {"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": 90}},
+            Tokens(10, 10),
+            100,
+        ),
+        ({"prompt_tokens": 10, "cache_read_input_tokens": 90}, Tokens(10), 100),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 205},
+            Tokens(10, 0, 5),
+            200,
+        ),
+    ],
+)
+def test_tokens_are_counted_with_and_without_a_cache(
+    usage: Any, tokens: Tokens, at_most: int
+) -> None:
+    reply = parse(usage=usage)
+    assert (reply.tokens, reply.prompt_tokens_at_most) == (tokens, at_most)
