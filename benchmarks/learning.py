@@ -1,11 +1,14 @@
-"""Which reward learns best: SmolLM2 on addition, a noisy and biased judge, six ways to use it.
+"""Which reward learns best: SmolLM2 on addition, a noisy and biased judge, and ways to use it.
 
-    python -m benchmarks.learning [--seeds 3] [--quick]
+    python -m benchmarks.learning [--seeds 6] [--quick]
+    python -m benchmarks.learning --tune
 
-Arms (`learning_run.ARMS`): RULER's way (one call, raw scores, std-scaled advantages), the mean
-score of 4 balanced calls, their ranks, their win probability, the adaptive default, and an exact
-judge as the ceiling. Every arm has the same prompts, rollouts and steps; the held-out score is
-shown against steps and against judge tokens. Equal answers are shown once in every arm.
+Arms (`learning_run.ARMS`): RULER's procedure, the service's default, 4 passes, and `best_of`, each
+with advantages centred (mean) and also divided by the group's sd (std), and an exact judge as the
+ceiling. Every arm has the same prompts, rollouts and steps; the held-out score is shown against
+rollouts and against judge tokens. Equal answers are shown once in every arm. One seed more or less
+changes a run a lot, so that six seeds are the least, and each arm has a learning rate of its own,
+the best of `--tune` on seeds from 100 on.
 
 Each finished run is a line of `learning.jsonl` and is not done again; a run that was killed starts
 anew. All arms of one seed come before the next seed. About 2 minutes a run on one core.
@@ -19,14 +22,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 
 from benchmarks.learning_plot import draw
-from benchmarks.learning_report import Record, by_arm, show, summarise
+from benchmarks.learning_report import Record, by_arm, mean_P, show, summarise
 from benchmarks.learning_run import ARMS, Setup, run_once
 from benchmarks.machine import cpu_model
 from podium_trainer.run.cli import silence_libraries
@@ -37,7 +42,8 @@ QUICK_RESULTS = Path("runs/learning-quick")
 QUICK: dict[str, Any] = {
     "steps": 2, "eval_every": 1, "prompts_per_step": 2, "group_size": 4, "eval_samples": 1
 }  # fmt: skip
-QUICK_ARMS = "ruler,adaptive"
+QUICK_ARMS = "ruler std,default mean"
+TUNING_SEEDS, TUNING_LRS = (100, 101), (1e-5, 2e-5, 4e-5)
 PACKAGES = ("podium", "torch", "transformers", "numpy", "openai")
 
 
@@ -65,6 +71,19 @@ def missing(records: Sequence[Record], arms: Sequence[str], seeds: int) -> list[
     done = {(record["arm"], record["seed"]) for record in records}
     wanted = [(arm, seed) for seed in range(seeds) for arm in arms]
     return [each for each in wanted if each not in done]
+
+
+def tune_rates(setup: Setup, arms: Sequence[str], path: Path) -> None:
+    """Run each arm at each learning rate on the tuning seeds, and print the areas over rollouts."""
+    records = read_records(path, setup)
+    done = {(record["arm"], record["seed"], record["lr"]) for record in records}
+    for arm, seed, lr in product(arms, TUNING_SEEDS, TUNING_LRS):
+        if (arm, seed, lr) not in done:
+            records.append(run_once(setup, arm, seed, lr) | about())
+            keep(path, records[-1])
+    for arm, lr in product(arms, TUNING_LRS):
+        areas = [mean_P(each).mean() for each in records if (each["arm"], each["lr"]) == (arm, lr)]
+        print(f"{arm:14} lr {lr:g}: {np.round(areas, 3).tolist()}", flush=True)
 
 
 def about() -> dict[str, Any]:
@@ -103,10 +122,11 @@ def line_of(record: Record) -> str:
 
 def main(
     model: Annotated[str, typer.Option(help="Folder of the policy to start from.")] = MODEL,
-    seeds: Annotated[int, typer.Option(help="0 only shows what there is.")] = 3,
+    seeds: Annotated[int, typer.Option(help="0 only shows what there is.")] = 6,
     steps: int = 40,
     judge: Annotated[str, typer.Option(help="A judge of judges/fitted.json.")] = Setup.judge,
     arms: Annotated[str, typer.Option(help="Some of them, separated by commas.")] = "",
+    tune: Annotated[bool, typer.Option(help="Compare learning rates for each arm.")] = False,
     quick: Annotated[bool, typer.Option(help="Two arms, one seed, two steps.")] = False,
     results: Annotated[Path | None, typer.Option(help="Folder of the records.")] = None,
     plot: Annotated[Path | None, typer.Option(help="The picture to write.")] = None,
@@ -118,6 +138,9 @@ def main(
     picture = plot or (folder / "learning.png" if quick else Path("docs/learning.png"))
     setup = Setup(model, judge=judge, **(QUICK if quick else {"steps": steps}))
     names = (arms or (QUICK_ARMS if quick else ",".join(ARMS))).split(",")
+    if tune:
+        tune_rates(setup, names, folder / "learning-rates.jsonl")
+        return
     path = folder / "learning.jsonl"
     for arm, seed in missing(read_records(path, setup), names, 1 if quick else seeds):
         record = run_once(setup, arm, seed) | about()

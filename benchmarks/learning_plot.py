@@ -15,10 +15,9 @@ SIZE = (13, 4.2)  # inches
 DPI = 120
 COLORS = {
     "ruler": "tab:red",
-    "score4": "tab:orange",
-    "rank4": "tab:purple",
-    "win4": "tab:blue",
-    "adaptive": "tab:green",
+    "default": "tab:blue",
+    "4 passes": "tab:green",
+    "best of": "tab:orange",
     "oracle": "tab:gray",
 }
 
@@ -55,7 +54,8 @@ def draw(runs: Runs, png: Path) -> None:
 
 def draw_lines(axes: "Axes", arm: str, records: Sequence[Record], x: Values, y: Values) -> None:
     """One arm's runs and their mean, at the mean place of each look."""
-    color, style = COLORS.get(arm, "black"), "--" if arm == "oracle" else "-"
+    name, _, scheme = arm.rpartition(" ")  # dashed: advantages divided by the group's sd
+    color, style = COLORS.get(name or arm, "black"), "--" if scheme == "std" else "-"
     for run in records:
         axes.plot(x(run), y(run), color=color, linewidth=0.6, alpha=0.4, linestyle=style)
     places = np.mean([x(run) for run in records], axis=0)

@@ -1,11 +1,15 @@
 """Runs' records -> tables, a summary that JSON can hold, and a plot.
 
+The measure of a run is the area under its held-out score: over rollouts, and over the judge tokens
+that every arm spent; medians over seeds are shown.
+
 Differences are paired: the same seeds and the same held-out prompts, against one arm. Intervals are
 percentiles of a bootstrap that draws seeds and held-out prompts; of few seeds it knows too little,
 and is then too narrow.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +17,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-BASELINE = "win4"
+BASELINE = "ruler std"
 CEILING = "oracle"
 RESAMPLES = 4000
+TOKEN_PLACES = 33  # at which the curve over tokens is read
 SHOWN = 4  # columns of held-out scores after the first
 ENDS = 5  # steps that the entropy and the training score at either end are averaged over
 
@@ -51,6 +56,12 @@ def at_tokens_P(run: Record, tokens: float) -> Array:
     """Scores by prompt once so many tokens were spent, on straight lines between looks."""
     columns = scores_LP(run).T
     return np.array([np.interp(tokens, tokens_L(run), column) for column in columns])
+
+
+def area_over_tokens_P(run: Record, tokens: float) -> Array:
+    """Scores by prompt averaged over the first `tokens` judge tokens: the area under the curve."""
+    places = np.linspace(0, tokens, TOKEN_PLACES)
+    return np.asarray(np.mean([at_tokens_P(run, place) for place in places], axis=0))
 
 
 def mean_P(run: Record) -> Array:
@@ -97,20 +108,20 @@ def summarise(runs: Runs) -> dict[str, Any]:
 def _arm(runs: Runs, arm: str, tokens: float) -> dict[str, Any]:
     its = list(runs[arm].values())
     steps = looked_at(its[0])
+    area = partial(area_over_tokens_P, tokens=tokens)
     held_out = np.mean([scores_LP(run).mean(axis=1) for run in its], axis=0)
     groups = sum(step["groups"] for run in its for step in run["steps"])
     return {
         "seeds": sorted(runs[arm]),
         "held_out": dict(zip(map(str, steps), held_out.round(4).tolist(), strict=True)),
         "last_by_seed": [round(float(scores_LP(run)[-1].mean()), 4) for run in its],
-        "mean_over_run": _mean([mean_P(run) for run in its]),
-        "at_equal_tokens": None if arm == CEILING else _mean([at_tokens_P(r, tokens) for r in its]),
+        "lr": its[0]["lr"],
+        "over_rollouts": _median([mean_P(run) for run in its]),
+        "over_tokens": None if arm == CEILING else _median([area(run) for run in its]),
         "against_baseline": {
             "last": against(runs, arm, lambda run: scores_LP(run)[-1]),
-            "mean_over_run": against(runs, arm, mean_P),
-            "at_equal_tokens": None
-            if arm == CEILING
-            else against(runs, arm, lambda run: at_tokens_P(run, tokens)),
+            "over_rollouts": against(runs, arm, mean_P),
+            "over_tokens": None if arm == CEILING else against(runs, arm, area),
         },
         "signal_share": sum(s["signal"] for run in its for s in run["steps"]) / groups,
         "mixed_share": sum(s["mixed"] for run in its for s in run["steps"]) / groups,
@@ -122,6 +133,11 @@ def _arm(runs: Runs, arm: str, tokens: float) -> dict[str, Any]:
         "tokens_per_run": _mean([tokens_L(run)[-1:] for run in its]),
         "wall_s": _mean([[run["wall_s"]] for run in its]),
     }
+
+
+def _median(values_SP: Sequence[Array]) -> float:
+    """Return the median over seeds of the mean over prompts."""
+    return round(float(np.median([np.mean(each) for each in values_SP])), 4)
 
 
 def _mean(values: Sequence[Any]) -> float:
@@ -139,20 +155,21 @@ def _learnt(arms: Mapping[str, Any], tokens: int) -> Table:
     looks = list(next(iter(arms.values()))["held_out"])
     steps = looks[:: -(-(len(looks) - 1) // SHOWN)]
     title = f"held-out score; in brackets against {BASELINE}, 95% paired bootstrap"
-    columns = ["seeds", *(f"step {step}" for step in steps), "last − base", "mean over run",
-               f"after {tokens / 1e3:,.0f}k judge tokens"]  # fmt: skip
+    columns = ["lr", "seeds", *(f"step {step}" for step in steps), "last − base",
+               "area over rollouts", f"over {tokens / 1e3:,.0f}k judge tokens"]  # fmt: skip
     table = _table(title, columns)
     for arm, its in arms.items():
         differences = its["against_baseline"]
         table.add_row(
             arm,
+            f"{its['lr']:g}",
             str(len(its["seeds"])),
             *(f"{its['held_out'][step]:.3f}" for step in steps),
             interval(differences["last"]),
-            f"{its['mean_over_run']:.3f} {interval(differences['mean_over_run'])}",
+            f"{its['over_rollouts']:.3f} {interval(differences['over_rollouts'])}",
             "free"
-            if its["at_equal_tokens"] is None
-            else f"{its['at_equal_tokens']:.3f} {interval(differences['at_equal_tokens'])}",
+            if its["over_tokens"] is None
+            else f"{its['over_tokens']:.3f} {interval(differences['over_tokens'])}",
         )
     return table
 

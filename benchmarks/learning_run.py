@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,22 +41,27 @@ class Arm:
         judge: what the judges file says beside model and URL.
         advantages: the trainer's scheme.
         is_exact: whether the simulated judge is one without noise and bias.
+        lr: the learning rate; chosen by `--tune` on seeds that are not compared.
     """
 
     judge: dict[str, Any]
     advantages: str = "mean"
     is_exact: bool = False
+    lr: float = 2e-5
 
+
+# One long prompt with explanations, one order, scores as they come.
+RULER = {"passes": 1, "reward": "score", "prompt": "long", "explanations": "before"}
 
 ARMS = {
-    # One pass tells nothing of its own noise: scores come as they are, as RULER takes them.
-    "ruler": Arm({"passes": 1, "reward": "score"}, advantages="group_std"),
-    "score4": Arm({"passes": 4, "reward": "score"}),
-    "rank4": Arm({"passes": 4, "reward": "rank"}),
-    "win4": Arm({"passes": 4, "reward": "win_probability"}),
-    # A group whose differences may well be noise is left out.
-    "tested4": Arm({"passes": 4, "reward": "win_probability", "signal_test": 0.05}),
-    "adaptive": Arm({"passes": {"min": 1, "max": 8}, "reward": "win_probability"}),
+    "ruler std": Arm(RULER, advantages="group_std"),
+    "ruler mean": Arm(RULER),
+    "default mean": Arm({}),
+    "default std": Arm({}, advantages="group_std"),
+    "4 passes mean": Arm({"passes": 4}),
+    "4 passes std": Arm({"passes": 4}, advantages="group_std"),
+    "best of mean": Arm({"method": "best_of"}),
+    "best of std": Arm({"method": "best_of"}, advantages="group_std"),
     "oracle": Arm({"passes": 1, "reward": "score"}, is_exact=True),
 }
 
@@ -70,7 +75,6 @@ class Setup:
         judge: whose noise and slot bias, a name of `judges/fitted.json`.
         grid: step of the judge's scores.
         steps, prompts_per_step, group_size: the rollouts; groups are not replaced.
-        lr: of the trainer, constant after warm-up.
         eval_every: steps between looks at the held-out prompts, besides the first and the last.
         eval_samples: attempts at each of them.
     """
@@ -81,7 +85,6 @@ class Setup:
     steps: int = 40
     prompts_per_step: int = 8
     group_size: int = 8
-    lr: float = 2e-5
     eval_every: int = 5
     eval_samples: int = 4
 
@@ -108,16 +111,20 @@ class Setup:
                 "max_refills": 0,
             },
             "loss": {"advantages": arm.advantages},
-            "optimizer": recipe["optimizer"] | {"lr": self.lr},
+            "optimizer": recipe["optimizer"] | {"lr": arm.lr},
             "eval": {"every": 0},
             "log": {"samples_every": 1},
             "max_idle_steps": self.steps + 1,
         })  # fmt: skip
 
 
-def run_once(setup: Setup, name: str, seed: int) -> Record:
-    """Train one arm with one seed; a record that JSON can hold."""
-    arm = ARMS[name]
+def run_once(setup: Setup, name: str, seed: int, lr: float | None = None) -> Record:
+    """Train one arm with one seed, at the arm's own learning rate unless another is given.
+
+    Returns:
+        A record that JSON can hold.
+    """
+    arm = ARMS[name] if lr is None else replace(ARMS[name], lr=lr)
     started = time.monotonic()
     judge = SumJudge(seed, **setup.traits(arm))
     with (
@@ -130,6 +137,7 @@ def run_once(setup: Setup, name: str, seed: int) -> Record:
     return {
         "arm": name,
         "seed": seed,
+        "lr": arm.lr,
         "setup": asdict(setup),
         "wall_s": round(time.monotonic() - started, 1),
         "steps": steps,

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from benchmarks.learning import keep, main, missing, read_records
-from benchmarks.learning_report import against, at_tokens_P, bootstrap, budget, by_arm, mean_P
+from benchmarks.learning_report import (
+    against,
+    area_over_tokens_P,
+    at_tokens_P,
+    bootstrap,
+    budget,
+    by_arm,
+    mean_P,
+)
 from benchmarks.learning_run import ARMS, Setup
 from benchmarks.sums import SumJudge, closeness, fresh_addition
 from podium_service.judges.judges_file import Config
@@ -68,21 +76,31 @@ def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_differences_are_paired_by_seed_and_prompt() -> None:
-    records = [record("win4", s, [[0, 0], [0.1 * s, 0.5]], 100) for s in range(3)]
-    records += [record("ruler", s, [[0, 0], [0.1 * s + 0.2, 0.7]], 25) for s in range(3)]
+    records = [record("ruler std", s, [[0, 0], [0.1 * s, 0.5]], 100) for s in range(3)]
+    records += [record("oracle", s, [[0, 0], [0.1 * s + 0.2, 0.7]], 25) for s in range(3)]
     runs = by_arm(records, list(ARMS))
-    assert list(runs) == ["ruler", "win4"]
-    assert against(runs, "ruler", mean_P) == pytest.approx((0.2, 0.2, 0.2))
-    assert against(runs, "win4", mean_P) is None
+    assert list(runs) == ["ruler std", "oracle"]
+    assert against(runs, "oracle", mean_P) == pytest.approx((0.2, 0.2, 0.2))
+    assert against(runs, "ruler std", mean_P) is None
 
 
 def test_at_equal_tokens_the_dearer_arm_has_fewer_steps() -> None:
     runs = by_arm(
-        [record("win4", 0, [[0.0], [0.4], [0.8]], 100), record("ruler", 0, [[0.0], [0.3]], 50)],
+        [
+            record("default mean", 0, [[0.0], [0.4], [0.8]], 100),
+            record("ruler std", 0, [[0.0], [0.3]], 50),
+        ],
         list(ARMS),
     )
     assert budget(runs) == 50
-    assert at_tokens_P(runs["win4"][0], 50) == pytest.approx([0.2])
+    assert at_tokens_P(runs["default mean"][0], 50) == pytest.approx([0.2])
+
+
+def test_the_area_over_tokens_is_the_mean_height_of_the_curve() -> None:
+    """From 0 over .4 at 100 tokens to .8 at 200: a straight line, of mean height .3 up to 150."""
+    run = record("ruler std", 0, [[0.0], [0.4], [0.8]], 100)
+    assert area_over_tokens_P(run, 150) == pytest.approx([0.3])
+    assert area_over_tokens_P(run, 0) == pytest.approx([0.0])
 
 
 def test_the_bootstrap_holds_the_mean_and_narrows_with_prompts() -> None:
@@ -103,14 +121,14 @@ def test_a_quick_run_trains_two_arms_and_writes_its_files(
     results, plot = tmp_path / "results", tmp_path / "learning.png"
     main(model=str(model), quick=True, results=results, plot=plot)
     told = json.loads((results / "learning.json").read_text())
-    assert set(told["arms"]) == {"ruler", "adaptive"}
+    assert set(told["arms"]) == {"ruler std", "default mean"}
     assert {"date", "versions", "setup"} <= set(told)
-    assert told["arms"]["ruler"]["calls_per_group"] <= 1
-    assert told["arms"]["ruler"]["failed_groups"] == 0
-    assert told["arms"]["ruler"]["tokens_per_run"] > 0
+    assert told["arms"]["ruler std"]["calls_per_group"] <= 1
+    assert told["arms"]["ruler std"]["failed_groups"] == 0
+    assert told["arms"]["ruler std"]["tokens_per_run"] > 0
     assert plot.read_bytes().startswith(b"\x89PNG")
     first = capsys.readouterr().out
-    assert "ruler seed 0" in first
+    assert "ruler std seed 0" in first
     main(model=str(model), quick=True, results=results, plot=plot)
     again = capsys.readouterr().out
     assert "held-out score" in again
