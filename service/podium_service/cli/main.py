@@ -12,6 +12,7 @@ import typer
 from podium_service import __version__
 from podium_service.cli.commands.calibrate import calibrate_command
 from podium_service.cli.commands.compare import compare_command
+from podium_service.cli.commands.explain import explain_command
 from podium_service.cli.commands.judge import judge_app
 from podium_service.cli.commands.judges import judges_command
 from podium_service.cli.commands.keys import keys_app
@@ -31,6 +32,7 @@ app.command("serve")(serve_command)
 app.command("rank")(rank_command)
 app.command("judges")(judges_command)
 app.command("replay")(replay_command)
+app.command("explain")(explain_command)
 app.command("calibrate")(calibrate_command)
 app.command("compare")(compare_command)
 rubric_app = typer.Typer(help="Write rubrics.", no_args_is_help=True)

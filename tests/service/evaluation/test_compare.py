@@ -13,7 +13,7 @@ from podium_service.schemas import Ranking, RankRequest, TrajectoryResult, Usage
 from podium_service.store.database.database import Database
 from tests.fakes import ScriptedJudge, by_length, scores
 from tests.service.evaluation.helpers import labelled, run_command, write_lines
-from tests.service.evaluation.test_stored_groups import agent
+from tests.service.evaluation.stored.test_groups import agent
 from tests.service.helpers import group, judges_file, llm, service
 
 pytestmark = pytest.mark.anyio

@@ -36,7 +36,7 @@ def compare_command(
     from podium_service.evaluation.compare import Comparison, compare
     from podium_service.evaluation.labelled_groups import read_requests
     from podium_service.evaluation.run_judge import JudgeRunner
-    from podium_service.evaluation.stored_groups import read_stored_groups
+    from podium_service.evaluation.stored.groups import read_stored_groups
     from podium_service.http.service import open_service
 
     options.configure_logs("error")

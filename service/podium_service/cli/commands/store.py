@@ -30,9 +30,7 @@ def replay_command(
 
     options.configure_logs("error")
     options.require_store(store)
-    ranking, calls = options.use_store(
-        store, lambda opened: _read_replay(opened, ranking_id, store)
-    )
+    ranking, calls = options.use_store(store, lambda opened: read_replay(opened, ranking_id, store))
     if as_json:
         options.print_json({**ranking, "calls": calls})
     else:
@@ -73,9 +71,14 @@ def parse_age(text: str) -> float:
     return float(match[1]) * _UNITS_S[match[2]]
 
 
-async def _read_replay(
+async def read_replay(
     store: "SQLStore", ranking_id: str, store_url: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return a stored ranking and the calls behind it.
+
+    Raises:
+        NotFound: If there is no ranking of this id.
+    """
     ranking = await store.read_ranking(ranking_id)
     if ranking is None:
         shown = options.store_shown(store_url)

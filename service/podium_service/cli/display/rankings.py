@@ -9,6 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from podium_service.cli.display.text import literal, number, visible
+from podium_service.evaluation.stored.explain import Words
 from podium_service.schemas import BatchLine, JurorResult, Problem, Ranking, TrajectoryResult
 
 _MANY = 8
@@ -65,6 +66,18 @@ def print_replay(
             _write(console, message["content"])
         console.print(Text("── reply", style="green"))
         _write(console, call["reply"])
+
+
+def print_words(console: Console, words: Sequence[Words]) -> None:
+    """Print a judge's reasons, with the beginnings of the trajectories that it names."""
+    for each in words:
+        for name, beginning in each.shown.items():
+            console.print(literal(f"{name or 'the answer'}: {beginning}", style="dim"))
+        console.print(Text("── verdict", style="green"))
+        _write(console, each.verdict)
+        console.print(Text("── in words", style="green"))
+        _write(console, f"{each.text}\n")
+    console.print(literal(f"{sum(each.tokens for each in words)} tokens", style="dim"))
 
 
 def _words(result: TrajectoryResult) -> Text:

@@ -18,7 +18,11 @@ import orjson
 import sqlalchemy as sa
 
 from podium_service.errors import InvalidRequest
-from podium_service.evaluation.shown_prompt import ShownPrompt, read_plain_context, read_prompt
+from podium_service.evaluation.stored.shown_prompt import (
+    ShownPrompt,
+    read_plain_context,
+    read_prompt,
+)
 from podium_service.http.service import Service
 from podium_service.prompts.defences.escape import DATAMARK
 from podium_service.prompts.plain import show_plainly, split_ending

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium_service.evaluation.stored_groups import (
+from podium_service.evaluation.stored.groups import (
     CannotRebuild,
     JudgeMaterial,
     rebuild_request,

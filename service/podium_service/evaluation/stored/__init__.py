@@ -1,0 +1,1 @@
+"""Work on the groups, prompts and replies that the store has kept."""

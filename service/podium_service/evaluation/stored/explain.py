@@ -1,0 +1,70 @@
+"""Ask a judge to put a stored verdict into words.
+
+Judges are not asked to explain each verdict, because words cost most of a reply and make no verdict
+better. For one ranking that a person wants to understand, the judge is shown its own call again and
+asked why. The words come after the verdict and change nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from podium_service.errors import NotFound
+from podium_service.evaluation.stored.shown_prompt import read_prompt
+from podium_service.judges.llm_judge import EndpointJudge
+from podium_service.prompts.templates import Prompt
+
+_QUESTION = (
+    "Why? Explain in one sentence for each {what} what is good or bad about it. Keep your verdict."
+)
+_TOKENS_OF_ONE, _TOKENS_FOR_REASONING = 80, 4096
+_BEGINNING_CHARS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A judge's words about one call.
+
+    Attributes:
+        shown: how each trajectory of the call begins, by the id it was shown under.
+        verdict: the judge's reply to the call.
+        text: the reason it gives now.
+        tokens: what it took, prompt and reply.
+    """
+
+    shown: dict[str, str]
+    verdict: str
+    text: str
+    tokens: int
+
+
+def choose_calls(calls: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the first calls with a verdict that together show every trajectory.
+
+    Raises:
+        NotFound: If no call has a verdict and a prompt.
+    """
+    chosen, seen = [], set[int]()
+    for call in calls:
+        if call["verdict"] and call["messages"] and not seen >= set(call["verdict"]["order"]):
+            chosen.append(call)
+            seen |= set(call["verdict"]["order"])
+    if not chosen:
+        raise NotFound("no LLM was asked about this ranking, so that there is nothing to explain")
+    return chosen
+
+
+async def explain(judge: EndpointJudge, call: Mapping[str, Any]) -> Words:
+    """Ask a judge why it gave the verdict of a stored call; raises as `EndpointJudge.reply`."""
+    messages = [(message["role"], [message["content"]]) for message in call["messages"]]
+    prompt = next(m["content"] for m in call["messages"] if m["role"] == "user")
+    shown = read_prompt(prompt)
+    bodies = shown.bodies if shown else {}
+    what = "answer" if shown and shown.is_plain else "trajectory"
+    turns = [("assistant", [call["reply"]]), ("user", [_QUESTION.format(what=what)])]
+    count = len(call["verdict"]["ids"])
+    asked = Prompt("scores", [*messages, *turns], call["verdict"]["ids"], call["verdict"]["order"])
+    reply = await judge.reply(asked, count * _TOKENS_OF_ONE + _TOKENS_FOR_REASONING)
+    beginnings = {name: " ".join(body.split())[:_BEGINNING_CHARS] for name, body in bodies.items()}
+    tokens = reply.tokens.prompt + reply.tokens.completion
+    return Words(beginnings, call["reply"], reply.text.strip(), tokens)
