@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from podium_service.errors import InvalidRequest, MalformedJSON
-from podium_service.http.body import validate
+from podium_service.http.body import parse_json, validate
 from podium_service.schemas import RankRequest
 
 _PAIR_FIELDS = {"task", "a", "b", "winner"}
@@ -76,7 +76,7 @@ def _read_values(path: Path, limit: int | None = None) -> list[tuple[str, Any]]:
     except OSError as error:
         raise MalformedJSON(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        whole = orjson.loads(text)
+        whole, _ = parse_json(text)
     except orjson.JSONDecodeError as error:
         values = _parse_lines(path, text, limit, error)
     else:
@@ -94,7 +94,7 @@ def _parse_lines(
     values: list[tuple[str, Any]] = []
     for number, line in lines[:limit]:
         try:
-            values.append((f"{path}:{number}", orjson.loads(line)))
+            values.append((f"{path}:{number}", parse_json(line)[0]))
         except orjson.JSONDecodeError as error:
             # If even the first of several lines is no JSON, the file is one value over many lines.
             if not values and len(lines) > 1:

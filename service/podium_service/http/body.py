@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, from_json
 
 from podium_service.errors import (
     BodyTooLarge,
@@ -64,12 +64,25 @@ async def read_json(request: "Request", max_bytes: int, patience_s: float = PATI
     body = await _read(request, max_bytes, patience_s)
     _require_few_values(body, max_bytes // _BYTES_PER_VALUE)
     try:
-        value = orjson.loads(body)
+        value, num_values = parse_json(body)
     except orjson.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise MalformedJSON(f"body: {error.msg.split(':')[0]} at {place}") from error
-    request.state.body_memory.take(_VALUE_BYTES * _count_values(value))
+    request.state.body_memory.take(_VALUE_BYTES * num_values)
     return value
+
+
+def parse_json(text: bytes | bytearray) -> tuple[Any, int]:
+    """Return a JSON value, its integers exact, and the number of values in it.
+
+    Raises:
+        orjson.JSONDecodeError: If it is not strict JSON.
+        InvalidRequest: If it is nested deeper than `MAX_DEPTH`.
+    """
+    value = orjson.loads(text)
+    count, is_rounded = _count_values(value)
+    # pydantic's parser is less strict, so it only reads again what orjson has read.
+    return (from_json(text) if is_rounded else value), count
 
 
 def validate(model: type[Model], value: Any) -> Model:
@@ -135,9 +148,14 @@ def _count_marks(text: bytes | bytearray) -> int:
     return sum(text.count(mark) for mark in (b",", b"[", b"{"))
 
 
-def _count_values(value: Any) -> int:
-    """Return the number of JSON values in one value, itself included; check its depth."""
-    count, level = 1, [value]
+def _count_values(value: Any) -> tuple[int, bool]:
+    """Return the number of JSON values in one value, itself included; check its depth.
+
+    Returns:
+        The number, and whether a float may be a rounded integer, because orjson rounds those that
+        64 bits do not hold.
+    """
+    count, is_rounded, level = 1, False, [value]
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for item in level:
@@ -145,8 +163,10 @@ def _count_values(value: Any) -> int:
                 below += item.values()
             elif type(item) is list:
                 below += item
+            elif type(item) is float and not -(2.0**63) < item < 2.0**64:
+                is_rounded = True
         if not below:
-            return count
+            return count, is_rounded
         count += len(below)
         level = below
     if any(type(item) in (dict, list) for item in level):
@@ -154,4 +174,4 @@ def _count_values(value: Any) -> int:
             f"body: nested deeper than {MAX_DEPTH} levels",
             fields=[{"field": "body", "rule": f"at most {MAX_DEPTH} levels deep"}],
         )
-    return count
+    return count, True

@@ -5,6 +5,7 @@ trajectories, and the first messages that all share, are rendered once. Ids, log
 of messages are left out. Two trajectories with the same text here are equal for every judge.
 """
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -176,11 +177,51 @@ def _render_arguments(arguments: str | dict[str, Any]) -> str:
     """Render `key=value, ...` with JSON values; the raw text if it is no object or too deep."""
     try:
         members = orjson.loads(arguments) if isinstance(arguments, str) else arguments
-        return ", ".join(
-            [f"{key}={orjson.dumps(value).decode()}" for key, value in members.items()]
-        )
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError, AttributeError):
+        if isinstance(arguments, str) and _holds_float(members):
+            # A float may be a rounded number, so all numbers are shown as the client wrote them.
+            members = json.loads(arguments, parse_int=_Written, parse_float=_Written)
+        return ", ".join([f"{key}={_dump(value)}" for key, value in members.items()])
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, AttributeError, RecursionError):
         return str(arguments)
+
+
+class _Written(str):
+    """A JSON number as it was written."""
+
+
+def _holds_float(value: Any) -> bool:
+    """Return whether there is a float anywhere in a JSON value."""
+    level = [value]
+    while level:
+        below: list[Any] = []
+        for item in level:
+            if type(item) is dict:
+                below += item.values()
+            elif type(item) is list:
+                below += item
+            elif type(item) is float:
+                return True
+        level = below
+    return False
+
+
+def _dump(value: Any) -> str:
+    """Return the JSON of a value, integers beyond 64 bits and numbers as written included."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_SUBCLASS).decode()
+    except orjson.JSONEncodeError:
+        return _dump_exactly(value)
+
+
+def _dump_exactly(value: Any) -> str:
+    if isinstance(value, dict):
+        pairs = (f"{_dump(key)}:{_dump_exactly(each)}" for key, each in value.items())
+        return f"{{{','.join(pairs)}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_dump_exactly, value))}]"
+    if isinstance(value, _Written) or type(value) is int:
+        return str(value)
+    return orjson.dumps(value).decode()
 
 
 def _render_context(request: RankRequest, shared: list[str]) -> str:
@@ -197,7 +238,7 @@ def _render_context(request: RankRequest, shared: list[str]) -> str:
 
 
 def _render_tools(tools: list[Tool]) -> str:
-    lines = [clean(orjson.dumps(tool.get("function", tool)).decode()) for tool in tools]
+    lines = [clean(_dump(tool.get("function", tool))) for tool in tools]
     return _wrap("tools", lines)
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import orjson
 import sqlalchemy as sa
+from pydantic_core import to_json
 
 from podium_service.errors import StoreUnavailable
 from podium_service.prompts.call import Call
@@ -126,7 +127,7 @@ class SQLStore:
             "key": key,
             "created_at": time.time(),
             "answer": ranking.model_dump_json().encode(),
-            "request": orjson.dumps({**request, "call_keys": rests_on} if rests_on else request),
+            "request": to_json({**request, "call_keys": rests_on} if rests_on else request),
         }
         write = Write({RANKINGS: [row]}, key, None, tuple(rests_on) or (key,))
         self.write_queue.put(write)

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
+from pydantic_core import from_json
 
 from podium_service.errors import InvalidRequest
 from podium_service.evaluation.stored.shown_prompt import (
@@ -215,7 +216,7 @@ def _find_rubric(system: str, known: Sequence[str | None]) -> str | None:
 
 
 def _parse_tools(lines: str | None) -> list[dict[str, Any]] | None:
-    return [orjson.loads(line) for line in lines.split("\n")] if lines else None
+    return [from_json(line) for line in lines.split("\n")] if lines else None
 
 
 def _parse_trajectory(texts: Sequence[str]) -> dict[str, Any]:
