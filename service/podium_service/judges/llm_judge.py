@@ -7,6 +7,7 @@ a verdict out of replies, with at most one correction and one longer reply:
      ├──cut off────► ask again with twice the tokens;         cut off again ──► VerdictTruncated
      ├──malformed──► correct: reply, its fault, ask again;  malformed again ──► VerdictInvalid
      ├──refused────► JudgeRefused
+     ├──prompt cut by the endpoint ──► ContextOverflow
      └──canary misplaced ──► VerdictVoid
 """
 
@@ -21,6 +22,7 @@ from podium_service.judges.dispatch.calls import Calls
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.context_length import ContextLength
 from podium_service.judges.endpoint.errors import ContextOverflow
+from podium_service.judges.endpoint.truncation import TruncationCheck
 from podium_service.judges.group_budget import Budget
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.call import Call
@@ -58,6 +60,7 @@ class EndpointJudge:
         self.endpoints, self.queues = self._calls.endpoints, self._calls.queues
         self.gives_probabilities = True  # until a reply to a question about labels has none
         self._context = ContextLength(name, config.model, self.endpoints)
+        self._truncation = TruncationCheck()
 
     async def admit(self, request_context: RequestContext, num_calls: int) -> None:
         """Admit a group that starts with `num_calls` calls, or raise Overloaded before it spends.
@@ -103,7 +106,7 @@ class EndpointJudge:
 
         Raises:
             JudgeError: If no verdict can be had; its type says why.
-            ContextOverflow: If the endpoint counts more tokens than fit.
+            ContextOverflow: If the endpoint counts more tokens than fit, or cut the prompt.
             BudgetExhausted: If the budget does not hold the next call.
         """
         attempt = _Attempt(prompt, max_tokens)
@@ -114,6 +117,8 @@ class EndpointJudge:
             if FORMS[prompt.form].schema is None:
                 self.gives_probabilities = bool(reply.logprobs)
             try:
+                if self._truncation.is_cut(attempt.prompt, reply.prompt_tokens_at_most):
+                    raise _PromptCut(f"only {reply.prompt_tokens_at_most} tokens were read")
                 verdict = _read_verdict(reply, prompt)
             except (Fault, CanaryMisplaced) as fault:
                 on_call(Call(attempt.prompt, reply, None, str(fault), latency_s))
@@ -147,6 +152,10 @@ class EndpointJudge:
             raise VerdictVoid(detail) from fault
         if isinstance(fault, _Refusal):
             raise JudgeRefused(detail) from fault
+        if isinstance(fault, _PromptCut):
+            if attempt.corrected or attempt.extended:
+                raise VerdictInvalid(f"no context left to ask again: {detail}") from fault
+            raise ContextOverflow(f"{detail}, and the prompt is longer: set context_tokens")
         if isinstance(fault, _CutOff):
             if attempt.extended:
                 raise VerdictTruncated(f"{detail}, twice the cap included") from fault
@@ -186,6 +195,10 @@ class _Attempt:
 
 class _Refusal(Fault):
     """The judge refuses to answer, or a content filter stopped it."""
+
+
+class _PromptCut(Fault):
+    """The endpoint read only a part of the prompt, by its own count, and did not say so."""
 
 
 class _CutOff(Fault):

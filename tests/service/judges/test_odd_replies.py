@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,6 @@ from tests.service.helpers import client, llm, service
 pytestmark = pytest.mark.anyio
 
 TEXTS = {"a": "Rayleigh scattering. quality=0.9", "b": "The sea. quality=0.4", "c": "? quality=0.1"}
-GROUP: dict[str, Any] = {
-    "trajectories": [
-        {"id": name, "messages": [{"role": "assistant", "content": text}]}
-        for name, text in TEXTS.items()
-    ]
-}
 CAP = 600
 
 
@@ -64,14 +58,20 @@ def best_and_worst(asked: Asked) -> tuple[str, str]:
     return max(quality, key=quality.__getitem__), min(quality, key=quality.__getitem__)
 
 
-async def rank(tmp_path: Path, step: Step, **settings: Any) -> tuple[httpx.Response, ScriptedJudge]:
+async def rank(
+    tmp_path: Path, step: Step, texts: Mapping[str, str] = TEXTS, **settings: Any
+) -> tuple[httpx.Response, ScriptedJudge]:
     """Rank the group of three by a judge that always takes this step."""
+    trajectories = [
+        {"id": name, "messages": [{"role": "assistant", "content": text}]}
+        for name, text in texts.items()
+    ]
     async with (
         ScriptedJudge(always=step).serving() as judge,
         service(tmp_path, main=llm(judge.url, **settings)) as opened,
         client(opened) as http,
     ):
-        return await http.post("/rank", json=GROUP), judge
+        return await http.post("/rank", json={"trajectories": trajectories}), judge
 
 
 async def order_of(tmp_path: Path, step: Step, **settings: Any) -> tuple[str, int]:
@@ -197,6 +197,35 @@ async def test_numbers_in_strings_are_read_and_percentages_corrected(
         return completion(verdict(asked, write) if is_first else verdict(asked))
 
     assert await order_of(tmp_path, quotes, passes=2, noise_sd=0.05) == ("abc", calls)
+
+
+@pytest.mark.parametrize(
+    ("usage", "status"),
+    [
+        ({"prompt_tokens": 2050}, 422),
+        ({"prompt_tokens": 2050, "prompt_tokens_details": {"cached_tokens": 9000}}, 200),
+        ({"prompt_tokens": 2050, "cache_read_input_tokens": 9000}, 200),
+        ({"prompt_tokens": 12_000}, 200),
+        ({"prompt_tokens": 0}, 200),
+        (None, 200),
+    ],
+)
+async def test_a_verdict_on_a_part_of_the_prompt_is_not_taken(
+    tmp_path: Path, usage: dict[str, Any] | None, status: int
+) -> None:
+    """The prompt has 49 kB, of which some servers read the last 2,050 tokens."""
+
+    def makes_up(asked: Asked) -> Answer:
+        answer = completion(verdict(asked))
+        assert isinstance(answer.body, dict)
+        return Answer({**answer.body, "usage": usage})
+
+    long_texts = {name: "filler words here " * 900 + text for name, text in TEXTS.items()}
+    answer, _ = await rank(tmp_path, makes_up, texts=long_texts, passes=2, noise_sd=0.05)
+    assert answer.status_code == status, answer.text
+    if status == 422:
+        assert answer.json()["code"] == "context_exceeded"
+        assert "only 2050 tokens were read" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("as_list", [False, True])
