@@ -31,6 +31,7 @@ ARMS: dict[str, Arm] = {
     "1 pass": Arm({"passes": 1}),
     "2 passes": Arm({"passes": 2}),
     "4 passes": Arm({"passes": 4}),
+    "1 pass, short prompt": Arm({"passes": 1, "prompt": "short"}),
     "4 passes, tested": Arm({"passes": 4, "signal_test": 0.05}),
     "subsets of 4": Arm({"method": "subsets", "block_size": 4, "passes": 2}),
     "pairwise": Arm({"method": "pairwise"}),

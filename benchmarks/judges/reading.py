@@ -28,6 +28,7 @@ _ASKED: dict[str, Form] = {
     "Reply yes or no.": "yes_no",
 }
 _OF_ONE = ("rating", "yes_no")
+_SCORES_ALONE = '"<id>": <number>'  # in a prompt that asks for no explanations
 
 
 class NothingShown(ValueError):
@@ -55,10 +56,18 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one call asks: its form, and the trajectories in the order shown."""
+    """What one call asks.
+
+    Attributes:
+        form: of the answer.
+        shown: the trajectories in the order shown.
+        explained: whether scores are to be explained, which is so unless the prompt says how to
+            write them alone.
+    """
 
     form: Form
     shown: list[Shown]
+    explained: bool = True
 
 
 def read_question(request: Mapping[str, Any]) -> Question:
@@ -74,7 +83,8 @@ def read_question(request: Mapping[str, Any]) -> Question:
     if not shown:
         raise NothingShown("no complete <trajectory> fence in the first user message")
     form = _form(asked)
-    return Question(form, shown[:1] if form in _OF_ONE else shown)
+    explained = not any(_SCORES_ALONE in message["content"] for message in request["messages"])
+    return Question(form, shown[:1] if form in _OF_ONE else shown, explained)
 
 
 def _first_user_text(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -176,8 +176,8 @@ class SimulatedJudge:
         if favoured:
             below = 1 - (self.grid or 0.01)
             scores = [1.0 if s in favoured else min(score, below) for s, score in enumerate(scores)]
-        verdict = {
-            shown.id: {"explanation": EXPLANATION, "score": score}
+        verdict: dict[str, Any] = {
+            shown.id: {"explanation": EXPLANATION, "score": score} if question.explained else score
             for shown, score in zip(question.shown, scores, strict=True)
         }
         if rng.random() < self.dropped_rate:

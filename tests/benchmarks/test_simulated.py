@@ -53,6 +53,16 @@ def test_scores_without_noise_and_bias_are_the_truth_on_the_grid() -> None:
     assert list(verdict) == list(bodies(4))
 
 
+def test_scores_are_explained_unless_they_are_asked_for_alone() -> None:
+    asked = scores_of(bodies(2))
+    alone = {"role": "system", "content": 'Answer with {"<id>": <number>, ...}'}
+    simulated = SimulatedJudge(EQUAL, noise_sd=0.0)
+    explained = json.loads(words(simulated.reply(asked)))
+    assert all(entry["explanation"] for entry in explained.values())
+    bare = json.loads(words(simulated.reply(asked | {"messages": [alone, *asked["messages"][1:]]})))
+    assert list(bare.values()) == [0.5, 0.5]
+
+
 def test_noise_has_the_size_that_was_set_and_grows_with_the_list() -> None:
     simulated = judge(noise_sd=0.8, noise_growth=0.1)
     for num, expected in ((2, 0.8), (8, 0.8 * 1.6)):
