@@ -39,6 +39,7 @@ class Section:
         tables: rows by title.
         targets: what was to be reached, and whether it was.
         curves: for the plot, by panel.
+        facts: what else the figures must name, such as a real judge's model.
     """
 
     quick: bool
@@ -47,6 +48,7 @@ class Section:
     tables: dict[str, list[Row]] = field(default_factory=dict)
     targets: list[dict[str, Any]] = field(default_factory=list)
     curves: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -88,6 +90,10 @@ class Report:
     def curve(self, panel: str, found: Any) -> None:
         """Keep what a panel of the plot is drawn from."""
         self._now.curves[panel] = found
+
+    def facts(self, known: Mapping[str, Any]) -> None:
+        """Keep what else the figures must name."""
+        self._now.facts |= known
 
     def finish(self) -> None:
         """Print the targets of all sections."""

@@ -1,0 +1,1 @@
+"""What a real judge is worth, by what it is asked."""
