@@ -50,7 +50,7 @@ def test_the_field_of_thoughts_is_kept_apart(field: str, value: Any) -> None:
     assert reply.answer == ("K", "anywhere")
 
 
-def test_thoughts_may_answer_only_in_place_of_a_message_that_stopped() -> None:
+def test_thoughts_may_answer_only_in_place_of_a_message() -> None:
     assert parse(None, reasoning="B").answer == ("B", "end")
     assert parse(" ", reasoning="B").answer == ("B", "end")
     for finish_reason in ("length", "tool_calls", None):

@@ -293,7 +293,7 @@ PIECES = [
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map("".join))
 @settings(max_examples=150)
-def test_any_text_is_read_as_a_label_that_stands_in_it_or_is_a_fault(text: str) -> None:
+def test_any_text_is_read_as_a_known_label_or_is_a_fault(text: str) -> None:
     for labels in (PAIR, LETTERS, DIGITS, WORDS):
         label = read(text, labels)
         assert label is None or label in labels
