@@ -19,6 +19,7 @@ from benchmarks.judges.simulated import SimulatedJudge, by_case
 from benchmarks.ranking.arms import at
 
 # A standard deviation of truth is .12 points and a step of the grid .05, as in `ranking.methods`.
+RULER_TOKENS = 1024  # of a reply; a small judge that loses its way would write on for minutes
 SPREAD, GRID, GROWTH = 0.12, 0.05, 0.03
 NOISE_AS_SPREAD = {"noise_sd": 1.0, "slot_bias": 0.5}
 SIMULATED: dict[str, dict[str, Any]] = {
@@ -84,4 +85,5 @@ class RealEndpoint:
 
     def ruler(self, of: str, repetition: int) -> Ruler:
         self.folder.mkdir(parents=True, exist_ok=True)
-        return Ruler(self.url, self.model, file=self.folder / f"ruler-{of}.jsonl")
+        file = self.folder / f"ruler-{of}.jsonl"
+        return Ruler(self.url, self.model, {"max_tokens": RULER_TOKENS}, file)

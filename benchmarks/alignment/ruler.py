@@ -5,6 +5,7 @@ once as JSON, each trajectory's others as JSON in a fence with its number; score
 position, a wrong count drops the group, nothing is retried. A group of identical trajectories
 costs one call about one of them. Its rubric is a few lines shorter here than there, which saves
 tokens. A reference, which RULER has no place for, goes where its users put one: into the context.
+An endpoint that takes no JSON schema is told the form of the reply in words.
 
 `benchmarks/ranking/ruler.py` shows texts as they are instead, for attacks that close fences.
 """
@@ -13,6 +14,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ import httpx
 
 from benchmarks.ranking.ruler import SYSTEM
 
-TIMEOUT_S = 1800.0
+TIMEOUT_S = 3600.0
 IN_FLIGHT = 8
 _SCORE = {
     "type": "object",
@@ -33,6 +35,9 @@ _SCORE = {
     "required": ["trajectory_id", "explanation", "score"],
     "additionalProperties": False,
 }
+FORM = """
+Reply with one JSON object and nothing else, of this form, with an entry for each trajectory:
+{"scores": [{"trajectory_id": "1", "explanation": "<a few words>", "score": <from 0 to 1>}, ...]}"""
 SCHEMA = {
     "type": "object",
     "properties": {"scores": {"type": "array", "items": _SCORE}},
@@ -69,6 +74,7 @@ class Ruler:
     model: str = "simulated"
     extra: Mapping[str, Any] = field(default_factory=dict)
     file: Path | None = None
+    _takes_schema: bool = True
 
     async def rule(self, groups: Sequence[Mapping[str, Any]], repeat: int) -> list[Ruled]:
         """One call a group; `repeat` numbers calls about the same group.
@@ -101,15 +107,22 @@ class Ruler:
         return {line["key"]: Ruled(line["scores"], line["tokens"]) for line in lines}
 
     async def _ask(self, client: httpx.AsyncClient, group: Mapping[str, Any]) -> Ruled:
-        body = {"model": self.model, **request(group), **self.extra}
-        response = await client.post(f"{self.url}/chat/completions", json=body)
+        response = await self._post(client, group)
+        if response.status_code == HTTPStatus.BAD_REQUEST and "response_format" in response.text:
+            self._takes_schema = False
+            response = await self._post(client, group)
         said = response.raise_for_status().json()
         content = said["choices"][0]["message"]["content"] or ""
         scores = read_scores(content, len(group["trajectories"]), is_single=is_single(group))
         return Ruled(scores, int(said["usage"]["total_tokens"]))
 
+    async def _post(self, client: httpx.AsyncClient, group: Mapping[str, Any]) -> httpx.Response:
+        asked = request(group, has_schema=self._takes_schema)
+        body = {"model": self.model, **asked, **self.extra}
+        return await client.post(f"{self.url}/chat/completions", json=body)
 
-def request(group: Mapping[str, Any]) -> dict[str, Any]:
+
+def request(group: Mapping[str, Any], *, has_schema: bool = True) -> dict[str, Any]:
     """The chat request about a group, without the model."""
     members = [trajectory["messages"] for trajectory in group["trajectories"]]
     if is_single(group):
@@ -127,10 +140,13 @@ def request(group: Mapping[str, Any]) -> dict[str, Any]:
         f'<trajectory id="{number}">\n{json.dumps(messages)}\n</trajectory>'
         for number, messages in enumerate(members, start=1)
     ]
+    system = SYSTEM if has_schema else f"{SYSTEM}\n{FORM}"
     messages = [
-        {"role": "system", "content": SYSTEM},
+        {"role": "system", "content": system},
         {"role": "user", "content": "\n\n".join(parts)},
     ]
+    if not has_schema:
+        return {"messages": messages}
     schema = {"name": "Response", "schema": SCHEMA, "strict": True}
     return {
         "messages": messages,
@@ -159,12 +175,12 @@ def without_repeats(group: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]
 
 def read_scores(content: str, size: int, *, is_single: bool) -> list[float]:
     """Scores by position; empty where their number is wrong. One score of a group of identical
-    trajectories holds for all.
+    trajectories holds for all. Words around the JSON are left out, kinder than RULER is.
 
     `{"scores": [{"score": ...}, ...]}`, or an object by trajectory, as simulated judges write it.
     """
     try:
-        verdict = json.loads(content)
+        verdict = json.loads(content[content.find("{") : content.rfind("}") + 1])
         entries = verdict["scores"] if "scores" in verdict else list(verdict.values())
         scores = [float(entry["score"]) for entry in entries]
     except (ValueError, TypeError, KeyError, AttributeError):

@@ -176,9 +176,16 @@ def test_ruler_is_told_the_reference_where_there_is_one() -> None:
     assert text.startswith('<context>\n[{"role": "system", "content": "Reference answer')
 
 
+def test_an_endpoint_without_schemas_is_told_the_form_in_words() -> None:
+    asked = request(group("g", ["7", "8"]), has_schema=False)
+    assert "response_format" not in asked
+    assert '{"scores": [{"trajectory_id": "1"' in asked["messages"][0]["content"]
+
+
 def test_ruler_takes_scores_by_position_and_drops_other_replies() -> None:
     by_number = {"2": {"score": 0.2}, "1": {"score": "0.9"}}
     assert read_scores(json.dumps(by_number), 2, is_single=False) == [0.2, 0.9]
+    assert read_scores(f"```json\n{json.dumps(by_number)}\n```", 2, is_single=False) == [0.2, 0.9]
     for said in ("", "no", "[1, 2]", '{"scores": [0.1, 0.2]}', '{"1": {"score": 0.2}}'):
         assert read_scores(said, 2, is_single=False) == []
 
