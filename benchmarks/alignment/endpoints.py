@@ -21,6 +21,7 @@ from benchmarks.ranking.arms import at
 # A standard deviation of truth is .12 points and a step of the grid .05, as in `ranking.methods`.
 RULER_TOKENS = 1024  # of a reply; a small judge that loses its way would write on for minutes
 SPREAD, GRID, GROWTH = 0.12, 0.05, 0.03
+SLOW = {"concurrency": 1, "timeout_s": 600}  # as `podium judge serve` says of itself
 NOISE_AS_SPREAD = {"noise_sd": 1.0, "slot_bias": 0.5}
 SIMULATED: dict[str, dict[str, Any]] = {
     "noise 1": NOISE_AS_SPREAD,
@@ -75,7 +76,7 @@ class RealEndpoint:
     url: str
     model: str
     folder: Path
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=lambda: dict(SLOW))
     repetitions: int = 1
     rulings: int = 1
     folds: int = 1
