@@ -35,10 +35,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 @contextmanager
-def podium_service(folder: Path) -> Iterator[str]:
-    """Run a service with its default judge on a free port while the block runs; yield its URL."""
+def podium_service(folder: Path, *more: str) -> Iterator[str]:
+    """Run a service on a free port while the block runs; yield its URL.
+
+    Args:
+        folder: gets the store and the log.
+        more: options such as `--config FILE`; without them it has its default judge.
+    """
     log = folder / "service.log"
-    options = ["--port", "0", "--store", str(folder / "podium.db")]
+    options = ["--port", "0", "--store", str(folder / "podium.db"), *more]
     with log.open("wb") as stderr:
         service = subprocess.Popen(
             [sys.executable, "-P", "-m", "podium_service", "serve", *options], stderr=stderr
