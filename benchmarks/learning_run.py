@@ -51,7 +51,7 @@ class Arm:
 
 
 # One long prompt with explanations, one order, scores as they come.
-RULER = {"passes": 1, "reward": "score", "prompt": "long", "explanations": "before"}
+RULER = {"passes": 1, "audit": 0, "reward": "score", "prompt": "long", "explanations": "before"}
 
 ARMS = {
     "ruler std": Arm(RULER, advantages="group_std"),
@@ -62,7 +62,7 @@ ARMS = {
     "4 passes std": Arm({"passes": 4}, advantages="group_std"),
     "best of mean": Arm({"method": "best_of"}),
     "best of std": Arm({"method": "best_of"}, advantages="group_std"),
-    "oracle": Arm({"passes": 1, "reward": "score"}, is_exact=True),
+    "oracle": Arm({"passes": 1, "audit": 0, "reward": "score"}, is_exact=True),
 }
 
 

@@ -25,8 +25,8 @@ import psutil
 JUDGES = """\
 default_judge: main
 judges:
-  main: {{model: scripted, base_urls: ["{url}"], passes: 1, context_tokens: 131072,
-         concurrency: 2048}}
+  main: {{model: scripted, base_urls: ["{url}"], passes: 1, audit: 0,
+         context_tokens: 131072, concurrency: 2048}}
 """
 PATIENCE_S = 60.0
 LISTENING = re.compile(r"http://127\.0\.0\.1:\d+")

@@ -86,6 +86,13 @@ def _cosine(sums: Array) -> Array:
         return np.asarray(sums[..., 0] / np.sqrt(sums[..., 1] * sums[..., 2]))
 
 
+def squared_cosine(outcome: Outcome) -> float:
+    """The squared cosine of the advantages with the true ones; 0 among equals."""
+    given, true = centred(outcome.rewards), centred(outcome.group.truth)
+    norm = float(np.linalg.norm(given) * np.linalg.norm(true))
+    return float(given @ true / norm) ** 2 if norm else 0.0
+
+
 def squared_advantages(rewards: Sequence[Sequence[float]]) -> list[float]:
     """The mean squared advantage of each group."""
     return [float((centred(each) ** 2).mean()) for each in rewards]

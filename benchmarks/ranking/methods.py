@@ -32,10 +32,10 @@ BLOCK = 5
 SHAPES = ("linear", "primacy", "random")
 # Tokens a call of each form, by method; measured once for each size.
 PILOTS: dict[str, dict[str, Any]] = {
-    "listwise": {"passes": 1},
-    "subsets": {"method": "subsets", "passes": 1},
+    "listwise": {"passes": 1, "audit": 0},
+    "subsets": {"method": "subsets", "passes": 1, "audit": 0},
     "pairwise": {"method": "pairwise"},
-    "pointwise": {"method": "pointwise", "passes": 1},
+    "pointwise": {"method": "pointwise", "passes": 1, "audit": 0},
 }
 
 Point = dict[str, Any]

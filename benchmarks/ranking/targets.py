@@ -23,12 +23,14 @@ from podium_service.scoring.estimate import estimate_passes
 
 SIZE = 8
 KINDS = ("hard", "easy", "none")
-Passes = int | dict[str, int]
+Passes = int | dict[str, float]
 FIXED: dict[str, Passes] = {"1 pass": 1, "2 passes": 2, "4 passes": 4, "6 passes": 6}
 ADAPTIVE: dict[str, Passes] = {
-    "adaptive 1-8": {"min": 1, "max": 8},
-    "adaptive 2-8": {"min": 2, "max": 8},
+    "default 1-4": {"min": 1, "max": 4},
+    "1-4, cost 10": {"min": 1, "max": 4, "rollout_cost": 10},
+    "1-8, cost 10": {"min": 1, "max": 8, "rollout_cost": 10},
 }
+ROLLOUT_COSTS = (1, 10)
 Order = npt.NDArray[np.int64]
 Groups = dict[str, list[Labelled]]
 Arm = dict[str, list[Outcome]]
@@ -70,7 +72,7 @@ async def _arm(
 ) -> Arm:
     mixed = [(kind, each) for kind, some in groups.items() for each in some]
     order = rng.permutation(len(mixed))
-    async with bench({"warm": at(url, passes=4), "arm": at(url, passes=passes)}) as held:
+    async with bench({"warm": at(url, passes=4), "arm": at(url, passes=passes, audit=0)}) as held:
         await held.judge("warm", warm)
         found = await held.judge("arm", [mixed[index][1] for index in order])
     by_name = {each.group.group["group_id"]: each for each in found}
@@ -99,7 +101,7 @@ async def _flips(
     back = [_restored(each.scores, order) for each, order in zip(again, orders, strict=True)]
     found = {"RULER": figures.flips([each.scores for each in ruled[: len(groups)]], back)}
     for name, passes in (FIXED | ADAPTIVE).items():
-        judges = {"warm": at(url, passes=4, seed=1), "arm": at(url, passes=passes, seed=1)}
+        judges = {"warm": at(url, passes=4, seed=1), "arm": at(url, passes=passes, audit=0, seed=1)}
         async with bench(judges) as held:
             await held.judge("warm", warm)
             outcomes = await held.judge("arm", permuted)
@@ -174,6 +176,7 @@ def _adaptive(report: Report, arms: dict[str, Arm]) -> None:
             "arm": name, "tokens, share of 4 passes": share,
             "tau, means": figures.mean(_taus(arm)), "less 4 passes": gain,
             "tau, rewards": figures.tau_rewards([*arm["easy"], *arm["hard"]]),
+            **{f"cosine² per cost {cost}": _yield(arm, cost) for cost in ROLLOUT_COSTS},
         }  # fmt: skip
         for kind in KINDS:
             row[f"passes, {kind}"] = float(np.mean([each.passes for each in arm[kind]]))
@@ -181,11 +184,20 @@ def _adaptive(report: Report, arms: dict[str, Arm]) -> None:
         rows.append(row)
         spending = figures.mean([float(each) for each in spent])
         curve.append({"label": name, "tokens": spending, "tau": row["tau, means"]})
-        if name == "adaptive 1-8":
-            report.target(f"tokens of {name}, share of 4 passes", share, most=0.65)
-            report.target(f"tau of {name} less 4 passes", gain, least=-0.005)
+    for name, cost in (("default 1-4", 1), ("1-8, cost 10", 10)):
+        best = max(_yield(thirds[each], cost).value or 0.0 for each in FIXED)
+        share_of_best = (_yield(thirds[name], cost).value or 0.0) / best
+        report.target(f"cosine² per cost of {name}, share of the best", share_of_best, least=0.98)
     report.curve("mix", curve)
     report.table(f"Adaptive stopping: thirds easy, hard, no signal; {3 * num} groups", rows)
+
+
+def _yield(arm: Arm, rollout_cost: float) -> Measure:
+    """The squared cosine of advantages with the truth, over the cost of groups and passes."""
+    return figures.ratio([
+        (figures.squared_cosine(each), rollout_cost + each.passes)
+        for kind in KINDS for each in arm[kind]
+    ])  # fmt: skip
 
 
 def _taus(arm: Arm) -> list[float]:

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import f, norm
 
 from docs.generate.__main__ import PARTS, pages
 from docs.generate.modules import PACKAGES, summary
@@ -12,6 +12,7 @@ from docs.generate.rewards import PASSES, example
 from docs.generate.settings import GROUPS, group_of
 from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
 from podium_service.scoring.rewards import win_probability
+from podium_service.scoring.signal_ratio import PRIOR_R, RATIOS_R
 
 
 def test_every_generated_part_is_up_to_date() -> None:
@@ -53,12 +54,17 @@ def test_the_worked_example_agrees_with_a_second_computation() -> None:
     means = fitted[:size] - fitted[:size].mean() + observed.mean()
     error = ((observed - design @ fitted) ** 2).sum() / (len(values) - rank)
     items = len(PASSES) * ((means - means.mean()) ** 2).sum() / (size - 1)
-    reliability, stderr = 1 - error / items, np.sqrt(error / len(PASSES))
-    ahead = np.sqrt(reliability) * (means[:, None] - means[None, :]) / (stderr * np.sqrt(2))
-    rewards = (norm.cdf(ahead).sum(axis=1) - 0.5) / (size - 1)
+    stderr, df = np.sqrt(error / len(PASSES)), len(values) - rank
+    spread_R = 1 + len(PASSES) * RATIOS_R
+    weights_R = PRIOR_R * f.pdf(items / error / spread_R, size - 1, df) / spread_R
+    weights_R /= weights_R.sum()
+    reliability_R = 1 - 1 / spread_R
+    z = (means[:, None] - means[None, :]) / (stderr * np.sqrt(2))
+    wins = (weights_R[:, None, None] * norm.cdf(np.sqrt(reliability_R)[:, None, None] * z)).sum(0)
+    rewards = (wins.sum(axis=1) - 0.5) / (size - 1)
 
     found = example()
     assert found.means == pytest.approx(means)
     assert found.stderr == pytest.approx([stderr] * size)
-    assert found.reliability == pytest.approx(reliability)
+    assert found.reliability == pytest.approx(weights_R @ reliability_R)
     assert win_probability(found) == pytest.approx(rewards)

@@ -25,9 +25,7 @@ def test_the_judge_quickstart_runs_from_top_to_bottom(tmp_path: Path, judge_url:
         environment={},
     )
     words = " ".join(said.split())
-    assert (
-        words.count("reliability 1.00 · 4 judge calls") == 3
-    )  # two tables, and one that is replayed
+    assert words.count("reliability 1.00 · 2 judge calls") == 5  # four tables, and a replayed one
     assert "━━ pass 1 · judge main · m-1" in said  # the model that the scripted judge names
     assert "$0.0" in said
 

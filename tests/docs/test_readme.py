@@ -48,7 +48,7 @@ def test_the_readme_is_short() -> None:
 def test_a_judge_of_ones_own_ranks_a_group(tmp_path: Path, judge_url: str) -> None:
     replaced = {"https://api.openai.com/v1": judge_url}
     said = run_blocks(runnable(JUDGE), tmp_path, replaced=replaced, environment={})
-    assert "main (gpt-5-mini) · reliability 1.00 · 4 judge calls" in " ".join(said.split())
+    assert "main (gpt-5-mini) · reliability 1.00 · 2 judge calls" in " ".join(said.split())
     assert (tmp_path / "podium.db").exists()
 
 

@@ -50,8 +50,14 @@ def request(*answers: str, **fields: Any) -> RankRequest:
 
 
 def llm(url: str, **settings: Any) -> dict[str, Any]:
-    """Return a judge's settings with few attempts, so that tests of failures are fast."""
-    return {"model": "m", "base_urls": [url], "attempts": 2, "context_tokens": 32768, **settings}
+    """Return a judge's settings with few attempts, so that tests of failures are fast.
+
+    The number of passes is fixed and there are no audits, so that calls can be counted.
+    """
+    fixed = {"listwise": 4, "subsets": 4, "pointwise": 2}
+    passes = fixed.get(settings.get("method", "listwise"))
+    defaults = {"model": "m", "base_urls": [url], "attempts": 2, "context_tokens": 32768}
+    return {**defaults, "passes": passes, "audit": 0, **settings}
 
 
 def estimate(scores: Sequence[Sequence[float]], noise_sd: float | None = None) -> Estimate:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from podium_service.judges.base_settings import COST, NETWORK, QUALITY, Count, Settings
+from podium_service.judges.base_settings import COST, NETWORK, QUALITY, Count, Positive, Settings
 
 
 class Price(Settings):
@@ -47,17 +47,20 @@ class Range(Settings):
 class Passes(Range):
     """How often a judge is shown each trajectory.
 
-    Each trajectory is shown at least `min` times. Then passes go on until the rewards are settled
-    or the group evidently has no signal, up to `max` times.
+    Each trajectory is shown at least `min` times. Then passes go on while one more buys more than
+    a pass does on average, up to `max` times.
     """
 
     min: Annotated[int, Field(ge=1, le=64), QUALITY]
     """Each trajectory is shown at least so many times."""
     max: Annotated[int, Field(ge=1, le=64), QUALITY]
     """Each trajectory is shown at most so many times."""
+    rollout_cost: Annotated[Positive, QUALITY] = 1.0
+    """Cost of producing the group's trajectories, in units of one pass: the larger, the more passes
+    pay, on average about the root of it over the signal-to-noise ratio of one pass."""
     until_stderr: Annotated[Annotated[FiniteFloat, Field(gt=0, le=1)] | None, QUALITY] = None
-    """Stop once no score has a larger standard error (scores are in [0, 1]); unless set, stop once
-    another pass is not expected to put 1.35% of the pairs in their right order."""
+    """Stop once no score has a larger standard error (scores are in [0, 1]), and not by
+    `rollout_cost`; unset, `rollout_cost` decides."""
 
     @model_validator(mode="before")
     @classmethod
@@ -65,7 +68,9 @@ class Passes(Range):
         if isinstance(value, dict | cls):
             return value
         if type(value) is not int or not 1 <= value <= 64:
-            raise ValueError(f"{value!r} is neither 1 to 64 nor {{min, max, until_stderr}}")
+            raise ValueError(
+                f"{value!r} is neither 1 to 64 nor {{min, max, rollout_cost, until_stderr}}"
+            )
         return {"min": value, "max": value}
 
 

@@ -15,7 +15,7 @@ _SAMPLING = {
     "response_format", "context_tokens",
 }  # fmt: skip
 _PROMPT = {"prompt", "explanations", "view", "canary", "block_size"}
-_PLAN = {"passes", "budget"}
+_PLAN = {"passes", "audit", "budget"}
 
 
 def content_key(judge: LLMJudge, method: str, system: str, transcript: Transcript) -> str:

@@ -36,7 +36,7 @@ class _PastGroups:
     def noise(self, length: int) -> JudgeNoise | None:
         num_groups = self._num_groups
         num_learned, noise = self._learned.get(length, (0, None))
-        num_required = _SHARE_OF_NEW_GROUPS * min(num_groups, MAX_GROUPS)
+        num_required = _SHARE_OF_NEW_GROUPS * min(num_groups, MAX_GROUPS) if noise else 0
         if num_groups >= MIN_GROUPS and num_groups - num_learned >= num_required:
             noise = learn_noise([*self._groups[True], *self._groups[False]], length)
             self._learned[length] = num_groups, noise

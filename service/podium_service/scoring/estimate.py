@@ -6,7 +6,7 @@ bits. Means are rounded to 12 digits, so equal trajectories stay equal.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import asin, fsum, inf, pi, sqrt
+from math import fsum, inf, sqrt
 from typing import Literal
 
 from podium_service.scoring import signal_ratio
@@ -17,6 +17,7 @@ from podium_service.scoring.posterior import (
     Posterior,
     average,
     certain,
+    expected_reliability,
     mix_ratios,
     predict_ratios,
     shrink,
@@ -45,11 +46,9 @@ class Estimate:
         reliability: share of the variance between means that is expected to be signal, in [0, 1];
             None if the noise is not known or only configured.
         posterior: what is known of the scores, from which win probabilities follow.
-        shrinkage: the reliability that the posterior assumes; equals `reliability` where that is
-            not None.
+        information: number of passes over all trajectories that the verdicts are worth.
         p_value: chance that equals differ at least as much; used if the settings ask for a test.
         has_scores: False where no judge was asked.
-        expected_gain: share of pairs that one more pass is expected to put in order.
         past_group: the summary to learn the judge's noise from; None where there is none.
         scale: what a difference of scores means.
     """
@@ -59,12 +58,16 @@ class Estimate:
     stderr: list[float] | None
     reliability: float | None
     posterior: Posterior
-    shrinkage: float
+    information: float = 1.0
     p_value: float = 0.0
     has_scores: bool = True
-    expected_gain: float = 0.0
     past_group: PastGroup | None = None
     scale: Scale = "points"
+
+    @property
+    def shrinkage(self) -> float:
+        """The reliability that the posterior assumes, whether the noise is known or not."""
+        return expected_reliability(self.posterior)
 
     @property
     def max_stderr(self) -> float:
@@ -77,8 +80,8 @@ class Estimate:
             return self
         tied = shrink(self.means, 0.0)
         reliability = None if self.reliability is None else 0.0
-        nothing = certain(tied, [0.0] * len(tied))
-        return replace(self, scores=tied, posterior=nothing, reliability=reliability, shrinkage=0.0)
+        nothing = certain(tied, reliability=0.0)
+        return replace(self, scores=tied, posterior=nothing, reliability=reliability)
 
 
 def estimate_passes(
@@ -105,11 +108,8 @@ def estimate_ratings(ratings: Sequence[Sequence[float]], noise: JudgeNoise | Non
     return _estimate_fit(fit_ratings(ratings), 1, noise)
 
 
-def estimate_strengths(strengths: Strengths, showings: float) -> Estimate:
-    """Estimate from strengths fitted to comparisons; their prior has shrunk them already.
-
-    `showings` is how often a trajectory was shown, on average.
-    """
+def estimate_strengths(strengths: Strengths) -> Estimate:
+    """Estimate from strengths fitted to comparisons; their prior has shrunk them already."""
     scores, num_items = strengths.scores, len(strengths.scores)
     inflation = sqrt(num_items / max(1, num_items - 1))  # as if the group mean were known
     stderr = [each * inflation for each in strengths.stderr]
@@ -117,17 +117,13 @@ def estimate_strengths(strengths: Strengths, showings: float) -> Estimate:
     centre = fsum(scores) / num_items
     variance = fsum((score - centre) ** 2 for score in scores) / max(1, num_items - 1)
     reliability = variance / (variance + error) if variance else 0.0
-    ratio = reliability / (1 - reliability) / showings if error else inf
-    after = ratio * (showings + 1) / (ratio * (showings + 1) + 1) if error else 1.0
     return Estimate(
         means=scores,
         scores=scores,
         stderr=stderr,
         reliability=reliability,
-        posterior=certain(scores, stderr),
-        shrinkage=reliability,
+        posterior=certain(scores, stderr, reliability),
         p_value=strengths.p_value if variance > 0 else inf,
-        expected_gain=(asin(sqrt(after)) - asin(sqrt(reliability))) / pi,  # see `signal_ratio`
     )
 
 
@@ -135,13 +131,13 @@ def estimate_exact(scores: Sequence[float]) -> Estimate:
     """Take scores as they are, without error, as criteria give them."""
     means = [round(score, 12) for score in scores]
     differ, zeros = float(len(set(means)) > 1), [0.0] * len(means)
-    return Estimate(means, means, zeros, differ, certain(means, zeros), shrinkage=1.0)
+    return Estimate(means, means, zeros, differ, certain(means, reliability=differ))
 
 
 def estimate_unscored(num_items: int) -> Estimate:
     """Return the estimate of a group that no judge was asked about."""
     zeros = [0.0] * num_items
-    return Estimate(zeros, zeros, None, 0.0, certain(zeros, zeros), shrinkage=0.0, has_scores=False)
+    return Estimate(zeros, zeros, None, 0.0, certain(zeros, reliability=0.0), has_scores=False)
 
 
 def _estimate_fit(fit: Fit, length: int, noise: JudgeNoise | None) -> Estimate:
@@ -167,7 +163,6 @@ def _estimate_fit(fit: Fit, length: int, noise: JudgeNoise | None) -> Estimate:
         estimate,
         reliability=None if is_configured else estimate.reliability,
         p_value=signal_ratio.p_value(ms_items, ms_error, df_items, df_error, negligible=_ROUNDING),
-        expected_gain=signal_ratio.expected_gain(posterior_R, fit.information) if ms_error else 0.0,
         past_group=past_group,
     )
 
@@ -177,18 +172,17 @@ def _estimate_ratios(fit: Fit, ms_error: float, weights_R: Array) -> Estimate:
     means, stderr = fit.effects_I, _standard_errors(fit.covariance_II, ms_error)
     differ = len(set(means)) > 1
     if not differ or not ms_error:
-        reliability, posterior = float(differ), certain(means, [0.0] * len(means))
-        scores = shrink(means, reliability)
+        posterior = certain(means, reliability=float(differ))
     elif fit.complete:
-        reliability = signal_ratio.expected_reliability(weights_R, fit.information)
         posterior = mix_ratios(means, stderr, weights_R, fit.information)
-        scores = shrink(means, reliability)
     else:
-        reliability = signal_ratio.expected_reliability(weights_R, fit.information)
         posterior = predict_ratios(fit, ms_error, weights_R)
-        means, stderr = average(posterior)
-        scores = means
-    return Estimate(means, scores, stderr, reliability, posterior, shrinkage=reliability)
+        scores, errors = average(posterior)  # the prediction has shrunk them already
+        reliability = expected_reliability(posterior)
+        return Estimate(scores, scores, errors, reliability, posterior, fit.information)
+    reliability = expected_reliability(posterior)
+    scores = shrink(means, reliability)
+    return Estimate(means, scores, stderr, reliability, posterior, fit.information)
 
 
 def _pool_variance(fit: Fit, noise: JudgeNoise | None) -> tuple[float | None, float]:

@@ -18,13 +18,8 @@ from numpy.typing import NDArray
 from podium_service.scoring import overrule
 from podium_service.scoring.estimate import Estimate
 from podium_service.scoring.overrule import LEAST_VARIANCE, Flags, Floats
-from podium_service.scoring.posterior import certain, mix_ratios, shrink
-from podium_service.scoring.signal_ratio import (
-    PRIOR_R,
-    expected_reliability,
-    p_value,
-    posterior_ratios,
-)
+from podium_service.scoring.posterior import certain, expected_reliability, mix_ratios, shrink
+from podium_service.scoring.signal_ratio import PRIOR_R, p_value, posterior_ratios
 
 # A juror is rejected beyond this share of overruled items. Rejecting at the first item does worse:
 # with 8 items and 3 jurors of 4 passes (truth and noise of sd 1), one of them fooled into the top
@@ -179,7 +174,7 @@ def _average(votes: _Votes, order: NDArray[np.intp]) -> JuryEstimate:
     if not total.all():  # every juror ties all items
         tied = [round(votes.centre, 12)] * num_items
         stderr = [0.0] * num_items
-        return JuryEstimate(tied, tied, stderr, 0.0, certain(tied, stderr), shrinkage=0.0)
+        return JuryEstimate(tied, tied, stderr, 0.0, certain(tied, reliability=0.0))
     weights /= total
     scores = (weights * votes.scores).sum(axis=0)
     variances = (weights**2 * votes.errors).sum(axis=0)
@@ -188,7 +183,6 @@ def _average(votes: _Votes, order: NDArray[np.intp]) -> JuryEstimate:
     f = between / max(error, LEAST_VARIANCE)
     weights_R = np.round(posterior_ratios(PRIOR_R, f, 1.0, num_items - 1, df), 12)
     is_exact = error <= LEAST_VARIANCE
-    reliability = 1.0 if is_exact else round(expected_reliability(weights_R, 1.0), 12)
     # The spread is cut where scores would leave [0, 1]; this keeps the order and equal gaps.
     low, high = float(scores.min()), float(scores.max())
     centre = min(1.0, max(0.0, votes.centre))
@@ -198,13 +192,14 @@ def _average(votes: _Votes, order: NDArray[np.intp]) -> JuryEstimate:
     rounded = np.round(centre + spread * scores, 12)[order].tolist()
     means = [min(1.0, max(0.0, mean)) for mean in rounded]
     stderr = np.round(errors, 12)[order].tolist()
+    posterior = certain(means, stderr) if is_exact else mix_ratios(means, stderr, weights_R, 1.0)
+    reliability = round(expected_reliability(posterior), 12)
     return JuryEstimate(
         means=means,
         scores=shrink(means, reliability),
         stderr=stderr,
         reliability=reliability,
-        posterior=certain(means, stderr) if is_exact else mix_ratios(means, stderr, weights_R, 1.0),
-        shrinkage=reliability,
+        posterior=posterior,
         p_value=p_value(between, error, num_items - 1, df, negligible=LEAST_VARIANCE),
     )
 

@@ -22,14 +22,20 @@ class Component:
     weight: float  # the weights of a group's components sum to 1
     means: list[float]
     stderr: list[float]
+    reliability: float  # share of the variance between unshrunk means that is signal
 
 
 Posterior = tuple[Component, ...]
 
 
-def certain(means: Sequence[float], stderr: Sequence[float]) -> Posterior:
-    """Return a posterior of one component, for scores that need no further shrinking."""
-    return (Component(1.0, [*means], [*stderr]),)
+def certain(
+    means: Sequence[float], stderr: Sequence[float] | None = None, reliability: float = 1.0
+) -> Posterior:
+    """Return a posterior of one component, for scores that need no further shrinking.
+
+    The scores have no error where no standard errors are given.
+    """
+    return (Component(1.0, [*means], [*(stderr or [0.0] * len(means))], reliability),)
 
 
 def shrink(means: Sequence[float], share: float) -> list[float]:
@@ -49,11 +55,10 @@ def mix_ratios(
         weights_R: posterior probability of each of `RATIOS_R`.
         information: passes that the means rest on.
     """
+    shares = reliabilities(information).tolist()
     return tuple(
-        Component(weight, shrink(means, share), [sqrt(share) * each for each in stderr])
-        for weight, share in zip(
-            weights_R.tolist(), reliabilities(information).tolist(), strict=True
-        )
+        Component(weight, shrink(means, share), [sqrt(share) * each for each in stderr], share)
+        for weight, share in zip(weights_R.tolist(), shares, strict=True)
     )
 
 
@@ -75,14 +80,24 @@ def predict_ratios(fit: Fit, ms_error: float, weights_R: Array) -> Posterior:
     projected_I = vectors_II.T @ effects_I
     inflation = ms_error * num_items / (num_items - 1)  # as if the group mean were known
     components = []
-    for weight, ratio in zip(weights_R.tolist(), RATIOS_R.tolist(), strict=True):
+    shares_R = reliabilities(fit.information)
+    for weight, ratio, share in zip(weights_R, RATIOS_R, shares_R, strict=True):
         variances_I = ratio / (eigenvalues_I * ratio + 1)
         means_I = effects_I.mean() + vectors_II @ (eigenvalues_I * variances_I * projected_I)
         stderr_I = np.sqrt(inflation * (vectors_II**2 @ variances_I))
-        components.append(
-            Component(weight, means_I.round(12).tolist(), stderr_I.round(12).tolist())
-        )
+        means, stderr = means_I.round(12).tolist(), stderr_I.round(12).tolist()
+        components.append(Component(float(weight), means, stderr, float(share)))
     return tuple(components)
+
+
+def expected_reliability(posterior: Posterior, growth: float = 1.0) -> float:
+    """Return the mean reliability over all components, after `growth` times as many passes.
+
+    Source:
+        Spearman 1910 and Brown 1910, British Journal of Psychology 3(3).
+    """
+    pairs = ((each.weight, each.reliability) for each in posterior)
+    return fsum(weight * growth * r / (1 - r + growth * r) for weight, r in pairs)
 
 
 def average(posterior: Posterior) -> tuple[list[float], list[float]]:
@@ -121,7 +136,7 @@ def pair_chances(posterior: Posterior, chance: Callable[[Array, Array], Array]) 
         differences_II = means_I[:, None] - means_I[None, :]
         in_component_II = chance(differences_II, variances_I[:, None] + variances_I[None, :])
         chances_II += component.weight * (in_component_II - 0.5)
-    return chances_II
+    return np.asarray(np.clip(chances_II, 0.0, 1.0))  # the sum of the weights is rounded
 
 
 def _chance_of_better(difference_II: Array, variance_II: Array) -> Array:

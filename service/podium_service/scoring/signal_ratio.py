@@ -1,11 +1,11 @@
-"""Infer how much signal a group has, and what one more pass would gain.
+"""Infer how much signal a group has, and what passes yield.
 
 The signal ratio is the variance between trajectories over the noise variance of one score.
 `p_value` tests whether it is zero. `ratio_likelihood` weighs the candidate ratios `RATIOS_R`, and
-the reliability of the group and the gain of one more pass are expectations over these weights.
+the reliability of a group is an expectation over these weights.
 """
 
-from math import inf, pi
+from math import inf
 
 import numpy as np
 from scipy.special import chdtrc, fdtrc
@@ -19,6 +19,7 @@ RATIOS_R = np.array(
 # an even prior, squared cosines of advantages with the truth rise from .70 to .73 at four passes
 # with noise equal to the spread, and from .74 to .76 at two with half the noise.
 PRIOR_R = np.array([0.2] + [0.8 / (len(RATIOS_R) - 1)] * (len(RATIOS_R) - 1))
+_NUMBERS_K = np.arange(1.0, 65.0)  # of passes
 
 
 def p_value(
@@ -69,22 +70,23 @@ def posterior_ratios(
     return np.asarray(posterior_R / posterior_R.sum())
 
 
-def expected_reliability(posterior_R: Array, information: float) -> float:
-    """Average the reliability after `information` passes over the posterior of the ratio."""
-    return float(posterior_R @ reliabilities(information))
+def best_yield(ratios_R: Array, information: float, rollout_cost: float) -> float:
+    """Return the reliability per cost of the best fixed number of passes.
 
+    It is the largest r(k) / (rollout_cost + k), with r(k) the mean reliability after k passes.
 
-def expected_gain(posterior_R: Array, information: float) -> float:
-    """Return the expected share of pairs that one more pass puts in their right order.
-
-    A share (1 + tau) / 2 of pairs is in order, and tau = 2 / pi * asin(sqrt(reliability)) for a
-    truth and its noisy estimate that are both normal.
+    Args:
+        ratios_R: how often groups have each of `RATIOS_R`.
+        information: of one pass.
+        rollout_cost: of producing a group, in units of one pass.
 
     Source:
-        Kruskal 1958, "Ordinal measures of association", for tau under the normal distribution.
+        The marginal value theorem: Charnov 1976, Theoretical Population Biology 9(2). Whoever
+        gathers in many places leaves each of them when it yields less than the best average.
     """
-    now, after = np.sqrt(reliabilities(information)), np.sqrt(reliabilities(information + 1))
-    return float(posterior_R @ (np.arcsin(after) - np.arcsin(now)) / pi)
+    signal_KR = np.multiply.outer(_NUMBERS_K * information, RATIOS_R)
+    reliability_K = (signal_KR / (signal_KR + 1)) @ ratios_R
+    return float((reliability_K / (rollout_cost + _NUMBERS_K)).max())
 
 
 def reliabilities(information: float) -> Array:

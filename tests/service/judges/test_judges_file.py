@@ -6,7 +6,7 @@ import pytest
 
 from podium_service.errors import ConfigError
 from podium_service.judges.judges_file import DEFAULT, Config, load, parse
-from podium_service.judges.limits import Price
+from podium_service.judges.limits import Passes, Price
 from podium_service.judges.settings import ChecksJudge, LLMJudge
 
 FULL = """\
@@ -77,8 +77,8 @@ def test_a_full_file_parses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main.api_key == "k-123"
     assert [check.label for check in main.gates] == ["max_words(200)"]
     assert main.extra_body == {"chat_template_kwargs": {"enable_thinking": False}}
-    assert (local.passes_for("listwise").min, local.reward, local.api_key) == (
-        4,
+    assert (local.passes_for("listwise"), local.reward, local.api_key) == (
+        Passes(min=1, max=4, rollout_cost=1),
         "win_probability",
         None,
     )
@@ -133,7 +133,7 @@ def test_the_example_in_the_package_parses() -> None:
         ("kind: oracle", "judges.main.kind: kind must be llm (the default), jury or checks"),
         ("method: psychic", "judges.main.method: Input should be 'listwise'"),
         ("passes: {min: 6, max: 2}", "judges.main.passes: min 6 is more than max 2"),
-        ("passes: 0", "judges.main.passes: 0 is neither 1 to 64 nor {min, max, until_stderr}"),
+        ("passes: 0", "judges.main.passes: 0 is neither 1 to 64 nor {min, max, rollout_cost"),
         ("passes: many", "judges.main.passes: 'many' is neither 1 to 64 nor"),
         ("budget: {calls: 0}", "judges.main.budget.calls: Input should be greater than or equal"),
         ("verified_weight: 2", "judges.main.verified_weight: Input should be less than or equal"),

@@ -24,8 +24,8 @@ KINDS = sorted(REWARDS)
 def signal(means: list[float], stderr: float, shrinkage: float = 1.0) -> Estimate:
     """An estimate whose reliability is certain."""
     scores, errors = shrink(means, shrinkage), [stderr] * len(means)
-    posterior = certain(scores, [sqrt(shrinkage) * stderr] * len(means))
-    return Estimate(means, scores, errors, shrinkage, posterior, shrinkage)
+    posterior = certain(scores, [sqrt(shrinkage) * stderr] * len(means), shrinkage)
+    return Estimate(means, scores, errors, shrinkage, posterior)
 
 
 def test_win_probability_equals_a_sum_by_hand() -> None:
@@ -44,10 +44,10 @@ def test_win_probability_averages_over_signal_ratios() -> None:
     # Reliabilities of 0, .5 and .8 with probabilities .2, .3 and .5: means .4 .6, stderr .1.
     shares = {0.0: 0.2, 0.5: 0.3, 0.8: 0.5}
     posterior = tuple(
-        Component(weight, shrink([0.4, 0.6], share), [sqrt(share) * 0.1] * 2)
+        Component(weight, shrink([0.4, 0.6], share), [sqrt(share) * 0.1] * 2, share)
         for share, weight in shares.items()
     )
-    estimate = Estimate([0.4, 0.6], [0.445, 0.555], [0.1, 0.1], 0.55, posterior, 0.55)
+    estimate = Estimate([0.4, 0.6], [0.445, 0.555], [0.1, 0.1], 0.55, posterior)
     z = 0.2 / sqrt(0.02)
     expected = 0.2 * 0.5 + 0.3 * Phi(sqrt(0.5) * z) + 0.5 * Phi(sqrt(0.8) * z)
     assert compute_rewards(estimate, "win_probability") == pytest.approx([1 - expected, expected])

@@ -18,12 +18,12 @@ MethodName = Literal["listwise", "subsets", "pairwise", "pointwise", "best_of", 
 View = Literal["as_told", "actions_first"]
 
 DEFAULT_PASSES = {
-    "listwise": 4,
-    "subsets": 4,
-    "pairwise": 1,
-    "pointwise": 2,
-    "best_of": 2,
-    "yes_no": 1,
+    "listwise": Passes(min=1, max=4),
+    "subsets": Passes(min=1, max=4),
+    "pairwise": Passes(min=1, max=1),
+    "pointwise": Passes(min=1, max=4),
+    "best_of": Passes(min=2, max=2),
+    "yes_no": Passes(min=1, max=1),
 }
 # The methods whose questions have been measured in the short style only.
 _ASKED_BRIEFLY = ("best_of", "yes_no")
@@ -49,9 +49,13 @@ class LLMJudge(GatedJudge):
     probabilities, else the first of the first four that suits the group's size, the model's context
     and the budget."""
     passes: Annotated[Passes | None, QUALITY] = None
-    """How often each trajectory is shown: a number from 1 to 64, or `{min, max, until_stderr}` to
-    stop early; unless set 4, for `pairwise` 1 (all pairs, each in both orders), for `pointwise`
-    and `best_of` 2, for `yes_no` 1."""
+    """How often each trajectory is shown: a number from 1 to 64, or `{min, max, rollout_cost,
+    until_stderr}` to stop when another pass buys too little; unless set `{min: 1, max: 4}`, for
+    `best_of` 2, for `yes_no` 1, and for `pairwise` 1 (all pairs, each in both orders)."""
+    audit: Annotated[FiniteFloat, Field(ge=0, le=1), QUALITY] = 0.1
+    """Share of the groups with one pass that get a second one, in reverse order, from 0 (none) to
+    1; all of them until 20 groups have told the judge's noise and its liking for slots, which are
+    used in every group; not for `pairwise` and `yes_no`."""
     block_size: Annotated[int, Field(ge=3, le=16), QUALITY] = 5
     """Trajectories in one call of the method `subsets`, and of `best_of` in groups of more than 8,
     from 3 to 16."""
@@ -190,5 +194,4 @@ class LLMJudge(GatedJudge):
 
     def passes_for(self, method: str) -> Passes:
         """Return the passes set, or else the method's default."""
-        number = DEFAULT_PASSES[method]
-        return self.passes or Passes(min=number, max=number)
+        return self.passes or DEFAULT_PASSES[method]

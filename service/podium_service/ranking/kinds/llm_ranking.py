@@ -26,6 +26,7 @@ from podium_service.prompts.transcript import Transcript, transcribe
 from podium_service.prompts.trim import estimate_tokens
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking import content_keys
+from podium_service.ranking.audit import plan_audit
 from podium_service.ranking.group_scores import GroupScores, GroupToRank
 from podium_service.ranking.judge_history import JudgeHistory
 from podium_service.ranking.kinds.rounds import Rounds
@@ -205,11 +206,13 @@ def _assumed_noise(run: Run, learned_noise: JudgeNoise | None) -> JudgeNoise | N
 
 
 def _situation(run: Run, noise: JudgeNoise | None) -> Situation:
-    config = run.config
+    config, passes = run.config, run.config.passes_for(run.method_name)
+    if run.method.is_audited:
+        passes = plan_audit(passes, config.audit, run.content_key, noise)
     return Situation(
         num_items=len(run.transcript.bodies),
         seed=int(run.content_key[:16], 16),
-        passes=config.passes_for(run.method_name),
+        passes=passes,
         noise=noise,
         block_size=config.block_size,
     )

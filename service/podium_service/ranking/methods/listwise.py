@@ -15,7 +15,9 @@ def plan(situation: Situation) -> Plan:
     """
     passes, num_answered = situation.passes, len(situation.verdicts)
     num_wanted = passes.min
-    if passes.min <= num_answered < passes.max and not is_settled(estimate(situation), passes):
+    if passes.min <= num_answered < passes.max and not is_settled(
+        situation, estimate(situation), num_answered
+    ):
         is_slot_bias_known = situation.noise is not None and bool(situation.noise.slots)
         step = 1 if is_slot_bias_known or num_answered % 2 else 2
         num_wanted = min(passes.max, num_answered + step)

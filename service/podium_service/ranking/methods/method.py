@@ -8,14 +8,11 @@ from podium_service.prompts.verdict import Verdict
 from podium_service.scoring.estimate import Estimate
 from podium_service.scoring.least_squares import Pass
 from podium_service.scoring.noise import JudgeNoise
+from podium_service.scoring.posterior import expected_reliability
+from podium_service.scoring.signal_ratio import best_yield
 
 # The questions to ask: by the index of the question, the bodies to show in the order to show them.
 Plan = dict[int, list[int]]
-
-# Once `passes.min` passes are there, another pass must be expected to put at least this share of
-# the pairs in their right order. Four passes of a judge whose noise equals the signal do.
-MIN_EXPECTED_GAIN = 0.0135
-SETTLED_RELIABILITY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +26,11 @@ class Situation:
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)  # the verdict of each question
     calls_left: float = float("inf")  # the number of calls that the budget still holds
     block_size: int = 5  # the trajectories in a call, for methods that show subsets
+
+    @property
+    def times_shown(self) -> float:
+        """How often a trajectory was shown, on average."""
+        return sum(len(verdict.order) for verdict in self.verdicts.values()) / self.num_items
 
     @property
     def scored_passes(self) -> list[Pass]:
@@ -55,16 +57,33 @@ class Method:
     min_calls: Callable[[Situation], int]  # the least number of calls that gives a ranking
     call_size: Callable[[Situation], int]  # the number of trajectories in one call
     is_absolute: bool = False  # whether an answer about a trajectory holds in any group
+    is_audited: bool = True  # whether a second pass of some groups tells the judge's noise
 
 
-def is_settled(estimate: Estimate, passes: Passes) -> bool:
-    """Return whether to stop: the rewards are settled, or the group evidently has no signal.
+def is_settled(
+    situation: Situation, estimate: Estimate, num_passes: float, step: float = 1.0
+) -> bool:
+    """Return whether to stop: another pass of this group buys less than a pass does on average.
 
-    While the judge's noise is unknown, the group is not settled, because one more pass tells it.
+    A pass buys reliability. Groups that look like equals and groups that are told apart well stop
+    at once, and groups in between go on. While the judge's noise is unknown, a group is not
+    settled, because one more pass tells it.
+
+    Args:
+        situation: of a group whose passes are complete.
+        estimate: what they tell.
+        num_passes: their number.
+        step: passes that would be asked next.
     """
+    passes = situation.passes
     if estimate.stderr is None:
         return False
-    gains_little = estimate.expected_gain < MIN_EXPECTED_GAIN
     if passes.until_stderr is not None:
         return estimate.max_stderr <= passes.until_stderr
-    return gains_little or estimate.shrinkage >= SETTLED_RELIABILITY
+    num_steps, rollout_cost = num_passes / step, passes.rollout_cost / step
+    after = expected_reliability(estimate.posterior, growth=(num_steps + 1) / num_steps)
+    gain, noise = after - estimate.shrinkage, situation.noise
+    if noise is not None and noise.ratios:
+        information = estimate.information / num_steps
+        return gain <= best_yield(noise.ratios_R, information, rollout_cost)
+    return gain <= estimate.shrinkage / (rollout_cost + num_steps)

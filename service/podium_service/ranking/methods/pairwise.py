@@ -39,11 +39,14 @@ def plan(situation: Situation) -> Plan:
 def _next_round(situation: Situation, call_counts: Counter[Pair], num_rounds: int) -> list[Pair]:
     """Return all pairs `passes.min` times at first, then once more as long as it is worth it."""
     passes, num_items = situation.passes, situation.num_items
+    num_pairs = num_items * (num_items - 1) // 2
     until = max(passes.min, num_rounds + 1)
     is_last = num_rounds >= passes.max
-    if num_rounds >= passes.min and (is_last or is_settled(_estimate(situation), passes)):
+    if num_rounds >= passes.min and (
+        is_last or _is_settled(situation, _estimate(situation), num_pairs)
+    ):
         return []
-    pairs = choose_first_pairs(num_items, num_items * (num_items - 1) // 2, situation.seed)
+    pairs = choose_first_pairs(num_items, num_pairs, situation.seed)
     return [(i, j) for i, j in pairs for _ in range(until - call_counts[min(i, j), max(i, j)] // 2)]
 
 
@@ -52,9 +55,9 @@ def _most_informative(
 ) -> list[Pair]:
     """Return the next batch of pairs; none once the group is settled."""
     strengths = _fit(situation)
-    if max_pairs < 1 or is_settled(_estimate(situation, strengths), situation.passes):
-        return []
     batch = min(max_pairs, max(1, situation.num_items // 2, max_pairs // 2))
+    if batch < 1 or _is_settled(situation, _estimate(situation, strengths), batch):
+        return []
     return choose_next_pairs(strengths, call_counts, batch, seed=situation.seed)
 
 
@@ -78,8 +81,14 @@ def _estimate(situation: Situation, strengths: Strengths | None = None) -> Estim
     is_noise_learned = situation.noise is not None and situation.noise.groups > 0
     if has_probabilities or is_noise_learned or situation.num_items == 2:
         return listwise.estimate(situation)
-    passes = len(situation.verdicts) / situation.num_items  # both orders tell as much as one pass
-    return estimate_strengths(strengths or _fit(situation), passes)
+    return estimate_strengths(strengths or _fit(situation))
+
+
+def _is_settled(situation: Situation, estimate: Estimate, num_pairs: int) -> bool:
+    """Return whether to stop before both orders of so many pairs; all pairs are one pass."""
+    calls_per_pass = situation.num_items * (situation.num_items - 1)
+    num_passes = len(situation.verdicts) / calls_per_pass
+    return is_settled(situation, estimate, num_passes, step=2 * num_pairs / calls_per_pass)
 
 
 def _fit(situation: Situation) -> Strengths:
@@ -138,4 +147,5 @@ PAIRWISE = Method(
     estimate=estimate,
     min_calls=lambda situation: 2 * (situation.num_items - 1),
     call_size=lambda situation: 2,
+    is_audited=False,  # both orders of a pair tell the noise already
 )

@@ -15,7 +15,7 @@ def plan(situation: Situation) -> Plan:
     num_items, passes = situation.num_items, situation.passes
     num_wanted, num_answered = passes.min * num_items, len(situation.verdicts)
     if num_wanted <= num_answered < passes.max * num_items and not is_settled(
-        estimate(situation), passes
+        situation, estimate(situation), situation.times_shown
     ):
         num_wanted = min(passes.max * num_items, num_answered + num_items)
     questions = {index: [index % num_items] for index in range(num_wanted)}

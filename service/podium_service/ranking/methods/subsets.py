@@ -21,7 +21,7 @@ def plan(situation: Situation) -> Plan:
     blocks, num_linking = _design_of(situation)
     num_wanted = min(len(blocks), max(num_linking, _num_blocks(situation, passes.min)))
     if num_wanted <= num_answered < len(blocks) and not is_settled(
-        listwise.estimate(situation), passes
+        situation, listwise.estimate(situation), situation.times_shown
     ):
         num_wanted = min(len(blocks), num_answered + _num_blocks(situation, 1))
     questions = dict(enumerate(blocks[:num_wanted]))

@@ -33,4 +33,5 @@ YES_NO = Method(
     min_calls=lambda situation: situation.num_items,
     call_size=lambda situation: 1,
     is_absolute=True,
+    is_audited=False,
 )

@@ -24,10 +24,12 @@ def situation(
     return Situation(num_items=8, seed=seed, passes=passes, noise=noise)
 
 
-def mean_passes(truth: list[float], noise_sd: float, noise: JudgeNoise | None = None) -> float:
+def mean_passes(
+    truth: list[float], noise_sd: float, noise: JudgeNoise | None, passes: Passes
+) -> float:
     random = np.random.default_rng(5)
     played = [
-        play(LISTWISE, situation(seed=seed, noise=noise), scorer(truth, noise_sd, random))
+        play(LISTWISE, situation(passes, seed, noise), scorer(truth, noise_sd, random))
         for seed in range(40)
     ]
     return sum(sum(asked) for _, asked in played) / len(played)
@@ -50,17 +52,38 @@ def test_passes_come_singly_once_the_slot_bias_is_known() -> None:
     assert set(asked) == {1}
 
 
-@pytest.mark.parametrize("noise", [None, NOISE])
-def test_only_hard_groups_need_many_passes(
-    noise: JudgeNoise | None,
-) -> None:
-    hard = [float(each) for each in np.linspace(0.4, 0.6, 8)]
-    easy = mean_passes([3 * each for each in EASY], 0.1, noise)
-    flat, middling = mean_passes(FLAT, 0.1, noise), mean_passes(hard, 0.1, noise)
-    assert easy < 2.3
+def test_only_groups_in_between_need_many_passes() -> None:
+    """An easy group is settled at once, and one that looks like equals is given up."""
+    passes = Passes(min=1, max=8, rollout_cost=10)
+    hard = [float(each) for each in np.linspace(0.3, 0.7, 8)]
+    easy = mean_passes([3 * each for each in EASY], 0.1, NOISE, passes)
+    flat, middling = (mean_passes(truth, 0.1, NOISE, passes) for truth in (FLAT, hard))
+    assert easy == 1
     assert flat < middling - 0.5
-    assert easy < middling - 0.7
-    assert middling > 2.5
+    assert middling > 2
+
+
+def test_passes_grow_with_the_root_of_the_rollout_cost() -> None:
+    """At a signal ratio of 1 about the root itself results."""
+    noise = learn_noise(past_groups(200, np.random.default_rng(4), signal_sd=lambda: 0.1), 8)
+    truth = [float(each) for each in np.random.default_rng(7).normal(0.5, 0.1, 8)]
+    found = {
+        cost: mean_passes(truth, 0.1, noise, Passes(min=1, max=16, rollout_cost=cost))
+        for cost in (0.3, 1.0, 4.0, 16.0)
+    }
+    assert found[0.3] == pytest.approx(1, abs=0.1)
+    assert found[1.0] == pytest.approx(1, abs=0.4)
+    assert found[4.0] == pytest.approx(2, abs=0.5)
+    assert found[16.0] == pytest.approx(4, abs=0.8)
+
+
+def test_an_unknown_judge_is_asked_by_the_groups_own_yield() -> None:
+    """Two passes at least tell the noise; r(2) / (cost + 2) is small where a rollout is dear."""
+    hard = [float(each) for each in np.linspace(0.3, 0.7, 8)]
+    cheap = mean_passes(hard, 0.1, None, Passes(min=2, max=16, rollout_cost=1))
+    dear = mean_passes(hard, 0.1, None, Passes(min=2, max=16, rollout_cost=16))
+    assert cheap < 2.5
+    assert dear > cheap + 1
 
 
 def test_one_pass_of_an_unknown_judge_is_not_settled() -> None:

@@ -65,12 +65,10 @@ def test_a_plan_asks_only_for_missing_verdicts(method: str, seed: int, data: st.
 
 def test_a_clear_group_is_settled() -> None:
     random = np.random.default_rng(1)
-    played, _ = play(
-        LISTWISE,
-        Situation(num_items=8, seed=1, passes=Passes(min=2, max=2)),
-        scorer(EASY, 0.01, random),
-    )
-    assert is_settled(LISTWISE.estimate(played), Passes(min=2, max=8))
+    start = Situation(num_items=8, seed=1, passes=Passes(min=2, max=8))
+    played, asked = play(LISTWISE, start, scorer(EASY, 0.01, random))
+    assert asked == [2]
+    assert is_settled(played, LISTWISE.estimate(played), 2)
 
 
 def choose_by_worth(num_items: int, random: np.random.Generator) -> Callable[[Any], list[float]]:
