@@ -8,10 +8,13 @@ JUDGES := .models/judges.yaml
 PIP := -m pip install --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-rank judge test test-integration docs openapi clean
+.PHONY: demo demo-judge demo-rank judge test test-integration docs openapi clean
 
 demo: $(VENV)/train.ok  ## Fetch a small model, start the service, train on addition, show the curve.
 	@$(VENV)/bin/python -P -m podium_trainer.run.demo
+
+demo-judge: $(VENV)/train.ok $(VENV)/judge.ok  ## Fetch a judge and a smaller model; it learns to be polite.
+	@$(VENV)/bin/python -P -m podium_trainer.run.demo_judge
 
 demo-rank: $(VENV)/service.ok  ## Start the service, rank a group that ships with it, stop.
 	@$(VENV)/bin/python -P -m podium_service.cli.demo

