@@ -7,6 +7,7 @@ from pathlib import Path
 from docs.generate.additions import how_to_add
 from docs.generate.commands import podium_commands
 from docs.generate.errors import error_codes
+from docs.generate.messages import message_shapes
 from docs.generate.modules import layers, module_map
 from docs.generate.rewards import worked_example
 from docs.generate.settings import check_settings, judge_settings, jury_settings, llm_settings
@@ -19,6 +20,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "errors": error_codes,
     "how to add": how_to_add,
     "layers": layers,
+    "message shapes": message_shapes,
     "modules": module_map,
     "settings of every judge": judge_settings,
     "settings of an LLM judge": llm_settings,

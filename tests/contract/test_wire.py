@@ -46,12 +46,36 @@ async def test_failed_groups_are_masked_and_not_scored(tmp_path: Path) -> None:
         AsyncRankClient("http://podium", transport=httpx.ASGITransport(create_app(opened))) as ask,
     ):
         good, bad, good_too = await ask.rank_many(
-            [trained("5", "five"), trained("alone"), trained("6", "sixth")]
+            [trained("5", "five"), trained(), trained("6", "sixth")]
         )
     assert [good.mask, bad.mask, good_too.mask] == [True, False, True]
     assert bad.rewards is None
     assert isinstance(bad.error, RequestRefused)
     assert good.rewards == good_too.rewards == [0, 1]
+
+
+async def test_messages_of_any_shape_are_sent_unchanged(tmp_path: Path) -> None:
+    call = {"function": {"name": "look", "arguments": {"n": 2**70}}}
+    messages = [
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "hm"},
+        {"role": "tool", "name": "look", "content": [{"type": "text", "text": "here"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "here"}], "tool_calls": []},
+    ]
+    numbered = [Trajectory(1, messages), Trajectory(2, chat("there"))]  # type: ignore[arg-type]
+    group = TrajectoryGroup(numbered, group_id=7, reference=8)  # type: ignore[arg-type]
+    assert group.to_wire()["trajectories"][0]["messages"] is messages
+    async with (
+        ScriptedJudge(always=scores(by_length)).serving() as judge,
+        service(tmp_path, main=llm(judge.url)) as opened,
+        AsyncRankClient("http://podium", transport=httpx.ASGITransport(create_app(opened))) as ask,
+    ):
+        reward = await ask.rank(group)
+        [alone] = await ask.rank_many([trained("5")])
+    assert reward.rewards == [1, 0]
+    assert f"look(n={2**70})" in judge.asked[0].text
+    assert alone.ranking is not None
+    assert (alone.rewards, alone.ranking.basis) == ([0.5], "alone")
 
 
 async def test_a_failing_judge_is_a_typed_error_of_the_client(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class TrajectoryGroup:
     """The G trajectories of one prompt; rewards come back in their order.
 
     Attributes:
-        trajectories: G trajectories with distinct ids, 2 <= G <= 64.
+        trajectories: G trajectories with distinct ids, 1 <= G <= 64; one alone is not judged.
         group_id: the caller's name for the group, which the service echoes.
         judge: the name of a judge in the service's judges file; None for its default judge.
         task: the task that the trajectories were given, shown to the judge.
@@ -143,6 +143,8 @@ class Ranking(_View):
         results: one result per trajectory, to be matched by id.
         reliability: the share of the score variance that is signal, in [0, 1]; None if unknown.
         cached: whether the ranking came from the store.
+        basis: `judged`, or why no trajectories could be compared: `identical`, `alone`,
+            `all_gated`.
         usage: the cost of this request.
         model: the model of the judge; None for a judge without one.
         group_id: the group's name, as the request gave it.
@@ -156,6 +158,7 @@ class Ranking(_View):
     results: list[TrajectoryResult]
     reliability: float | None
     cached: bool
+    basis: str = "judged"
     usage: Usage | None = None
     model: str | None = None
     group_id: str | None = None
@@ -213,7 +216,8 @@ def rewards_in_order(group: TrajectoryGroup, ranking: Ranking) -> list[float]:
         ProtocolError: If an id is missing, unknown or repeated, or the ranking is of another group.
     """
     _require_group_id(group, ranking.group_id)
-    expected = Counter(trajectory.id for trajectory in group.trajectories)
+    ids = [str(trajectory.id) for trajectory in group.trajectories]  # data sets number their rows
+    expected = Counter(ids)
     received = Counter(result.id for result in ranking.results)
     if expected != received or len(expected) < expected.total():
         missing, unknown = sorted(expected - received)[:3], sorted(received - expected)[:3]
@@ -221,7 +225,7 @@ def rewards_in_order(group: TrajectoryGroup, ranking: Ranking) -> list[float]:
         detail = f"ids missing {missing}, unknown or too many {unknown}, repeated {repeated}"
         raise ProtocolError.about("wrong_ids", f"ranking {ranking.id}: {detail}")
     rewards = {result.id: result.reward for result in ranking.results}
-    return [rewards[trajectory.id] for trajectory in group.trajectories]
+    return [rewards[id] for id in ids]
 
 
 class _BatchLine(_View):
@@ -280,7 +284,7 @@ def _decode(text: bytes) -> object:
 
 
 def _require_group_id(group: TrajectoryGroup, group_id: str | None) -> None:
-    if group.group_id is not None and group_id not in (None, group.group_id):
+    if group.group_id is not None and group_id not in (None, str(group.group_id)):
         detail = f"the request is about group {group.group_id!r}, the answer about {group_id!r}"
         raise ProtocolError.about("wrong_group", detail)
 

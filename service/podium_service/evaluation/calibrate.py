@@ -30,8 +30,11 @@ async def calibrate(
     """
     outcomes = await runner.rank_all(judge, [group.request for group in groups])
     require_one_ranked(judge, outcomes)
-    judged_groups = [join_labels(*each) for each in zip(groups, outcomes, strict=True)]
     settings = runner.judges.roster.config.judges[judge]
+    judged_groups = [
+        join_labels(group, outcome, show_reasoning=settings.show_reasoning)
+        for group, outcome in zip(groups, outcomes, strict=True)
+    ]
     return make_card(judge, settings, data, outcomes, judged_groups)
 
 
@@ -47,7 +50,9 @@ def require_one_ranked(judge: str, outcomes: Sequence[GroupOutcome]) -> None:
         ) from first
 
 
-def join_labels(group: LabelledGroup, outcome: GroupOutcome) -> JudgedGroup | None:
+def join_labels(
+    group: LabelledGroup, outcome: GroupOutcome, *, show_reasoning: bool = False
+) -> JudgedGroup | None:
     """Join the labels of a group with its rewards and verdicts; None if it was not ranked.
 
     Trajectories with the same text are one item, whose label is the mean of their labels.
@@ -60,7 +65,8 @@ def join_labels(group: LabelledGroup, outcome: GroupOutcome) -> JudgedGroup | No
         for i, result in enumerate(results)
         if any(flag.startswith("gate:") for flag in result.flags)
     ]
-    transcript = transcribe(group.request, [i for i in range(len(results)) if i not in gated])
+    shown_indices = [i for i in range(len(results)) if i not in gated]
+    transcript = transcribe(group.request, shown_indices, show_reasoning=show_reasoning)
     members = transcript.members  # for each body, the trajectories that have its text
     return JudgedGroup(
         labels=[sum(labels[i] for i in indices) / len(indices) for indices in members]

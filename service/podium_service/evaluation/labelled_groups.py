@@ -117,6 +117,8 @@ def _order_labels(labels: Any, request: RankRequest, where: str) -> list[float]:
     if not isinstance(labels, dict):
         raise InvalidRequest(f"{where}: {_LABELS_RULE}")
     ids = [trajectory.id for trajectory in request.trajectories]
+    if len(ids) < 2:
+        raise InvalidRequest(f"{where}: labels: a labelled group needs two trajectories or more")
     missing = [name for name in ids if name not in labels]
     unknown = [name for name in labels if name not in ids]
     if missing or unknown:

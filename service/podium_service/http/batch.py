@@ -84,6 +84,8 @@ def make_failed_line(
 ) -> BatchLine:
     """Return the line of a group that was not ranked; `group` may be any JSON value."""
     group_id = group.get("group_id") if isinstance(group, dict) else None
+    if isinstance(group_id, int | float) and not isinstance(group_id, bool):
+        group_id = str(group_id)
     usable = isinstance(group_id, str) and len(group_id) <= MAX_ID_CHARS
     return BatchLine(
         index=index,

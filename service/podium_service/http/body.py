@@ -33,7 +33,7 @@ _VALUE_BYTES = 64  # least memory of a parsed value without its text; more for l
 # A JSON string, closed or not. The pattern cannot fail, so matching takes linear time.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 # Names that pydantic gives to the members of unions in the schema; callers do not know them.
-_UNION_MEMBERS = {"str", "list[TextPart]", "dict[str,any]"}
+_UNION_MEMBERS = {"str", "Part", "list[union[Part,str]]", "dict[str,any]", "list[any]"}
 
 Model = TypeVar("Model", bound=BaseModel)
 

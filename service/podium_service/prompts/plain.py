@@ -29,11 +29,19 @@ _LIKE_OURS = re.compile(
 )
 
 
-def show_plainly(transcript: Transcript, request: RankRequest) -> Transcript:
-    """Return the transcript of a request in the plain layout; unchanged if it must be fenced."""
+def show_plainly(
+    transcript: Transcript, request: RankRequest, *, show_reasoning: bool = False
+) -> Transcript:
+    """Return the transcript of a request in the plain layout; unchanged if it must be fenced.
+
+    Args:
+        show_reasoning: as in `transcribe`; an attempt with thoughts to show must be fenced.
+    """
     num_shared = transcript.num_shared
     trajectories = [request.trajectories[first] for first, *_ in transcript.members]
     if not trajectories or request.tools or any(each.tools for each in trajectories):
+        return transcript
+    if show_reasoning and any(m.thoughts for each in trajectories for m in each.messages):
         return transcript
     context = _plain_context(request, trajectories[0].messages[:num_shared])
     answers = [_plain_answer(each, num_shared) for each in trajectories]

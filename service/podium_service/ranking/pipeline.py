@@ -24,7 +24,7 @@ from podium_service.ranking import content_keys
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.group_scores import GroupScores, GroupToRank
 from podium_service.ranking.kinds import FAILURES_OF_A_JUDGE, LLMRanker, judge_kinds
-from podium_service.ranking.results import build_results
+from podium_service.ranking.results import build_results, find_basis
 from podium_service.ranking.screening import require_inputs, screen
 from podium_service.schemas import Ranking, RankRequest
 from podium_service.store.protocol import Store
@@ -122,6 +122,7 @@ class Ranker:
             method=scores.method,
             passes=scores.passes,
             results=build_results(group, scores),
+            basis=find_basis(group, scores),
             reliability=scores.estimate.reliability,
             noise=scores.assumed_noise,
             jurors=list(scores.jurors),

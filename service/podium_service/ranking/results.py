@@ -6,8 +6,15 @@ from math import inf
 from podium_service.judges.judges_file import AnyJudge
 from podium_service.prompts.templates import SHOWN_ID
 from podium_service.ranking.group_scores import GroupScores, GroupToRank
-from podium_service.schemas import TrajectoryResult
+from podium_service.schemas import Basis, TrajectoryResult
 from podium_service.scoring.rewards import compute_rewards, mean_ranks, mix_verified_rewards
+
+_UNASKED: dict[Basis, str] = {
+    "identical": "identical: no judge was asked",
+    "alone": "alone: there was no other attempt to compare with, and no judge was asked",
+    "judged": "no judge was asked",
+    "all_gated": "",
+}
 
 
 def build_results(group: GroupToRank[AnyJudge], scores: GroupScores) -> list[TrajectoryResult]:
@@ -26,7 +33,7 @@ def build_results(group: GroupToRank[AnyJudge], scores: GroupScores) -> list[Tra
         compute_rewards(estimate, judge.reward), verified, judge.verified_weight
     )
     ids = [trajectories[indices[0]].id for indices in members]
-    explanations = scores.explanations or _explain(ids, scores)
+    explanations = scores.explanations or _explain(ids, group, scores)
     steering = {
         index: [f"steering:{name}" for name in names]
         for index, names in screening.steering_flags.items()
@@ -58,15 +65,23 @@ def build_results(group: GroupToRank[AnyJudge], scores: GroupScores) -> list[Tra
     return [results[index] for index in range(len(trajectories))]
 
 
+def find_basis(group: GroupToRank[AnyJudge], scores: GroupScores) -> Basis:
+    """Return what the rewards of a group rest on: verdicts, or why nothing could be compared."""
+    num_shown = len(group.screening.shown_indices)
+    if num_shown < 2:
+        return "alone" if num_shown else "all_gated"
+    return "judged" if len(scores.transcript.bodies) > 1 else "identical"
+
+
 def explain_failures(labels: Sequence[str]) -> str:
     """Return the explanation of a trajectory that fails these criteria."""
     return f"fails {', '.join(labels)}"
 
 
-def _explain(ids: Sequence[str], scores: GroupScores) -> list[str]:
+def _explain(ids: Sequence[str], group: GroupToRank[AnyJudge], scores: GroupScores) -> list[str]:
     """Choose per body the explanation of the verdict whose score is nearest to the body's mean."""
     if not scores.verdicts:
-        return ["identical: no judge was asked"] * len(ids)
+        return [_UNASKED[find_basis(group, scores)]] * len(ids)
     means = scores.estimate.means
     nearest = [(inf, "")] * len(ids)
     for verdict in scores.verdicts:

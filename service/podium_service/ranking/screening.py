@@ -22,6 +22,7 @@ class Screening:
     shown_indices: Sequence[int]  # the trajectories that the judge sees
     failed_gates: Mapping[int, list[str]]  # labels of the gates that each other trajectory failed
     steering_flags: Mapping[int, list[str]]  # the ways in which a trajectory addresses the judge
+    show_reasoning: bool = False  # whether the judge sees what the models thought
 
     @property
     def is_steered(self) -> bool:
@@ -34,7 +35,9 @@ def screen(judge: AnyJudge, request: RankRequest) -> Screening:
     flags: dict[int, list[str]] = {}
     if judge.steering != "ignore":
         num_shared = count_shared_messages(request.trajectories)
-        names = flag_trajectories(request.trajectories, num_shared=num_shared)
+        names = flag_trajectories(
+            request.trajectories, num_shared=num_shared, show_reasoning=judge.show_reasoning
+        )
         flags = {index: each for index, each in enumerate(names) if each}
     shown_indices, failed_gates = [], {}
     for index, trajectory in enumerate(request.trajectories):
@@ -45,7 +48,7 @@ def screen(judge: AnyJudge, request: RankRequest) -> Screening:
             failed_gates[index] = labels
         else:
             shown_indices.append(index)
-    return Screening(shown_indices, failed_gates, flags)
+    return Screening(shown_indices, failed_gates, flags, judge.show_reasoning)
 
 
 def require_inputs(name: str, judge: AnyJudge, request: RankRequest) -> None:

@@ -40,6 +40,7 @@ async def test_the_response_has_every_field_of_the_wire(tmp_path: Path) -> None:
         "model": "m",
         "method": "listwise",
         "passes": 4,
+        "basis": "judged",
         "reliability": 1.0,
         "noise": None,
         "jurors": [],

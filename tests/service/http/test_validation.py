@@ -66,10 +66,11 @@ async def test_at_most_ten_faults_are_listed(
 @pytest.mark.parametrize(
     "bad",
     [
-        {"trajectories": [{"id": "a", "messages": [1] * 50_000}]},
+        {"trajectories": [{"id": "a", "messages": [1] * 50_000}] * 2},
+        {"trajectories": [{"id": "a", "messages": [{"role": "user", "content": [1] * 50_000}]}]},
         {"trajectories": [], **{f"field {index}": 1 for index in range(50_000)}},
     ],
-    ids=["wrong messages", "unknown fields"],
+    ids=["wrong messages", "wrong parts", "unknown fields"],
 )
 async def test_refusing_50_000_faults_takes_little_memory(
     bad: dict[str, Any], http: httpx.AsyncClient

@@ -104,7 +104,7 @@ def hostile_request(text: str) -> RankRequest:
         tools=[{"type": "function", "function": {"name": text, text: [text]}}],
     )  # fmt: skip
     request.trajectories[0].finish_reason = f"r{text[:60]}"
-    request.trajectories[1].messages[1].tool_calls[0].function.arguments = {text: text}  # type: ignore[index]
+    request.trajectories[1].messages[1].calls[0].called.arguments = {text: text}
     return request
 
 

@@ -40,6 +40,7 @@ async def test_a_group_where_all_fail_a_gate_ties_without_calls(tmp_path: Path) 
     ):
         ranking = await opened.ranker.rank(request("5", "five"))
     assert [(r.reward, r.rank) for r in ranking.results] == [(0, 1.5), (0, 1.5)]
+    assert (ranking.basis, ranking.reliability) == ("all_gated", 0)
 
 
 @pytest.mark.parametrize("method", [*METHODS, "auto"])
@@ -52,7 +53,15 @@ async def test_a_group_with_at_most_one_trajectory_left_makes_no_calls(
     ):
         none = await opened.ranker.rank(request("", " "))
         one = await opened.ranker.rank(request("", "worth 0.5"))
+        alone = await opened.ranker.rank(request("worth 0.5"))
+        same = await opened.ranker.rank(request("", "worth 0.5", "worth 0.5"))
     assert judge.calls == 0
+    assert [each.basis for each in (none, one, alone, same)] == [
+        "all_gated", "alone", "alone", "identical",
+    ]  # fmt: skip
+    assert [each.reliability for each in (none, one, alone, same)] == [0] * 4
+    assert alone.results[0].explanation.startswith("alone: there was no other attempt")
+    assert [(r.reward, r.rank) for r in alone.results] == [(0.5, 1)]
     assert [(r.reward, r.rank) for r in none.results] == [(0, 1.5)] * 2
     assert [(r.reward, r.rank) for r in one.results] == [(0, 2), (0.5, 1)]
 

@@ -27,6 +27,7 @@ from podium_service.evaluation.stored.shown_prompt import (
 from podium_service.http.service import Service
 from podium_service.prompts.defences.escape import DATAMARK
 from podium_service.prompts.plain import show_plainly, split_ending
+from podium_service.prompts.tool_calls import UNKNOWN
 from podium_service.prompts.transcript import transcribe
 from podium_service.prompts.wording import DEFAULT_RUBRIC
 from podium_service.schemas import RankRequest
@@ -50,6 +51,7 @@ _BLOCK = re.compile(
     re.DOTALL,
 )
 _CALL = re.compile(r'<tool_call(?P<number> number="\d+")?>(?P<text>.*?)</tool_call>', re.DOTALL)
+_THOUGHTS = re.compile(r"<thoughts>\n(.*?)\n</thoughts>\n?", re.DOTALL)
 _CUT_OFF = "length ("
 _RUBRIC = re.compile(r"(?:\n|\A)Rubric:\n(.*?)(?:\n\nRules:\n|\Z)", re.DOTALL)
 _LINE_ENDS = re.compile(r"[\n\x85\u2028\u2029]")
@@ -156,7 +158,8 @@ def rebuild_request(material: JudgeMaterial, known_rubrics: Sequence[str | None]
         request = RankRequest.model_validate(fields | {"rubric": rubric})
     except (ValueError, KeyError) as error:
         raise CannotRebuild(_UNREADABLE) from error
-    transcript = transcribe(request, range(len(material.bodies)))
+    # A rebuilt request holds thoughts only if they were shown.
+    transcript = transcribe(request, range(len(material.bodies)), show_reasoning=True)
     if material.is_plain:
         transcript = show_plainly(transcript, request)
     if (transcript.context, transcript.bodies) != (material.context, material.bodies):
@@ -228,8 +231,11 @@ def _parse_trajectory(texts: Sequence[str]) -> dict[str, Any]:
             messages.append(_parse_message(match["role"], match["inner"], ids))
         elif match["call"]:
             name, _, number = match["call"].removeprefix('name="').partition('"')
-            call_id = ids[f"{unescape(name)}{number}"]
-            messages.append({"role": "tool", "content": match["result"], "tool_call_id": call_id})
+            tool = unescape(name)
+            # A result of no call gets an id of no call, so that it answers none here, either.
+            call_id = ids.get(f"{tool}{number}", f"orphan-{len(messages)}")
+            result = {"role": "tool", "content": match["result"], "tool_call_id": call_id}
+            messages.append(result | ({} if tool == UNKNOWN else {"name": tool}))
         elif match["tools"]:
             trajectory["tools"] = _parse_tools(match["tools"])
         else:
@@ -240,13 +246,17 @@ def _parse_trajectory(texts: Sequence[str]) -> dict[str, Any]:
 
 def _parse_message(role: str, inner: str, ids: dict[str, str]) -> dict[str, Any]:
     """Return a message; enter new ids of its tool calls in `ids`."""
+    message: dict[str, Any] = {"role": role}
+    if thoughts := _THOUGHTS.match(inner):
+        message["reasoning_content"] = thoughts[1]
+        inner = inner[thoughts.end() :]
     text, separator, _ = inner.partition("<tool_call")
     if not separator:
-        return {"role": role, "content": inner}
+        return message | {"content": inner}
     calls: list[dict[str, Any]] = []
     for match in _CALL.finditer(inner):
         name, _, arguments = match["text"].removesuffix(")").partition("(")
         call_id = f"call-{len(ids)}-{len(calls)}-{match.start()}"
         ids[f"{_LINE_ENDS.sub(' ', name)[:_MAX_NAME]}{match['number'] or ''}"] = call_id
         calls.append({"id": call_id, "function": {"name": name, "arguments": arguments}})
-    return {"role": role, "content": text.removesuffix("\n"), "tool_calls": calls}
+    return message | {"content": text.removesuffix("\n"), "tool_calls": calls}

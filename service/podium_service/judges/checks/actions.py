@@ -32,8 +32,8 @@ class CallsTool(Criterion):
     """Name of the tool that must be called."""
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
-        calls = (call for message in trajectory.messages for call in message.tool_calls or ())
-        return any(call.function.name == self.name for call in calls)
+        calls = (call for message in trajectory.messages for call in message.calls)
+        return any(call.called.name == self.name for call in calls)
 
 
 class NoToolErrors(Criterion):

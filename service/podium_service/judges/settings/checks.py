@@ -28,6 +28,11 @@ class ChecksJudge(JudgeSettings):
         return "ignore"
 
     @property
+    def show_reasoning(self) -> bool:
+        """Whether thoughts count: never, because criteria look at answers and actions."""
+        return False
+
+    @property
     def needs_reference(self) -> bool:
         """Whether a criterion compares with the group's reference."""
         return any(criterion.needs_reference for criterion in self.criteria)

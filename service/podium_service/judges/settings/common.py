@@ -44,6 +44,11 @@ class GatedJudge(JudgeSettings):
     """Treatment of a trajectory whose text addresses the judge: `flag` (the default) names it in
     the result's `flags`, `gate` also gives it reward 0, `ignore` does not look."""
 
+    show_reasoning: Annotated[bool, QUALITY] = False
+    """True: show what a model thought before it spoke (`reasoning_content`, parts of type
+    `thinking`); unless set, attempts are judged by what they say and do, and one that only thought
+    is empty."""
+
     @property
     def needs_reference(self) -> bool:
         """Whether a gate compares with the group's reference."""

@@ -15,7 +15,7 @@ class JuryJudge(GatedJudge):
     """`jury`: this judge combines the rankings of other judges."""
     members: Annotated[list[str], Field(min_length=2), QUALITY]
     """Names of the LLM judges of the jury, two or more; the jury's own `gates`, `steering`,
-    `reward` and `verified_weight` replace theirs."""
+    `show_reasoning`, `reward` and `verified_weight` replace theirs."""
     quorum: Annotated[Count | None, ROBUSTNESS] = None
     """Members that must give a ranking for the jury to give one; more than half unless set."""
 

@@ -16,6 +16,7 @@ DATAMARK = "\u00ac"
 OUR_TAGS = (
     "trajectory", "response", "message", "tool_call", "tool_result", "finish_reason", "trimmed",
     "task", "reference", "tools", "shared_messages", "actions", "claims", "rubric", "system",
+    "thoughts",
 )  # fmt: skip
 # Possessive (`*+`), so that a `<` before a megabyte of spaces takes linear time.
 _OUR_TAG = re.compile(rf"<(?=\s*+(?:/\s*+)?(?:{'|'.join(OUR_TAGS)}))", re.IGNORECASE)

@@ -97,7 +97,7 @@ def _select_suspects(texts: Sequence[str]) -> Iterator[str]:
 
 
 def flag_trajectories(
-    trajectories: Sequence[Trajectory], *, num_shared: int = 0
+    trajectories: Sequence[Trajectory], *, num_shared: int = 0, show_reasoning: bool = False
 ) -> list[list[str]]:
     """Search the texts that agents wrote and that their tools returned.
 
@@ -107,11 +107,14 @@ def flag_trajectories(
         trajectories: N attempts of one group.
         num_shared: number of first messages to leave out; those that all trajectories share favour
             none of them.
+        show_reasoning: search what the model thought, too.
 
     Returns:
         N lists of the names of the patterns found, sorted.
     """
-    texts_of = [_list_texts(trajectory.messages[num_shared:]) for trajectory in trajectories]
+    texts_of = [
+        _list_texts(trajectory.messages[num_shared:], show_reasoning) for trajectory in trajectories
+    ]
     suspects = set(_select_suspects([text for texts in texts_of for text in texts]))
     flags = {text: names for text in suspects if (names := _search(text))}
     if not flags:
@@ -120,10 +123,21 @@ def flag_trajectories(
 
 
 def count_shared_messages(trajectories: Sequence[Trajectory]) -> int:
-    """Count the first messages that are equal in all trajectories."""
-    columns = zip(*(trajectory.messages for trajectory in trajectories), strict=False)
-    equal = takewhile(lambda column: all(each == column[0] for each in column[1:]), columns)
-    return sum(1 for _ in equal)
+    """Count the first messages that are equal in all trajectories that have any."""
+    attempts = [trajectory.messages for trajectory in trajectories if trajectory.messages]
+    columns = zip(*attempts, strict=False)
+    return sum(1 for _ in takewhile(_are_equal, columns))
+
+
+def _are_equal(column: Sequence[Message]) -> bool:
+    """Tell whether messages show a judge the same, in whatever form they were sent."""
+    first = _shown(column[0])
+    return all(each == column[0] or _shown(each) == first for each in column[1:])
+
+
+def _shown(message: Message) -> tuple[object, ...]:
+    calls = [(call.called.name, call.called.arguments or "") for call in message.calls]
+    return message.role, message.text, message.thoughts, calls
 
 
 def _cut_around_anchors(text: str) -> str:
@@ -143,13 +157,17 @@ def _cut_around_anchors(text: str) -> str:
     return "\n".join(text[start:stop] for start, stop in stretches)
 
 
-def _list_texts(messages: Sequence[Message]) -> list[str]:
+def _list_texts(messages: Sequence[Message], show_reasoning: bool) -> list[str]:
     texts = []
     for message in messages:
         if message.role in ("assistant", "tool"):
             texts.append(message.text)
+        if message.role == "tool" and isinstance(message.name, str):
+            texts.append(message.name)
         for call in message.tool_calls or ():
-            texts += (call.function.name, str(call.function.arguments))
+            texts += (call.called.name or "", str(call.called.arguments or ""))
+        if show_reasoning and (thoughts := message.thoughts):
+            texts.append(thoughts)
     return texts
 
 

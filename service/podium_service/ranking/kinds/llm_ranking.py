@@ -71,15 +71,19 @@ class LLMRanker:
         judge, config, rubric = group.llms[group.judge_name], group.judge, group.request.rubric
         is_steered = group.screening.is_steered
         is_datamarked = config.datamark == "always" or (config.datamark == "auto" and is_steered)
-        shown_indices = group.screening.shown_indices
+        show_reasoning = group.screening.show_reasoning
         transcript = transcribe(
-            group.request, shown_indices, view=config.view, datamark=is_datamarked
+            group.request,
+            group.screening.shown_indices,
+            view=config.view,
+            datamark=is_datamarked,
+            show_reasoning=show_reasoning,
         )
         method_name = await _choose_method(judge, transcript, rubric)
         form, style = METHODS[method_name].form, config.style_for(method_name)
         is_plain_allowed = form != "scores" and style == "short" and config.view == "as_told"
         if is_plain_allowed and not is_steered and not is_datamarked:
-            transcript = show_plainly(transcript, group.request)
+            transcript = show_plainly(transcript, group.request, show_reasoning=show_reasoning)
         write_system = partial(_system_prompt, config, method_name, rubric, transcript.is_plain)
         system = write_system(is_datamarked=is_datamarked)
         # Datamarking does not change the judge's noise, so both variants share one history.

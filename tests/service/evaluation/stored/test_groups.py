@@ -72,6 +72,27 @@ def test_a_rebuilt_request_is_shown_the_same_way(
     assert transcribe(rebuild_request(first, [None]), range(len(first.bodies))).digests == digests
 
 
+def test_odd_messages_are_rebuilt_as_they_were_shown() -> None:
+    """Orphaned results, thoughts, calls without a name, and lists of arguments."""
+    odd = [
+        {"role": "user", "content": "q"},
+        {"role": "tool", "content": "old"},
+        {"role": "tool", "content": "older", "name": "a&d"},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}, "So."],
+         "tool_calls": [{"name": None, "arguments": [1.5, "x"]}, {"name": "now"}]},
+        {"role": "tool", "content": "12:00", "name": "now"},
+        {"role": "tool", "content": "5", "tool_call_id": "gone"},
+        {"role": "assistant", "content": None, "reasoning_content": "alone"},
+    ]  # fmt: skip
+    trajectories = [{"id": "a", "messages": odd}, {"id": "b", "messages": odd[:5]}]
+    request = RankRequest.model_validate({"trajectories": trajectories})
+    shown = transcribe(request, [0, 1], show_reasoning=True)
+    first = JudgeMaterial("x", shown.context, shown.bodies)
+    rebuilt = transcribe(rebuild_request(first, [None]), [0, 1], show_reasoning=True)
+    assert (rebuilt.context, rebuilt.bodies) == (shown.context, shown.bodies)
+    assert "<thoughts>\nalone\n</thoughts>" in "".join(shown.bodies)
+
+
 def test_only_a_rubric_of_the_request_is_rebuilt() -> None:
     first = material_of(RankRequest.model_validate(group("5", "6")))
     assert rebuild_request(first, [None]).rubric is None
@@ -125,7 +146,6 @@ def test_calls_that_cannot_be_recovered_raise_the_reason(
     [
         "bare text",
         "<actions>\n<tool_call>f()</tool_call>\n</actions>",
-        '<tool_result name="f">\n\n</tool_result>',
     ],
 )  # fmt: skip
 def test_an_unknown_form_of_body_is_refused(body: str) -> None:

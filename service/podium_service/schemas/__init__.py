@@ -1,0 +1,52 @@
+"""The models of requests and responses, which define what the service accepts and returns."""
+
+from podium_service.schemas.answer import (
+    AssumedNoise,
+    Basis,
+    BatchLine,
+    JurorResult,
+    Problem,
+    Ranking,
+    TrajectoryResult,
+    Usage,
+)
+from podium_service.schemas.messages import FunctionCall, Message, Part, ToolCall
+from podium_service.schemas.request import (
+    DEFAULT_DEADLINE_S,
+    MAX_BATCH_BODY_BYTES,
+    MAX_BATCH_GROUPS,
+    MAX_BODY_BYTES,
+    MAX_DEADLINE_S,
+    MAX_ID_CHARS,
+    MAX_TRAJECTORIES,
+    BatchRequest,
+    RankRequest,
+    Tool,
+    Trajectory,
+)
+
+__all__ = [
+    "DEFAULT_DEADLINE_S",
+    "MAX_BATCH_BODY_BYTES",
+    "MAX_BATCH_GROUPS",
+    "MAX_BODY_BYTES",
+    "MAX_DEADLINE_S",
+    "MAX_ID_CHARS",
+    "MAX_TRAJECTORIES",
+    "AssumedNoise",
+    "Basis",
+    "BatchLine",
+    "BatchRequest",
+    "FunctionCall",
+    "JurorResult",
+    "Message",
+    "Part",
+    "Problem",
+    "RankRequest",
+    "Ranking",
+    "Tool",
+    "ToolCall",
+    "Trajectory",
+    "TrajectoryResult",
+    "Usage",
+]
