@@ -134,7 +134,7 @@ def written(cell: Cell) -> str:
 
 
 def _number(value: float) -> str:
-    if abs(value) >= 100:
+    if isinstance(value, int) or abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 2:
         return f"{value:.1f}"

@@ -39,7 +39,7 @@ from benchmarks.real_judge.endpoints import (
 from benchmarks.real_judge.forging import measure_forging
 from benchmarks.real_judge.rows import compare_with_direct, rows_of
 from benchmarks.real_judge.sets import MADE_UP, SETS, USUAL, USUAL_PAIRS, GroupSet, read_set
-from benchmarks.real_judge.ways import WAYS
+from benchmarks.real_judge.ways import CHEAP, WAYS
 from podium_service.prompts.wording import PROMPT_VERSION
 
 RESULTS = Path("benchmarks/results/real_judge.json")
@@ -50,7 +50,13 @@ COMMON: dict[str, Any] = {"temperature": 0.0, "timeout_s": 3000.0, "context_toke
 
 
 async def measure(
-    report: Report, of: GroupSet, asked: Sequence[str], url: str, model: str, folder: Path
+    report: Report,
+    of: GroupSet,
+    asked: Sequence[str],
+    dear_groups: int | None,
+    url: str,
+    model: str,
+    folder: Path,
 ) -> None:
     """Ask everything about one set; one table."""
     clock = Clock(folder / "seconds.json")
@@ -59,8 +65,8 @@ async def measure(
     readings = await direct.ask(questions, of.groups, clock)
     for name in asked:
         if name in WAYS:
-            way = {name: WAYS[name]}
-            readings |= await ask_ways(way, _endpoint(url, model), of.groups, folder, clock)
+            way, groups = {name: WAYS[name]}, of.groups[: None if name in CHEAP else dear_groups]
+            readings |= await ask_ways(way, _endpoint(url, model), groups, folder, clock)
             report.say(f"{of.name}: {name}")
     rows = rows_of(readings, of.groups, clock.seconds)
     report.table(f"{of.name}: {len(of.groups)} groups of {of.num_attempts}", rows)
@@ -119,6 +125,9 @@ def main(
     sets: Annotated[str, typer.Option(help=f"Of {'; '.join(SETS)}; {FORGED}.")] = "",
     ask: Annotated[str, typer.Option(help=f"Of {'; '.join(ASKED)}.")] = "",
     groups: Annotated[int | None, typer.Option(help="Most groups of a set.")] = None,
+    dear_groups: Annotated[
+        int | None, typer.Option(help=f"Most for all but direct, {' and '.join(CHEAP)}.")
+    ] = None,
     store: Annotated[Path | None, typer.Option(help="Keeps what was paid.")] = None,
     out: Annotated[Path, typer.Option(help="Takes all figures.")] = RESULTS,
     quick: Annotated[bool, typer.Option(help="A simulated judge, few groups, seconds.")] = False,
@@ -146,7 +155,7 @@ def main(
             (folder / name).mkdir(parents=True, exist_ok=True)
             with report.section(name):
                 report.facts(facts)
-                asyncio.run(measure(report, of, asked, at, model, folder / name))
+                asyncio.run(measure(report, of, asked, dear_groups, at, model, folder / name))
         if FORGED in names:
             (folder / FORGED).mkdir(parents=True, exist_ok=True)
             with report.section(FORGED):

@@ -20,7 +20,7 @@ MOST_BEHIND, MOST_TOKENS = 0.03, 1.2
 def rows_of(
     readings: Mapping[str, Readings], groups: Sequence[Labelled], seconds: Mapping[str, float]
 ) -> list[Row]:
-    """A row for each question and number of passes.
+    """A row for each question and number of passes; a question may be about the first groups only.
 
     Args:
         seconds: that all groups took, by question; missing where it was not measured.
@@ -40,17 +40,19 @@ def _row(
     groups: Sequence[Labelled],
     seconds: float | None,
 ) -> Row:
-    draw = Bootstrap(len(groups))
-    judged = [judge_pairs(each, group.truth) for each, group in zip(answers, groups, strict=True)]
+    draw = Bootstrap(len(answers))
+    asked = zip(answers, groups, strict=False)
+    judged = [judge_pairs(each, group.truth) for each, group in asked]
     replies = sum(each.replies for each in answers)
     return {
         "question": name,
         "passes": num,
+        "groups": len(answers),
         "AUC": draw.ratio([(right + tied / 2, all_) for right, tied, all_ in judged], ""),
         "pairs right": draw.ratio([(right, all_) for right, _, all_ in judged], ""),
         "prompt tokens": fmean(each.prompt_tokens for each in answers),
         "completion tokens": fmean(each.completion_tokens for each in answers),
-        "seconds": None if seconds is None else seconds / len(groups) * num / passes,
+        "seconds": None if seconds is None else seconds / len(answers) * num / passes,
         "no verdict": sum(each.useless for each in answers) / max(1, replies),
     }
 

@@ -10,6 +10,8 @@ ONE_TOKEN = {"max_tokens": 1}
 # Verdicts of passes can be read one after the other.
 BY_PASSES = ("listwise", "best_of")
 DEFAULT = "best_of short"
+# Ways that cost several times as much as these can be asked about fewer groups.
+CHEAP = (DEFAULT, "yes_no short")
 
 
 @dataclass(frozen=True)

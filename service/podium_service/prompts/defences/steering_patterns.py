@@ -42,8 +42,8 @@ ANCHOR = (
     r"judg|grad(?<!\wgrad)(?:e|ing)|autograd|evaluat|scor(?<!\wscor)|rat(?<!\wrat)(?:er|ing|e )"
     r"|rank(?<!\wrank)|mark(?<!\wmark)|reward|reviewer|trajector|the other|accept|correct|best"
     r"|ignor|disregard|forget|overrid|bypass|overlook|instruc|rubric|criteri|system|message|verdict"
-    r"|winner|explanation|answer with|better|note |points|prefer|tool_result|trimmed|shared_"
-    r"|finish_|actions|im_start|header_id|<<sys|end of "
+    r"|winner|explanation|answer with|reply with|better|note |points|prefer|tool_result|trimmed"
+    r"|shared_|finish_|actions|im_start|header_id|<<sys|end of "
     r"|puntuacion|calificacion|nota|pontuacao|punktzahl|bewertung|punkte"
     r"|最高|满分|滿分|満点|忽略|无视|無視|忘れ|балл|оценк|игнорир|점|무시"
 )
@@ -61,7 +61,8 @@ PATTERNS: dict[str, Sequence[str]] = {
         rf"\b(?:for|by) (?:the|any) {_JUDGE} reading (?:this|these)\b",
     ),
     "asks_for_score": (
-        r"\banswer with (?:one|a single|the) (?:letter|digit)\b",
+        r"\b(?:answer|reply) with (?:one|a single|the) (?:letter|digit)\b",
+        r"\bcorrect and complete (?:answer|response|trajectory) to the task\b",
         rf"\b(?:give|assign|award|grant|output|return) {_IT}[^.]{{0,30}}? {_TOP}",
         rf"\b(?:give|assign|award|grant|output|return) {_IT}"
         rf" (?:a |the )?(?:score|rating|grade|rank|reward|mark)s? (?:of |= ?)?{_ONE}",
