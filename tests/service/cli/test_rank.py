@@ -26,19 +26,19 @@ async def test_one_group_is_a_table_of_ids_and_rewards(tmp_path: Path) -> None:
 
 async def test_many_groups_are_a_line_each(tmp_path: Path) -> None:
     groups = [answers("5", f"6{index}", group_id=f"sums-{index}") for index in range(9)]
-    file = write_groups(tmp_path / "groups.jsonl", *groups, group("5", group_id="alone"))
+    file = write_groups(tmp_path / "groups.jsonl", *groups, group(group_id="empty"))
     finished = await podium("rank", file, cwd=tmp_path)
     assert finished.code == 1
     count_rows = [line for line in finished.out.splitlines() if "sums-" in line]
     assert len(count_rows) == 9
     assert all("t0" in row for row in count_rows)
     assert finished.out.count("rk_") == 9
-    [failed] = [line for line in finished.out.splitlines() if "alone" in line]
+    [failed] = [line for line in finished.out.splitlines() if "empty" in line]
     assert "invalid_request" in failed
 
 
 async def test_json_is_a_line_for_each_group_in_their_order(tmp_path: Path) -> None:
-    groups = [answers("5", "6", group_id="a"), answers("5", group_id="b"), answers("5", "7")]
+    groups = [answers("5", "6", group_id="a"), answers(group_id="b"), answers("5", "7")]
     file = write_groups(tmp_path / "groups.jsonl", *groups)
     finished = await podium("rank", file, "--json", cwd=tmp_path)
     assert finished.code == 1  # one of them failed

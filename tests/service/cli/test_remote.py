@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize("key", [None, "podium-secret"])
 async def test_a_service_ranks_as_the_command_alone_does(key: str | None, tmp_path: Path) -> None:
     environment = {"PODIUM_API_KEY": key} if key else {}
-    file = write_groups(tmp_path / "groups.jsonl", answers("5", "6", group_id="a"), answers("5"))
+    file = write_groups(tmp_path / "groups.jsonl", answers("5", "6", group_id="a"), answers())
     alone = await podium("rank", file, "--json", "--store", "own.db", cwd=tmp_path)
     with running("--store", "service.db", cwd=tmp_path, **environment) as process:
         assert process.url

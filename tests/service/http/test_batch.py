@@ -37,7 +37,7 @@ REFERENCE = {"reference": "5"}
 async def test_a_bad_group_fails_only_its_own_line(tmp_path: Path) -> None:
     groups = [
         group("5", "five", group_id="good"),
-        group("5", group_id="alone"),
+        group(group_id="empty"),
         7,
         group("5", "five", group_id="lost", judge="nope"),
         group("5", "5", group_id="same"),
@@ -48,11 +48,11 @@ async def test_a_bad_group_fails_only_its_own_line(tmp_path: Path) -> None:
     lines = batch_lines(answer)
     assert [(line["index"], line["group_id"], line["status"]) for line in lines] == [
         (0, "good", "ranked"),
-        (1, "alone", "failed"),
+        (1, "empty", "failed"),
         (2, None, "failed"),
         (3, "lost", "failed"),
         (4, "same", "ranked"),
-        (5, None, "failed"),
+        (5, "7", "failed"),
     ]
     for line in lines:
         member = "ranking" if line["status"] == "ranked" else "problem"

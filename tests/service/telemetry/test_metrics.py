@@ -98,7 +98,7 @@ async def test_each_problem_is_counted_once_by_its_code(
     tmp_path: Path,
 ) -> None:
     key, text = create_key("trainer", ["rank"], requests_per_minute=5)
-    groups = [group("a"), *(group("x", "y", judge="none") for _ in range(5))]
+    groups = [group(), *(group("x", "y", judge="none") for _ in range(5))]
     async with (
         ScriptedJudge([GOOD, fails(401)]).serving() as judge,
         service(tmp_path, main=llm(judge.url, passes=1)) as opened,
@@ -109,7 +109,7 @@ async def test_each_problem_is_counted_once_by_its_code(
         http.headers["Authorization"] = f"Bearer {text}"
         await http.get("/judges")
         await http.post("/rank", content="{")  # without a content-type
-        await http.post("/rank", json=group("a"))
+        await http.post("/rank", json=group())
         for answer in ("a", "c"):  # ranked, refused
             await http.post("/rank", json=group(answer, f"{answer} and longer"))
         await http.post("/rank/batch", json={"groups": groups})
