@@ -248,7 +248,8 @@ def by_length(text: str) -> float:
 class ScriptedJudge:
     """Plays `script`, a step a call; then `always`. Running out of both fails the test.
 
-    With `hold`, no call is answered before that many have come.
+    With `hold`, no call is answered before that many have come. With `slots`, it works on so many
+    calls at once, in the order in which they came; also on those whose callers have left.
     """
 
     def __init__(
@@ -258,6 +259,7 @@ class ScriptedJudge:
         always: Step | None = None,
         max_model_len: int | None = None,
         hold: int = 0,
+        slots: int = 10**9,
     ) -> None:
         self.script = deque(script)
         self.always = always
@@ -267,6 +269,8 @@ class ScriptedJudge:
         self.hold = hold
         self.in_flight = 0
         self.max_in_flight = 0
+        self.seen_in_flight: list[int] = []  # as each call came, itself included
+        self._slots = asyncio.Semaphore(slots)
         self.connected = 0
         self.models = {"data": [{"id": "m", "object": "model", "max_model_len": max_model_len}]}
         self.url = ""
@@ -327,9 +331,11 @@ class ScriptedJudge:
         answer = self._next_step()(asked)
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        self.seen_in_flight.append(self.in_flight)
         try:
             await until(lambda: self.calls >= self.hold)
-            await asyncio.sleep(answer.delay_s)
+            async with self._slots:
+                await asyncio.sleep(answer.delay_s)
         finally:
             self.in_flight -= 1
         return answer

@@ -44,8 +44,9 @@ table in docs/errors.md from the titles.
 """
 
 from asyncio import CancelledError
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import ceil
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -192,10 +193,13 @@ class JudgeError(PodiumError):
         base_url: endpoint at fault; None if no call was made or the endpoint is not at fault.
         unanswered: whether the call was sent and no readable answer came, so that it may have been
             paid for.
+        facts: what happened to the call, for the log; no words of the endpoint, because they may
+            quote a caller's text.
     """
 
     base_url: str | None = None
     unanswered: bool = False
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 class VerdictInvalid(JudgeError):
@@ -243,11 +247,13 @@ class JudgeUnavailable(JudgeError):
         detail: str,
         *,
         unanswered: bool = False,
+        facts: Mapping[str, Any] = MappingProxyType({}),
         fields: list[dict[str, str]] | None = None,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(detail, fields=fields, retry_after_s=retry_after_s)
         self.unanswered = unanswered
+        self.facts = facts
 
 
 class JudgeRateLimited(JudgeError):

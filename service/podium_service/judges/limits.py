@@ -80,8 +80,9 @@ class Bounds(Range):
     min: Annotated[Count, NETWORK]
     """Concurrent calls at each base URL that are always allowed."""
     max: Annotated[Count, NETWORK]
-    """Concurrent calls at each base URL at most; the number starts here, falls after a 429, a 503
-    or a timeout, and rises again while calls succeed."""
+    """Concurrent calls at each base URL at most; the number starts at 4, or at `min` if that is
+    more, rises while more calls bring more answers, and falls where they do not, or after a 429, a
+    503 or a timeout."""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,7 +91,7 @@ class Bounds(Range):
             return value
         if type(value) is not int or value < 1:
             raise ValueError(f"{value!r} is neither a number from 1 nor {{min, max}}")
-        return {"min": max(1, value // 16), "max": value}
+        return {"min": 1, "max": value}
 
 
 class BudgetLimits(Settings):

@@ -72,6 +72,10 @@ class EndpointJudge:
         with self._metrics.count_refusals(self.name):
             await self.queues.admission.admit(request_context, num_calls)
 
+    def describe_load(self) -> str:
+        """Return in words what the judge has to do now, for an error about its slowness."""
+        return self.queues.endpoint_queue.describe_load()
+
     async def context_tokens(self) -> int:
         """Return how many tokens the judge's context holds, prompt and reply together.
 

@@ -1,7 +1,7 @@
 """Hold a request to its one deadline: every wait, attempt and backoff spends from it."""
 
 from asyncio import get_running_loop, timeout_at
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -29,8 +29,14 @@ class Deadline:
         return self if parts == 1 else Deadline.after(max(0.0, self.remaining_s()) / parts)
 
     @asynccontextmanager
-    async def enforce(self, activity: str) -> AsyncIterator[None]:
-        """Cancel the body when the deadline passes; the error names its activity.
+    async def enforce(
+        self, activity: str, describe: Callable[[], str] | None = None
+    ) -> AsyncIterator[None]:
+        """Cancel the body when the deadline passes.
+
+        Args:
+            activity: what the time was for, for the error.
+            describe: returns what is going on then, for the error.
 
         Raises:
             DeadlineExceeded: In place of the body's cancellation.
@@ -39,7 +45,8 @@ class Deadline:
             async with timeout_at(self.at):
                 yield
         except TimeoutError as error:
+            what = f"{activity} ({describe()})" if describe else activity
             raise DeadlineExceeded(
-                f"{self.total_s:.3g} s were not enough for {activity}: raise deadline_s, or ask "
-                "again (verdicts that arrived are kept and not asked for twice)"
+                f"{self.total_s:.3g} s were not enough for {what}: raise deadline_s, or ask again "
+                "(verdicts that arrived are kept and not asked for twice)"
             ) from error

@@ -91,7 +91,9 @@ class Ranker:
             share = deadline.share(roster.num_slow(chain[position:]))
             context = replace(request_context, ends_at=share.at)
             try:
-                async with share.enforce(f"judge {name}"):
+                llm = roster.llms.get(name)
+                describe = llm.describe_load if llm else None
+                async with share.enforce(f"judge {name}", describe):
                     scores, ranking = await self._rank_by(roster, name, request, context)
             except PodiumError as error:
                 self._metrics.count_failure(name, error)

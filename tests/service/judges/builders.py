@@ -24,6 +24,7 @@ from tests.service.helpers import llm, request
 GOOD = scores(by_length)
 CHOICE = chooses(lambda one, two: 0.75)
 PRICE = {"prompt": 1.0, "completion": 10.0}
+AT_ONCE = {"min": 64, "max": 64}  # concurrent calls, for tests of something else
 LIMITED = RequestContext(api_key_id="a", spend_limit=SpendLimit(usd=0.02))
 
 
@@ -75,11 +76,12 @@ async def open_judge(
     *script: Step,
     always: Step | None = None,
     hold: int = 0,
+    slots: int = 10**9,
     quotas: FakeQuotas | None = None,
     **settings: Any,
 ) -> AsyncIterator[tuple[EndpointJudge, ScriptedJudge]]:
     """Yield a judge and the scripted server behind it."""
-    async with ScriptedJudge(script, always=always, hold=hold).serving() as scripted:
+    async with ScriptedJudge(script, always=always, hold=hold, slots=slots).serving() as scripted:
         config = LLMJudge.model_validate(llm(scripted.url, **settings))
         judge = EndpointJudge("main", config, Metrics(), quotas)
         try:

@@ -284,7 +284,7 @@ async def test_unanswered_calls_that_may_be_paid_count_in_the_budget(
 async def test_a_refused_connection_does_not_count_as_a_call() -> None:
     async with ScriptedJudge(always=faithful).serving() as server:
         urls = ["http://127.0.0.1:1/v1", server.url]
-        judge = endpoint_judge("", base_urls=urls)
+        judge = endpoint_judge("", base_urls=urls, concurrency={"min": 16, "max": 16})
         judge.endpoints[1].num_active += 10  # so that the first attempt goes to the other
         prompt = build_prompt("scores", "long", "Be fair.", TRANSCRIPT, [0, 1])
         budget = Budget(BudgetLimits(calls=1))

@@ -88,7 +88,7 @@ async def test_the_series_add_up_to_what_the_judges_did(tmp_path: Path) -> None:
         'podium_judge_waiting{judge="main"}': 0,
         'podium_judge_in_flight{judge="late"}': 0,
         f'podium_endpoint_in_flight{{base_url="{late.url}",judge="late"}}': 0,
-        f'podium_endpoint_limit{{base_url="{late.url}",judge="late"}}': 256,
+        f'podium_endpoint_limit{{base_url="{late.url}",judge="late"}}': 4,
         f'podium_endpoint_breaker_open{{base_url="{late.url}",judge="late"}}': 0,
     }
     assert {name: values.get(name) for name in expected} == expected
@@ -187,24 +187,24 @@ async def test_a_replaced_judge_shows_zero_even_while_a_call_is_open(
         both = llm(judge.url, passes=1, base_urls=[judge.url, dead])
         async with service(tmp_path, main=both, gone=llm(dead)) as opened:
             judges, rank = opened.ranker.judges, opened.ranker.rank
-            assert shown(judge.url) == shown(dead) == [0, 256, 0]
+            assert shown(judge.url) == shown(dead) == [0, 4, 0]
             living, dying = judges.roster.llms["main"].endpoints
             for _ in range(FAILURES):
                 dying.breaker.record_failure(0, now=1e12)
             first = asyncio.create_task(rank(request("a", "b")))
             await until(lambda: judge.in_flight == 1)
-            assert (shown(judge.url), shown(dead)) == ([1, 256, 0], [0, 256, 1])
-            new = llm(judge.url, passes=1, model="n", concurrency=7)
+            assert (shown(judge.url), shown(dead)) == ([1, 4, 0], [0, 4, 1])
+            new = llm(judge.url, passes=1, model="n", concurrency=3)
             judges_file(tmp_path / "judges.yaml", main=new)
-            assert shown(dead, "gone") == [0, 256, 0]
+            assert shown(dead, "gone") == [0, 4, 0]
             judges.reload()
             assert shown(dead, "gone") == [0, 0, 0]
-            assert (shown(judge.url), shown(dead)) == ([0, 7, 0], [0, 0, 0])
+            assert (shown(judge.url), shown(dead)) == ([0, 3, 0], [0, 0, 0])
             second = asyncio.create_task(rank(request("a", "b")))
             await until(lambda: judge.calls == 2)
             first.cancel()
             await until(lambda: living.num_active == 0)
-            assert (shown(judge.url), shown(dead)) == ([1, 7, 0], [0, 0, 0])
+            assert (shown(judge.url), shown(dead)) == ([1, 3, 0], [0, 0, 0])
             judge.hold = 0
             assert (await second).model == "n"
 

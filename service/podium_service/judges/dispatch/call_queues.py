@@ -22,6 +22,8 @@ from podium_service.prompts.templates import Prompt
 from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.telemetry.metrics import Metrics
 
+PATIENCE_S = 60.0  # how long a call waits for the end of a pause, or for money, unless set
+
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
@@ -48,13 +50,13 @@ class CallQueues:
         metrics: Metrics,
     ) -> None:
         self._name = name
-        self._timeout_s = config.timeout_s
+        self._patience_s = config.timeout_s or PATIENCE_S
         self._endpoints = endpoints
         self._metrics = metrics
         self._is_retired = False
         self._rate_limiter = RateLimiter(name, config, quotas, self.report)
         self._spend_limiter = SpendLimiter(name, config, quotas, metrics, self.report)
-        self.endpoint_queue = EndpointQueue(endpoints, config.timeout_s, self.report)
+        self.endpoint_queue = EndpointQueue(endpoints, self._patience_s, self.report)
         queues = [self._rate_limiter, self.endpoint_queue, self._spend_limiter]
         self.admission = Admission(queues, config.queue, lambda: self.endpoint_queue.hold_s)
 
@@ -91,7 +93,7 @@ class CallQueues:
                     stack.push_async_exit(held.pop_all())
                     return endpoint, permit
             except SpendBlocked as blocked:
-                ends_at = ends_at or asyncio.get_running_loop().time() + self._timeout_s
+                ends_at = ends_at or asyncio.get_running_loop().time() + self._patience_s
                 await self._spend_limiter.wait(blocked, request_context.api_key_id, ends_at)
 
     def report(self) -> None:

@@ -23,6 +23,7 @@ from podium_service.judges.dispatch.hedging import FirstSent, hedge
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ENDPOINT_FAILURES, ParameterRejected
 from podium_service.judges.endpoint.parameters import Parameters
+from podium_service.judges.endpoint.patience import Patience
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.reply import Reply
 from podium_service.store.quotas.quota_service import QuotaService
@@ -30,9 +31,12 @@ from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
 
 NO_CREDIT_PAUSE_S = 60.0
+# How long an endpoint may answer nobody where neither the settings nor a deadline say less.
+MAX_SILENCE_S = 600.0
 _BACKOFF_S, _MAX_BACKOFF_S = 0.25, 8.0
-# A call that its caller gave up was late if it took so long, and so many times as long as usual.
-_LATE_S, _LATE_TIMES = 0.5, 4.0
+# A call that its caller gave up was late if it took so long, and so many times as long as usual; if
+# nobody knows what is usual, or at the latest, after the last number of seconds.
+_LATE_S, _LATE_TIMES, _LATEST_S = 0.5, 4.0, 30.0
 _SMOOTHING = 0.1
 
 log = structlog.get_logger(__name__)
@@ -73,12 +77,17 @@ class Calls:
         num_failed = 0
         avoid: str | None = None
         while True:
+            if call.request_context.is_ending:
+                raise errors.JudgeUnavailable("not asked, because another call of the group failed")
             try:
-                attempt = partial(self._attempt, call, avoid)
-                return await hedge(attempt, self._config.hedge_after_s)
+                attempt = partial(self._attempt, call, num_failed, avoid)
+                reply = await hedge(attempt, self._config.hedge_after_s)
+                call.request_context.is_at_judge = False
+                return reply
             except ParameterRejected as error:
                 self._give_up_parameter(error, call)
             except errors.JudgeError as error:
+                call.request_context.is_at_judge = False
                 if error.base_url is None:
                     raise
                 if isinstance(error, errors.JudgeQuotaExhausted):
@@ -92,7 +101,9 @@ class Calls:
                     with call.request_context.timing.track("queue"):
                         await asyncio.sleep(_backoff_s(num_failed))
 
-    async def _attempt(self, call: PendingCall, avoid: str | None, first_sent: FirstSent) -> Reply:
+    async def _attempt(
+        self, call: PendingCall, num_failed: int, avoid: str | None, first_sent: FirstSent
+    ) -> Reply:
         """Wait until the call may be made, and make it once."""
         timing = call.request_context.timing
         async with AsyncExitStack() as stack:
@@ -106,7 +117,7 @@ class Calls:
                 self._metrics.count_hedge(self._name)
             else:
                 first_sent.set_result(endpoint.base_url)
-            permit.sent = True
+            permit.sent = call.request_context.is_at_judge = True
             span = self._tracing.start_attempt(
                 self._name, self._config.model, endpoint.base_url, call.max_tokens
             )
@@ -117,36 +128,61 @@ class Calls:
                     call.reservation.track_call(),
                     span,
                 ):
-                    reply = await self._send(endpoint, parameters)
+                    patience = self._patience(call, num_failed)
+                    reply = await self._send(endpoint, parameters, patience)
                     span.set_reply(reply)
             except ENDPOINT_FAILURES as error:
-                self._pause(endpoint, error)
+                self._report_failure(endpoint, error)
                 error.base_url = endpoint.base_url
                 raise
             if reply.tokens.prompt or reply.tokens.completion:
                 permit.tokens = reply.tokens
             return reply
 
-    async def _send(self, endpoint: Endpoint, parameters: dict[str, Any]) -> Reply:
+    def _patience(self, call: PendingCall, num_failed: int) -> Patience:
+        """Return how long an answer is waited for.
+
+        An answer that takes long is worth the wait, because it is being worked on, and paid. The
+        deadline of a group ends its calls anyway. But while other endpoints have not been tried,
+        each of them gets its share of the time that is left to show that it answers anyone.
+        """
+        if self._config.timeout_s is not None:
+            return Patience(self._config.timeout_s)
+        num_untried = len(self.endpoints) - num_failed
+        if num_untried <= 1:
+            return Patience(MAX_SILENCE_S, is_renewed=True)
+        # The time left may be over already where callers with later deadlines share the call.
+        left_s = call.request_context.ends_at - asyncio.get_running_loop().time()
+        return Patience(min(MAX_SILENCE_S, max(1.0, left_s) / num_untried), is_renewed=True)
+
+    async def _send(
+        self, endpoint: Endpoint, parameters: dict[str, Any], patience: Patience
+    ) -> Reply:
         """Send a call, and learn how long calls usually take."""
         clock = asyncio.get_running_loop().time
-        started, timeout_s = clock(), self._config.timeout_s
-        late_s = timeout_s / 2
+        started, late_s = clock(), min(_LATEST_S, patience.seconds / 2)
         if self._usual_s:
             late_s = min(late_s, max(_LATE_S, _LATE_TIMES * self._usual_s))
         try:
-            reply = await endpoint.complete(parameters, timeout_s, late_s)
+            reply = await endpoint.complete(parameters, patience, late_s)
+        except asyncio.CancelledError:
+            about = {"judge": self._name, "base_url": endpoint.base_url}
+            after_s, load = round(clock() - started, 3), endpoint.load
+            log.info("judge_call_cancelled", **about, after_s=after_s, **load)
+            raise
         finally:
             self.queues.endpoint_queue.record_hold(clock() - started)
         call_s = clock() - started
         self._usual_s += (call_s - self._usual_s) * (_SMOOTHING if self._usual_s else 1.0)
         return reply
 
-    def _pause(self, endpoint: Endpoint, error: errors.JudgeError) -> None:
-        """Pause an endpoint for all callers if it asks to wait, or if its credit is used up."""
-        # The detail is not logged, because a server's words may quote a caller's text.
+    def _report_failure(self, endpoint: Endpoint, error: errors.JudgeError) -> None:
+        """Log a failure, and pause the endpoint if it asks to wait, or if its credit is used up.
+
+        The error's detail is not logged, because a server's words may quote a caller's text.
+        """
         about = {"judge": self._name, "base_url": endpoint.base_url, "code": error.code}
-        log.warning("judge_attempt_failed", **about)
+        log.warning("judge_attempt_failed", **about, **error.facts)
         if isinstance(error, errors.JudgeQuotaExhausted):
             endpoint.out_of_credit = error.detail
             endpoint.pause(NO_CREDIT_PAUSE_S)

@@ -20,6 +20,7 @@ from podium_service.tracebacks import drop_locals_on_error
 MAX_BREAKER_WAIT_S = 2.0
 _HOME_SLACK, _HOME_SHARE = 4, 1.25
 _SMOOTHING = 0.1
+_LEAST_WAIT_S = 0.02
 
 
 @dataclass(slots=True, eq=False)
@@ -58,13 +59,21 @@ class EndpointQueue(CallQueue):
         return sum(max(0, each.num_free) for each in self._list_ready())
 
     def expected_wait_s(self, key: str, unqueued: Mapping[str, int]) -> float:
-        num_places = sum(max(1, endpoint.concurrency.limit) for endpoint in self._endpoints)
+        num_places = sum(each.concurrency.expected_limit for each in self._endpoints)
         num_ahead = max(0, self.waiters.count_ahead(key, unqueued) - self.num_free)
         return num_ahead * self.hold_s / num_places
 
+    def describe_load(self) -> str:
+        """Return in words what the endpoints have to do, and how long that takes."""
+        each = [f"{each.base_url}: {each.describe_load()}" for each in self._endpoints]
+        usual = f"about {self.hold_s:.3g} s a call" if self.hold_s else "none has ended yet"
+        return "; ".join([*each, f"{self.num_waiting} more wait", usual])
+
     def record_hold(self, seconds: float) -> None:
         """Learn how long a call that was made has held its place."""
-        self.hold_s += (seconds - self.hold_s) * (_SMOOTHING if self.hold_s else 1.0)
+        # Where there are few places, each call is a larger part of what calls have to wait for.
+        share = max(_SMOOTHING, 1 / (1 + sum(each.concurrency.limit for each in self._endpoints)))
+        self.hold_s += (seconds - self.hold_s) * (share if self.hold_s else 1.0)
 
     @asynccontextmanager
     async def hold_place(
@@ -138,7 +147,10 @@ class EndpointQueue(CallQueue):
         free = [each for each in ready if each.num_free > 0]
         if not free:
             return None
-        free = [each for each in free if each.base_url != waiter.avoid] or free
+        others = [each for each in free if each.base_url != waiter.avoid]
+        if not others and len(ready) > 1 and free[0].breaker.is_failing:
+            return None  # because it would fail there again, and use up its attempts
+        free = others or free
         least_active = min(each.num_active for each in free)
         home = max(free, key=lambda each: each.affinity(waiter.prefix_digest))
         if home.num_active <= max(least_active + _HOME_SLACK, _HOME_SHARE * least_active):
@@ -160,7 +172,8 @@ class EndpointQueue(CallQueue):
         wait_s = endpoint.wait_s()
         if endpoint.breaker.is_open and wait_s > min(MAX_BREAKER_WAIT_S, max_wait_s):
             raise JudgeUnavailable(
-                f"{endpoint.base_url} keeps failing and is left alone for {wait_s:.1f} s",
+                f"{endpoint.base_url} keeps failing (last with {endpoint.last_failure}) and is "
+                f"left alone for {wait_s:.1f} s",
                 retry_after_s=wait_s,
             )
         if wait_s > max_wait_s:
@@ -171,12 +184,12 @@ class EndpointQueue(CallQueue):
     def _schedule_assignment(self) -> None:
         """Assign places again when the next endpoint with a free place will be ready.
 
-        It may be ready by now. A full endpoint needs no timer, because the call that leaves it
-        assigns its place.
+        It may be ready by now, or be avoided. A full endpoint needs no timer, because the call that
+        leaves it assigns its place.
         """
         if self._timer:
             self._timer.cancel()
         free = [each for each in self._endpoints if each.num_free > 0]
         if free:
-            wait_s = min(each.wait_s() for each in free)
+            wait_s = max(_LEAST_WAIT_S, min(each.wait_s() for each in free))
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._assign_places)

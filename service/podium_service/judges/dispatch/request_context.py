@@ -55,12 +55,16 @@ class Timing:
 class RequestContext:
     """One request: who pays for it, its deadline, and what it has cost so far.
 
+    Each call of a round has a copy of its own, which shares `usage` and `timing` with the others.
+
     Attributes:
         api_key_id: the id of its API key; "" for the environment's key, or where none is needed.
         spend_limit: the limit of that key; None where it has none.
         ends_at: the deadline, in seconds on the event loop's clock.
         patient: whether it waits where a judge's queue is full, instead of being refused.
         usage: the calls, tokens and money that were spent.
+        is_at_judge: whether a call was sent last, and has neither been answered nor failed.
+        is_ending: whether no call may be made any more, because another one of the group failed.
     """
 
     api_key_id: str = ""
@@ -69,3 +73,5 @@ class RequestContext:
     patient: bool = False
     usage: Usage = dataclasses.field(default_factory=Usage)
     timing: Timing = dataclasses.field(default_factory=Timing)
+    is_at_judge: bool = False
+    is_ending: bool = False

@@ -16,11 +16,14 @@ from aiohttp.payload import TOO_LARGE_BYTES_BODY
 
 from podium_service.judges.endpoint.resolver import guarded_transport
 
-_NO_TIMEOUT = aiohttp.ClientTimeout()  # because aiohttp's default is five minutes
+# A host that takes no connection is found out early; how long an answer may take is the caller's
+# to say, so that aiohttp's five minutes must not hold.
+CONNECT_TIMEOUT_S = 10.0
+_TIMEOUT = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S)
 
 
 class ChatClient(openai.AsyncOpenAI):
-    """An `AsyncOpenAI` for one base URL: no retries, timeouts, proxies or redirects.
+    """An `AsyncOpenAI` for one base URL: no retries, proxies, redirects or timeouts of answers.
 
     It takes nothing from the environment.
     """
@@ -71,7 +74,7 @@ class ChatClient(openai.AsyncOpenAI):
             headers=self._headers,
             allow_redirects=False,
             auto_decompress=False,  # because the client's response decompresses
-            timeout=_NO_TIMEOUT,
+            timeout=_TIMEOUT,
         )
         try:
             async with request as answer:

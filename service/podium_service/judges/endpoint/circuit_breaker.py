@@ -26,6 +26,11 @@ class CircuitBreaker:
         """Whether it is open or half open."""
         return self._rest_s > 0
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last call with an outcome failed."""
+        return self._failures > 0
+
     def wait_s(self, now: float) -> float:
         """Return for how many seconds no call may start; 0 if one may.
 

@@ -15,14 +15,18 @@ import openai
 import orjson
 import structlog
 
-from podium_service.errors import JudgeUnavailable
+from podium_service.errors import JudgeError, JudgeUnavailable
 from podium_service.judges.endpoint.adaptive_limit import AdaptiveLimit
 from podium_service.judges.endpoint.chat_client import ChatClient
 from podium_service.judges.endpoint.circuit_breaker import CircuitBreaker
 from podium_service.judges.endpoint.errors import ParameterRejected, map_error
+from podium_service.judges.endpoint.patience import Patience
 from podium_service.prompts.reply import Reply, parse_reply
 
 PROBE_TIMEOUT_S = 5.0
+# So many tokens of a prompt take about as long as one of the reply: 4 on a CPU, 50 on a GPU.
+_PROMPT_TOKENS_PER_REPLY_TOKEN = 8
+_BYTES_PER_TOKEN = 4
 _MAX_MESSAGE_CHARS = 500  # keep a server's words short enough for a log
 
 log = structlog.get_logger(__name__)
@@ -37,10 +41,11 @@ class Endpoint:
         concurrency: the bounds between which the number of active calls adapts.
 
     Attributes:
-        num_active: how many calls hold a place here.
+        num_active: how many calls hold a place here; some of them may have yet to be sent.
         paused_until: when the next call may start, in seconds on the event loop's clock, because a
             429 for one call is a 429 for all.
         out_of_credit: the server's words if its credit is used up.
+        last_failure: what the last call that failed met with, for errors.
     """
 
     def __init__(
@@ -52,6 +57,8 @@ class Endpoint:
         self.num_active = 0
         self.paused_until = 0.0
         self.out_of_credit: str | None = None
+        self.last_failure = "a failure"
+        self._answered_at = -inf  # when an answer to a completion came last
         self._api_key = api_key
         self._client = ChatClient(base_url, api_key, max_connections=2 * concurrency[1])
 
@@ -91,40 +98,84 @@ class Endpoint:
         self.num_active -= 1
         self.breaker.record_end(taken_at)
 
-    async def complete(
-        self, parameters: dict[str, Any], timeout_s: float, late_s: float = inf
-    ) -> Reply:
-        """Make one chat completion, in `timeout_s` at most.
+    @property
+    def load(self) -> dict[str, int]:
+        """How many calls are in flight and how many may be, for the log."""
+        return {"in_flight": self.num_active, "limit": self.concurrency.limit}
 
-        A call that its caller gives up after `late_s` or more counts as failed. Otherwise an
-        endpoint that hangs would never be found out by callers with short deadlines.
+    def describe_load(self) -> str:
+        """Return the load in words."""
+        return f"{self.num_active} in flight, limit {self.concurrency.limit}"
+
+    async def complete(
+        self, parameters: dict[str, Any], patience: Patience, late_s: float = inf
+    ) -> Reply:
+        """Make one chat completion.
+
+        Args:
+            parameters: the body of the call.
+            patience: how long an answer is waited for.
+            late_s: a call that its caller gives up after so long counts as failed, unless another
+                call was answered meanwhile. Otherwise an endpoint that hangs would never be found
+                out by callers with short deadlines.
 
         Raises:
             ParameterRejected, ContextOverflow, JudgeError: As `errors` says.
         """
-        started_at = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        body, started_at, work = orjson.dumps(parameters), clock(), None
+        self.concurrency.record_start(started_at)
         try:
-            async with asyncio.timeout(timeout_s):
-                content = await self._client.complete(orjson.dumps(parameters))
+            content = await self._send(body, parameters, patience, started_at)
+            self._answered_at = clock()
+            reply = self._parse(content, started_at)
+            work = _estimate_work(len(body), reply)
+            return reply
         except asyncio.CancelledError:
-            if asyncio.get_running_loop().time() - started_at >= late_s:
+            waited_s = clock() - started_at
+            if waited_s >= late_s and self._answered_at < started_at:
+                self.last_failure = f"no answer in {waited_s:.3g} s"
                 self._record(started_at, 0, failed=True)
             raise
+        except JudgeError as error:
+            after_s = round(clock() - started_at, 3)
+            error.facts = {**error.facts, "after_s": after_s, **self.load}
+            raise
+        finally:
+            self.concurrency.record_end(started_at, clock(), work)
+
+    async def _send(
+        self, body: bytes, parameters: dict[str, Any], patience: Patience, started_at: float
+    ) -> bytes:
+        """Return the body of an answer whose status is a success; raise as `complete` does."""
+        try:
+            async with patience.limit(lambda: self._answered_at):
+                return await self._client.complete(body)
         except TimeoutError as error:
+            load = self.describe_load()  # before it changes
+            self.last_failure = f"no answer in {patience.seconds:.3g} s"
             self._record(started_at, None, failed=True)
             raise JudgeUnavailable(
-                f"{self.base_url} gave no answer in {timeout_s:.3g} s", unanswered=True
+                f"{self.base_url} gave {self.last_failure} ({load}): see whether it still works; "
+                "if it is slow, raise timeout_s, or ask it for less at once",
+                unanswered=True,
+                facts={"reason": "timeout"},
             ) from error
         except openai.APIError as error:
             raise self._map_failure(error, parameters, started_at) from error
+
+    def _parse(self, content: bytes, started_at: float) -> Reply:
         try:
             reply = parse_reply(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            self.last_failure = "no chat completion"
             self._record(started_at, 0, failed=True)
             message = self._redact(content.decode(errors="replace"), 100)
             # It may have been paid, because with a status of 200 the model has run.
             raise JudgeUnavailable(
-                f"{self.base_url} answered no chat completion: {message!r}", unanswered=True
+                f"{self.base_url} answered no chat completion: {message!r}",
+                unanswered=True,
+                facts={"reason": "reply", "status": 200},
             ) from error
         self._record(started_at, 200, failed=False)
         return reply
@@ -134,10 +185,18 @@ class Endpoint:
     ) -> Exception:
         """Learn from an error of the client, and return ours."""
         mapped = map_error(error, self.base_url, self._redact)
+        status = 0
+        if isinstance(error, openai.APIStatusError):
+            status = error.status_code
+            self._answered_at = asyncio.get_running_loop().time()
         if isinstance(mapped, ParameterRejected):
             mapped.parameters = parameters
-        status = error.status_code if isinstance(error, openai.APIStatusError) else 0
-        self._record(started_at, status, failed=isinstance(mapped, JudgeUnavailable))
+        elif isinstance(mapped, JudgeError):
+            answer = {"reason": "status", "status": status}
+            mapped.facts = answer if status else {"reason": "connection"}
+        if failed := isinstance(mapped, JudgeUnavailable):
+            self.last_failure = f"status {status}" if status else "no connection"
+        self._record(started_at, status, failed=failed)
         return mapped
 
     def _record(self, started_at: float, status: int | None, *, failed: bool) -> None:
@@ -145,8 +204,6 @@ class Endpoint:
         now = asyncio.get_running_loop().time()
         if status in (None, 429, 503):
             self.concurrency.record_overload(started_at, now)
-        elif not failed:
-            self.concurrency.record_success(self.num_active)
         if not failed:
             self.breaker.record_success()
         elif self.breaker.record_failure(started_at, now):
@@ -173,3 +230,12 @@ class Endpoint:
     def _redact(self, text: str, max_chars: int = _MAX_MESSAGE_CHARS) -> str:
         """Remove our API key, then shorten; the other order could leave a part of the key."""
         return (text.replace(self._api_key, "***") if self._api_key else text)[:max_chars]
+
+
+def _estimate_work(num_body_bytes: int, reply: Reply) -> float:
+    """Return what an answer took, in tokens of a reply; guessed if the endpoint counts none."""
+    tokens = reply.tokens
+    prompt, completion = tokens.prompt - tokens.cached, tokens.completion
+    if not (prompt or completion):
+        prompt, completion = num_body_bytes // _BYTES_PER_TOKEN, len(reply.text) // _BYTES_PER_TOKEN
+    return 1 + completion + prompt / _PROMPT_TOKENS_PER_REPLY_TOKEN

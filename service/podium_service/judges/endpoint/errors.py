@@ -15,7 +15,7 @@ from time import time
 from typing import Any
 
 import openai
-from aiohttp import ClientConnectorError
+from aiohttp import ClientConnectorError, ConnectionTimeoutError
 
 from podium_service.errors import (
     JudgeQuotaExhausted,
@@ -70,8 +70,13 @@ def map_error(error: openai.APIError, base_url: str, redact: Callable[[str], str
             causes.append(cause)
         message = redact(f"{type(causes[-1]).__name__}: {causes[-1]}")
         # Without a connection nothing was sent, so nothing can have been paid.
-        connected = not any(isinstance(each, ClientConnectorError) for each in causes)
-        return JudgeUnavailable(f"{base_url}: {message}", unanswered=connected)
+        unconnected = (ClientConnectorError, ConnectionTimeoutError)
+        if any(isinstance(each, unconnected) for each in causes):
+            return JudgeUnavailable(
+                f"{base_url} cannot be reached ({message}): see whether it runs, and whether "
+                "base_urls names it"
+            )
+        return JudgeUnavailable(f"{base_url} gave no answer ({message})", unanswered=True)
     status, message = error.status_code, redact(_server_message(error))
     detail = f"{base_url} answered {status}: {message}"
     lower = message.lower()

@@ -21,14 +21,10 @@ class JudgeEntry:
 
     def text(self, indent: str = "  ") -> str:
         """Return the entry, a line for each setting."""
-        # One call at a time, because the server has one slot, and minutes for it, because a long
-        # prompt takes them on a CPU.
         settings = [
             f"model: {_scalar(self.model_id)}",
             f"base_urls: [{_scalar(self.base_url)}]",
             "method: best_of",
-            "concurrency: 1",
-            "timeout_s: 600",
         ]
         if self.api_key_env:
             settings.append(f"api_key_env: {_scalar(self.api_key_env)}")

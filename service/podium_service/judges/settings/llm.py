@@ -124,11 +124,13 @@ class LLMJudge(GatedJudge):
     """Tokens that the model takes, prompt and reply together, from 512; unless set, as the
     endpoint's `/models` says, else 32,768; in a group that does not fit, the longest trajectories
     are shortened in their middle, with a mark."""
-    timeout_s: Annotated[Positive, NETWORK] = 60.0
-    """Seconds that one attempt of a call may take."""
-    concurrency: Annotated[Bounds, NETWORK] = Bounds(min=16, max=256)
-    """Concurrent calls at each base URL, adapted to its 429s, 503s and timeouts: `{min, max}`, or a
-    number for the maximum (the minimum is then a sixteenth of it)."""
+    timeout_s: Annotated[Positive | None, NETWORK] = None
+    """Seconds that an answer is waited for; unless set, until the group's deadline, as long as the
+    endpoint answers any call within 600 seconds or, while another of the `base_urls` is untried,
+    within its share of the time left."""
+    concurrency: Annotated[Bounds, NETWORK] = Bounds(min=1, max=256)
+    """Concurrent calls at each base URL, adapted to what it takes: `{min, max}`, or a number for
+    the maximum (the minimum is then 1)."""
     queue: Annotated[Count, NETWORK] = 4096
     """Calls that may wait for an endpoint, a rate limit or money; when more would wait, groups are
     refused with a 429."""

@@ -52,8 +52,9 @@ async def rank_by_jury(
 
     async def rank(name: str) -> JurorOutcome:
         try:
-            async with deadline.enforce(f"juror {name}"):
-                config = group.llms[name].config
+            llm = group.llms[name]
+            async with deadline.enforce(f"juror {name}", llm.describe_load):
+                config = llm.config
                 juror = GroupToRank(group.request, group.screening, name, config, group.llms)
                 return await llm_ranker.rank_group(juror, request_context)
         except FAILURES_OF_A_JUDGE as error:

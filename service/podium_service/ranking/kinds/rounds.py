@@ -6,30 +6,30 @@ verdict is stored as soon as it arrives.
     plan -> make all missing calls at once -+-> all gave verdicts: plan again
                                             +-> the budget is spent: stop
                                             +-> a prompt overflows the context: repeat, trimmed
-                                            +-> a call fails: cancel the others and raise
+                                            +-> a call fails: raise, after a grace (see `grace`)
     no calls planned -> stop; the verdicts must suffice for a ranking
 """
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import replace
 from enum import Enum
 from typing import Any
 
 from podium_service.errors import BudgetExhausted, PodiumError, VerdictVoid
+from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.group_budget import Budget
 from podium_service.prompts.call import Call
 from podium_service.prompts.reply import Reply, Tokens
 from podium_service.prompts.templates import Prompt
 from podium_service.prompts.verdict import Verdict
+from podium_service.ranking.kinds.grace import run_at_once
 from podium_service.ranking.kinds.run import CallPrompts, Run
 from podium_service.ranking.methods import Plan, Situation
 from podium_service.ranking.methods.designs import links_all
 from podium_service.schemas import Usage
 from podium_service.store.protocol import Store, StoredVerdicts
 from podium_service.telemetry.metrics import Metrics
-from podium_service.tracebacks import drop_locals_on_error
 
 # The reply that stands for a question that another group has asked.
 _ANSWERED_BEFORE = "(answered before, in another group)"
@@ -64,7 +64,7 @@ class Rounds:
             Overloaded: If the judge's queue is too long; nothing is spent then.
             BudgetExhausted: If the budget does not suffice for any ranking.
             ContextExceeded: If the group does not fit the context even when trimmed to half of it.
-            JudgeError: If a call fails; the other calls of its round are cancelled.
+            JudgeError: If a call fails.
         """
         plan = await self._plan(situation)
         if plan:
@@ -98,46 +98,54 @@ class Rounds:
         """Ask all questions of a plan at once, and again from shorter texts if one is too long."""
         while missing := {i: order for i, order in plan.items() if i not in self.verdicts}:
             try:
-                outcomes = await _all_or_cancel(
-                    [self._ask_one(i, order) for i, order in missing.items()]
-                )
+                outcomes = await run_at_once([self._begin(*each) for each in missing.items()])
                 is_spent = RoundOutcome.BUDGET_SPENT in outcomes
                 return RoundOutcome.BUDGET_SPENT if is_spent else RoundOutcome.ANSWERED
             except ContextOverflow as overflow:
                 self._prompts.shrink(overflow)
         return RoundOutcome.ANSWERED
 
-    async def _ask_one(self, index: int, order: list[int]) -> RoundOutcome:
+    def _begin(
+        self, index: int, order: list[int]
+    ) -> tuple[RequestContext, Coroutine[Any, Any, RoundOutcome]]:
+        context = replace(self._run.request_context)
+        return context, self._ask_one(index, order, context)
+
+    async def _ask_one(
+        self, index: int, order: list[int], request_context: RequestContext
+    ) -> RoundOutcome:
         """Get the verdict of one question, twice if the first misplaces the canary."""
         try:
             try:
-                await self._call(index, order)
+                await self._call(index, order, request_context)
             except VerdictVoid:
-                await self._call(index, order)
+                await self._call(index, order, request_context)
         except BudgetExhausted:
             return RoundOutcome.BUDGET_SPENT
         return RoundOutcome.ANSWERED
 
-    async def _call(self, index: int, order: list[int]) -> None:
+    async def _call(self, index: int, order: list[int], request_context: RequestContext) -> None:
         """Ask the judge, unless another group has the answer already."""
         key = self._run.question_key(index, order)
         if key is None:
-            await self._ask_judge(index, order, None)
+            await self._ask_judge(index, order, None, request_context)
             return
         async with self._store.claim_question(key) as verdict:
             if verdict is None:
-                await self._ask_judge(index, order, key)
+                await self._ask_judge(index, order, key, request_context)
             else:
                 self._reuse(index, replace(verdict, order=order))
 
-    async def _ask_judge(self, index: int, order: list[int], key: str | None) -> None:
+    async def _ask_judge(
+        self, index: int, order: list[int], key: str | None, request_context: RequestContext
+    ) -> None:
         prompt, reply_tokens = await self._prompts.build(order)
         self.verdicts[index] = await self._run.judge.ask(
             prompt,
             reply_tokens,
             lambda call: self._record(index, call, key),
             self._budget,
-            self._run.request_context,
+            request_context,
         )
 
     def _reuse(self, index: int, verdict: Verdict) -> None:
@@ -171,22 +179,6 @@ class Rounds:
         self._store.add_call(run.content_key, index, run.judge_name, call, usage)
         if key and call.verdict:
             self._store.add_answer(key, run.judge_name, call)
-
-
-@drop_locals_on_error
-async def _all_or_cancel(
-    coroutines: Sequence[Coroutine[Any, Any, RoundOutcome]],
-) -> list[RoundOutcome]:
-    """Run all at once; the first failure cancels the others and is raised as it is."""
-    if len(coroutines) == 1:  # the most common case, which needs no task of its own
-        return [await coroutines[0]]
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _add(total: Usage, usage: Usage) -> None:

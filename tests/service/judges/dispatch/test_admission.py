@@ -10,6 +10,7 @@ from podium_service.errors import (
 from podium_service.judges.dispatch.admission import Admission
 from podium_service.judges.dispatch.endpoint_queue import EndpointQueue
 from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.endpoint.endpoint import Endpoint
 from tests.fakes import (
     later,
     until,
@@ -58,6 +59,20 @@ async def test_a_group_that_cannot_be_ranked_in_time_is_refused_early() -> None:
         await make_admission(queue).admit(RequestContext("a", ends_at=now + 500), 1)
         done.set()
         await asyncio.gather(*calls)
+
+
+async def test_in_slow_start_the_highest_limit_is_reckoned_with() -> None:
+    endpoint = Endpoint("http://127.0.0.1:9", None, concurrency=(1, 256))
+    queue, done = open_queue(endpoint), asyncio.Event()
+    queue.hold_s = 2.0
+    calls = [asyncio.create_task(hold_place(queue, "a", [], done)) for _ in range(104)]
+    await until(lambda: queue.num_waiting == 100)
+    now = asyncio.get_running_loop().time()
+    # 100 calls of 2 s by 256 at once take 0.8 s; by 4 at once they would take 50 s.
+    await make_admission(queue, 1000).admit(RequestContext("a", ends_at=now + 5), 1)
+    done.set()
+    await asyncio.gather(*calls)
+    await endpoint.aclose()
 
 
 async def test_admitted_calls_count_as_waiting_until_they_queue() -> None:

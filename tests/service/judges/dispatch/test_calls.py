@@ -1,21 +1,27 @@
 """A call that fails at an endpoint is made again where that helps, and for so long only."""
 
 import asyncio
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from podium_service.errors import (
+    JudgeError,
     JudgeQuotaExhausted,
     JudgeRateLimited,
     JudgeRejected,
     JudgeUnavailable,
 )
+from podium_service.judges.dispatch.calls import MAX_SILENCE_S
+from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.telemetry.metrics import Metrics
 from tests.fakes import (
     Answer,
     Asked,
     ScriptedJudge,
+    Step,
     drops,
     fails,
     hangs,
@@ -23,6 +29,7 @@ from tests.fakes import (
 )
 from tests.service.helpers import endpoint_judge
 from tests.service.judges.builders import (
+    AT_ONCE,
     GOOD,
     ask,
     open_judge,
@@ -47,6 +54,85 @@ async def test_an_attempt_that_hangs_ends_at_its_timeout() -> None:
     async with open_judge(hangs, GOOD, timeout_s=4) as (judge, scripted):
         await ask(judge)
     assert scripted.calls == 2
+
+
+async def test_a_timeout_is_told_with_its_seconds_and_the_load() -> None:
+    async with open_judge(hangs, hangs, timeout_s=0.3, attempts=1) as (judge, scripted):
+        other = asyncio.create_task(ask(judge))
+        await until(lambda: scripted.calls == 1)
+        with capture_logs() as logged, pytest.raises(JudgeUnavailable) as caught:
+            await ask(judge)
+        await asyncio.gather(other, return_exceptions=True)
+    url = scripted.url
+    assert str(caught.value).startswith(f"{url} gave no answer in 0.3 s (")
+    assert " in flight, limit " in str(caught.value)
+    [line] = [line for line in logged if line.get("in_flight") == 1]  # the later one
+    assert 0.25 < line.pop("after_s") < 10
+    assert line.pop("limit") >= 1
+    assert line == {
+        "event": "judge_attempt_failed", "log_level": "warning", "judge": "main", "base_url": url,
+        "code": "judge_unavailable", "reason": "timeout", "in_flight": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("step", "facts"),
+    [
+        (fails(503, "secret words"), {"reason": "status", "status": 503}),
+        (fails(429, "secret words"), {"reason": "status", "status": 429}),
+        (lambda asked: Answer("secret words"), {"reason": "reply", "status": 200}),
+        (drops, {"reason": "connection"}),
+    ],
+    ids=["503", "429", "no completion", "no connection"],
+)
+async def test_the_log_says_how_a_call_failed_without_words_of_it(
+    step: Step, facts: dict[str, Any]
+) -> None:
+    async with open_judge(step, attempts=1) as (judge, _):
+        with capture_logs() as logged, pytest.raises(JudgeError):
+            await ask(judge)
+    [line] = logged
+    assert {name: line.get(name) for name in facts} == facts
+    assert {"after_s", "in_flight", "limit"} <= line.keys()
+    assert "secret" not in str(line)
+
+
+async def test_a_cancelled_call_is_logged_with_its_seconds() -> None:
+    async with open_judge(hangs) as (judge, scripted):
+        call = asyncio.create_task(ask(judge))
+        await until(lambda: scripted.calls == 1)
+        with capture_logs() as logged:
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+    assert [line["event"] for line in logged] == ["judge_call_cancelled"]
+    assert {"after_s", "in_flight", "limit", "base_url"} <= logged[0].keys()
+
+
+async def test_an_untried_base_url_gets_its_share_of_the_time_left() -> None:
+    async with (
+        ScriptedJudge(always=hangs).serving() as hung,
+        ScriptedJudge(always=GOOD).serving() as alive,
+    ):
+        judge = endpoint_judge("", base_urls=[hung.url, alive.url], concurrency=AT_ONCE)
+        judge.endpoints[1].num_active += 10  # so that the call goes to the other first
+        now = asyncio.get_running_loop().time
+        started = now()
+        await ask(judge, RequestContext(ends_at=started + 2))
+        assert now() - started > 0.9
+        assert (hung.calls, alive.calls) == (1, 1)
+        await judge.aclose()
+
+
+async def test_a_hung_endpoint_does_not_end_a_call_before_its_deadline() -> None:
+    assert MAX_SILENCE_S == 600
+    async with open_judge(hangs) as (judge, scripted):
+        loop = asyncio.get_running_loop()
+        call = asyncio.create_task(ask(judge, RequestContext(ends_at=loop.time() + 0.2)))
+        await until(lambda: scripted.calls == 1)
+        await asyncio.sleep(0.6)  # callers with later deadlines may share it
+        assert not call.done()
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
 
 
 async def test_an_answer_that_is_no_chat_completion_is_a_failed_call() -> None:

@@ -23,6 +23,7 @@ from tests.fakes import (
 )
 from tests.service.helpers import endpoint_judge
 from tests.service.judges.builders import (
+    AT_ONCE,
     GOOD,
     PRICE,
     FakeQuotas,
@@ -146,7 +147,7 @@ async def test_calls_go_to_the_least_busy_base_url() -> None:
         ScriptedJudge(always=slow, hold=5).serving() as one,
         ScriptedJudge(always=slow, hold=5).serving() as two,
     ):
-        judge = endpoint_judge(one.url)
+        judge = endpoint_judge(one.url, concurrency=AT_ONCE)
         config = judge.config.model_copy(update={"base_urls": [one.url, two.url]})
         await judge.aclose()
         judge = EndpointJudge("main", config, Metrics())

@@ -1,6 +1,7 @@
 """A late call is made a second time, elsewhere, and the first answer counts."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.fakes import (
 )
 from tests.service.helpers import endpoint_judge
 from tests.service.judges.builders import (
+    AT_ONCE,
     GOOD,
     ask,
     open_judge,
@@ -41,7 +43,8 @@ async def test_a_hedged_call_avoids_the_endpoint_where_the_first_hangs() -> None
         ScriptedJudge([fails(500), GOOD], always=GOOD).serving() as two,
     ):
         # The first call fails at `two` and hangs at `one`, so the second call goes to `two`.
-        judge = endpoint_judge("", base_urls=[two.url, one.url], hedge_after_s=1.5, timeout_s=20)
+        settings: dict[str, Any] = {"hedge_after_s": 1.5, "timeout_s": 20, "concurrency": AT_ONCE}
+        judge = endpoint_judge("", base_urls=[two.url, one.url], **settings)
         judge.endpoints[1].num_active += 10  # so that the first call goes to `two`
         asked = asyncio.create_task(ask(judge))
         await until(lambda: two.calls == 1)

@@ -1,4 +1,8 @@
-"""The limit on active calls rises step by step and is cut when the endpoint has too much to do."""
+"""The limit finds out how many calls a server takes, whether it works on one at a time or on all.
+
+Times are in units of what one call takes, so that a server of one slot that takes 2 s a call and
+one that takes 40 s are the same.
+"""
 
 import pytest
 
@@ -11,35 +15,129 @@ from tests.service.judges.builders import (
     ask,
     open_judge,
 )
+from tests.service.judges.endpoint.queueing import Server, noisy, shared, simulate, slots
 
 pytestmark = pytest.mark.anyio
 
+ONE_AT_A_TIME = {"queued": slots(1), "shared": shared(lambda calls: 1.0)}
 
-def test_the_limit_is_cut_once_a_round_and_not_below_its_bound() -> None:
+
+def test_a_server_of_one_slot_gets_one_call_or_two() -> None:
+    trace = simulate(AdaptiveLimit(1, 256), slots(1), 200)
+    assert trace.most_in_flight() == 4  # at the start, when nothing is known
+    assert trace.most_in_flight(since=8) <= 2
+    assert trace.mean_in_flight(since=8) < 1.3
+    assert trace.rate(since=0) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("groups_of", [4, 8])
+def test_groups_to_a_server_of_one_slot_are_sent_call_by_call(groups_of: int) -> None:
+    trace = simulate(AdaptiveLimit(1, 256), slots(1), 200, groups_of=groups_of)
+    assert trace.most_in_flight() == 4
+    assert trace.most_in_flight(since=8) <= 2
+
+
+@pytest.mark.parametrize("server", ONE_AT_A_TIME.values(), ids=ONE_AT_A_TIME)
+@pytest.mark.parametrize("counts", [True, False])
+def test_calls_of_different_length_do_not_pile_up(server: Server, counts: bool) -> None:
+    for seed in range(6):
+        limit = AdaptiveLimit(1, 256)
+        trace = simulate(limit, server, 300, call_s=noisy(0.3, seed), counts=counts)
+        assert trace.most_in_flight() <= 32
+        assert trace.mean_in_flight(since=150) < 8
+        assert trace.rate(since=20) > 0.85
+
+
+@pytest.mark.parametrize("number", [2, 3, 6, 16])
+@pytest.mark.parametrize("sd", [0.0, 0.3])
+def test_a_few_slots_are_kept_busy_without_long_queues(number: int, sd: float) -> None:
+    call_s = noisy(sd, seed=1)
+    trace = simulate(AdaptiveLimit(1, 256), slots(number), 300, call_s=call_s)
+    assert trace.rate(since=150) > 0.85 * number
+    assert trace.mean_in_flight(since=150) < 4 * number
+
+
+def test_a_server_without_limits_gets_all_after_three_rounds() -> None:
+    trace = simulate(AdaptiveLimit(1, 256), slots(10**9), 10)
+    assert [trace.reached_at(each) for each in (16, 64, 256)] == [1.0, 2.0, 3.0]
+    # The warm-up costs 2.7 s of 256 calls a second: 84 calls are answered in 3 s.
+    assert sum(at <= 3.0 for at in trace.ended_at) == 4 + 16 + 64
+    assert trace.rate(since=3.1) > 0.85 * 256
+
+
+def test_a_batching_server_that_slows_down_mildly_gets_hundreds() -> None:
+    batching = shared(lambda calls: calls / (1 + calls / 200))  # 2.3 times as slow at 256
+    for seed in range(3):
+        trace = simulate(AdaptiveLimit(1, 256), batching, 15, call_s=noisy(0.3, seed))
+        assert trace.reached_at(256) < 8
+        assert trace.mean_in_flight(since=8) == pytest.approx(256)
+
+
+def test_calls_of_different_length_delay_the_growth_by_little() -> None:
+    for seed in range(6):
+        call_s = noisy(0.5, seed)
+        assert simulate(AdaptiveLimit(1, 256), slots(10**9), 10, call_s=call_s).reached_at(256) < 8
+
+
+def test_a_server_that_refuses_is_kept_near_what_it_takes() -> None:
+    trace = simulate(AdaptiveLimit(1, 256), slots(10**9), 60, takes=50)
+    assert 35 < trace.mean_in_flight(since=10) <= 50
+    assert trace.num_refused < 0.01 * len(trace.ended_at)
+
+
+def test_a_passing_refusal_is_forgotten() -> None:
+    limit = AdaptiveLimit(1, 256)
+    simulate(limit, slots(10**9), 4)
+    for moment in range(10, 40):
+        limit.record_overload(moment, moment)
+    assert limit.limit == 1
+    assert simulate(limit, slots(10**9), 60, began_at=40).reached_at(256) < 40 + 20
+
+
+def test_a_server_that_loses_slots_is_found_out() -> None:
+    limit = AdaptiveLimit(1, 256)
+    simulate(limit, slots(8), 100)
+    assert limit.limit > 5
+    trace = simulate(limit, slots(1), 1200, began_at=101)
+    assert trace.mean_in_flight(since=1000) < 3
+
+
+def test_a_limit_that_is_not_used_up_stays() -> None:
+    limit = AdaptiveLimit(1, 256)
+    simulate(limit, slots(10**9), 50, groups_of=1)
+    assert limit.limit == 4
+
+
+def test_the_limit_stays_within_its_bounds() -> None:
+    assert [AdaptiveLimit(*bounds).limit for bounds in ((1, 2), (1, 9), (16, 99))] == [2, 4, 16]
+    low = AdaptiveLimit(16, 99)
+    trace = simulate(low, slots(1), 200)
+    assert all(16 <= limit <= 32 for _, limit, _ in trace.events)
+    high = AdaptiveLimit(1, 20)
+    simulate(high, slots(10**9), 20)
+    assert high.limit == 20
+
+
+def test_a_refusal_cuts_once_a_round_and_not_below_the_bound() -> None:
     limit = AdaptiveLimit(4, 100)
-    limit.record_overload(started_at=0.0, now=1.0)
-    limit.record_overload(started_at=0.5, now=1.1)  # it started before the cut
+    simulate(limit, slots(10**9), 4)
+    assert limit.limit == 100
+    limit.record_overload(started_at=5.0, now=6.0)
+    limit.record_overload(started_at=5.5, now=6.1)  # it started before the cut
     assert limit.limit == 70
-    for moment in range(2, 20):
+    for moment in range(7, 25):
         limit.record_overload(started_at=moment, now=moment)
     assert limit.limit == 4
 
 
-def test_the_limit_rises_by_a_step_a_round_while_it_is_in_use() -> None:
-    limit = AdaptiveLimit(1, 320)
-    for moment in range(3):
-        limit.record_overload(started_at=moment, now=moment)
-    before = limit.limit  # 320 * .7 ** 3
-    assert before == 109
-    for _ in range(before):
-        limit.record_success(num_active=before)
-    assert limit.limit == pytest.approx(before + 10, abs=1)  # 320 / 32
-    for _ in range(1000):
-        limit.record_success(num_active=3)  # less than half of the limit is in use
-    assert limit.limit == pytest.approx(before + 10, abs=1)
+def test_in_slow_start_the_highest_limit_is_expected() -> None:
+    limit = AdaptiveLimit(1, 256)
+    assert (limit.limit, limit.expected_limit) == (4, 256)
+    simulate(limit, slots(1), 10)
+    assert limit.expected_limit == limit.limit <= 2
 
 
 async def test_a_429_lowers_the_limit_of_its_endpoint() -> None:
-    async with open_judge(fails(429), GOOD, concurrency=100) as (judge, _):
+    async with open_judge(fails(429), GOOD) as (judge, _):
         await ask(judge)
-        assert judge.endpoints[0].concurrency.limit == 70
+        assert judge.endpoints[0].concurrency.limit == 2

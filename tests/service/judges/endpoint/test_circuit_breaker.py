@@ -11,9 +11,11 @@ from podium_service.judges.endpoint.circuit_breaker import FAILURES, LAST_REST_S
 from tests.fakes import (
     drops,
     hangs,
+    later,
     until,
 )
 from tests.service.judges.builders import (
+    AT_ONCE,
     GOOD,
     ask,
     open_judge,
@@ -94,6 +96,19 @@ async def test_calls_that_are_given_up_late_open_the_breaker() -> None:
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
         assert judge.endpoints[0].breaker.is_open
+
+
+async def test_late_calls_beside_answered_ones_are_no_failures() -> None:
+    script = [later(GOOD, 0.9)] + [hangs] * FAILURES
+    async with open_judge(*script, timeout_s=1.6, concurrency=AT_ONCE) as (judge, scripted):
+        answered = asyncio.create_task(ask(judge))
+        await until(lambda: scripted.calls == 1)
+        late = [asyncio.create_task(ask(judge)) for _ in range(FAILURES)]
+        await answered  # more than half of the timeout later
+        for call in late:
+            call.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        assert not judge.endpoints[0].breaker.is_failing
 
 
 async def test_calls_that_are_given_up_early_do_not_open_the_breaker() -> None:

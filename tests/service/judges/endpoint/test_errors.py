@@ -1,12 +1,16 @@
 """Statuses and words of servers are mapped to errors that say what to do, without secrets."""
 
+import httpx2
+import openai
 import pytest
+from aiohttp import ConnectionTimeoutError, ServerDisconnectedError
 
 from podium_service.errors import (
     JudgeError,
     JudgeRejected,
+    JudgeUnavailable,
 )
-from podium_service.judges.endpoint.errors import ContextOverflow, read_retry_after
+from podium_service.judges.endpoint.errors import ContextOverflow, map_error, read_retry_after
 from tests.fakes import (
     Answer,
     Step,
@@ -19,6 +23,24 @@ from tests.service.judges.builders import (
 )
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("cause", "words", "unanswered"),
+    [
+        (ConnectionTimeoutError("no connection in 10 s"), "cannot be reached", False),
+        (ServerDisconnectedError(), "gave no answer", True),
+    ],
+)
+def test_only_what_was_sent_may_have_been_paid(
+    cause: Exception, words: str, unanswered: bool
+) -> None:
+    error = openai.APIConnectionError(request=httpx2.Request("POST", "http://judge/v1"))
+    error.__cause__ = cause
+    mapped = map_error(error, "http://judge/v1", str)
+    assert isinstance(mapped, JudgeUnavailable)
+    assert str(mapped).startswith(f"http://judge/v1 {words} ({type(cause).__name__}")
+    assert mapped.unanswered is unanswered
 
 
 async def test_a_redirect_is_not_followed() -> None:

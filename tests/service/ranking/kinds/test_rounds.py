@@ -4,15 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from podium_service.errors import (
-    VerdictVoid,
-)
+from podium_service.errors import JudgeRejected, VerdictVoid
 from podium_service.prompts.defences.canary import make_canary
-from tests.fakes import (
-    ScriptedJudge,
-    misplaces,
-    scores,
-)
+from tests.fakes import ScriptedJudge, fails, hangs, later, misplaces, says, scores
 from tests.service.helpers import llm, service
 from tests.service.ranking.worth import numbered, worth
 
@@ -84,3 +78,52 @@ def test_canaries_look_like_any_other_body() -> None:
     assert make_canary(actions_first=False, datamarked=False).startswith(
         '<message role="assistant">\n'
     )
+
+
+async def test_answers_under_way_are_kept_when_another_call_fails(tmp_path: Path) -> None:
+    asked = numbered(1, spread=0.8)
+    answers = later(scores(worth), 0.7)
+    script = [fails(401), answers, answers, answers]
+    async with (
+        ScriptedJudge(script, always=scores(worth)).serving() as judge,
+        service(tmp_path, main=llm(judge.url, passes=4)) as opened,
+    ):
+        with pytest.raises(JudgeRejected):
+            await opened.ranker.rank(asked)
+        calls = judge.calls
+        ranking = await opened.ranker.rank(asked)
+    assert (calls, judge.calls, ranking.usage.calls) == (4, 5, 1)
+    assert [result.rank for result in ranking.results] == [5, 4, 3, 2, 1]
+
+
+async def test_calls_that_wait_are_not_sent_after_another_one_failed(tmp_path: Path) -> None:
+    one_by_one = {"concurrency": 1, "passes": 4}
+    async with (
+        ScriptedJudge([later(fails(401), 0.2), fails(401)]).serving() as judge,
+        service(tmp_path, main=llm(judge.url, **one_by_one)) as opened,
+    ):
+        with pytest.raises(JudgeRejected):
+            await opened.ranker.rank(numbered(1, spread=0.8))
+    assert judge.calls == 2  # the second gets the place that the first one leaves
+
+
+async def test_nothing_is_asked_again_after_another_call_failed(tmp_path: Path) -> None:
+    faulty = [later(says("no verdict"), 0.5), later(fails(500), 0.5), later(fails(429), 0.5)]
+    async with (
+        ScriptedJudge([fails(401), *faulty]).serving() as judge,
+        service(tmp_path, main=llm(judge.url, passes=4, attempts=9)) as opened,
+    ):
+        with pytest.raises(JudgeRejected):
+            await opened.ranker.rank(numbered(1, spread=0.8))
+    assert judge.calls == 4
+
+
+async def test_a_hung_call_does_not_hide_why_another_one_failed(tmp_path: Path) -> None:
+    asked = numbered(1, spread=0.8)
+    asked.deadline_s = 2.0
+    async with (
+        ScriptedJudge([fails(401), hangs]).serving() as judge,
+        service(tmp_path, main=llm(judge.url, passes=2)) as opened,
+    ):
+        with pytest.raises(JudgeRejected):  # before the deadline
+            await opened.ranker.rank(asked)

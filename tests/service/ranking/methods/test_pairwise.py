@@ -119,7 +119,8 @@ async def test_a_retry_asks_only_the_orders_that_are_missing(tmp_path: Path) -> 
 
     healed: list[bool] = []
     async with ScriptedJudge(always=step, hold=12).serving() as judge:
-        main = llm(judge.url, method="pairwise", attempts=1)
+        at_once = {"min": 12, "max": 12}
+        main = llm(judge.url, method="pairwise", attempts=1, concurrency=at_once)
         async with service(tmp_path, main=main) as opened:
             with pytest.raises(PodiumError):
                 await opened.ranker.rank(request(*WORDS))

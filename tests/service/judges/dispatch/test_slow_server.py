@@ -1,0 +1,70 @@
+"""Servers over TCP get as many calls at once as they can take, with default settings."""
+
+import asyncio
+
+import pytest
+
+from podium_service.errors import Overloaded
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.llm_judge import EndpointJudge
+from tests.fakes import fails, later, until
+from tests.service.judges.builders import GOOD, ask, open_judge
+
+pytestmark = pytest.mark.anyio
+
+
+async def ask_many(judge: EndpointJudge, number: int) -> None:
+    await asyncio.gather(*(ask(judge) for _ in range(number)))
+
+
+async def test_a_server_of_one_slot_is_asked_by_ones_and_twos() -> None:
+    async with open_judge(always=later(GOOD, 0.3), slots=1) as (judge, server):
+        await ask_many(judge, 16)
+    assert server.calls == 16
+    # On a busy machine the first calls may seem to be answered at once; twice as many do not.
+    assert max(server.seen_in_flight) <= 8
+    assert server.seen_in_flight[-1] <= 2
+
+
+async def test_a_server_of_some_slots_is_kept_busy() -> None:
+    async with open_judge(always=later(GOOD, 0.2), slots=8) as (judge, server):
+        started = asyncio.get_running_loop().time()
+        await ask_many(judge, 200)
+        seconds = asyncio.get_running_loop().time() - started
+        assert judge.endpoints[0].concurrency.limit <= 24
+    assert server.calls == 200
+    assert seconds > 200 * 0.2 / 8  # no faster than it can
+    assert max(server.seen_in_flight) <= 64
+
+
+async def test_a_server_without_limits_is_asked_at_once() -> None:
+    async with open_judge(always=later(GOOD, 0.5)) as (judge, server):
+        await ask_many(judge, 80)
+    assert server.seen_in_flight[:4] == [1, 2, 3, 4]
+    assert server.max_in_flight >= 40  # the third round has room for 64
+
+
+async def test_a_server_that_refuses_is_asked_for_less() -> None:
+    good, refused = later(GOOD, 0.1), fails(429, "too many")
+    async with open_judge(attempts=20) as (judge, server):
+        server.always = lambda asked: (good if server.in_flight < 6 else refused)(asked)
+        await ask_many(judge, 60)
+        assert judge.endpoints[0].concurrency.limit < 16
+    num_refused = server.calls - 60
+    assert 0 < num_refused < 30
+
+
+async def test_groups_that_would_be_late_are_refused() -> None:
+    async with open_judge(always=later(GOOD, 0.2), slots=1) as (judge, server):
+        await ask_many(judge, 8)  # by now it is known
+        now = asyncio.get_running_loop().time()
+        first = RequestContext(ends_at=now + 20)
+        await judge.admit(first, 4)
+        calls = [asyncio.create_task(ask(judge, first)) for _ in range(4)]
+        await until(lambda: server.calls >= 9)
+        await judge.admit(RequestContext(ends_at=now + 20), 4)
+        with pytest.raises(Overloaded, match="do not fit") as refused:
+            await judge.admit(RequestContext(ends_at=now + 0.4), 4)
+        assert 1 <= (refused.value.retry_after_s or 0) < 5
+        await asyncio.gather(*calls)
+    assert server.calls == 12
