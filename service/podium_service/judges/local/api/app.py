@@ -24,8 +24,9 @@ from podium_service.judges.local.api.request import ChatRequest, parse_request
 from podium_service.judges.local.api.response import chat_completion
 from podium_service.judges.local.api.slot import Slot
 from podium_service.judges.local.generation.chat_template import ChatTemplate, TemplateRefusal
-from podium_service.judges.local.generation.generator import Generator, Task
+from podium_service.judges.local.generation.generator import Generated, Generator, Task
 from podium_service.judges.local.generation.language_model import LanguageModel
+from podium_service.judges.local.generation.prompt_cache import Stopped
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 _CLIENT_GONE = 499  # nginx's status for it; nobody reads it
@@ -65,6 +66,7 @@ class JudgeServer:
             exception_handlers={
                 APIError: _answer_error,
                 HTTPException: _answer_http_error,
+                Stopped: _answer_stopped,
                 Exception: _answer_bug,
             },
         )
@@ -95,10 +97,14 @@ class JudgeServer:
         """Generate a reply, unless the client goes before it is done."""
         asked = parse_request(await _read_json(request))
         task = await asyncio.to_thread(self._prepare, asked)
-        started = time.perf_counter()
-        reply = await _unless_disconnected(
-            request, self._slot.run(lambda wanted: self._generator.generate(task, wanted))
-        )
+        came = began = time.perf_counter()
+
+        def work(wanted: Callable[[], bool]) -> Generated:
+            nonlocal began
+            began = time.perf_counter()
+            return self._generator.generate(task, wanted)
+
+        reply = await _unless_disconnected(request, self._slot.run(work))
         if reply is None:
             return Response(status_code=_CLIENT_GONE)
         log.info(
@@ -106,7 +112,8 @@ class JudgeServer:
             prompt_tokens=len(task.prompt),
             cached_tokens=reply.reused_tokens,
             completion_tokens=reply.num_tokens,
-            seconds=round(time.perf_counter() - started, 3),
+            waited_s=round(began - came, 3),
+            took_s=round(time.perf_counter() - began, 3),
         )
         body = chat_completion(
             self._model_id, reply, len(task.prompt), logprobs=bool(asked.logprobs)
@@ -189,6 +196,10 @@ async def _answer_error(_: Request, error: Exception) -> Response:
 async def _answer_http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _json(APIError(error.status_code, str(error.detail)).body(), error.status_code)
+
+
+async def _answer_stopped(_: Request, error: Exception) -> Response:
+    return _json(APIError(503, "the server is shutting down").body(), 503)
 
 
 async def _answer_bug(_: Request, error: Exception) -> Response:

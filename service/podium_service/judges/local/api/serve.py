@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 
@@ -67,6 +68,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn would raise the signal again at the end, before the model is freed.
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     def stop(self) -> None:
         self.should_exit = True

@@ -1,6 +1,7 @@
 """A GGUF model in llama.cpp, as a `LanguageModel`."""
 
 import ctypes
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from podium_service.judges.local.llama.library import load_library, read_text
 
 MAX_BATCH_TOKENS = 64  # more at once are no faster on a CPU and need memory
 _SEQUENCE = 0  # the context holds one
-_CONTROL_ATTRIBUTES = 0b1001  # LLAMA_TOKEN_ATTR_UNKNOWN and _CONTROL in llama.h
+# Of llama.h: LLAMA_TOKEN_ATTR_UNKNOWN and _CONTROL, and _USER_DEFINED.
+_CONTROL, _USER_DEFINED = 0b1001, 0b10000
 _NO_TOKEN = -1
 
 
@@ -60,7 +62,15 @@ class LlamaModel:
         self._context = self._open_context(path, options)
         self.context_tokens = int(library.llama_n_ctx(self._context))
         self.chat_template = self._metadata("tokenizer.chat_template")
-        self.control_tokens: Mapping[str, int] = self._read_control_tokens()
+        # Some files have the tokens of their template as user-defined ones. llama.cpp finds these
+        # in any text, so `tokenize` must not show it a whole one.
+        in_template = {
+            text: token
+            for text, token in self._read_tokens(_USER_DEFINED).items()
+            if text in (self.chat_template or "")
+        }
+        self._found_in_text = re.compile("|".join(map(re.escape, in_template)) or r"(?!)")
+        self.control_tokens: Mapping[str, int] = {**self._read_tokens(_CONTROL), **in_template}
         self.bos_token = _token_or_none(library.llama_token_bos(self._model))
         self.eos_token = _token_or_none(library.llama_token_eos(self._model))
         self.adds_bos = bool(library.llama_vocab_get_add_bos(self._vocabulary))
@@ -68,12 +78,22 @@ class LlamaModel:
 
     def tokenize(self, text: str) -> list[int]:
         """Return the tokens of a text, none of which is a control token."""
+        tokens: list[int] = []
+        begin = 0
+        for found in self._found_in_text.finditer(text):
+            tokens += self._tokenize(text[begin : found.start() + 1])
+            begin = found.start() + 1
+        return tokens + self._tokenize(text[begin:])
+
+    def _tokenize(self, text: str) -> list[int]:
         content = text.encode(errors="replace")
         size = len(content) + 2  # no token is empty, and at most two are added
         tokens = (ctypes.c_int32 * size)()
         count = self._library.llama_tokenize(
             self._model, content, len(content), tokens, size, False, False
         )
+        if count < 0:
+            raise RuntimeError(f"{len(content)} bytes are {-count} tokens")
         return list(tokens[:count])
 
     def piece(self, token: int) -> bytes:
@@ -144,12 +164,13 @@ class LlamaModel:
         text = read_text(fill)
         return None if text is None else text.decode(errors="replace")
 
-    def _read_control_tokens(self) -> dict[str, int]:
-        attributes, text = self._library.llama_token_get_attr, self._library.llama_vocab_get_text
+    def _read_tokens(self, attributes: int) -> dict[str, int]:
+        """Return text -> token of all tokens that have one of the attributes."""
+        get, text = self._library.llama_token_get_attr, self._library.llama_vocab_get_text
         return {
             text(self._vocabulary, token).decode(errors="replace"): token
             for token in range(self._num_tokens)
-            if attributes(self._model, token) & _CONTROL_ATTRIBUTES
+            if get(self._model, token) & attributes
         }
 
 
