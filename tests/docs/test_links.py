@@ -22,7 +22,7 @@ _ROOTS = [
         "trainer_client/podium_trainer",
     )
 ]
-_MADE = ("judge-cards/", "/")  # written by a command; a route
+_MADE = (".models/", "judge-cards/", "/")  # written by commands; a route
 _FILE = re.compile(r"`([\w./-]+(?:\.py|\.json|\.yaml|/))`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
