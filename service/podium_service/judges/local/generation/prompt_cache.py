@@ -2,8 +2,8 @@
 
 Logits depend a little on how tokens are batched: they differ by up to 0.2 between a prompt that was
 evaluated at once and one whose end was evaluated alone. So prompts are always evaluated in chunks
-that start at multiples of `CHUNK_TOKENS`, and whole chunks are reused. Then a prompt has the same
-logits, bit for bit, whatever was asked before it.
+with the same bounds, and whole chunks are reused. Then a prompt has the same logits, bit for bit,
+whatever was asked before it.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from podium_service.judges.local.generation.language_model import LanguageModel
 
 CHUNK_TOKENS = 64
+# The first two chunks are smaller, because short prompts often have only some 30 tokens in common.
+_SMALL_CHUNK_TOKENS = 32
 
 
 class Stopped(Exception):
@@ -39,17 +41,22 @@ class PromptCache:
         """
         # The last token is always evaluated, because its logits are asked for.
         reused = min(_count_common(self._prompt, prompt), len(prompt) - 1)
-        reused -= reused % CHUNK_TOKENS
+        reused -= reused % _chunk_size(reused)
         self._prompt = list(prompt[:reused])
         self._model.forget_from(reused)
-        for start in range(reused, len(prompt), CHUNK_TOKENS):
+        while (start := len(self._prompt)) < len(prompt):
             if not wanted():
                 raise Stopped
-            chunk = prompt[start : start + CHUNK_TOKENS]
-            is_last = start + CHUNK_TOKENS >= len(prompt)
+            chunk = prompt[start : start + _chunk_size(start)]
+            is_last = start + len(chunk) == len(prompt)
             self._model.evaluate(chunk, start, wants_logits=is_last)
             self._prompt.extend(chunk)
         return reused
+
+
+def _chunk_size(position: int) -> int:
+    """Return the size of the chunk at a position."""
+    return _SMALL_CHUNK_TOKENS if position < CHUNK_TOKENS else CHUNK_TOKENS
 
 
 def _count_common(first: Sequence[int], second: Sequence[int]) -> int:
