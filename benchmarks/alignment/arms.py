@@ -28,18 +28,22 @@ class Arm:
 DEFAULT = "default"
 ARMS: dict[str, Arm] = {
     DEFAULT: Arm(advantages=("mean", "group_std")),
+    "default, scores": Arm({"reward": "score"}),
+    "default, short prompt": Arm({"prompt": "short"}),
+    "rollout cost 10": Arm({"passes": {"min": 1, "max": 4, "rollout_cost": 10}}),
     "1 pass": Arm({"passes": 1}),
+    "1 pass, no audit": Arm({"passes": 1, "audit": 0}),
     "2 passes": Arm({"passes": 2}),
     "4 passes": Arm({"passes": 4}),
-    "1 pass, short prompt": Arm({"passes": 1, "prompt": "short"}),
     "4 passes, tested": Arm({"passes": 4, "signal_test": 0.05}),
-    "subsets of 4": Arm({"method": "subsets", "block_size": 4, "passes": 2}),
+    "subsets of 4": Arm({"method": "subsets", "block_size": 4}),
     "pairwise": Arm({"method": "pairwise"}),
     "pairwise, probabilities": Arm({"method": "pairwise"}, "probabilities"),
-    "pointwise": Arm({"method": "pointwise", "passes": 1}),
-    "pointwise, probabilities": Arm({"method": "pointwise", "passes": 1}, "probabilities"),
-    "best_of, 1 pass": Arm({"method": "best_of", "passes": 1}, "probabilities"),
+    "pointwise": Arm({"method": "pointwise"}),
+    "pointwise, probabilities": Arm({"method": "pointwise"}, "probabilities"),
     "best_of": Arm({"method": "best_of"}, "probabilities"),
+    "best_of, 1 pass": Arm({"method": "best_of", "passes": 1}, "probabilities"),
+    "best_of, 4 passes": Arm({"method": "best_of", "passes": 4}, "probabilities"),
     "yes_no": Arm({"method": "yes_no"}, "probabilities"),
 }
 # RULER's advantages are divided by the group's sd by its trainer; centred ones are the kinder
