@@ -101,7 +101,7 @@ async def test_each_problem_is_counted_once_by_its_code(
     groups = [group(), *(group("x", "y", judge="none") for _ in range(5))]
     async with (
         ScriptedJudge([GOOD, fails(401)]).serving() as judge,
-        service(tmp_path, main=llm(judge.url, passes=1)) as opened,
+        service(tmp_path, main=llm(judge.url, passes=1, audit=0)) as opened,
         client(opened, api_keys=["environment"]) as http,
     ):
         await add_key(opened.store, key)
