@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from podium_service import __version__
 from podium_service.evaluation import bias, measures
+from podium_service.evaluation.advice import PassesAdvice, advise_passes
 from podium_service.evaluation.bias import LengthBin, SlotEffect
 from podium_service.evaluation.measures import Agreement, JudgedGroup
 from podium_service.evaluation.run_judge import CallSummary, GroupOutcome
@@ -53,6 +54,8 @@ class Card:
         agreement: with the labels: accuracy, top1, auc and tau_b, each of one pass alone, of all
             passes together and of the reward returned.
         steadiness: order_flips, retest_tau, ties, and the mean reliability returned.
+        passes, passes_reason: how many passes yield most at several costs of a rollout; without it,
+            the reason.
         slots, slots_reason: the effect of the slot on a score; without it, the reason.
         length: correlation and slope of the score on log length, at equal labels.
         length_bins: the same relation as a curve.
@@ -73,6 +76,8 @@ class Card:
     failures: dict[str, int]
     agreement: dict[str, Measures]
     steadiness: Measures
+    passes: list[PassesAdvice]
+    passes_reason: str | None
     slots: list[SlotEffect]
     slots_reason: str | None
     length: Measures
@@ -93,6 +98,7 @@ def make_card(
         for key, (measure, reason) in STEADINESS.items()
     }
     slots, slots_reason = bias.slot_bias(groups, bootstrap)
+    passes, passes_reason = advise_passes(outcomes, groups)
     correlation, slope = bias.length_bias(groups, bootstrap)
     rankings = [outcome.ranking for outcome in outcomes if outcome.ranking]
     return Card(
@@ -109,6 +115,8 @@ def make_card(
         failures=count_failures(outcomes),
         agreement=_measure_agreement(groups, bootstrap),
         steadiness=steadiness | {"reliability": measure_reliability(outcomes, bootstrap)},
+        passes=passes,
+        passes_reason=passes_reason,
         slots=slots,
         slots_reason=slots_reason,
         length={"correlation": correlation, "slope": slope},

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from podium_service.evaluation.advice import PassesAdvice
 from podium_service.evaluation.card import Card
 from podium_service.scoring.bootstrap import Measure
 
@@ -36,6 +37,7 @@ ROWS = {
     "completion_tokens": ("Completion tokens", "per group"),
     "cost_usd": ("Cost", "US dollars per group"),
 }
+PASSES_COLUMNS = ("Rollouts of a group cost, in passes", "Best number of passes", "Reliability")
 COLUMNS = {"one_pass": "one pass alone", "all_passes": "all passes", "reward": "reward returned"}
 
 
@@ -58,6 +60,8 @@ def render(card: Card) -> str:
         card=card,
         rows=ROWS,
         columns=COLUMNS,
+        passes=[describe_advice(advice) for advice in card.passes],
+        passes_columns=PASSES_COLUMNS,
         plots=[plot for plot in plots if plot],
         size=(WIDTH, HEIGHT),
         frame=(_LEFT, _RIGHT, _TOP, _BOTTOM),
@@ -84,6 +88,11 @@ def format_measure(measure: Measure) -> str:
         return format_number(measure.value)
     value, low, high = map(format_number, (measure.value, measure.low, measure.high))
     return f"{value} [{low}, {high}]"
+
+
+def describe_advice(advice: PassesAdvice) -> tuple[str, str, str]:
+    """Return the cells of one row under `PASSES_COLUMNS`."""
+    return f"{advice.rollout_cost:g}", str(advice.passes), format_number(advice.reliability)
 
 
 def _plot_agreement(card: Card) -> dict[str, Any] | None:

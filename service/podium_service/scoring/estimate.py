@@ -142,7 +142,7 @@ def estimate_unscored(num_items: int) -> Estimate:
 
 def _estimate_fit(fit: Fit, length: int, noise: JudgeNoise | None) -> Estimate:
     df_items = len(fit.effects_I) - 1
-    ms_items = fit.ss_items / df_items
+    ms_items = _round_to_digits(fit.ss_items / df_items)
     ms_error, df_error = _pool_variance(fit, noise)
     past_group = PastGroup.from_fit(fit, length)
     if ms_error is None:  # one pass of a judge whose noise is unknown: no claim about its error
@@ -192,10 +192,15 @@ def _pool_variance(fit: Fit, noise: JudgeNoise | None) -> tuple[float | None, fl
         if noise.df == inf:
             return noise.variance, inf
         df = noise.df + fit.df_error
-        return (noise.df * noise.variance + ss_error) / df, df
+        return _round_to_digits((noise.df * noise.variance + ss_error) / df), df
     if fit.df_error <= 0:
         return None, 0.0
-    return ss_error / fit.df_error, fit.df_error
+    return _round_to_digits(ss_error / fit.df_error), fit.df_error
+
+
+def _round_to_digits(value: float) -> float:
+    """Keep the first eleven digits, so that the order of a sum changes no bit of what follows."""
+    return float(f"{value:.10e}")
 
 
 def _standard_errors(covariance_II: Array, ms_error: float) -> list[float]:

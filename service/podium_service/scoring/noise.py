@@ -155,9 +155,9 @@ def _fit_ratios(groups: Sequence[PastGroup], variance: float, df: float) -> Arra
     likelihood_GR = ratio_likelihood(f, information, df_items, np.full(len(f), df))
     ratios_R = PRIOR_R
     for _ in range(_EM_STEPS):
-        posterior_GR = likelihood_GR * ratios_R
-        posterior_GR /= posterior_GR.sum(axis=1, keepdims=True)
-        ratios_R = posterior_GR.sum(axis=0) + _PSEUDO_GROUPS * PRIOR_R
+        evidence_G = likelihood_GR @ ratios_R
+        expected_R = ratios_R * (likelihood_GR.T @ (1 / evidence_G))  # groups of each ratio
+        ratios_R = expected_R + _PSEUDO_GROUPS * PRIOR_R
         ratios_R /= ratios_R.sum()
     return np.asarray(ratios_R.round(9))
 

@@ -70,10 +70,16 @@ def posterior_ratios(
     return np.asarray(posterior_R / posterior_R.sum())
 
 
-def best_yield(ratios_R: Array, information: float, rollout_cost: float) -> float:
-    """Return the reliability per cost of the best fixed number of passes.
+def mean_reliability(ratios_R: Array, information: float) -> float:
+    """Return the reliability after `information` passes, averaged over groups of these ratios."""
+    return float(ratios_R @ reliabilities(information))
 
-    It is the largest r(k) / (rollout_cost + k), with r(k) the mean reliability after k passes.
+
+def yield_of_passes(ratios_R: Array, information: float, rollout_cost: float) -> Array:
+    """Return the reliability per cost of 1, 2, ... 64 passes of every group, shape (64,).
+
+    It is r(k) / (rollout_cost + k), with r(k) the mean reliability after k passes. The largest is
+    what passes yield on average, if they are used well.
 
     Args:
         ratios_R: how often groups have each of `RATIOS_R`.
@@ -81,12 +87,12 @@ def best_yield(ratios_R: Array, information: float, rollout_cost: float) -> floa
         rollout_cost: of producing a group, in units of one pass.
 
     Source:
-        The marginal value theorem: Charnov 1976, Theoretical Population Biology 9(2). Whoever
-        gathers in many places leaves each of them when it yields less than the best average.
+        The marginal value theorem: Charnov 1976, Theoretical Population Biology 9(2). A forager
+        that has many places leaves each of them when it yields less than the best average.
     """
     signal_KR = np.multiply.outer(_NUMBERS_K * information, RATIOS_R)
     reliability_K = (signal_KR / (signal_KR + 1)) @ ratios_R
-    return float((reliability_K / (rollout_cost + _NUMBERS_K)).max())
+    return np.asarray(reliability_K / (rollout_cost + _NUMBERS_K))
 
 
 def reliabilities(information: float) -> Array:

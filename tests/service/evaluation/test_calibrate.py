@@ -3,6 +3,7 @@
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -225,3 +226,36 @@ async def test_the_card_of_yes_or_no_counts_shared_answers_once(tmp_path: Path) 
     assert card["agreement"]["auc"]["all_passes"]["value"] == 1
     assert card["agreement"]["auc"]["reward"]["value"] == 1
     assert card["spend"]["calls"]["value"] == 1.5
+
+
+def noisy_score(sd: float) -> Step:
+    random = Random(5)
+    return scores(lambda text: min(1.0, max(0.0, asked_score(text) + random.gauss(0, sd))))
+
+
+async def test_a_card_recommends_passes_by_the_cost_of_rollouts(tmp_path: Path) -> None:
+    """Noise of .1 against values with a variance of .0125, a ratio of about 1, in 25 groups."""
+    values = (0.3, 0.4, 0.5, 0.6)
+    groups = [
+        labelled(*(f"{value} of {number}" for value in values), labels=[1, 2, 3, 4])
+        for number in range(25)
+    ]
+    card = await calibrate(tmp_path, noisy_score(0.13), *groups, passes=4)
+    advice = card["passes"]
+    assert [each["rollout_cost"] for each in advice] == [0.3, 1, 3, 10]
+    passes = [each["passes"] for each in advice]
+    assert passes == sorted(passes)
+    assert passes[0] == 1
+    assert 3 <= passes[-1] <= 5
+    assert 0.3 < advice[0]["reliability"] < advice[-1]["reliability"] < 0.9
+    page = _Page((tmp_path / "cards" / "main.html").read_text())
+    assert page.count["table"] > 4
+    assert "Passes that pay" in (tmp_path / "cards" / "main.html").read_text()
+
+
+async def test_few_groups_recommend_no_passes(tmp_path: Path) -> None:
+    card = await calibrate(tmp_path, likes_first_slot, *PAIRS, passes=2)
+    assert card["passes"] == []
+    assert (
+        card["passes_reason"] == "fewer than 20 groups with two passes have told the judge's noise"
+    )

@@ -7,7 +7,13 @@ from rich.text import Text
 from podium_service.cli.display.text import literal
 from podium_service.evaluation.card import Card
 from podium_service.evaluation.compare import Comparison, PairSummary
-from podium_service.evaluation.page import COLUMNS, ROWS, format_measure
+from podium_service.evaluation.page import (
+    COLUMNS,
+    PASSES_COLUMNS,
+    ROWS,
+    describe_advice,
+    format_measure,
+)
 
 _SHOWN = 10  # changes of sign
 _PAIR_ROWS = {
@@ -34,7 +40,17 @@ def card_view(card: Card) -> RenderableType:
     rest.add_row("Slot effects (0 first, 1 last)", slots or f"– ({card.slots_reason})")
     for code, count in card.failures.items():
         rest.add_row(f"Failed: {code}", str(count))
-    return Group(agreement, rest)
+    return Group(agreement, rest, _passes_table(card))
+
+
+def _passes_table(card: Card) -> Table:
+    """Show how many passes pay, by the cost of producing a group."""
+    table = _table("passes that pay", *PASSES_COLUMNS)
+    for advice in card.passes:
+        table.add_row(*describe_advice(advice))
+    if card.passes_reason:
+        table.add_row(f"– ({card.passes_reason})")
+    return table
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:

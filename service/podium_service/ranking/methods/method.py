@@ -9,7 +9,7 @@ from podium_service.scoring.estimate import Estimate
 from podium_service.scoring.least_squares import Pass
 from podium_service.scoring.noise import JudgeNoise
 from podium_service.scoring.posterior import expected_reliability
-from podium_service.scoring.signal_ratio import best_yield
+from podium_service.scoring.signal_ratio import yield_of_passes
 
 # The questions to ask: by the index of the question, the bodies to show in the order to show them.
 Plan = dict[int, list[int]]
@@ -85,5 +85,6 @@ def is_settled(
     gain, noise = after - estimate.shrinkage, situation.noise
     if noise is not None and noise.ratios:
         information = estimate.information / num_steps
-        return gain <= best_yield(noise.ratios_R, information, rollout_cost)
+        average = float(yield_of_passes(noise.ratios_R, information, rollout_cost).max())
+        return gain <= average
     return gain <= estimate.shrinkage / (rollout_cost + num_steps)
