@@ -40,7 +40,8 @@ async def test_a_restart_repeats_only_the_calls_that_were_in_progress(
 
     store = tmp_path / "podium.db"
     async with ScriptedJudge(always=three_of_four).serving() as judge:
-        options = ("--config", str(judges_file(tmp_path / "judges.yaml", main=llm(judge.url))))
+        main = llm(judge.url, concurrency={"min": 24, "max": 24})  # all calls at once
+        options = ("--config", str(judges_file(tmp_path / "judges.yaml", main=main)))
         with running(*options, cwd=tmp_path) as process:
             async with process.client() as http:
                 asking = [asyncio.create_task(http.post("/rank", json=each)) for each in groups]
