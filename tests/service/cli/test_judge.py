@@ -52,3 +52,10 @@ async def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         refused = await podium("judge", "serve", "any.gguf", "--port", port, cwd=tmp_path)
     assert_one_line(refused, f"cannot listen on 127.0.0.1:{port}", "choose another --port")
+
+
+async def test_a_runtime_that_is_missing_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "any.gguf").write_bytes(b"GGUF")
+    missing = {"IK_LLAMA_CPP_LIB_PATH": "/nowhere"}  # of use where the wheel is installed
+    refused = await podium("judge", "serve", "any.gguf", "--port", "0", cwd=tmp_path, **missing)
+    assert_one_line(refused, "ik-llama-cpp-python", "vLLM in the judge's base_urls instead")
