@@ -5,9 +5,10 @@ and is alive all the while. A server that hangs answers nobody.
 """
 
 from asyncio import Timeout, TimerHandle, get_running_loop, timeout
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import TracebackType
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +32,43 @@ class Patience:
         loop's clock.
         """
         if self.is_renewed:
-            return _silence_timeout(self.seconds, last_answer_at)
+            return _SilenceTimeout(self.seconds, last_answer_at)
         return timeout(self.seconds)
 
 
-@asynccontextmanager
-async def _silence_timeout(
-    seconds: float, last_answer_at: Callable[[], float]
-) -> AsyncIterator[None]:
-    loop = get_running_loop()
-    started_at = loop.time()
-    timer: TimerHandle | None = None
-    async with timeout(None) as limit:
+class _SilenceTimeout:
+    """Raise TimeoutError in the body once an endpoint has answered no call for so many seconds.
 
-        def check() -> None:
-            nonlocal timer
-            ends_at = max(started_at, last_answer_at()) + seconds
-            if ends_at > loop.time():
-                timer = loop.call_at(ends_at, check)
-            else:
-                limit.reschedule(loop.time())
+    It is no generator, because its timer and an error of the body would then form a reference cycle
+    (see `tracebacks`).
+    """
 
-        check()
-        try:
-            yield
-        finally:
-            if timer:
-                timer.cancel()
+    def __init__(self, seconds: float, last_answer_at: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._last_answer_at = last_answer_at
+        self._started_at = get_running_loop().time()
+        self._limit = timeout(None)
+        self._timer: TimerHandle | None = None
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+        self._check()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        await self._limit.__aexit__(kind, error, traceback)
+
+    def _check(self) -> None:
+        loop = get_running_loop()
+        ends_at = max(self._started_at, self._last_answer_at()) + self._seconds
+        if ends_at > loop.time():
+            self._timer = loop.call_at(ends_at, self._check)
+        else:
+            self._limit.reschedule(loop.time())
