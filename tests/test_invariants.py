@@ -311,7 +311,9 @@ async def test_invariant_5_holds_for_every_method(tmp_path: Path, method: str) -
         async with (
             ScriptedJudge(always=judged).serving() as judge,
             service(
-                tmp_path / f"{spread}", main=llm(judge.url, method=method, passes=passes)
+                tmp_path / f"{spread}",
+                # One call at a time, so that each draw of noise goes to the same call in any run.
+                main=llm(judge.url, method=method, passes=passes, concurrency=1),
             ) as opened,
         ):
             rewards = [
@@ -324,7 +326,7 @@ async def test_invariant_5_holds_for_every_method(tmp_path: Path, method: str) -
                 for index in range(12)  # fewer than teach the service this judge
             ]
         squares.append(mean(pvariance(group) for group in rewards))
-    assert 0 < squares[0] < 0.45 * squares[1]
+    assert 0 < squares[0] < 0.35 * squares[1]
 
 
 async def test_invariant_6_every_paid_judgment_is_kept(tmp_path: Path) -> None:

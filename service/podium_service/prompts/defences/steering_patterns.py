@@ -61,8 +61,8 @@ PATTERNS: dict[str, Sequence[str]] = {
         rf"\b(?:for|by) (?:the|any) {_JUDGE} reading (?:this|these)\b",
     ),
     "asks_for_score": (
-        r"\b(?:answer|reply) with (?:one|a single|the) (?:letter|digit)\b",
-        r"\bcorrect and complete (?:answer|response|trajectory) to the task\b",
+        r"\b(?:(?:answer|reply) with (?:one|a single|the) (?:letter|digit)"
+        r"|correct and complete (?:answer|response|trajectory) to the task)\b",
         rf"\b(?:give|assign|award|grant|output|return) {_IT}[^.]{{0,30}}? {_TOP}",
         rf"\b(?:give|assign|award|grant|output|return) {_IT}"
         rf" (?:a |the )?(?:score|rating|grade|rank|reward|mark)s? (?:of |= ?)?{_ONE}",

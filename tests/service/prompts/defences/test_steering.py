@@ -168,9 +168,9 @@ def test_a_payload_after_a_long_text_is_found() -> None:
         "ignore all ",
     ],
 )  # fmt: skip
-def test_a_megabyte_of_hostile_text_takes_under_a_second(unit: str) -> None:
+def test_a_megabyte_of_hostile_text_takes_under_half_a_second(unit: str) -> None:
     text = unit * (1_000_000 // len(unit.encode()))
-    assert cpu_s(lambda: flag_text(text)) < 1
+    assert cpu_s(lambda: flag_text(text)) < 0.5
 
 
 def test_mixed_beginnings_of_patterns_take_linear_time() -> None:
@@ -190,7 +190,7 @@ def test_mixed_beginnings_of_patterns_take_linear_time() -> None:
 def test_many_accents_in_a_row_take_linear_time() -> None:
     text = "a" + "\u1dc0" * 100_000 + "\u1dc2" * 100_000 + STEER
     assert flag_text(text) == ["asks_for_score"]
-    assert cpu_s(lambda: flag_text(text)) < 1
+    assert cpu_s(lambda: flag_text(text)) < 0.5
 
 
 def conversation(prompt: str, said: str, argument: str, returned: str) -> Trajectory:
