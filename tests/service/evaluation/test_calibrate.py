@@ -240,14 +240,14 @@ async def test_a_card_recommends_passes_by_the_cost_of_rollouts(tmp_path: Path) 
         labelled(*(f"{value} of {number}" for value in values), labels=[1, 2, 3, 4])
         for number in range(25)
     ]
-    card = await calibrate(tmp_path, noisy_score(0.13), *groups, passes=4)
+    card = await calibrate(tmp_path, noisy_score(0.13), *groups, passes=4, concurrency=1)
     advice = card["passes"]
     assert [each["rollout_cost"] for each in advice] == [0.3, 1, 3, 10]
     passes = [each["passes"] for each in advice]
     assert passes == sorted(passes)
     assert passes[0] == 1
     assert 3 <= passes[-1] <= 5
-    assert 0.3 < advice[0]["reliability"] < advice[-1]["reliability"] < 0.9
+    assert 0.4 < advice[0]["reliability"] < advice[-1]["reliability"] < 0.9
     page = _Page((tmp_path / "cards" / "main.html").read_text())
     assert page.count["table"] > 4
     assert "Passes that pay" in (tmp_path / "cards" / "main.html").read_text()
