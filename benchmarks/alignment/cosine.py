@@ -78,7 +78,7 @@ class Alignment:
 
 
 def group_sums(rewards: Sequence[float], truth: Sequence[float], scheme: str) -> Array:
-    """What a group adds to a batch: a . b, a . a and b . b of returned and true advantages.
+    """Return what a group adds to a batch: a . b, a . a and b . b of returned and true advantages.
 
     Args:
         rewards: in the order of `truth`; nothing where the group was not ranked, which then trains
@@ -155,7 +155,7 @@ def ratio_of(ours: Array, theirs: Array, value: float, groups: int) -> Measure:
 
 
 def at_tokens(tokens: float, spent_M: Sequence[float], squared_M: Array) -> Array:
-    """What repeated calls buy for so many tokens, on straight lines between whole calls.
+    """Return what repeated calls buy for so many tokens, on lines between whole calls.
 
     Below one call the line goes through nothing for nothing: who ranks only a share f of the groups
     has sqrt(f) of the cosine. Above the last repetition the figure stays where it was.

@@ -47,7 +47,7 @@ class Endpoints(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """What one arm returned in one part.
+    """Hold what one arm returned in one part.
 
     Attributes:
         groups: that it was about, of all of the set.
@@ -82,7 +82,7 @@ class Entry:
 async def ask_in_parts(
     name: str, arm: Arm, of: GroupSet, endpoints: Endpoints, folder: Path
 ) -> dict[str, Entry]:
-    """What an arm returns, by part."""
+    """Return what an arm returns, by part."""
     by_part: dict[str, Answers] = {part: [] for part in PARTS}
     for repetition in range(endpoints.repetitions):
         judge = endpoints.judge(name, arm, repetition)
@@ -104,7 +104,7 @@ def groups_of(part: str, of: GroupSet, folds: int) -> list[Labelled]:
 
 
 async def rule_in_parts(of: GroupSet, endpoints: Endpoints) -> list[dict[str, Entry]]:
-    """What RULER returns by the number of its calls, which are averaged, and by part."""
+    """Return RULER's rewards by the number of its averaged calls, and by part."""
     every = [*of.halves[0], *of.halves[1]]
     answers: list[Answers] = [[] for _ in range(endpoints.rulings)]
     for repetition in range(endpoints.repetitions):
@@ -123,7 +123,7 @@ async def rule_in_parts(of: GroupSet, endpoints: Endpoints) -> list[dict[str, En
 
 
 async def rule_without_repeats(of: GroupSet, endpoints: Endpoints) -> dict[str, Entry]:
-    """What RULER would return to a trainer that shows it equal answers once, by part."""
+    """Return RULER's rewards if a trainer showed it equal answers once, by part."""
     every = [group.group for half in of.halves for group in half]
     answers: Answers = []
     for repetition in range(endpoints.repetitions):

@@ -36,7 +36,7 @@ class Baseline:
         return float(value), at_tokens(tokens, self.spent_M, self.squared_MR)
 
     def per_token(self, tokens: float) -> tuple[float, Array]:
-        """What one call's squared cosine would be if it grew with the tokens."""
+        """Return one call's squared cosine as if it grew with the tokens."""
         share = tokens / self.spent_M[0]
         return float(share * self.values_M[0]), share * self.squared_MR[0]
 
