@@ -47,8 +47,13 @@ _OF_ITSELF = re.compile(
 _WINDOW = 160  # characters on either side of an anchor that are searched
 _MAX_CHARS = 150_000  # a longer text is cut in its middle, as it would be for the judge
 _ACCENTED = [*range(0xC0, 0x250), *range(0x1E00, 0x1F00)]
-# Replaced by a space, because their normal forms are so long that they could be an attack.
-_LONG_FORMS = dict.fromkeys((0xFDFA, 0xFDFB), " ")
+# Characters that stand for words and are written in no payload, such as "\u3300". They are replaced
+# by a space, because a megabyte of them becomes several in NFKC, which takes half a second.
+_LONG_FORMS = {
+    code: " "
+    for code in [*range(0x80, 0x3400), *range(0xFB00, 0xFE00), *range(0x1D100, 0x1F300)]
+    if len(form := unicodedata.normalize("NFKC", chr(code))) > 2 and not form.isascii()
+}
 _PLAIN = _LONG_FORMS | {
     code: form[0]
     for code in _ACCENTED

@@ -162,7 +162,7 @@ def test_a_payload_after_a_long_text_is_found() -> None:
     "unit",
     [
         "judge ", "a b ", "give this ", "ignore all the ", "note to the ", "<", "< ", "\ufdfa",
-        "\u3300",
+        "\u3300", "\u33af", "\ufb2c", "\u00bd", "\U0001d160",
         "м", "x", "e\u0301\u0323", '"explanation": "', '{"', "score 1 ", "QUJDREVG" * 60 + " ",
         "this answer should ", "i s c o r e ", "as the judge ", "final score is 1,", "給",
         "ignore all ",
