@@ -19,10 +19,12 @@ _ENDINGS = {
     "length": "\n(cut off at the token limit)",
     "content_filter": "\n(stopped by a content filter)",
 }
+_SYSTEM = ("system", "developer")
+_SPEAKERS = {"user": "User", "assistant": "Assistant"}
 # Anything that could be taken for a part of the prompt, in any case.
 _LIKE_OURS = re.compile(
     r"</?[a-z_|]|^\s*[-=*#_~]{3,}"
-    r"|^\s*(?:task|question|instructions|reference(?: answer)?|rubric)\s*:"
+    r"|^\s*(?:task|question|instructions|dialogue|user|assistant|reference(?: answer)?|rubric)\s*:"
     r"|\b(?:answer|response|option|candidate|trajectory)\s+[\"'(*]*[a-z0-9]\b"
     r"|\bwhich\b.{0,40}\b(?:best|better)\b|\breply\b.{0,20}\b(?:with|yes|no)\b",
     re.IGNORECASE | re.MULTILINE,
@@ -52,18 +54,25 @@ def show_plainly(
 
 
 def _plain_context(request: RankRequest, shared: Sequence[Message]) -> str | None:
-    """Return the task, the reference and the messages of the prompt; None if they are a dialogue.
+    """Return the task, the reference and the messages of the prompt; None if tools were called.
 
-    The prompt may be one message of the user, with a message of the system before it.
+    The prompt may be a message of the system and a dialogue that ends with the user.
     """
-    roles = [message.role for message in shared]
-    if roles[-1:] not in ([], ["user"]) or roles[:-1] not in ([], ["system"], ["developer"]):
+    has_system = bool(shared) and shared[0].role in _SYSTEM
+    dialogue = shared[has_system:]
+    turns = [message.role for message in dialogue]
+    if turns[-1:] not in ([], ["user"]) or not _SPEAKERS.keys() >= set(turns):
+        return None
+    if any(message.tool_calls for message in shared) or (has_system and not dialogue):
         return None
     headed = [("Task", request.task)]
-    if roles[:-1]:
+    if has_system:
         headed.append(("Instructions", shared[0].text))
-    if roles:
-        headed.append(("Question" if request.task else "Task", shared[-1].text))
+    if len(dialogue) == 1:
+        headed.append(("Question" if request.task else "Task", dialogue[0].text))
+    elif dialogue:
+        said = (f"{_SPEAKERS[message.role]}: {message.text}" for message in dialogue)
+        headed.append(("Dialogue", "\n".join(said)))
     headed.append(("Reference answer", request.reference))
     return "\n\n".join(f"{heading}:\n{clean(text)}" for heading, text in headed if text)
 
