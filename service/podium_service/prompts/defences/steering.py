@@ -7,7 +7,7 @@ A flag is evidence for people and for metrics, not a verdict. The patterns are i
 import binascii
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice, takewhile
 from typing import Any
 
@@ -45,6 +45,7 @@ _OF_ITSELF = re.compile(
     r"|place|prefer|choose|pick|select)\b"
 )
 _WINDOW = 160  # characters on either side of an anchor that are searched
+_STEP = 100  # characters after an anchor that are searched anyway, so no anchor is looked for there
 _MAX_CHARS = 150_000  # a longer text is cut in its middle, as it would be for the judge
 _ACCENTED = [*range(0xC0, 0x250), *range(0x1E00, 0x1F00)]
 # Characters that stand for words and are written in no payload, such as "\u3300". They are replaced
@@ -147,14 +148,17 @@ def _shown(message: Message) -> tuple[object, ...]:
 
 def _cut_around_anchors(text: str) -> str:
     """Return the surroundings of all anchors in `text`, a line for each stretch."""
-    anchors: Iterable[Any] = ()
+    anchors: Any = None
+    searched: str | bytes = text
     if text.isascii():  # only there are positions in bytes positions in characters
-        anchors = _ASCII_ANCHOR.finditer(text.encode())
+        anchors, searched = _ASCII_ANCHOR, text.encode()
     elif _ANCHORS.find(text):
-        anchors = _ANCHOR.finditer(text)
+        anchors = _ANCHOR
     stretches: list[list[int]] = []
-    for anchor in anchors:
-        start, stop = max(0, anchor.start() - _WINDOW), anchor.end() + _WINDOW
+    end = -_STEP
+    while anchors and (anchor := anchors.search(searched, end + _STEP)):
+        end = anchor.end()
+        start, stop = max(0, anchor.start() - _WINDOW), end + _STEP + _WINDOW
         if stretches and start <= stretches[-1][1]:
             stretches[-1][1] = stop
         else:
