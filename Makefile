@@ -27,12 +27,12 @@ test: $(VENV)/dev.ok  ## ruff, mypy strict and the fast suite.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -n 3 -m "not vllm and not install and not benchmark and not fuzz and not restart and not chaos and not judge"
+	$(VENV)/bin/python -m pytest -n 3 -m "not vllm and not install and not benchmark and not fuzz and not restart and not chaos and not judge and not demo"
 
 test-integration: $(VENV)/dev.ok $(VENV)/judge.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json  ## vLLM and llama.cpp on the CPU, a fresh install, fuzzing, restarts, chaos.
 	PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \
 		PODIUM_JUDGES=$(abspath .models) \
-		$(VENV)/bin/python -m pytest -m "vllm or judge or install or benchmark or fuzz or restart or chaos"
+		$(VENV)/bin/python -m pytest -m "vllm or judge or install or benchmark or fuzz or restart or chaos or demo"
 
 docs: $(VENV)/dev.ok  ## Write the generated parts of docs/ anew, and build the site into site/.
 	$(VENV)/bin/python -m docs.generate

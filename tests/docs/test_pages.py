@@ -17,6 +17,7 @@ DOCS = ROOT / "docs"
 RUN = ("bash", "python")
 
 
+@pytest.mark.demo
 def test_the_judge_quickstart_runs_from_top_to_bottom(tmp_path: Path, judge_url: str) -> None:
     said = run_blocks(
         [each for each in blocks(DOCS / "quickstart-judge.md") if each.language in RUN],

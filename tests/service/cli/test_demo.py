@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.demo
 def test_the_demo_prints_a_replay_command_that_works(tmp_path: Path) -> None:
     environment = {**os.environ, "COLUMNS": "200"}
     demo = subprocess.run(

@@ -45,6 +45,7 @@ def test_the_judges_file_of_the_demo_is_accepted(tmp_path: Path) -> None:
     assert config.judges["local"].kind == "llm"
 
 
+@pytest.mark.demo
 @pytest.mark.anyio
 async def test_the_demo_trains_with_any_judges_file(tmp_path: Path) -> None:
     async with ScriptedJudge(always=whatever_is_asked(by_length)).serving() as judge:
@@ -57,6 +58,7 @@ async def test_the_demo_trains_with_any_judges_file(tmp_path: Path) -> None:
     assert judge.calls > 0
 
 
+@pytest.mark.demo
 @pytest.mark.anyio
 @pytest.mark.parametrize("to_all", [True, False], ids=["ctrl-c", "sigterm"])
 async def test_an_interrupted_demo_leaves_no_process(to_all: bool, tmp_path: Path) -> None:

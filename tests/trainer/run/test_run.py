@@ -45,6 +45,7 @@ def wait_for_rows(path: Path, count: int) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.restart
 def test_invariant_10_a_killed_run_resumes_to_the_same_metrics(
     tmp_path: Path, service_url: str
 ) -> None:
