@@ -24,7 +24,7 @@ from podium_service.ranking import content_keys
 from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.group_scores import GroupScores, GroupToRank
 from podium_service.ranking.kinds import FAILURES_OF_A_JUDGE, LLMRanker, judge_kinds
-from podium_service.ranking.results import build_results, find_basis
+from podium_service.ranking.results import build_results, count_gated, find_basis
 from podium_service.ranking.screening import require_inputs, screen
 from podium_service.schemas import Ranking, RankRequest
 from podium_service.store.protocol import Store
@@ -172,6 +172,7 @@ def _reward_inputs(group: GroupToRank[Any], scores: GroupScores) -> list[Any]:
         [estimate.stderr, estimate.shrinkage],
         [len(indices) for indices in scores.transcript.members],
         sorted(map(str, group.screening.failed_gates.values())),
+        count_gated(group),
         [each.verified_reward for each in group.request.trajectories] if weight else None,
     ]
 

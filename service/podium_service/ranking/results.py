@@ -5,6 +5,7 @@ from math import inf
 
 from podium_service.judges.judges_file import AnyJudge
 from podium_service.prompts.templates import SHOWN_ID
+from podium_service.prompts.transcript import transcribe
 from podium_service.ranking.group_scores import GroupScores, GroupToRank
 from podium_service.schemas import Basis, TrajectoryResult
 from podium_service.scoring.rewards import compute_rewards, mean_ranks, mix_verified_rewards
@@ -20,8 +21,9 @@ _UNASKED: dict[Basis, str] = {
 def build_results(group: GroupToRank[AnyJudge], scores: GroupScores) -> list[TrajectoryResult]:
     """Give each trajectory of the request its rank, reward and explanation.
 
-    Trajectories that failed a gate get reward 0 and share the last rank. The others are ranked and
-    rewarded among themselves; identical ones share everything.
+    Trajectories that failed a gate get reward 0 and share the last rank. The others are ranked
+    before them, and rewarded as if the judge had found each distinct one of them worse than all
+    others; identical ones share everything.
     """
     trajectories, judge, screening = group.request.trajectories, group.judge, group.screening
     members, estimate = scores.transcript.members, scores.estimate
@@ -30,7 +32,9 @@ def build_results(group: GroupToRank[AnyJudge], scores: GroupScores) -> list[Tra
         [trajectories[index].verified_reward or 0.0 for index in indices] for indices in members
     ]
     rewards = mix_verified_rewards(
-        compute_rewards(estimate, judge.reward), verified, judge.verified_weight
+        compute_rewards(estimate, judge.reward, count_gated(group)),
+        verified,
+        judge.verified_weight,
     )
     ids = [trajectories[indices[0]].id for indices in members]
     explanations = scores.explanations or _explain(ids, group, scores)
@@ -63,6 +67,16 @@ def build_results(group: GroupToRank[AnyJudge], scores: GroupScores) -> list[Tra
             flags=gates + steering.get(index, []),
         )
     return [results[index] for index in range(len(trajectories))]
+
+
+def count_gated(group: GroupToRank[AnyJudge]) -> int:
+    """Count the distinct trajectories that failed a gate."""
+    screening = group.screening
+    if not screening.failed_gates:
+        return 0
+    gated = sorted(screening.failed_gates)
+    shown = transcribe(group.request, gated, show_reasoning=screening.show_reasoning)
+    return len(shown.bodies)
 
 
 def find_basis(group: GroupToRank[AnyJudge], scores: GroupScores) -> Basis:

@@ -3,7 +3,7 @@
 To add a reward:
 1. Write a function `Estimate -> list[float]` here, one reward per distinct trajectory. It is called
    only where scores differ; in other groups every reward is .5.
-2. Enter it in `REWARDS`.
+2. Enter it in `REWARDS`, and in `COMPARING` if it is a mean over the other trajectories.
 3. Add its name to `RewardKind` of the judges' settings.
 """
 
@@ -36,11 +36,24 @@ def mean_ranks(scores: Sequence[float], weights: Sequence[int]) -> list[float]:
     return ranks
 
 
-def compute_rewards(estimate: Estimate, kind: str) -> list[float]:
-    """Return one reward in [0, 1] per distinct trajectory; .5 for all where all scores tie."""
+def compute_rewards(estimate: Estimate, kind: str, num_gated: int = 0) -> list[float]:
+    """Return one reward in [0, 1] per distinct trajectory; .5 for all where all scores tie.
+
+    Args:
+        estimate: the scores of the trajectories that passed the gates.
+        kind: a key of `REWARDS`.
+        num_gated: the number of distinct trajectories that failed a gate. For rewards that compare
+            (`COMPARING`), each of these is one more that every other trajectory beats.
+    """
+    num_judged = len(estimate.scores)
     if len(set(estimate.scores)) == 1:
-        return [UNDECIDED_REWARD] * len(estimate.scores)
-    return REWARDS[kind](estimate)
+        rewards = [UNDECIDED_REWARD] * num_judged
+    else:
+        rewards = REWARDS[kind](estimate)
+    if not num_gated or kind not in COMPARING:
+        return rewards
+    num_others = num_judged - 1 + num_gated
+    return [((num_judged - 1) * reward + num_gated) / num_others for reward in rewards]
 
 
 def win_probability(estimate: Estimate) -> list[float]:
@@ -142,3 +155,4 @@ REWARDS: dict[str, Callable[[Estimate], list[float]]] = {
     "rank": rank_reward,
     "score": score_reward,
 }
+COMPARING = {"win_probability", "rank"}  # these are means over the other trajectories of the group

@@ -132,7 +132,7 @@ async def test_an_attempt_that_only_thought_is_empty(
         ranking = (await http.post("/rank", json=asked)).json()
     empty, good, bad = ranking["results"]
     assert (empty["reward"], empty["rank"], empty["flags"]) == (0, 3, ["gate:not_empty"])
-    assert good["reward"] > bad["reward"]
+    assert good["reward"] > bad["reward"] > empty["reward"]
     assert ranking["basis"] == "judged"
     assert not any("secret" in each.text for each in judge.asked)
 
@@ -143,7 +143,7 @@ async def test_one_member_without_an_attempt_fails_alone(messages: Any, tmp_path
     async with judged(tmp_path) as (http, _):
         results = (await http.post("/rank", json=asked)).json()["results"]
     assert results[0]["flags"] == ["gate:not_empty"]
-    assert [each["reward"] for each in results] == [0, 1, 0]
+    assert [each["reward"] for each in results] == [0, 1, 0.5]
     assert [each["rank"] for each in results] == [3, 1, 2]
 
 

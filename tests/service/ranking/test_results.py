@@ -54,6 +54,20 @@ async def test_identical_trajectories_share_their_verified_rewards(
     assert all("verified" not in asked.text for asked in judge.asked)
 
 
+async def test_equal_members_that_fail_a_gate_count_once(tmp_path: Path) -> None:
+    async with (
+        ScriptedJudge(always=scores(worth)).serving() as judge,
+        service(tmp_path, main=llm(judge.url)) as opened,
+    ):
+        answers = ["worth 0.1", "worth 0.9", ""]
+        once = await opened.ranker.rank(request(*answers))
+        often = await opened.ranker.rank(request(*answers, "", ""))
+        others = await opened.ranker.rank(request(*answers, " ", ""))
+    assert [each.reward for each in once.results] == [0.5, 1, 0]
+    assert [each.reward for each in often.results] == [0.5, 1, 0, 0, 0]
+    assert [each.reward for each in others.results] == pytest.approx([2 / 3, 1, 0, 0, 0])
+
+
 async def test_gates_come_before_verified_rewards(tmp_path: Path) -> None:
     async with (
         ScriptedJudge(always=scores(worth)).serving() as judge,
@@ -62,5 +76,5 @@ async def test_gates_come_before_verified_rewards(tmp_path: Path) -> None:
         ranking = await opened.ranker.rank(
             verified(1.0, 0.0, 1.0, answers=("worth 0.1", "worth 0.9", ""))
         )
-    assert [result.reward for result in ranking.results] == [0.5, 0.5, 0.0]
+    assert [result.reward for result in ranking.results] == [0.75, 0.5, 0.0]
     assert ranking.results[2].flags == ["gate:not_empty"]

@@ -28,7 +28,7 @@ async def test_a_trajectory_that_fails_a_gate_is_not_shown(tmp_path: Path) -> No
         ranking = await opened.ranker.rank(request("5", "five", "surely it is five"))
     last = ranking.results[2]
     assert (last.reward, last.rank, last.score, last.flags) == (0, 3, None, ["gate:max_words"])
-    assert [result.reward for result in ranking.results[:2]] == [0, 1]
+    assert [result.reward for result in ranking.results[:2]] == [0.5, 1]
     assert all("surely" not in asked.text for asked in judge.asked)
 
 
@@ -63,7 +63,8 @@ async def test_a_group_with_at_most_one_trajectory_left_makes_no_calls(
     assert alone.results[0].explanation.startswith("alone: there was no other attempt")
     assert [(r.reward, r.rank) for r in alone.results] == [(0.5, 1)]
     assert [(r.reward, r.rank) for r in none.results] == [(0, 1.5)] * 2
-    assert [(r.reward, r.rank) for r in one.results] == [(0, 2), (0.5, 1)]
+    assert [(r.reward, r.rank) for r in one.results] == [(0, 2), (1, 1)]
+    assert [(r.reward, r.rank) for r in same.results] == [(0, 3), (1, 1.5), (1, 1.5)]
 
 
 @pytest.mark.parametrize("mode", ["flag", "gate", "ignore"])

@@ -152,6 +152,18 @@ def test_a_lone_distinct_trajectory_earns_half(kind: str) -> None:
     assert compute_rewards(estimate_exact([1.0]), kind) == [0.5]
 
 
+def test_a_gated_trajectory_counts_as_beaten() -> None:
+    measured = signal([0.2, 0.5, 0.8], stderr=0.001)
+    # Of three others, 0 beats the gated one, 1 beats 0 and the gated one, and 2 beats all.
+    for kind in ("win_probability", "rank"):
+        assert compute_rewards(measured, kind, 1) == pytest.approx([1 / 3, 2 / 3, 1])
+    assert compute_rewards(measured, "rank", 3) == pytest.approx([0.6, 0.8, 1])
+    assert compute_rewards(measured, "score", 1) == pytest.approx([0.2, 0.5, 0.8])
+    assert compute_rewards(estimate_unscored(1), "win_probability", 2) == [1]
+    assert compute_rewards(estimate_unscored(2), "win_probability", 2) == pytest.approx([5 / 6] * 2)
+    assert compute_rewards(estimate_unscored(0), "win_probability", 2) == []
+
+
 def test_the_rank_reward_steps_evenly_from_1_to_0_and_ties_share() -> None:
     assert compute_rewards(signal([0.9, 0.1, 0.5], stderr=0.01), "rank") == [1, 0, 0.5]
     # Ranks 1, 2.5, 2.5, 4 of four.
