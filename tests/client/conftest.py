@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from podium import client as client_module
+from podium import retry
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """No deadline leaves time for a second one."""
-    monkeypatch.setattr(client_module, "FIRST_BACKOFF_S", 1e6)
+    monkeypatch.setattr(retry, "FIRST_BACKOFF_S", 1e6)
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ async def test_only_groups_with_retryable_errors_are_sent_again() -> None:
     first = stream(
         ranked(0, G0, REWARDS),
         failed(1, 503, "judge_unavailable", retryable=True),
-        failed(2, 422, "unknown_judge", retryable=False),
+        failed(2, 422, "invalid_request", retryable=False),
     )
     got, bodies = await rank_many(GROUPS, first, stream(ranked(0, G1, {"a": 0.4, "b": 0.6})))
     assert [asked_for(body) for body in bodies] == [["g0", "g1", "g2"], ["g1"]]
@@ -163,7 +163,11 @@ async def test_a_refusal_of_the_whole_request_is_raised(
 
 @pytest.mark.anyio
 async def test_a_group_too_large_for_any_request_fails_alone() -> None:
-    got, _ = await rank_many(GROUPS[:1], refuse(413, "body_too_large", retryable=False))
+    too_large = refuse(413, "body_too_large", retryable=False)
+    with scripted(rank_all, too_large) as script:
+        async with client(script) as podium:
+            await podium.rank_many(GROUPS[1:])
+            got = await podium.rank_many(GROUPS[:1])
     assert codes(got) == ["body_too_large"]
 
 

@@ -11,11 +11,13 @@ import anyio
 import httpx
 import pytest
 
-from podium.client import DEFAULT_DEADLINE_S, MAX_CONNECTIONS, AsyncRankClient
+from podium.client import DEFAULT_DEADLINE_S, AsyncRankClient
+from podium.connections import MAX_CONNECTIONS
 from podium.errors import (
     DeadlineExceeded,
     RankError,
     RequestRefused,
+    ServiceAbsent,
     ServiceUnavailable,
 )
 from podium.types import Trajectory, TrajectoryGroup
@@ -27,13 +29,16 @@ from tests.client.helpers import (
     group,
     lines_app,
     rank,
+    rank_all,
     rank_it,
 )
 from tests.fake_service import (
+    Answer,
     Script,
     fail,
     problem,
     refuse,
+    say,
     scripted,
     serve,
 )
@@ -173,17 +178,68 @@ async def test_a_refused_large_body_is_no_broken_connection() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("one_attempt")
-async def test_an_unreachable_service_masks_all_groups(
-    free_url: str,
-) -> None:
+async def test_a_service_that_is_gone_again_masks_all_groups() -> None:
     seen: list[int] = []
-    async with AsyncRankClient(free_url) as podium:
+    with serve(lines_app(lambda n: None, [])) as url:
+        podium = AsyncRankClient(url)
+        await podium.rank_many(GROUPS)
+    async with podium:
         got = await podium.rank_many(GROUPS, on_progress=lambda done, total: seen.append(done))
         with pytest.raises(ServiceUnavailable):
             await podium.rank(GROUPS[0])
     assert codes(got) == ["connection_failed"] * 3
     assert [answer.mask for answer in got] == [False] * 3
     assert seen == [1, 2, 3]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("call", ["rank", "try_rank", "rank_many"])
+async def test_a_service_that_never_answered_is_given_up_soon(free_url: str, call: str) -> None:
+    before = time.monotonic()
+    async with AsyncRankClient(free_url) as podium:
+        with pytest.raises(ServiceAbsent, match="start a service with `podium serve`") as caught:
+            await getattr(podium, call)(GROUPS if call == "rank_many" else GROUPS[0])
+    assert time.monotonic() - before < 3
+    assert free_url in caught.value.detail
+
+
+@pytest.mark.anyio
+async def test_a_service_that_is_just_starting_is_waited_for() -> None:
+    refused = fail(httpx.ConnectError("refused"))
+    got = await rank(refused, refused, rank_it)
+    assert got.mask
+
+
+@pytest.mark.anyio
+async def test_a_call_may_have_a_deadline_of_its_own() -> None:
+    with scripted(rank_it, rank_it, rank_all, rank_it) as script:
+        async with client(script, deadline_s=100) as podium:
+            await podium.rank(group(), deadline_s=20)
+            await podium.try_rank(group(), deadline_s=30)
+            await podium.rank_many(GROUPS, deadline_s=40)
+            await podium.rank(group())
+            with pytest.raises(ValueError, match="deadline_s must be a positive number"):
+                await podium.rank(group(), deadline_s=0)
+    assert [round(body["deadline_s"]) for body in script.bodies] == [20, 30, 40, 100]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refuse(502, "judge_refused", retryable=False),
+        refuse(503, "judge_unavailable", retryable=False),
+        refuse(504, "deadline_exceeded", retryable=False),
+        say(content=b"no ranking"),
+    ],
+)
+async def test_try_rank_masks_a_failure_that_rank_raises(answer: Answer) -> None:
+    with scripted(answer, rank_it) as script:
+        async with client(script) as podium:
+            lost, ranked = await podium.try_rank(group()), await podium.try_rank(group())
+    assert (lost.mask, lost.rewards, lost.results) == (False, None, None)
+    assert lost.error is not None
+    assert ranked.rewards == [0.9, 0.1]
 
 
 @pytest.mark.anyio
@@ -253,11 +309,12 @@ async def test_the_key_is_in_no_repr_and_no_error() -> None:
         (None, {"deadline_s": 0}),
         (None, {"deadline_s": float("nan")}),
         (None, {"deadline_s": float("inf")}),
+        (None, {"max_dry": 0}),
     ],
 )
 def test_unusable_settings_are_refused_and_no_key_is_shown(
     url: str | None, settings: dict[str, Any]
 ) -> None:
-    with pytest.raises(ValueError, match=r"URL|key|deadline") as caught:
+    with pytest.raises(ValueError, match=r"URL|key|deadline|max_dry") as caught:
         AsyncRankClient(url, **settings)
     assert KEY not in str(caught.value)

@@ -15,7 +15,7 @@ from podium.errors import (
     ServiceUnavailable,
     Unauthorized,
 )
-from tests.client.helpers import KEY, client, group, rank
+from tests.client.helpers import KEY, client, group, rank, rank_it
 from tests.fake_service import (
     Script,
     fail,
@@ -121,8 +121,10 @@ async def test_a_failed_connection_differs_from_an_unreadable_answer(
     exc: Exception, branch: type[RankError], code: str, while_reading: bool
 ) -> None:
     answer = stream(b"{", breaks=exc) if while_reading else fail(exc)
-    with pytest.raises(branch) as caught:
-        await rank(answer)
+    async with client(Script(rank_it, answer)) as podium:
+        await podium.rank(group())
+        with pytest.raises(branch) as caught:
+            await podium.rank(group())
     assert caught.value.code == code
 
 

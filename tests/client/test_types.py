@@ -10,7 +10,7 @@ from podium.errors import (
     ProtocolError,
     RequestRefused,
 )
-from podium.types import Ranking, Trajectory, TrajectoryGroup, rewards_in_order
+from podium.types import Ranking, Trajectory, TrajectoryGroup, results_in_order
 from tests.client.helpers import (
     GROUPS,
     REWARDS,
@@ -35,6 +35,8 @@ async def test_rewards_come_in_the_order_of_the_request() -> None:
     answer = ranking({}, {"c": 0.3, "a": 0.1, "b": 0.2})
     got = await rank(say(json=answer), asked=group(ids="abc"))
     assert got.rewards == [0.1, 0.2, 0.3]
+    assert [result.id for result in got.results] == ["a", "b", "c"]
+    assert got.results == got.ranking.results
     assert got.mask is True
     assert got.error is None
     assert got.ranking.judge == "main"
@@ -44,7 +46,9 @@ async def test_rewards_come_in_the_order_of_the_request() -> None:
 def test_a_permutation_moves_no_reward_to_another_id(asked: list[int], answered: list[int]) -> None:
     wire = ranking({}, {str(i): i / 10 for i in answered})
     asked_group = TrajectoryGroup([Trajectory(str(i), []) for i in asked])
-    assert rewards_in_order(asked_group, Ranking.model_validate(wire)) == [i / 10 for i in asked]
+    results = results_in_order(asked_group, Ranking.model_validate(wire))
+    assert [result.id for result in results] == [str(i) for i in asked]
+    assert [result.reward for result in results] == [i / 10 for i in asked]
 
 
 @pytest.mark.anyio

@@ -20,21 +20,27 @@ Progress = Callable[[int, int], None]
 class PendingGroups:
     """The groups of one `rank_many`, and the outcomes that are final.
 
+    Args:
+        groups: the groups.
+        on_settled: called with the index and the outcome of each group, once.
+
     Attributes:
         outcomes: the final outcomes so far, by index of the group.
     """
 
-    def __init__(self, groups: Sequence[TrajectoryGroup], on_progress: Progress | None) -> None:
+    def __init__(
+        self, groups: Sequence[TrajectoryGroup], on_settled: Callable[[int, GroupReward], None]
+    ) -> None:
         self.groups = groups
-        self.on_progress = on_progress
+        self.on_settled = on_settled
         self.outcomes: dict[int, GroupReward] = {}
 
     def settle(self, index: int, outcome: GroupReward) -> None:
-        """Keep the final outcome of a group, and report the progress."""
+        """Keep the final outcome of a group, and report it."""
         is_new = index not in self.outcomes
         self.outcomes[index] = outcome
-        if is_new and self.on_progress is not None:
-            self.on_progress(len(self.outcomes), len(self.groups))
+        if is_new:
+            self.on_settled(index, outcome)
 
     def encode(self) -> dict[int, bytes]:
         """Return the JSON of each group by index; settle a group that JSON cannot carry."""
@@ -79,7 +85,7 @@ async def read_lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     `aiter_lines` of httpx also splits at U+2028, which a JSON string may hold.
     """
     rest = b""
-    with transport_errors():
+    with transport_errors(response.request):
         async for piece in response.aiter_bytes():
             *lines, rest = (rest + piece).split(b"\n")
             for line in filter(bytes.strip, lines):

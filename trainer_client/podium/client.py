@@ -6,61 +6,54 @@
             if answer.mask:  # if False, the group was not ranked: leave it out
                 print(answer.rewards)  # in the order of group.trajectories
 
-`rank` raises a `RankError` when the group could not be ranked; `rank_many` masks such a group and
-goes on. One deadline covers queueing, every attempt and the waits between attempts. A group that is
-sent twice is paid once, because the service answers the same content from its store.
+`rank` raises a `RankError` when the group could not be ranked; `try_rank`, `rank_many` and
+`rank_as_completed` mask such a group, and raise what no later group can escape. One deadline covers
+queueing, every attempt and the waits between attempts. A group that is sent twice is paid once,
+because the service answers the same content from its store.
 """
 
-import math
+import asyncio
 import os
-import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Self
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
+from typing import Any, Self
 
 import anyio
 import httpx
 
 from podium.batch import PendingGroups, Progress, refuses_all, split_into_chunks
-from podium.errors import (
-    RankError,
-    ServiceUnavailable,
-    deadline_exceeded,
-    from_response,
-    transport_errors,
-)
+from podium.connections import Connections, parse_key, parse_url
+from podium.errors import RankError, ServiceAbsent, ServiceUnavailable, transport_errors
+from podium.retry import Retry, check_deadline
+from podium.stop_rule import StopRule, concerns_all
 from podium.types import GroupReward, TrajectoryGroup, read_answer
 
 DEFAULT_DEADLINE_S = 120.0
+DEFAULT_MAX_DRY = 3
 
-# httpx 0.28.1 falls from 290 to 60 calls/s between 64 and 128 connections.
-MAX_CONNECTIONS = 64
-
-# The longest deadline that a service accepts.
-SERVICE_DEADLINE_S = 3600.0
-
-# The service's own answer about a passed deadline has this long to arrive.
-MARGIN_S = 1.0
-
-CONNECT_S = 5.0
-FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 8.0
-
-# The global generator is not used, because its state is part of a training run.
-_jitter = random.Random()
+# A service that has never answered is tried for this long: it may be starting, or not be there.
+FIRST_CONNECTION_S = 2.0
 
 
 class AsyncRankClient:
-    """A client of a Podium service, for one event loop and any number of tasks.
+    """A client of a Podium service, for any number of tasks, event loops and processes.
+
+    Connections are opened by the first request, one pool for each process and event loop, so the
+    client may be made before a fork and may be pickled. A pickle holds the API key only if
+    `api_key` was given.
 
     Args:
         base_url: the URL of the service; None takes `PODIUM_URL`, else http://127.0.0.1:8000.
         api_key: the bearer token, which is never shown or logged; None takes `PODIUM_API_KEY`.
-        deadline_s: seconds for one `rank` or one `rank_many`, all attempts and waits included. An
-            answer on its way may take a second more.
-        transport: an httpx transport, for tests and special networks.
+        deadline_s: seconds for one call, all attempts and waits included. An answer on its way may
+            take a second more.
+        max_dry: the number of batches in a row without any ranked group after which
+            `NothingRanked` is raised; None for no bound.
+        transport: an httpx transport, for tests and special networks; it serves one event loop.
 
     Raises:
-        ValueError: If the URL, the key or the deadline cannot be used.
+        ValueError: If the URL, the key, the deadline or the bound cannot be used.
     """
 
     def __init__(
@@ -69,25 +62,31 @@ class AsyncRankClient:
         *,
         api_key: str | None = None,
         deadline_s: float = DEFAULT_DEADLINE_S,
+        max_dry: int | None = DEFAULT_MAX_DRY,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        if not (deadline_s > 0 and math.isfinite(deadline_s)):
-            raise ValueError(f"deadline_s must be a positive number of seconds, not {deadline_s!r}")
+        if max_dry is not None and max_dry < 1:
+            raise ValueError(f"max_dry must be at least 1 or None, not {max_dry!r}")
         key = parse_key(api_key if api_key is not None else os.environ.get("PODIUM_API_KEY"))
         url = base_url or os.environ.get("PODIUM_URL") or "http://127.0.0.1:8000"
-        headers = {"Content-Type": "application/json"}
-        self._deadline_s = deadline_s
-        self._connections = anyio.Semaphore(MAX_CONNECTIONS)
-        self._http = httpx.AsyncClient(
-            base_url=parse_url(url),
-            headers=headers | {"Authorization": f"Bearer {key}"} if key else headers,
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
-            transport=transport,
-            trust_env=False,
-        )
+        self._deadline_s = check_deadline(deadline_s)
+        self._pickles_key = api_key is not None
+        self._stop_rule = StopRule(max_dry)
+        self._connections = Connections(parse_url(url), key, transport)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self._http.base_url)!r})"
+        return f"{type(self).__name__}({str(self._connections.base_url)!r})"
+
+    def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
+        bearer = self._connections.headers.get("authorization", "")
+        settings: dict[str, Any] = {
+            "base_url": str(self._connections.base_url),
+            "api_key": bearer.removeprefix("Bearer ") if self._pickles_key else None,
+            "deadline_s": self._deadline_s,
+            "max_dry": self._stop_rule.max_dry,
+            "transport": self._connections.transport,
+        }
+        return partial(type(self), **settings), ()
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,11 +95,15 @@ class AsyncRankClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        await self._http.aclose()
+        """Close the connections of the running event loop; a loop that ends closes its own."""
+        await self._connections.aclose()
 
-    async def rank(self, group: TrajectoryGroup) -> GroupReward:
+    async def rank(self, group: TrajectoryGroup, *, deadline_s: float | None = None) -> GroupReward:
         """Ask for the rewards of one group, again after each failure that may pass.
+
+        Args:
+            group: the group.
+            deadline_s: seconds for this call; None takes the client's.
 
         Returns:
             A `GroupReward` with mask True and G rewards in the order of the group's trajectories.
@@ -108,66 +111,128 @@ class AsyncRankClient:
         Raises:
             RankError: If the group could not be ranked before the deadline; see `errors`.
         """
-        retry = _Retry(anyio.current_time() + self._deadline_s)
+        retry = self._start(deadline_s)
         members = group.to_json()[1:]
         while True:
             try:
                 return await self._rank_once(group, members, retry)
             except RankError as error:
-                if not await retry.wait(error):
+                if not await self._wait(retry, error):
                     raise
 
+    async def try_rank(
+        self, group: TrajectoryGroup, *, deadline_s: float | None = None
+    ) -> GroupReward:
+        """Ask for the rewards of one group, and mask it if the judge or the service fails.
+
+        Args:
+            group: the group, which counts as a batch of one.
+            deadline_s: seconds for this call; None takes the client's.
+
+        Returns:
+            The `GroupReward`; with mask False and the error if the group could not be ranked.
+
+        Raises:
+            RankError: As `rank_many` does.
+        """
+        started_at = time.monotonic()
+        try:
+            outcome = await self.rank(group, deadline_s=deadline_s)
+        except RankError as error:
+            if concerns_all(error):
+                raise
+            outcome = GroupReward.from_error(error)
+        self._stop_rule.see([outcome], started_at)
+        return outcome
+
     async def rank_many(
-        self, groups: Sequence[TrajectoryGroup], *, on_progress: Progress | None = None
+        self,
+        groups: Sequence[TrajectoryGroup],
+        *,
+        deadline_s: float | None = None,
+        on_progress: Progress | None = None,
     ) -> list[GroupReward]:
         """Ask for the rewards of many groups at once, under one deadline.
 
         A group that cannot be ranked comes back with mask False and its error. So does every group
-        that gets no answer because the service cannot be reached.
+        that gets no answer from a service that has answered before.
 
         Args:
             groups: any number of groups; each is judged on its own.
+            deadline_s: seconds for all groups; None takes the client's.
             on_progress: called with (groups done, groups in all) whenever a group is done.
 
         Returns:
             One `GroupReward` per group, in the order of `groups`.
 
         Raises:
-            RequestRefused: If the service refuses a whole request, not one group of it.
+            RequestRefused: If the service refuses a whole request, knows no judge of that name, or
+                refuses every group of a client that has ranked none yet.
             Unauthorized: If the service does not accept the key.
+            ServiceAbsent: If the service has never answered and no connection can be made.
+            NothingRanked: If no group was ranked in `max_dry` batches in a row.
         """
-        ends_at = anyio.current_time() + self._deadline_s
-        pending = PendingGroups(groups, on_progress)
+
+        def report(index: int, outcome: GroupReward) -> None:
+            if on_progress is not None:
+                on_progress(len(pending.outcomes), len(groups))
+
+        pending = PendingGroups(groups, report)
+        await self._rank_all(pending, self._start(deadline_s).ends_at)
+        return [pending.outcomes[index] for index in range(len(groups))]
+
+    async def rank_as_completed(
+        self, groups: Sequence[TrajectoryGroup], *, deadline_s: float | None = None
+    ) -> AsyncGenerator[tuple[int, GroupReward], None]:
+        """Ask as `rank_many` does, and yield (index of the group, its outcome) as each is done.
+
+        Raises:
+            RankError: As `rank_many` does, after the outcomes that are done.
+        """
+        done: asyncio.Queue[tuple[int, GroupReward] | None] = asyncio.Queue()
+        pending = PendingGroups(groups, lambda index, outcome: done.put_nowait((index, outcome)))
+        ranking = asyncio.ensure_future(self._rank_all(pending, self._start(deadline_s).ends_at))
+        ranking.add_done_callback(lambda _: done.put_nowait(None))
+        try:
+            while (item := await done.get()) is not None:
+                yield item
+            await ranking
+        finally:
+            ranking.cancel()
+            await asyncio.wait([ranking])
+
+    async def _rank_all(self, pending: PendingGroups, ends_at: float) -> None:
+        started_at = time.monotonic()
         try:
             async with anyio.create_task_group() as tasks:
                 for chunk in split_into_chunks(pending.encode()):
-                    tasks.start_soon(self._rank_chunk, pending, chunk, _Retry(ends_at))
+                    retry = Retry(ends_at - anyio.current_time())
+                    tasks.start_soon(self._rank_chunk, pending, chunk, retry)
         except ExceptionGroup as failures:  # all requests were refused for the same reason
             raise failures.exceptions[0] from None
-        return [pending.outcomes[index] for index in range(len(groups))]
+        outcomes = [pending.outcomes[index] for index in range(len(pending.groups))]
+        self._stop_rule.see(outcomes, started_at)
 
-    async def _rank_once(
-        self, group: TrajectoryGroup, members: bytes, retry: "_Retry"
-    ) -> GroupReward:
-        async with self._post("/rank", members, retry) as response:
-            with transport_errors():
+    async def _rank_once(self, group: TrajectoryGroup, members: bytes, retry: Retry) -> GroupReward:
+        async with self._connections.post("/rank", members, retry) as response:
+            with transport_errors(response.request):
                 body = await response.aread()
         return read_answer(group, body)
 
     async def _rank_chunk(
-        self, pending: PendingGroups, chunk: dict[int, bytes], retry: "_Retry"
+        self, pending: PendingGroups, chunk: dict[int, bytes], retry: Retry
     ) -> None:
         while chunk:
             failures = await self._rank_chunk_once(pending, chunk, retry)
             slowest = max(failures.values(), key=lambda e: e.retry_after_s, default=None)
-            if slowest is None or not await retry.wait(slowest):
+            if slowest is None or not await self._wait(retry, slowest):
                 for index, error in failures.items():
                     pending.settle(index, GroupReward.from_error(error))
                 return
             chunk = {index: chunk[index] for index in failures}
 
     async def _rank_chunk_once(
-        self, pending: PendingGroups, chunk: dict[int, bytes], retry: "_Retry"
+        self, pending: PendingGroups, chunk: dict[int, bytes], retry: Retry
     ) -> dict[int, RankError]:
         """Send one batch request, settle the final outcomes, and return the retryable errors."""
         outcomes: dict[int, GroupReward] = {}
@@ -176,7 +241,7 @@ class AsyncRankClient:
             "stream_cut_short", 200, True, None, "the answer ended before every group had its line"
         )
         try:
-            async with self._post("/rank/batch", members, retry) as response:
+            async with self._connections.post("/rank/batch", members, retry) as response:
                 await pending.read_stream(response, list(chunk), outcomes)
         except RankError as error:
             if refuses_all(error, chunk):
@@ -191,93 +256,20 @@ class AsyncRankClient:
                 pending.settle(index, outcome)
         return failures
 
-    @asynccontextmanager
-    async def _post(
-        self, path: str, members: bytes, retry: "_Retry"
-    ) -> AsyncIterator[httpx.Response]:
-        """Send one request with the time that is left, and yield its 200 answer, not yet read.
+    def _start(self, deadline_s: float | None) -> Retry:
+        return Retry(self._deadline_s if deadline_s is None else check_deadline(deadline_s))
 
-        Args:
-            path: the route.
-            members: the body's JSON object without its opening brace.
-            retry: the deadline.
+    async def _wait(self, retry: Retry, error: RankError) -> bool:
+        """Wait until the next attempt; return False if there is none.
 
         Raises:
-            RankError: If anything but a 200 comes, or the deadline passes while the block runs.
+            ServiceAbsent: If the service has never answered and is not there.
         """
-        with anyio.move_on_after(retry.left_s + MARGIN_S) as scope:
-            async with self._connections:
-                request = self._request(path, members, retry.left_s)
-                with transport_errors():
-                    response = await self._http.send(request, stream=True)
-                try:
-                    if response.status_code != 200:
-                        with transport_errors():
-                            await response.aread()
-                        raise from_response(response)
-                    yield response
-                finally:
-                    await response.aclose()
-        if scope.cancelled_caught:
-            raise deadline_exceeded(f"{path}: no complete answer within the deadline")
-
-    def _request(self, path: str, members: bytes, left_s: float) -> httpx.Request:
-        if left_s < 0.001:
-            raise deadline_exceeded(f"{path}: the deadline passed before the request was sent")
-        timeout_s = left_s + MARGIN_S
-        return self._http.build_request(
-            "POST",
-            path,
-            content=b'{"deadline_s":%.3f,' % min(left_s, SERVICE_DEADLINE_S) + members,
-            timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
-        )
-
-
-class _Retry:
-    """One deadline, and the growing waits between attempts that spend from it."""
-
-    def __init__(self, ends_at: float) -> None:
-        self.ends_at = ends_at
-        self.backoff_s = FIRST_BACKOFF_S
-
-    @property
-    def left_s(self) -> float:
-        return self.ends_at - anyio.current_time()
-
-    async def wait(self, error: RankError) -> bool:
-        """Wait until the next attempt; return False at once if it has no use or no time."""
-        wait_s = error.retry_after_s + self.backoff_s * _jitter.uniform(0.5, 1.0)
-        if not error.retryable or wait_s >= self.left_s:
-            return False
-        self.backoff_s = min(2 * self.backoff_s, LAST_BACKOFF_S)
-        await anyio.sleep(wait_s)
-        return True
-
-
-def parse_url(url: str) -> httpx.URL:
-    """Parse a base URL.
-
-    Raises:
-        ValueError: If it cannot be used; says why.
-    """
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as exc:
-        raise ValueError(f"the base URL cannot be used: {exc}") from exc
-    if parsed.userinfo:
-        raise ValueError("the base URL must not hold a user or password; give api_key instead")
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"the base URL must look like http://host:port, not {url!r}")
-    return parsed
-
-
-def parse_key(key: str | None) -> str | None:
-    """Return the key without surrounding white space; None if nothing is left.
-
-    Raises:
-        ValueError: If an HTTP header cannot carry the key, which is not shown.
-    """
-    key = (key or "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise ValueError("the API key holds characters that an HTTP header cannot carry")
-    return key or None
+        if error.code != "connection_failed" or self._connections.has_answered:
+            return await retry.wait(error)
+        if await retry.wait(error, patience_s=FIRST_CONNECTION_S):
+            return True
+        hint = "start a service with `podium serve`, or name another one by base_url or PODIUM_URL"
+        raise ServiceAbsent(
+            "service_absent", None, True, None, f"{error.detail}; {hint}"
+        ) from error

@@ -5,8 +5,10 @@ RankError
 ├── Unauthorized          change the key (401, 403)
 ├── JudgeFailed           leave the group out, or name another judge (502 from the service)
 ├── ServiceUnavailable    wait, or look at the service (no connection, 408, 429, 500, 503, ...)
+│   └── ServiceAbsent     start the service, or change the base URL (it has never answered)
 ├── DeadlineExceeded      give more time (504, or the client's own deadline)
-└── ProtocolError         update one side (the answer breaks the contract)
+├── ProtocolError         update one side (the answer breaks the contract)
+└── NothingRanked         stop the run and look at the last error (batch after batch was left out)
 
 The HTTP status chooses the branch. `retryable` in the problem document says whether the request
 may succeed later. To map another status, add it to `_BRANCHES`.
@@ -82,6 +84,10 @@ class ServiceUnavailable(RankError):
     """The service cannot be reached, is overloaded, or has failed."""
 
 
+class ServiceAbsent(ServiceUnavailable):
+    """No connection could be made, and the service has never answered this client."""
+
+
 class DeadlineExceeded(RankError):
     """The deadline passed, in the service or in the client."""
 
@@ -93,6 +99,10 @@ class ProtocolError(RankError):
     def about(cls, code: str, detail: str) -> "ProtocolError":
         """Return a final error about an answer that came with HTTP 200."""
         return cls(code, 200, False, None, detail)
+
+
+class NothingRanked(RankError):
+    """No group was ranked in several batches; `detail` tells the last error."""
 
 
 class Problem(BaseModel):
@@ -152,8 +162,8 @@ def from_response(response: httpx.Response) -> RankError:
 
 
 @contextmanager
-def transport_errors() -> Iterator[None]:
-    """Turn the errors of httpx into errors of this tree.
+def transport_errors(request: httpx.Request) -> Iterator[None]:
+    """Turn the errors of httpx that are about a request into errors of this tree.
 
     Raises:
         ServiceUnavailable: If no connection was made, or the connection broke.
@@ -163,13 +173,17 @@ def transport_errors() -> Iterator[None]:
     try:
         yield
     except (httpx.DecodingError, httpx.TooManyRedirects) as exc:
-        raise ProtocolError.about("undecodable_answer", _describe(exc)) from exc
+        raise ProtocolError.about("undecodable_answer", _describe(request, exc)) from exc
     except (httpx.ConnectTimeout, httpx.ConnectError, httpx.ProxyError) as exc:
-        raise ServiceUnavailable("connection_failed", None, True, None, _describe(exc)) from exc
+        raise ServiceUnavailable(
+            "connection_failed", None, True, None, _describe(request, exc)
+        ) from exc
     except httpx.TimeoutException as exc:
-        raise deadline_exceeded(_describe(exc)) from exc
+        raise deadline_exceeded(_describe(request, exc)) from exc
     except httpx.RequestError as exc:
-        raise ServiceUnavailable("connection_broken", None, True, None, _describe(exc)) from exc
+        raise ServiceUnavailable(
+            "connection_broken", None, True, None, _describe(request, exc)
+        ) from exc
 
 
 def deadline_exceeded(detail: str) -> DeadlineExceeded:
@@ -191,8 +205,8 @@ def _branch(status: int) -> type[RankError]:
     return RequestRefused if status >= 300 else ProtocolError
 
 
-def _describe(exc: httpx.RequestError) -> str:
-    return f"{exc.request.url}: {type(exc).__name__}: {exc}".removesuffix(": ")
+def _describe(request: httpx.Request, exc: httpx.RequestError) -> str:
+    return f"{request.url}: {type(exc).__name__}: {exc}".removesuffix(": ")
 
 
 def _retry_after_s(headers: httpx.Headers) -> float:

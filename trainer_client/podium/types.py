@@ -140,7 +140,7 @@ class Ranking(_View):
         judge: the name of the judge that ranked the group.
         method: the method of that judge, such as `listwise`.
         passes: how often the judge saw each trajectory.
-        results: one result per trajectory, to be matched by id.
+        results: one result per trajectory; a `GroupReward` has them in the order of its group.
         reliability: the share of the score variance that is signal, in [0, 1]; None if unknown.
         cached: whether the ranking came from the store.
         basis: `judged`, or why no trajectories could be compared: `identical`, `alone`,
@@ -197,7 +197,9 @@ class GroupReward:
             ranking = Ranking.model_validate(answer)
         except ValidationError as exc:
             raise ProtocolError.about("bad_ranking", describe_fault(exc)) from exc
-        return cls(rewards_in_order(group, ranking), True, ranking)
+        results = results_in_order(group, ranking)
+        rewards = [result.reward for result in results]
+        return cls(rewards, True, ranking.model_copy(update={"results": results}))
 
     @classmethod
     def from_error(cls, error: RankError) -> "GroupReward":
@@ -208,9 +210,14 @@ class GroupReward:
         error.__cause__ = error.__context__ = None
         return cls(error=error.with_traceback(None))
 
+    @property
+    def results(self) -> list[TrajectoryResult] | None:
+        """Rank, reward, score, stderr, explanation and flags of each trajectory, in group order."""
+        return self.ranking.results if self.ranking is not None else None
 
-def rewards_in_order(group: TrajectoryGroup, ranking: Ranking) -> list[float]:
-    """Return the G rewards of a ranking in the order of the group's trajectories, matched by id.
+
+def results_in_order(group: TrajectoryGroup, ranking: Ranking) -> list[TrajectoryResult]:
+    """Return the G results of a ranking in the order of the group's trajectories, matched by id.
 
     Raises:
         ProtocolError: If an id is missing, unknown or repeated, or the ranking is of another group.
@@ -224,8 +231,8 @@ def rewards_in_order(group: TrajectoryGroup, ranking: Ranking) -> list[float]:
         repeated = [id for id, count in received.items() if count > 1][:3]
         detail = f"ids missing {missing}, unknown or too many {unknown}, repeated {repeated}"
         raise ProtocolError.about("wrong_ids", f"ranking {ranking.id}: {detail}")
-    rewards = {result.id: result.reward for result in ranking.results}
-    return [rewards[id] for id in ids]
+    results = {result.id: result for result in ranking.results}
+    return [results[id] for id in ids]
 
 
 class _BatchLine(_View):

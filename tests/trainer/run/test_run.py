@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from podium.errors import RequestRefused
 from podium_trainer.config import ModelConfig
 from podium_trainer.policy.load import PolicyError, load_model
 from podium_trainer.records.checkpoint import checkpoints
@@ -246,14 +247,14 @@ def test_a_run_of_tied_groups_stops_and_says_what_to_do(tmp_path: Path) -> None:
     assert rows[-1]["groups"] == rows[-1]["groups_tied"] == 6  # three, refilled once
 
 
-def test_a_first_step_without_any_ranking_stops_the_run(tmp_path: Path) -> None:
+def test_a_first_step_that_is_refused_whole_stops_the_run(tmp_path: Path) -> None:
     with running(cwd=tmp_path) as podium:  # the embedded default wants references
         assert podium.url
         recipe = settings(tmp_path, podium.url)
         lines = (tmp_path / "prompts.jsonl").read_text().splitlines()
         bare = [{"prompt": json.loads(line)["prompt"]} for line in lines]
         (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(x) + "\n" for x in bare))
-        with pytest.raises(TrainingStopped, match="reference"):
+        with pytest.raises(RequestRefused, match="reference_required"):
             train(recipe)
 
 

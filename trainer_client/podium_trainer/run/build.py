@@ -89,8 +89,9 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
         checkpoint = find_checkpoint(config, resume)
         state = read_state(checkpoint) if checkpoint else RunState()
         check_service(config.service)
+        # The trainer counts idle steps itself, over all batches of a step.
         client = stack.enter_context(
-            RankClient(config.service.url, deadline_s=config.service.deadline_s)
+            RankClient(config.service.url, deadline_s=config.service.deadline_s, max_dry=None)
         )
         servers = None
         if config.sampler.kind == "vllm":

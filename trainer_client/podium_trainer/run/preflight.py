@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from podium.client import parse_key, parse_url
+from podium.connections import parse_key, parse_url
 from podium_trainer.config import ServiceConfig
 
 TIMEOUT_S = 30.0

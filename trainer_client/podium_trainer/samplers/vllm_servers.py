@@ -21,7 +21,7 @@ import anyio
 import httpx
 from anyio.from_thread import start_blocking_portal
 
-from podium.client import parse_key, parse_url
+from podium.connections import parse_key, parse_url
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.vllm_server import (
     NUM_SAMPLING_POOLS,
