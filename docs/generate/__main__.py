@@ -7,6 +7,7 @@ from pathlib import Path
 from docs.generate.additions import how_to_add
 from docs.generate.commands import podium_commands
 from docs.generate.errors import error_codes
+from docs.generate.files import file_formats, file_shapes
 from docs.generate.messages import message_shapes
 from docs.generate.modules import layers, module_map
 from docs.generate.rewards import worked_example
@@ -18,6 +19,8 @@ PAGES = [*sorted(DOCS.rglob("*.md")), DOCS.parent / "CONTRIBUTING.md"]
 PARTS: dict[str, Callable[[], str]] = {
     "commands": podium_commands,
     "errors": error_codes,
+    "file formats": file_formats,
+    "file shapes": file_shapes,
     "how to add": how_to_add,
     "layers": layers,
     "message shapes": message_shapes,

@@ -8,20 +8,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from podium_service.cli import options
+from podium_service.errors import InvalidRequest
 
 if TYPE_CHECKING:  # slow to load
+    from podium.formats import Reading
     from podium_service.schemas import BatchLine
 
 GROUPS_IN_FLIGHT = 64
+_FAULTS_SHOWN = 5
 
 
 def rank_command(
     file: Annotated[
         Path,
-        typer.Argument(help="A group (JSON), or many (a list, or one a line); - reads stdin."),
+        typer.Argument(
+            help="JSON, JSON Lines (also .gz) or Parquet, in any form that docs/formats.md lists; "
+            "- reads stdin."
+        ),
     ],
     judge: Annotated[
         str | None, typer.Option(help="The judge of every group, also of those that name another.")
+    ] = None,
+    from_format: Annotated[
+        str,
+        typer.Option("--from", help="The format of the rows, or auto; an unknown one lists all."),
+    ] = "auto",
+    group_by: Annotated[
+        str | None,
+        typer.Option(help="The field that the rows of one group share; else ids or prompts tell."),
     ] = None,
     deadline_s: options.DeadlineS = 120.0,
     config: options.ConfigPath = None,
@@ -33,20 +47,17 @@ def rank_command(
 ) -> None:
     """Rank the groups of FILE, in this process or by --service.
 
-    The exit status is 1 if a group could not be ranked.
+    The exit status is 1 if a group could not be ranked, or a row could not be read.
     """
     from rich.console import Console
 
     from podium_service.cli.display.rankings import lines_view
     from podium_service.cli.remote import rank_remotely
-    from podium_service.evaluation.labelled_groups import read_groups
 
     options.configure_logs(log_level)
     options.require_deadline(deadline_s)
-    groups = [
-        group | {"judge": judge} if judge and isinstance(group, dict) else group
-        for group in read_groups(file)
-    ]
+    reading = _read(file, from_format, group_by)
+    groups = [group | {"judge": judge} if judge else group for group in reading.groups]
 
     with options.progress("ranking", len(groups)) as advance:
         if service:
@@ -58,8 +69,27 @@ def rank_command(
             typer.echo(line.to_json())
     else:
         Console().print(lines_view(lines))
-    if any(line.problem for line in lines):
+    if reading.faults or any(line.problem for line in lines):
         raise typer.Exit(1)
+
+
+def _read(file: Path, from_format: str, group_by: str | None) -> "Reading":
+    """Return the groups of a file, and say on stderr what it was taken for."""
+    from podium.formats import FormatError, read_file
+    from podium_service.cli.display.text import visible
+
+    try:
+        reading = read_file(file, from_format, group_by)
+    except FormatError as error:
+        raise InvalidRequest(str(error)) from error
+    if not reading.is_plain:
+        typer.echo(visible(f"{file}: {reading.summary}"), err=True)
+    for fault in reading.faults[:_FAULTS_SHOWN]:
+        typer.echo(visible(f"podium: left out: {fault}"), err=True)
+    more = len(reading.faults) - _FAULTS_SHOWN
+    if more > 0:
+        typer.echo(f"podium: left out: {more} rows more", err=True)
+    return reading
 
 
 async def _rank_here(

@@ -1,0 +1,105 @@
+"""The ways to write the messages of a conversation; all become OpenAI's chat messages.
+
+To add one:
+
+1. write a module with `fits(item)`, which tells its items from all others, and `read(items)`, which
+   returns OpenAI chat messages and leaves items of other forms to `openai.read`,
+2. enter it in `DIALECTS`, before the forms that it could be taken for,
+3. give it a row in docs/generate/files.py, which the tests and the table in the docs are made of.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from podium.formats.chats import anthropic, gemini, genai, langchain, openai, responses, sharegpt
+from podium.formats.errors import FormatError
+from podium.formats.fields import decoded
+from podium.formats.record import Message
+
+
+class Dialect(NamedTuple):
+    """A way to write messages: whether an item is of it, and how a list of items is read."""
+
+    fits: Callable[[Message], bool]
+    read: Callable[[list[Message]], list[Message]]
+
+
+DIALECTS: dict[str, Dialect] = {
+    "agents": Dialect(responses.fits, responses.read),
+    "langchain": Dialect(langchain.fits, langchain.read),
+    "sharegpt": Dialect(sharegpt.fits, sharegpt.read),
+    "gemini": Dialect(gemini.fits, gemini.read),
+    "genai": Dialect(genai.fits, genai.read),
+    "anthropic": Dialect(anthropic.fits, anthropic.read),
+    "openai": Dialect(openai.fits, openai.read),
+}
+
+
+def dialect_of(items: Any) -> str | None:
+    """Return the name of the form of a list of messages; None if it is not one."""
+    if not isinstance(items, list) or not items or not all(isinstance(x, dict) for x in items):
+        return None
+    for name, dialect in DIALECTS.items():
+        if any(map(dialect.fits, items)):
+            known = [dialect, DIALECTS["openai"]]
+            return name if all(any(each.fits(x) for each in known) for x in items) else None
+    return None
+
+
+def read_chat(items: Any) -> list[Message] | None:
+    """Return the messages of a list in any form; None if it is no list of messages."""
+    items = decoded(items)
+    if isinstance(items, list) and len(items) == 1 and isinstance(items[0], list):
+        items = items[0]  # a batch of one
+    name = dialect_of(items)
+    return None if name is None else DIALECTS[name].read(items)
+
+
+def read_turns(value: Any, role: str) -> list[Message]:
+    """Return the messages of a text, a message, its parts, or a list of messages.
+
+    Args:
+        role: who says a text that names no speaker.
+
+    Raises:
+        FormatError: If the value is none of these.
+    """
+    value = decoded(value)
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return _split_text(value) or [{"role": role, "content": value}]
+    if isinstance(value, int | float):
+        return [{"role": role, "content": str(value)}]
+    if isinstance(value, dict):
+        value = [value]
+    messages = read_chat(value)
+    if messages is not None:
+        return messages
+    if _are_parts(value):
+        return [{"role": role, "content": list(value)}]
+    if not value:
+        return []
+    raise FormatError("neither a text nor a list of messages")
+
+
+def _are_parts(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(
+        isinstance(part, str) or (isinstance(part, dict) and {"type", "text"} & part.keys())
+        for part in value
+    )
+
+
+def _split_text(text: str) -> list[Message] | None:
+    """Return the turns of a text in the form of Anthropic's old prompts; None for other texts."""
+    if not text.lstrip().startswith("Human:") or "\n\nAssistant:" not in text:
+        return None
+    turns: list[Message] = []
+    for line in text.strip().split("\n\n"):
+        for mark, role in (("Human:", "user"), ("Assistant:", "assistant")):
+            if line.startswith(mark):
+                turns.append({"role": role, "content": line.removeprefix(mark).strip()})
+                break
+        else:
+            turns[-1]["content"] += f"\n\n{line}"
+    return turns

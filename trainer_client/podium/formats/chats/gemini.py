@@ -1,0 +1,63 @@
+"""Gemini's contents: a role, and parts that are told apart by their fields.
+
+To add a kind of part: give it a branch in `_read_content`.
+"""
+
+import json
+from typing import Any
+
+from podium.formats.chats import openai
+from podium.formats.record import Message
+
+_FIELDS = {
+    "text", "functionCall", "functionResponse", "function_call", "function_response", "inlineData",
+    "inline_data", "fileData", "file_data", "executableCode", "codeExecutionResult",
+}  # fmt: skip
+
+
+def fits(item: Message) -> bool:
+    """Return whether an item has parts without types."""
+    parts = item.get("parts")
+    return isinstance(parts, list) and any(
+        isinstance(part, dict) and "type" not in part and _FIELDS & part.keys() for part in parts
+    )
+
+
+def read(items: list[Message]) -> list[Message]:
+    """Return OpenAI chat messages; each result of a function is a message of its own."""
+    read: list[Message] = []
+    for item in items:
+        read += _read_content(item) if fits(item) else openai.read([item])
+    return read
+
+
+def _read_content(item: Message) -> list[Message]:
+    content: list[Any] = []
+    calls: list[Message] = []
+    results: list[Message] = []
+    for part in item["parts"]:
+        if not isinstance(part, dict):
+            content.append(part)
+        elif called := _either(part, "functionCall", "function_call"):
+            calls.append({"name": called.get("name"), "arguments": called.get("args")})
+        elif answered := _either(part, "functionResponse", "function_response"):
+            said = json.dumps(answered.get("response"), ensure_ascii=False, default=str)
+            results.append({"role": "tool", "name": answered.get("name"), "content": said})
+        elif "text" in part:
+            kind = "thinking" if part.get("thought") else "text"
+            content.append({"type": kind, "text": part["text"]})
+        elif data := _either(part, "inlineData", "inline_data"):
+            media = data.get("mimeType") or data.get("mime_type")
+            url = f"data:{media};base64,{data.get('data')}"
+            content.append({"type": "image_url", "image_url": {"url": url}})
+        else:
+            content.append({"type": "text", "text": json.dumps(part, default=str)})
+    role = openai.role_of(item.get("role") or "assistant")
+    message: Message = {"role": "user" if role == "function" else role, "content": content}
+    if calls:
+        message["tool_calls"] = calls
+    return [message, *results] if content or calls else results or [message]
+
+
+def _either(part: Message, *names: str) -> Message | None:
+    return next((part[name] for name in names if isinstance(part.get(name), dict)), None)

@@ -1,0 +1,59 @@
+"""Messages of OpenTelemetry's GenAI conventions: a role and parts, each with a type.
+
+The messages of Vercel's AI SDK have the same form, with `text` in place of `content`.
+
+To add a type of part: give it a branch in `_read_message`.
+"""
+
+import json
+from typing import Any
+
+from podium.formats.chats import openai
+from podium.formats.record import Message
+
+
+def fits(item: Message) -> bool:
+    """Return whether an item has parts with types."""
+    parts = item.get("parts")
+    return (
+        isinstance(item.get("role"), str)
+        and isinstance(parts, list)
+        and any(isinstance(part, dict) and "type" in part for part in parts)
+    )
+
+
+def read(items: list[Message]) -> list[Message]:
+    """Return OpenAI chat messages; each result of a tool is a message of its own."""
+    read: list[Message] = []
+    for item in items:
+        read += _read_message(item) if fits(item) else openai.read([item])
+    return read
+
+
+def _read_message(item: Message) -> list[Message]:
+    content: list[Any] = []
+    calls: list[Message] = []
+    results: list[Message] = []
+    for part in item["parts"]:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "tool_call":
+            arguments = part.get("arguments")
+            calls.append({"id": part.get("id"), "name": part.get("name"), "arguments": arguments})
+        elif kind == "tool_call_response":
+            results.append(_result(part))
+        elif kind in ("text", "reasoning"):
+            said = part["content"] if "content" in part else part.get("text")
+            content.append({"type": kind, "text": said if isinstance(said, str) else ""})
+        else:
+            content.append(part)
+    message: Message = {"role": openai.role_of(item["role"]), "content": content}
+    if calls:
+        message["tool_calls"] = calls
+    return [message, *results] if content or calls else results or [message]
+
+
+def _result(part: Message) -> Message:
+    said = next((part[name] for name in ("response", "result") if part.get(name)), None)
+    if said is not None and not isinstance(said, str):
+        said = json.dumps(said, ensure_ascii=False, default=str)
+    return {"role": "tool", "tool_call_id": part.get("id"), "content": said}

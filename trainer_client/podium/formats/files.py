@@ -1,0 +1,154 @@
+"""Reads the rows of a file: JSON, JSON Lines, both also compressed by gzip, and Parquet.
+
+To add a form of files: give its first bytes a branch in `load_rows`.
+"""
+
+import gzip
+import json
+import re
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
+
+from podium.formats.errors import FormatError
+
+_BINARY = {
+    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it first",
+    b"BZh": "compressed by bzip2: unpack it first",
+    b"\xfd7zXZ\x00": "compressed by xz: unpack it first",
+    b"SQLite format 3\x00": "a SQLite database: export rows as JSON Lines",
+    b"ARROW1": "an Arrow file: write it as Parquet or JSON Lines",
+    b"%PDF": "a PDF document",
+}
+_LINE = re.compile(r"(.*) at line (\d+) column (\d+)$", re.DOTALL)
+_SPACE = re.compile(r"\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A row of a file, and where it stands in the words of an error."""
+
+    where: str
+    value: Any
+
+
+def load_file(path: Path) -> list[Place]:
+    """Return the rows of a file; `-` is standard input.
+
+    Raises:
+        FormatError: If it cannot be read, is binary, is not JSON, or holds nothing.
+    """
+    if path.is_dir():
+        raise FormatError(f"{path} is a folder: name one of its files")
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror}") from error
+    return load_rows(data, str(path))
+
+
+def load_rows(data: bytes, name: str) -> list[Place]:
+    """Return the rows in the bytes of a file.
+
+    Raises:
+        FormatError: As `load_file` does.
+    """
+    if data.startswith(b"\x1f\x8b"):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise FormatError(f"{name}: broken gzip: {error}") from error
+    if data.startswith(b"PAR1"):
+        rows = _read_parquet(data, name)
+    else:
+        rows = _read_json(_text_bytes(data, name), name)
+    if not rows:
+        raise FormatError(f"{name} holds no groups: write one group a line, or a JSON list")
+    return rows
+
+
+def _text_bytes(data: bytes, name: str) -> bytes:
+    """Return the text of a file as UTF-8 without a byte order mark."""
+    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if data.startswith(mark):
+            try:
+                return data.decode(encoding).encode()
+            except UnicodeError as error:
+                raise FormatError(f"{name}: broken UTF-16: {error}") from error
+    for start, about in _BINARY.items():
+        if data.startswith(start):
+            raise FormatError(f"{name} is {about}")
+    if b"\0" in data:
+        raise FormatError(f"{name} is binary: write JSON, JSON Lines or Parquet")
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def _read_parquet(data: bytes, name: str) -> list[Place]:
+    try:
+        import pyarrow  # type: ignore[import-not-found, unused-ignore]
+        import pyarrow.parquet  # type: ignore[import-not-found, unused-ignore]
+    except ImportError as error:
+        raise FormatError(f"{name} is Parquet, which pyarrow reads: pip install pyarrow") from error
+    try:
+        rows = pyarrow.parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise FormatError(f"{name}: broken Parquet: {' '.join(str(error).split())}") from error
+    return [Place(f"{name}, row {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def _read_json(text: bytes, name: str) -> list[Place]:
+    try:
+        whole = from_json(text)
+    except ValueError as error:
+        return _read_values(text, name, error)
+    rows = whole if isinstance(whole, list) else [whole]
+    if len(rows) == 1 and not isinstance(whole, list):
+        return [Place(name, whole)]
+    return [Place(f"{name}, row {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def _read_values(text: bytes, name: str, whole_fault: ValueError) -> list[Place]:
+    """Read one value a line or, if the first line is none, values over several lines each."""
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    places: list[Place] = []
+    for number, line in lines:
+        try:
+            places.append(Place(f"{name}:{number}", from_json(line)))
+        except ValueError as error:
+            if not places and len(lines) > 1:
+                try:
+                    return list(_read_stream(text, name))
+                except ValueError:
+                    line_number, fault = _describe(whole_fault)
+                    raise FormatError(f"{name}:{line_number}: not JSON: {fault}") from error
+            raise FormatError(f"{name}:{number}: not JSON: {_describe(error)[1]}") from error
+    return places
+
+
+def _read_stream(text: bytes, name: str) -> Iterator[Place]:
+    """Yield values that follow each other without a list around them, as `jq` prints them."""
+    decoder, source, line = json.JSONDecoder(), text.decode(), 1
+    at = _SPACE.match(source, 0).end()  # type: ignore[union-attr]
+    line += source.count("\n", 0, at)
+    while at < len(source):
+        try:
+            _, end = decoder.raw_decode(source, at)
+        except RecursionError as error:
+            raise ValueError("nested too deep") from error
+        yield Place(f"{name}:{line}", from_json(source[at:end]))
+        after = _SPACE.match(source, end).end()  # type: ignore[union-attr]
+        line += source.count("\n", at, after)
+        at = after
+
+
+def _describe(error: ValueError) -> tuple[int, str]:
+    """Return the line of a fault of JSON, and the fault with its column."""
+    if found := _LINE.fullmatch(str(error)):
+        return int(found[2]), f"{found[1]} at column {found[3]}"
+    return 1, " ".join(str(error).split())[:200]

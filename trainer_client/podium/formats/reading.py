@@ -1,0 +1,208 @@
+"""Reads the groups of a file, whatever form its rows have, and says what they were taken for.
+
+Each row is looked at by itself, because data sets mix forms: an exported conversation has tool
+blocks in some rows only. A row that cannot be read is left out with its reason.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from podium.formats.attempts import is_conversation
+from podium.formats.chats import dialect_of
+from podium.formats.errors import FormatError
+from podium.formats.fields import dicts, names_of
+from podium.formats.files import Place, load_file
+from podium.formats.grouping import make_groups
+from podium.formats.record import Format, Record
+from podium.formats.rows import FORMATS
+from podium.types import Trajectory, TrajectoryGroup
+
+AUTO = "auto"
+EXAMPLE = (
+    '{"trajectories": [{"messages": [{"role": "user", "content": "2 + 2?"}, '
+    '{"role": "assistant", "content": "4"}]}, {"messages": [{"role": "user", "content": "2 + 2?"}, '
+    '{"role": "assistant", "content": "5"}]}]}'
+)
+_WRAPPERS = ("data", "rows", "groups", "items", "results", "samples", "examples", "records",
+             "traces", "observations", "spans", "conversations", "train", "test", "batch",
+             "trajectory_groups")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The groups of a file.
+
+    Attributes:
+        groups: bodies of `POST /rank`, which nothing has validated yet.
+        formats: how many rows were taken for each format.
+        why: the reason for the commonest of them, as a clause.
+        faults: what was left out, each with its place and the reason.
+    """
+
+    groups: list[dict[str, Any]]
+    formats: dict[str, int]
+    why: str
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every row was one of Podium's own groups, so that nothing was made of it."""
+        return set(self.formats) == {"podium"}
+
+    @property
+    def summary(self) -> str:
+        """What the file was taken for and why, and what came of it, in one line."""
+        names = " and ".join(self.formats)
+        attempts = sum(len(group.get("trajectories") or ()) for group in self.groups)
+        groups = "1 group" if len(self.groups) == 1 else f"{len(self.groups)} groups"
+        line = f"taken for {names}, because {self.why}: {groups}, {attempts} attempts"
+        if self.groups and attempts <= len(self.groups):
+            line += "; no two have the same prompt, so nothing is compared (see --group-by)"
+        return line
+
+    @property
+    def trajectory_groups(self) -> list[TrajectoryGroup]:
+        """The groups as the client takes them.
+
+        Raises:
+            FormatError: If a group of Podium's own has fields that the client does not know.
+        """
+        return [_client_group(group) for group in self.groups]
+
+
+def read_file(path: Path, name: str = AUTO, group_by: str | None = None) -> Reading:
+    """Read the groups of a file; `-` is standard input.
+
+    Args:
+        name: the format of its rows, a name of `FORMATS`, or `auto`.
+        group_by: the field that the rows of one group share; by default their prompt or ids tell.
+
+    Raises:
+        FormatError: If the file cannot be read, or none of its rows holds an attempt.
+    """
+    return read_places(load_file(path), name, group_by, str(path))
+
+
+def read_rows(rows: Sequence[Any], name: str = AUTO, group_by: str | None = None) -> Reading:
+    """Read the groups in JSON values, as `read_file` reads those of a file.
+
+    Raises:
+        FormatError: If none of them holds an attempt.
+    """
+    places = [Place(f"row {number}", row) for number, row in enumerate(rows, start=1)]
+    return read_places(places, name, group_by, "the rows")
+
+
+def read_places(
+    places: Sequence[Place], name: str = AUTO, group_by: str | None = None, source: str = ""
+) -> Reading:
+    """Read the groups in the rows of a file.
+
+    Raises:
+        FormatError: If none of them holds an attempt, or `name` is no format.
+    """
+    if name != AUTO and name not in FORMATS:
+        raise FormatError(f"--from {name}: no such format: it is one of auto, {', '.join(FORMATS)}")
+    records: list[Record] = []
+    formats: Counter[str] = Counter()
+    reasons: dict[str, str] = {}
+    faults: list[str] = []
+    for place in _unwrap(places):
+        try:
+            found, why, read = _read_row(place.value, name)
+        except FormatError as error:
+            faults.append(f"{place.where}: {error}")
+        else:
+            records += read
+            formats[found] += 1
+            reasons.setdefault(found, why)
+    groups = make_groups(records, group_by) if records else []
+    if not groups:
+        fault = faults[0] if faults else f"{source}: no row holds an attempt"
+        raise FormatError(f"{fault}; a group is, in short, {EXAMPLE}")
+    most = formats.most_common(1)[0][0]
+    return Reading(groups, dict(formats.most_common()), reasons[most], faults)
+
+
+def _read_row(value: Any, name: str) -> tuple[str, str, Sequence[Record]]:
+    """Return the format of a row, why it is taken for it, and its records.
+
+    A list is one conversation, or the attempts of one group.
+    """
+    if not isinstance(value, list):
+        row = _as_object(value)
+        found, why = _detect(row, name)
+        return found.name, why, found.read(row)
+    if is_conversation(value):
+        return _read_row({"messages": value}, name)
+    if not value or not all(isinstance(each, dict | list) for each in value):
+        raise FormatError(f"a row must be an object, not {_kind(value)}")
+    parts = [
+        _read_row(each if dialect_of(each) is None else {"messages": each}, name) for each in value
+    ]
+    found_name, why, _ = parts[0]
+    records = [record for _, _, read in parts for record in read]
+    if any(record.group is not None for record in records):
+        return found_name, why, records
+    attempts = [attempt for record in records for attempt in record.attempts]
+    return found_name, why, [Record(attempts, records[0].fields)] if records else []
+
+
+def _detect(row: dict[str, Any], name: str) -> tuple[Format, str]:
+    """Return the format of a row, and why it is taken for it."""
+    if name != AUTO:
+        return FORMATS[name], "--from says so"
+    for each in FORMATS.values():
+        if why := each.fits(row):
+            return each, why
+    raise FormatError(f"no form that is known, with the fields {names_of(row)}")
+
+
+def _unwrap(places: Sequence[Place]) -> Sequence[Place]:
+    """Return the rows that stand in a list of the only object, or the one conversation."""
+    values = [place.value for place in places]
+    if is_conversation(values):
+        return [Place(places[0].where, {"messages": values})]
+    if len(values) == 1 and isinstance(values[0], dict):
+        value, where = values[0], places[0].where
+        if any(each.fits(value) for each in FORMATS.values()):
+            return places
+        for wrapper in _WRAPPERS:
+            rows = value.get(wrapper)
+            if isinstance(rows, list) and rows and len(dicts(rows)) == len(rows):
+                return [
+                    Place(f"{where}, {wrapper} {number}", row)
+                    for number, row in enumerate(rows, start=1)
+                ]
+    return places
+
+
+def _as_object(value: Any) -> dict[str, Any]:
+    """Return a row as an object; a message alone is a conversation of one."""
+    if not isinstance(value, dict):
+        raise FormatError(f"a row must be an object, not {_kind(value)}")
+    # The rows that Hugging Face's data set server answers stand one level deeper.
+    inner = value.get("row")
+    row: dict[str, Any] = inner if isinstance(inner, dict) and "row_idx" in value else value
+    is_message = dialect_of([row]) is not None and "role" in row
+    if is_message and not any(each.fits(row) for each in FORMATS.values()):
+        return {"messages": [row]}
+    return row
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "a list of texts or numbers" if value else "an empty list"
+    return {str: "a text", type(None): "null", bool: "true or false"}.get(type(value), "a number")
+
+
+def _client_group(group: dict[str, Any]) -> TrajectoryGroup:
+    try:
+        fields = dict(group)
+        fields["trajectories"] = [Trajectory(**each) for each in group["trajectories"]]
+        return TrajectoryGroup(**fields)
+    except (TypeError, KeyError) as error:
+        raise FormatError(f"not a group that the client takes: {error}") from error

@@ -1,0 +1,112 @@
+"""Answers of a model's API with their choices, with or without the request; and batch output.
+
+The API's are OpenAI's chat and legacy completions and its Responses API, Anthropic's messages, and
+Gemini's `generateContent`. Several choices are the attempts of a group.
+
+To add an API: give its answer a branch in `_read_answer` of attempts.py, and a mark in `_MARKS`.
+"""
+
+from typing import Any
+
+from podium.formats import fields
+from podium.formats.attempts import ids_of, prompt_of, read_attempts, row_prompt, tools_of
+from podium.formats.errors import FormatError
+from podium.formats.record import Format, Record, Row
+
+_ANSWERS = ("response", "response_body", "output", "completion", "chat_completion", "raw_response",
+            "result", "body", "responses")  # fmt: skip
+_OUTCOMES = ("response", "result")
+_MAX_DEPTH = 4
+
+
+def _fits_answer(row: Row) -> str | None:
+    if kind := _kind_of(row):
+        return f"a row is {kind}"
+    for name in _ANSWERS:
+        if kind := _kind_of(fields.decoded(row.get(name))):
+            return f"the field {name} is {kind}"
+    return None
+
+
+def _kind_of(value: Any) -> str | None:
+    """Return which API's answer a value is; None if it is none."""
+    if not isinstance(value, dict):
+        return None
+    if fields.dicts(value.get("choices")):
+        return "an answer of OpenAI's API, with choices"
+    if fields.dicts(value.get("candidates")) and "content" in value["candidates"][0]:
+        return "an answer of Gemini's API, with candidates"
+    if value.get("object") == "response" and isinstance(value.get("output"), list):
+        return "an answer of OpenAI's Responses API"
+    if value.get("type") == "message" and value.get("role") == "assistant":
+        return "an answer of Anthropic's API" if "content" in value else None
+    return None
+
+
+def _read_answer(row: Row) -> list[Record]:
+    name = None if _kind_of(row) else next(
+        (each for each in _ANSWERS if _kind_of(fields.decoded(row.get(each)))), None
+    )  # fmt: skip
+    return [_record(row, row if name is None else row[name], name)]
+
+
+def _record(row: Row, answer: Any, name: str | None) -> Record:
+    if name is None:
+        # The input of a Responses answer is its own prompt, which `read_attempts` reads.
+        own = "input" if row.get("object") == "response" else ""
+        prompt = row_prompt(row, own, *fields.COMPLETIONS)
+    else:
+        prompt = row_prompt(row, name, *fields.COMPLETIONS)
+    attempts = read_attempts(answer, prompt)
+    tools = tools_of(row)
+    ids = ids_of(row) if len(attempts) == 1 else {}
+    return Record(
+        [
+            type(each)(each.messages, ids | each.ids, each.finish_reason, each.tools or tools)
+            for each in attempts
+        ],
+        row,
+    )
+
+
+def _fits_batch(row: Row) -> str | None:
+    if "custom_id" in row and any(name in row for name in (*_OUTCOMES, "error")):
+        return "a line has custom_id and a response"
+    return None
+
+
+def _read_batch(row: Row) -> list[Record]:
+    name = fields.first_of(row, _OUTCOMES)
+    answer: Any = row[name] if name else None
+    for _ in range(_MAX_DEPTH):
+        inner = fields.first_of(answer, ("body", "message"))
+        if inner is None or _kind_of(answer):
+            break
+        answer = answer[inner]
+    if not _kind_of(answer):
+        raise FormatError(f"request {str(row.get('custom_id'))[:64]!r} of the batch has no answer")
+    record = _record(row | {"request": row.get("request")}, answer, name)
+    ids = {"id": str(row.get("custom_id"))[:256]} if len(record.attempts) == 1 else {}
+    attempts = [
+        type(each)(each.messages, ids, each.finish_reason, each.tools) for each in record.attempts
+    ]
+    # Without prompts, the ids of the requests are all that can tell whose attempts these are.
+    has_prompt = any(prompt_of(each.messages) for each in attempts)
+    return [
+        Record(attempts, row if has_prompt else {"group_id": _stem(row.get("custom_id")), **row})
+    ]
+
+
+def _stem(custom_id: Any) -> str:
+    """Return what the ids of one prompt's requests share: all but their last part."""
+    text = str(custom_id)
+    ends = max(text.rfind(mark) for mark in "-_/:.#")
+    return text[:ends] if ends > 0 else ""
+
+
+BATCH = [
+    Format("batch", "lines of a batch API's output (OpenAI, Anthropic)", _fits_batch, _read_batch)
+]
+FORMATS = [
+    Format("choices", "answers of a model's API, with n choices", _fits_answer, _read_answer),
+]

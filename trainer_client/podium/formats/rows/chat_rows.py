@@ -1,0 +1,54 @@
+"""Rows that hold one whole conversation each, in any form that podium.formats.chats reads."""
+
+from functools import partial
+
+from podium.formats.attempts import ids_of, read_attempts
+from podium.formats.chats import DIALECTS, dialect_of, read_chat
+from podium.formats.errors import FormatError
+from podium.formats.fields import CHATS, COMPLETIONS, decoded, first_of, names_of
+from podium.formats.record import Attempt, Format, Record, Row
+
+_ABOUT = {
+    "agents": "items of OpenAI's Agents SDK and Responses API",
+    "langchain": "LangChain's messages, as dicts or serialised",
+    "sharegpt": "ShareGPT's conversations, with from and value",
+    "gemini": "Gemini's contents, with parts",
+    "genai": "messages with typed parts (OpenTelemetry, Vercel's AI SDK)",
+    "anthropic": "Anthropic's messages, with tool_use and tool_result blocks",
+    "openai": "OpenAI's chat messages",
+}
+
+
+def _dialect(row: Row) -> tuple[str, str] | None:
+    """Return the field that holds a row's conversation, and its form."""
+    for name in CHATS:
+        value = decoded(row.get(name))
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+            value = value[0]
+        if dialect := dialect_of(value):
+            return name, dialect
+    return None
+
+
+def _fits(name: str, row: Row) -> str | None:
+    found = _dialect(row)
+    if found is None or found[1] != name:
+        return None
+    return f"the field {found[0]} holds {_ABOUT[name]}"
+
+
+def _read(row: Row) -> list[Record]:
+    found = _dialect(row)
+    if found is None:
+        raise FormatError(f"no conversation in a row with {names_of(row)}")
+    attempts = [
+        Attempt(each.messages, ids_of(row), each.finish_reason, each.tools)
+        for each in read_attempts(row)
+    ]
+    messages = read_chat(row[found[0]]) or [{}]
+    completion = first_of(row, COMPLETIONS) if messages[-1].get("role") != "assistant" else None
+    fields = {name: value for name, value in row.items() if name != completion}
+    return [Record(attempts, fields)]
+
+
+FORMATS = [Format(name, _ABOUT[name], partial(_fits, name), _read) for name in DIALECTS]

@@ -1,0 +1,149 @@
+"""Rows with a prompt and one completion, or a list of completions.
+
+To add a trainer's or a data set's columns: put its names into fields.py; if `--from` is to know
+them by a word of their own, add a `Format` to `FORMATS` before `completions`.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from podium.formats import fields
+from podium.formats.attempts import (
+    ids_of,
+    is_conversation,
+    read_attempts,
+    read_list,
+    read_prompt,
+    row_prompt,
+    tools_of,
+    with_system,
+)
+from podium.formats.errors import FormatError
+from podium.formats.record import Attempt, Format, Record, Row
+
+_VERL = ("gts", "solution_str", "reward_model", "data_source")
+# These say what they are without a prompt beside them; `text` or `answer` alone do not.
+_SURE = ("completion", "completions", "responses", "generated_text", "model_output",
+         "model_response", "solution_str", "response", "rollouts", "attempts", "generations",
+         "trajectories")  # fmt: skip
+
+
+def _completion_of(row: Row) -> str | None:
+    """Return the name of the field that holds the completion, beside a prompt or for sure."""
+    prompt = fields.first_of(row, (*fields.PROMPTS, "task", "request", *fields.CHATS))
+    return next(
+        (
+            name
+            for name in fields.COMPLETIONS
+            if row.get(name) is not None and name != prompt and (prompt or name in _SURE)
+        ),
+        None,
+    )
+
+
+def _list_of(row: Row) -> str | None:
+    """Return the name of the field that holds a list of completions; None without one."""
+    for name in fields.LISTS:
+        value = fields.decoded(row.get(name))
+        holds = isinstance(value, list | dict) and value and not is_conversation(value)
+        if holds and (name in _SURE or fields.first_of(row, (*fields.PROMPTS, "task", "prompts"))):
+            return name
+    return None
+
+
+def _has(*names: str) -> Callable[[Row], str | None]:
+    def fits(row: Row) -> str | None:
+        if all(row.get(name) is not None for name in names) and not _list_of(row):
+            return f"a row has {' and '.join(names)}"
+        return None
+
+    return fits
+
+
+def _fits_kto(row: Row) -> str | None:
+    if isinstance(row.get("label"), bool) and row.get("prompt") is not None:
+        return _has("prompt", "completion")(row) and "a row has prompt, completion and label"
+    return None
+
+
+def _fits_verl(row: Row) -> str | None:
+    mark = next((name for name in _VERL if name in row), None)
+    name = _list_of(row) or _completion_of(row)
+    return f"a row has {name} and {mark}" if mark and name and name != mark else None
+
+
+def _fits_list(row: Row) -> str | None:
+    name = _list_of(row)
+    return f"{name} is a list" if name else None
+
+
+def _fits_any(row: Row) -> str | None:
+    name = _completion_of(row)
+    if name is None:
+        return None
+    prompt = fields.first_of(row, (*fields.PROMPTS, "task", "request", *fields.CHATS))
+    return f"a row has {prompt} and {name}" if prompt else f"a row has {name}"
+
+
+def _read(row: Row) -> list[Record]:
+    if name := _list_of(row):
+        return _read_lists(row, name)
+    name = _completion_of(row)
+    if name is None:
+        raise FormatError(f"no completion in a row with {fields.names_of(row)}")
+    prompt = row_prompt(row, *_except_prompt(row, name))
+    return [Record(_named(read_attempts(row[name], prompt), row), _without(row, name))]
+
+
+def _without(row: Row, name: str) -> Row:
+    return {each: value for each, value in row.items() if each != name}
+
+
+def _read_lists(row: Row, name: str) -> list[Record]:
+    values, prompts = fields.decoded(row[name]), fields.decoded(row.get("prompts"))
+    if isinstance(prompts, list) and isinstance(values, list) and len(prompts) == len(values):
+        pairs = zip(prompts, values, strict=True)
+        return [
+            Record(
+                read_attempts(each, with_system(row, read_prompt(prompt))),
+                {"prompt": prompt, "step": row.get("step")},
+            )
+            for prompt, each in pairs
+        ]
+    prompt = row_prompt(row, *_except_prompt(row, name))
+    if prompts and not prompt:
+        prompt = with_system(row, read_prompt(prompts))
+    return [Record(_named(read_list(values, prompt), row), _without(row, name))]
+
+
+def _except_prompt(row: Row, completion: str) -> tuple[str, ...]:
+    """Return the names of the fields that hold no prompt: the completion, and references."""
+    rest = [each for each in fields.PROMPTS if row.get(each) is not None and each != completion]
+    return (completion, *(() if rest else fields.CHATS[2:]))
+
+
+def _named(attempts: list[Attempt], row: Row) -> list[Attempt]:
+    ids = ids_of(row) if len(attempts) == 1 else {}
+    tools, stop = tools_of(row), fields.stop_word(row.get("finish_reason"))
+    return [
+        replace(
+            each,
+            ids=ids | each.ids,
+            tools=each.tools or tools,
+            finish_reason=each.finish_reason or stop,
+        )
+        for each in attempts
+    ]
+
+
+LISTS = [
+    Format("verl", "rollouts that verl writes, with ground truths", _fits_verl, _read),
+    Format("lists", "a prompt and a list of completions", _fits_list, _read),
+]
+FORMATS = [
+    Format("kto", "KTO's rows: prompt, completion and label", _fits_kto, _read),
+    Format("trl", "TRL's rows: prompt and completion", _has("prompt", "completion"), _read),
+    Format("alpaca", "Alpaca's rows: instruction, input and output",
+           _has("instruction", "output"), _read),
+    Format("completions", "a prompt and a completion, under any usual names", _fits_any, _read),
+]  # fmt: skip

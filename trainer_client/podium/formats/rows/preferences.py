@@ -1,0 +1,107 @@
+"""Preference pairs: a chosen and a rejected answer, as text or messages, with the prompt or in it.
+
+To add names of the two: put them into `_SIDES`.
+"""
+
+import re
+from collections import defaultdict
+from typing import Any
+
+from podium.formats import fields
+from podium.formats.attempts import is_conversation, read_attempts, row_prompt, tools_of
+from podium.formats.chats import dialect_of
+from podium.formats.record import Attempt, Format, Message, Record, Row
+
+_SIDES = (
+    ("chosen", "rejected"),
+    ("preferred_output", "non_preferred_output"),
+    ("preferred", "rejected"),
+    ("preferred", "dispreferred"),
+    ("chosen_response", "rejected_response"),
+    ("response_chosen", "response_rejected"),
+    ("accepted", "rejected"),
+    ("winner_response", "loser_response"),
+    ("better", "worse"),
+    ("positive", "negative"),
+)
+_SIDE = re.compile(
+    r"(response|output|completion|answer|conversation|messages|chat|candidate|text|solution|"
+    r"generation|model_output|model_response|assistant|reply|trajectory|summary)_?(\d|[a-hA-H])"
+)
+_DROP = ("chosen_rating", "rejected_rating")
+
+
+def _sides_of(row: Row) -> tuple[str, str] | None:
+    return next((pair for pair in _SIDES if all(row.get(x) is not None for x in pair)), None)
+
+
+def _fits_preference(row: Row) -> str | None:
+    pair = _sides_of(row)
+    return f"a row has {pair[0]} and {pair[1]}" if pair else None
+
+
+def _read_preference(row: Row) -> list[Record]:
+    pair = _sides_of(row) or _SIDES[0]
+    prompt = row_prompt(row, *pair, *_DROP)
+    attempts = [each for name in pair for each in _read_side(row.get(name), name, prompt)]
+    return [Record(_with_tools(attempts, row), row)]
+
+
+def _read_side(value: Any, name: str, prompt: list[Message]) -> list[Attempt]:
+    """Return the attempts of one side; several texts, or several conversations, are several."""
+    value = fields.decoded(value)
+    if isinstance(value, list) and len(value) > 1 and dialect_of(value) is None:
+        texts = all(isinstance(each, str) for each in value)
+        if texts or all(is_conversation(each) for each in value):
+            return [
+                Attempt(attempt.messages, {"id": f"{name}-{index}"})
+                for index, each in enumerate(value)
+                for attempt in read_attempts(each, prompt)
+            ]
+    return [
+        Attempt(each.messages, {"id": name}, each.finish_reason, each.tools)
+        for each in read_attempts(value, prompt)[:1]
+    ]
+
+
+def _numbered(row: Row) -> dict[str, str]:
+    """Return which fields hold the answers, by the letter or number at the end of their names."""
+    by_stem: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, value in row.items():
+        found = _SIDE.fullmatch(name)
+        if found and isinstance(value, str | list | dict):
+            by_stem[found[1]][found[2].lower()] = name
+    return max(by_stem.values(), key=len, default={})
+
+
+def _fits_sides(row: Row) -> str | None:
+    names = list(_numbered(row).values())
+    return f"a row has {' and '.join(names[:2])}" if len(names) > 1 else None
+
+
+def _read_sides(row: Row) -> list[Record]:
+    names = _numbered(row)
+    prompt = row_prompt(row, *names.values())
+    attempts = [
+        Attempt(each.messages, {"id": side}, each.finish_reason, each.tools)
+        for side, name in names.items()
+        for each in read_attempts(row[name], prompt)[:1]
+    ]
+    return [Record(_with_tools(attempts, row), row)]
+
+
+def _with_tools(attempts: list[Attempt], row: Row) -> list[Attempt]:
+    tools = tools_of(row)
+    return [
+        Attempt(each.messages, each.ids, each.finish_reason, each.tools or tools)
+        for each in attempts
+    ]
+
+
+FORMATS = [
+    Format(
+        "preference", "preference pairs (DPO): chosen and rejected", _fits_preference,
+        _read_preference,
+    ),
+    Format("sides", "answers side by side: response_a and response_b", _fits_sides, _read_sides),
+]  # fmt: skip
