@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from podium.blocking_client import RankClient
-from podium.client import parse_key, parse_url
+from podium.connections import parse_key, parse_url
 from podium.errors import ProtocolError, RankError, from_response, transport_errors
 from podium.types import GroupReward, Trajectory, TrajectoryGroup
 from podium_service.errors import ConfigError, PodiumError
@@ -58,7 +58,7 @@ def judges_remotely(url: str, api_key: str | None) -> list[dict[str, Any]]:
         judges_url = f"{str(parse_url(url)).rstrip('/')}/judges"
         key = parse_key(api_key)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with transport_errors():
+    with transport_errors(httpx.Request("GET", judges_url)):
         response = httpx.get(judges_url, headers=headers, timeout=JUDGES_TIMEOUT_S, trust_env=False)
     if not response.is_success:
         raise from_response(response)

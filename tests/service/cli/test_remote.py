@@ -35,16 +35,10 @@ async def test_a_service_ranks_as_the_command_alone_does(key: str | None, tmp_pa
         assert_one_line(lost, "401")
 
 
-async def test_an_unreachable_service_fails_each_group(tmp_path: Path) -> None:
+async def test_a_service_that_is_not_there_is_one_error_line(tmp_path: Path) -> None:
     file = write_groups(tmp_path / "group.json", answers("5", "6"))
-    finished = await podium(
-        "rank", file, "--json", "--service", "http://127.0.0.1:1", "--deadline-s", "0.5",
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert finished.code == 1
-    [line] = parse_lines(finished)
-    assert line["status"] == "failed"
-    assert line["problem"]["retryable"] is True
+    finished = await podium("rank", file, "--service", "http://127.0.0.1:1", cwd=tmp_path)
+    assert_one_line(finished, "service_absent", "http://127.0.0.1:1", "podium serve")
 
 
 async def test_a_service_that_is_no_podium_is_one_error_line(tmp_path: Path) -> None:
