@@ -1,10 +1,12 @@
-"""Read the judges file: YAML text to validated judges, or a ConfigError that names the line.
+"""Read the judges file: YAML text to validated judges, or a ConfigError that names the lines.
 
-No error quotes a place where a key may stand: one pasted into the wrong setting stays secret.
+All faults are reported at once, one a line. No error quotes a place where a key may stand: one
+pasted into the wrong setting stays secret.
 """
 
+import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -15,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from podium_service.errors import ConfigError
 from podium_service.judges.base_settings import Settings
 from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
+from podium_service.judges.settings.faults import Loc, find_faults
 
 # Settings that do not change a judge's verdicts: judges that differ in these alone are one judge.
 _NOT_IN_VERDICTS = {
@@ -31,6 +34,7 @@ def _judge_kind(value: Any) -> str:
     return str(getattr(value, "kind", "llm"))
 
 
+Fault = tuple[Loc, str]  # where it is, and the rule
 AnyJudge = LLMJudge | JuryJudge | ChecksJudge
 JudgeConfig = Annotated[
     Annotated[LLMJudge, Tag("llm")]
@@ -60,33 +64,38 @@ class Config(Settings):
         return values
 
     @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        if self.default_judge not in self.judges:
-            raise _unknown_judge(self.default_judge, self.judges, "default_judge")
+    def _names_exist_and_jurors_differ(self) -> Self:
+        faults = [*self._unknown_names(), *self._same_jurors()]
+        if faults:
+            rules = "; ".join(rule for _, rule in faults)
+            raise PydanticCustomError("faults", "{rules}", {"rules": rules, "faults": faults})
+        return self
+
+    def _unknown_names(self) -> Iterator[Fault]:
         llms = [name for name, judge in self.judges.items() if isinstance(judge, LLMJudge)]
+        if self.default_judge not in self.judges:
+            yield ("default_judge",), _not_among(self.default_judge, self.judges)
         for name, judge in self.judges.items():
             for other in judge.fallback:
                 if other not in self.judges:
-                    raise _unknown_judge(other, self.judges, "judges", name, "fallback")
+                    yield ("judges", name, "fallback"), _not_among(other, self.judges)
             if isinstance(judge, JuryJudge):
                 for member in judge.members:
                     if member not in llms:
-                        raise _unknown_judge(member, llms, "judges", name, "members")
-                self._require_different_jurors(name, judge)
-        return self
+                        yield ("judges", name, "members"), _not_among(member, llms)
 
-    def _require_different_jurors(self, name: str, jury: JuryJudge) -> None:
-        """Refuse jurors with the same verdicts, because together they are one opinion."""
-        names: dict[str, str] = {}
-        for member in jury.members:
-            settings = self.judges[member].model_dump_json(exclude=_NOT_IN_VERDICTS)
-            other = names.setdefault(settings, member)
-            if other != member:
-                raise PydanticCustomError(
-                    "same_juror",
-                    "{member} is {other} under another name: asking a judge more often is `passes`",
-                    {"member": member, "other": other, "loc": ("judges", name, "members")},
-                )
+    def _same_jurors(self) -> Iterator[Fault]:
+        """Yield jurors with the same verdicts, because together they are one opinion."""
+        for name, jury in self.judges.items():
+            names: dict[str, str] = {}
+            for member in jury.members if isinstance(jury, JuryJudge) else ():
+                if member not in self.judges:
+                    continue
+                settings = self.judges[member].model_dump_json(exclude=_NOT_IN_VERDICTS)
+                other = names.setdefault(settings, member)
+                if other != member:
+                    rule = f"{member} is {other} under another name: asking a judge more often is "
+                    yield ("judges", name, "members"), f"{rule}`passes`"
 
     def chain(self, name: str) -> list[str]:
         """Return the judges to ask in turn: `name`, then its fallbacks, depth first, each once."""
@@ -100,12 +109,10 @@ class Config(Settings):
         return names
 
 
-def _unknown_judge(name: str, names: Iterable[str], *loc: str) -> PydanticCustomError:
-    return PydanticCustomError(
-        "unknown_judge",
-        "{name} is not among: {names}",
-        {"name": repr(name), "names": ", ".join(names), "loc": loc},
-    )
+def _not_among(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    meant = f"; the nearest one is {near[0]}" if near else ""
+    return f"{name!r} is not among: {', '.join(names)}{meant}"
 
 
 DEFAULT = Config.model_validate(
@@ -135,17 +142,18 @@ def parse(text: str, name: str) -> Config:
     """Read a judges file's text; errors call it `name`.
 
     Raises:
-        ConfigError: If it is not YAML, or breaks a rule; names the line.
+        ConfigError: If it is not YAML, or breaks rules; names the line of each fault.
     """
     root, data = _parse_yaml(text, name)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        below = first.get("ctx", {}).get("loc", ())
-        where, line = _locate(root, (*first["loc"], *below))
-        rule = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{name}:{line}: {where}: {rule}") from error
+        faults = [
+            (*_locate(root, each.loc), each.rule) for each in find_faults(Config, data, error)
+        ]
+        faults.sort(key=lambda fault: fault[1])
+        lines = [f"{name}:{line}: {where}: {rule}" for where, line, rule in faults]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
 def _parse_yaml(text: str, name: str) -> tuple[yaml.Node | None, Any]:

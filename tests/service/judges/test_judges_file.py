@@ -128,8 +128,16 @@ def test_the_example_in_the_package_parses() -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("bogus: 1", "judges.main.bogus: Extra inputs are not permitted"),
-        ("api_key: k-123", "judges.main.api_key: Extra inputs are not permitted"),
+        ("bogus: 1", "judges.main.bogus: there is no such setting: docs/judges.md lists all"),
+        ("methud: x", "judges.main.methud: there is no such setting: the nearest one is method"),
+        ("api_key: k-123", "judges.main.api_key: there is no such setting: keys stay out of this "
+         "file: put the key into an environment variable and write api_key_env: NAME_OF"),
+        ("price: {promt: 1}", "judges.main.price.promt: there is no such setting: the nearest one "
+         "is prompt"),
+        ("price: {x: 1}", "judges.main.price.x: there is no such setting: use one of prompt, "
+         "cached, completion"),
+        ("gates: [{check: max_words, word: 1}]", "judges.main.gates.0.word: there is no such "
+         "setting: the nearest one is words"),
         ("kind: oracle", "judges.main.kind: kind must be llm (the default), jury or checks"),
         ("method: psychic", "judges.main.method: Input should be 'listwise'"),
         ("passes: {min: 6, max: 2}", "judges.main.passes: min 6 is more than max 2"),
@@ -197,7 +205,7 @@ def test_a_url_with_credentials_is_refused_and_not_shown(url: str) -> None:
     ("urls", "said"),
     [
         ("[]", "judges.main.base_urls: List should have at least 1 item"),
-        ("http://judge/v1", "judges.main.base_urls: Input should be a valid list"),
+        ("7", "judges.main.base_urls: Input should be a valid list"),
         ("[http://a/v1, judge/v1]", "judges.main.base_urls.1: Input should be a valid URL"),
         ("[ftp://judge/v1]", "judges.main.base_urls.0: URL scheme should be 'http' or 'https'"),
     ],
@@ -205,6 +213,63 @@ def test_a_url_with_credentials_is_refused_and_not_shown(url: str) -> None:
 def test_base_urls_other_than_a_list_of_urls_are_refused(urls: str, said: str) -> None:
     text = HEAD.replace("[http://judge/v1]", urls)
     assert refused(text).startswith(f"judges.yaml:5: {said}")
+
+
+def test_a_text_stands_for_a_list_of_one() -> None:
+    text = HEAD.replace("[http://judge/v1]", "http://judge/v1") + "    fallback: main\n"
+    judge = parse(text, "judges.yaml").judges["main"]
+    assert isinstance(judge, LLMJudge)
+    assert [str(url) for url in judge.base_urls] == ["http://judge/v1"]
+    assert judge.fallback == ["main"]
+
+
+MANY_FAULTS = """\
+default_judge: man
+judges:
+  main:
+    model: m
+    base_url: judge/v1
+    api_key: k-123
+    temprature: 3
+    spend: {usd: 1, per: day}
+    fallback: [chekcs]
+  checks:
+    kind: checks
+    criteria: [{check: nope}]
+"""
+
+
+def test_all_faults_of_a_file_are_told_at_once_by_line() -> None:
+    lines = refused(MANY_FAULTS).splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["judges.yaml:1", "default_judge"],
+        ["judges.yaml:3", "judges.main"],
+        ["judges.yaml:5", "judges.main.base_url"],
+        ["judges.yaml:5", "judges.main.base_url.0"],
+        ["judges.yaml:6", "judges.main.api_key"],
+        ["judges.yaml:7", "judges.main.temprature"],
+        ["judges.yaml:7", "judges.main.temprature"],
+        ["judges.yaml:9", "judges.main.fallback"],
+        ["judges.yaml:12", "judges.checks.criteria.0"],
+    ]
+    assert lines[0].endswith("'man' is not among: main, checks; the nearest one is main")
+    assert "spend needs a price" in lines[1]
+    assert lines[2].endswith("write base_urls, a URL or a list of URLs")
+    assert lines[3].endswith("Input should be a valid URL, relative URL without a base")
+    assert lines[5].endswith("the nearest one is temperature")
+    assert lines[6].endswith("Input should be less than or equal to 2")
+    assert "k-123" not in "".join(lines)
+
+
+def test_rules_about_several_judges_are_all_told_at_once() -> None:
+    text = MANY_FAULTS.replace("nope", "not_empty").replace("base_url: j", "base_urls: http://j")
+    for line in ("api_key: k-123", "temprature: 3", "spend: {usd: 1, per: day}"):
+        text = text.replace(f"    {line}\n", "")
+    assert refused(text).splitlines() == [
+        "judges.yaml:1: default_judge: 'man' is not among: main, checks; the nearest one is main",
+        "judges.yaml:6: judges.main.fallback: 'chekcs' is not among: main, checks; the nearest one "
+        "is checks",
+    ]
 
 
 def test_an_item_of_a_list_is_named_by_its_index_and_line() -> None:
