@@ -1,7 +1,8 @@
 """Read files of groups: as plain JSON, as requests to rank, or as requests with labels.
 
-A file holds one group, a JSON list of groups, or one group a line (JSONL). A group is a body of
-`POST /rank`. A labelled group also has `"labels": {"trajectory id": number}`, higher is better; or
+Groups without labels may have any form that podium.formats reads. A file of labelled ones holds one
+group, a JSON list of groups, or one group a line (JSONL). A group is a body of `POST /rank`. A
+labelled group also has `"labels": {"trajectory id": number}`, higher is better; or
 it is a pair, `{"task": text, "a": text, "b": text, "winner": "a" | "b" | "tie"}` with an optional
 `task`.
 
@@ -17,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from podium.formats import AUTO, FormatError, Reading, read_file
 from podium_service.errors import InvalidRequest, MalformedJSON
 from podium_service.http.body import parse_json, validate
 from podium_service.schemas import RankRequest
@@ -34,14 +36,21 @@ class LabelledGroup:
     labels: list[float]
 
 
-def read_groups(path: Path) -> list[Any]:
-    """Return the groups of a file as JSON values, which nothing has validated yet."""
-    return [value for _, value in _read_values(path)]
+def read_groups(path: Path, name: str = AUTO, group_by: str | None = None) -> Reading:
+    """Return the groups of a file in any form that podium.formats reads, not validated yet."""
+    try:
+        return read_file(path, name, group_by)
+    except FormatError as error:
+        raise InvalidRequest(str(error)) from error
 
 
 def read_requests(path: Path, limit: int | None = None) -> list[RankRequest]:
-    """Return the first `limit` groups of a file as requests; labels are allowed and dropped."""
-    return [parse_group(value, where)[0] for where, value in _read_values(path, limit)]
+    """Return the first `limit` groups of a file in any form; labels are allowed and dropped."""
+    reading = read_groups(path)
+    if reading.faults:
+        raise InvalidRequest(reading.faults[0])
+    groups = enumerate(reading.groups[:limit], start=1)
+    return [parse_group(group, f"{path}, group {number}")[0] for number, group in groups]
 
 
 def read_labelled_groups(path: Path, limit: int | None = None) -> list[LabelledGroup]:

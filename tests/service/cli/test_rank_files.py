@@ -3,7 +3,9 @@
 import asyncio
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -18,7 +20,7 @@ from tests.service.process import podium
 pytestmark = pytest.mark.anyio
 
 
-def lines(rows: list[object]) -> str:
+def lines(rows: Sequence[Any]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
@@ -70,7 +72,7 @@ async def test_a_row_that_cannot_be_read_is_left_out_by_name(tmp_path: Path) -> 
     (tmp_path / "rows.jsonl").write_text(lines([*rows, {"colour": "red"}]))
     finished = await podium("rank", "rows.jsonl", "--json", cwd=tmp_path)
     assert finished.code == 1
-    assert "left out: rows.jsonl:3: no form that is known, with the fields 'colour'" in finished.err
+    assert "left out: rows.jsonl:3: no known format has the fields 'colour'" in finished.err
     assert [line["status"] for line in parse_lines(finished)] == ["ranked"]
 
 
@@ -83,7 +85,10 @@ async def test_a_row_that_cannot_be_read_is_left_out_by_name(tmp_path: Path) -> 
         (b"PK\x03\x04abc", ["a zip archive: unpack it first"]),
         (b"\x1f\x8babc", ["broken gzip"]),
         (b'{"prompt": "a", "completion": "b"}\n{"prompt": \n', [":2: not JSON"]),
-        (b'{"colour": "red"}', ["'colour'", 'a group is, in short, {"trajectories"']),
+        (
+            b'{"colour": "red"}',
+            ["'colour'", 'name a format by --from, or write groups as {"trajectories"'],
+        ),
         (b'"hello"', ["must be an object, not a text"]),
     ],
 )

@@ -14,6 +14,7 @@ from podium.formats.errors import FormatError
 from podium.formats.record import Attempt, Message, Row
 
 _MAX_DEPTH = 8  # objects inside objects, until one says something
+_SAID = ("message", "content", "text", "turns", "delta")
 _WRAPPERS = ("response", "body", "response_body", "message", "output", "result", "completion")
 
 
@@ -61,7 +62,7 @@ def read_prompt(value: Any, depth: int = 0) -> list[Message]:
 
 def prompt_field(row: Row) -> str | None:
     """Return the name of the field that holds a row's prompt; None without one."""
-    return fields.first_of(row, (*fields.PROMPTS, *fields.CHATS, "request", "task"))
+    return fields.first_of(row, (*fields.PROMPTS, *fields.CHATS, *fields.REQUESTS, "task"))
 
 
 def row_prompt(row: Row, *but: str) -> list[Message]:
@@ -86,7 +87,7 @@ def with_system(row: Row, messages: list[Message]) -> list[Message]:
 
 def tools_of(row: Row) -> list[Any] | None:
     """Return the tool definitions of a row, or of the request in it; None without any."""
-    for holder in (row, row.get("request"), row.get("input")):
+    for holder in (row, *(row.get(name) for name in (*fields.REQUESTS, "input"))):
         tools = fields.decoded(holder.get("tools")) if isinstance(holder, dict) else None
         if isinstance(tools, list) and tools and all(isinstance(each, dict) for each in tools):
             return tools
@@ -168,7 +169,12 @@ def _read_answer(value: Row) -> list[Attempt] | None:
 def _read_choice(choice: Row) -> Attempt:
     """Return the attempt of a choice of OpenAI, a candidate of Gemini, or a generation."""
     stop = fields.first_of(choice, ("finish_reason", "finishReason", "stop_reason"))
-    said = next((choice[n] for n in ("message", "content", "text", "delta") if choice.get(n)), None)
+    name = next((name for name in _SAID if name in choice), None)
+    if name is None and dialect_of([choice]) is None:
+        raise FormatError(f"a choice says nothing that is known: it has {fields.names_of(choice)}")
+    said = choice[name] if name else choice
+    if name == "turns" and isinstance(said, list):
+        said = [{"role": "assistant", "content": text} for text in said]
     if isinstance(said, dict) and "role" not in said and dialect_of([said]) is None:
         said = {"role": "assistant", **said}
     return Attempt(
@@ -183,6 +189,8 @@ def _read_conversation(value: Row, depth: int) -> list[Attempt]:
             completion = fields.first_of(value, fields.COMPLETIONS)
             if messages[-1].get("role") != "assistant" and completion:
                 return read_attempts(value[completion], with_system(value, messages), depth + 1)
+            if not prompt_of(messages):
+                messages = join(row_prompt(value, name), messages)
             return [Attempt(with_system(value, messages))]
         if value.get(name) == []:
             return [Attempt(with_system(value, []))]

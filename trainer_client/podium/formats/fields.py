@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 CHATS = (
     "messages_and_choices", "messages", "conversations", "conversation", "chat", "dialog",
-    "dialogue", "turns", "transcript", "trajectory", "history", "input_items", "items",
+    "dialogue", "turns", "transcript", "traj", "trajectory", "history", "input_items", "items",
     "new_items", "contents",
 )  # fmt: skip
 PROMPTS = (
@@ -20,13 +20,15 @@ PROMPTS = (
 COMPLETIONS = (
     "completion", "response", "output", "answer", "generation", "generated_text", "model_output",
     "model_response", "prediction", "predict", "solution_str", "response_str", "response_text",
-    "completion_text", "sequences_str", "text", "content", "result", "reply",
+    "completion_text", "sequences_str", "final_output", "text", "content", "result", "reply",
+    "solution",
 )  # fmt: skip
 LISTS = (
     "completions", "responses", "outputs", "candidates", "generations", "samples", "answers",
     "attempts", "rollouts", "trajectories", "solutions", "predictions", "replies", "options",
-    "generated_texts", "response_list", "filtered_resps", "resps", "results",
+    "generated_texts", "response_list", "summaries", "results",
 )  # fmt: skip
+REQUESTS = ("request", "responses_create_params", "request_body")
 SYSTEMS = ("system", "system_prompt", "system_instruction", "systemInstruction", "instructions")
 GROUPS = (
     "group_id", "group", "group_index", "prompt_id", "prompt_index", "uid", "task_id", "problem_id",

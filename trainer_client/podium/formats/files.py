@@ -1,9 +1,11 @@
-"""Reads the rows of a file: JSON, JSON Lines, both also compressed by gzip, and Parquet.
+"""Reads the rows of a file: JSON, JSON Lines, CSV, all also compressed by gzip, and Parquet.
 
-To add a form of files: give its first bytes a branch in `load_rows`.
+To add a form of files: give its first bytes or the end of its name a branch in `load_rows`.
 """
 
+import csv
 import gzip
+import io
 import json
 import re
 import sys
@@ -26,6 +28,7 @@ _BINARY = {
     b"ARROW1": "an Arrow file: write it as Parquet or JSON Lines",
     b"%PDF": "a PDF document",
 }
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LINE = re.compile(r"(.*) at line (\d+) column (\d+)$", re.DOTALL)
 _SPACE = re.compile(r"\s*")
 
@@ -66,6 +69,8 @@ def load_rows(data: bytes, name: str) -> list[Place]:
             raise FormatError(f"{name}: broken gzip: {error}") from error
     if data.startswith(b"PAR1"):
         rows = _read_parquet(data, name)
+    elif delimiter := _DELIMITERS.get(Path(name.removesuffix(".gz")).suffix.lower()):
+        rows = _read_csv(_text_bytes(data, name), name, delimiter)
     else:
         rows = _read_json(_text_bytes(data, name), name)
     if not rows:
@@ -91,8 +96,8 @@ def _text_bytes(data: bytes, name: str) -> bytes:
 
 def _read_parquet(data: bytes, name: str) -> list[Place]:
     try:
-        import pyarrow  # type: ignore[import-not-found, unused-ignore]
-        import pyarrow.parquet  # type: ignore[import-not-found, unused-ignore]
+        import pyarrow
+        import pyarrow.parquet
     except ImportError as error:
         raise FormatError(f"{name} is Parquet, which pyarrow reads: pip install pyarrow") from error
     try:
@@ -100,6 +105,18 @@ def _read_parquet(data: bytes, name: str) -> list[Place]:
     except (pyarrow.ArrowException, OSError) as error:
         raise FormatError(f"{name}: broken Parquet: {' '.join(str(error).split())}") from error
     return [Place(f"{name}, row {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def _read_csv(text: bytes, name: str, delimiter: str) -> list[Place]:
+    """Return the rows of a table whose first line names its columns; empty cells are left out."""
+    try:
+        lines = csv.DictReader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
+        return [
+            Place(f"{name}:{lines.line_num}", {x: cell for x, cell in row.items() if x and cell})
+            for row in lines
+        ]
+    except (csv.Error, UnicodeError) as error:
+        raise FormatError(f"{name}: broken CSV: {error}") from error
 
 
 def _read_json(text: bytes, name: str) -> list[Place]:

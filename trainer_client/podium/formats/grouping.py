@@ -4,6 +4,7 @@ To add a name that tells the group of a row: put it into `GROUPS` of fields.py.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from podium.formats.attempts import prompt_of
 from podium.formats.errors import FormatError
 from podium.formats.record import Attempt, Record, Row
 
+MAX_TRAJECTORIES = 64
 Key = tuple[str, str]
 
 
@@ -83,7 +85,9 @@ def _shared_name(records: Sequence[Record]) -> str | None:
     single = [each for each in records if each.group is None and len(each.attempts) == 1]
     for name in fields.GROUPS:
         values = [_canonical(look_up(each, name)) for each in single]
-        if values and "null" not in values and len(set(values)) < len(values):
+        most = max(Counter(values).values(), default=0)
+        # A field that far more rows share than a group may have tells a category.
+        if "null" not in values and 1 < most <= MAX_TRAJECTORIES:
             return name
     return None
 

@@ -13,11 +13,12 @@ from typing import Any
 from podium.formats.attempts import is_conversation
 from podium.formats.chats import dialect_of
 from podium.formats.errors import FormatError
-from podium.formats.fields import dicts, names_of
+from podium.formats.fields import names_of
 from podium.formats.files import Place, load_file
 from podium.formats.grouping import make_groups
 from podium.formats.record import Format, Record
 from podium.formats.rows import FORMATS
+from podium.formats.unwrap import unwrap
 from podium.types import Trajectory, TrajectoryGroup
 
 AUTO = "auto"
@@ -26,9 +27,6 @@ EXAMPLE = (
     '{"role": "assistant", "content": "4"}]}, {"messages": [{"role": "user", "content": "2 + 2?"}, '
     '{"role": "assistant", "content": "5"}]}]}'
 )
-_WRAPPERS = ("data", "rows", "groups", "items", "results", "samples", "examples", "records",
-             "traces", "observations", "spans", "conversations", "train", "test", "batch",
-             "trajectory_groups")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def read_places(
     formats: Counter[str] = Counter()
     reasons: dict[str, str] = {}
     faults: list[str] = []
-    for place in _unwrap(places):
+    for place in unwrap(places):
         try:
             found, why, read = _read_row(place.value, name)
         except FormatError as error:
@@ -122,7 +120,7 @@ def read_places(
     groups = make_groups(records, group_by) if records else []
     if not groups:
         fault = faults[0] if faults else f"{source}: no row holds an attempt"
-        raise FormatError(f"{fault}; a group is, in short, {EXAMPLE}")
+        raise FormatError(f"{fault}; name a format by --from, or write groups as {EXAMPLE}")
     most = formats.most_common(1)[0][0]
     return Reading(groups, dict(formats.most_common()), reasons[most], faults)
 
@@ -158,26 +156,7 @@ def _detect(row: dict[str, Any], name: str) -> tuple[Format, str]:
     for each in FORMATS.values():
         if why := each.fits(row):
             return each, why
-    raise FormatError(f"no form that is known, with the fields {names_of(row)}")
-
-
-def _unwrap(places: Sequence[Place]) -> Sequence[Place]:
-    """Return the rows that stand in a list of the only object, or the one conversation."""
-    values = [place.value for place in places]
-    if is_conversation(values):
-        return [Place(places[0].where, {"messages": values})]
-    if len(values) == 1 and isinstance(values[0], dict):
-        value, where = values[0], places[0].where
-        if any(each.fits(value) for each in FORMATS.values()):
-            return places
-        for wrapper in _WRAPPERS:
-            rows = value.get(wrapper)
-            if isinstance(rows, list) and rows and len(dicts(rows)) == len(rows):
-                return [
-                    Place(f"{where}, {wrapper} {number}", row)
-                    for number, row in enumerate(rows, start=1)
-                ]
-    return places
+    raise FormatError(f"no known format has the fields {names_of(row)}")
 
 
 def _as_object(value: Any) -> dict[str, Any]:

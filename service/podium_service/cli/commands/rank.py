@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from podium_service.cli import options
-from podium_service.errors import InvalidRequest
 
 if TYPE_CHECKING:  # slow to load
     from podium.formats import Reading
@@ -22,7 +21,7 @@ def rank_command(
     file: Annotated[
         Path,
         typer.Argument(
-            help="JSON, JSON Lines (also .gz) or Parquet, in any form that docs/formats.md lists; "
+            help="JSON, JSON Lines, CSV or Parquet, in any form that docs/formats.md lists; "
             "- reads stdin."
         ),
     ],
@@ -53,10 +52,12 @@ def rank_command(
 
     from podium_service.cli.display.rankings import lines_view
     from podium_service.cli.remote import rank_remotely
+    from podium_service.evaluation.labelled_groups import read_groups
 
     options.configure_logs(log_level)
     options.require_deadline(deadline_s)
-    reading = _read(file, from_format, group_by)
+    reading = read_groups(file, from_format, group_by)
+    _say_what_was_read(file, reading)
     groups = [group | {"judge": judge} if judge else group for group in reading.groups]
 
     with options.progress("ranking", len(groups)) as advance:
@@ -73,15 +74,10 @@ def rank_command(
         raise typer.Exit(1)
 
 
-def _read(file: Path, from_format: str, group_by: str | None) -> "Reading":
-    """Return the groups of a file, and say on stderr what it was taken for."""
-    from podium.formats import FormatError, read_file
+def _say_what_was_read(file: Path, reading: "Reading") -> None:
+    """Say on stderr what a file was taken for, and which rows are left out."""
     from podium_service.cli.display.text import visible
 
-    try:
-        reading = read_file(file, from_format, group_by)
-    except FormatError as error:
-        raise InvalidRequest(str(error)) from error
     if not reading.is_plain:
         typer.echo(visible(f"{file}: {reading.summary}"), err=True)
     for fault in reading.faults[:_FAULTS_SHOWN]:
@@ -89,7 +85,6 @@ def _read(file: Path, from_format: str, group_by: str | None) -> "Reading":
     more = len(reading.faults) - _FAULTS_SHOWN
     if more > 0:
         typer.echo(f"podium: left out: {more} rows more", err=True)
-    return reading
 
 
 async def _rank_here(

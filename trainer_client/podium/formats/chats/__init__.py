@@ -37,6 +37,7 @@ DIALECTS: dict[str, Dialect] = {
 
 def dialect_of(items: Any) -> str | None:
     """Return the name of the form of a list of messages; None if it is not one."""
+    items = _name_pairs(items)
     if not isinstance(items, list) or not items or not all(isinstance(x, dict) for x in items):
         return None
     for name, dialect in DIALECTS.items():
@@ -51,6 +52,7 @@ def read_chat(items: Any) -> list[Message] | None:
     items = decoded(items)
     if isinstance(items, list) and len(items) == 1 and isinstance(items[0], list):
         items = items[0]  # a batch of one
+    items = _name_pairs(items)
     name = dialect_of(items)
     return None if name is None else DIALECTS[name].read(items)
 
@@ -83,6 +85,19 @@ def read_turns(value: Any, role: str) -> list[Message]:
     raise FormatError("neither a text nor a list of messages")
 
 
+def _name_pairs(items: Any) -> Any:
+    """Return messages for pairs of a role and a text, which LangChain takes; others unchanged."""
+    if not isinstance(items, list) or not items or not all(map(_is_pair, items)):
+        return items
+    return [{"role": role, "content": text} for role, text in items]
+
+
+def _is_pair(item: Any) -> bool:
+    if not isinstance(item, list) or len(item) != 2 or not all(isinstance(x, str) for x in item):
+        return False
+    return openai.role_of(item[0]) in ("system", "user", "assistant")
+
+
 def _are_parts(value: Any) -> bool:
     return isinstance(value, Sequence) and all(
         isinstance(part, str) or (isinstance(part, dict) and {"type", "text"} & part.keys())
@@ -102,4 +117,6 @@ def _split_text(text: str) -> list[Message] | None:
                 break
         else:
             turns[-1]["content"] += f"\n\n{line}"
+    if turns[-1] == {"role": "assistant", "content": ""}:  # the answer is to follow
+        turns.pop()
     return turns

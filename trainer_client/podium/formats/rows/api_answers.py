@@ -6,12 +6,21 @@ Gemini's `generateContent`. Several choices are the attempts of a group.
 To add an API: give its answer a branch in `_read_answer` of attempts.py, and a mark in `_MARKS`.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from podium.formats import fields
-from podium.formats.attempts import ids_of, prompt_of, read_attempts, row_prompt, tools_of
+from podium.formats.attempts import (
+    ids_of,
+    prompt_of,
+    read_attempts,
+    row_prompt,
+    tools_of,
+    with_system,
+)
+from podium.formats.chats import read_chat
 from podium.formats.errors import FormatError
-from podium.formats.record import Format, Record, Row
+from podium.formats.record import Attempt, Format, Record, Row
 
 _ANSWERS = ("response", "response_body", "output", "completion", "chat_completion", "raw_response",
             "result", "body", "responses")  # fmt: skip
@@ -57,16 +66,23 @@ def _record(row: Row, answer: Any, name: str | None) -> Record:
         prompt = row_prompt(row, own, *fields.COMPLETIONS)
     else:
         prompt = row_prompt(row, name, *fields.COMPLETIONS)
-    attempts = read_attempts(answer, prompt)
+    attempts = _prefer_whole(read_attempts(answer, prompt), row)
     tools = tools_of(row)
     ids = ids_of(row) if len(attempts) == 1 else {}
     return Record(
-        [
-            type(each)(each.messages, ids | each.ids, each.finish_reason, each.tools or tools)
-            for each in attempts
-        ],
+        [replace(each, ids=ids | each.ids, tools=each.tools or tools) for each in attempts],
         row,
     )
+
+
+def _prefer_whole(attempts: list[Attempt], row: Row) -> list[Attempt]:
+    """Return the row's conversation for its only answer, if it ends with that answer."""
+    chat = next(filter(None, (read_chat(row.get(name)) for name in fields.CHATS)), None)
+    if len(attempts) != 1 or not chat or not attempts[0].messages:
+        return attempts
+    if chat[-1].get("content") != attempts[0].messages[-1].get("content"):
+        return attempts
+    return [replace(attempts[0], messages=with_system(row, chat))]
 
 
 def _fits_batch(row: Row) -> str | None:
@@ -85,11 +101,9 @@ def _read_batch(row: Row) -> list[Record]:
         answer = answer[inner]
     if not _kind_of(answer):
         raise FormatError(f"request {str(row.get('custom_id'))[:64]!r} of the batch has no answer")
-    record = _record(row | {"request": row.get("request")}, answer, name)
+    record = _record(row, answer, name)
     ids = {"id": str(row.get("custom_id"))[:256]} if len(record.attempts) == 1 else {}
-    attempts = [
-        type(each)(each.messages, ids, each.finish_reason, each.tools) for each in record.attempts
-    ]
+    attempts = [replace(each, ids=ids) for each in record.attempts]
     # Without prompts, the ids of the requests are all that can tell whose attempts these are.
     has_prompt = any(prompt_of(each.messages) for each in attempts)
     return [

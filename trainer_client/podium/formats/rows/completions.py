@@ -25,12 +25,12 @@ _VERL = ("gts", "solution_str", "reward_model", "data_source")
 # These say what they are without a prompt beside them; `text` or `answer` alone do not.
 _SURE = ("completion", "completions", "responses", "generated_text", "model_output",
          "model_response", "solution_str", "response", "rollouts", "attempts", "generations",
-         "trajectories")  # fmt: skip
+         "trajectories", "summaries", "solution")  # fmt: skip
 
 
 def _completion_of(row: Row) -> str | None:
     """Return the name of the field that holds the completion, beside a prompt or for sure."""
-    prompt = fields.first_of(row, (*fields.PROMPTS, "task", "request", *fields.CHATS))
+    prompt = fields.first_of(row, (*fields.PROMPTS, "task", *fields.REQUESTS, *fields.CHATS))
     return next(
         (
             name
@@ -53,7 +53,8 @@ def _list_of(row: Row) -> str | None:
 
 def _has(*names: str) -> Callable[[Row], str | None]:
     def fits(row: Row) -> str | None:
-        if all(row.get(name) is not None for name in names) and not _list_of(row):
+        asked, said = names
+        if row.get(asked) is not None and said in row and not _list_of(row):
             return f"a row has {' and '.join(names)}"
         return None
 
@@ -81,7 +82,7 @@ def _fits_any(row: Row) -> str | None:
     name = _completion_of(row)
     if name is None:
         return None
-    prompt = fields.first_of(row, (*fields.PROMPTS, "task", "request", *fields.CHATS))
+    prompt = fields.first_of(row, (*fields.PROMPTS, "task", *fields.REQUESTS, *fields.CHATS))
     return f"a row has {prompt} and {name}" if prompt else f"a row has {name}"
 
 
@@ -89,6 +90,8 @@ def _read(row: Row) -> list[Record]:
     if name := _list_of(row):
         return _read_lists(row, name)
     name = _completion_of(row)
+    if name is None and any(each in row for each in fields.COMPLETIONS):  # null: an empty attempt
+        return [Record(_named([Attempt(row_prompt(row))], row), row)]
     if name is None:
         raise FormatError(f"no completion in a row with {fields.names_of(row)}")
     prompt = row_prompt(row, *_except_prompt(row, name))

@@ -26,7 +26,7 @@ _SIDES = (
 )
 _SIDE = re.compile(
     r"(response|output|completion|answer|conversation|messages|chat|candidate|text|solution|"
-    r"generation|model_output|model_response|assistant|reply|trajectory|summary)_?(\d|[a-hA-H])"
+    r"generation|model_output|model_response|assistant|reply|trajectory|summary|human_ref)_?(\d|[a-hA-H])"
 )
 _DROP = ("chosen_rating", "rejected_rating")
 
