@@ -5,12 +5,15 @@ file no longer names is closed once no request holds it.
 """
 
 import asyncio
+import difflib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -116,6 +119,8 @@ class JudgeRegistry:
                 if judge is None or judge.config != settings:
                     services = (self._metrics, self._quotas, self._tracing)
                     judge = EndpointJudge(name, settings, *services)
+                    for url in settings.completed_urls:
+                        log.warning("base_url_completed", judge=name, base_url=url)
                 llms[name] = judge
         for judge in old.values():
             if judge not in llms.values():
@@ -153,7 +158,10 @@ class JudgeRegistry:
             description["passes"] = judge.passes_for(judge.method).model_dump(exclude_none=True)
         names = judge.members if isinstance(judge, JuryJudge) else [name]
         llms = [self.roster.llms[each] for each in names if each in self.roster.llms]
-        probes = [await asyncio.gather(*map(_probe, llm.endpoints)) for llm in llms]
+        probes = [
+            await asyncio.gather(*(_probe(each, llm.config) for each in llm.endpoints))
+            for llm in llms
+        ]
         num_answering = sum(any(each["answers"] for each in probed) for probed in probes)
         needed = judge.needed if isinstance(judge, JuryJudge) else 1
         return {
@@ -163,19 +171,55 @@ class JudgeRegistry:
         }
 
 
-async def _probe(endpoint: Endpoint) -> dict[str, Any]:
-    """Ask an endpoint for its models and return whether it answered."""
-    started = perf_counter()
+async def _probe(endpoint: Endpoint, config: LLMJudge) -> dict[str, Any]:
+    """Ask an endpoint for its models and return whether it answered, and whether it has ours."""
+    started, url, model = perf_counter(), endpoint.base_url, config.model
+    added = " (/v1 was added to the URL)" if url in config.completed_urls else ""
     try:
         listed = await endpoint.models()
     except (JudgeError, ParameterRejected, ContextOverflow) as error:
-        return {"base_url": endpoint.base_url, "answers": False, "detail": str(error)}
-    return {
-        "base_url": endpoint.base_url,
+        return {"base_url": url, "answers": False, "detail": f"{error}{added}"}
+    names = [str(entry.get("id")) for entry in listed]
+    probed = {
+        "base_url": url,
         "answers": True,
         "latency_ms": round(1000 * (perf_counter() - started), 1),
-        "models": [str(entry.get("id")) for entry in listed][:20],
+        "models": names[:20],
+        "lists_model": lists_model(url, model, listed),
     }
+    if not probed["lists_model"]:
+        near = difflib.get_close_matches(model, names, n=1) or names[:5]
+        detail = f"{url} does not list the model {model}: it lists {', '.join(near)}"
+        return {**probed, "detail": f"{detail}{added}"}
+    return {**probed, "detail": f"{url}{added}"} if added else probed
+
+
+def lists_model(base_url: str, model: str, entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a server's list of models has a model, as far as the list tells.
+
+    llama.cpp calls its only model by a path and answers to every name, and Azure lists models where
+    requests name deployments.
+    """
+    is_azure = (urlsplit(base_url).hostname or "").endswith(".azure.com")
+    if not entries or is_azure or any(each.get("owned_by") == "llamacpp" for each in entries):
+        return True
+    names = [str(name) for each in entries for name in (each.get("id"), *_aliases(each))]
+    return any(_means(model, name) for name in names)
+
+
+def _means(model: str, listed: str) -> bool:
+    """Return whether a request for `model` gets what is listed under a name.
+
+    `llama3` is Ollama's `llama3:latest`, `x/y:free` a variant of OpenRouter's `x/y`, `gemini-pro`
+    Google's `models/gemini-pro`, and a LiteLLM proxy lists patterns such as `openai/*`.
+    """
+    whole = (model, f"{model}:latest", f"models/{model}", model.partition(":")[0])
+    return listed in whole or ("*" in listed and fnmatchcase(model, listed))
+
+
+def _aliases(entry: Mapping[str, Any]) -> Sequence[Any]:
+    aliases = entry.get("aliases")
+    return aliases if isinstance(aliases, list) else []
 
 
 def _read_stamp(path: Path | None) -> tuple[int, int, int] | None:

@@ -18,7 +18,7 @@ def judges_command(
 ) -> None:
     """Show the configured judges, and whether each one answers.
 
-    The exit status is 1 if one of them does not answer.
+    The exit status is 1 if one of them does not answer, or an endpoint does not list its model.
     """
     from rich.console import Console
 
@@ -31,8 +31,13 @@ def judges_command(
         options.print_json(judges)
     else:
         Console().print(judges_table(judges))
-    if not all(judge["answers"] for judge in judges):
+    if not all(map(is_well, judges)):
         raise typer.Exit(1)
+
+
+def is_well(judge: dict[str, Any]) -> bool:
+    """Return whether a judge, as it is listed, answers, and its endpoints list its model."""
+    return judge["answers"] and all(each.get("lists_model", True) for each in judge["endpoints"])
 
 
 async def _describe(config: Path | None) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def _method(judge: dict[str, Any]) -> str:
 
 
 def _answers(judge: dict[str, Any]) -> Text:
-    if judge["answers"]:
-        return Text("yes", style="green")
-    details = (endpoint.get("detail", "") for endpoint in judge["endpoints"])
-    return literal(f"no: {'; '.join(details)}", style="red")
+    details = "; ".join(each["detail"] for each in judge["endpoints"] if each.get("detail"))
+    if not judge["answers"]:
+        return literal(f"no: {details}", style="red")
+    return literal(f"yes, but {details}", style="yellow") if details else Text("yes", style="green")

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, HttpUrl, field_validator, model_validator
+from pydantic import Field, FiniteFloat, HttpUrl, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from podium_service.judges.base_settings import COST, NETWORK, QUALITY, ROBUSTNESS, Count, Positive
@@ -115,7 +115,8 @@ class LLMJudge(GatedJudge):
     attempts: Annotated[int, Field(ge=1, le=20), ROBUSTNESS] = 4
     """Times that one call is tried when the endpoint fails, from 1 to 20."""
     base_urls: Annotated[list[HttpUrl], Field(min_length=1), NETWORK]
-    """URLs of the endpoints, up to and including `/v1`; of several, the one that has the prompt's
+    """URLs of the endpoints, up to and including `/v1`, which is added to a URL without a path; of
+    several, the one that has the prompt's
     beginning cached is preferred, then the least busy one."""
     api_key_env: Annotated[str | None, NETWORK] = None
     """Name of the environment variable that holds the endpoint's API key, never the key itself; no
@@ -144,6 +145,8 @@ class LLMJudge(GatedJudge):
     """Seconds without an answer after which a second call is made; the first answer counts and both
     may be paid; no second call unless set."""
 
+    _completed: list[HttpUrl] = PrivateAttr(default_factory=list)
+
     @field_validator("base_urls")
     @classmethod
     def _urls_are_bare_and_not_link_local(cls, urls: list[HttpUrl]) -> list[HttpUrl]:
@@ -162,6 +165,14 @@ class LLMJudge(GatedJudge):
         return variable
 
     @model_validator(mode="after")
+    def _missing_paths_are_completed(self) -> Self:
+        bare = [url for url in self.base_urls if url.path in (None, "/")]
+        self._completed = [HttpUrl(f"{str(url).rstrip('/')}/v1") for url in bare]
+        completed = dict(zip(bare, self._completed, strict=True))
+        self.base_urls = [completed.get(url, url) for url in self.base_urls]
+        return self
+
+    @model_validator(mode="after")
     def _costs_are_known_and_no_more_than_reserved(self) -> Self:
         if self.spend and not self.price:
             raise ValueError("spend needs a price: without one nobody knows what a call costs")
@@ -174,6 +185,11 @@ class LLMJudge(GatedJudge):
                 {"loc": ("extra_body", costlier)},
             )
         return self
+
+    @property
+    def completed_urls(self) -> list[str]:
+        """The base URLs that were written without a path, with the `/v1` that was added."""
+        return list(map(str, self._completed))
 
     @property
     def is_small(self) -> bool:
