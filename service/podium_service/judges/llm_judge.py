@@ -1,10 +1,11 @@
 """Ask a judge LLM a question and get a verdict: the seam between the ranking and its judges.
 
 `dispatch.calls` gets a reply out of the judge's endpoints and retries what fails there. `ask` gets
-a verdict out of replies, with at most one correction and one longer reply:
+a verdict out of replies, with at most one repetition, one correction and one longer reply:
 
     ask ──verdict──► done
      ├──cut off────► ask again with twice the tokens;         cut off again ──► VerdictTruncated
+     ├──empty──────► ask the same again, once
      ├──malformed──► correct: reply, its fault, ask again;  malformed again ──► VerdictInvalid
      ├──refused────► JudgeRefused
      ├──prompt cut by the endpoint ──► ContextOverflow
@@ -16,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+import structlog
+
 from podium_service.errors import JudgeRefused, VerdictInvalid, VerdictTruncated, VerdictVoid
 from podium_service.judges.dispatch.call_queues import PendingCall
 from podium_service.judges.dispatch.calls import Calls
@@ -23,7 +26,7 @@ from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.context_length import ContextLength
 from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.endpoint.truncation import TruncationCheck
-from podium_service.judges.group_budget import Budget
+from podium_service.judges.group_budget import Budget, estimate_call_tokens
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.call import Call
 from podium_service.prompts.forms import FORMS, CanaryMisplaced
@@ -35,7 +38,10 @@ from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
 
 TOKENS_FOR_REASONING = 4_096
+LEAST_CONTEXT_TOKENS = 512  # as in the settings
 _CORRECTED_REPLY_CHARS = 2_000
+
+log = structlog.get_logger(__name__)
 
 
 class EndpointJudge:
@@ -61,6 +67,7 @@ class EndpointJudge:
         self.gives_probabilities = True  # until a reply to a question about labels has none
         self._context = ContextLength(name, config.model, self.endpoints)
         self._truncation = TruncationCheck()
+        self._told_context_tokens: int | None = None  # the least that an overflow has told
 
     async def admit(self, request_context: RequestContext, num_calls: int) -> None:
         """Admit a group that starts with `num_calls` calls, or raise Overloaded before it spends.
@@ -79,19 +86,24 @@ class EndpointJudge:
     async def context_tokens(self) -> int:
         """Return how many tokens the judge's context holds, prompt and reply together.
 
-        The number comes from the settings, else from `/models`, else it is a common size.
+        The number comes from the settings, else from `/models`, else it is a common size; less if
+        the endpoint has said so when it refused a call.
         """
-        return self.config.context_tokens or await self._context.get_tokens()
+        tokens = self.config.context_tokens or await self._context.get_tokens()
+        return min(tokens, self._told_context_tokens or tokens)
 
     def reply_tokens(self, form: str, num_trajectories: int, context_tokens: int) -> int:
         """Return the cap on a reply's tokens.
 
         It is tight, because a model that repeats itself runs into it, but leaves tokens for
-        reasoning where the context is large.
+        reasoning where the context is large. It is no larger than what the endpoint accepts.
         """
         needed = FORMS[form].tokens * num_trajectories + 64
         cap = self.config.max_tokens or needed + TOKENS_FOR_REASONING
-        return min(cap, max(needed, context_tokens // 4))
+        return self._accepted_cap(min(cap, max(needed, context_tokens // 4)))
+
+    def _accepted_cap(self, max_tokens: int) -> int:
+        return min(max_tokens, self._calls.max_reply_tokens or max_tokens)
 
     async def ask(
         self,
@@ -143,9 +155,18 @@ class EndpointJudge:
                 reservation.settle(reply.tokens.prompt + reply.tokens.completion)
                 return reply
         except ContextOverflow as error:
+            self._learn_context(error, attempt)
             if attempt.corrected or attempt.extended:
                 raise VerdictInvalid(f"no context left to ask again: {error}") from error
             raise
+
+    def _learn_context(self, overflow: ContextOverflow, attempt: "_Attempt") -> None:
+        """Keep the context that a refusal tells, if that explains why the call was refused."""
+        tokens = overflow.limit_tokens
+        sent = estimate_call_tokens(attempt.prompt, self._accepted_cap(attempt.max_tokens))
+        if tokens and LEAST_CONTEXT_TOKENS <= tokens < min(sent, self._told_context_tokens or sent):
+            self._told_context_tokens, overflow.is_learnt = tokens, True
+            log.info("judge_context_told", judge=self.name, context_tokens=tokens)
 
     def _next_attempt(
         self, prompt: Prompt, attempt: "_Attempt", reply: Reply, fault: Exception
@@ -159,18 +180,33 @@ class EndpointJudge:
         if isinstance(fault, _PromptCut):
             if attempt.corrected or attempt.extended:
                 raise VerdictInvalid(f"no context left to ask again: {detail}") from fault
-            raise ContextOverflow(f"{detail}, and the prompt is longer: set context_tokens")
+            words = f"{detail}, and the prompt is longer: set context_tokens"
+            overflow = ContextOverflow(words, reply.prompt_tokens_at_most, was_paid=True)
+            self._learn_context(overflow, attempt)
+            raise overflow
         if isinstance(fault, _CutOff):
-            if attempt.extended:
-                raise VerdictTruncated(f"{detail}, twice the cap included") from fault
-            if 0 < reply.tokens.completion < attempt.max_tokens:
-                raise ContextOverflow(f"{detail}, below the cap") from fault
-            return replace(attempt, prompt=prompt, max_tokens=2 * attempt.max_tokens, extended=True)
+            return self._extend(prompt, attempt, reply, fault)
+        if reply.is_empty and not attempt.repeated:
+            return replace(attempt, repeated=True)
         if attempt.corrected:
             raise VerdictInvalid(f"{detail}, after one correction") from fault
         correction = FORMS[prompt.form].correction(str(fault), prompt.shown_ids)
         followed = prompt.with_correction(reply.text[:_CORRECTED_REPLY_CHARS], correction)
         return replace(attempt, prompt=followed, corrected=True)
+
+    def _extend(
+        self, prompt: Prompt, attempt: "_Attempt", reply: Reply, fault: "_CutOff"
+    ) -> "_Attempt":
+        """Return the same question with twice the tokens for its reply; raises as `ask` does."""
+        detail = f"{self.config.model}: {fault}"
+        if attempt.extended:
+            raise VerdictTruncated(f"{detail}, twice the cap included") from fault
+        cap = self._accepted_cap(attempt.max_tokens)
+        if 0 < reply.tokens.completion < cap:
+            raise ContextOverflow(f"{detail}, below the cap", was_paid=True) from fault
+        if self._accepted_cap(2 * cap) == cap:
+            raise VerdictTruncated(f"{detail}, the most that the endpoint allows") from fault
+        return replace(attempt, prompt=prompt, max_tokens=2 * cap, extended=True)
 
     async def reply(self, prompt: Prompt, max_tokens: int) -> Reply:
         """Get one reply, whatever it says; raises as `ask` does."""
@@ -189,12 +225,14 @@ class _Attempt:
     Attributes:
         corrected: whether a faulty reply has been corrected; it is part of the prompt then.
         extended: whether a reply that was cut off has had its cap doubled.
+        repeated: whether an empty reply has been asked for again.
     """
 
     prompt: Prompt
     max_tokens: int
     corrected: bool = False
     extended: bool = False
+    repeated: bool = False
 
 
 class _Refusal(Fault):

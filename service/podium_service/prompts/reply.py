@@ -66,6 +66,11 @@ class Reply:
         return str(self.finish_reason).lower() in _CUT_OFF_REASONS
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the model wrote nothing, not even thoughts."""
+        return not self.text.strip() and not self.thoughts.strip()
+
+    @property
     def answer(self) -> tuple[str, Place]:
         """The text that may hold the answer, thoughts between tags included, and its place there.
 

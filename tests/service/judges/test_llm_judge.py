@@ -69,7 +69,6 @@ async def test_a_verdict_counts_whatever_tokens_its_endpoint_reports(usage: Any)
     ("reply", "fault"),
     [
         ("I like the first one", "there is no JSON object in it"),
-        ("", "it is empty"),
         ('{"A": {"score": 1}}', "'A' is not one of the ids shown"),
     ],
 )
@@ -83,6 +82,16 @@ async def test_a_faulty_reply_gets_one_correction_that_names_the_fault(
     assert roles == ["system", "user", "assistant", "user"]
     assert fault in scripted.asked[1].body["messages"][-1]["content"]
     assert [call.fault for call in calls] == [fault, None]  # both are kept, because both were paid
+
+
+async def test_an_empty_reply_is_repeated_before_it_is_corrected() -> None:
+    async with open_judge(says(""), says("  "), GOOD) as (judge, scripted):
+        await ask(judge)
+    first, second, third = (asked.body["messages"] for asked in scripted.asked)
+    assert second == first
+    assert [message["role"] for message in third] == ["system", "user", "assistant", "user"]
+    assert all(message["content"].strip() for message in third)
+    assert "it is empty" in third[-1]["content"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@
        ▲                                                    │
        └──after a back-off, at another endpoint, at most────┤ no answer, 429, 5xx
        │  `attempts` times                                  │
-       └──without the parameter─────────────────────────────┘ a parameter was rejected
+       │                                                    │ a reply that it could not read
+       └──without what was refused──────────────────────────┘ a parameter was rejected
 
 Other failures are raised at once. Replies that are no verdict are asked again in `llm_judge`.
 """
@@ -22,7 +23,7 @@ from podium_service.judges.dispatch.call_queues import CallQueues, PendingCall
 from podium_service.judges.dispatch.hedging import FirstSent, hedge
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ENDPOINT_FAILURES, ParameterRejected
-from podium_service.judges.endpoint.parameters import Parameters
+from podium_service.judges.endpoint.parameters import Lowered, Parameters
 from podium_service.judges.endpoint.patience import Patience
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.reply import Reply
@@ -65,6 +66,11 @@ class Calls:
         self._parameters = Parameters(config)
         self._usual_s = 0.0  # how long an answered call takes, smoothed; 0 before the first one
 
+    @property
+    def max_reply_tokens(self) -> int | None:
+        """The largest cap on a reply that the endpoints accept; None while it is unknown."""
+        return self._parameters.max_reply_tokens
+
     async def complete(self, call: PendingCall) -> Reply:
         """Get one reply, from any of the endpoints.
 
@@ -74,18 +80,18 @@ class Calls:
             KeySpendLimit: If the caller's API key may not spend that much.
             Overloaded: If the money for it stays reserved for other calls.
         """
-        num_failed = 0
+        num_failed, lowered = 0, Lowered()
         avoid: str | None = None
         while True:
             if call.request_context.is_ending:
                 raise errors.JudgeUnavailable("not asked, because another call of the group failed")
             try:
-                attempt = partial(self._attempt, call, num_failed, avoid)
+                attempt = partial(self._attempt, call, lowered, num_failed, avoid)
                 reply = await hedge(attempt, self._config.hedge_after_s)
                 call.request_context.is_at_judge = False
                 return reply
             except ParameterRejected as error:
-                self._give_up_parameter(error, call)
+                self._give_up_parameter(error, call, lowered)
             except errors.JudgeError as error:
                 call.request_context.is_at_judge = False
                 if error.base_url is None:
@@ -93,6 +99,7 @@ class Calls:
                 if isinstance(error, errors.JudgeQuotaExhausted):
                     continue  # the queue raises once no endpoint has credit
                 num_failed += 1
+                self._doubt_format(error, call, lowered)
                 if num_failed >= self._config.attempts or not _reserve_retry(call, error):
                     raise
                 self._metrics.count_retry(self._name, error)
@@ -102,7 +109,12 @@ class Calls:
                         await asyncio.sleep(_backoff_s(num_failed))
 
     async def _attempt(
-        self, call: PendingCall, num_failed: int, avoid: str | None, first_sent: FirstSent
+        self,
+        call: PendingCall,
+        lowered: Lowered,
+        num_failed: int,
+        avoid: str | None,
+        first_sent: FirstSent,
     ) -> Reply:
         """Wait until the call may be made, and make it once."""
         timing = call.request_context.timing
@@ -111,7 +123,7 @@ class Calls:
                 is_second = first_sent.done()
                 avoid = first_sent.result() if is_second else avoid
                 endpoint, permit = await self.queues.acquire(stack, call, avoid)
-            parameters = self._parameters.build(call.prompt, call.max_tokens)
+            parameters = self._parameters.build(call.prompt, call.max_tokens, lowered)
             if is_second:
                 call.reservation.reserve_again()
                 self._metrics.count_hedge(self._name)
@@ -135,6 +147,7 @@ class Calls:
                 self._report_failure(endpoint, error)
                 error.base_url = endpoint.base_url
                 raise
+            self._parameters.note_answer(parameters, lowered)
             if reply.tokens.prompt or reply.tokens.completion:
                 permit.tokens = reply.tokens
             return reply
@@ -185,18 +198,29 @@ class Calls:
         log.warning("judge_attempt_failed", **about, **error.facts)
         if isinstance(error, errors.JudgeQuotaExhausted):
             endpoint.out_of_credit = error.detail
-            endpoint.pause(NO_CREDIT_PAUSE_S)
+            endpoint.pause(error.retry_after_s or NO_CREDIT_PAUSE_S)
         elif isinstance(error, errors.JudgeRateLimited) or error.retry_after_s:
             endpoint.pause((error.retry_after_s or 0.0) + _backoff_s(1))
 
-    def _give_up_parameter(self, error: ParameterRejected, call: PendingCall) -> None:
-        """Learn from a refusal, or raise JudgeRejected if the next call would be the same."""
-        parameter = self._parameters.learn(error.parameters, error.server_message)
-        parameters = self._parameters.build(call.prompt, call.max_tokens)
+    def _give_up_parameter(
+        self, error: ParameterRejected, call: PendingCall, lowered: Lowered
+    ) -> None:
+        """Learn from a refusal, or raise what it is if the next call would be the same."""
+        given_up = self._parameters.learn(error.parameters, error.words)
+        parameters = self._parameters.build(call.prompt, call.max_tokens, lowered)
         if parameters == error.parameters:
-            raise errors.JudgeRejected(str(error)) from error
-        if parameter:  # is None if a concurrent call has given it up
-            log.info("judge_parameter_dropped", judge=self._name, parameter=parameter)
+            if not self._parameters.may_lower(error.parameters, lowered):
+                raise error.otherwise from error
+        elif given_up:  # is None if a concurrent call has given it up
+            log.info("judge_parameter_dropped", judge=self._name, parameter=given_up)
+
+    def _doubt_format(self, error: errors.JudgeError, call: PendingCall, lowered: Lowered) -> None:
+        """Ask for less of a format where it may be why an endpoint failed or read no reply."""
+        if isinstance(error, errors.VerdictInvalid):
+            lowered.num_formats += 1
+        elif error.facts.get("status") == 500:
+            sent = self._parameters.build(call.prompt, call.max_tokens, lowered)
+            self._parameters.may_lower(sent, lowered)
 
 
 def _reserve_retry(call: PendingCall, error: errors.JudgeError) -> bool:

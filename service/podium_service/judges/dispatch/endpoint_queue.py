@@ -164,10 +164,11 @@ class EndpointQueue(CallQueue):
     def _require_short_wait(self, ends_at: float) -> None:
         """Raise if no endpoint will be ready by `ends_at`, or as soon as a call may wait."""
         max_wait_s = min(self._max_pause_s, ends_at - asyncio.get_running_loop().time())
-        no_credit = [each.out_of_credit for each in self._endpoints if each.out_of_credit]
-        if len(no_credit) == len(self._endpoints):
-            raise JudgeQuotaExhausted(no_credit[0])
-        with_credit = (each for each in self._endpoints if not each.out_of_credit)
+        with_credit = [
+            each for each in self._endpoints if not each.out_of_credit or each.is_trying_credit
+        ]
+        if not with_credit:
+            raise JudgeQuotaExhausted(self._endpoints[0].out_of_credit or "")
         endpoint = min(with_credit, key=lambda each: each.wait_s())
         wait_s = endpoint.wait_s()
         if endpoint.breaker.is_open and wait_s > min(MAX_BREAKER_WAIT_S, max_wait_s):

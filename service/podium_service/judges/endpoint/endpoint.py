@@ -15,15 +15,17 @@ import openai
 import orjson
 import structlog
 
-from podium_service.errors import JudgeError, JudgeUnavailable
+from podium_service.errors import JudgeError, JudgeUnavailable, VerdictInvalid
 from podium_service.judges.endpoint.adaptive_limit import AdaptiveLimit
 from podium_service.judges.endpoint.chat_client import ChatClient
 from podium_service.judges.endpoint.circuit_breaker import CircuitBreaker
-from podium_service.judges.endpoint.errors import ParameterRejected, map_error
+from podium_service.judges.endpoint.errors import ParameterRejected, map_answer, map_error
 from podium_service.judges.endpoint.patience import Patience
+from podium_service.judges.endpoint.refusals.words import read_words
 from podium_service.prompts.reply import Reply, parse_reply
 
 PROBE_TIMEOUT_S = 5.0
+_TRIAL_S = 1.0  # until the end of a trial is looked for again, if no call's end tells it
 # So many tokens of a prompt take about as long as one of the reply: 4 on a CPU, 50 on a GPU.
 _PROMPT_TOKENS_PER_REPLY_TOKEN = 8
 _BYTES_PER_TOKEN = 4
@@ -44,7 +46,8 @@ class Endpoint:
         num_active: how many calls hold a place here; some of them may have yet to be sent.
         paused_until: when the next call may start, in seconds on the event loop's clock, because a
             429 for one call is a 429 for all.
-        out_of_credit: the server's words if its credit is used up.
+        out_of_credit: the server's words if its credit is used up. After the pause one call at a
+            time tries whether there is credit again; the others wait for it.
         last_failure: what the last call that failed met with, for errors.
     """
 
@@ -85,12 +88,18 @@ class Endpoint:
 
     def wait_s(self) -> float:
         """Return for how many seconds no call may start here; 0 if one may."""
-        return max(self.pause_s(), self.breaker.wait_s(asyncio.get_running_loop().time()))
+        trial_s = _TRIAL_S if self.is_trying_credit else 0.0
+        now = asyncio.get_running_loop().time()
+        return max(self.pause_s(), self.breaker.wait_s(now), trial_s)
+
+    @property
+    def is_trying_credit(self) -> bool:
+        """Whether a call is finding out if there is credit again."""
+        return self.out_of_credit is not None and self.num_active > 0 and self.pause_s() <= 0
 
     def take_place(self) -> None:
         """Count a call as active until it calls `release_place`."""
         self.num_active += 1
-        self.out_of_credit = None
         self.breaker.record_start(asyncio.get_running_loop().time())
 
     def release_place(self, taken_at: float) -> None:
@@ -128,7 +137,7 @@ class Endpoint:
         try:
             content = await self._send(body, parameters, patience, started_at)
             self._answered_at = clock()
-            reply = self._parse(content, started_at)
+            reply = self._parse(content, parameters, started_at)
             work = _estimate_work(len(body), reply)
             return reply
         except asyncio.CancelledError:
@@ -164,19 +173,23 @@ class Endpoint:
         except openai.APIError as error:
             raise self._map_failure(error, parameters, started_at) from error
 
-    def _parse(self, content: bytes, started_at: float) -> Reply:
+    def _parse(self, content: bytes, parameters: dict[str, Any], started_at: float) -> Reply:
         try:
             reply = parse_reply(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            if status := find_failed_status(content):
+                mapped = map_answer(status, {}, content, self.base_url, self._redact)
+                raise self._learn(mapped, status, parameters, started_at) from error
             self.last_failure = "no chat completion"
             self._record(started_at, 0, failed=True)
-            message = self._redact(content.decode(errors="replace"), 100)
+            message = self._redact(read_words(content).text, 100)
             # It may have been paid, because with a status of 200 the model has run.
             raise JudgeUnavailable(
                 f"{self.base_url} answered no chat completion: {message!r}",
                 unanswered=True,
                 facts={"reason": "reply", "status": 200},
             ) from error
+        self.out_of_credit = None
         self._record(started_at, 200, failed=False)
         return reply
 
@@ -189,11 +202,20 @@ class Endpoint:
         if isinstance(error, openai.APIStatusError):
             status = error.status_code
             self._answered_at = asyncio.get_running_loop().time()
+        return self._learn(mapped, status, parameters, started_at)
+
+    def _learn(
+        self, mapped: Exception, status: int, parameters: dict[str, Any], started_at: float
+    ) -> Exception:
+        """Learn from the failure of a call, and complete its error; status 0 is no answer."""
         if isinstance(mapped, ParameterRejected):
             mapped.parameters = parameters
         elif isinstance(mapped, JudgeError):
             answer = {"reason": "status", "status": status}
             mapped.facts = answer if status else {"reason": "connection"}
+        if isinstance(mapped, VerdictInvalid):
+            # The model has run, so it may have been paid; another reply may be readable.
+            mapped.base_url, mapped.unanswered = self.base_url, True
         if failed := isinstance(mapped, JudgeUnavailable):
             self.last_failure = f"status {status}" if status else "no connection"
         self._record(started_at, status, failed=failed)
@@ -239,3 +261,24 @@ def _estimate_work(num_body_bytes: int, reply: Reply) -> float:
     if not (prompt or completion):
         prompt, completion = num_body_bytes // _BYTES_PER_TOKEN, len(reply.text) // _BYTES_PER_TOKEN
     return 1 + completion + prompt / _PROMPT_TOKENS_PER_REPLY_TOKEN
+
+
+def find_failed_status(content: bytes) -> int | None:
+    """Return the status of an error inside the body of a success; None if there is none.
+
+    Routers answer 200 before the provider fails. A code that is no status is a bad gateway's.
+    """
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(body, dict):
+        return None
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    error = body.get("error") or (choice.get("error") if isinstance(choice, dict) else None)
+    if not error:
+        return None
+    code = error.get("code") if isinstance(error, dict) else None
+    status = int(code) if isinstance(code, int | str) and str(code).isdigit() else 0
+    return status if 400 <= status <= 599 else 502

@@ -1,11 +1,15 @@
 """Map what fails at an endpoint to an error that says what to do about it.
 
-ParameterRejected     400, 422: a parameter may be at fault, to be dropped
-ContextOverflow       400, 413, 422 about the context's length
-JudgeRateLimited      429; `retry_after_s` is the server's floor, if it gives one
-JudgeQuotaExhausted   429 that means "no credit"
+ParameterRejected     400, 404, 422, 5xx: something that was sent may be at fault, to be left out
+ContextOverflow       the prompt is longer than the context, or than one call may be
+JudgeRefused          400, 403: a content filter stopped the prompt
+VerdictInvalid        400: the endpoint could not read the model's reply, so another may do
+JudgeRateLimited      429; `retry_after_s` is the server's floor, from a header or its words
+JudgeQuotaExhausted   402, 429, 400, 403: "no credit"
 JudgeRejected         any other 4xx, a redirect
-JudgeUnavailable      5xx, 408, 409, 425, no connection, no answer
+JudgeUnavailable      5xx, 408, 409, 425, 499, no connection, no answer
+
+`refusals` reads the words and tells what they mean.
 """
 
 import re
@@ -18,44 +22,70 @@ import openai
 from aiohttp import ClientConnectorError, ConnectionTimeoutError
 
 from podium_service.errors import (
+    JudgeError,
     JudgeQuotaExhausted,
     JudgeRateLimited,
+    JudgeRefused,
     JudgeRejected,
     JudgeUnavailable,
+    VerdictInvalid,
 )
+from podium_service.judges.endpoint.refusals import meaning
+from podium_service.judges.endpoint.refusals.words import Words, read_words
 
 # The endpoint is at fault or busy, so that the same call may succeed later or elsewhere.
 ENDPOINT_FAILURES = (JudgeRateLimited, JudgeQuotaExhausted, JudgeUnavailable)
 MAX_RETRY_AFTER_S = 3600.0
 _DECIMAL = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
-_OVERFLOW = ("context length", "context_length", "context window", "max_model_len")
-_NO_CREDIT_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
-_NO_CREDIT_WORDS = ("quota", "billing")
-_RATE_WORDS = ("per minute", "per second", "rate limit", "ratelimit")
 # Behind a gateway that gave up waiting the model may have run, so the call may have been paid.
 _UNANSWERED_STATUSES = (408, 504, 524)
+_BUSY_STATUSES = (408, 409, 425, 499)
+_SERVER_FAULTS = (500, 501, 502)  # with words about the call some servers mean a refusal of it
 
 
 class ParameterRejected(Exception):
-    """A 400 or 422 that may name a parameter of the call.
+    """A refusal of something that was sent, which the words may name.
 
     Attributes:
-        server_message: the server's words, in which it may name the parameter.
+        words: the server's words.
+        otherwise: the error that it is where nothing can be left out.
         parameters: the parameters that were sent.
     """
 
     code = "parameter_rejected"
 
-    def __init__(self, detail: str, server_message: str) -> None:
+    def __init__(self, detail: str, words: Words, otherwise: JudgeError) -> None:
         super().__init__(detail)
-        self.server_message = server_message
+        self.words = words
+        self.otherwise = otherwise
         self.parameters: dict[str, Any] = {}
 
 
 class ContextOverflow(Exception):
-    """The endpoint counts more tokens than fit the judge's context."""
+    """The endpoint counts more tokens than fit the judge's context.
+
+    Attributes:
+        limit_tokens: the tokens of the context, as the endpoint says; None if it does not.
+        counted_tokens: its count of what was sent; None likewise.
+        was_paid: whether it answered all the same, and has to be paid.
+        is_learnt: whether the judge's context is known to be `limit_tokens` from now on.
+    """
 
     code = "context_overflow"
+
+    def __init__(
+        self,
+        detail: str,
+        limit_tokens: int | None = None,
+        counted_tokens: int | None = None,
+        *,
+        was_paid: bool = False,
+    ) -> None:
+        super().__init__(detail)
+        self.was_paid = was_paid
+        self.is_learnt = False
+        self.limit_tokens = limit_tokens
+        self.counted_tokens = counted_tokens
 
 
 def map_error(error: openai.APIError, base_url: str, redact: Callable[[str], str]) -> Exception:
@@ -63,41 +93,81 @@ def map_error(error: openai.APIError, base_url: str, redact: Callable[[str], str
 
     `redact` removes secrets from the server's words.
     """
-    if not isinstance(error, openai.APIStatusError):
-        # The client wraps a refused connection twice; the last cause says what happened.
-        causes: list[BaseException] = [error]
-        while cause := causes[-1].__cause__:
-            causes.append(cause)
-        message = redact(f"{type(causes[-1]).__name__}: {causes[-1]}")
-        # Without a connection nothing was sent, so nothing can have been paid.
-        unconnected = (ClientConnectorError, ConnectionTimeoutError)
-        if any(isinstance(each, unconnected) for each in causes):
-            return JudgeUnavailable(
-                f"{base_url} cannot be reached ({message}): see whether it runs, and whether "
-                "base_urls names it"
-            )
-        return JudgeUnavailable(f"{base_url} gave no answer ({message})", unanswered=True)
-    status, message = error.status_code, redact(_server_message(error))
-    detail = f"{base_url} answered {status}: {message}"
-    lower = message.lower()
-    if status in (400, 413, 422) and any(word in lower for word in _OVERFLOW):
-        return ContextOverflow(detail)
-    if status in (400, 422):
-        return ParameterRejected(detail, message)
-    retry_after_s = read_retry_after(error.response.headers)
+    if isinstance(error, openai.APIStatusError):
+        response = error.response
+        return map_answer(error.status_code, response.headers, response.content, base_url, redact)
+    # The client wraps a refused connection twice; the last cause says what happened.
+    causes: list[BaseException] = [error]
+    while cause := causes[-1].__cause__:
+        causes.append(cause)
+    message = redact(f"{type(causes[-1]).__name__}: {causes[-1]}")
+    # Without a connection nothing was sent, so nothing can have been paid.
+    unconnected = (ClientConnectorError, ConnectionTimeoutError)
+    if any(isinstance(each, unconnected) for each in causes):
+        return JudgeUnavailable(
+            f"{base_url} cannot be reached ({message}): see whether it runs, and whether "
+            "base_urls names it"
+        )
+    return JudgeUnavailable(f"{base_url} gave no answer ({message})", unanswered=True)
+
+
+def map_answer(
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    base_url: str,
+    redact: Callable[[str], str],
+) -> Exception:
+    """Return the error of ours that an answer of the server stands for."""
+    words = read_words(content)
+    detail = f"{base_url} answered {status}: {redact(words.text) or '(no words)'}"
+    retry_after_s = read_retry_after(headers)
+    if retry_after_s is None and (status == 429 or status >= 500):
+        wait_s = meaning.read_wait_s(words)
+        retry_after_s = None if wait_s is None else min(MAX_RETRY_AFTER_S, wait_s)
+    if status == 402 or (status in (400, 403, 429) and meaning.means_no_credit(words)):
+        return JudgeQuotaExhausted(detail, retry_after_s=retry_after_s)
+    if status == 413 or (status != 503 and status >= 400 and _means_overflow(status, words)):
+        return ContextOverflow(detail, *meaning.read_context(words))
     if status == 429:
-        if _means_no_credit(error.code, lower, retry_after_s):
-            return JudgeQuotaExhausted(detail)
         return JudgeRateLimited(detail, retry_after_s=retry_after_s)
-    if status >= 500 or status in (408, 409, 425):
+    if status in (400, 403, 422) and meaning.means_filtered(words):
+        return JudgeRefused(detail)
+    if status in (400, 422, *_SERVER_FAULTS) and meaning.means_bad_reply(words):
+        return VerdictInvalid(detail)
+    failure: JudgeError = JudgeRejected(detail)
+    if status >= 500 or status in _BUSY_STATUSES:
         unanswered = status in _UNANSWERED_STATUSES
-        return JudgeUnavailable(detail, unanswered=unanswered, retry_after_s=retry_after_s)
-    return JudgeRejected(detail)
+        failure = JudgeUnavailable(detail, unanswered=unanswered, retry_after_s=retry_after_s)
+    if status in (400, 422) or (status in (404, *_SERVER_FAULTS) and _is_about_call(words)):
+        return ParameterRejected(detail, words, failure)
+    return failure
+
+
+def _means_overflow(status: int, words: Words) -> bool:
+    """Return whether a status and its words mean an overflow.
+
+    A 429 does if the call is more than fits a minute, so that no wait would help.
+    """
+    if status == 429:
+        return "request too large" in words.text.lower()
+    return status not in (401, 403, 404) and meaning.means_overflow(words)
+
+
+def _is_about_call(words: Words) -> bool:
+    """Return whether words are about what was sent, whatever the status says."""
+    return (
+        meaning.is_about_system(words)
+        or meaning.is_about_format(words)
+        or meaning.is_about_some_parameter(words)
+    )
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a `Retry-After` header, an hour at most; None if it is unreadable."""
-    value = headers.get("retry-after", "")
+    """Return the seconds that a header asks to wait, an hour at most; None if none is readable."""
+    milliseconds, value = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
+    if _DECIMAL.fullmatch(milliseconds):
+        return min(MAX_RETRY_AFTER_S, float(milliseconds) / 1000)
     if _DECIMAL.fullmatch(value):
         return min(MAX_RETRY_AFTER_S, float(value))
     try:
@@ -105,21 +175,3 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     except (ValueError, OverflowError):
         return None
     return min(MAX_RETRY_AFTER_S, max(0.0, seconds))
-
-
-def _means_no_credit(code: str | None, message: str, retry_after_s: float | None) -> bool:
-    """Return whether a 429 means that the credit is used up.
-
-    Some servers say "quota" of a limit per minute, so that word alone does not decide.
-    """
-    if code in _NO_CREDIT_CODES:
-        return True
-    about_rate = retry_after_s is not None or any(word in message for word in _RATE_WORDS)
-    return not about_rate and any(word in message for word in _NO_CREDIT_WORDS)
-
-
-def _server_message(error: openai.APIStatusError) -> str:
-    """Return the server's own words and code, on one line."""
-    body = error.body if isinstance(error.body, dict) else {}
-    words = str(body.get("message") or error.message)
-    return " ".join(f"{words} ({error.code})".split() if error.code else words.split())

@@ -1,38 +1,64 @@
 """Build the body of a judge call from what its endpoint accepts, and learn from its refusals.
 
-Newer and older servers accept different parameters, so each of these is tried from left to right:
+Newer and older servers accept different things, so each of these is tried from left to right:
 
     response_format   json_schema -> json_object -> nothing but the prompt
-    token cap         max_completion_tokens -> max_tokens
+    name of the cap   max_completion_tokens -> max_tokens
+    size of the cap   as asked -> as the refusal says, or half
     logprobs          20 alternatives a token -> 5 -> none
+    system message    apart -> at the beginning of the user's
 
-Any other configured parameter that a 400 names is dropped. The process remembers what it learns for
-as long as it lives, so its first call is the probe.
+Any other configured parameter that a refusal names is dropped. The process remembers what it learns
+for as long as it lives, so its first call is the probe. Only what one call has met with, and the
+words do not explain, holds for that call alone (see `Lowered`).
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from podium_service.judges.endpoint.refusals import meaning
+from podium_service.judges.endpoint.refusals.words import Words
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.forms import FORMS, TOP_LOGPROBS
 from podium_service.prompts.templates import Prompt
 
 _FORMATS = ("json_schema", "json_object", "text")
-_VALUE_WORDS = ("too large", "at most", "maximum")
+_CAP_NAMES = ("max_completion_tokens", "max_tokens")
 _LOGPROBS_WORDS = ("logprobs", "logprob")
-_FORMAT_WORDS = ("response_format", "json_schema", "json_object", "guided", "structured output")
+# So many calls must have failed with a format and succeeded without it until none has it any more.
+_LEAST_PROOF = 2
+
+
+@dataclass(slots=True)
+class Lowered:
+    """What one call does without, beyond what its endpoint is known to refuse.
+
+    Attributes:
+        num_formats: how many of the response formats still to try are left out.
+    """
+
+    num_formats: int = 0
 
 
 class Parameters:
-    """The parameters that a judge's endpoints accept, as far as is known."""
+    """The parameters that a judge's endpoints accept, as far as is known.
+
+    Attributes:
+        max_reply_tokens: the largest cap that they accept; None while it is unknown.
+    """
 
     def __init__(self, config: LLMJudge) -> None:
         fixed = config.response_format
         # The values still to try, of which the first is sent.
         self._formats: Sequence[str] = _FORMATS if fixed == "auto" else (fixed,)
+        self._format_works = False  # whether any call with the first one was answered
+        self._num_proofs = 0  # how many calls failed with it and were answered without
         self._top_logprobs: Sequence[int] = (TOP_LOGPROBS, 5, 0)
         self._token_parameter = "max_completion_tokens"
+        self._merges_system = False
+        self.max_reply_tokens: int | None = None
         self._optional = config.model_dump(
             include={"temperature", "seed", "reasoning_effort"}, exclude_none=True
         )
@@ -40,21 +66,26 @@ class Parameters:
         self._model = config.model
         self._explanations = config.explanations
 
-    def build(self, prompt: Prompt, max_tokens: int) -> dict[str, Any]:
+    def build(
+        self, prompt: Prompt, max_tokens: int, lowered: Lowered | None = None
+    ) -> dict[str, Any]:
         """Return the body of a chat-completions call."""
+        messages = prompt.chat()
         parameters: dict[str, Any] = {
             "model": self._model,
-            "messages": prompt.chat(),
-            self._token_parameter: max_tokens,
+            "messages": merge_system(messages) if self._merges_system else messages,
+            self._token_parameter: min(max_tokens, self.max_reply_tokens or max_tokens),
             **self._optional,
             **self._extra_body,
         }
         form = FORMS[prompt.form]
         if not form.schema and self._top_logprobs[0]:
             parameters |= {"logprobs": True, "top_logprobs": self._top_logprobs[0]}
-        if form.schema and self._formats[0] == "json_object":
+        number = min(lowered.num_formats if lowered else 0, len(self._formats) - 1)
+        response_format = self._formats[number]
+        if form.schema and response_format == "json_object":
             parameters["response_format"] = {"type": "json_object"}
-        elif form.schema and self._formats[0] == "json_schema":
+        elif form.schema and response_format == "json_schema":
             # Not strict, because hosted endpoints compile a strict schema anew for each call's ids.
             # Guided decoding enforces it all the same, and verdicts are validated anyway.
             schema = form.schema(prompt.shown_ids, self._explanations)
@@ -64,44 +95,117 @@ class Parameters:
             }
         return parameters
 
-    def learn(self, parameters: dict[str, Any], refusal: str) -> str | None:
-        """Give up the parameter of a refused call that the refusal names.
+    def learn(self, parameters: dict[str, Any], words: Words) -> str | None:
+        """Give up what a refused call had and the refusal names.
 
         Args:
             parameters: what was sent.
-            refusal: the server's words.
+            words: the server's.
 
         Returns:
-            The parameter; None if the refusal names none. The caller must compare what it would
+            What it was; None if the refusal names nothing. The caller must compare what it would
             send now with what was refused, because what `extra_body` sets under a name of the
             table above is returned and not changed.
         """
-        lower = refusal.lower()
-        about_value = any(words in lower for words in _VALUE_WORDS)
+        lower = words.text.lower()
+        return (
+            self._lower_cap(parameters, words)
+            or self._rename_cap(parameters, lower)
+            or self._drop_named(lower)
+            or self._give_up_logprobs(parameters, lower)
+            or self._merge_system(parameters, words)
+            or self._give_up_format(parameters, words)
+            or self._give_up_any(parameters, words)
+        )
+
+    def may_lower(self, parameters: dict[str, Any], lowered: Lowered) -> bool:
+        """Leave one more format out of a call that failed for no reason that is understood.
+
+        Once any call with the first format was answered, the format is not the reason.
+        """
+        number = lowered.num_formats
+        may = not self._format_works and number + 1 < len(self._formats)
+        if may and "response_format" in parameters:
+            lowered.num_formats += 1
+            return True
+        return False
+
+    def note_answer(self, parameters: dict[str, Any], lowered: Lowered) -> None:
+        """Learn from an answered call whether the first format still to try is accepted."""
+        if not lowered.num_formats:
+            self._format_works |= "response_format" in parameters
+        elif not self._format_works:
+            self._num_proofs += 1
+            if self._num_proofs >= _LEAST_PROOF and len(self._formats) > lowered.num_formats:
+                self._step_down(lowered.num_formats)
+
+    def _lower_cap(self, parameters: dict[str, Any], words: Words) -> str | None:
+        name = next((name for name in _CAP_NAMES if name in parameters), None)
+        if name is None or name in self._extra_body or not meaning.means_high_cap(words):
+            return None
+        sent = parameters[name]
+        if self.max_reply_tokens is None or self.max_reply_tokens >= sent:
+            self.max_reply_tokens = meaning.read_cap(words, sent)
+        return f"{name} {sent}" if self.max_reply_tokens < sent else None
+
+    def _rename_cap(self, parameters: dict[str, Any], lower: str) -> str | None:
         newer = "max_completion_tokens"
-        if newer == self._token_parameter and newer in lower and not about_value:
+        if newer in parameters and newer == self._token_parameter and newer in lower:
             self._token_parameter = "max_tokens"
             return newer
+        return None
+
+    def _drop_named(self, lower: str) -> str | None:
         for name in [*self._optional, *self._extra_body]:
-            if re.search(rf"(?<![a-z0-9_]){re.escape(name.lower())}(?![a-z0-9_])", lower):
+            spelled = re.escape(name.lower()).replace("_", r"[\s_.-]?")
+            if re.search(rf"(?<![a-z0-9_]){spelled}(?![a-z0-9_])", lower):
                 self._optional.pop(name, None)
                 self._extra_body.pop(name, None)
                 return name
-        if "top_logprobs" in parameters and any(word in lower for word in _LOGPROBS_WORDS):
-            sent = parameters["top_logprobs"]
-            # The first one differs if the refusal of a concurrent call has been learnt from.
-            if self._top_logprobs[0] and self._top_logprobs[0] == sent:
-                self._top_logprobs = self._top_logprobs[1:]
-            return f"top_logprobs {sent}"
-        return self._give_up_format(parameters, lower)
+        return None
 
-    def _give_up_format(self, parameters: dict[str, Any], refusal: str) -> str | None:
+    def _give_up_logprobs(self, parameters: dict[str, Any], lower: str) -> str | None:
+        if "top_logprobs" not in parameters or not any(word in lower for word in _LOGPROBS_WORDS):
+            return None
+        sent = parameters["top_logprobs"]
+        # The first one differs if the refusal of a concurrent call has been learnt from.
+        if self._top_logprobs[0] and self._top_logprobs[0] == sent:
+            self._top_logprobs = self._top_logprobs[1:]
+        return f"top_logprobs {sent}"
+
+    def _merge_system(self, parameters: dict[str, Any], words: Words) -> str | None:
+        roles = [message["role"] for message in parameters["messages"]]
+        if "system" in roles and meaning.is_about_system(words):
+            self._merges_system = True
+            return "the system message"
+        return None
+
+    def _give_up_format(self, parameters: dict[str, Any], words: Words) -> str | None:
         response_format = parameters.get("response_format")
         sent = response_format.get("type") if isinstance(response_format, dict) else None
-        if not sent or not any(word in refusal for word in _FORMAT_WORDS):
+        if not sent or not meaning.is_about_format(words):
             return None
         if self._formats[0] == sent:  # differs if a concurrent call has given it up
             if len(self._formats) == 1:  # the judge's settings ask for this format
                 return None
-            self._formats = self._formats[1:]
+            self._step_down(1)
         return f"response_format {sent}"
+
+    def _give_up_any(self, parameters: dict[str, Any], words: Words) -> str | None:
+        """Give up what an older server does not know, for a refusal that names no parameter."""
+        if meaning.is_about_format(words) or not meaning.is_about_some_parameter(words):
+            return None
+        return self._rename_cap(parameters, "max_completion_tokens")
+
+    def _step_down(self, number: int) -> None:
+        self._formats = self._formats[number:]
+        self._format_works, self._num_proofs = False, 0
+
+
+def merge_system(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Return messages whose first one of the user begins with what the system's say."""
+    system = [each["content"] for each in messages if each["role"] == "system"]
+    others = [dict(each) for each in messages if each["role"] != "system"]
+    if system and others:
+        others[0]["content"] = "\n\n".join([*system, others[0]["content"]])
+    return others

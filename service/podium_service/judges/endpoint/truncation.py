@@ -11,6 +11,9 @@ The bound is far below what any tokenizer counts, because a false alarm would co
 - Less than 512 tokens are no context. Such a count is another way of counting, as is a count of 0.
 - An endpoint that has counted twice as much before has the context for it. A smaller count may
   leave out what was in a cache.
+
+A prompt that was trimmed after such a cut must be counted as less than the cut one. If the count is
+the same again, it is the count of what was left of a prompt once more.
 """
 
 import re
@@ -20,6 +23,7 @@ from podium_service.prompts.templates import Prompt
 _LEAST_CONTEXT_TOKENS = 512
 _MAX_CHARS_PER_TOKEN = 8
 _MAX_WORDS_PER_TOKEN = 2
+_SAME = 0.02  # two counts that differ by no more than this share are the same
 # Thai, Lao, Burmese, Khmer, Japanese and Chinese: here four characters count as a word.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
@@ -29,6 +33,7 @@ class TruncationCheck:
 
     def __init__(self) -> None:
         self._most_read = 0
+        self._cut_to = 0  # the count of the last prompt that was cut; 0 before the first one
 
     def is_cut(self, prompt: Prompt, tokens_read: int) -> bool:
         """Return whether a prompt cannot have been read whole.
@@ -40,10 +45,15 @@ class TruncationCheck:
         self._most_read = max(self._most_read, tokens_read)
         if tokens_read < max(_LEAST_CONTEXT_TOKENS, self._most_read / 2):
             return False
+        if self._cut_to and abs(tokens_read - self._cut_to) <= _SAME * self._cut_to:
+            return True
         texts = [part for _, parts in prompt.messages for part in parts]
         if sum(map(len, texts)) < _MAX_CHARS_PER_TOKEN * tokens_read:
             return False
-        return tokens_read < sum(map(_count_words, texts)) / _MAX_WORDS_PER_TOKEN
+        if tokens_read >= sum(map(_count_words, texts)) / _MAX_WORDS_PER_TOKEN:
+            return False
+        self._cut_to = tokens_read
+        return True
 
 
 def _count_words(text: str) -> int:

@@ -99,7 +99,8 @@ class LLMJudge(GatedJudge):
     included; unlimited unless set."""
     max_tokens: Annotated[Count | None, COST] = None
     """Most tokens of one reply, reasoning included; unless set 160 per trajectory shown (8 for
-    methods that ask for a letter, a digit or a word) + 4,160; less where the context is small."""
+    methods that ask for a letter, a digit or a word) + 4,160; less where the context is small or
+    the endpoint refuses so many."""
     datamark: Annotated[Literal["auto", "always", "never"], ROBUSTNESS] = "auto"
     """Put a mark before every run of spaces in trajectories, so that the judge can tell their text
     from instructions: `auto` (the default) in groups where a trajectory addresses the judge,
@@ -123,8 +124,9 @@ class LLMJudge(GatedJudge):
     key is sent unless set."""
     context_tokens: Annotated[Annotated[int, Field(ge=512)] | None, NETWORK] = None
     """Tokens that the model takes, prompt and reply together, from 512; unless set, as the
-    endpoint's `/models` says, else 32,768; in a group that does not fit, the longest trajectories
-    are shortened in their middle, with a mark."""
+    endpoint's `/models` says, else 32,768; less if the endpoint says so when it refuses a call; in
+    a group that does not fit, the longest trajectories are shortened in their middle, with a
+    mark."""
     timeout_s: Annotated[Positive | None, NETWORK] = None
     """Seconds that an answer is waited for; unless set, until the group's deadline, as long as the
     endpoint answers any call within 600 seconds or, while another of the `base_urls` is untried,

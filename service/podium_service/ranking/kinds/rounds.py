@@ -63,7 +63,7 @@ class Rounds:
         Raises:
             Overloaded: If the judge's queue is too long; nothing is spent then.
             BudgetExhausted: If the budget does not suffice for any ranking.
-            ContextExceeded: If the group does not fit the context even when trimmed to half of it.
+            ContextExceeded: If the group does not fit the context, however often it is trimmed.
             JudgeError: If a call fails.
         """
         plan = await self._plan(situation)

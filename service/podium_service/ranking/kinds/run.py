@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from podium_service.errors import ContextExceeded
 from podium_service.judges.dispatch.request_context import RequestContext
@@ -17,8 +18,10 @@ from podium_service.ranking import content_keys
 from podium_service.ranking.methods import METHODS, Method, Situation
 
 TOKENS_PER_FENCE = 64
-# Shares of the judge's context that prompts may fill; each overflow moves on to the next share.
-_CONTEXT_SHARES = (1.0, 0.75, 0.5)
+# What an overflow leaves of a call's tokens, if the endpoint's counts do not tell it.
+_LEAVES = 0.75
+_MARGIN = 0.95  # below what those counts tell
+_MAX_OVERFLOWS, _MAX_PAID = 6, 2  # of one group; those that were answered, and so paid
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +65,18 @@ class CallPrompts:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._shares = [*_CONTEXT_SHARES]
-        self._trimmed_transcripts: dict[tuple[int, ...], Transcript] = {}
+        self._max_context = inf  # tokens of a call, prompt and reply, after an overflow
+        self._sent_tokens = 0  # of the largest call since the last overflow, estimated
+        self._num_overflows = self._num_paid = 0
+        self._trimmed: dict[tuple[int, ...], tuple[Transcript, int]] = {}  # with their tokens
 
     async def build(self, order: list[int]) -> tuple[Prompt, int]:
         """Return a prompt that shows the bodies in this order, and its reply's token cap."""
         run = self._run
         num_shown, reply_tokens, context = await self._call_size(len(order))
         overhead = estimate_tokens(run.system) + TOKENS_PER_FENCE * (num_shown + 1)
-        transcript = self._trim(order, context - reply_tokens - overhead)
+        transcript, tokens = self._trim(order, context - reply_tokens - overhead)
+        self._sent_tokens = max(self._sent_tokens, tokens + reply_tokens + overhead)
         form, style = run.method.form, run.config.style_for(run.method_name)
         canary = self._make_canary() if form == "scores" else None
         prompt = templates.build_prompt(form, style, run.system, transcript, order, canary)
@@ -84,16 +90,24 @@ class CallPrompts:
         return make_canary(actions_first=actions_first, datamarked=datamarked)
 
     def shrink(self, overflow: ContextOverflow) -> None:
-        """Trim the next prompts further, after one overflowed the context.
+        """Make the next calls smaller than those that were sent, after one overflowed the context.
+
+        Nothing is to be done here if the overflow has told the judge how large its context is.
 
         Raises:
-            ContextExceeded: If prompts are trimmed to half the context already.
+            ContextExceeded: If that was done several times already.
         """
-        self._trimmed_transcripts.clear()
-        del self._shares[0]
-        if not self._shares:
-            detail = f"even trimmed to half the group is too long: {overflow}"
-            raise ContextExceeded(detail) from overflow
+        if self._num_overflows == _MAX_OVERFLOWS or self._num_paid == _MAX_PAID:
+            raise ContextExceeded(
+                f"even trimmed {self._num_overflows} times the group is too long: {overflow}"
+            ) from overflow
+        self._num_overflows += 1
+        self._num_paid += overflow.was_paid
+        if not overflow.is_learnt:
+            share = _share_left(overflow, self._sent_tokens)
+            self._max_context = int(share * self._sent_tokens)
+        self._sent_tokens = 0
+        self._trimmed.clear()
 
     async def worst_tokens(self, situation: Situation) -> int:
         """Return a bound on the tokens of any call; 1 where the budget does not count tokens."""
@@ -110,12 +124,25 @@ class CallPrompts:
         """Return the number of texts that a call shows, its reply's token cap, and the context."""
         judge, form = self._run.judge, self._run.method.form
         num_shown = num_bodies + int(judge.config.canary and form == "scores")
-        context = await judge.context_tokens()
+        context = int(min(await judge.context_tokens(), self._max_context))
         return num_shown, judge.reply_tokens(form, num_shown, context), context
 
-    def _trim(self, order: list[int], max_tokens: int) -> Transcript:
+    def _trim(self, order: list[int], max_tokens: int) -> tuple[Transcript, int]:
+        """Return the transcript with these bodies cut to fit, and the tokens of what it shows."""
         bodies = tuple(sorted(order))
-        if bodies not in self._trimmed_transcripts:
-            tokens = int(self._shares[0] * max_tokens)
-            self._trimmed_transcripts[bodies] = fit(self._run.transcript, tokens, bodies)
-        return self._trimmed_transcripts[bodies]
+        if bodies not in self._trimmed:
+            trimmed = fit(self._run.transcript, max_tokens, bodies)
+            texts = [trimmed.context, *(trimmed.bodies[body] for body in bodies)]
+            self._trimmed[bodies] = trimmed, sum(map(estimate_tokens, texts))
+        return self._trimmed[bodies]
+
+
+def _share_left(overflow: ContextOverflow, sent_tokens: int) -> float:
+    """Return which share of the tokens that a call had the next one may have.
+
+    An endpoint's counts are taken only if its count of what was sent is like ours.
+    """
+    limit, counted = overflow.limit_tokens, overflow.counted_tokens
+    if limit and counted and sent_tokens / 3 < counted < 3 * sent_tokens:
+        return max(1 - _LEAVES, min(1.0, limit / counted) * _MARGIN)
+    return _LEAVES

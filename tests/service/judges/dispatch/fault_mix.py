@@ -60,7 +60,8 @@ FAULTS: dict[str, list[Step]] = {
     "judge_rate_limited": [fails(429), fails(429, retry_after="0.05")],
     "judge_unavailable": [fails(500), fails(503), drops, hangs, html, never_ends],
     "judge_rejected": [fails(401), fails(404)],
-    "parameter_rejected": [NO_SCHEMA, FILTERED],
+    "judge_refused": [FILTERED],
+    "parameter_rejected": [NO_SCHEMA],
     "context_overflow": [TOO_LONG],
 }  # fmt: skip
 # These faults put a judge out of service for longer than the test runs.

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from podium_service.errors import (
+    JudgeQuotaExhausted,
     JudgeRateLimited,
     KeySpendLimit,
 )
@@ -154,3 +155,33 @@ async def test_calls_go_to_the_least_busy_base_url() -> None:
         await asyncio.gather(*(ask(judge) for _ in range(20)))
         await judge.aclose()
     assert min(one.calls, two.calls) >= 8
+
+
+async def test_one_call_tries_an_endpoint_that_had_no_credit() -> None:
+    async with open_endpoints(1, limit=4) as [endpoint]:
+        queue, served, done = open_queue(endpoint), list[str](), asyncio.Event()
+        endpoint.out_of_credit = "no credit"
+        endpoint.pause(60)
+        with pytest.raises(JudgeQuotaExhausted, match="no credit"):
+            await hold_place(queue, "a", served, done)
+        endpoint.paused_until = 0.0  # the minute is over
+        calls = [asyncio.create_task(hold_place(queue, key, served, done)) for key in "abc"]
+        await until(lambda: queue.num_waiting == 2)
+        assert served == ["a"]
+        endpoint.out_of_credit = None  # as after an answer
+        done.set()
+        await asyncio.gather(*calls)
+    assert served == ["a", "b", "c"]
+
+
+async def test_calls_fail_with_the_one_that_finds_no_credit() -> None:
+    async with open_endpoints(1, limit=4) as [endpoint]:
+        queue, served, done = open_queue(endpoint), list[str](), asyncio.Event()
+        endpoint.out_of_credit = "no credit"
+        calls = [asyncio.create_task(hold_place(queue, key, served, done)) for key in "ab"]
+        await until(lambda: queue.num_waiting == 1)
+        endpoint.pause(60)  # as after another refusal
+        done.set()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert served == ["a"]
+    assert isinstance(outcomes[1], JudgeQuotaExhausted)

@@ -102,7 +102,7 @@ ROWS = {
     # refused
     "a refusal": Row([says(None, refusal="I will not judge people")], 1, "judge_refused"),
     "a content filter": Row([says("", "content_filter")], 1, "judge_refused"),
-    "a content filter as 400": Row([FILTERED], 1, "judge_rejected"),
+    "a content filter as 400": Row([FILTERED], 1, "judge_refused"),
     # a parameter that it does not accept
     "no json_schema": Row([NO_SCHEMA], 2),
     "no response_format": Row([NO_SCHEMA, NO_OBJECT], 3),
@@ -110,7 +110,7 @@ ROWS = {
     "no temperature": Row([fails(400, "temperature must be 1")], 2, settings={"temperature": 0}),
     # too long
     "more tokens than we counted": Row([TOO_LONG], 2),
-    "too long however short": Row([TOO_LONG] * 3, 3, "context_exceeded"),
+    "too long however short": Row([TOO_LONG] * 2, 2, "context_exceeded"),
 }
 
 

@@ -19,6 +19,7 @@ from podium_service.judges.endpoint.context_length import (
 )
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ContextOverflow, ParameterRejected
+from podium_service.judges.endpoint.refusals.words import Words
 from tests.fakes import until
 
 pytestmark = pytest.mark.anyio
@@ -133,7 +134,8 @@ async def test_the_first_length_that_an_endpoint_gives_is_enough() -> None:
     "answer",
     [
         UNSAID, [], [{"id": "m", "max_model_len": "8k"}], [{"id": "m", "max_model_len": 0}],
-        JudgeRejected("404"), ParameterRejected("400", "no"), ContextOverflow("400"),
+        JudgeRejected("404"), ParameterRejected("400", Words("no"), JudgeRejected("400")),
+        ContextOverflow("400"),
     ],
     ids=str,
 )  # fmt: skip

@@ -50,9 +50,12 @@ async def test_a_redirect_is_not_followed() -> None:
 
 
 async def test_a_400_that_names_no_parameter_is_a_typed_failure() -> None:
-    async with open_judge(fails(400, "the moon is wrong")) as (judge, _):
-        with pytest.raises(JudgeRejected, match="400: the moon is wrong"):
-            await ask(judge)
+    """Its words are not understood, so that each response format is tried before it stands."""
+    async with open_judge(always=fails(400, "the moon is wrong")) as (judge, scripted):
+        for _ in range(2):
+            with pytest.raises(JudgeRejected, match="400: the moon is wrong"):
+                await ask(judge)
+    assert scripted.calls == 2 * 3
 
 
 async def test_a_400_about_the_context_is_a_context_overflow() -> None:

@@ -1,0 +1,1 @@
+"""Read what an endpoint says when it refuses a call: its `words`, and what they mean."""
