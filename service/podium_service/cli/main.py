@@ -16,7 +16,7 @@ from podium_service.cli.commands.explain import explain_command
 from podium_service.cli.commands.judge import judge_app
 from podium_service.cli.commands.judges import judges_command
 from podium_service.cli.commands.keys import keys_app
-from podium_service.cli.commands.rank import rank_command
+from podium_service.cli.commands.rank import convert_command, rank_command
 from podium_service.cli.commands.rubric import suggest_command
 from podium_service.cli.commands.serve import serve_command
 from podium_service.cli.commands.store import replay_command, store_app
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve_command)
 app.command("rank")(rank_command)
+app.command("convert")(convert_command)
 app.command("judges")(judges_command)
 app.command("replay")(replay_command)
 app.command("explain")(explain_command)

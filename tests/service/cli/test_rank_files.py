@@ -76,6 +76,21 @@ async def test_a_row_that_cannot_be_read_is_left_out_by_name(tmp_path: Path) -> 
     assert [line["status"] for line in parse_lines(finished)] == ["ranked"]
 
 
+async def test_convert_writes_the_groups_that_rank_takes(tmp_path: Path) -> None:
+    rows = [{"prompt": "6 x 7?", "completion": said, "gts": "42"} for said in ("42", "41")]
+    (tmp_path / "rows.jsonl").write_text(lines(rows))
+    converted = await podium("convert", "rows.jsonl", cwd=tmp_path)
+    assert converted.code == 0
+    assert "taken for verl" in converted.err
+    ranked = [
+        await podium("rank", name, "--json", cwd=tmp_path, stdin=converted.out)
+        for name in ("-", "rows.jsonl")
+    ]
+    assert ranked[0].err == ""
+    [ours], [theirs] = map(parse_lines, ranked)
+    assert ours["ranking"]["results"] == theirs["ranking"]["results"]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -48,7 +48,7 @@ def load_file(path: Path) -> list[Place]:
         FormatError: If it cannot be read, is binary, is not JSON, or holds nothing.
     """
     if path.is_dir():
-        raise FormatError(f"{path} is a folder: name one of its files")
+        raise FormatError(f"{path}: cannot be read: it is a folder: name one of its files")
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:

@@ -1,6 +1,10 @@
-"""`podium rank`: rank the groups of a file, in this process or by a running service."""
+"""`podium rank`: rank the groups of a file, in this process or by a running service.
+
+`podium convert` writes the groups that `podium rank` would rank.
+"""
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,26 +20,30 @@ if TYPE_CHECKING:  # slow to load
 GROUPS_IN_FLIGHT = 64
 _FAULTS_SHOWN = 5
 
+AnyFile = Annotated[
+    Path,
+    typer.Argument(
+        help="JSON, JSON Lines, CSV or Parquet, in any form that docs/formats.md lists; "
+        "- reads stdin."
+    ),
+]
+FromFormat = Annotated[
+    str,
+    typer.Option("--from", help="The format of the rows, or auto; an unknown one lists all."),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(help="The field that the rows of one group share; else ids or prompts tell."),
+]
+
 
 def rank_command(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            help="JSON, JSON Lines, CSV or Parquet, in any form that docs/formats.md lists; "
-            "- reads stdin."
-        ),
-    ],
+    file: AnyFile,
     judge: Annotated[
         str | None, typer.Option(help="The judge of every group, also of those that name another.")
     ] = None,
-    from_format: Annotated[
-        str,
-        typer.Option("--from", help="The format of the rows, or auto; an unknown one lists all."),
-    ] = "auto",
-    group_by: Annotated[
-        str | None,
-        typer.Option(help="The field that the rows of one group share; else ids or prompts tell."),
-    ] = None,
+    from_format: FromFormat = "auto",
+    group_by: GroupBy = None,
     deadline_s: options.DeadlineS = 120.0,
     config: options.ConfigPath = None,
     store: options.StoreURL = options.DEFAULT_STORE,
@@ -71,6 +79,23 @@ def rank_command(
     else:
         Console().print(lines_view(lines))
     if reading.faults or any(line.problem for line in lines):
+        raise typer.Exit(1)
+
+
+def convert_command(
+    file: AnyFile, from_format: FromFormat = "auto", group_by: GroupBy = None
+) -> None:
+    """Write the groups of FILE to stdout as Podium's own, one a line.
+
+    The exit status is 1 if a row could not be read.
+    """
+    from podium_service.evaluation.labelled_groups import read_groups
+
+    reading = read_groups(file, from_format, group_by)
+    _say_what_was_read(file, reading)
+    for group in reading.groups:
+        typer.echo(json.dumps(group, ensure_ascii=False, default=str))
+    if reading.faults:
         raise typer.Exit(1)
 
 
