@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import exp, log
 from random import Random
 from typing import Any
@@ -25,19 +26,37 @@ class Asked:
     @property
     def shown(self) -> dict[str, str]:
         """id -> text of the trajectories, in the order shown."""
-        user = next(m for m in self.body["messages"] if m["role"] == "user")
-        fenced = {found[3]: found[4] for found in _TRAJECTORY.finditer(user["content"])}
-        return fenced or {found[1] or "": found[2] for found in _PLAIN.finditer(user["content"])}
+        fenced = {found[3]: found[4] for found in _TRAJECTORY.finditer(self._user)}
+        return fenced or {found[1] or "": found[2] for found in _PLAIN.finditer(self._user)}
 
     @property
     def question(self) -> str:
         """The last line of the first message of the user."""
-        user = next(m for m in self.body["messages"] if m["role"] == "user")
-        return str(user["content"].rpartition("\n")[2])
+        return self._user.rpartition("\n")[2]
 
     @property
     def text(self) -> str:
-        return "\n".join(message["content"] for message in self.body["messages"])
+        return "\n".join(_text(message["content"]) for message in self.body["messages"])
+
+    @property
+    def images(self) -> dict[str, str]:
+        """label -> URL of the images, in the order shown."""
+        user = next(m for m in self.body["messages"] if m["role"] == "user")
+        parts = user["content"] if isinstance(user["content"], list) else []
+        return {
+            before["text"].split("\n")[-2].removesuffix(":"): part["image_url"]["url"]
+            for before, part in pairwise(parts)
+            if part["type"] == "image_url"
+        }
+
+    @property
+    def _user(self) -> str:
+        return _text(next(m for m in self.body["messages"] if m["role"] == "user")["content"])
+
+
+def _text(content: str | list[dict[str, Any]]) -> str:
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return "".join(part["text"] for part in parts if part["type"] == "text")
 
 
 @dataclass(frozen=True)

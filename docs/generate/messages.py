@@ -76,6 +76,18 @@ SHAPES: list[tuple[str, list[dict[str, Any]]]] = [
         [{"role": "assistant", "content": [{"type": "text", "text": "It is "}, "42."]}],
     ),
     (
+        "an image (Anthropic; OpenAI's, Gemini's and other forms are the same)",
+        [
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "text", "text": "Here it is:"},
+                    {"type": "image", "source": {"type": "url", "url": "https://a.test/cat.png"}},
+                ],
+            }
+        ],
+    ),
+    (
         "reasoning in a part",
         [
             {
@@ -108,7 +120,7 @@ def sent(messages: list[dict[str, Any]]) -> tuple[str, str]:
     """Return messages as JSON, and as a judge is shown them."""
     other = {"id": "b", "messages": [{"role": "assistant", "content": "no"}]}
     group = {"trajectories": [{"id": "a", "messages": messages}, other]}
-    transcript = transcribe(validate(RankRequest, group), [0, 1])
+    transcript = transcribe(validate(RankRequest, group), [0, 1], image_tokens=1)
     [shown] = [
         body for body, members in zip(transcript.bodies, transcript.members, strict=True)
         if members == [0]

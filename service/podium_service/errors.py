@@ -18,6 +18,8 @@ PodiumError
 │   ├── ReferenceRequired          422
 │   ├── VerifiedRewardRequired     422
 │   ├── ContextExceeded            422
+│   ├── ImagesNotSupported         422
+│   ├── ImageLimit                 422  too many images, or one that is too large
 │   ├── CriterionFailed            422  so that a broken criterion is never a score of 0
 │   ├── KeyRateLimited             429
 │   └── HeadersTooLarge            431
@@ -171,6 +173,14 @@ class VerifiedRewardRequired(RequestError):
 
 class ContextExceeded(RequestError):
     code, status, title = "context_exceeded", 422, "The group does not fit the judge's context"
+
+
+class ImagesNotSupported(RequestError):
+    code, status, title = "images_not_supported", 422, "The judge sees no images"
+
+
+class ImageLimit(RequestError):
+    code, status, title = "image_limit", 422, "The images are too many or too large"
 
 
 class CriterionFailed(RequestError):

@@ -18,6 +18,7 @@ from podium_service import errors
 from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import LLMJudge
+from podium_service.prompts.message_parts.images import Part
 from podium_service.prompts.templates import Prompt
 from podium_service.prompts.transcript import Transcript, transcribe
 from podium_service.prompts.trim import estimate_tokens, fit
@@ -98,7 +99,7 @@ async def suggest(
 def draft_prompt(transcripts: Sequence[Transcript]) -> Prompt:
     """Write the prompt: all groups in turn, each trajectory in a fence that it cannot forge."""
     code = secrets.token_hex(4)
-    parts = []
+    parts: list[Part] = []
     for number, transcript in enumerate(transcripts, start=1):
         context = f"{transcript.context}\n" if transcript.context else ""
         parts.append(f"Task {number} of {len(transcripts)}:\n\n{context}")
@@ -106,7 +107,8 @@ def draft_prompt(transcripts: Sequence[Transcript]) -> Prompt:
             fence = f'<trajectory-{code} number="{attempt}">'
             parts.append(f"\n{fence}\n{body}\n</trajectory-{code}>\n")
         parts.append("\n")
-    messages = [("system", [_INSTRUCTIONS]), ("user", [*parts, "Draft the criteria."])]
+    system: list[Part] = [_INSTRUCTIONS]
+    messages = [("system", system), ("user", [*parts, "Draft the criteria."])]
     return Prompt(form="scores", messages=messages, ids=[], order=[])
 
 

@@ -11,7 +11,7 @@ from math import inf
 from podium_service.errors import BudgetExhausted, JudgeError
 from podium_service.judges.limits import BudgetLimits
 from podium_service.prompts.templates import Prompt
-from podium_service.prompts.trim import estimate_tokens
+from podium_service.prompts.trim import estimate_parts
 
 
 class Budget:
@@ -59,8 +59,7 @@ class Budget:
 
 def estimate_call_tokens(prompt: Prompt, max_tokens: int) -> int:
     """Return the most tokens that a call can take, prompt and reply together, on the safe side."""
-    prompt_tokens = sum(estimate_tokens(part) for _, parts in prompt.messages for part in parts)
-    return prompt_tokens + max_tokens
+    return sum(estimate_parts(parts) for _, parts in prompt.messages) + max_tokens
 
 
 class Reservation:

@@ -43,6 +43,8 @@ def show_plainly(
     trajectories = [request.trajectories[first] for first, *_ in transcript.members]
     if not trajectories or request.tools or any(each.tools for each in trajectories):
         return transcript
+    if transcript.images:  # because texts refer to them by labels, which only fences protect
+        return transcript
     if show_reasoning and any(m.thoughts for each in trajectories for m in each.messages):
         return transcript
     context = _plain_context(request, trajectories[0].messages[:num_shared])

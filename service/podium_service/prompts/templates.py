@@ -5,8 +5,8 @@ code that is random per call. In the plain layout short answers stand under head
 and so on; `plain` decides which groups can be shown so.
 
 Messages are laid out for the endpoint's prefix cache: instructions and rubric come first and never
-vary, then what all trajectories share. Ids, the code in the fences and the order vary from call to
-call and come last. The words are in `wording`; `forms` reads the replies.
+vary, then what all trajectories share, then other images. Ids, the code in the fences and the order
+vary from call to call and come last. The words are in `wording`; `forms` reads the replies.
 """
 
 import re
@@ -15,6 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
 
+from podium_service.prompts.message_parts.images import (
+    Content,
+    Part,
+    ShownImage,
+    list_labels,
+    show_images,
+    to_content,
+)
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.wording import Style
 
@@ -35,15 +43,15 @@ class Prompt:
 
     Attributes:
         form: a key of `forms.FORMS`.
-        messages: role and parts of each message. Its text is its parts joined; parts are kept
-            apart, because long ones recur in other calls and are stored once.
+        messages: role and parts of each message, texts and images. Texts in a row are one text;
+            they are kept apart, because long ones recur in other calls and are stored once.
         ids: N ids, in the order shown.
         order: N indices of the bodies shown.
         canary: the id of a planted bad trajectory; None without one.
     """
 
     form: str
-    messages: list[tuple[str, list[str]]]
+    messages: list[tuple[str, list[Part]]]
     ids: list[str]
     order: list[int]
     canary: str | None = None
@@ -53,16 +61,31 @@ class Prompt:
         """The ids that a reply must name."""
         return self.ids if self.canary is None else [*self.ids, self.canary]
 
-    def chat(self) -> list[dict[str, str]]:
+    @property
+    def texts(self) -> list[str]:
+        """The texts of all messages, without the images."""
+        return [part for _, parts in self.messages for part in parts if isinstance(part, str)]
+
+    @property
+    def prefix(self) -> str:
+        """The beginning that the calls about one group share."""
+        texts = []
+        for _, (first, *others) in self.messages[:2]:
+            texts.append(str(first))  # a label, where an image follows
+            texts += (each.url for each in others[:1] if isinstance(each, ShownImage))
+        return "".join(texts)
+
+    def chat(self) -> list[dict[str, Content]]:
         """Return the messages as a chat-completions endpoint takes them."""
-        return [{"role": role, "content": "".join(parts)} for role, parts in self.messages]
+        return [{"role": role, "content": to_content(parts)} for role, parts in self.messages]
 
     def with_correction(self, reply: str, correction: str) -> "Prompt":
         """Return the prompt with the judge's reply and a request to correct it appended.
 
         An empty reply is shown as such, because some endpoints refuse a turn without text.
         """
-        turns = [("assistant", [reply if reply.strip() else _NO_REPLY]), ("user", [correction])]
+        said: list[Part] = [reply if reply.strip() else _NO_REPLY]
+        turns = [("assistant", said), ("user", list[Part]([correction]))]
         return replace(self, messages=self.messages + turns)
 
 
@@ -89,19 +112,30 @@ def build_prompt(
     shown = [(shown_id, transcript.bodies[i]) for shown_id, i in zip(ids, order, strict=True)]
     if canary is not None and canary_id is not None:
         shown.insert(secrets.randbelow(len(shown) + 1), (canary_id, canary))
-    if transcript.is_plain:
-        user = _plain_parts(transcript.context, shown, form)
-    else:
-        user = _fenced_parts(transcript.context, shown, style)
+    user = _context_parts(transcript, [text for _, text in shown])
+    user += _plain_parts(shown, form) if transcript.is_plain else _fenced_parts(shown, style)
     word = "answer" if transcript.is_plain else _FENCE_WORDS[style]
     user.append(f"\n{_question(form, word, [shown_id for shown_id, _ in shown])}")
-    messages = [("system", [system])] if system else []
+    messages = [("system", list[Part]([system]))] if system else []
     return Prompt(form, [*messages, ("user", user)], ids, list(order), canary_id)
 
 
-def _fenced_parts(context: str, shown: Sequence[tuple[str, str]], style: Style) -> list[str]:
+def _context_parts(transcript: Transcript, bodies: Sequence[str]) -> list[Part]:
+    """Show the context, the images that it refers to before it, and others of the bodies after."""
+    context, urls = transcript.context, [image.url for image in transcript.images]
+    if not transcript.image_tokens:
+        return [context, "\n\n"] if context else []
+    shared = list_labels(context, len(urls))
+    # By number, so that every call shows them in the same order.
+    others = sorted({each for body in bodies for each in list_labels(body, len(urls))} - {*shared})
+    parts = show_images(shared, urls, transcript.image_tokens)
+    parts += [context, "\n\n"] if context else []
+    return parts + show_images(others, urls, transcript.image_tokens)
+
+
+def _fenced_parts(shown: Sequence[tuple[str, str]], style: Style) -> list[Part]:
     code, word = secrets.token_hex(4), _FENCE_WORDS[style]
-    parts = [context, "\n\n"] if context else []
+    parts: list[Part] = []
     if style == "long":
         count = len(shown)
         follow = "One trajectory follows," if count == 1 else f"{count} trajectories follow, each"
@@ -111,8 +145,8 @@ def _fenced_parts(context: str, shown: Sequence[tuple[str, str]], style: Style) 
     return parts
 
 
-def _plain_parts(context: str, shown: Sequence[tuple[str, str]], form: str) -> list[str]:
-    parts = [context, "\n\n"] if context else []
+def _plain_parts(shown: Sequence[tuple[str, str]], form: str) -> list[Part]:
+    parts: list[Part] = []
     for shown_id, body in shown:
         heading = "Answer:" if form in _FORMS_OF_ONE else f"Answer {shown_id}:"
         parts += [f"{heading}\n", body, "\n\n"]

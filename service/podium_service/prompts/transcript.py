@@ -2,19 +2,25 @@
 
 Text is escaped, so that nothing in a trajectory can close our tags or open new ones. Equal
 trajectories, and the first messages that all share, are rendered once. Ids, logprobs and extra keys
-of messages are left out, and so is what the model thought unless the judge is to see it. Two
-trajectories with the same text here are equal for every judge.
+of messages are left out, and so is what the model thought unless the judge is to see it. Images are
+rendered as labels. Two trajectories with the same text and images here are equal for every judge.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import takewhile
 from typing import Literal
 
 from podium_service.prompts.defences.escape import clean, mark_spaces
-from podium_service.prompts.tool_calls import dump_json, match_results, render_call
-from podium_service.schemas import Message, RankRequest, Tool, Trajectory
+from podium_service.prompts.message_parts.images import (
+    collect_images,
+    guard_labels,
+    number_images,
+    render_content,
+)
+from podium_service.prompts.message_parts.tool_calls import dump_json, match_results, render_call
+from podium_service.schemas import Image, Message, RankRequest, Tool, Trajectory
 
 View = Literal["as_told", "actions_first"]
 Cleaner = Callable[[str], str]
@@ -37,6 +43,8 @@ class Transcript:
         members: N lists of indices into the request, the trajectories that each body stands for.
         num_shared: how many first blocks (tools, messages) are in the context, not in the bodies.
         is_plain: whether the texts are in the plain layout, without tags of ours (see `plain`).
+        images: the images of the trajectories; image n, as labels name it, is the n-th.
+        image_tokens: what each image counts for; 0 where the judge sees none.
     """
 
     context: str
@@ -45,6 +53,8 @@ class Transcript:
     members: list[list[int]]
     num_shared: int = 0
     is_plain: bool = False
+    images: Sequence[Image] = field(default_factory=list)
+    image_tokens: int = 0
 
 
 def transcribe(
@@ -54,6 +64,7 @@ def transcribe(
     view: View = "as_told",
     datamark: bool = False,
     show_reasoning: bool = False,
+    image_tokens: int = 0,
 ) -> Transcript:
     """Render a group's trajectories.
 
@@ -65,22 +76,26 @@ def transcribe(
         datamark: put `escape.DATAMARK` before every run of whitespace in trajectories (not in task,
             reference and tools).
         show_reasoning: show what the model thought before it spoke.
+        image_tokens: what an image counts for; 0 for a judge that sees none.
 
     Returns:
-        The transcript. Neither view nor datamark changes digests, their order or the shared
-        messages' number.
+        The transcript. Neither view, datamark nor image_tokens changes digests, their order or the
+        shared messages' number.
     """
+    trajectories = [request.trajectories[index] for index in shown]
+    images = collect_images(message for each in trajectories for message in each.messages)
+    plain = guard_labels(clean) if images else clean
     blocks: dict[str, list[str]] = {}
     members: dict[str, list[int]] = {}
     for index in shown:
-        texts = _render(request.trajectories[index], clean, show_reasoning)
+        texts = _render(request.trajectories[index], plain, show_reasoning)
         digest = sha256("\n".join(texts).encode()).hexdigest()
         blocks[digest] = texts
         members.setdefault(digest, []).append(index)
     digests = sorted(blocks)
     num_shared = _count_shared([blocks[digest] for digest in digests])
     if datamark or view == "actions_first":
-        cleaner = mark_spaces if datamark else clean
+        cleaner = (guard_labels(mark_spaces) if images else mark_spaces) if datamark else plain
         for digest in digests:
             trajectory = request.trajectories[members[digest][0]]
             blocks[digest] = _render(trajectory, cleaner, show_reasoning)
@@ -88,12 +103,19 @@ def transcribe(
                 sections = _render_actions_first(trajectory, num_shared, cleaner, show_reasoning)
                 blocks[digest][num_shared:] = sections
     shared = blocks[digests[0]][:num_shared] if digests else []
+    context = _render_context(request, shared, plain)
+    bodies = ["\n".join(filter(None, blocks[digest][num_shared:])) for digest in digests]
+    numbered: list[str] = []
+    if images:
+        (context, *bodies), numbered = number_images([context, *bodies], image_tokens > 0)
     return Transcript(
-        context=_render_context(request, shared),
-        bodies=["\n".join(filter(None, blocks[digest][num_shared:])) for digest in digests],
+        context=context,
+        bodies=bodies,
         digests=digests,
         members=[members[digest] for digest in digests],
         num_shared=num_shared,
+        images=[images[digest] for digest in numbered],
+        image_tokens=image_tokens if numbered else 0,
     )
 
 
@@ -109,7 +131,7 @@ def _render(trajectory: Trajectory, cleaner: Cleaner, show_reasoning: bool) -> l
     results = match_results(trajectory.messages, cleaner)
     for index, message in enumerate(trajectory.messages):
         if message.role == "tool":
-            blocks.append(_wrap("tool_result", [cleaner(message.text)], results[index]))
+            blocks.append(_wrap("tool_result", [render_content(message, cleaner)], results[index]))
             continue
         parts = _render_texts(message, cleaner, show_reasoning)
         parts += _render_calls(message, cleaner)
@@ -131,7 +153,7 @@ def _render_actions_first(
     actions, claims = [], []
     for index, message in enumerate(trajectory.messages[start:], start):
         if message.role == "tool":
-            actions.append(_wrap("tool_result", [cleaner(message.text)], results[index]))
+            actions.append(_wrap("tool_result", [render_content(message, cleaner)], results[index]))
             continue
         actions += _render_calls(message, cleaner)
         if texts := _render_texts(message, cleaner, show_reasoning):
@@ -144,12 +166,12 @@ def _render_actions_first(
 
 
 def _render_texts(message: Message, cleaner: Cleaner, show_reasoning: bool) -> list[str]:
-    """Render what a message says and, where it is shown, what the model thought before it."""
+    """Render what a message says and shows and, if wanted, what the model thought before it."""
     parts = []
     if show_reasoning and (thoughts := message.thoughts):
         parts.append(_wrap("thoughts", [cleaner(thoughts)]))
-    if text := message.text:
-        parts.append(cleaner(text))
+    if content := render_content(message, cleaner):
+        parts.append(content)
     return parts
 
 
@@ -172,12 +194,12 @@ def _render_end(trajectory: Trajectory) -> str:
     return f"<finish_reason>{reason}</finish_reason>" if reason else ""
 
 
-def _render_context(request: RankRequest, shared: list[str]) -> str:
+def _render_context(request: RankRequest, shared: list[str], cleaner: Cleaner) -> str:
     parts = []
     if request.task:
-        parts.append(_wrap("task", [clean(request.task)]))
+        parts.append(_wrap("task", [cleaner(request.task)]))
     if request.reference:
-        parts.append(_wrap("reference", [clean(request.reference)]))
+        parts.append(_wrap("reference", [cleaner(request.reference)]))
     if request.tools:
         parts.append(_render_tools(request.tools))
     if shared:

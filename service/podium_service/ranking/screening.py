@@ -1,4 +1,4 @@
-"""Decide which trajectories of a group its judge sees, and refuse groups that lack an input.
+"""Decide which trajectories of a group its judge sees, and refuse groups that it cannot be shown.
 
 A trajectory that fails a gate is not shown to the judge: it gets reward 0 and the last rank. A
 trajectory that addresses the judge is flagged, and treated as failing a gate where the judge's
@@ -8,10 +8,17 @@ trajectory that addresses the judge is flagged, and treated as failing a gate wh
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from podium_service.errors import ReferenceRequired, VerifiedRewardRequired
+from podium_service.errors import (
+    ImageLimit,
+    ImagesNotSupported,
+    ReferenceRequired,
+    VerifiedRewardRequired,
+)
 from podium_service.judges.checks.criteria import find_failed
 from podium_service.judges.judges_file import AnyJudge
+from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.defences.steering import count_shared_messages, flag_trajectories
+from podium_service.prompts.transcript import Transcript
 from podium_service.schemas import RankRequest
 
 
@@ -68,3 +75,30 @@ def require_inputs(name: str, judge: AnyJudge, request: RankRequest) -> None:
                 "it for all, or name another judge",
                 fields=[{"field": field, "rule": f"required by judge {name!r}"}],
             )
+
+
+def require_visible_images(name: str, judge: LLMJudge, transcript: Transcript) -> None:
+    """Refuse a group whose images the judge is not to be shown, or that are too many or too large.
+
+    Raises:
+        ImagesNotSupported, ImageLimit: As said.
+    """
+    images = transcript.images
+    if not images or (judge.images == "drop" and not judge.vision):
+        return
+    if not judge.vision:
+        raise ImagesNotSupported(
+            f"the group shows {len(images)} different images and judge {name!r} sees none: name a "
+            "judge with `vision: true`, or set `images: drop` to judge by the texts alone"
+        )
+    if len(images) > judge.max_images:
+        raise ImageLimit(
+            f"the group shows {len(images)} different images and judge {name!r} takes "
+            f"{judge.max_images}: send fewer, or raise the judge's max_images"
+        )
+    largest = max(image.num_bytes for image in images)
+    if largest > judge.max_image_bytes:
+        raise ImageLimit(
+            f"an image has {largest} bytes and judge {name!r} takes {judge.max_image_bytes}: scale "
+            "it down, or raise the judge's max_image_bytes"
+        )

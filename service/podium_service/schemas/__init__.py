@@ -10,7 +10,9 @@ from podium_service.schemas.answer import (
     TrajectoryResult,
     Usage,
 )
-from podium_service.schemas.messages import FunctionCall, Message, Part, ToolCall
+from podium_service.schemas.images import Image
+from podium_service.schemas.messages import FunctionCall, Message, ToolCall
+from podium_service.schemas.parts import Part
 from podium_service.schemas.request import (
     DEFAULT_DEADLINE_S,
     MAX_BATCH_BODY_BYTES,
@@ -38,6 +40,7 @@ __all__ = [
     "BatchLine",
     "BatchRequest",
     "FunctionCall",
+    "Image",
     "JurorResult",
     "Message",
     "Part",

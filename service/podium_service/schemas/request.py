@@ -16,7 +16,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from podium_service.schemas.messages import FirstFault, Message, Text, read_messages
+from podium_service.schemas.messages import FirstFault, Message, read_messages
+from podium_service.schemas.parts import Text
 
 MAX_ID_CHARS = 256
 MAX_TRAJECTORIES = 64

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import zstandard
 
 from podium_service.prompts.call import Call
+from podium_service.prompts.message_parts.images import Part, ShownImage, to_content
 from podium_service.schemas import Usage
 from podium_service.store.database.database import Rows
 from podium_service.store.database.tables import CALLS, TEXTS
@@ -65,7 +66,7 @@ def compress_texts(rows: Rows) -> None:
 def call_record(row: sa.Row[Any], texts: dict[bytes, bytes]) -> dict[str, Any]:
     """Return one call with its exact prompt and reply, given the compressed texts by hash."""
     messages = [
-        {"role": role, "content": "".join(_part_text(part, texts) for part in parts)}
+        {"role": role, "content": to_content([_read_part(part, texts) for part in parts])}
         for role, parts in orjson.loads(row.prompt)
     ]
     return {
@@ -83,8 +84,10 @@ def call_record(row: sa.Row[Any], texts: dict[bytes, bytes]) -> dict[str, Any]:
     }
 
 
-def _stored_part(part: str, texts: dict[bytes, bytes]) -> str | dict[str, str]:
+def _stored_part(part: Part, texts: dict[bytes, bytes]) -> Any:
     """Return a part of a message as its row has it; a long one goes into `texts`."""
+    if isinstance(part, ShownImage):
+        return {"image": _stored_part(part.url, texts)}
     if len(part) <= _MAX_INLINE_CHARS:
         return part
     content = part.encode()
@@ -93,8 +96,10 @@ def _stored_part(part: str, texts: dict[bytes, bytes]) -> str | dict[str, str]:
     return {"blob": digest.hexdigest()}
 
 
-def _part_text(part: str | dict[str, str], texts: dict[bytes, bytes]) -> str:
+def _read_part(part: Any, texts: dict[bytes, bytes]) -> Part:
     if isinstance(part, str):
         return part
+    if "image" in part:
+        return ShownImage(str(_read_part(part["image"], texts)), tokens=0)
     frame = texts[bytes.fromhex(part["blob"])]
     return str(zstandard.ZstdDecompressor().decompress(frame), "utf-8")

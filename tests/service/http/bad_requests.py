@@ -176,20 +176,50 @@ MESSAGES = [
     Bad("no role", ends_with({"content": MARKER}), f"{MESSAGE}.role", "required"),
     Bad("a wrong role", ends_with({"role": MARKER, "content": "x"}), f"{MESSAGE}.role", "'system'"),
     Bad("content a number", ends_with({"role": "user", "content": 7}), f"{MESSAGE}.content", "str"),
-    Bad(
-        "an image part",
-        ends_with({"role": "user", "content": [{"type": "image_url", "image_url": MARKER}]}),
-        f"{MESSAGE}.content.0.type", "images are not shown to judges: send text parts only",
+    *(
+        Bad(
+            f"an image {what}", ends_with({"role": "user", "content": [part]}),
+            f"{MESSAGE}.content.0{place}", rule,
+        )
+        for what, part, place, rule in [
+            ("that is a word", {"type": "image_url", "image_url": MARKER}, ".image_url", "no im"),
+            ("without a URL", {"type": "image_url", "image_url": {}}, ".image_url", "its data or"),
+            ("without anything", {"type": "image"}, "", "its data or its URL"),
+            ("in a file by id", {"type": "input_image", "file_id": MARKER}, "", "its data or its"),
+            ("over http", {"type": "image_url", "image_url": {"url": f"http://{MARKER}/a.png"}},
+             ".image_url.url", "no other scheme"),
+            ("in a file", {"type": "image_url", "image_url": {"url": f"file:///{MARKER}"}},
+             ".image_url.url", "no other scheme"),
+            ("without a host", {"type": "input_image", "image_url": f"https:///{MARKER}"},
+             ".image_url", "needs a host"),
+            ("with an odd host", {"type": "input_image", "image_url": f"https://[{MARKER}"},
+             ".image_url", "needs a host"),
+            ("at a long URL", {"type": "input_image", "image_url": "https://a.b/" + "c" * 8192},
+             ".image_url", "at most 8192 characters"),
+            ("that is SVG",
+             {"type": "input_image", "image_url": "data:image/svg+xml;base64,PHN2Zz4="},
+             ".image_url", "no image of a type that judges take"),
+            ("that is PDF", {"inline_data": {"mime_type": "application/pdf", "data": "JVBERi0="}},
+             ".inline_data.data", "no image of a type that judges take"),
+            ("not in base64", {"type": "input_image", "image_url": f"data:image/png,{MARKER}"},
+             ".image_url", "must be in base64"),
+            ("in broken base64", {"type": "image", "source": {
+                "type": "base64", "media_type": "image/png", "data": f"{MARKER}!"}},
+             ".source.data", "this is not base64"),
+            ("that is empty", {"type": "image", "source": {
+                "type": "base64", "media_type": "image/png", "data": ""}},
+             ".source.data", "this image is empty"),
+        ]
     ),
     Bad(
         "an audio part",
         ends_with({"role": "user", "content": [{"type": "input_audio", "input_audio": MARKER}]}),
-        f"{MESSAGE}.content.0.type", "'input_audio' is no type that is read: send 'text' parts",
+        f"{MESSAGE}.content.0.type", "'input_audio' is no type that is read: send parts of",
     ),
     Bad(
         "a part whose type is a text",
         ends_with({"role": "user", "content": [{"type": MARKER, "text": MARKER}]}),
-        f"{MESSAGE}.content.0.type", "this is no type that is read: send 'text' parts",
+        f"{MESSAGE}.content.0.type", "this is no type that is read: send parts of",
     ),
     Bad(
         "a part that is a number", ends_with({"role": "user", "content": [7]}),

@@ -1,6 +1,7 @@
 """Messages in the shapes of real clients are ranked over HTTP; what cannot be read is refused."""
 
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -81,6 +82,35 @@ SHOWN: list[tuple[str, list[dict[str, Any]], str]] = [
                                         {"type": "text", "text": "So."}]}],
      '<message role="assistant">\nSo.\n'),
 ]  # fmt: skip
+PNG = b64encode(b"\x89PNG\r\n\x1a\n\xfb\xff" * 4).decode()  # with a + and a /
+URL = "https://a.test/b.png"
+IMAGES: list[tuple[str, dict[str, Any]]] = [
+    ("OpenAI", {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}),
+    ("a bare URL", {"type": "image_url", "image_url": f"data:image/png;base64,{PNG}"}),
+    ("another detail", {"type": "image_url", "image_url": {
+        "url": f"data:image/png;base64,{PNG}", "detail": "low"}}),
+    ("Responses", {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"}),
+    ("a wrong type", {"type": "input_image", "image_url": f"DATA:image/jpg;base64,{PNG}"}),
+    ("no type", {"type": "input_image", "image_url": f"data:;base64,{PNG}"}),
+    ("wrapped lines", {"type": "input_image", "image_url": f"data:;base64,{PNG[:9]}\n{PNG[9:]}"}),
+    ("URL-safe base64 without padding", {"inline_data": {
+        "mime_type": "image/png",
+        "data": PNG.replace("+", "-").replace("/", "_").rstrip("=")}}),
+    ("Gemini", {"inlineData": {"mimeType": "image/png", "data": PNG}}),
+    ("Anthropic", {"type": "image", "source": {
+        "type": "base64", "media_type": "image/png", "data": PNG}}),
+    ("MCP", {"type": "image", "data": PNG, "mimeType": "image/png"}),
+    ("LangChain", {
+        "type": "image", "source_type": "base64", "data": PNG, "mime_type": "image/png"}),
+    ("transformers", {"type": "image", "image": PNG}),
+]  # fmt: skip
+LINKS: list[tuple[str, dict[str, Any]]] = [
+    ("OpenAI", {"type": "image_url", "image_url": {"url": URL}}),
+    ("Responses", {"type": "input_image", "image_url": URL}),
+    ("Anthropic", {"type": "image", "source": {"type": "url", "url": URL}}),
+    ("Gemini", {"file_data": {"file_uri": URL, "mime_type": "image/png"}}),
+    ("transformers", {"type": "image", "url": URL}),
+]
 THOUGHTS = [
     {"content": None, "reasoning_content": "secret"},
     {"content": "", "reasoning": "secret"},
@@ -191,6 +221,21 @@ async def test_numbers_stand_for_ids_names_and_references(tmp_path: Path) -> Non
     assert "<reference>\n42\n</reference>" in judge.asked[0].text
 
 
+@pytest.mark.parametrize("forms", [IMAGES, LINKS], ids=["data", "links"])
+async def test_images_in_any_form_are_one_image(
+    http: httpx.AsyncClient, forms: list[tuple[str, dict[str, Any]]]
+) -> None:
+    (_, first), *others = forms
+    for what, part in others:
+        turns: list[dict[str, Any]] = [
+            {"role": "assistant", "content": [each]} for each in (first, part)
+        ]
+        asked = group_of(*([ASKS, turn] for turn in turns), reference="42")
+        answer = await http.post("/rank", json=asked)
+        assert answer.status_code == 200, (what, answer.text)
+        assert answer.json()["basis"] == "identical", what
+
+
 _ODD: st.SearchStrategy[Any] = st.sampled_from(
     [
         None,
@@ -212,13 +257,24 @@ _ODD: st.SearchStrategy[Any] = st.sampled_from(
         "null",
     ]
 )
+_PICTURE = _ODD | st.sampled_from(
+    [PNG, f"data:image/png;base64,{PNG}", "data:image/png;base64,", "data:", "https://a.test/b.png",
+     "https://", "http://a.test", "iVBORw", "\u00e9", "data:image/png;base64,\u00e9"]
+)  # fmt: skip
+_MEDIA_TYPE = _ODD | st.sampled_from(["image/png", "image/svg+xml"])
+_HOLDER = _PICTURE | st.fixed_dictionaries(
+    {}, optional={"url": _PICTURE, "data": _PICTURE, "media_type": _MEDIA_TYPE, "type": _ODD}
+)
 _PART = _ODD | st.fixed_dictionaries(
     {},
     optional={
         "type": _ODD | st.sampled_from(
-            ["text", "thinking", "reasoning", "refusal", "image_url", "audio", "output_text"]
+            ["text", "thinking", "reasoning", "refusal", "image_url", "image", "input_image",
+             "audio", "output_text"]
         ),
         "text": _ODD, "thinking": _ODD, "refusal": _ODD, "summary": _ODD,
+        **dict.fromkeys(("image_url", "source", "inline_data", "fileData", "image"), _HOLDER),
+        **dict.fromkeys(("url", "data", "base64"), _PICTURE), "mime_type": _MEDIA_TYPE,
     },
 )  # fmt: skip
 _FUNCTION = _ODD | st.fixed_dictionaries({}, optional={"name": _ODD, "arguments": _ODD})
@@ -243,6 +299,10 @@ _MESSAGE = _ODD | st.fixed_dictionaries(
 async def test_any_messages_are_ranked_or_refused_by_a_rule(
     http: httpx.AsyncClient, messages: list[Any]
 ) -> None:
+    await assert_ranked_or_refused(http, messages)
+
+
+async def assert_ranked_or_refused(http: httpx.AsyncClient, messages: list[Any]) -> None:
     asked = group_of([ASKS, *messages], chat("42"), reference="42")
     answer = await http.post("/rank", json=asked)
     if answer.status_code == 200:
@@ -253,3 +313,24 @@ async def test_any_messages_are_ranked_or_refused_by_a_rule(
     for fault in problem["errors"]:
         assert fault["field"].startswith("trajectories.0.messages"), problem
         assert fault["rule"]
+
+
+@pytest.fixture
+async def seen(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    judge = ScriptedJudge(always=scores(lambda text: min(1.0, len(text) / 200)))
+    async with (
+        judge.serving(),
+        service(tmp_path, main=llm(judge.url, passes=1, vision=True, gates=[])) as opened,
+        client(opened) as http,
+    ):
+        yield http
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(_MESSAGE, max_size=4))
+async def test_a_judge_with_vision_is_shown_any_messages(
+    seen: httpx.AsyncClient, messages: list[Any]
+) -> None:
+    await assert_ranked_or_refused(seen, messages)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from podium_service.cli.display.text import literal, number, visible
 from podium_service.evaluation.stored.explain import Words
+from podium_service.prompts.message_parts.images import describe_content
 from podium_service.schemas import BatchLine, JurorResult, Problem, Ranking, TrajectoryResult
 
 _MANY = 8
@@ -63,7 +64,7 @@ def print_replay(
         console.print(literal(f"\n━━ {heading}", style="bold"))
         for message in call["messages"]:
             console.print(literal(f"── {message['role']}", style="cyan"))
-            _write(console, message["content"])
+            _write(console, describe_content(message["content"]))
         console.print(Text("── reply", style="green"))
         _write(console, call["reply"])
 

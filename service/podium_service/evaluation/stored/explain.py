@@ -12,6 +12,7 @@ from typing import Any
 from podium_service.errors import NotFound
 from podium_service.evaluation.stored.shown_prompt import read_prompt
 from podium_service.judges.llm_judge import EndpointJudge
+from podium_service.prompts.message_parts.images import Part, read_content, to_parts
 from podium_service.prompts.templates import Prompt
 
 _QUESTION = (
@@ -56,12 +57,14 @@ def choose_calls(calls: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 async def explain(judge: EndpointJudge, call: Mapping[str, Any]) -> Words:
     """Ask a judge why it gave the verdict of a stored call; raises as `EndpointJudge.reply`."""
-    messages = [(message["role"], [message["content"]]) for message in call["messages"]]
+    image_tokens = judge.config.image_tokens
+    messages = [(m["role"], to_parts(m["content"], image_tokens)) for m in call["messages"]]
     prompt = next(m["content"] for m in call["messages"] if m["role"] == "user")
-    shown = read_prompt(prompt)
+    shown = read_prompt(read_content(prompt)[0])
     bodies = shown.bodies if shown else {}
     what = "answer" if shown and shown.is_plain else "trajectory"
-    turns = [("assistant", [call["reply"]]), ("user", [_QUESTION.format(what=what)])]
+    question: list[Part] = [_QUESTION.format(what=what)]
+    turns = [("assistant", list[Part]([call["reply"]])), ("user", question)]
     count = len(call["verdict"]["ids"])
     asked = Prompt("scores", [*messages, *turns], call["verdict"]["ids"], call["verdict"]["order"])
     reply = await judge.reply(asked, count * _TOKENS_OF_ONE + _TOKENS_FOR_REASONING)

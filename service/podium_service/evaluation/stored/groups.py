@@ -9,8 +9,8 @@ not shown and are missing; equal trajectories appear once.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import unescape
 from typing import Any
 
@@ -26,8 +26,9 @@ from podium_service.evaluation.stored.shown_prompt import (
 )
 from podium_service.http.service import Service
 from podium_service.prompts.defences.escape import DATAMARK
+from podium_service.prompts.message_parts.images import Content, parse_content, read_content
+from podium_service.prompts.message_parts.tool_calls import UNKNOWN
 from podium_service.prompts.plain import show_plainly, split_ending
-from podium_service.prompts.tool_calls import UNKNOWN
 from podium_service.prompts.transcript import transcribe
 from podium_service.prompts.wording import DEFAULT_RUBRIC
 from podium_service.schemas import RankRequest
@@ -65,12 +66,13 @@ class CannotRebuild(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class JudgeMaterial:
-    """The texts of one group that a judge was shown: instructions, context, bodies by index."""
+    """What a judge was shown of one group: instructions, context, bodies and images by number."""
 
     system: str
     context: str
     bodies: list[str]
     is_plain: bool = False  # whether they are in the plain layout (see `prompts.plain`)
+    images: Mapping[int, str] = field(default_factory=dict)  # the URL of each image by its number
 
 
 async def read_stored_groups(
@@ -113,12 +115,15 @@ def recover_material(calls: Sequence[dict[str, Any]]) -> JudgeMaterial:
         CannotRebuild: If no call has a verdict, or texts were trimmed or cannot be found.
     """
     bodies: dict[int, str] = {}
+    images: dict[int, str] = {}
     system, shown = "", ShownPrompt("", {})
     for call in calls:
         verdict = call["verdict"]
         if verdict is None or not call["messages"]:  # or the verdict comes from another group
             continue
-        system, prompt = _first_messages(call["messages"])
+        system, content = _first_messages(call["messages"])
+        prompt, urls = read_content(content)
+        images |= urls
         if _TRIMMED in prompt:
             raise CannotRebuild("trimmed to fit the judge's context")
         if DATAMARK in system:
@@ -134,13 +139,13 @@ def recover_material(calls: Sequence[dict[str, Any]]) -> JudgeMaterial:
     if sorted(bodies) != list(range(len(bodies))):
         raise CannotRebuild("not all trajectories were shown")
     ordered = [bodies[index] for index in range(len(bodies))]
-    return JudgeMaterial(system, shown.context, ordered, shown.is_plain)
+    return JudgeMaterial(system, shown.context, ordered, shown.is_plain, images)
 
 
-def _first_messages(messages: Sequence[dict[str, str]]) -> tuple[str, str]:
+def _first_messages(messages: Sequence[dict[str, Any]]) -> tuple[str, Content]:
     """Return the system prompt, empty where there is none, and the prompt that shows the group."""
-    texts = [message["content"] for message in messages[:2]]
-    return ("", texts[0]) if messages[0]["role"] == "user" else (texts[0], texts[1])
+    contents = [message["content"] for message in messages[:2]]
+    return ("", contents[0]) if messages[0]["role"] == "user" else (contents[0], contents[1])
 
 
 def rebuild_request(material: JudgeMaterial, known_rubrics: Sequence[str | None]) -> RankRequest:
@@ -159,7 +164,12 @@ def rebuild_request(material: JudgeMaterial, known_rubrics: Sequence[str | None]
     except (ValueError, KeyError) as error:
         raise CannotRebuild(_UNREADABLE) from error
     # A rebuilt request holds thoughts only if they were shown.
-    transcript = transcribe(request, range(len(material.bodies)), show_reasoning=True)
+    transcript = transcribe(
+        request,
+        range(len(material.bodies)),
+        show_reasoning=True,
+        image_tokens=int(bool(material.images)),
+    )
     if material.is_plain:
         transcript = show_plainly(transcript, request)
     if (transcript.context, transcript.bodies) != (material.context, material.bodies):
@@ -177,7 +187,10 @@ def _fenced_fields(material: JudgeMaterial) -> dict[str, Any]:
         "task": context["task"],
         "reference": context["reference"],
         "tools": _parse_tools(context["tools"]),
-        "trajectories": [{"id": f"t{i}", **_parse_trajectory(t)} for i, t in enumerate(texts)],
+        "trajectories": [
+            {"id": f"t{index}", **_parse_trajectory(text, material.images)}
+            for index, text in enumerate(texts)
+        ],
     }
 
 
@@ -222,19 +235,20 @@ def _parse_tools(lines: str | None) -> list[dict[str, Any]] | None:
     return [from_json(line) for line in lines.split("\n")] if lines else None
 
 
-def _parse_trajectory(texts: Sequence[str]) -> dict[str, Any]:
+def _parse_trajectory(texts: Sequence[str], images: Mapping[int, str]) -> dict[str, Any]:
     messages: list[dict[str, Any]] = []
     trajectory: dict[str, Any] = {"messages": messages}
     ids: dict[str, str] = {}  # the id of the latest call by its name and number in a result's tag
     for match in _BLOCK.finditer("\n".join(filter(None, texts))):
         if match["role"]:
-            messages.append(_parse_message(match["role"], match["inner"], ids))
+            messages.append(_parse_message(match["role"], match["inner"], ids, images))
         elif match["call"]:
             name, _, number = match["call"].removeprefix('name="').partition('"')
             tool = unescape(name)
             # A result of no call gets an id of no call, so that it answers none here, either.
             call_id = ids.get(f"{tool}{number}", f"orphan-{len(messages)}")
-            result = {"role": "tool", "content": match["result"], "tool_call_id": call_id}
+            content = parse_content(match["result"], images)
+            result = {"role": "tool", "content": content, "tool_call_id": call_id}
             messages.append(result | ({} if tool == UNKNOWN else {"name": tool}))
         elif match["tools"]:
             trajectory["tools"] = _parse_tools(match["tools"])
@@ -244,7 +258,9 @@ def _parse_trajectory(texts: Sequence[str]) -> dict[str, Any]:
     return trajectory
 
 
-def _parse_message(role: str, inner: str, ids: dict[str, str]) -> dict[str, Any]:
+def _parse_message(
+    role: str, inner: str, ids: dict[str, str], images: Mapping[int, str]
+) -> dict[str, Any]:
     """Return a message; enter new ids of its tool calls in `ids`."""
     message: dict[str, Any] = {"role": role}
     if thoughts := _THOUGHTS.match(inner):
@@ -252,11 +268,12 @@ def _parse_message(role: str, inner: str, ids: dict[str, str]) -> dict[str, Any]
         inner = inner[thoughts.end() :]
     text, separator, _ = inner.partition("<tool_call")
     if not separator:
-        return message | {"content": inner}
+        return message | {"content": parse_content(inner, images)}
     calls: list[dict[str, Any]] = []
     for match in _CALL.finditer(inner):
         name, _, arguments = match["text"].removesuffix(")").partition("(")
         call_id = f"call-{len(ids)}-{len(calls)}-{match.start()}"
         ids[f"{_LINE_ENDS.sub(' ', name)[:_MAX_NAME]}{match['number'] or ''}"] = call_id
         calls.append({"id": call_id, "function": {"name": name, "arguments": arguments}})
-    return message | {"content": text.removesuffix("\n"), "tool_calls": calls}
+    content = parse_content(text.removesuffix("\n"), images)
+    return message | {"content": content, "tool_calls": calls}

@@ -80,13 +80,14 @@ _HEADING = regex.compile(
 
 
 class NotEmpty(Criterion):
-    """The agent wrote visible text or called a tool."""
+    """The agent wrote visible text, made an image or called a tool."""
 
     check: Annotated[Literal["not_empty"], NAME]
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         return any(
-            message.role == "assistant" and (message.tool_calls or _VISIBLE.search(message.text))
+            message.role == "assistant"
+            and (message.tool_calls or message.images or _VISIBLE.search(message.text))
             for message in trajectory.messages
         )
 
@@ -102,7 +103,7 @@ class NotOpenerOnly(Criterion):
 
     def holds(self, trajectory: Trajectory, reference: str | None) -> bool:
         turns = [message for message in trajectory.messages if message.role == "assistant"]
-        if any(message.tool_calls for message in turns):
+        if any(message.tool_calls or message.images for message in turns):
             return True
         texts = [message.text for message in turns if _VISIBLE.search(message.text)]
         if reference is not None and texts and normalise(texts[-1]) == normalise(reference):

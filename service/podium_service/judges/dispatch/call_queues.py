@@ -77,7 +77,7 @@ class CallQueues:
         self.admission.note_queued(request_context.api_key_id)
         prefix = b""
         if len(self._endpoints) > 1:  # what must be equal for a prefix cache to help
-            prefix = "".join(parts[0] for _, parts in prompt.messages[:2]).encode()
+            prefix = prompt.prefix.encode()
         ends_at: float | None = None
         while True:
             try:

@@ -86,8 +86,12 @@ class SpendLimiter(CallQueue):
                 f"this API key has a spend limit and judge {self._name!r} no price: give the judge "
                 "one ({} where it costs nothing), or use another key"
             )
-        # No tokenizer makes more tokens than bytes.
-        sizes = (len(part.encode()) for _, parts in prompt.messages for part in parts)
+        # No tokenizer makes more tokens than bytes. Images are taken at the judge's `image_tokens`.
+        sizes = (
+            len(part.encode()) if isinstance(part, str) else part.tokens
+            for _, parts in prompt.messages
+            for part in parts
+        )
         most_prompt_tokens = sum(size + _TOKENS_PER_MESSAGE for size in sizes)
         usd = worst_usd = price.worst_usd(most_prompt_tokens, max_tokens)
         if not worst_usd:

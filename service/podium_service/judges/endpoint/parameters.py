@@ -202,10 +202,14 @@ class Parameters:
         self._format_works, self._num_proofs = False, 0
 
 
-def merge_system(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+def merge_system(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return messages whose first one of the user begins with what the system's say."""
     system = [each["content"] for each in messages if each["role"] == "system"]
     others = [dict(each) for each in messages if each["role"] != "system"]
     if system and others:
-        others[0]["content"] = "\n\n".join([*system, others[0]["content"]])
+        shown = others[0]["content"]
+        if isinstance(shown, list):  # because it has images
+            others[0]["content"] = [{"type": "text", "text": "\n\n".join([*system, ""])}, *shown]
+        else:
+            others[0]["content"] = "\n\n".join([*system, shown])
     return others

@@ -47,7 +47,7 @@ class TruncationCheck:
             return False
         if self._cut_to and abs(tokens_read - self._cut_to) <= _SAME * self._cut_to:
             return True
-        texts = [part for _, parts in prompt.messages for part in parts]
+        texts = prompt.texts
         if sum(map(len, texts)) < _MAX_CHARS_PER_TOKEN * tokens_read:
             return False
         if tokens_read >= sum(map(_count_words, texts)) / _MAX_WORDS_PER_TOKEN:

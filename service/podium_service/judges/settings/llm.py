@@ -73,6 +73,12 @@ class LLMJudge(GatedJudge):
     view: Annotated[View, QUALITY] = "as_told"
     """`as_told` (the default) shows a trajectory's messages in their order; `actions_first` shows
     tool calls and results before, and apart from, what the agent says."""
+    vision: Annotated[bool, QUALITY] = False
+    """True: the model sees images, and groups with images are shown with them; false (the default):
+    such groups are refused, or treated as `images` says."""
+    images: Annotated[Literal["refuse", "drop"], QUALITY] = "refuse"
+    """Treatment of groups with images by a judge without `vision`: `refuse` (the default), or
+    `drop`, which shows a mark in the place of each image."""
     noise_sd: Annotated[Positive | None, QUALITY] = None
     """Standard deviation of the noise of one score (scores are in [0, 1]); used where neither the
     passes of a group nor past groups tell it; unknown unless set."""
@@ -97,6 +103,15 @@ class LLMJudge(GatedJudge):
     budget: Annotated[BudgetLimits | None, COST] = None
     """`{calls, tokens}`: the most that one group spends at this judge, second and hedged calls
     included; unlimited unless set."""
+    image_tokens: Annotated[Count, COST] = 1600
+    """Tokens that an image is taken for in the context, in budgets and in spend limits, until the
+    endpoint has counted them; hosted models count up to about 1,600 for most images."""
+    max_images: Annotated[Count, COST] = 100
+    """Different images that a group may show to a judge with `vision`; a group with more is
+    refused."""
+    max_image_bytes: Annotated[Count, COST] = 5_000_000
+    """Largest image, in bytes before base64, that a judge with `vision` is shown; a group with a
+    larger one is refused; the size of an image behind a URL is not known here."""
     max_tokens: Annotated[Count | None, COST] = None
     """Most tokens of one reply, reasoning included; unless set 160 per trajectory shown (8 for
     methods that ask for a letter, a digit or a word) + 4,160; less where the context is small or
@@ -172,6 +187,14 @@ class LLMJudge(GatedJudge):
         self._completed = [HttpUrl(f"{str(url).rstrip('/')}/v1") for url in bare]
         completed = dict(zip(bare, self._completed, strict=True))
         self.base_urls = [completed.get(url, url) for url in self.base_urls]
+        return self
+
+    @model_validator(mode="after")
+    def _images_are_shown_or_dropped(self) -> Self:
+        if self.vision and self.images == "drop":
+            raise ValueError(
+                "images: drop is for a judge without vision; this one has vision: true"
+            )
         return self
 
     @model_validator(mode="after")

@@ -33,6 +33,11 @@ _FOLDED_TAG = re.compile(
 )
 # A `<` that may open a disguised tag, because a character beyond ASCII comes soon after it.
 _DISGUISED = re.compile(r"<(?=\s*+(?:/\s*+)?[A-Za-z_]{0,15}+[^\x00-\x7f])")
+# A label of an image of ours, such as `[image 2]`, in folded text; with other brackets, too.
+_LABEL = re.compile(
+    rf"[\[\u3010\u3014\u27e6\u2772\u2045](?=[\s{UNSEEN}]*+{f'{UNSEEN}*+'.join('image')})",
+    re.IGNORECASE,
+)
 # Control characters, and the invisible "tag" characters that hide text from people.
 _HIDDEN = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\U000E0000-\U000E007F"
 _INVISIBLE = re.compile(f"[{_HIDDEN}]")
@@ -60,10 +65,19 @@ def clean(text: str) -> str:
     if text.isascii() and _is_unchanged(text, _NO_CONTROLS):  # three times as fast as the rest
         return _OUR_TAG.sub("&lt;", text)
     if _UNUSUAL.search(text):
-        return _escape_disguised_tags(_INVISIBLE.sub("\ufffd", text))
+        return _escape(_INVISIBLE.sub("\ufffd", text), _FOLDED_TAG, "&lt;")
     if "<" not in text:
         return text
-    return _escape_disguised_tags(text) if _DISGUISED.search(text) else _OUR_TAG.sub("&lt;", text)
+    if _DISGUISED.search(text):
+        return _escape(text, _FOLDED_TAG, "&lt;")
+    return _OUR_TAG.sub("&lt;", text)
+
+
+def escape_labels(text: str) -> str:
+    """Escape the bracket of whatever looks like a label of an image, such as `[image 2]`."""
+    if text.isascii() and "[" not in text:
+        return text
+    return _escape(text, _LABEL, "&#91;")
 
 
 def mark_spaces(text: str) -> str:
@@ -83,9 +97,10 @@ def _is_unchanged(text: str, table: bytes) -> bool:
     return raw.translate(table) == raw
 
 
-def _escape_disguised_tags(text: str) -> str:
+def _escape(text: str, opening: re.Pattern[str], escaped: str) -> str:
+    """Replace what a pattern finds in the folded text."""
     pieces, end = [], 0
-    for tag in _FOLDED_TAG.finditer(fold(text)):
-        pieces += [text[end : tag.start()], "&lt;"]
-        end = tag.end()
+    for found in opening.finditer(fold(text)):
+        pieces += [text[end : found.start()], escaped]
+        end = found.end()
     return "".join([*pieces, text[end:]])

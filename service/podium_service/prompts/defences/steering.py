@@ -143,7 +143,8 @@ def _are_equal(column: Sequence[Message]) -> bool:
 
 def _shown(message: Message) -> tuple[object, ...]:
     calls = [(call.called.name, call.called.arguments or "") for call in message.calls]
-    return message.role, message.text, message.thoughts, calls
+    images = [image.digest for image in message.images]
+    return message.role, message.text, images, message.thoughts, calls
 
 
 def _cut_around_anchors(text: str) -> str:

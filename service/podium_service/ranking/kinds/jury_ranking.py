@@ -31,6 +31,8 @@ _GRACE_S = 5.0
 FAILURES_OF_A_JUDGE = (
     errors.JudgeError,
     errors.ContextExceeded,
+    errors.ImagesNotSupported,
+    errors.ImageLimit,
     errors.DeadlineExceeded,
     errors.Overloaded,
 )

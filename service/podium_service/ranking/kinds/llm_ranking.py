@@ -23,7 +23,7 @@ from podium_service.prompts import wording
 from podium_service.prompts.defences.escape import DATAMARK
 from podium_service.prompts.plain import show_plainly
 from podium_service.prompts.transcript import Transcript, transcribe
-from podium_service.prompts.trim import estimate_tokens
+from podium_service.prompts.trim import estimate_shown, estimate_tokens
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking import content_keys
 from podium_service.ranking.audit import plan_audit
@@ -32,6 +32,7 @@ from podium_service.ranking.judge_history import JudgeHistory
 from podium_service.ranking.kinds.rounds import Rounds
 from podium_service.ranking.kinds.run import TOKENS_PER_FENCE, Run
 from podium_service.ranking.methods import METHODS, Situation, choose_method
+from podium_service.ranking.screening import require_visible_images
 from podium_service.ranking.single_flight import SingleFlight
 from podium_service.scoring.estimate import Estimate, estimate_unscored
 from podium_service.scoring.noise import EMPTY_PAST_GROUP, JudgeNoise, SlotDrift
@@ -66,6 +67,7 @@ class LLMRanker:
         Raises:
             JudgeError: If the judge gave no usable verdicts.
             ContextExceeded: If the group does not fit the judge's context, however trimmed.
+            ImagesNotSupported, ImageLimit: If the judge is not to be shown the group's images.
             Overloaded: If the judge's queue is too long.
         """
         judge, config, rubric = group.llms[group.judge_name], group.judge, group.request.rubric
@@ -78,13 +80,16 @@ class LLMRanker:
             view=config.view,
             datamark=is_datamarked,
             show_reasoning=show_reasoning,
+            image_tokens=config.image_tokens if config.vision else 0,
         )
+        if len(transcript.bodies) > 1:
+            require_visible_images(group.judge_name, config, transcript)
         method_name = await _choose_method(judge, transcript, rubric)
         form, style = METHODS[method_name].form, config.style_for(method_name)
         is_plain_allowed = form != "scores" and style == "short" and config.view == "as_told"
         if is_plain_allowed and not is_steered and not is_datamarked:
             transcript = show_plainly(transcript, group.request, show_reasoning=show_reasoning)
-        write_system = partial(_system_prompt, config, method_name, rubric, transcript.is_plain)
+        write_system = partial(_system_prompt, config, method_name, rubric, transcript)
         system = write_system(is_datamarked=is_datamarked)
         # Datamarking does not change the judge's noise, so both variants share one history.
         unmarked_system = write_system(is_datamarked=False)
@@ -167,15 +172,15 @@ async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: s
     if config.method != "auto":
         return config.method
     context, limits = await judge.context_tokens(), config.budget or BudgetLimits()
-    shared = estimate_tokens(transcript.context)
+    shared = estimate_shown(transcript, [transcript.context])
 
     def overhead(method: str, num_shown: int) -> int:
-        system = _system_prompt(config, method, rubric, is_plain=False, is_datamarked=True)
+        system = _system_prompt(config, method, rubric, transcript, is_datamarked=True)
         reply = judge.reply_tokens(METHODS[method].form, num_shown, context)
         return shared + estimate_tokens(system) + reply
 
     return choose_method(
-        [estimate_tokens(body) + TOKENS_PER_FENCE for body in transcript.bodies],
+        [estimate_shown(transcript, [body]) + TOKENS_PER_FENCE for body in transcript.bodies],
         overhead,
         context,
         block_size=config.block_size,
@@ -187,11 +192,16 @@ async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: s
 
 
 def _system_prompt(
-    config: LLMJudge, method: str, rubric: str | None, is_plain: bool, *, is_datamarked: bool
+    config: LLMJudge,
+    method: str,
+    rubric: str | None,
+    transcript: Transcript,
+    *,
+    is_datamarked: bool,
 ) -> str:
     """Return the first message of a method's calls; empty if there is nothing to say in it."""
     rubric = rubric or config.rubric
-    if is_plain:
+    if transcript.is_plain:
         return "".join(wording.criteria(rubric))
     return wording.instructions(
         METHODS[method].form,
@@ -200,6 +210,7 @@ def _system_prompt(
         explanations=config.explanations,
         view=config.view,
         mark=DATAMARK if is_datamarked else None,
+        shows_images=transcript.image_tokens > 0 if transcript.images else None,
     )
 
 

@@ -13,7 +13,7 @@ from podium_service.prompts import templates
 from podium_service.prompts.defences.canary import make_canary
 from podium_service.prompts.templates import Prompt
 from podium_service.prompts.transcript import Transcript
-from podium_service.prompts.trim import estimate_tokens, fit
+from podium_service.prompts.trim import estimate_shown, estimate_tokens, fit
 from podium_service.ranking import content_keys
 from podium_service.ranking.methods import METHODS, Method, Situation
 
@@ -116,8 +116,10 @@ class CallPrompts:
             return 1
         num_bodies = run.method.call_size(situation)
         num_shown, reply, context = await self._call_size(num_bodies)
-        bodies = sorted(map(estimate_tokens, run.transcript.bodies), reverse=True)[:num_bodies]
-        texts = estimate_tokens(run.system) + estimate_tokens(run.transcript.context)
+        transcript = run.transcript
+        sizes = (estimate_shown(transcript, [body]) for body in transcript.bodies)
+        bodies = sorted(sizes, reverse=True)[:num_bodies]
+        texts = estimate_tokens(run.system) + estimate_shown(transcript, [transcript.context])
         return min(context, texts + sum(bodies) + TOKENS_PER_FENCE * (num_shown + 2) + reply)
 
     async def _call_size(self, num_bodies: int) -> tuple[int, int, int]:

@@ -14,8 +14,9 @@ def _quota_table(name: str, **columns: type[sa.Double[float] | sa.BigInteger]) -
     return sa.Table(name, METADATA, sa.Column("name", sa.Text, primary_key=True), *others)
 
 
-# Judge calls. `prompt` is [[role, [part, ...]], ...]; a part is text, or {"blob": hash} for a long
-# one, which is in `texts`. `verdict` is null where the reply held none; `fault` says why.
+# Judge calls. `prompt` is [[role, [part, ...]], ...]; a part is text, {"blob": hash} for a long
+# one, which is in `texts`, or {"image": part}, whose part is a URL. `verdict` is null where the
+# reply held none; `fault` says why.
 CALLS = sa.Table(
     "calls", METADATA,
     sa.Column("id", sa.String(32), primary_key=True),

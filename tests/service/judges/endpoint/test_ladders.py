@@ -277,6 +277,10 @@ async def test_a_merged_system_message_comes_first_in_the_users() -> None:
     ]
     assert messages[1]["content"] == "Which?"
     assert merge_system(messages[1:]) == messages[1:]
+    image = {"type": "image_url", "image_url": {"url": "https://a.test/b.png"}}
+    assert merge_system([messages[0], {"role": "user", "content": [image]}]) == [
+        {"role": "user", "content": [{"type": "text", "text": "Be fair.\n\n"}, image]}
+    ]
 
 
 @pytest.mark.parametrize(
