@@ -12,7 +12,9 @@ import typer
 from podium_service import __version__
 from podium_service.cli.commands.calibrate import calibrate_command
 from podium_service.cli.commands.compare import compare_command
+from podium_service.cli.commands.estimate import estimate_command
 from podium_service.cli.commands.explain import explain_command
+from podium_service.cli.commands.init import init_command
 from podium_service.cli.commands.judge import judge_app
 from podium_service.cli.commands.judges import judges_command
 from podium_service.cli.commands.keys import keys_app
@@ -31,7 +33,9 @@ app = typer.Typer(
 app.command("serve")(serve_command)
 app.command("rank")(rank_command)
 app.command("convert")(convert_command)
+app.command("init")(init_command)
 app.command("judges")(judges_command)
+app.command("estimate")(estimate_command)
 app.command("replay")(replay_command)
 app.command("explain")(explain_command)
 app.command("calibrate")(calibrate_command)

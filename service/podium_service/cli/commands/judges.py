@@ -26,7 +26,7 @@ def judges_command(
     from podium_service.cli.remote import judges_remotely
 
     options.configure_logs("error")
-    judges = judges_remotely(service, api_key) if service else asyncio.run(_describe(config))
+    judges = judges_remotely(service, api_key) if service else asyncio.run(describe_judges(config))
     if as_json:
         options.print_json(judges)
     else:
@@ -40,7 +40,8 @@ def is_well(judge: dict[str, Any]) -> bool:
     return judge["answers"] and all(each.get("lists_model", True) for each in judge["endpoints"])
 
 
-async def _describe(config: Path | None) -> list[dict[str, Any]]:
+async def describe_judges(config: Path | None) -> list[dict[str, Any]]:
+    """Return the judges of a judges file as `GET /judges` lists them."""
     from podium_service.judges.registry import JudgeRegistry
     from podium_service.telemetry.metrics import Metrics
 

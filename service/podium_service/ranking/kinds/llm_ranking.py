@@ -70,40 +70,8 @@ class LLMRanker:
             ImagesNotSupported, ImageLimit: If the judge is not to be shown the group's images.
             Overloaded: If the judge's queue is too long.
         """
-        judge, config, rubric = group.llms[group.judge_name], group.judge, group.request.rubric
-        is_steered = group.screening.is_steered
-        is_datamarked = config.datamark == "always" or (config.datamark == "auto" and is_steered)
-        show_reasoning = group.screening.show_reasoning
-        transcript = transcribe(
-            group.request,
-            group.screening.shown_indices,
-            view=config.view,
-            datamark=is_datamarked,
-            show_reasoning=show_reasoning,
-            image_tokens=config.image_tokens if config.vision else 0,
-        )
-        if len(transcript.bodies) > 1:
-            require_visible_images(group.judge_name, config, transcript)
-        method_name = await _choose_method(judge, transcript, rubric)
-        form, style = METHODS[method_name].form, config.style_for(method_name)
-        is_plain_allowed = form != "scores" and style == "short" and config.view == "as_told"
-        if is_plain_allowed and not is_steered and not is_datamarked:
-            transcript = show_plainly(transcript, group.request, show_reasoning=show_reasoning)
-        write_system = partial(_system_prompt, config, method_name, rubric, transcript)
-        system = write_system(is_datamarked=is_datamarked)
-        # Datamarking does not change the judge's noise, so both variants share one history.
-        unmarked_system = write_system(is_datamarked=False)
-        run = Run(
-            judge_name=group.judge_name,
-            judge=judge,
-            method_name=method_name,
-            content_key=content_keys.content_key(config, method_name, system, transcript),
-            judge_key=content_keys.judge_key(config, method_name, unmarked_system),
-            system=system,
-            is_datamarked=is_datamarked,
-            transcript=transcript,
-            request_context=request_context,
-        )
+        run = await write_run(group, request_context)
+        transcript, method_name, config = run.transcript, run.method_name, run.config
         num_bodies, calls_before = len(transcript.bodies), request_context.usage.calls
         # Without two bodies all trajectories are identical and tie: there is nothing to ask.
         nothing = _RunResult({}, None, estimate_unscored(num_bodies))
@@ -164,6 +132,52 @@ class LLMRanker:
             if recent_bias is not None:
                 self._metrics.set_recent_slot_bias(run.judge_name, recent_bias)
         return _RunResult(rounds.verdicts, noise, estimate)
+
+
+async def prepare_run(
+    group: GroupToRank[LLMJudge], request_context: RequestContext
+) -> tuple[Run, Situation]:
+    """Return the run over a group and its situation before any verdict, without asking for one."""
+    run = await write_run(group, request_context)
+    return run, _situation(run, None)
+
+
+async def write_run(group: GroupToRank[LLMJudge], request_context: RequestContext) -> Run:
+    """Choose the method, write the transcript and the system prompt, and name the content."""
+    judge, config, rubric = group.llms[group.judge_name], group.judge, group.request.rubric
+    is_steered = group.screening.is_steered
+    is_datamarked = config.datamark == "always" or (config.datamark == "auto" and is_steered)
+    show_reasoning = group.screening.show_reasoning
+    transcript = transcribe(
+        group.request,
+        group.screening.shown_indices,
+        view=config.view,
+        datamark=is_datamarked,
+        show_reasoning=show_reasoning,
+        image_tokens=config.image_tokens if config.vision else 0,
+    )
+    if len(transcript.bodies) > 1:
+        require_visible_images(group.judge_name, config, transcript)
+    method_name = await _choose_method(judge, transcript, rubric)
+    form, style = METHODS[method_name].form, config.style_for(method_name)
+    is_plain_allowed = form != "scores" and style == "short" and config.view == "as_told"
+    if is_plain_allowed and not is_steered and not is_datamarked:
+        transcript = show_plainly(transcript, group.request, show_reasoning=show_reasoning)
+    write_system = partial(_system_prompt, config, method_name, rubric, transcript)
+    system = write_system(is_datamarked=is_datamarked)
+    # Datamarking does not change the judge's noise, so both variants share one history.
+    unmarked_system = write_system(is_datamarked=False)
+    return Run(
+        judge_name=group.judge_name,
+        judge=judge,
+        method_name=method_name,
+        content_key=content_keys.content_key(config, method_name, system, transcript),
+        judge_key=content_keys.judge_key(config, method_name, unmarked_system),
+        system=system,
+        is_datamarked=is_datamarked,
+        transcript=transcript,
+        request_context=request_context,
+    )
 
 
 async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: str | None) -> str:

@@ -1,0 +1,76 @@
+"""`podium estimate`: tokens and dollars between two bounds, and no completion is asked for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import ScriptedJudge, by_length, scores
+from tests.service.cli.helpers import WORDS, answers, write_groups
+from tests.service.helpers import judges_file, llm
+from tests.service.process import podium
+
+pytestmark = pytest.mark.anyio
+PRICE = {"prompt": 1.0, "completion": 10.0}
+
+
+async def test_the_bounds_are_told_and_hold_what_is_spent(tmp_path: Path) -> None:
+    file = write_groups(tmp_path / "groups.jsonl", answers("5", "six"), answers("7", "eight"))
+    async with ScriptedJudge(always=scores(by_length)).serving() as judge:
+        config = judges_file(
+            tmp_path / "judges.yaml", main=llm(judge.url, passes={"min": 1, "max": 4}, price=PRICE)
+        )
+        told = await podium("estimate", file, "--json", "--config", config.name, cwd=tmp_path)
+        shown = await podium("estimate", file, "--config", config.name, cwd=tmp_path)
+        assert judge.calls == 0
+        await podium("rank", file, "--config", config.name, cwd=tmp_path)
+    assert (told.code, shown.code) == (0, 0)
+    estimate = json.loads(told.out)
+    least, most = estimate["least"], estimate["most"]
+    assert estimate["groups"] == 2
+    assert (least["calls"], most["calls"]) == (2, 8)
+    assert 2 <= judge.calls <= 8
+    # The ids in a prompt differ from call to call, and so do their tokens.
+    assert most["prompt_tokens"] == pytest.approx(4 * least["prompt_tokens"], rel=0.02)
+    assert least["usd"] == pytest.approx(
+        (least["prompt_tokens"] + 10 * least["completion_tokens"]) / 1e6
+    )
+    assert "2 groups" in shown.out
+    assert f"US dollars               {least['usd']:.4f} to {most['usd']:.4f}" in shown.out
+
+
+async def test_equals_juries_and_checks_are_counted_as_they_cost(tmp_path: Path) -> None:
+    file = write_groups(
+        tmp_path / "groups.jsonl",
+        answers("5", "5", judge="one"),
+        answers("5", "6", judge="both"),
+        answers("5", "6", judge="words"),
+    )
+    async with ScriptedJudge().serving() as judge:
+        config = judges_file(
+            tmp_path / "judges.yaml",
+            one=llm(judge.url, passes=2),
+            two=llm(judge.url, passes=3, temperature=1),
+            both={"kind": "jury", "members": ["one", "two"]},
+            words=WORDS,
+        )
+        told = await podium("estimate", file, "--json", "--config", config.name, cwd=tmp_path)
+    estimate = json.loads(told.out)
+    assert estimate["least"]["calls"] == estimate["most"]["calls"] == 5
+    assert estimate["most"]["usd"] is None
+    assert any("the price of m is not known" in note for note in estimate["notes"])
+
+
+async def test_a_known_price_is_used_and_dated(tmp_path: Path) -> None:
+    file = write_groups(tmp_path / "groups.jsonl", answers("5", "6"))
+    async with ScriptedJudge().serving() as judge:
+        config = judges_file(tmp_path / "j.yaml", main=llm(judge.url, model="gpt-5-mini"))
+        shown = await podium("estimate", file, "--config", config.name, cwd=tmp_path)
+    assert "main: price of gpt-5-mini as of 2025-11-13, check it" in shown.out
+
+
+async def test_a_group_that_cannot_be_ranked_is_told(tmp_path: Path) -> None:
+    file = write_groups(tmp_path / "groups.jsonl", answers("5", "6", judge="nobody"))
+    finished = await podium("estimate", file, cwd=tmp_path)
+    assert finished.code == 1
+    assert "group 0 cannot be ranked: judge 'nobody' is not configured" in finished.err
