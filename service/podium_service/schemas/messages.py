@@ -87,27 +87,32 @@ class Message(BaseModel):
     def pieces(self) -> list[str | Image]:
         """The text of the message and its images, in order; texts are not empty."""
         pieces: list[str | Image] = []
-        if isinstance(self.content, list):
-            for part in self.content:
-                image = part.shown_image if isinstance(part, Part) else None
-                [(text, is_thought)] = read_parts([part])
-                if image:
-                    pieces.append(image)
-                elif pieces and isinstance(pieces[-1], str) and not is_thought:
-                    pieces[-1] += text
-                elif text and not is_thought:
-                    pieces.append(text)
-        if any(isinstance(piece, str) for piece in pieces) or not self.text:
+        for part in self.content if self.images and isinstance(self.content, list) else ():
+            image = part.image if isinstance(part, Part) else None
+            if image:
+                pieces.append(image)
+                continue
+            [(text, is_thought)] = read_parts([part])
+            if is_thought or not text:
+                continue
+            if pieces and isinstance(pieces[-1], str):
+                pieces[-1] += text
+            else:
+                pieces.append(text)
+        if any(isinstance(piece, str) for piece in pieces) or not (text := self.text):
             return pieces
-        return [*pieces, self.text]  # a text, or a refusal beside the content
+        return [*pieces, text]  # a text, or a refusal beside the content
 
     @property
     def images(self) -> list[Image]:
         """The images of the message, in order."""
         if not isinstance(self.content, list):
             return []
-        parts = (part for part in self.content if isinstance(part, Part))
-        return [part.shown_image for part in parts if part.shown_image]
+        return [
+            part.image_url
+            for part in self.content
+            if isinstance(part, Part) and isinstance(part.image_url, Image)
+        ]
 
     @property
     def calls(self) -> Sequence[ToolCall]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field
 
 from podium_service.schemas.images import Image, read_image
 
@@ -26,16 +26,19 @@ _IMAGE_PARTS = {"image_url", "image", "input_image", "image_file"}
 _TEXT_MEMBERS = (
     "text", "refusal", "thinking", "reasoning", "reasoning_content", "summary", "content",
 )  # fmt: skip
-_IMAGE_MEMBERS = (
-    "source", "inline_data", "file_data", "image", "url", "data", "base64", "mime_type",
-)  # fmt: skip
 _TYPE_NAME = re.compile(r"[a-z_-]{1,40}")  # a type of any other form is not repeated in an error
-_GEMINI_IMAGES = ("inline_data", "file_data")  # parts with one of these have no type
+# Parts with one of these have no type.
+_GEMINI_IMAGES = {"inline_data", "inlineData", "file_data", "fileData"}
 _MAX_DEPTH = 4  # thoughts inside lists inside thoughts
 
 
 class Part(BaseModel):
-    """A part of a message's content: text, an image, a refusal, or the model's reasoning."""
+    """A part of a message's content: text, an image, a refusal, or the model's reasoning.
+
+    An image may be in other forms than OpenAI's, which have other members.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     type: str = Field(default="text", description="text, image_url, refusal, thinking, reasoning")
     text: Text | None = Field(default=None, description="of a text part")
@@ -46,46 +49,39 @@ class Part(BaseModel):
     summary: Any = Field(default=None, description="of a reasoning part")
     content: Any = Field(default=None, description="of a reasoning part")
     image_url: Any = Field(default=None, description="of an image part: its URL, or {url}")
-    source: Any = Field(default=None, description="of an image part, as Anthropic writes it")
-    inline_data: Any = Field(
-        default=None,
-        validation_alias=AliasChoices("inline_data", "inlineData"),
-        description="of an image part, as Gemini writes it",
-    )
-    file_data: Any = Field(
-        default=None,
-        validation_alias=AliasChoices("file_data", "fileData"),
-        description="of an image part, as Gemini writes it",
-    )
-    image: Any = Field(default=None, description="of an image part: its URL or its base64")
-    url: Any = Field(default=None, description="of an image part")
-    data: Any = Field(default=None, description="of an image part: its base64")
-    base64: Any = Field(default=None, description="of an image part")
-    mime_type: Any = Field(
-        default=None,
-        validation_alias=AliasChoices("mime_type", "media_type", "mimeType", "mediaType"),
-        description="of an image part with bare base64",
-    )
-    _shown_image: Image | None = PrivateAttr(default=None)
 
     @property
-    def shown_image(self) -> Image | None:
+    def image(self) -> Image | None:
         """The image of the part, once it has been read; None if it is no image."""
-        return self._shown_image
+        return self.image_url if isinstance(self.image_url, Image) else None
 
     @property
     def says(self) -> str:
         """The text of the part; empty if there is none."""
-        if self._shown_image:
-            return ""
         if self.type in _TEXT_PARTS:
             return self.text or ""
+        if self.image:
+            return ""
         return flatten({name: getattr(self, name) for name in _TEXT_MEMBERS})
 
     def read(self) -> BrokenRule | None:
-        """Rewrite an image in OpenAI's form; return the member at fault and its rule, if any."""
-        if self._is_image:
-            return self._read_image()
+        """Read the image, if there is one, and drop extra members, which may be large.
+
+        Returns:
+            The member at fault and the rule that it breaks; None if the part can be read.
+        """
+        extra = self.__pydantic_extra__ or {}
+        has_type = "type" in self.model_fields_set
+        if self.type in _IMAGE_PARTS or (extra and not has_type and extra.keys() & _GEMINI_IMAGES):
+            try:
+                image = read_image(extra | {"image_url": self.image_url})
+            except ValueError as error:
+                place, rule = error.args
+                return tuple(filter(None, place.split("."))), rule
+            self.type, self.image_url = "image_url", image
+        extra.clear()
+        if self.image:
+            return None
         if self.type in _TEXT_PARTS:
             if self.text is None and "text" not in self.model_fields_set:
                 return ("text",), "required in a part of type text"
@@ -94,24 +90,6 @@ class Part(BaseModel):
             return None
         named = f"{self.type!r} is" if _TYPE_NAME.fullmatch(self.type) else "this is"
         return ("type",), f"{named} no type that is read: send parts of type text or image_url"
-
-    @property
-    def _is_image(self) -> bool:
-        if self.type in _IMAGE_PARTS:
-            return True
-        is_typed = "type" in self.model_fields_set
-        return not is_typed and any(getattr(self, each) is not None for each in _GEMINI_IMAGES)
-
-    def _read_image(self) -> BrokenRule | None:
-        try:
-            image = read_image(self.__dict__)
-        except ValueError as error:
-            place, rule = error.args
-            return tuple(filter(None, place.split("."))), rule
-        for member in _IMAGE_MEMBERS:
-            setattr(self, member, None)
-        self.type, self.image_url, self._shown_image = "image_url", {"url": image.url}, image
-        return None
 
 
 def read_parts(parts: Sequence[Part | str]) -> Iterator[tuple[str, bool]]:

@@ -39,6 +39,6 @@ def transcribe_all(request: RankRequest) -> Transcript:
 def prompt_text(transcript: Transcript) -> str:
     """Return the user message of a listwise call that keeps the order of the request."""
     order = sorted(range(len(transcript.bodies)), key=transcript.members.__getitem__)
-    return build_prompt(
-        "scores", "long", instructions("scores", "long", None), transcript, order
-    ).chat()[1]["content"]
+    system = instructions("scores", "long", None)
+    prompt = build_prompt("scores", "long", system, transcript, order)
+    return str(prompt.chat()[1]["content"])

@@ -25,7 +25,7 @@ def shown(asked: RankRequest, form: str = "best") -> str:
     if form in ("rating", "yes_no"):
         order = order[:1]
     chat = build_prompt(form, "short", "", transcript, order).chat()
-    return "\n".join(message["content"] for message in chat)
+    return "\n".join(str(message["content"]) for message in chat)
 
 
 def test_short_answers_stand_under_plain_headings() -> None:

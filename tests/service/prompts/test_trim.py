@@ -7,8 +7,16 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from podium_service.errors import ContextExceeded
+from podium_service.prompts.message_parts.images import list_labels
 from podium_service.prompts.transcript import Transcript
-from podium_service.prompts.trim import MIN_TOKENS, cut_middle, estimate_tokens, fit
+from podium_service.prompts.trim import (
+    MIN_TOKENS,
+    cut_middle,
+    estimate_shown,
+    estimate_tokens,
+    fit,
+)
+from podium_service.schemas import Image
 
 MARK = re.compile(r'\n<trimmed characters="(\d+)"/>\n')
 
@@ -170,3 +178,21 @@ def test_a_cut_keeps_each_text_under_its_speaker() -> None:
         opened = re.findall(r"<(\w+)(?: [^<>]*)?>", cut.replace("/>", " />").replace(" />", "/>"))
         closed = re.findall(r"</(\w+)>", cut)
         assert sorted(name for name in opened if name != "trimmed") == sorted(closed)
+
+
+def test_images_are_cut_with_their_labels_and_counted_once() -> None:
+    image = Image("https://a.test/b.png", "0" * 64)
+    texts = ["\n".join(f"{'word ' * 30}\n[image {n}]" for n in (1, first, first + 1, 2))
+             for first in (3, 5)]  # fmt: skip
+    whole = Transcript("", texts, ["0", "1"], [[0], [1]], images=[image] * 6, image_tokens=1000)
+    # Images 1 and 2 are in both texts and count once, so 6 images and some 450 tokens of words.
+    assert estimate_shown(whole, texts) == 6000 + sum(map(estimate_tokens, texts))
+    assert fit(whole, 6600) is whole
+    cut = fit(whole, 4500)
+    for body, own in zip(cut.bodies, ([3, 4], [5, 6]), strict=True):
+        labels = list_labels(body, 6)
+        assert (labels[0], labels[-1]) == (1, 2)
+        assert len({*labels} & {*own}) == 1
+        assert not re.search(r"\[image \d+(?!\d*\])|(?<!\[image )\b\d\]", body)
+    with pytest.raises(ContextExceeded, match="2 trajectories and 6 images"):
+        fit(whole, 4000)

@@ -46,7 +46,8 @@ Part = str | ShownImage
 
 def collect_images(messages: Iterable[Message]) -> dict[str, Image]:
     """Return the images of messages by digest."""
-    return {image.digest: image for message in messages for image in message.images}
+    in_parts = (message for message in messages if isinstance(message.content, list))
+    return {image.digest: image for message in in_parts for image in message.images}
 
 
 def guard_labels(cleaner: Cleaner) -> Cleaner:
@@ -56,7 +57,7 @@ def guard_labels(cleaner: Cleaner) -> Cleaner:
 
 def render_content(message: Message, cleaner: Cleaner) -> str:
     """Render the text of a message, with `[image DIGEST]` on a line where an image stands."""
-    if not isinstance(message.content, list):
+    if not message.images:
         return cleaner(message.text)
     pieces = (
         f"[image {piece.digest}]" if isinstance(piece, Image) else cleaner(piece)

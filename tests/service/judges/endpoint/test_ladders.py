@@ -36,7 +36,7 @@ def cap_over(tokens: int) -> Refuses:
 
 
 def system(asked: Asked) -> bool:
-    return asked.body["messages"][0]["role"] == "system"
+    return bool(asked.body["messages"][0]["role"] == "system")
 
 
 def schema(asked: Asked) -> Any:
