@@ -1,13 +1,18 @@
 """The published OpenAPI document, and the real client against the real app."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
 from podium.client import AsyncRankClient
 from podium.errors import JudgeFailed, RequestRefused, Unauthorized
 from podium.types import Trajectory, TrajectoryGroup
+from podium_service import schemas
+from podium_service.http import openapi_examples as examples
 from podium_service.http.app import create_app
 from tests.contract.openapi import PUBLISHED, document
 from tests.fakes import ScriptedJudge, by_length, fails, scores
@@ -23,6 +28,34 @@ def trained(*answers: str, group_id: str | None = None) -> TrajectoryGroup:
 
 async def test_the_published_openapi_document_is_up_to_date() -> None:
     assert PUBLISHED.read_text() == await document(), "the wire changed: run make openapi"
+
+
+@pytest.mark.parametrize(
+    ("model", "example"),
+    [
+        (schemas.RankRequest, examples.GROUP),
+        (schemas.BatchRequest, examples.BATCH),
+        (schemas.Ranking, examples.RANKING),
+        (schemas.Problem, examples.PROBLEM),
+        (schemas.BatchLine, examples.LINE),
+    ],
+)
+def test_each_published_example_is_valid(model: type[BaseModel], example: dict[str, Any]) -> None:
+    validated = model.model_validate(example)
+    assert validated.model_dump(mode="json", exclude_unset=True).keys() == example.keys()
+
+
+async def test_operations_have_short_names_and_ask_for_a_key() -> None:
+    paths = json.loads(await document())["paths"]
+    operations = {op["operationId"]: op for path in paths.values() for op in path.values()}
+    assert operations.keys() == {
+        "livez", "readyz", "metrics", "rank", "rank_batch", "get_ranking", "list_judges",
+        "list_keys",
+    }  # fmt: skip
+    unguarded = {name for name, op in operations.items() if not op["security"]}
+    assert unguarded == {"livez", "readyz"}
+    answer = operations["list_judges"]["responses"]["200"]["content"]["application/json"]
+    assert answer["schema"] == {"$ref": "#/components/schemas/JudgeList"}
 
 
 async def test_the_client_gets_rewards_in_the_order_of_its_request(tmp_path: Path) -> None:

@@ -13,11 +13,18 @@ from starlette.requests import ClientDisconnect
 
 from podium_service import __version__, errors, schemas
 from podium_service.http import middleware
+from podium_service.http import openapi_examples as examples
 from podium_service.http.api_key import count_request
 from podium_service.http.api_key_store import APIKeyCache, describe_keys
 from podium_service.http.batch import rank_all
 from podium_service.http.body import read_json, validate
-from podium_service.http.openapi import json_body, model_ref, openapi_document, problem_responses
+from podium_service.http.openapi import (
+    json_body,
+    lines_response,
+    openapi_document,
+    problem_responses,
+    ranking_response,
+)
 from podium_service.http.service import Service
 from podium_service.ranking.deadline import Deadline
 from podium_service.telemetry import routes
@@ -44,6 +51,7 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
         openapi_url=routes.OPENAPI,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.include_router(_probe_routes(service))
     app.include_router(_routes_with_key(service))
@@ -89,15 +97,12 @@ def _probe_routes(service: Service) -> APIRouter:
 def _routes_with_key(service: Service) -> APIRouter:
     router = APIRouter(responses=_KEY_PROBLEMS)
     refusals = problem_responses(400, 402, 408, 413, 415, 422, 429, 431)
-    lines: dict[str, Any] = {
-        "content": {"application/x-ndjson": {"schema": model_ref(schemas.BatchLine)}}
-    }
 
     @router.post(
         routes.RANK,
         response_model=schemas.Ranking,
-        openapi_extra=json_body(schemas.RankRequest),
-        responses=refusals | problem_responses(502, 504),
+        openapi_extra=json_body(schemas.RankRequest, examples.GROUP),
+        responses=refusals | problem_responses(502, 504) | ranking_response(),
     )
     async def rank(request: Request) -> Response:
         """Rank one group, and return a result per trajectory in the order of the request."""
@@ -108,8 +113,8 @@ def _routes_with_key(service: Service) -> APIRouter:
     @router.post(
         routes.RANK_BATCH,
         response_class=StreamingResponse,
-        openapi_extra=json_body(schemas.BatchRequest),
-        responses=refusals | {200: lines},
+        openapi_extra=json_body(schemas.BatchRequest, examples.BATCH),
+        responses=refusals | lines_response(),
     )
     async def rank_batch(request: Request) -> StreamingResponse:
         """Rank many groups, and stream one line per group in the order in which they finish.
@@ -122,8 +127,8 @@ def _routes_with_key(service: Service) -> APIRouter:
         stream = rank_all(service, batch, request.state.request_id, request.state.key)
         return StreamingResponse(stream, media_type="application/x-ndjson")
 
-    @router.get(routes.RANKING, responses=problem_responses(404))
-    async def ranking(ranking_id: str) -> schemas.Ranking:
+    @router.get(routes.RANKING, responses=problem_responses(404) | ranking_response())
+    async def get_ranking(ranking_id: str) -> schemas.Ranking:
         """Return a past ranking as its first caller got it, with that caller's ids."""
         if len(ranking_id) > 64 or "\0" in ranking_id:
             raise errors.InvalidRequest("ranking_id: at most 64 characters, no NUL")
@@ -132,15 +137,16 @@ def _routes_with_key(service: Service) -> APIRouter:
             raise errors.NotFound(f"no ranking {ranking_id!r}: it was never made, or pruned")
         return schemas.Ranking.model_validate(stored["answer"])
 
-    @router.get(routes.JUDGES)
-    async def judges() -> dict[str, Any]:
+    @router.get(routes.JUDGES, response_model_exclude_unset=True)
+    async def list_judges() -> schemas.JudgeList:
         """Return the configured judges without secrets, and whether each one answers now."""
-        return {"judges": await service.ranker.judges.describe()}
+        described = await service.ranker.judges.describe()
+        return schemas.JudgeList.model_validate({"judges": described})
 
     @router.get(routes.KEYS)
-    async def keys() -> dict[str, Any]:
+    async def list_keys() -> schemas.KeyList:
         """Return all API keys ever created without their secrets, and the spending of each."""
-        return {"keys": await describe_keys(service.store)}
+        return schemas.KeyList.model_validate({"keys": await describe_keys(service.store)})
 
     return router
 

@@ -3,6 +3,7 @@
 Routes read their bodies through `body.py`, so their signatures name no request model.
 """
 
+import json
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,14 +11,24 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from podium_service import errors
+from podium_service.http import openapi_examples as examples
+from podium_service.http.api_key import OPEN_PATHS, SCOPES
 from podium_service.schemas import BatchLine, BatchRequest, Problem, RankRequest
 
 _REF = "#/components/schemas/{model}"
 
 
-def json_body(model: type[BaseModel]) -> dict[str, Any]:
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key, made by `podium keys create`, with the scope for the path: "
+    f"{', '.join(SCOPES)}. A service without any keys asks for none.",
+}
+
+
+def json_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     """Return `openapi_extra` for a route that reads a `model` from its body."""
-    content = {"application/json": {"schema": model_ref(model)}}
+    content = {"application/json": {"schema": model_ref(model), "example": example}}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -25,12 +36,26 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return `responses` for a route: the problems of each status, described by their codes."""
     responses: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
-        codes = [error.code for error in errors.leaves() if error.status == status]
+        kinds = [error for error in errors.leaves() if error.status == status]
+        example = kinds[0]("one line: the value, the rule, and what to do")
+        content = {"schema": model_ref(Problem), "example": example.problem("8b0f6d2c91aa4e57")}
         responses[status] = {
-            "description": ", ".join(codes),
-            "content": {"application/problem+json": {"schema": model_ref(Problem)}},
+            "description": ", ".join(kind.code for kind in kinds),
+            "content": {"application/problem+json": content},
         }
     return responses
+
+
+def ranking_response() -> dict[int | str, dict[str, Any]]:
+    """Return `responses` for a route that answers with a ranking."""
+    return {200: {"content": {"application/json": {"example": examples.RANKING}}}}
+
+
+def lines_response() -> dict[int | str, dict[str, Any]]:
+    """Return `responses` for a route that streams a line for each group."""
+    example = json.dumps(examples.LINE) + "\n"
+    content = {"schema": model_ref(BatchLine), "example": example}
+    return {200: {"content": {"application/x-ndjson": content}}}
 
 
 def model_ref(model: type[BaseModel]) -> dict[str, str]:
@@ -47,5 +72,10 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         )
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(definitions["$defs"])
+        document["components"]["securitySchemes"] = {"bearer": _BEARER}
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                # The empty alternative stands for a service that has no keys.
+                operation["security"] = [] if path in OPEN_PATHS else [{"bearer": []}, {}]
         app.openapi_schema = document
     return app.openapi_schema

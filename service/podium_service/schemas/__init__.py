@@ -11,6 +11,7 @@ from podium_service.schemas.answer import (
     Usage,
 )
 from podium_service.schemas.images import Image
+from podium_service.schemas.listings import EndpointStatus, JudgeList, JudgeStatus, KeyList
 from podium_service.schemas.messages import FunctionCall, Message, ToolCall
 from podium_service.schemas.parts import Part
 from podium_service.schemas.request import (
@@ -39,9 +40,13 @@ __all__ = [
     "Basis",
     "BatchLine",
     "BatchRequest",
+    "EndpointStatus",
     "FunctionCall",
     "Image",
+    "JudgeList",
+    "JudgeStatus",
     "JurorResult",
+    "KeyList",
     "Message",
     "Part",
     "Problem",

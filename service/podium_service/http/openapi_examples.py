@@ -1,0 +1,78 @@
+"""The examples of the published OpenAPI document; a test validates each by its model."""
+
+from typing import Any
+
+GROUP: dict[str, Any] = {
+    "group_id": "step-12/prompt-7",
+    "judge": "main",
+    "task": "Answer in one word.",
+    "reference": "Paris",
+    "trajectories": [
+        {
+            "id": "a",
+            "messages": [
+                {"role": "user", "content": "What is the capital of France?"},
+                {"role": "assistant", "content": "Paris"},
+            ],
+            "finish_reason": "stop",
+        },
+        {
+            "id": "b",
+            "messages": [
+                {"role": "user", "content": "What is the capital of France?"},
+                {"role": "assistant", "content": "I believe that it is Lyon."},
+            ],
+            "finish_reason": "stop",
+        },
+    ],
+    "deadline_s": 60,
+}
+
+BATCH: dict[str, Any] = {"groups": [GROUP], "deadline_s": 120}
+
+RANKING: dict[str, Any] = {
+    "id": "rk_3f9c2a7e51d0",
+    "group_id": "step-12/prompt-7",
+    "judge": "main",
+    "fallback_from": None,
+    "model": "gpt-5-mini",
+    "method": "listwise",
+    "passes": 2,
+    "results": [
+        {
+            "id": "a", "rank": 1.0, "reward": 0.93, "score": 0.92, "stderr": 0.04,
+            "explanation": "", "flags": [],
+        },
+        {
+            "id": "b", "rank": 2.0, "reward": 0.07, "score": 0.11, "stderr": 0.04,
+            "explanation": "", "flags": [],
+        },
+    ],
+    "basis": "judged",
+    "reliability": 0.95,
+    "noise": None,
+    "jurors": [],
+    "cached": False,
+    "usage": {
+        "calls": 2, "prompt_tokens": 812, "cached_tokens": 384, "completion_tokens": 64,
+        "cost_usd": 0.00024,
+    },
+}  # fmt: skip
+
+PROBLEM: dict[str, Any] = {
+    "type": "urn:podium:judge_unavailable",
+    "title": "The judge does not answer",
+    "status": 503,
+    "detail": "main: http://judge-0:8000/v1 refuses connections",
+    "code": "judge_unavailable",
+    "retryable": True,
+    "request_id": "8b0f6d2c91aa4e57",
+    "errors": [],
+}
+
+LINE: dict[str, Any] = {
+    "index": 0,
+    "group_id": "step-12/prompt-7",
+    "status": "failed",
+    "problem": PROBLEM,
+}
