@@ -173,8 +173,8 @@ class EndpointQueue(CallQueue):
         wait_s = endpoint.wait_s()
         if endpoint.breaker.is_open and wait_s > min(MAX_BREAKER_WAIT_S, max_wait_s):
             raise JudgeUnavailable(
-                f"{endpoint.base_url} keeps failing (last with {endpoint.last_failure}) and is "
-                f"left alone for {wait_s:.1f} s",
+                f"{endpoint.base_url} keeps failing and is left alone for {wait_s:.1f} s; the last "
+                f"failure: {endpoint.last_failure}",
                 retry_after_s=wait_s,
             )
         if wait_s > max_wait_s:

@@ -217,7 +217,7 @@ class Endpoint:
             # The model has run, so it may have been paid; another reply may be readable.
             mapped.base_url, mapped.unanswered = self.base_url, True
         if failed := isinstance(mapped, JudgeUnavailable):
-            self.last_failure = f"status {status}" if status else "no connection"
+            self.last_failure = str(mapped).removeprefix(self.base_url).strip()
         self._record(started_at, status, failed=failed)
         return mapped
 

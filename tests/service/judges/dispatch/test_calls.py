@@ -15,6 +15,7 @@ from podium_service.errors import (
 )
 from podium_service.judges.dispatch.calls import MAX_SILENCE_S
 from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.endpoint.circuit_breaker import FAILURES
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.telemetry.metrics import Metrics
 from tests.fakes import (
@@ -47,6 +48,23 @@ async def test_a_call_that_fails_at_an_endpoint_is_made_again() -> None:
 async def test_the_number_of_attempts_is_bounded() -> None:
     async with open_judge(fails(503), fails(502, "bad gateway")) as (judge, _):
         with pytest.raises(JudgeUnavailable, match="502: bad gateway"):
+            await ask(judge)
+
+
+async def test_an_endpoint_that_is_left_alone_says_why() -> None:
+    async with open_judge(fails(503, "loading model"), attempts=1) as (judge, _):
+        with pytest.raises(JudgeUnavailable):
+            await ask(judge)
+        breaker, now = judge.endpoints[0].breaker, asyncio.get_running_loop().time()
+        for _ in range(FAILURES):
+            breaker.record_failure(now, now)
+        for _ in range(3):
+            breaker.record_start(now)
+            breaker.record_failure(now, now)
+        words = (
+            "keeps failing and is left alone for .* the last failure: answered 503: loading model"
+        )
+        with pytest.raises(JudgeUnavailable, match=words):
             await ask(judge)
 
 
