@@ -18,10 +18,11 @@ _PLAIN = re.compile(r"^Answer(?: ([A-Z]))?:\n(.*?)\n(?=\n)", re.DOTALL | re.MULT
 
 @dataclass(frozen=True)
 class Asked:
-    """One call as the judge saw it."""
+    """One call as the judge saw it; `path` is the target of the request, with its query."""
 
     body: dict[str, Any]
     headers: dict[str, str]
+    path: str = ""
 
     @property
     def shown(self) -> dict[str, str]:
@@ -345,7 +346,7 @@ class ScriptedJudge:
         if head[0].startswith("GET"):
             self.listed.append(headers)
             return Answer(self.models)
-        asked = Asked(json.loads(content), headers)
+        asked = Asked(json.loads(content), headers, head[0].split(" ")[1])
         self.asked.append(asked)
         answer = self._next_step()(asked)
         self.in_flight += 1

@@ -21,7 +21,10 @@ Measures = dict[str, Measure]
 T = TypeVar("T")
 
 # A card omits the settings that do not change a verdict.
-_OMITTED = {"base_urls", "api_key_env", "fallback", "attempts", "concurrency", "timeout_s", "price"}
+_OMITTED = {
+    "api", "base_urls", "azure", "api_key_env", "headers", "query", "ca_file", "fallback",
+    "attempts", "concurrency", "timeout_s", "price",
+}  # fmt: skip
 _NO_TRUTH = "no group was ranked whose labels differ"
 _NO_VALUES = f"{_NO_TRUTH} and whose passes link all its trajectories"
 _NO_CALLS = "no LLM was called"

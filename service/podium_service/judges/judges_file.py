@@ -21,9 +21,9 @@ from podium_service.judges.settings.faults import Loc, find_faults
 
 # Settings that do not change a judge's verdicts: judges that differ in these alone are one judge.
 _NOT_IN_VERDICTS = {
-    "base_urls", "api_key_env", "price", "timeout_s", "attempts", "concurrency", "fallback",
-    "reward", "verified_weight", "gates", "steering", "image_tokens", "max_images",
-    "max_image_bytes",
+    "api", "base_urls", "azure", "api_key_env", "headers", "query", "ca_file", "price",
+    "timeout_s", "attempts", "concurrency", "fallback", "reward", "verified_weight", "gates",
+    "steering", "image_tokens", "max_images", "max_image_bytes",
 }  # fmt: skip
 # What YAML errors quote from the file, but neither single characters nor parts of the grammar.
 _QUOTED = re.compile(r"""'(?!<)[^']{3,}'|"(?!<)[^"]{3,}\"""")

@@ -7,6 +7,8 @@ from typing import Any
 
 from podium_service.judges.dispatch.endpoint_queue import EndpointQueue
 from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.judges.endpoint.dialects.base import Dialect
+from podium_service.judges.endpoint.dialects.choice import open_dialect
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.group_budget import Budget
 from podium_service.judges.llm_judge import EndpointJudge
@@ -114,11 +116,22 @@ async def choose(judge: EndpointJudge) -> Verdict:
     return await judge.ask(prompt, 64, lambda call: None, Budget(None), RequestContext())
 
 
+def endpoint_at(url: str, concurrency: tuple[int, int] = (1, 256)) -> Endpoint:
+    """Return an endpoint that speaks OpenAI's API."""
+    return Endpoint(url, dialect_at(url), concurrency=concurrency)
+
+
+def dialect_at(url: str, **settings: Any) -> Dialect:
+    """Return the API that a judge's settings name, at the first of its base URLs."""
+    config = LLMJudge.model_validate(llm(url, **settings))
+    return open_dialect(config, str(config.base_urls[0]))
+
+
 @asynccontextmanager
 async def open_endpoints(number: int, limit: int) -> AsyncIterator[list[Endpoint]]:
     """Yield endpoints that nobody serves, each with places for `limit` calls."""
     endpoints = [
-        Endpoint(f"http://127.0.0.1:9/{index}", None, concurrency=(limit, limit))
+        endpoint_at(f"http://127.0.0.1:9/{index}", concurrency=(limit, limit))
         for index in range(number)
     ]
     try:

@@ -190,7 +190,6 @@ def test_an_unknown_default_is_refused_on_its_own_line() -> None:
         "http://user:secret@judge/v1",
         "http://secret@judge/v1",
         "http://:secret@judge/v1",
-        "http://judge/v1?key=secret",
     ],
 )
 def test_a_url_with_credentials_is_refused_and_not_shown(url: str) -> None:
@@ -198,6 +197,14 @@ def test_a_url_with_credentials_is_refused_and_not_shown(url: str) -> None:
     assert said == (
         "judges.yaml:5: judges.main.base_urls: "
         "keys are only ever given by api_key_env, not inside a URL"
+    )
+
+
+def test_a_query_inside_a_url_has_a_setting_of_its_own() -> None:
+    said = refused(HEAD.replace("http://judge/v1", "'http://judge/v1?api-version=secret'"))
+    assert said == (
+        "judges.yaml:5: judges.main.base_urls: "
+        "write what follows the ? as the setting query, not inside a URL"
     )
 
 

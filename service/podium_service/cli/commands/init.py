@@ -94,11 +94,16 @@ async def _served_model(base_url: str, key: str | None) -> str | None:
     from contextlib import aclosing
 
     from podium_service.errors import JudgeError
+    from podium_service.judges.endpoint.dialects.choice import open_dialect
     from podium_service.judges.endpoint.endpoint import Endpoint
     from podium_service.judges.endpoint.errors import ContextOverflow, ParameterRejected
+    from podium_service.judges.settings import LLMJudge
     from podium_service.judges.settings.secrets import read_key
 
-    async with aclosing(Endpoint(base_url, read_key(key))) as endpoint:
+    settings = {"model": "any", "base_urls": [base_url]}
+    judge = LLMJudge.model_validate(settings | ({"api_key_env": key} if read_key(key) else {}))
+    url = str(judge.base_urls[0])
+    async with aclosing(Endpoint(url, open_dialect(judge, url))) as endpoint:
         try:
             listed = await endpoint.models()
         except (JudgeError, ParameterRejected, ContextOverflow):

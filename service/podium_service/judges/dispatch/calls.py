@@ -21,6 +21,7 @@ import structlog
 from podium_service import errors
 from podium_service.judges.dispatch.call_queues import CallQueues, PendingCall
 from podium_service.judges.dispatch.hedging import FirstSent, hedge
+from podium_service.judges.endpoint.dialects.choice import open_dialect
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ENDPOINT_FAILURES, ParameterRejected
 from podium_service.judges.endpoint.parameters import Lowered, Parameters
@@ -55,8 +56,10 @@ class Calls:
         tracing: Tracing = UNTRACED,
     ) -> None:
         bounds = (config.concurrency.min, config.concurrency.max)
+        secrets = config.read_secrets()
         self.endpoints = [
-            Endpoint(str(url), config.api_key, concurrency=bounds) for url in config.base_urls
+            Endpoint(url, open_dialect(config, url), secrets=secrets, concurrency=bounds)
+            for url in map(str, config.base_urls)
         ]
         self.queues = CallQueues(name, config, self.endpoints, quotas, metrics)
         self._name = name

@@ -1,45 +1,49 @@
 """Call one base URL of a judge, and track its limit of open calls, its pauses and its failures.
 
-Completions go straight through the connections of the openai client, `/models` through the client
-itself (see `chat_client`), and neither is retried here: the one loop of attempts is in
-`dispatch.calls`. Each failure is an error of openai's first and is mapped to ours in `errors`.
+What is sent and read is the dialect's. Nothing is retried here: the one loop of attempts is in
+`dispatch.calls`. Each failure of a dialect is mapped to an error of ours in `errors`.
 """
 
 import asyncio
+from collections.abc import Sequence
 from hashlib import blake2b
 from math import inf
 from typing import Any
 
-import httpx2
-import openai
 import orjson
 import structlog
 
 from podium_service.errors import JudgeError, JudgeUnavailable, VerdictInvalid
 from podium_service.judges.endpoint.adaptive_limit import AdaptiveLimit
-from podium_service.judges.endpoint.chat_client import ChatClient
 from podium_service.judges.endpoint.circuit_breaker import CircuitBreaker
-from podium_service.judges.endpoint.errors import ParameterRejected, map_answer, map_error
+from podium_service.judges.endpoint.dialects.base import Dialect, FailedAnswer, NoAnswer
+from podium_service.judges.endpoint.errors import (
+    ParameterRejected,
+    find_failed_status,
+    map_answer,
+    map_failure,
+)
 from podium_service.judges.endpoint.patience import Patience
 from podium_service.judges.endpoint.refusals.words import read_words
-from podium_service.prompts.reply import Reply, parse_reply
+from podium_service.prompts.reply import Reply
 
 PROBE_TIMEOUT_S = 5.0
 _TRIAL_S = 1.0  # until the end of a trial is looked for again, if no call's end tells it
 # So many tokens of a prompt take about as long as one of the reply: 4 on a CPU, 50 on a GPU.
 _PROMPT_TOKENS_PER_REPLY_TOKEN = 8
-_BYTES_PER_TOKEN = 4
+_CHARS_PER_TOKEN = 4
 _MAX_MESSAGE_CHARS = 500  # keep a server's words short enough for a log
 
 log = structlog.get_logger(__name__)
 
 
 class Endpoint:
-    """One base URL of an OpenAI-compatible API, with the state that all calls to it share.
+    """One base URL of a judge, with the state that all calls to it share.
 
     Args:
-        base_url: up to and including `/v1`.
-        api_key: the secret to send; None to send none.
+        base_url: for errors, and to tell endpoints apart.
+        dialect: the API at that URL.
+        secrets: what no error may quote.
         concurrency: the bounds between which the number of active calls adapts.
 
     Attributes:
@@ -52,7 +56,12 @@ class Endpoint:
     """
 
     def __init__(
-        self, base_url: str, api_key: str | None, *, concurrency: tuple[int, int] = (1, 256)
+        self,
+        base_url: str,
+        dialect: Dialect,
+        *,
+        secrets: Sequence[str] = (),
+        concurrency: tuple[int, int] = (1, 256),
     ) -> None:
         self.base_url = base_url
         self.concurrency = AdaptiveLimit(*concurrency)
@@ -62,8 +71,9 @@ class Endpoint:
         self.out_of_credit: str | None = None
         self.last_failure = "a failure"
         self._answered_at = -inf  # when an answer to a completion came last
-        self._api_key = api_key
-        self._client = ChatClient(base_url, api_key, max_connections=2 * concurrency[1])
+        self._dialect = dialect
+        # The longest first, because a shorter one may be a part of it.
+        self._secrets = sorted(secrets, key=len, reverse=True)
 
     @property
     def num_free(self) -> int:
@@ -132,13 +142,13 @@ class Endpoint:
             ParameterRejected, ContextOverflow, JudgeError: As `errors` says.
         """
         clock = asyncio.get_running_loop().time
-        body, started_at, work = orjson.dumps(parameters), clock(), None
+        started_at, work = clock(), None
         self.concurrency.record_start(started_at)
         try:
-            content = await self._send(body, parameters, patience, started_at)
+            content = await self._send(parameters, patience, started_at)
             self._answered_at = clock()
             reply = self._parse(content, parameters, started_at)
-            work = _estimate_work(len(body), reply)
+            work = _estimate_work(parameters, reply)
             return reply
         except asyncio.CancelledError:
             waited_s = clock() - started_at
@@ -154,12 +164,13 @@ class Endpoint:
             self.concurrency.record_end(started_at, clock(), work)
 
     async def _send(
-        self, body: bytes, parameters: dict[str, Any], patience: Patience, started_at: float
+        self, parameters: dict[str, Any], patience: Patience, started_at: float
     ) -> bytes:
         """Return the body of an answer whose status is a success; raise as `complete` does."""
+        clock = asyncio.get_running_loop().time
         try:
             async with patience.limit(lambda: self._answered_at):
-                return await self._client.complete(body)
+                return await self._dialect.complete(parameters)
         except TimeoutError as error:
             load = self.describe_load()  # before it changes
             self.last_failure = f"no answer in {patience.seconds:.3g} s"
@@ -170,12 +181,15 @@ class Endpoint:
                 unanswered=True,
                 facts={"reason": "timeout"},
             ) from error
-        except openai.APIError as error:
-            raise self._map_failure(error, parameters, started_at) from error
+        except (FailedAnswer, NoAnswer) as failure:
+            mapped, status = map_failure(failure, self.base_url, self._redact), 0
+            if isinstance(failure, FailedAnswer):
+                status, self._answered_at = failure.status, clock()
+            raise self._learn(mapped, status, parameters, started_at) from failure
 
     def _parse(self, content: bytes, parameters: dict[str, Any], started_at: float) -> Reply:
         try:
-            reply = parse_reply(content)
+            reply = self._dialect.parse(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             if status := find_failed_status(content):
                 mapped = map_answer(status, {}, content, self.base_url, self._redact)
@@ -192,17 +206,6 @@ class Endpoint:
         self.out_of_credit = None
         self._record(started_at, 200, failed=False)
         return reply
-
-    def _map_failure(
-        self, error: openai.APIError, parameters: dict[str, Any], started_at: float
-    ) -> Exception:
-        """Learn from an error of the client, and return ours."""
-        mapped = map_error(error, self.base_url, self._redact)
-        status = 0
-        if isinstance(error, openai.APIStatusError):
-            status = error.status_code
-            self._answered_at = asyncio.get_running_loop().time()
-        return self._learn(mapped, status, parameters, started_at)
 
     def _learn(
         self, mapped: Exception, status: int, parameters: dict[str, Any], started_at: float
@@ -235,50 +238,38 @@ class Endpoint:
         """Return the entries of `/models`; raises as `complete` does."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                response = await self._client.get("/models", cast_to=httpx2.Response)
-            data = orjson.loads(response.content)["data"]
-            return [entry for entry in data if isinstance(entry, dict)]
+                content = await self._dialect.list_models()
+            return self._dialect.parse_models(content)
         except TimeoutError as error:
             raise JudgeUnavailable(f"no answer in {PROBE_TIMEOUT_S:.3g} s") from error
-        except openai.APIError as error:
-            raise map_error(error, self.base_url, self._redact) from error
+        except (FailedAnswer, NoAnswer) as failure:
+            raise map_failure(failure, self.base_url, self._redact) from failure
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise JudgeUnavailable(f"{self.base_url}/models does not list models") from error
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._dialect.aclose()
 
     def _redact(self, text: str, max_chars: int = _MAX_MESSAGE_CHARS) -> str:
-        """Remove our API key, then shorten; the other order could leave a part of the key."""
-        return (text.replace(self._api_key, "***") if self._api_key else text)[:max_chars]
+        """Remove our secrets, then shorten; the other order could leave a part of one."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text[:max_chars]
 
 
-def _estimate_work(num_body_bytes: int, reply: Reply) -> float:
+def _estimate_work(parameters: dict[str, Any], reply: Reply) -> float:
     """Return what an answer took, in tokens of a reply; guessed if the endpoint counts none."""
     tokens = reply.tokens
     prompt, completion = tokens.prompt - tokens.cached, tokens.completion
     if not (prompt or completion):
-        prompt, completion = num_body_bytes // _BYTES_PER_TOKEN, len(reply.text) // _BYTES_PER_TOKEN
+        num_chars = sum(_count_chars(message["content"]) for message in parameters["messages"])
+        prompt, completion = num_chars // _CHARS_PER_TOKEN, len(reply.text) // _CHARS_PER_TOKEN
     return 1 + completion + prompt / _PROMPT_TOKENS_PER_REPLY_TOKEN
 
 
-def find_failed_status(content: bytes) -> int | None:
-    """Return the status of an error inside the body of a success; None if there is none.
-
-    Routers answer 200 before the provider fails. A code that is no status is a bad gateway's.
-    """
-    try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(body, dict):
-        return None
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    error = body.get("error") or (choice.get("error") if isinstance(choice, dict) else None)
-    if not error:
-        return None
-    code = error.get("code") if isinstance(error, dict) else None
-    status = int(code) if isinstance(code, int | str) and str(code).isdigit() else 0
-    return status if 400 <= status <= 599 else 502
+def _count_chars(content: str | list[dict[str, Any]]) -> int:
+    """Count the characters of a message's text; images are left out."""
+    if isinstance(content, str):
+        return len(content)
+    return sum(len(str(part.get("text", ""))) for part in content)

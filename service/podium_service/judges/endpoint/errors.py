@@ -18,8 +18,7 @@ from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
 
-import openai
-from aiohttp import ClientConnectorError, ConnectionTimeoutError
+import orjson
 
 from podium_service.errors import (
     JudgeError,
@@ -30,6 +29,7 @@ from podium_service.errors import (
     JudgeUnavailable,
     VerdictInvalid,
 )
+from podium_service.judges.endpoint.dialects.base import FailedAnswer, NoAnswer
 from podium_service.judges.endpoint.refusals import meaning
 from podium_service.judges.endpoint.refusals.words import Words, read_words
 
@@ -88,22 +88,17 @@ class ContextOverflow(Exception):
         self.counted_tokens = counted_tokens
 
 
-def map_error(error: openai.APIError, base_url: str, redact: Callable[[str], str]) -> Exception:
-    """Return the error of ours that an error of the client stands for.
+def map_failure(
+    failure: FailedAnswer | NoAnswer, base_url: str, redact: Callable[[str], str]
+) -> Exception:
+    """Return the error of ours that a failure of a dialect stands for.
 
     `redact` removes secrets from the server's words.
     """
-    if isinstance(error, openai.APIStatusError):
-        response = error.response
-        return map_answer(error.status_code, response.headers, response.content, base_url, redact)
-    # The client wraps a refused connection twice; the last cause says what happened.
-    causes: list[BaseException] = [error]
-    while cause := causes[-1].__cause__:
-        causes.append(cause)
-    message = redact(f"{type(causes[-1]).__name__}: {causes[-1]}")
-    # Without a connection nothing was sent, so nothing can have been paid.
-    unconnected = (ClientConnectorError, ConnectionTimeoutError)
-    if any(isinstance(each, unconnected) for each in causes):
+    if isinstance(failure, FailedAnswer):
+        return map_answer(failure.status, failure.headers, failure.content, base_url, redact)
+    message = redact(str(failure))
+    if not failure.was_sent:
         return JudgeUnavailable(
             f"{base_url} cannot be reached ({message}): see whether it runs, and whether "
             "base_urls names it"
@@ -175,3 +170,24 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     except (ValueError, OverflowError):
         return None
     return min(MAX_RETRY_AFTER_S, max(0.0, seconds))
+
+
+def find_failed_status(content: bytes) -> int | None:
+    """Return the status of an error inside the body of a success; None if there is none.
+
+    Routers answer 200 before the provider fails. A code that is no status is a bad gateway's.
+    """
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(body, dict):
+        return None
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    error = body.get("error") or (choice.get("error") if isinstance(choice, dict) else None)
+    if not error:
+        return None
+    code = error.get("code") if isinstance(error, dict) else None
+    status = int(code) if isinstance(code, int | str) and str(code).isdigit() else 0
+    return status if 400 <= status <= 599 else 502

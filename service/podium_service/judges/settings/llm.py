@@ -1,16 +1,14 @@
-"""The settings of a judge that is an LLM behind OpenAI-compatible endpoints."""
+"""The settings of a judge that is an LLM behind endpoints."""
 
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, HttpUrl, PrivateAttr, field_validator, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 from pydantic_core import PydanticCustomError
 
 from podium_service.judges.base_settings import COST, NETWORK, QUALITY, ROBUSTNESS, Count, Positive
 from podium_service.judges.limits import Bounds, BudgetLimits, Passes, Price
-from podium_service.judges.link_local import is_link_local
-from podium_service.judges.settings.common import GatedJudge
-from podium_service.judges.settings.secrets import read_key, require_key
+from podium_service.judges.settings.connection import ConnectedJudge
 from podium_service.prompts.wording import Explanations, Style
 from podium_service.store.quotas.spend import SpendLimit
 
@@ -33,8 +31,8 @@ _SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)(b|m)(?![a-z0-9])", re.IGNOREC
 _COSTLIER = ("n", "max_tokens", "max_completion_tokens")
 
 
-class LLMJudge(GatedJudge):
-    """A judge behind one or several OpenAI-compatible endpoints."""
+class LLMJudge(ConnectedJudge):
+    """A judge behind one or several endpoints."""
 
     kind: Annotated[Literal["llm"], QUALITY] = "llm"
     """`llm` (the default): this judge asks an LLM."""
@@ -130,13 +128,6 @@ class LLMJudge(GatedJudge):
     `json_object`, then the prompt alone (`text`), and remembers what the endpoint accepts."""
     attempts: Annotated[int, Field(ge=1, le=20), ROBUSTNESS] = 4
     """Times that one call is tried when the endpoint fails, from 1 to 20."""
-    base_urls: Annotated[list[HttpUrl], Field(min_length=1), NETWORK]
-    """URLs of the endpoints, up to and including `/v1`, which is added to a URL without a path; of
-    several, the one that has the prompt's
-    beginning cached is preferred, then the least busy one."""
-    api_key_env: Annotated[str | None, NETWORK] = None
-    """Name of the environment variable that holds the endpoint's API key, never the key itself; no
-    key is sent unless set."""
     context_tokens: Annotated[Annotated[int, Field(ge=512)] | None, NETWORK] = None
     """Tokens that the model takes, prompt and reply together, from 512; unless set, as the
     endpoint's `/models` says, else 32,768; less if the endpoint says so when it refuses a call; in
@@ -162,33 +153,6 @@ class LLMJudge(GatedJudge):
     """Seconds without an answer after which a second call is made; the first answer counts and both
     may be paid; no second call unless set."""
 
-    _completed: list[HttpUrl] = PrivateAttr(default_factory=list)
-
-    @field_validator("base_urls")
-    @classmethod
-    def _urls_are_bare_and_not_link_local(cls, urls: list[HttpUrl]) -> list[HttpUrl]:
-        for url in urls:
-            if url.username or url.password or url.query or url.fragment:
-                raise ValueError("keys are only ever given by api_key_env, not inside a URL")
-            if is_link_local(url.host or ""):
-                raise ValueError(f"{url.host} is link-local: no judge is asked there")
-        return urls
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _key_is_set(cls, variable: str | None) -> str | None:
-        if variable:
-            require_key(variable)
-        return variable
-
-    @model_validator(mode="after")
-    def _missing_paths_are_completed(self) -> Self:
-        bare = [url for url in self.base_urls if url.path in (None, "/")]
-        self._completed = [HttpUrl(f"{str(url).rstrip('/')}/v1") for url in bare]
-        completed = dict(zip(bare, self._completed, strict=True))
-        self.base_urls = [completed.get(url, url) for url in self.base_urls]
-        return self
-
     @model_validator(mode="after")
     def _images_are_shown_or_dropped(self) -> Self:
         if self.vision and self.images == "drop":
@@ -212,11 +176,6 @@ class LLMJudge(GatedJudge):
         return self
 
     @property
-    def completed_urls(self) -> list[str]:
-        """The base URLs that were written without a path, with the `/v1` that was added."""
-        return list(map(str, self._completed))
-
-    @property
     def is_small(self) -> bool:
         """Whether the model's name says that it has few parameters."""
         size = _SIZE.search(self.model)
@@ -229,11 +188,6 @@ class LLMJudge(GatedJudge):
         if self.prompt != "auto":
             return self.prompt
         return "short" if method in _ASKED_BRIEFLY or self.is_small else "long"
-
-    @property
-    def api_key(self) -> str | None:
-        """The endpoint's key, read from the environment; None without one."""
-        return read_key(self.api_key_env)
 
     def passes_for(self, method: str) -> Passes:
         """Return the passes set, or else the method's default."""

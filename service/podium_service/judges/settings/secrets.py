@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,10 +10,42 @@ from pydantic import BaseModel
 # Words in capitals, with few digits: OPENAI_API_KEY, AZURE_GPT4O_KEY, but not AKIAIOSFODNN7EXAMPLE.
 _NAME = re.compile(r"_*(?:[A-Z]{1,20}|[A-Z0-9]{1,8})(?:_+(?:[A-Z]{1,20}|[A-Z0-9]{1,8}))*")
 
+_MAY_HOLD_KEYS = {"extra_body", "headers", "query"}
+_KEY_NAME = re.compile(r"auth|key|token|secret|cookie|passw|credential|sig$", re.IGNORECASE)
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]{0,99})\}")
+
 
 def read_key(variable: str | None) -> str | None:
     """Return the key in an environment variable, without the newline that ends a file's text."""
     return os.environ.get(variable, "").strip() or None if variable else None
+
+
+def fill_in_variables(text: str) -> str:
+    """Return a text with each `${NAME}` replaced by the environment variable.
+
+    Raises:
+        ValueError: If a variable is not set; see `require_key`.
+    """
+
+    def read(match: re.Match[str]) -> str:
+        require_key(match[1])
+        return read_key(match[1]) or ""
+
+    return _REFERENCE.sub(read, text)
+
+
+def require_references(values: Mapping[str, str]) -> None:
+    """Check values by their names: those that are keys come from the environment.
+
+    Raises:
+        ValueError: If one does not; its value is not quoted.
+    """
+    for name, value in values.items():
+        if _KEY_NAME.search(name) and not _REFERENCE.search(value):
+            raise ValueError(
+                f"{name[:64]} holds a key, and keys stay out of this file: put it into an "
+                "environment variable and write ${NAME_OF_THE_VARIABLE}"
+            )
 
 
 def require_key(variable: str) -> None:
@@ -39,11 +71,12 @@ def require_key(variable: str) -> None:
 def dump_without_secrets(judge: BaseModel, exclude: Collection[str] = ()) -> dict[str, Any]:
     """Return a judge's settings as JSON values that may be shown; null ones are left out.
 
-    Strings in `extra_body` are hidden, because some endpoints take keys there.
+    Strings in `extra_body`, `headers` and `query` are hidden, because some endpoints take keys
+    there, but not the names of variables that stand for them.
     """
     settings = judge.model_dump(mode="json", exclude=set(exclude), exclude_none=True, by_alias=True)
-    if "extra_body" in settings:
-        settings["extra_body"] = _without_strings(settings["extra_body"])
+    for name in _MAY_HOLD_KEYS & settings.keys():
+        settings[name] = _without_strings(settings[name])
     return settings
 
 
@@ -52,4 +85,6 @@ def _without_strings(value: Any) -> Any:
         return {name: _without_strings(each) for name, each in value.items()}
     if isinstance(value, list):
         return [_without_strings(each) for each in value]
-    return "***" if isinstance(value, str) else value
+    if not isinstance(value, str) or _REFERENCE.fullmatch(value):
+        return value
+    return "***"

@@ -2,13 +2,11 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from podium_service.judges.endpoint import chat_client
-from podium_service.judges.endpoint.resolver import guarded_transport
+from podium_service.judges.endpoint.connection import transport
 from tests.fakes import (
     ScriptedJudge,
     by_length,
@@ -75,11 +73,7 @@ async def test_a_changed_judges_file_drops_no_request(tmp_path: Path) -> None:
 async def test_a_replaced_judge_closes_after_its_last_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def for_long(max_connections: int, keepalive_s: float) -> Any:
-        return guarded_transport(max_connections, keepalive_s=600)
-
-    # Otherwise idle connections close after 4 s.
-    monkeypatch.setattr(chat_client, "guarded_transport", for_long)
+    monkeypatch.setattr(transport, "KEEPALIVE_S", 600.0)  # or idle connections close after 4 s
     async with (
         ScriptedJudge(always=GOOD, hold=1000).serving() as old,
         ScriptedJudge().serving() as new,

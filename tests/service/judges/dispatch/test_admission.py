@@ -10,7 +10,6 @@ from podium_service.errors import (
 from podium_service.judges.dispatch.admission import Admission
 from podium_service.judges.dispatch.endpoint_queue import EndpointQueue
 from podium_service.judges.dispatch.request_context import RequestContext
-from podium_service.judges.endpoint.endpoint import Endpoint
 from tests.fakes import (
     later,
     until,
@@ -18,6 +17,7 @@ from tests.fakes import (
 from tests.service.judges.builders import (
     GOOD,
     ask,
+    endpoint_at,
     hold_place,
     open_endpoints,
     open_judge,
@@ -62,7 +62,7 @@ async def test_a_group_that_cannot_be_ranked_in_time_is_refused_early() -> None:
 
 
 async def test_in_slow_start_the_highest_limit_is_reckoned_with() -> None:
-    endpoint = Endpoint("http://127.0.0.1:9", None, concurrency=(1, 256))
+    endpoint = endpoint_at("http://127.0.0.1:9/v1")
     queue, done = open_queue(endpoint), asyncio.Event()
     queue.hold_s = 2.0
     calls = [asyncio.create_task(hold_place(queue, "a", [], done)) for _ in range(104)]

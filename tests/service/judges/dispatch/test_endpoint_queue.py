@@ -29,6 +29,7 @@ from tests.service.judges.builders import (
     PRICE,
     FakeQuotas,
     ask,
+    dialect_at,
     hold_place,
     open_endpoints,
     open_judge,
@@ -55,7 +56,7 @@ class PausedUntilJustNow(Endpoint):
     """An endpoint whose pause ends after the wait has been read so many times."""
 
     def __init__(self, num_reads: int) -> None:
-        super().__init__("http://127.0.0.1:9", None, concurrency=(1, 1))
+        super().__init__("http://judge", dialect_at("http://judge"), concurrency=(1, 1))
         self._waits = iter([0.001] * num_reads)
 
     def wait_s(self) -> float:

@@ -5,7 +5,6 @@ from collections import Counter
 
 import pytest
 
-from podium_service.judges.endpoint.endpoint import Endpoint
 from tests.fakes import (
     by_length,
     scores,
@@ -13,6 +12,7 @@ from tests.fakes import (
 from tests.service.judges.builders import (
     GOOD,
     ask,
+    endpoint_at,
     open_judge,
 )
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 def test_each_endpoint_is_home_to_as_many_prefixes() -> None:
-    endpoints = [Endpoint(f"http://judge-{index}:8000/v1", None) for index in range(3)]
+    endpoints = [endpoint_at(f"http://judge-{index}:8000/v1") for index in range(3)]
     homes = Counter(
         max(endpoints, key=lambda each: each.affinity(b"%016d" % number)).base_url
         for number in range(3000)

@@ -1,16 +1,15 @@
 """Statuses and words of servers are mapped to errors that say what to do, without secrets."""
 
 import httpx2
-import openai
 import pytest
-from aiohttp import ConnectionTimeoutError, ServerDisconnectedError
 
 from podium_service.errors import (
     JudgeError,
     JudgeRejected,
     JudgeUnavailable,
 )
-from podium_service.judges.endpoint.errors import ContextOverflow, map_error, read_retry_after
+from podium_service.judges.endpoint.dialects.base import no_answer
+from podium_service.judges.endpoint.errors import ContextOverflow, map_failure, read_retry_after
 from tests.fakes import (
     Answer,
     Step,
@@ -28,18 +27,19 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize(
     ("cause", "words", "unanswered"),
     [
-        (ConnectionTimeoutError("no connection in 10 s"), "cannot be reached", False),
-        (ServerDisconnectedError(), "gave no answer", True),
+        (httpx2.ConnectTimeout("no connection in 10 s"), "cannot be reached", False),
+        (httpx2.ConnectError("refused"), "cannot be reached", False),
+        (httpx2.ReadError("the server left"), "gave no answer", True),
     ],
 )
 def test_only_what_was_sent_may_have_been_paid(
     cause: Exception, words: str, unanswered: bool
 ) -> None:
-    error = openai.APIConnectionError(request=httpx2.Request("POST", "http://judge/v1"))
+    error = RuntimeError("of a client")
     error.__cause__ = cause
-    mapped = map_error(error, "http://judge/v1", str)
+    mapped = map_failure(no_answer(error), "http://judge/v1", str)
     assert isinstance(mapped, JudgeUnavailable)
-    assert str(mapped).startswith(f"http://judge/v1 {words} ({type(cause).__name__}")
+    assert str(mapped).startswith(f"http://judge/v1 {words} ({type(cause).__name__}: {cause})")
     assert mapped.unanswered is unanswered
 
 
@@ -84,6 +84,16 @@ async def test_the_api_key_goes_to_the_endpoint_and_into_no_error(
             await ask(judge)
     assert scripted.asked[0].headers["authorization"] == "Bearer sk-very-secret"
     assert "sk-very-secret" not in str(caught.value)
+
+
+async def test_a_secret_in_a_header_goes_into_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_KEY", "gw-very-secret")
+    step = fails(403, "gw-very-secret is no key of ours")
+    headers = {"X-Gateway-Key": "Key ${GATEWAY_KEY}"}
+    async with open_judge(step, headers=headers) as (judge, scripted):
+        with pytest.raises(JudgeRejected, match=r"\*\*\* is no key of ours"):
+            await ask(judge)
+    assert scripted.asked[0].headers["x-gateway-key"] == "Key gw-very-secret"
 
 
 KEY = "sk-0123456789-abcdefghijklmnopqrstuvwxyz"  # 40 characters

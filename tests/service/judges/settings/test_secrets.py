@@ -115,6 +115,41 @@ def test_a_key_in_another_setting_is_refused_and_not_shown(lines: str) -> None:
     assert KEY not in "".join(traceback.format_exception(error))
 
 
+def test_headers_and_query_show_no_values_but_names_of_variables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GATEWAY_KEY", KEY)
+    settings = {
+        "model": "m", "base_urls": ["http://judge/v1"],
+        "headers": {"X-Key": "${GATEWAY_KEY}", "X-Auth": "Key ${GATEWAY_KEY}", "X-Team": "rl"},
+        "query": {"api-version": "2024-10-21", "key": "${GATEWAY_KEY}"},
+    }  # fmt: skip
+    judge = LLMJudge.model_validate(settings)
+    shown = dump_without_secrets(judge)
+    assert shown["headers"] == {"X-Key": "${GATEWAY_KEY}", "X-Auth": "***", "X-Team": "***"}
+    assert shown["query"] == {"api-version": "***", "key": "${GATEWAY_KEY}"}
+    assert judge.read_headers() == {"X-Key": KEY, "X-Auth": f"Key {KEY}", "X-Team": "rl"}
+    assert judge.read_query()["key"] == KEY
+    assert KEY in judge.read_secrets()
+
+
+@pytest.mark.parametrize(
+    ("setting", "rule"),
+    [
+        ("headers: {X-Key: '${NOT_SET_AT_ALL}'}", "variable NOT_SET_AT_ALL is not set"),
+        ("headers: {X-Api-Key: abc}", "X-Api-Key holds a key, and keys stay out of this file"),
+        ("query: {key: abc}", "key holds a key, and keys stay out of this file"),
+        ("headers: {'X Team': rl}", "the name of a header holds characters that none may have"),
+        ("headers: {Content-Length: '3'}", "Content-Length is set by each request itself"),
+        ('headers: {X-Team: "a\\nb"}', "X-Team holds characters that a request cannot carry"),
+        ("ca_file: /no/such.pem", "/no/such.pem cannot be read: No such file or directory"),
+        (f"ca_file: {__file__}", "test_secrets.py holds no certificates in PEM form"),
+    ],
+)
+def test_headers_and_certificates_of_no_use_are_refused(setting: str, rule: str) -> None:
+    assert rule in str(refused(f"{HEAD}{URLS}    {setting}\n"))
+
+
 def test_strings_of_extra_body_are_hidden_in_dumps() -> None:
     body = {"api_key": KEY, "top_k": 5, "auth": {"tokens": [KEY, 1, True]}}
     judge = LLMJudge.model_validate(

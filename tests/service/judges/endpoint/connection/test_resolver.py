@@ -2,18 +2,19 @@
 
 import subprocess
 import sys
-from importlib import import_module
 from socket import AF_INET, AddressFamily
 
-import openai
 import pytest
 from aiohttp import ClientSession, TCPConnector, ThreadedResolver
 from aiohttp.abc import ResolveResult
 from aiohttp.client_exceptions import ClientConnectorError
 from pydantic import ValidationError
 
-from podium_service.judges.endpoint.resolver import LinkLocalGuard, guarded_transport
+from podium_service.errors import JudgeUnavailable
+from podium_service.judges.endpoint.connection.resolver import LinkLocalGuard
+from podium_service.judges.endpoint.patience import Patience
 from podium_service.judges.settings import LLMJudge
+from tests.service.judges.builders import endpoint_at
 
 pytestmark = pytest.mark.anyio
 
@@ -74,12 +75,14 @@ async def test_a_host_name_at_another_address_is_resolved(monkeypatch: pytest.Mo
     assert resolved["host"] == "10.0.0.1"
 
 
-async def test_the_openai_client_still_has_its_private_transport() -> None:
-    module = import_module("openai._vendor.httpx_aiohttp")
-    transport = guarded_transport(max_connections=1, keepalive_s=1.0)
-    assert type(transport) is module.AiohttpTransport
-    assert type(openai.DefaultAioHttpClient()._transport) is type(transport)
-    await transport.aclose()
+async def test_no_call_is_made_to_a_host_at_a_link_local_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    give_all_hosts(monkeypatch, "169.254.169.254")
+    endpoint = endpoint_at("http://judge.example/v1")
+    with pytest.raises(JudgeUnavailable, match=r"judge\.example is at 169.*link-local: not asked"):
+        await endpoint.complete({"model": "m", "messages": []}, Patience(5.0))
+    await endpoint.aclose()
 
 
 def test_reading_a_judges_file_imports_no_http_client() -> None:

@@ -5,30 +5,10 @@ The metadata services of clouds live at such addresses, and give credentials to 
 
 from socket import AF_INET, AddressFamily
 
-from aiohttp import ClientSession, DummyCookieJar, TCPConnector, ThreadedResolver
+from aiohttp import ThreadedResolver
 from aiohttp.abc import ResolveResult
 
-# This module is private to the openai client, which has no other way to give its transport a
-# resolver; tests/service/judges/endpoint/test_resolver.py fails if an upgrade moves it.
-from openai._vendor.httpx_aiohttp import AiohttpTransport
-
 from podium_service.judges.link_local import is_link_local
-
-
-def guarded_transport(max_connections: int, keepalive_s: float) -> AiohttpTransport:
-    """Return the openai client's transport with a resolver that refuses link-local addresses."""
-
-    def open_session() -> ClientSession:
-        connector = TCPConnector(
-            limit=max_connections,
-            keepalive_timeout=keepalive_s,
-            ssl=transport.ssl_context,
-            resolver=LinkLocalGuard(),
-        )
-        return ClientSession(connector=connector, cookie_jar=DummyCookieJar())
-
-    transport = AiohttpTransport(client=open_session, trust_env=False)
-    return transport
 
 
 class LinkLocalGuard(ThreadedResolver):

@@ -1,0 +1,1 @@
+"""Connect to endpoints: addresses, TLS, proxies, and one HTTP client per base URL."""

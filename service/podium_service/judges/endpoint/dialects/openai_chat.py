@@ -1,0 +1,105 @@
+"""Speak OpenAI's chat completions through the openai client, also to Azure's deployments.
+
+Requests are not retried, because the one loop of attempts is in `dispatch.calls`, and their bodies
+are not typed, because other servers take other parameters.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+import openai
+import orjson
+
+from podium_service.judges.endpoint.dialects.base import Address, FailedAnswer, no_answer
+from podium_service.prompts.reply import Reply, parse_reply
+
+_NO_KEY = "none"  # because the client wants one, and some servers want a header
+
+
+class OpenAIChat:
+    """Chat completions at one base URL; of Azure's `model` is the deployment."""
+
+    def __init__(self, address: Address, model: str, http: httpx2.AsyncClient) -> None:
+        shared: dict[str, Any] = {
+            "api_key": address.api_key or _NO_KEY,
+            "max_retries": 0,
+            "timeout": None,
+            "default_query": dict(address.query),
+            "http_client": http,
+        }
+        self._client: openai.AsyncOpenAI
+        if address.api_version is None:
+            self._client = _Client(address.headers, base_url=address.base_url, **shared)
+        else:
+            where = _azure_address(address.base_url, model)
+            version = address.api_version
+            self._client = _AzureClient(address.headers, api_version=version, **where, **shared)
+
+    async def complete(self, parameters: dict[str, Any]) -> bytes:
+        content = orjson.dumps(parameters)
+        try:
+            answer = await self._client.post(
+                "/chat/completions", content=content, cast_to=httpx2.Response
+            )
+        except openai.APIError as error:
+            raise _failure(error) from error
+        return answer.content
+
+    def parse(self, content: bytes) -> Reply:
+        return parse_reply(content)
+
+    async def list_models(self) -> bytes:
+        try:
+            return (await self._client.get("/models", cast_to=httpx2.Response)).content
+        except openai.APIError as error:
+            raise _failure(error) from error
+
+    def parse_models(self, content: bytes) -> list[dict[str, Any]]:
+        return [entry for entry in orjson.loads(content)["data"] if isinstance(entry, dict)]
+
+    async def aclose(self) -> None:
+        await self._client.close()
+
+
+class _OwnHeaders:
+    """Send the headers of the judges file, and none that the environment names.
+
+    The client would send what is in OPENAI_CUSTOM_HEADERS, OPENAI_ORG_ID and OPENAI_PROJECT_ID to
+    any URL.
+    """
+
+    def __init__(self, headers: Mapping[str, str], **settings: Any) -> None:
+        self._headers = dict(headers)
+        super().__init__(**settings)
+
+    @property
+    def default_headers(self) -> dict[str, Any]:
+        return {
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": "podium",
+            **self._headers,
+        }
+
+
+class _Client(_OwnHeaders, openai.AsyncOpenAI):
+    pass
+
+
+class _AzureClient(_OwnHeaders, openai.AsyncAzureOpenAI):
+    pass
+
+
+def _azure_address(base_url: str, model: str) -> dict[str, str]:
+    """Return the client's settings for a resource, or for a deployment that the URL names."""
+    if "/openai" in base_url:
+        return {"base_url": base_url}
+    return {"azure_endpoint": base_url, "azure_deployment": model}
+
+
+def _failure(error: openai.APIError) -> Exception:
+    if isinstance(error, openai.APIStatusError):
+        response = error.response
+        return FailedAnswer(error.status_code, response.headers, response.content)
+    return no_answer(error)
