@@ -74,7 +74,7 @@ def any_form(asked: Asked) -> Answer:
         (4, 10, 32_768, "listwise"),
         (12, 10, 32_768, "subsets"),
         (6, 400, 5_000, "pairwise"),
-        (6, 400, 3_000, "pointwise"),
+        (6, 400, 2_800, "pointwise"),
     ],
 )
 async def test_auto_ranks_and_names_the_method_it_chose(
