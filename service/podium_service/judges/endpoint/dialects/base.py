@@ -39,7 +39,8 @@ class Dialect(Protocol):
         """Make one call and return the body of the answer.
 
         Args:
-            parameters: the call as the body of one of OpenAI's chat completions.
+            parameters: the call as the body of one of OpenAI's chat completions. A message that
+                shows images has a list of parts, of the types text and image_url, as its content.
 
         Raises:
             FailedAnswer: On any status but success.
