@@ -174,7 +174,8 @@ class JudgeRegistry:
 async def _probe(endpoint: Endpoint, config: LLMJudge) -> dict[str, Any]:
     """Ask an endpoint for its models and return whether it answered, and whether it has ours."""
     started, url, model = perf_counter(), endpoint.base_url, config.model
-    added = " (/v1 was added to the URL)" if url in config.completed_urls else ""
+    path = url.rpartition("/")[2]
+    added = f" (/{path} was added to the URL)" if url in config.completed_urls else ""
     try:
         listed = await endpoint.models()
     except (JudgeError, ParameterRejected, ContextOverflow) as error:

@@ -106,7 +106,11 @@ def parse_reply(content: bytes) -> Reply:
         ValueError | KeyError | IndexError | TypeError | AttributeError: If it is none, or if the
             provider failed while it was written.
     """
-    body = orjson.loads(content)
+    return read_completion(orjson.loads(content))
+
+
+def read_completion(body: Any) -> Reply:
+    """Read a chat completion; raises as `parse_reply` does."""
     choice = body["choices"][0]
     message = choice["message"]
     finish_reason = choice.get("finish_reason")

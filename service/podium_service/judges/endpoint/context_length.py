@@ -3,11 +3,12 @@
 `/models` of all base URLs is read at once, by one probe that all callers share. Its result is kept.
 If no endpoint can be asked, a default serves, and the next probe is made after a while.
 
-To read one more server's answer: add the path of its number to one of the two tables below.
+To read one more server's answer: add the name of its number to one of the two tables below.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -24,21 +25,42 @@ from podium_service.judges.endpoint.errors import (
 DEFAULT_CONTEXT_TOKENS = 32_768
 RETRY_S = 30.0
 _UNSAID = 0  # stands for an answer that names no length
-# Where an entry of `/models` says what is served. llama.cpp's `n_ctx_train` is not among them,
-# because a server may be started with less than the model was trained for.
-_SERVED_PATHS = (
-    ("max_model_len",),  # vLLM, SGLang
-    ("meta", "n_ctx"),  # llama.cpp, of one slot
-    ("loaded_context_length",),  # LM Studio
+# Names under which an entry of `/models`, or an object inside it, says what is served. They are
+# letters only, so that `max_model_len` and `maxModelLen` are one. llama.cpp's `n_ctx_train` is not
+# among them, because a server may be started with less than the model was trained for.
+_SERVED = frozenset(
+    (
+        "maxmodellen",  # vLLM, SGLang
+        "nctx",  # llama.cpp, of one slot
+        "loadedcontextlength",  # LM Studio
+        "maxtotaltokens",  # TGI
+        "maxcontextlen",
+    )
 )
 # Where it says what the model can take; where there are several numbers the least one holds.
-_MODEL_PATHS = (
-    ("context_length",),  # OpenRouter, Together
-    ("top_provider", "context_length"),  # OpenRouter
-    ("context_window",),  # Groq
-    ("max_context_length",),  # Mistral, LM Studio
-    ("max_input_tokens",),  # LiteLLM
+_OF_MODEL = frozenset(
+    (
+        "contextlength",  # OpenRouter, Together, DeepInfra
+        "contextwindow",  # Groq
+        "contextsize",
+        "contexttokens",
+        "contextlen",
+        "maxcontextlength",  # Mistral, LM Studio
+        "maxcontextwindow",
+        "maxcontextwindowtokens",  # GitHub Copilot
+        "maxcontexttokens",
+        "maxcontextsize",
+        "availablecontexttokens",  # Venice
+        "maxinputtokens",  # LiteLLM, Anthropic, GitHub Models
+        "inputtokenlimit",  # Gemini
+        "maxprompttokens",
+        "maxseqlen",
+        "maxsequencelength",
+        "maxpositionembeddings",
+    )
 )
+_MAX_DEPTH = 4  # of the objects inside an entry
+_OF_ANOTHER = ("pricing", "parameters", "default_parameters")
 
 log = structlog.get_logger(__name__)
 
@@ -116,25 +138,31 @@ def find_length(model: str, entries: Sequence[Mapping[str, Any]]) -> int:
     The only model of a server is meant by any name, because llama.cpp serves one model, calls it by
     the path of its file, and answers to every name.
     """
-    named = [each for each in entries if each.get("id") == model or model in _aliases(each)]
+    named = [each for each in entries if model.removeprefix("models/") in _list_names(each)]
     chosen = named or (entries if len(entries) == 1 else [])
     for entry in chosen:
-        served = [_read_number(entry, path) for path in _SERVED_PATHS]
-        of_model = [_read_number(entry, path) for path in _MODEL_PATHS]
-        for lengths in (served, of_model):
-            if known := [length for length in lengths if length]:
+        numbers = list(_list_numbers(entry))
+        for names in (_SERVED, _OF_MODEL):
+            if known := [number for name, number in numbers if name in names]:
                 return min(known)
     return _UNSAID
 
 
-def _aliases(entry: Mapping[str, Any]) -> Sequence[Any]:
+def _list_names(entry: Mapping[str, Any]) -> list[str]:
+    """Return the names of a model; Gemini's begin with `models/`."""
     aliases = entry.get("aliases")
-    return aliases if isinstance(aliases, list) else []
+    names = [*map(entry.get, ("id", "name", "model")), *(aliases if type(aliases) is list else ())]
+    return [name.removeprefix("models/") for name in names if isinstance(name, str)]
 
 
-def _read_number(entry: Mapping[str, Any], path: Sequence[str]) -> int:
-    """Return the positive number at a path of keys; 0 if there is none."""
-    value: Any = entry
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value if type(value) is int and value > 0 else _UNSAID
+def _list_numbers(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
+    """List the positive numbers in an entry, each with the letters of its name."""
+    if not isinstance(value, Mapping) or depth > _MAX_DEPTH:
+        return
+    for name, each in value.items():
+        if isinstance(each, str) and each.isdecimal():
+            each = int(each[:12])
+        if type(each) is int and each > 0:
+            yield re.sub("[^a-z]", "", str(name).lower()), each
+        elif name not in _OF_ANOTHER:
+            yield from _list_numbers(each, depth + 1)

@@ -24,7 +24,17 @@ from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.forms import FORMS, TOP_LOGPROBS
 from podium_service.prompts.templates import Prompt
 
-_FORMATS = ("json_schema", "json_object", "text")
+# By the judge's API.
+_FORMATS = {
+    "openai": ("json_schema", "json_object", "text"),
+    "anthropic": ("text",),
+    "gemini": ("json_schema", "json_object", "text"),
+}
+_NUM_LOGPROBS = {
+    "openai": (TOP_LOGPROBS, 5, 0),
+    "anthropic": (0,),
+    "gemini": (TOP_LOGPROBS, 5, 0),
+}
 _CAP_NAMES = ("max_completion_tokens", "max_tokens")
 _LOGPROBS_WORDS = ("logprobs", "logprob")
 # So many calls must have failed with a format and succeeded without it until none has it any more.
@@ -52,10 +62,10 @@ class Parameters:
     def __init__(self, config: LLMJudge) -> None:
         fixed = config.response_format
         # The values still to try, of which the first is sent.
-        self._formats: Sequence[str] = _FORMATS if fixed == "auto" else (fixed,)
+        self._formats: Sequence[str] = _FORMATS[config.api] if fixed == "auto" else (fixed,)
         self._format_works = False  # whether any call with the first one was answered
         self._num_proofs = 0  # how many calls failed with it and were answered without
-        self._top_logprobs: Sequence[int] = (TOP_LOGPROBS, 5, 0)
+        self._top_logprobs: Sequence[int] = _NUM_LOGPROBS[config.api]
         self._token_parameter = "max_completion_tokens"
         self._merges_system = False
         self.max_reply_tokens: int | None = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, HttpUrl, PrivateAttr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from podium_service.judges.base_settings import NETWORK
 from podium_service.judges.link_local import is_link_local
@@ -18,7 +19,7 @@ from podium_service.judges.settings.secrets import (
     require_references,
 )
 
-API = Literal["openai"]
+API = Literal["openai", "anthropic", "gemini"]
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 # What a request's own body, address and connection decide.
@@ -26,7 +27,18 @@ _OWN_HEADERS = frozenset(
     ("host", "content-length", "content-type", "content-encoding", "transfer-encoding",
      "connection", "te", "trailer", "upgrade")
 )  # fmt: skip
-_PATHS = {"openai": "v1"}
+_PATHS = {"openai": "v1", "anthropic": "v1", "gemini": "v1beta"}
+# Settings that only some APIs have, and what an extra_body holds there instead.
+_LACKS = {
+    "anthropic": {
+        "seed": "Anthropic's API has none",
+        "reasoning_effort": "write extra_body: {thinking: {type: enabled, budget_tokens: 2048}}",
+    },
+    "gemini": {
+        "reasoning_effort": "write extra_body: {generationConfig: {thinkingConfig: "
+        "{thinkingBudget: 1024}}}",
+    },
+}
 
 
 class ConnectedJudge(GatedJudge):
@@ -34,11 +46,12 @@ class ConnectedJudge(GatedJudge):
 
     api: Annotated[API, NETWORK] = "openai"
     """API that the endpoints speak: `openai` (the default), chat completions, which nearly all
-    servers and gateways offer."""
+    servers and gateways offer; `anthropic`, Messages; `gemini`, generateContent. The last two were
+    never tested against the hosted APIs, only against scripted servers."""
     base_urls: Annotated[list[HttpUrl], Field(min_length=1), NETWORK]
-    """URLs of the endpoints, up to and including `/v1`, which is added to a URL without a path; of
-    several, the one that has the prompt's beginning cached is preferred, then the least busy
-    one."""
+    """URLs of the endpoints, up to and including `/v1` (of Gemini's API `/v1beta`), which is added
+    to a URL without a path; of several, the one that has the prompt's beginning cached is
+    preferred, then the least busy one."""
     azure: Annotated[str | None, NETWORK] = None
     """Version of Azure OpenAI's API, such as `2024-10-21`: `base_urls` are then resources, such as
     `https://NAME.openai.azure.com`, and `model` is the deployment; unset for any other endpoint,
@@ -131,6 +144,15 @@ class ConnectedJudge(GatedJudge):
             self._completed = [HttpUrl(f"{str(url).rstrip('/')}/{path}") for url in bare]
             completed = dict(zip(bare, self._completed, strict=True))
             self.base_urls = [completed.get(url, url) for url in self.base_urls]
+        return self
+
+    @model_validator(mode="after")
+    def _api_has_these_settings(self) -> Self:
+        if self.azure is not None and self.api != "openai":
+            raise ValueError(f"azure is OpenAI's API, and api is {self.api}: leave one out")
+        for name, rule in _LACKS.get(self.api, {}).items():
+            if getattr(self, name, None) is not None:
+                raise PydanticCustomError("api", "{rule}", {"rule": rule, "loc": (name,)})
         return self
 
     @property

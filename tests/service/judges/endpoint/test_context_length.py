@@ -76,6 +76,15 @@ def make_context(*endpoints: Listing) -> tuple[ContextLength, Clock]:
     ("entry", "length"),
     [
         ({"id": "m", "max_model_len": 2048}, 2048),
+        ({"id": "m", "max_model_len": "2048"}, 2048),
+        ({"id": "m", "metadata": {"context_length": 2048, "max_tokens": 64}}, 2048),
+        ({"id": "m", "capabilities": {"limits": {"max_context_window_tokens": 2048}}}, 2048),
+        ({"id": "m", "model_spec": {"availableContextTokens": 2048}}, 2048),
+        ({"id": "m", "model_info": {"max_input_tokens": 2048, "max_output_tokens": 64}}, 2048),
+        ({"id": "m", "inputTokenLimit": 2048, "outputTokenLimit": 64}, 2048),
+        ({"id": "m", "config": {"max_position_embeddings": 2048}}, 2048),
+        ({"id": "m", "context_size": 2048, "max_output_tokens": 64}, 2048),
+        ({"id": "models/m", "name": "models/m", "inputTokenLimit": 2048}, 2048),
         (LLAMA_CPP, 8192),
         ({"id": "m", "meta": {"n_ctx_train": 32768}}, 0),  # an older llama.cpp
         (LM_STUDIO, 4096),

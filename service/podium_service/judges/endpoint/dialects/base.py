@@ -2,7 +2,7 @@
 
 To add an API: write its `Dialect` in a file of its own, with requests made out of those of OpenAI's
 chat completions and replies as `Reply`; name it in `settings.connection.API`; and enter it in
-`DIALECTS` in `open_dialect`.
+`DIALECTS` in `choice`.
 """
 
 from collections.abc import Mapping

@@ -5,12 +5,16 @@ from collections.abc import Callable
 import httpx2
 
 from podium_service.judges.endpoint.connection.transport import open_client
+from podium_service.judges.endpoint.dialects.anthropic import AnthropicMessages
 from podium_service.judges.endpoint.dialects.base import Address, Dialect
+from podium_service.judges.endpoint.dialects.gemini import GeminiContent
 from podium_service.judges.endpoint.dialects.openai_chat import OpenAIChat
 from podium_service.judges.settings import LLMJudge
 
 DIALECTS: dict[str, Callable[[Address, str, httpx2.AsyncClient], Dialect]] = {
     "openai": OpenAIChat,
+    "anthropic": AnthropicMessages,
+    "gemini": GeminiContent,
 }
 
 
