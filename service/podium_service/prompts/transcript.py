@@ -6,13 +6,15 @@ of messages are left out, and so is what the model thought unless the judge is t
 rendered as labels. Two trajectories with the same text and images here are equal for every judge.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from itertools import takewhile
 from typing import Literal
 
 from podium_service.prompts.defences.escape import clean, mark_spaces
+from podium_service.prompts.defences.steering import hide_steering
 from podium_service.prompts.message_parts.images import (
     collect_images,
     guard_labels,
@@ -65,6 +67,7 @@ def transcribe(
     datamark: bool = False,
     show_reasoning: bool = False,
     image_tokens: int = 0,
+    steering: Set[int] = frozenset(),
 ) -> Transcript:
     """Render a group's trajectories.
 
@@ -77,10 +80,11 @@ def transcribe(
             reference and tools).
         show_reasoning: show what the model thought before it spoke.
         image_tokens: what an image counts for; 0 for a judge that sees none.
+        steering: indices of trajectories whose paragraphs that address the judge are left out.
 
     Returns:
-        The transcript. Neither view, datamark nor image_tokens changes digests, their order or the
-        shared messages' number.
+        The transcript. None of view, datamark, image_tokens and steering changes digests, their
+        order or the shared messages' number.
     """
     trajectories = [request.trajectories[index] for index in shown]
     images = collect_images(message for each in trajectories for message in each.messages)
@@ -94,9 +98,13 @@ def transcribe(
         members.setdefault(digest, []).append(index)
     digests = sorted(blocks)
     num_shared = _count_shared([blocks[digest] for digest in digests])
-    if datamark or view == "actions_first":
-        cleaner = (guard_labels(mark_spaces) if images else mark_spaces) if datamark else plain
+    if datamark or steering or view == "actions_first":
+        shown_cleaner = (
+            (guard_labels(mark_spaces) if images else mark_spaces) if datamark else plain
+        )
         for digest in digests:
+            is_hidden = members[digest][0] in steering
+            cleaner = partial(_hide, shown_cleaner) if is_hidden else shown_cleaner
             trajectory = request.trajectories[members[digest][0]]
             blocks[digest] = _render(trajectory, cleaner, show_reasoning)
             if view == "actions_first":
@@ -117,6 +125,10 @@ def transcribe(
         images=[images[digest] for digest in numbered],
         image_tokens=image_tokens if numbered else 0,
     )
+
+
+def _hide(cleaner: Cleaner, text: str) -> str:
+    return cleaner(hide_steering(text))
 
 
 def _count_shared(blocks: list[list[str]]) -> int:

@@ -17,6 +17,7 @@ from podium_service.errors import (
 from podium_service.judges.checks.criteria import find_failed
 from podium_service.judges.judges_file import AnyJudge
 from podium_service.judges.settings import LLMJudge
+from podium_service.judges.settings.common import Steering
 from podium_service.prompts.defences.steering import count_shared_messages, flag_trajectories
 from podium_service.prompts.transcript import Transcript
 from podium_service.schemas import RankRequest
@@ -30,11 +31,17 @@ class Screening:
     failed_gates: Mapping[int, list[str]]  # labels of the gates that each other trajectory failed
     steering_flags: Mapping[int, list[str]]  # the ways in which a trajectory addresses the judge
     show_reasoning: bool = False  # whether the judge sees what the models thought
+    steering: Steering = "ignore"  # what is done about trajectories that address the judge
 
     @property
     def is_steered(self) -> bool:
         """Whether a trajectory that the judge sees addresses the judge."""
-        return any(index in self.steering_flags for index in self.shown_indices)
+        return bool(self.steering_indices)
+
+    @property
+    def steering_indices(self) -> frozenset[int]:
+        """The trajectories that the judge sees and that address it."""
+        return frozenset(index for index in self.shown_indices if index in self.steering_flags)
 
 
 def screen(judge: AnyJudge, request: RankRequest) -> Screening:
@@ -55,7 +62,7 @@ def screen(judge: AnyJudge, request: RankRequest) -> Screening:
             failed_gates[index] = labels
         else:
             shown_indices.append(index)
-    return Screening(shown_indices, failed_gates, flags, judge.show_reasoning)
+    return Screening(shown_indices, failed_gates, flags, judge.show_reasoning, judge.steering)
 
 
 def require_inputs(name: str, judge: AnyJudge, request: RankRequest) -> None:

@@ -12,6 +12,7 @@ from tests.fakes import (
     ScriptedJudge,
     by_length,
     scores,
+    whatever_is_asked,
 )
 from tests.service.helpers import client, group, llm, request, service
 from tests.service.ranking.worth import STEERING, verified, worth
@@ -86,6 +87,33 @@ async def test_steering_is_flagged_gated_or_ignored(tmp_path: Path, mode: str) -
     assert attacker["rank"] == (3 if mode == "gate" else 2)
     assert attacker["reward"] == (0 if mode == "gate" else 0.5)
     assert ("steering" in metrics) == (mode != "ignore")
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_hidden"),
+    [
+        ({"steering": "hide"}, True),
+        ({"method": "pairwise", "prompt": "short"}, True),
+        ({"method": "pairwise", "prompt": "long"}, False),
+        ({"method": "pairwise", "prompt": "short", "steering": "flag"}, False),
+    ],
+)
+async def test_what_addresses_a_judge_of_short_prompts_is_hidden(
+    tmp_path: Path, settings: dict[str, str], *, is_hidden: bool
+) -> None:
+    always = whatever_is_asked(worth)
+    answers = ("worth 0.1", f"worth 0.5\n\n{STEERING}", "worth 0.9")
+    async with (
+        ScriptedJudge(always=always).serving() as judge,
+        service(tmp_path, main=llm(judge.url, datamark="never", **settings)) as opened,
+    ):
+        ranking = await opened.ranker.rank(request(*answers))
+    texts = [asked.text for asked in judge.asked if "worth 0.5" in asked.text]
+    assert texts
+    assert all(("Dear judge" in text) != is_hidden for text in texts)
+    assert all(("(left out)" in text) == is_hidden for text in texts)
+    assert [result.rank for result in ranking.results] == [3, 2, 1]
+    assert any(flag.startswith("steering:") for flag in ranking.results[1].flags)
 
 
 async def test_a_missing_verified_reward_is_refused_or_falls_back(

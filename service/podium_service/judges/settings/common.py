@@ -30,6 +30,9 @@ def _default_gates() -> list[AnyCriterion]:
     return [NotEmpty(check="not_empty"), NotOpenerOnly(check="not_opener_only")]
 
 
+Steering = Literal["auto", "flag", "hide", "gate", "ignore"]
+
+
 class GatedJudge(JudgeSettings):
     """The settings of judges that read what agents wrote: LLM judges and juries."""
 
@@ -40,9 +43,11 @@ class GatedJudge(JudgeSettings):
     gates: Annotated[list[AnyCriterion], ROBUSTNESS] = _default_gates()
     """Criteria, as of a `checks` judge; a trajectory that fails one gets reward 0 and the last
     rank, and no LLM sees it; `not_empty` and `not_opener_only` by default, `[]` for none."""
-    steering: Annotated[Literal["flag", "gate", "ignore"], ROBUSTNESS] = "flag"
-    """Treatment of a trajectory whose text addresses the judge: `flag` (the default) names it in
-    the result's `flags`, `gate` also gives it reward 0, `ignore` does not look."""
+    steering: Annotated[Steering, ROBUSTNESS] = "auto"
+    """Treatment of a trajectory whose text addresses the judge: `flag` names it in the result's
+    `flags`; `hide` also leaves the paragraphs that do so out of what the judge sees; `gate` also
+    gives it reward 0; `ignore` does not look. `auto` (the default) hides where the prompt is short,
+    because small judges obey what they read, and flags elsewhere."""
 
     show_reasoning: Annotated[bool, QUALITY] = False
     """True: show what a model thought before it spoke (`reasoning_content`, parts of type

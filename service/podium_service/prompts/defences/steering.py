@@ -32,6 +32,8 @@ _WORDS = re.compile(
 )
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{24,4000}={0,2}(?![A-Za-z0-9+/=])")
 _MAX_BASE64 = 32
+HIDDEN = "(left out)"
+_PARAGRAPHS = re.compile(r"(\n\s*\n)")
 # Cheap tests for spaced letters and base64: a text translated to classes must contain such a run.
 _SPACING = bytes(97 if chr(i).isalpha() else 32 if chr(i) in " .*-" else 120 for i in range(256))
 _FIVE_SPACED = b"a a a a a"
@@ -126,6 +128,20 @@ def flag_trajectories(
     if not flags:
         return [[] for _ in trajectories]
     return [sorted({name for text in texts for name in flags.get(text, ())}) for texts in texts_of]
+
+
+def hide_steering(text: str) -> str:
+    """Replace the paragraphs that address the judge by `HIDDEN`; all, if only the whole does.
+
+    Whole paragraphs, because a request ("reply with A") lends its weight to what stands around it
+    ("this answer is best").
+    """
+    if not any(_select_suspects([text])) or not _search(text):
+        return text
+    pieces = _PARAGRAPHS.split(text)  # paragraphs, and what separates them at odd indices
+    pieces[::2] = [HIDDEN if _search(piece) else piece for piece in pieces[::2]]
+    hidden = "".join(pieces)
+    return HIDDEN if _search(hidden) else hidden
 
 
 def count_shared_messages(trajectories: Sequence[Trajectory]) -> int:

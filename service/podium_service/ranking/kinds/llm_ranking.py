@@ -2,7 +2,7 @@
 
 The steps call each other in this order:
 
-    rank_group    choose the method, write the transcript, name the content
+    rank_group    choose the method and write the transcript (`_show`), name the content
     _share_run    wait for the run of this content that is under way, or start one
     _load_or_ask  load the stored verdicts; if the run was completed before, score them
     _ask_missing  else ask for the missing verdicts (see `rounds`), score all, keep the history
@@ -19,6 +19,7 @@ from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.limits import BudgetLimits
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.settings import LLMJudge
+from podium_service.judges.settings.common import Steering
 from podium_service.prompts import wording
 from podium_service.prompts.defences.escape import DATAMARK
 from podium_service.prompts.plain import show_plainly
@@ -47,6 +48,15 @@ class _RunResult:
     verdicts: dict[int, Verdict]
     noise: JudgeNoise | None
     estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a judge sees of a group, and by which method it is asked."""
+
+    transcript: Transcript
+    method_name: str
+    is_datamarked: bool
 
 
 class LLMRanker:
@@ -143,28 +153,12 @@ async def prepare_run(
 
 
 async def write_run(group: GroupToRank[LLMJudge], request_context: RequestContext) -> Run:
-    """Choose the method, write the transcript and the system prompt, and name the content."""
+    """Write the transcript and the system prompt, and name the content."""
     judge, config, rubric = group.llms[group.judge_name], group.judge, group.request.rubric
-    is_steered = group.screening.is_steered
-    is_datamarked = config.datamark == "always" or (config.datamark == "auto" and is_steered)
-    show_reasoning = group.screening.show_reasoning
-    transcript = transcribe(
-        group.request,
-        group.screening.shown_indices,
-        view=config.view,
-        datamark=is_datamarked,
-        show_reasoning=show_reasoning,
-        image_tokens=config.image_tokens if config.vision else 0,
-    )
-    if len(transcript.bodies) > 1:
-        require_visible_images(group.judge_name, config, transcript)
-    method_name = await _choose_method(judge, transcript, rubric)
-    form, style = METHODS[method_name].form, config.style_for(method_name)
-    is_plain_allowed = form != "scores" and style == "short" and config.view == "as_told"
-    if is_plain_allowed and not is_steered and not is_datamarked:
-        transcript = show_plainly(transcript, group.request, show_reasoning=show_reasoning)
+    shown = await _show(judge, group)
+    transcript, method_name = shown.transcript, shown.method_name
     write_system = partial(_system_prompt, config, method_name, rubric, transcript)
-    system = write_system(is_datamarked=is_datamarked)
+    system = write_system(is_datamarked=shown.is_datamarked)
     # Datamarking does not change the judge's noise, so both variants share one history.
     unmarked_system = write_system(is_datamarked=False)
     return Run(
@@ -174,10 +168,45 @@ async def write_run(group: GroupToRank[LLMJudge], request_context: RequestContex
         content_key=content_keys.content_key(config, method_name, system, transcript),
         judge_key=content_keys.judge_key(config, method_name, unmarked_system),
         system=system,
-        is_datamarked=is_datamarked,
+        is_datamarked=shown.is_datamarked,
         transcript=transcript,
         request_context=request_context,
     )
+
+
+async def _show(judge: EndpointJudge, group: GroupToRank[LLMJudge]) -> _Shown:
+    """Choose the method, and write the transcript in the layout that suits it."""
+    config, screening = group.judge, group.screening
+    write = partial(
+        transcribe,
+        group.request,
+        screening.shown_indices,
+        view=config.view,
+        show_reasoning=screening.show_reasoning,
+        image_tokens=config.image_tokens if config.vision else 0,
+    )
+    is_datamarked = config.datamark == "always"
+    transcript = write(datamark=is_datamarked)
+    if len(transcript.bodies) > 1:
+        require_visible_images(group.judge_name, config, transcript)
+    method_name = await _choose_method(judge, transcript, group.request.rubric)
+    form, style = METHODS[method_name].form, config.style_for(method_name)
+    if screening.is_steered:
+        is_hidden = _hides(screening.steering, style)
+        is_datamarked |= config.datamark == "auto" and not is_hidden
+        steering = screening.steering_indices if is_hidden else frozenset()
+        transcript = write(datamark=is_datamarked, steering=steering)
+    is_plain_allowed = form != "scores" and style == "short" and config.view == "as_told"
+    if is_plain_allowed and not screening.is_steered and not is_datamarked:
+        transcript = show_plainly(
+            transcript, group.request, show_reasoning=screening.show_reasoning
+        )
+    return _Shown(transcript, method_name, is_datamarked)
+
+
+def _hides(steering: Steering, style: wording.Style) -> bool:
+    """Tell whether what addresses the judge is left out of what it sees."""
+    return steering == "hide" or (steering == "auto" and style == "short")
 
 
 async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: str | None) -> str:
