@@ -5,10 +5,11 @@ VENV := .venv
 VLLM_VENV := .venv-vllm
 SMOLLM2 := .models/smollm2-135m-instruct
 JUDGES := .models/judges.yaml
+LIBRARIES := $(notdir $(patsubst %/requirements.txt,%,$(wildcard tests/integrations/*/requirements.txt)))
 PIP := -m pip install --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-judge demo-rank judge test test-integration docs openapi clean
+.PHONY: demo demo-judge demo-rank judge test test-integration test-integrations docs openapi clean
 
 demo: $(VENV)/train.ok  ## Fetch a small model, start the service, train on addition, show the curve.
 	@$(VENV)/bin/python -P -m podium_trainer.run.demo
@@ -27,12 +28,19 @@ test: $(VENV)/dev.ok  ## ruff, mypy strict and the fast suite.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -n 3 -m "not vllm and not install and not benchmark and not fuzz and not restart and not chaos and not judge and not demo"
+	$(VENV)/bin/python -m pytest -n 3 -m "not vllm and not install and not benchmark and not fuzz and not restart and not chaos and not judge and not demo and not integrations"
 
 test-integration: $(VENV)/dev.ok $(VENV)/judge.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json  ## vLLM and llama.cpp on the CPU, a fresh install, fuzzing, restarts, chaos.
 	PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \
 		PODIUM_JUDGES=$(abspath .models) \
 		$(VENV)/bin/python -m pytest -m "vllm or judge or install or benchmark or fuzz or restart or chaos or demo"
+
+test-integrations: $(VENV)/service.ok  ## Each hook with the trainer it is for, in an environment of its own.
+	@set -e; for library in $(LIBRARIES); do \
+		if $(MAKE) --no-print-directory .venv-$$library/library.ok; then \
+			PODIUM_PYTHON=$(abspath $(VENV))/bin/python .venv-$$library/bin/python -m pytest -W default tests/integrations/$$library; \
+		elif [ -n "$$CI" ]; then exit 1; \
+		else echo "skipped: the environment of $$library could not be made"; fi; done
 
 docs: $(VENV)/dev.ok  ## Write the generated parts of docs/ anew, and build the site into site/.
 	$(VENV)/bin/python -m docs.generate
@@ -42,7 +50,7 @@ openapi: $(VENV)/dev.ok  ## Rewrite the published form of the wire.
 	$(VENV)/bin/python -m tests.contract.openapi > tests/contract/openapi.json
 
 clean:  ## Remove environments, models and caches.
-	rm -rf $(VENV) $(VLLM_VENV) .models .mypy_cache .ruff_cache .pytest_cache .hypothesis site
+	rm -rf $(VENV) .venv-* .models .mypy_cache .ruff_cache .pytest_cache .hypothesis site
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -69,6 +77,14 @@ $(VLLM_VENV)/vllm.ok: tests/integration/vllm-requirements.txt
 	$(PYTHON) -m venv --clear $(VLLM_VENV)
 	$(VLLM_VENV)/bin/python $(PIP) -r tests/integration/vllm-requirements.txt
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+# The trainers of others, which pin libraries of their own.
+.venv-%/library.ok: tests/integrations/requirements.txt tests/integrations/%/requirements.txt
+	$(PYTHON) -m venv --clear .venv-$*
+	.venv-$*/bin/python $(PIP) -e . $(foreach file,$^,-r $(file))
+	if [ -e tests/integrations/$*/no-deps.txt ]; then \
+		.venv-$*/bin/python $(PIP) --no-deps -r tests/integrations/$*/no-deps.txt; fi
 	@touch $@
 
 $(SMOLLM2)/config.json: trainer_client/podium_trainer/run/smollm2.py | $(VENV)/train.ok
