@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 demo: $(VENV)/train.ok  ## Fetch a small model, start the service, train on addition, show the curve.
 	@$(VENV)/bin/python -P -m podium_trainer.run.demo
 
-demo-judge: $(VENV)/train.ok $(VENV)/judge.ok  ## Fetch a judge and a smaller model; it learns to be polite.
+demo-judge: $(VENV)/train.ok $(VENV)/judge.ok  ## Fetch a judge and a smaller model; it learns to answer.
 	@$(VENV)/bin/python -P -m podium_trainer.run.demo_judge
 
 demo-rank: $(VENV)/service.ok  ## Start the service, rank a group that ships with it, stop.

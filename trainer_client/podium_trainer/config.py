@@ -78,7 +78,7 @@ class TaskConfig(Section):
     """The task that the policy is trained on."""
 
     name: str = Field(
-        description="`addition`, `jsonl`, `politeness`, `prices`, or package.module:function."
+        description="`addition`, `jsonl`, `prices`, `questions`, or package.module:function."
     )
     options: dict[str, Any] = Field({}, description="Arguments of the task, such as jsonl's path.")
     tool_timeout_s: float = Field(10.0, gt=0, description="Time limit of one tool call.")

@@ -1,8 +1,8 @@
 """`make demo-judge`: a small language model judges on this machine, and a smaller one learns.
 
 No key, no GPU and no model hub is needed. `podium judge` fetches and serves the judge, `podium
-serve` ranks with it, and `podium-train politeness` learns. The held-out score that is shown comes
-from a check by a pattern, which no reward is made of.
+serve` ranks with it, and `podium-train questions` learns. The held-out score that is shown comes
+from a list of answers, which no reward is made of.
 """
 
 import argparse
@@ -26,12 +26,6 @@ JUDGES_DIR = Path(".models")
 PODIUM = (sys.executable, "-P", "-m", "podium_service")
 READY_S = 120.0
 STOP_S = 30.0
-# The judge's server reuses the first 64 tokens of a prompt, which the rubric and the instructions
-# of the task fill.
-RUBRIC = (
-    "The best answer is one short, polite and complete sentence that a shop would say to this"
-    " customer. Answers that are cut off, strange, rude or about something else are worse."
-)
 _ANSWERS_AT = re.compile(r"^(\S+) answers at (\S+)", re.MULTILINE)
 
 
@@ -135,14 +129,13 @@ def wait_for_judge(process: subprocess.Popen[bytes], log: Path) -> tuple[str, st
 def write_judges(path: Path, model: str, url: str) -> Path:
     """Write the judges file that names the judge, and return its path.
 
-    Two passes, because a small judge favours some slots, and an order and its reverse cancel that.
+    It is asked about one attempt at a time whether it is right and complete, which is what small
+    judges tell best; and of equal attempts only once in the whole run.
     """
     judge = {
         "model": model,
         "base_urls": [url],
-        "method": "best_of",
-        "passes": 2,
-        "rubric": RUBRIC,
+        "method": "yes_no",
         "concurrency": 1,
         "timeout_s": 600,
     }
@@ -152,7 +145,7 @@ def write_judges(path: Path, model: str, url: str) -> Path:
 
 def train(settings: Sequence[str]) -> int:
     """Run podium-train, and return its exit status, also if it is interrupted."""
-    command = [sys.executable, "-P", "-m", "podium_trainer", "politeness", "--out", str(OUT)]
+    command = [sys.executable, "-P", "-m", "podium_trainer", "questions", "--out", str(OUT)]
     process = subprocess.Popen([*command, *settings])
     try:
         return process.wait()

@@ -15,15 +15,15 @@ from typing import Any
 
 from podium_trainer.tasks.addition import addition
 from podium_trainer.tasks.jsonl import jsonl
-from podium_trainer.tasks.politeness import politeness
 from podium_trainer.tasks.prices import prices
+from podium_trainer.tasks.questions import questions
 from podium_trainer.tasks.task import Task, TaskError
 
 TASKS: dict[str, Callable[..., Task]] = {
     "addition": addition,
     "jsonl": jsonl,
-    "politeness": politeness,
     "prices": prices,
+    "questions": questions,
 }
 
 
