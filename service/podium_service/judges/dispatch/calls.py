@@ -31,6 +31,7 @@ from podium_service.prompts.reply import Reply
 from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
+from podium_service.tracebacks import drop_locals_on_error
 
 NO_CREDIT_PAUSE_S = 60.0
 # How long an endpoint may answer nobody where neither the settings nor a deadline say less.
@@ -74,6 +75,7 @@ class Calls:
         """The largest cap on a reply that the endpoints accept; None while it is unknown."""
         return self._parameters.max_reply_tokens
 
+    @drop_locals_on_error
     async def complete(self, call: PendingCall) -> Reply:
         """Get one reply, from any of the endpoints.
 
@@ -93,20 +95,25 @@ class Calls:
                 reply = await hedge(attempt, self._config.hedge_after_s)
                 call.request_context.is_at_judge = False
                 return reply
-            except ParameterRejected as error:
-                self._give_up_parameter(error, call, lowered)
-            except errors.JudgeError as error:
+            except (ParameterRejected, errors.JudgeError) as error:
+                if isinstance(error, errors.JudgeError):
+                    failure = error
+                elif self._give_up_parameter(error, call, lowered):
+                    continue
+                else:
+                    failure = error.otherwise
+                    failure.__cause__ = error
                 call.request_context.is_at_judge = False
-                if error.base_url is None:
-                    raise
-                if isinstance(error, errors.JudgeQuotaExhausted):
+                if failure.base_url is None:
+                    raise failure from failure.__cause__
+                if isinstance(failure, errors.JudgeQuotaExhausted):
                     continue  # the queue raises once no endpoint has credit
                 num_failed += 1
-                self._doubt_format(error, call, lowered)
-                if num_failed >= self._config.attempts or not _reserve_retry(call, error):
-                    raise
-                self._metrics.count_retry(self._name, error)
-                avoid = error.base_url
+                self._doubt_format(failure, call, lowered)
+                if num_failed >= self._config.attempts or not _reserve_retry(call, failure):
+                    raise failure from failure.__cause__
+                self._metrics.count_retry(self._name, failure)
+                avoid = failure.base_url
                 if num_failed > 1 or len(self.endpoints) == 1:
                     with call.request_context.timing.track("queue"):
                         await asyncio.sleep(_backoff_s(num_failed))
@@ -207,15 +214,17 @@ class Calls:
 
     def _give_up_parameter(
         self, error: ParameterRejected, call: PendingCall, lowered: Lowered
-    ) -> None:
-        """Learn from a refusal, or raise what it is if the next call would be the same."""
-        given_up = self._parameters.learn(error.parameters, error.words)
+    ) -> bool:
+        """Learn from a refusal; return whether the next call will be another one."""
+        # A fault of the call is sometimes answered as one of the server, whose words may mislead.
+        is_sure = not isinstance(error.otherwise, errors.JudgeUnavailable)
+        given_up = self._parameters.learn(error.parameters, error.words, is_sure=is_sure)
         parameters = self._parameters.build(call.prompt, call.max_tokens, lowered)
         if parameters == error.parameters:
-            if not self._parameters.may_lower(error.parameters, lowered):
-                raise error.otherwise from error
-        elif given_up:  # is None if a concurrent call has given it up
+            return self._parameters.may_lower(error.parameters, lowered)
+        if given_up:  # is None if a concurrent call has given it up
             log.info("judge_parameter_dropped", judge=self._name, parameter=given_up)
+        return True
 
     def _doubt_format(self, error: errors.JudgeError, call: PendingCall, lowered: Lowered) -> None:
         """Ask for less of a format where it may be why an endpoint failed or read no reply."""

@@ -213,6 +213,9 @@ class Endpoint:
         """Learn from the failure of a call, and complete its error; status 0 is no answer."""
         if isinstance(mapped, ParameterRejected):
             mapped.parameters = parameters
+            if isinstance(mapped.otherwise, JudgeUnavailable):
+                mapped.otherwise.base_url = self.base_url
+                mapped.otherwise.facts = {"reason": "status", "status": status}
         elif isinstance(mapped, JudgeError):
             answer = {"reason": "status", "status": status}
             mapped.facts = answer if status else {"reason": "connection"}

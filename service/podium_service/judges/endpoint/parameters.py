@@ -7,6 +7,7 @@ Newer and older servers accept different things, so each of these is tried from 
     size of the cap   as asked -> as the refusal says, or half
     logprobs          20 alternatives a token -> 5 -> none
     system message    apart -> at the beginning of the user's
+    thinking          as the model does -> `enable_thinking: false` (Qwen's hosts, outside streams)
 
 Any other configured parameter that a refusal names is dropped. The process remembers what it learns
 for as long as it lives, so its first call is the probe. Only what one call has met with, and the
@@ -105,12 +106,16 @@ class Parameters:
             }
         return parameters
 
-    def learn(self, parameters: dict[str, Any], words: Words) -> str | None:
+    def learn(
+        self, parameters: dict[str, Any], words: Words, *, is_sure: bool = True
+    ) -> str | None:
         """Give up what a refused call had and the refusal names.
 
         Args:
             parameters: what was sent.
             words: the server's.
+            is_sure: whether the call is at fault, by the status; else a format that has worked
+                is kept.
 
         Returns:
             What it was; None if the refusal names nothing. The caller must compare what it would
@@ -121,11 +126,13 @@ class Parameters:
         return (
             self._lower_cap(parameters, words)
             or self._rename_cap(parameters, lower)
+            or self._stop_thinking(words)
             or self._drop_named(lower)
             or self._give_up_logprobs(parameters, lower)
             or self._merge_system(parameters, words)
-            or self._give_up_format(parameters, words)
+            or ((is_sure or not self._format_works) and self._give_up_format(parameters, words))
             or self._give_up_any(parameters, words)
+            or None
         )
 
     def may_lower(self, parameters: dict[str, Any], lowered: Lowered) -> bool:
@@ -164,6 +171,13 @@ class Parameters:
             self._token_parameter = "max_tokens"
             return newer
         return None
+
+    def _stop_thinking(self, words: Words) -> str | None:
+        """Say that the model shall not think, where it may only do so in a stream."""
+        if not meaning.forbids_thinking(words) or self._extra_body.get("enable_thinking") is False:
+            return None
+        self._extra_body["enable_thinking"] = False
+        return "thinking"
 
     def _drop_named(self, lower: str) -> str | None:
         for name in [*self._optional, *self._extra_body]:

@@ -5,8 +5,8 @@ Their model then makes scores up for what it did not see.
 
 The bound is far below what any tokenizer counts, because a false alarm would cost a whole group:
 
-- A token is a word or less in the vocabularies in use; here it may be two words, or eight
-  characters of a script without spaces. And a token has at most eight characters on average, where
+- A token is a word or less in the vocabularies in use; here it may be one and a half, or six
+  characters of a script without spaces. And a token has at most six characters on average, where
   long texts come to four or five.
 - Less than 512 tokens are no context. Such a count is another way of counting, as is a count of 0.
 - An endpoint that has counted twice as much before has the context for it. A smaller count may
@@ -21,8 +21,8 @@ import re
 from podium_service.prompts.templates import Prompt
 
 _LEAST_CONTEXT_TOKENS = 512
-_MAX_CHARS_PER_TOKEN = 8
-_MAX_WORDS_PER_TOKEN = 2
+_MAX_CHARS_PER_TOKEN = 6
+_MAX_WORDS_PER_TOKEN = 1.5
 _SAME = 0.02  # two counts that differ by no more than this share are the same
 # Thai, Lao, Burmese, Khmer, Japanese and Chinese: here four characters count as a word.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from podium_service.errors import JudgeUnavailable
 from podium_service.judges.endpoint.parameters import merge_system
 from tests.fakes import Answer, Asked, ScriptedJudge, Step, fails, says
 from tests.service.helpers import client, group, llm, service
@@ -127,6 +128,10 @@ ENDPOINTS = {
         error("No endpoints found that can handle the requested parameters.", code=404),
     ),
     "error in a 200": Endpoint(schema, 200, error("response_format is not supported", code=400)),
+    "DashScope: thinking": Endpoint(
+        lambda asked: asked.body.get("enable_thinking") is not False, 400,
+        error("parameter.enable_thinking must be set to false for non-streaming calls"),
+    ),
     "temperature": Endpoint(
         has("temperature"), 400, error("temperature is fixed at 1 for this model"),
         settings={"temperature": 0},
@@ -247,6 +252,18 @@ async def test_a_500_after_a_format_has_worked_costs_no_format() -> None:
         for _ in range(3):
             await ask(judge)
     assert all(schema(asked) for asked in scripted.asked)
+
+
+async def test_a_500_with_words_about_formats_is_a_500_too() -> None:
+    """A format that has worked is not given up for it, and the call is made again."""
+    fault = fails(500, "database schema is out of date")
+    async with open_judge(GOOD, fault, GOOD, GOOD) as (judge, scripted):
+        for _ in range(3):
+            await ask(judge)
+    assert all(schema(asked) for asked in scripted.asked)
+    async with open_judge(always=fault) as (judge, scripted):
+        with pytest.raises(JudgeUnavailable, match="database schema"):
+            await ask(judge)
 
 
 async def test_a_reply_that_no_endpoint_can_read_is_asked_for_again() -> None:

@@ -222,6 +222,11 @@ def is_about_format(words: Words) -> bool:
     return bool(_FORMAT.search(words.text))
 
 
+def forbids_thinking(words: Words) -> bool:
+    """Return whether a refusal says that the model may think in a stream only."""
+    return bool(re.search(r"enable_thinking must be (?:set to )?false", words.text, re.I))
+
+
 def is_about_some_parameter(words: Words) -> bool:
     """Return whether a refusal is about a parameter, which it may not name."""
     return bool(_SOME_PARAMETER.search(words.text))
