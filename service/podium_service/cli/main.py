@@ -22,6 +22,7 @@ from podium_service.cli.commands.rank import convert_command, rank_command
 from podium_service.cli.commands.rubric import suggest_command
 from podium_service.cli.commands.serve import serve_command
 from podium_service.cli.commands.store import replay_command, store_app
+from podium_service.cli.mcp.command import mcp_command
 from podium_service.errors import PodiumError
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.command("rank")(rank_command)
 app.command("convert")(convert_command)
 app.command("init")(init_command)
 app.command("judges")(judges_command)
+app.command("mcp")(mcp_command)
 app.command("estimate")(estimate_command)
 app.command("replay")(replay_command)
 app.command("explain")(explain_command)

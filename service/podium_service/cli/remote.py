@@ -1,8 +1,9 @@
-"""Ask a running service, by the reward client, for `podium rank` and `podium judges`."""
+"""Ask a running service, by the reward client, for `podium rank`, `judges` and `mcp`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -16,7 +17,7 @@ from podium_service.http.body import validate
 from podium_service.schemas import BatchLine, Problem, Ranking, RankRequest
 
 GROUPS_AT_ONCE = 64
-JUDGES_TIMEOUT_S = 30.0
+READ_TIMEOUT_S = 30.0
 
 
 def rank_remotely(
@@ -33,12 +34,12 @@ def rank_remotely(
         try:
             validate(RankRequest, group)
             own_s = group.get("deadline_s", deadline_s)
-            groups_by_deadline.setdefault(own_s, []).append((index, _client_group(group)))
+            groups_by_deadline.setdefault(own_s, []).append((index, client_group(group)))
         except PodiumError as error:
             lines.append(make_failed_line(index, group, error))
             advance()
     for each_s, valid_groups in groups_by_deadline.items():
-        with _client_errors():
+        with client_errors():
             client = RankClient(url, api_key=api_key, deadline_s=each_s)
         with client:
             for first in range(0, len(valid_groups), GROUPS_AT_ONCE):
@@ -54,22 +55,40 @@ def judges_remotely(url: str, api_key: str | None) -> list[dict[str, Any]]:
     Raises:
         RankError: If the service refuses the caller, cannot be reached, or is no Podium.
     """
-    with _client_errors():
-        judges_url = f"{str(parse_url(url)).rstrip('/')}/judges"
+    answer = _read(url, api_key, "/judges")
+    try:
+        return list(answer["judges"])
+    except (KeyError, TypeError) as error:
+        raise ProtocolError.about("not_podium", f"{url} does not list judges") from error
+
+
+def ranking_remotely(url: str, api_key: str | None, ranking_id: str) -> dict[str, Any]:
+    """Return a past ranking as `GET /rankings/{ranking_id}` of a service has it.
+
+    Raises:
+        RankError: As `judges_remotely`; also if there is no ranking of this id.
+    """
+    answer = _read(url, api_key, f"/rankings/{quote(ranking_id, safe='')}")
+    return validate(Ranking, answer).model_dump()
+
+
+def _read(url: str, api_key: str | None, path: str) -> Any:
+    with client_errors():
+        full_url = f"{str(parse_url(url)).rstrip('/')}{path}"
         key = parse_key(api_key)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with transport_errors(httpx.Request("GET", judges_url)):
-        response = httpx.get(judges_url, headers=headers, timeout=JUDGES_TIMEOUT_S, trust_env=False)
+    with transport_errors(httpx.Request("GET", full_url)):
+        response = httpx.get(full_url, headers=headers, timeout=READ_TIMEOUT_S, trust_env=False)
     if not response.is_success:
         raise from_response(response)
     try:
-        return list(response.json()["judges"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ProtocolError.about("not_podium", f"{judges_url} does not list judges") from error
+        return response.json()
+    except ValueError as error:
+        raise ProtocolError.about("not_podium", f"{full_url} does not answer JSON") from error
 
 
 @contextmanager
-def _client_errors() -> Iterator[None]:
+def client_errors() -> Iterator[None]:
     """Raise the client's error about a URL or a key as an error of this command."""
     try:
         yield
@@ -77,7 +96,8 @@ def _client_errors() -> Iterator[None]:
         raise ConfigError(str(error)) from error
 
 
-def _client_group(group: dict[str, Any]) -> TrajectoryGroup:
+def client_group(group: dict[str, Any]) -> TrajectoryGroup:
+    """Return a valid group as the client's own type."""
     fields = {name: value for name, value in group.items() if name != "deadline_s"}
     fields["trajectories"] = [Trajectory(**each) for each in group["trajectories"]]
     return TrajectoryGroup(**fields)

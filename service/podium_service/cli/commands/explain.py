@@ -8,7 +8,6 @@ import typer
 
 from podium_service.cli import options
 from podium_service.cli.commands.store import read_replay
-from podium_service.errors import ConfigError
 
 if TYPE_CHECKING:
     from podium_service.evaluation.stored.explain import Words
@@ -29,28 +28,18 @@ def explain_command(
     from rich.console import Console
 
     from podium_service.cli.display.rankings import print_words
-    from podium_service.evaluation.stored.explain import choose_calls, explain
-    from podium_service.judges.llm_judge import EndpointJudge
+    from podium_service.evaluation.stored.explain import explain_calls
     from podium_service.judges.registry import JudgeRegistry
-    from podium_service.judges.settings import LLMJudge
     from podium_service.telemetry.metrics import Metrics
 
     options.configure_logs("error")
     options.require_store(store)
     _, calls = options.use_store(store, lambda opened: read_replay(opened, ranking_id, store))
-    chosen = choose_calls(calls)
 
     async def run() -> list["Words"]:
         metrics = Metrics()
         async with aclosing(JudgeRegistry(config, metrics)) as judges:
-            name = judge or chosen[0]["judge"]
-            judges.roster.chain(name)
-            settings = judges.roster.config.judges[name]
-            if not isinstance(settings, LLMJudge):
-                raise ConfigError(f"--judge {name}: is no LLM ({settings.kind}): name one")
-            prose = settings.model_copy(update={"response_format": "text"})
-            async with aclosing(EndpointJudge(name, prose, metrics)) as asked:
-                return [await explain(asked, call) for call in chosen]
+            return await explain_calls(judges, metrics, calls, judge)
 
     words = asyncio.run(run())
     if as_json:

@@ -6,14 +6,18 @@ asked why. The words come after the verdict and change nothing.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from podium_service.errors import NotFound
+from podium_service.errors import ConfigError, NotFound
 from podium_service.evaluation.stored.shown_prompt import read_prompt
 from podium_service.judges.llm_judge import EndpointJudge
+from podium_service.judges.registry import JudgeRegistry
+from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.message_parts.images import Part, read_content, to_parts
 from podium_service.prompts.templates import Prompt
+from podium_service.telemetry.metrics import Metrics
 
 _QUESTION = (
     "Why? Explain in one sentence for each {what} what is good or bad about it. Keep your verdict."
@@ -53,6 +57,35 @@ def choose_calls(calls: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     if not chosen:
         raise NotFound("no LLM was asked about this ranking, so that there is nothing to explain")
     return chosen
+
+
+async def explain_calls(
+    judges: JudgeRegistry,
+    metrics: Metrics,
+    calls: Sequence[Mapping[str, Any]],
+    judge: str | None = None,
+) -> list[Words]:
+    """Ask a judge why it gave the verdicts of a stored ranking.
+
+    Args:
+        judges: the judges of the judges file.
+        metrics: where the calls are counted.
+        calls: the stored calls of the ranking.
+        judge: the name of an LLM judge; None for the one that gave the verdicts.
+
+    Raises:
+        NotFound: If no LLM was asked.
+        PodiumError: If the judge is none of the judges file, no LLM, or fails.
+    """
+    chosen = choose_calls(calls)
+    name = judge or chosen[0]["judge"]
+    judges.roster.chain(name)
+    settings = judges.roster.config.judges[name]
+    if not isinstance(settings, LLMJudge):
+        raise ConfigError(f"--judge {name}: is no LLM ({settings.kind}): name one")
+    prose = settings.model_copy(update={"response_format": "text"})
+    async with aclosing(EndpointJudge(name, prose, metrics)) as asked:
+        return [await explain(asked, call) for call in chosen]
 
 
 async def explain(judge: EndpointJudge, call: Mapping[str, Any]) -> Words:
