@@ -7,10 +7,10 @@ installed without its dependencies is listed in a file `no-deps.txt` beside it.
 """
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -40,15 +40,23 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session")
+def checks_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the URL of a service with the `checks` judge, which all tests share."""
+    server = PodiumServer(tmp_path_factory.mktemp("checks") / "podium", {})
+    server.start()
+    yield server.url
+    server.kill()
+
+
 @pytest.fixture
 def start_podium(tmp_path: Path) -> Iterator[StartPodium]:
     """Start `podium serve` with a judges file; without judges it is the `checks` judge."""
     with ExitStack() as stack:
+        numbers = count()
 
         def start(**judges: object) -> PodiumServer:
-            with socket.create_server(("127.0.0.1", 0)) as listener:
-                port = listener.getsockname()[1]
-            server = PodiumServer(tmp_path / f"podium-{port}", port, judges)
+            server = PodiumServer(tmp_path / f"podium-{next(numbers)}", judges)
             stack.callback(server.kill)
             server.start()
             return server

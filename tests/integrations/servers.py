@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from urllib.request import urlopen
 
 from tests.fakes import ScriptedJudge, Step
 
-START_S = 60.0
+START_S = 180.0
 SOURCES = Path(__file__).parents[2] / "service"
 
 
@@ -29,10 +30,11 @@ class PodiumServer:
         url: its URL.
     """
 
-    def __init__(self, folder: Path, port: int, judges: Mapping[str, Any]) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, folder: Path, judges: Mapping[str, Any]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self._port = listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
         self._folder = folder
-        self._port = port
         self._config = folder / "judges.yaml"
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir()
