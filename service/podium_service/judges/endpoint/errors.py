@@ -5,7 +5,7 @@ ContextOverflow       the prompt is longer than the context, or than one call ma
 JudgeRefused          400, 403: a content filter stopped the prompt
 VerdictInvalid        400: the endpoint could not read the model's reply, so another may do
 JudgeRateLimited      429; `retry_after_s` is the server's floor, from a header or its words
-JudgeQuotaExhausted   402, 429, 400, 403: "no credit"
+JudgeQuotaExhausted   402, 429, 400, 403, 412: "no credit"
 JudgeRejected         any other 4xx, a redirect
 JudgeUnavailable      5xx, 408, 409, 425, 499, no connection, no answer
 
@@ -120,7 +120,7 @@ def map_answer(
     if retry_after_s is None and (status == 429 or status >= 500):
         wait_s = meaning.read_wait_s(words)
         retry_after_s = None if wait_s is None else min(MAX_RETRY_AFTER_S, wait_s)
-    if status == 402 or (status in (400, 403, 429) and meaning.means_no_credit(words)):
+    if status == 402 or (status in (400, 403, 412, 429) and meaning.means_no_credit(words)):
         return JudgeQuotaExhausted(detail, retry_after_s=retry_after_s)
     if status == 413 or (status != 503 and status >= 400 and _means_overflow(status, words)):
         return ContextOverflow(detail, *meaning.read_context(words))
@@ -183,6 +183,8 @@ def find_failed_status(content: bytes) -> int | None:
         return None
     if not isinstance(body, dict):
         return None
+    if "error" in (body.get("object"), body.get("type")) and "choices" not in body:
+        body = {"error": body.get("error") or body}  # vLLM's form, and Anthropic's
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     error = body.get("error") or (choice.get("error") if isinstance(choice, dict) else None)

@@ -37,7 +37,9 @@ _NUM_LOGPROBS = {
     "gemini": (TOP_LOGPROBS, 5, 0),
 }
 _CAP_NAMES = ("max_completion_tokens", "max_tokens")
-_LOGPROBS_WORDS = ("logprobs", "logprob")
+_LOGPROBS_WORDS = ("logprobs", "logprob", "top_n_tokens")
+# What some servers call a parameter that they refuse.
+_OTHER_NAMES = {"reasoning_effort": ("thinking", "reasoning")}
 # So many calls must have failed with a format and succeeded without it until none has it any more.
 _LEAST_PROOF = 2
 
@@ -158,9 +160,11 @@ class Parameters:
 
     def _lower_cap(self, parameters: dict[str, Any], words: Words) -> str | None:
         name = next((name for name in _CAP_NAMES if name in parameters), None)
-        if name is None or name in self._extra_body or not meaning.means_high_cap(words):
+        if name is None or name in self._extra_body:
             return None
         sent = parameters[name]
+        if not meaning.means_high_cap(words, sent):
+            return None
         if self.max_reply_tokens is None or self.max_reply_tokens >= sent:
             self.max_reply_tokens = meaning.read_cap(words, sent)
         return f"{name} {sent}" if self.max_reply_tokens < sent else None
@@ -180,12 +184,18 @@ class Parameters:
         return "thinking"
 
     def _drop_named(self, lower: str) -> str | None:
-        for name in [*self._optional, *self._extra_body]:
-            spelled = re.escape(name.lower()).replace("_", r"[\s_.-]?")
-            if re.search(rf"(?<![a-z0-9_]){spelled}(?![a-z0-9_])", lower):
-                self._optional.pop(name, None)
-                self._extra_body.pop(name, None)
-                return name
+        sent = [*self._optional, *self._extra_body]
+        own = [name for name in sent if _is_named(name, lower)]
+        # What a refusal names may stand in extra_body under that name, which comes first.
+        named = own or [
+            name
+            for name in sent
+            if any(_is_named(other, lower) for other in _OTHER_NAMES.get(name, ()))
+        ]
+        for name in named[:1]:
+            self._optional.pop(name, None)
+            self._extra_body.pop(name, None)
+            return name
         return None
 
     def _give_up_logprobs(self, parameters: dict[str, Any], lower: str) -> str | None:
@@ -224,6 +234,11 @@ class Parameters:
     def _step_down(self, number: int) -> None:
         self._formats = self._formats[number:]
         self._format_works, self._num_proofs = False, 0
+
+
+def _is_named(name: str, lower: str) -> bool:
+    spelled = re.escape(name.lower()).replace("_", r"[\s_.-]?")
+    return bool(re.search(rf"(?<![a-z0-9_]){spelled}(?![a-z0-9_])", lower))
 
 
 def merge_system(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,7 +9,12 @@ from podium_service.errors import (
     JudgeUnavailable,
 )
 from podium_service.judges.endpoint.dialects.base import no_answer
-from podium_service.judges.endpoint.errors import ContextOverflow, map_failure, read_retry_after
+from podium_service.judges.endpoint.errors import (
+    ContextOverflow,
+    find_failed_status,
+    map_failure,
+    read_retry_after,
+)
 from tests.fakes import (
     Answer,
     Step,
@@ -41,6 +46,22 @@ def test_only_what_was_sent_may_have_been_paid(
     assert isinstance(mapped, JudgeUnavailable)
     assert str(mapped).startswith(f"http://judge/v1 {words} ({type(cause).__name__}: {cause})")
     assert mapped.unanswered is unanswered
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"error": {"message": "x", "code": 429}}', 429),
+        (b'{"error": "x", "choices": null}', 502),
+        (b'{"choices": [{"error": {"code": "503"}}]}', 503),
+        (b'{"object": "error", "message": "x", "code": 400}', 400),
+        (b'{"type": "error", "error": {"type": "overloaded_error", "message": "x"}}', 502),
+        (b'{"choices": [], "object": "chat.completion"}', None),
+        (b"[]", None),
+    ],
+)
+def test_an_error_in_a_success_has_its_status(body: bytes, status: int | None) -> None:
+    assert find_failed_status(body) == status
 
 
 async def test_a_redirect_is_not_followed() -> None:

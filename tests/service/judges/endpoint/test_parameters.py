@@ -55,6 +55,24 @@ async def test_the_refusal_of_a_configured_response_format_stands(fixed: str) ->
     assert [asked.body["response_format"]["type"] for asked in scripted.asked] == [fixed] * 2
 
 
+async def test_a_model_that_cannot_think_is_not_told_how_long() -> None:
+    refusal = fails(400, '"llama3" does not support thinking')
+    settings = {"reasoning_effort": "low", "temperature": 0.5}
+    async with open_judge(refusal, GOOD, **settings) as (judge, scripted):
+        await ask(judge)
+    assert [asked.body.get("reasoning_effort") for asked in scripted.asked] == ["low", None]
+    assert all(asked.body["temperature"] == 0.5 for asked in scripted.asked)
+
+
+async def test_thinking_in_extra_body_is_dropped_by_its_own_name() -> None:
+    refusal = fails(400, "thinking: Extra inputs are not permitted")
+    settings = {"reasoning_effort": "low", "extra_body": {"thinking": {"type": "enabled"}}}
+    async with open_judge(refusal, GOOD, **settings) as (judge, scripted):
+        await ask(judge)
+    assert "thinking" not in scripted.asked[1].body
+    assert scripted.asked[1].body["reasoning_effort"] == "low"
+
+
 async def test_a_parameter_that_a_400_names_is_dropped_for_good() -> None:
     script = [
         fails(400, "Unsupported parameter: 'max_completion_tokens'"),

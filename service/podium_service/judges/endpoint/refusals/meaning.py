@@ -22,7 +22,7 @@ _CONTEXT_CODES = frozenset(
     ("context_length_exceeded", "exceed_context_size_error", "contextwindowexceedederror",
      "model_max_prompt_tokens_exceeded", "tokens_limit_reached", "request_too_large", "1261")
 )  # fmt: skip
-_CONTEXT = r"context[\s_]?(?:length|window|size|limit)|max[\s_]model[\s_]len(?:gth)?"
+_CONTEXT = r"context[\s_]?(?:length|window|size|limit)|max[\s_](?:model|seq(?:uence)?)[\s_]len(?:gth)?"
 _TOO_MUCH = (
     r"exceed|too (?:long|large|many|big)|longer than|larger than|greater than|more than|overflow"
     r"|less than|fewer than|must be <|at most|maximum|up to|shorten|reduce|not fit|limit\b"
@@ -43,7 +43,9 @@ _OVERFLOW = _pattern(
     r"token count (?:is|of) \d+ .{0,40}(?:supports|exceeds)",
     r"(?:maximum|max) (?:prompt|input) (?:length|tokens)",
     r"range of input length|shorter input|\u8d85\u957f|input tokens exceed",
-    r"expected maxlength|exceeded model token limit|input is longer than",
+    r"expected maxlength|exceeded model token limit|input is longer than|input_length_error",
+    r"exceed[^.]{0,40}(?:\bcontext\b|message tokens)|content length exceeded|string too long",
+    r"context shift is disabled",
     r"(?:prompt|input|request body|payload|entity)[^.]{0,40}(?:too large|exceeds? .{0,30}length)",
 )
 # A time limit is no context, whatever Go programs call it.
@@ -57,6 +59,7 @@ _CAP_VALUE = _pattern(
     r"too (?:large|high|big|many)", r"at most", r"maxim", r"less than", r"lower than", r"<=?\s*\d",
     r"> ?\d", r"exceed", r"\brange\b", r"up to", r"no more than", r"not be (?:greater|larger|more)",
     r"greater than \d", r"larger than \d", r"above", r"\blimit", r"must have stream",
+    r"less or equal", r"\u8303\u56f4",
 )  # fmt: skip
 _CAP_OR_CONTEXT = _pattern(
     r"context[\s_](?:length|size|limit)|context window (?:limit|is|of)",
@@ -71,19 +74,21 @@ _LEAST_HALF = 128
 _NO_CREDIT_CODES = frozenset(
     ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "arrearage",
      "insufficient_balance", "exceeded_current_quota_error", "insufficient_credits",
-     "insufficient_funds", "credit_exhausted", "1113")
+     "insufficient_funds", "credit_exhausted", "credit_limit", "budget_exceeded", "1113")
 )  # fmt: skip
 _NO_CREDIT = _pattern(
     r"insufficient[\s_](?:account )?(?:balance|funds|credits?|quota)", r"credit balance is too low",
     r"used all (?:of )?(?:your |its )?(?:available )?credits", r"billing hard limit",
     r"(?:out of|no|not enough) credits?\b", r"payment (?:is )?required", r"requires more credits",
     r"\u4f59\u989d\u4e0d\u8db3", r"monthly (?:included credits|spending limit)",
+    r"credits are (?:depleted|exhausted|used up)", r"(?:key|credit|budget) limit exceeded",
+    r"budget has been exceeded", r"specified (?:api )?usage limit", r"billing to be enabled",
 )  # fmt: skip
 
 _FILTER_CODES = frozenset(
     ("content_filter", "responsibleaipolicyviolation", "content_policy_violation", "invalid_prompt",
      "data_inspection_failed", "datainspectionfailed", "moderation_error", "content_filter_error",
-     "safety", "prohibited_content", "1301", "contentfilter")
+     "safety", "prohibited_content", "1301", "contentfilter", "sensitivecontentdetected")
 )  # fmt: skip
 _FILTERED = _pattern(
     r"content (?:management|filter(?:ing)?|usage|safety) polic", r"content[\s_]?filter",
@@ -91,6 +96,8 @@ _FILTERED = _pattern(
     r"requires moderation", r"blocked by (?:moderation|safety|content|our)", r"content exists risk",
     r"inappropriate content",
     r"violat\w+ .{0,40}(?:usage|content|safety|acceptable use) (?:polic|guideline)",
+    r"sensitive (?:content|information|words?)\b", r"new_sensitive", r"prohibited[_ ]content",
+    r"blocked .{0,20}guardrail|guardrail .{0,20}(?:blocked|intervened)",
     r"considered high risk", r"usage guidelines", r"safety (?:filter|system|setting)",
     r"\u654f\u611f\u5185\u5bb9",
 )  # fmt: skip
@@ -104,10 +111,11 @@ _REPLY = _pattern(
 )  # fmt: skip
 
 _SYSTEM = _pattern(
-    r"(?:system|developer) (?:role|message|prompt|instruction)s?\W.{0,40}?(?:not|n't|un|in|dis)"
+    r"(?:system|developer) (?:role|message|prompt|instruction|field)s?\W.{0,40}?(?:not|n't|un|in|dis)"
     r"(?:\s?(?:support|enabl|allow|accept|valid|permit|expect|recogni[sz]|available|t support))",
     r"(?:support|allow|accept|permit|unexpected|unknown|invalid|unsupported)\w*\W.{0,40}?"
-    r"(?:system|developer)\W{0,2} (?:role|message|prompt|instruction)",
+    r"(?:system|developer)\W{0,2} (?:role|message|prompt|instruction|field)",
+    r"role of message with (?:even|odd) index",
     r"role\W{1,4}(?:of )?['\"`]?(?:system|developer)\b", r"['\"`](?:system|developer)['\"`] role",
     r"(?:support|allow|accept|permit|expect|unknown|invalid|unsupported)\w*\W{1,3}role\W{1,3}system",
     r"\brole\b.{0,60}(?:support|accept|allow|unexpected|invalid|unknown)\w*\W.{0,20}['\"`]system\b",
@@ -143,12 +151,13 @@ _DURATION = re.compile(
 _LIMITS = (
     re.compile(r"\d (?:tokens )?> (?P<number>\d[\d,_]*)"),
     re.compile(rf"limit{_N}\W+requested", re.I),
-    re.compile(r"max(?:imum)?[\s_](?:allowed )?(?:context|model|input|prompt|sequence|content)?"
+    re.compile(r"max(?:imum)?[\s_](?:allowed )?(?:context|model|input|prompt|seq(?:uence)?|content)?"
                rf"[\s_]?len(?:gth)?(?: is| of)?(?: only)?{_N}", re.I),
     re.compile(rf"context[\s_](?:length|window|size)(?: limit)?(?: is| of)?(?: only)?{_N}", re.I),
     re.compile(r"(?P<number>\d[\d,_]*)(?: tokens?)? maximum", re.I),
     re.compile(r"max(?:imum)?[\s_](?:input[\s_]|prompt[\s_]|num[\s_])?(?:tokens?|size|number of "
                rf"(?:input )?tokens(?: allowed)?)(?: is| of)?{_N}", re.I),
+    re.compile(rf"(?:maximum|max) of{_N}", re.I),
     re.compile(r"(?:limit|up to|at most|less than|fewer than|exceed|supports)(?: is| of| only)?"
                rf"{_N}", re.I),
     re.compile(r"(?:<= ?|\[\d+, ?)(?P<number>\d[\d,_]*)"),
@@ -177,10 +186,14 @@ def read_context(words: Words) -> tuple[int | None, int | None]:
     return limit, words.prompt_tokens or (more[-1] if more else None)
 
 
-def means_high_cap(words: Words) -> bool:
-    """Return whether a refusal says that the cap on the reply's tokens is too large."""
+def means_high_cap(words: Words, sent: int | None = None) -> bool:
+    """Return whether a refusal says that the cap on the reply's tokens is too large.
+
+    Words that do not name the cap may still name its value, which is `sent`.
+    """
     text = words.text
-    named = bool(_CAP.search(text) and _CAP_VALUE.search(text))
+    named = bool(_CAP.search(text) or (sent and sent in _list_numbers(text)))
+    named = named and bool(_CAP_VALUE.search(text))
     return (
         named and not _CAP_OR_CONTEXT.search(text) and "context_length_exceeded" not in words.codes
     )

@@ -26,7 +26,7 @@ _MAX_DEPTH = 8
 _WORD_KEYS = (
     "error", "errors", "message", "Message", "msg", "detail", "details", "title", "error_message",
     "errorMessage", "error_msg", "error_description", "description", "reason", "fault",
-    "faultstring", "metadata", "raw", "cause",
+    "faultstring", "metadata", "raw", "cause", "base_resp", "status_msg",
 )  # fmt: skip
 _CODE_KEYS = (
     "code", "type", "status", "reason", "error_code", "errorCode", "error_type", "error", "__type",

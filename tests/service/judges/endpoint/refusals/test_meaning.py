@@ -97,6 +97,14 @@ OVERFLOWS: list[tuple[str, int | None, int | None]] = [
     ("Input is longer than the model's maximum input length", None, None),
     ("The number of tokens to keep from the initial prompt is greater than the context length",
      None, None),
+    ("Requested 9000 tokens exceeds maximum of 8192 context", 8192, 9000),
+    ("Prompt length 9000 is greater than max_seq_len 4096", 4096, 9000),
+    ("default_max_tokens (-300) should be greater than 0, default_max_tokens (-300) = max_seq_len "
+     "(2048) - splited_prompt_len (2348) - query_token_len (0)", 2048, 2348),
+    ("internal error happened, status code ResponseType.INPUT_LENGTH_ERROR", None, None),
+    ("Max content length exceeded", None, None),
+    ("Total tokens of image and text exceed max message tokens.", None, None),
+    ("context shift is disabled", None, None),
 ]  # fmt: skip
 
 
@@ -156,6 +164,7 @@ CAPS = [
     ("Input validation error: `max_new_tokens` must be <= 512. Given: 4640", 512),
     ("Requests with max_tokens > 4096 must have stream=true", 4096),
     ("max_completion_tokens is too high", 2320),
+    ("Invalid max_tokens \u8303\u56f4 [1, 4095]", 4095),
     ("max_tokens must be at most 2,048", 2048),
     ("Invalid 'max_output_tokens': integer above maximum value. Expected a value <= 4096, but got "
      "4640 instead.", 4096),
@@ -168,6 +177,15 @@ def test_a_cap_that_is_too_large_is_known_and_lowered(text: str, allowed: int) -
     assert isinstance(error, ParameterRejected), error
     assert meaning.means_high_cap(error.words)
     assert meaning.read_cap(error.words, 4640) == allowed
+
+
+def test_a_cap_is_known_by_its_value_if_the_words_do_not_name_it() -> None:
+    text = "Malformed input request: 4640 is not less or equal to 3072, please reformat your input"
+    error = mapped(400, {"message": text})
+    assert isinstance(error, ParameterRejected), error
+    assert not meaning.means_high_cap(error.words)
+    assert meaning.means_high_cap(error.words, 4640)
+    assert meaning.read_cap(error.words, 4640) == 3072
 
 
 @pytest.mark.parametrize(
@@ -202,6 +220,8 @@ SYSTEM = [
     "invalid role: system",
     "The role 'system' is not allowed for this model",
     "System prompts are not supported by this model",
+    "This model doesn't support the system field. Remove the system field and try again.",
+    "the role of message with even index in the messages must be user or function",
 ]
 
 
@@ -270,6 +290,11 @@ def test_a_refused_format_is_known(text: str, status: int) -> None:
                "Output blocked by content filtering policy"}}),
         (400, {"error": {"code": "1301", "message": "\u654f\u611f\u5185\u5bb9"}}),
         (422, {"detail": "Blocked by moderation"}),
+        (400, [{"error": {"code": 400, "message": "The prompt was blocked due to "
+                          "PROHIBITED_CONTENT", "status": "INVALID_ARGUMENT"}}]),
+        (400, {"message": "Sorry, the model cannot answer this question. Guardrail blocked"}),
+        (400, {"error": {"code": "SensitiveContentDetected", "message": "The request failed"}}),
+        (400, {"base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}}),
     ],
 )  # fmt: skip
 def test_a_content_filter_is_a_refusal_of_the_judge(status: int, body: Any) -> None:
@@ -292,6 +317,17 @@ def test_a_content_filter_is_a_refusal_of_the_judge(status: int, body: Any) -> N
         (429, {"error": {"code": "1113", "message": "\u4f59\u989d\u4e0d\u8db3"}}),
         (403, {"code": "x", "error": "Your team has used all available credits"}),
         (429, {"error": {"type": "exceeded_current_quota_error", "message": "check your balance"}}),
+        (412, openai_error("Account x is suspended, possibly due to reaching the monthly spending "
+                           "limit or failure to pay past invoices.", "PRECONDITION_FAILED")),
+        (403, {"error": {"message": "Key limit exceeded (total limit).", "code": 403}}),
+        (400, {"type": "error", "error": {"type": "invalid_request_error", "message": "You have "
+               "reached your specified API usage limits. You will regain access on 2026-12-01."}}),
+        (400, {"error": {"message": "Budget has been exceeded! Current cost: 10.01, Max budget: "
+                         "10.0", "type": "budget_exceeded", "code": "400"}}),
+        (403, [{"error": {"code": 403, "message": "This API method requires billing to be enabled.",
+                          "status": "PERMISSION_DENIED"}}]),
+        (429, [{"error": {"code": 429, "message": "Your prepayment credits are depleted.",
+                          "status": "RESOURCE_EXHAUSTED"}}]),
     ],
 )  # fmt: skip
 def test_no_credit_is_final(status: int, body: Any) -> None:
