@@ -36,6 +36,7 @@ PodiumError
 │   ├── JudgeUnavailable           503  unreachable, a 5xx, or a timeout
 │   └── JudgeRateLimited           503  a 429 for as long as the deadline allows to wait
 ├── DeadlineExceeded               504
+├── GroupIncomplete                504  its members came one by one, and not all of them in time
 ├── Overloaded                     429  a queue, the connections or the memory for bodies are full
 ├── StoreUnavailable               503
 ├── Draining                       503
@@ -274,6 +275,10 @@ class JudgeRateLimited(JudgeError):
 class DeadlineExceeded(PodiumError):
     code, status, title = "deadline_exceeded", 504, "The deadline passed before there was an answer"
     retryable = True
+
+
+class GroupIncomplete(PodiumError):
+    code, status, title = "group_incomplete", 504, "Not all members of the group came in time"
 
 
 class Overloaded(PodiumError):

@@ -12,8 +12,8 @@ from podium.client import AsyncRankClient
 from podium.errors import JudgeFailed, RequestRefused, Unauthorized
 from podium.types import Trajectory, TrajectoryGroup
 from podium_service import schemas
-from podium_service.http import openapi_examples as examples
 from podium_service.http.app import create_app
+from podium_service.http.openapi import examples
 from tests.contract.openapi import PUBLISHED, document
 from tests.fakes import ScriptedJudge, by_length, fails, scores
 from tests.service.helpers import chat, llm, service
@@ -38,6 +38,7 @@ async def test_the_published_openapi_document_is_up_to_date() -> None:
         (schemas.Ranking, examples.RANKING),
         (schemas.Problem, examples.PROBLEM),
         (schemas.BatchLine, examples.LINE),
+        (schemas.JoinRequest, examples.MEMBER),
     ],
 )
 def test_each_published_example_is_valid(model: type[BaseModel], example: dict[str, Any]) -> None:
@@ -50,7 +51,8 @@ async def test_operations_have_short_names_and_ask_for_a_key() -> None:
     operations = {op["operationId"]: op for path in paths.values() for op in path.values()}
     assert operations.keys() == {
         "livez", "readyz", "metrics", "rank", "rank_batch", "get_ranking", "list_judges",
-        "list_keys",
+        "list_keys", "join_group", "bridge_openrlhf", "bridge_slime", "bridge_nemo_gym_verify",
+        "bridge_nemo_gym_compare",
     }  # fmt: skip
     unguarded = {name for name, op in operations.items() if not op["security"]}
     assert unguarded == {"livez", "readyz"}

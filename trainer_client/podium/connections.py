@@ -46,13 +46,19 @@ class Connections:
         base_url: the URL of the service.
         key: the bearer token; None for no header.
         transport: an httpx transport instead of connections of our own. It serves one event loop.
+        max_connections: the most that are open at once; requests beyond them wait.
 
     Attributes:
         has_answered: whether the service has ever answered this client, with any status.
     """
 
     def __init__(
-        self, base_url: httpx.URL, key: str | None, transport: httpx.AsyncBaseTransport | None
+        self,
+        base_url: httpx.URL,
+        key: str | None,
+        transport: httpx.AsyncBaseTransport | None,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         headers = {"Content-Type": "application/json", "User-Agent": "podium"}
         self.base_url = base_url
@@ -61,19 +67,23 @@ class Connections:
         )
         self.transport = transport
         self.has_answered = False
+        self._max_connections = max_connections
         # A pool of the parent process stays in the dictionary, because to close it in a child would
         # end connections that the parent still uses.
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _Pool]]
         self._pools = WeakKeyDictionary()
 
     @asynccontextmanager
-    async def post(self, path: str, members: bytes, retry: Retry) -> AsyncIterator[httpx.Response]:
+    async def post(
+        self, path: str, members: bytes, retry: Retry, *, deadline_s: float | None = None
+    ) -> AsyncIterator[httpx.Response]:
         """Send one request with the time that is left, and yield its 200 answer, not yet read.
 
         Args:
             path: the route.
             members: the body's JSON object without its opening brace.
             retry: the deadline.
+            deadline_s: the deadline that the service is told; None for the time that is left.
 
         Raises:
             RankError: If anything but a 200 comes, or the deadline passes while the block runs.
@@ -81,7 +91,7 @@ class Connections:
         pool = await self._pool()
         with anyio.move_on_after(retry.left_s + MARGIN_S) as scope:
             async with pool.slots:
-                request = self._request(path, members, retry.left_s)
+                request = self._request(path, members, retry.left_s, deadline_s)
                 response = await self._send(pool, request)
                 try:
                     if response.status_code != 200:
@@ -108,13 +118,15 @@ class Connections:
             # Nothing waits until the generator yields, so no other task can open a second pool.
             lifetime = self._open()
             transport = await anext(lifetime)
-            pool = pools[os.getpid()] = _Pool(transport, anyio.Semaphore(MAX_CONNECTIONS), lifetime)
+            pool = pools[os.getpid()] = _Pool(
+                transport, anyio.Semaphore(self._max_connections), lifetime
+            )
         return pool
 
     async def _open(self) -> AsyncGenerator[httpx.AsyncBaseTransport, None]:
         """Yield a transport; an event loop closes the generators that were started in it."""
         async with self.transport or httpx.AsyncHTTPTransport(
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
+            limits=httpx.Limits(max_connections=self._max_connections),
             trust_env=False,
         ) as transport:
             yield transport
@@ -130,16 +142,18 @@ class Connections:
         self.has_answered = True
         return response
 
-    def _request(self, path: str, members: bytes, left_s: float) -> httpx.Request:
+    def _request(
+        self, path: str, members: bytes, left_s: float, deadline_s: float | None
+    ) -> httpx.Request:
         if left_s < 0.001:
             raise deadline_exceeded(f"{path}: the deadline passed before the request was sent")
-        timeout_s = left_s + MARGIN_S
+        timeout_s, told_s = left_s + MARGIN_S, min(deadline_s or left_s, SERVICE_DEADLINE_S)
         timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
         return httpx.Request(
             "POST",
             self.base_url.copy_with(raw_path=self.base_url.raw_path.rstrip(b"/") + path.encode()),
             headers=self.headers,
-            content=b'{"deadline_s":%.3f,' % min(left_s, SERVICE_DEADLINE_S) + members,
+            content=b'{"deadline_s":%.3f,' % told_s + members,
             extensions={"timeout": timeout.as_dict()},
         )
 

@@ -193,10 +193,7 @@ class GroupReward:
             ProtocolError: If the answer is no ranking of exactly this group: it names another
                 group, an id is missing, unknown or repeated, or a reward is no number in [0, 1].
         """
-        try:
-            ranking = Ranking.model_validate(answer)
-        except ValidationError as exc:
-            raise ProtocolError.about("bad_ranking", describe_fault(exc)) from exc
+        ranking = _validate_ranking(answer)
         results = results_in_order(group, ranking)
         rewards = [result.reward for result in results]
         return cls(rewards, True, ranking.model_copy(update={"results": results}))
@@ -252,6 +249,15 @@ def read_answer(group: TrajectoryGroup, body: bytes) -> GroupReward:
     return GroupReward.from_answer(group, _decode(body))
 
 
+def read_ranking(body: bytes) -> Ranking:
+    """Read a ranking, not checked against any group.
+
+    Raises:
+        ProtocolError: If it is not JSON or not a ranking.
+    """
+    return _validate_ranking(_decode(body))
+
+
 def read_line(groups: Sequence[TrajectoryGroup], line: bytes) -> tuple[int, GroupReward]:
     """Read one line of `POST /rank/batch`: the index of its group in the request, and its outcome.
 
@@ -281,6 +287,13 @@ def _read_outcome(group: TrajectoryGroup, line: _BatchLine) -> GroupReward:
         return GroupReward.from_error(from_problem(Problem.model_validate(line.problem)))
     except ValidationError as exc:
         raise ProtocolError.about("bad_problem", describe_fault(exc)) from exc
+
+
+def _validate_ranking(answer: object) -> Ranking:
+    try:
+        return Ranking.model_validate(answer)
+    except ValidationError as exc:
+        raise ProtocolError.about("bad_ranking", describe_fault(exc)) from exc
 
 
 def _decode(text: bytes) -> object:

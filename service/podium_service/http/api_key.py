@@ -18,12 +18,18 @@ from podium_service.errors import ConfigError, KeyRateLimited
 from podium_service.ranking.deadline import Deadline
 from podium_service.store.quotas.quota_service import AccountSpending, QuotaService
 from podium_service.store.quotas.spend import SpendLimit
+from podium_service.telemetry import routes
 
 Scope = Literal["rank", "read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 OPEN_PATHS = ("/livez", "/readyz")
 MAX_NAME_CHARS = 64
-_SCOPE_BY_PATH: dict[str, Scope] = {"/rank": "rank", "/rank/batch": "rank", "/keys": "admin"}
+_SCOPE_BY_PATH: dict[str, Scope] = {
+    routes.RANK: "rank",
+    routes.RANK_BATCH: "rank",
+    routes.KEYS: "admin",
+    **dict.fromkeys(routes.BRIDGE, "rank"),
+}
 
 
 @dataclass(frozen=True, slots=True)

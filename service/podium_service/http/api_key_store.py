@@ -6,6 +6,7 @@ functions raise StoreUnavailable if the database does not answer.
 
 import asyncio
 import time
+from base64 import b64decode
 from collections.abc import Callable, Sequence
 from hmac import compare_digest
 from typing import Any, cast
@@ -100,6 +101,25 @@ def _key_from_row(row: sa.Row[Any]) -> APIKey:
     )
 
 
+def read_key_text(authorization: str) -> str:
+    """Return the text of the key in an Authorization header; "" if it holds none.
+
+    `Basic` is for trainers that can set nothing but a URL: in `http://podium:KEY@host:8000/` the
+    key is the password, and any name will do.
+    """
+    scheme, _, rest = authorization.partition(" ")
+    text = rest.strip(" \t")
+    if scheme.lower() == "bearer":
+        return text
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        pair = b64decode(text, validate=True).decode()
+    except ValueError:  # of base64 or of UTF-8
+        return ""
+    return pair.partition(":")[2]
+
+
 class APIKeyCache:
     """Finds the key of a request in a copy of the store's keys.
 
@@ -134,8 +154,7 @@ class APIKeyCache:
             Unauthorized: If the header holds no key, or an unknown or revoked one.
             StoreUnavailable: If the keys were not read for `MAX_AGE_WITHOUT_STORE_S`.
         """
-        scheme, _, rest = authorization.partition(" ")
-        text = rest.strip(" \t") if scheme.lower() == "bearer" else ""
+        text = read_key_text(authorization)
         # A list, because a generator would stop at the match, and the time would tell which it was.
         matches = [compare_digest(hash_secret(text), each) for each in self._environment]
         if any(matches):

@@ -1,8 +1,7 @@
 """The HTTP routes of the service, as an app built for one `Service`."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request
@@ -13,12 +12,14 @@ from starlette.requests import ClientDisconnect
 
 from podium_service import __version__, errors, schemas
 from podium_service.http import middleware
-from podium_service.http import openapi_examples as examples
 from podium_service.http.api_key import count_request
 from podium_service.http.api_key_store import APIKeyCache, describe_keys
 from podium_service.http.batch import rank_all
 from podium_service.http.body import read_json, validate
-from podium_service.http.openapi import (
+from podium_service.http.bridge.routes import TRAINER_BODIES, bridge_routes
+from podium_service.http.disconnect import run_while_connected
+from podium_service.http.openapi import examples
+from podium_service.http.openapi.document import (
     json_body,
     lines_response,
     openapi_document,
@@ -28,12 +29,9 @@ from podium_service.http.openapi import (
 from podium_service.http.service import Service
 from podium_service.ranking.deadline import Deadline
 from podium_service.telemetry import routes
-from podium_service.tracebacks import drop_locals_on_error
 
 _KEY_PROBLEMS = problem_responses(401, 403, 503)  # 503, because checking a key needs the store
 _PING_S = 2.0  # shorter than the timeouts of usual probes, so that they get the reason
-
-T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +53,8 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
     )
     app.include_router(_probe_routes(service))
     app.include_router(_routes_with_key(service))
-    app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
+    app.include_router(bridge_routes(service))
+    app.openapi = lambda: openapi_document(app, TRAINER_BODIES)  # type: ignore[method-assign]
     app.add_exception_handler(errors.PodiumError, _handle_podium_error)
     app.add_exception_handler(HTTPException, _handle_http_error)
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
@@ -107,7 +106,7 @@ def _routes_with_key(service: Service) -> APIRouter:
     async def rank(request: Request) -> Response:
         """Rank one group, and return a result per trajectory in the order of the request."""
         group = validate(schemas.RankRequest, await read_json(request, schemas.MAX_BODY_BYTES))
-        ranking = await _run_while_connected(request, _rank(service, group, request.state))
+        ranking = await run_while_connected(request, _rank(service, group, request.state))
         return Response(ranking.model_dump_json(), media_type="application/json")
 
     @router.post(
@@ -156,24 +155,6 @@ async def _rank(service: Service, group: schemas.RankRequest, state: State) -> s
     deadline = Deadline.after(group.deadline_s)
     await count_request(state.key, service.store.quotas, deadline)
     return await service.ranker.rank(group, deadline, state.request_context)
-
-
-@drop_locals_on_error
-async def _run_while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`, or cancel it and raise an error if the caller disconnects."""
-    task = asyncio.ensure_future(work)
-    # The body has been read, so the next message says that the caller has disconnected.
-    disconnect = asyncio.ensure_future(request.receive())
-    try:
-        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        disconnect.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, disconnect, return_exceptions=True)
 
 
 async def _handle_podium_error(request: Request, error: Exception) -> Response:

@@ -1,12 +1,13 @@
 """Everything that ranks, opened together: judges, store, ranker, metrics and tracing."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from podium_service.http.body_memory import MemoryBudget
 from podium_service.judges.registry import JudgeRegistry
+from podium_service.ranking.gathering.rendezvous import Rendezvous
 from podium_service.ranking.pipeline import Ranker
 from podium_service.store.store import SQLStore, open_store
 from podium_service.telemetry.metrics import Metrics
@@ -19,6 +20,8 @@ class Service:
 
     Attributes:
         body_memory: the memory that the bodies of all requests share.
+        rendezvous: the groups whose members come one by one; None if they may go to other processes
+            of this service.
         draining: set when the server is about to stop; readiness is off from then on.
     """
 
@@ -27,14 +30,25 @@ class Service:
     metrics: Metrics
     tracing: Tracing = UNTRACED
     body_memory: MemoryBudget = field(default_factory=MemoryBudget)
+    rendezvous: Rendezvous | None = None
     draining: bool = False
 
 
 @asynccontextmanager
 async def open_service(
-    config: Path | None, store_url: str, tracing: Tracing = UNTRACED
+    config: Path | None,
+    store_url: str,
+    tracing: Tracing = UNTRACED,
+    *,
+    is_alone: bool = True,
 ) -> AsyncIterator[Service]:
     """Open the judges, the store and the ranker, for a server or for use in this process.
+
+    Args:
+        config: the judges file; None for the embedded default.
+        store_url: the store.
+        tracing: where traces go.
+        is_alone: whether all requests come to this process; if not, it gathers no groups.
 
     Raises:
         ConfigError: If the judges file or the store is not usable.
@@ -43,6 +57,9 @@ async def open_service(
     async with open_store(store_url) as store:
         judges = JudgeRegistry(config, metrics, store.quotas, tracing)
         try:
-            yield Service(Ranker(judges, store, metrics, tracing), store, metrics, tracing)
+            service = Service(Ranker(judges, store, metrics, tracing), store, metrics, tracing)
+            async with aclosing(Rendezvous()) as rendezvous:
+                service.rendezvous = rendezvous if is_alone else None
+                yield service
         finally:
             await judges.aclose()

@@ -10,6 +10,12 @@ from podium_service.schemas.answer import (
     TrajectoryResult,
     Usage,
 )
+from podium_service.schemas.bridge import (
+    GatherSettings,
+    JoinRequest,
+    JudgeSettings,
+    URLSettings,
+)
 from podium_service.schemas.images import Image
 from podium_service.schemas.listings import EndpointStatus, JudgeList, JudgeStatus, KeyList
 from podium_service.schemas.messages import FunctionCall, Message, ToolCall
@@ -42,8 +48,11 @@ __all__ = [
     "BatchRequest",
     "EndpointStatus",
     "FunctionCall",
+    "GatherSettings",
     "Image",
+    "JoinRequest",
     "JudgeList",
+    "JudgeSettings",
     "JudgeStatus",
     "JurorResult",
     "KeyList",
@@ -56,5 +65,6 @@ __all__ = [
     "ToolCall",
     "Trajectory",
     "TrajectoryResult",
+    "URLSettings",
     "Usage",
 ]

@@ -39,7 +39,7 @@ Tools = Annotated[
 ]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     """A model that refuses unknown fields. It names only the first one, to save memory."""
 
     model_config = ConfigDict(extra="forbid")
@@ -56,7 +56,7 @@ class _Strict(BaseModel):
         return value
 
 
-class Trajectory(_Strict):
+class Trajectory(Strict):
     """One attempt at the task: prompt, completions and tool results as chat messages."""
 
     id: Id = Field(description="unique in the group; never shown to a judge")
@@ -92,8 +92,8 @@ class Trajectory(_Strict):
         return messages
 
 
-class RankRequest(_Strict):
-    """One group: the trajectories of one prompt."""
+class GroupFields(Strict):
+    """What a group is, apart from its trajectories."""
 
     group_id: Id | None = Field(default=None, description="a name, which the response repeats")
     judge: Id | None = Field(default=None, description="name of a judge; null: the default one")
@@ -101,11 +101,16 @@ class RankRequest(_Strict):
     reference: Text | None = Field(default=None, description="a good answer; shown to the judge")
     rubric: str | None = Field(default=None, description="replaces the judge's rubric")
     tools: Tools = None
-    trajectories: Annotated[list[Trajectory], Field(min_length=1, max_length=MAX_TRAJECTORIES)]
     deadline_s: Deadline = DEFAULT_DEADLINE_S
     metadata: dict[str, Any] | None = Field(
         default=None, description="any data; stored with a ranking's first request, not shown"
     )
+
+
+class RankRequest(GroupFields):
+    """One group: the trajectories of one prompt."""
+
+    trajectories: Annotated[list[Trajectory], Field(min_length=1, max_length=MAX_TRAJECTORIES)]
 
     @field_validator("trajectories", mode="before")
     @classmethod
@@ -129,7 +134,7 @@ class RankRequest(_Strict):
         return trajectories
 
 
-class BatchRequest(_Strict):
+class BatchRequest(Strict):
     """Many groups. Each one is validated on its own, so that a bad one fails only its own line."""
 
     groups: Annotated[list[Any], Field(max_length=MAX_BATCH_GROUPS)] = Field(

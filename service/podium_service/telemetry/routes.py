@@ -8,10 +8,22 @@ RANK_BATCH = "/rank/batch"
 RANKING = "/rankings/{ranking_id}"
 JUDGES = "/judges"
 KEYS = "/keys"
+BRIDGE_JOIN = "/bridge/join"
+BRIDGE_OPENRLHF = "/bridge/openrlhf"
+BRIDGE_SLIME = "/bridge/slime"
+BRIDGE_NEMO_GYM_VERIFY = "/bridge/nemo-gym/verify"
+BRIDGE_NEMO_GYM_COMPARE = "/bridge/nemo-gym/compare"
 OPENAPI = "/openapi.json"
 
 UNROUTED = "unrouted"
-_PLAIN = frozenset({LIVEZ, READYZ, METRICS, RANK, RANK_BATCH, JUDGES, KEYS, OPENAPI})
+BRIDGE = (
+    BRIDGE_JOIN,
+    BRIDGE_OPENRLHF,
+    BRIDGE_SLIME,
+    BRIDGE_NEMO_GYM_VERIFY,
+    BRIDGE_NEMO_GYM_COMPARE,
+)
+_PLAIN = frozenset({LIVEZ, READYZ, METRICS, RANK, RANK_BATCH, JUDGES, KEYS, OPENAPI, *BRIDGE})
 _RANKINGS = RANKING.removesuffix("{ranking_id}")
 
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 REFERENCE = {"reference": "5"}
 GROUP = group("5", "6", **REFERENCE)
 ROUTES: dict[Scope, set[str]] = {
-    "rank": {"POST /rank", "POST /rank/batch"},
+    "rank": {"POST /rank", "POST /rank/batch", "POST /bridge/join"},
     "read": {"GET /rankings/rk_x", "GET /judges", "GET /metrics", "GET /openapi.json"},
 }
 ROUTES["admin"] = ROUTES["rank"] | ROUTES["read"] | {"GET /keys"}

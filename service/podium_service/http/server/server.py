@@ -198,17 +198,19 @@ async def serve_on(
     *,
     on_started: Callable[[], object],
     until: asyncio.Future[Any] | None = None,
+    is_alone: bool = True,
 ) -> None:
     """Serve on a listening socket until a signal comes.
 
     Args:
         on_started: called once requests are taken.
         until: stops the server when it is done.
+        is_alone: whether no other process listens on the socket.
     """
     raise_file_limit(options.max_connections)
     async with (
         open_tracing() as tracing,
-        open_service(options.config, options.store_url, tracing) as service,
+        open_service(options.config, options.store_url, tracing, is_alone=is_alone) as service,
     ):
         settings = uvicorn.Config(
             create_app(service, api_keys=[options.api_key] if options.api_key else []),

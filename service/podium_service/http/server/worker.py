@@ -42,7 +42,11 @@ async def _serve(
     end_of_file = asyncio.create_task(asyncio.get_running_loop().sock_recv(supervisor, 1))
     try:
         await server.serve_on(
-            listener, options, on_started=lambda: supervisor.send(b"s"), until=end_of_file
+            listener,
+            options,
+            on_started=lambda: supervisor.send(b"s"),
+            until=end_of_file,
+            is_alone=False,
         )
     finally:
         end_of_file.cancel()

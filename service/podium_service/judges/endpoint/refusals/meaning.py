@@ -22,7 +22,9 @@ _CONTEXT_CODES = frozenset(
     ("context_length_exceeded", "exceed_context_size_error", "contextwindowexceedederror",
      "model_max_prompt_tokens_exceeded", "tokens_limit_reached", "request_too_large", "1261")
 )  # fmt: skip
-_CONTEXT = r"context[\s_]?(?:length|window|size|limit)|max[\s_](?:model|seq(?:uence)?)[\s_]len(?:gth)?"
+_CONTEXT = (
+    r"context[\s_]?(?:length|window|size|limit)|max[\s_](?:model|seq(?:uence)?)[\s_]len(?:gth)?"
+)
 _TOO_MUCH = (
     r"exceed|too (?:long|large|many|big)|longer than|larger than|greater than|more than|overflow"
     r"|less than|fewer than|must be <|at most|maximum|up to|shorten|reduce|not fit|limit\b"

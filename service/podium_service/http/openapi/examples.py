@@ -28,6 +28,22 @@ GROUP: dict[str, Any] = {
     "deadline_s": 60,
 }
 
+MEMBER: dict[str, Any] = {
+    "group_id": "step-12/prompt-7",
+    "group_size": 8,
+    "judge": "main",
+    "trajectory": GROUP["trajectories"][0],
+    "patience_s": 600,
+}
+
+COMPARE: dict[str, Any] = {
+    "conversation_history": [{"role": "user", "content": "What is the capital of France?"}],
+    "response_objs": [
+        {"output": [{"type": "message", "content": [{"type": "output_text", "text": text}]}]}
+        for text in ("Paris", "I believe that it is Lyon.")
+    ],
+}
+
 BATCH: dict[str, Any] = {"groups": [GROUP], "deadline_s": 120}
 
 RANKING: dict[str, Any] = {

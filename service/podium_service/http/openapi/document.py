@@ -4,6 +4,7 @@ Routes read their bodies through `body.py`, so their signatures name no request 
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,9 +12,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from podium_service import errors
-from podium_service.http import openapi_examples as examples
 from podium_service.http.api_key import OPEN_PATHS, SCOPES
-from podium_service.schemas import BatchLine, BatchRequest, Problem, RankRequest
+from podium_service.http.openapi import examples
+from podium_service.schemas import BatchLine, BatchRequest, JoinRequest, Problem, RankRequest
 
 _REF = "#/components/schemas/{model}"
 
@@ -30,6 +31,17 @@ def json_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]
     """Return `openapi_extra` for a route that reads a `model` from its body."""
     content = {"application/json": {"schema": model_ref(model), "example": example}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def query_parameters(model: type[BaseModel]) -> dict[str, Any]:
+    """Return `openapi_extra` for a route that reads a `model` from its query."""
+    schema = model.model_json_schema()
+    required = schema.get("required", [])
+    parameters = [
+        {"in": "query", "name": name, "required": name in required, "schema": field}
+        for name, field in schema["properties"].items()
+    ]
+    return {"parameters": parameters}
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -62,11 +74,23 @@ def model_ref(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": _REF.format(model=model.__name__)}
 
 
-def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """Return the app's OpenAPI document, including the models that no route signature names."""
+def openapi_document(app: FastAPI, more_models: Sequence[type[BaseModel]]) -> dict[str, Any]:
+    """Return the app's OpenAPI document, including the models that no route signature names.
+
+    Args:
+        app: the app, whose document is made once.
+        more_models: models of bodies that are not in `schemas`, because trainers define them.
+    """
     if app.openapi_schema is None:
         document = FastAPI.openapi(app)
-        models: list[type[BaseModel]] = [RankRequest, BatchRequest, BatchLine, Problem]
+        models: list[type[BaseModel]] = [
+            RankRequest,
+            BatchRequest,
+            BatchLine,
+            Problem,
+            JoinRequest,
+            *more_models,
+        ]
         _, definitions = models_json_schema(
             [(model, "validation") for model in models], ref_template=_REF
         )

@@ -1,0 +1,209 @@
+"""The routes for trainers whose hooks see one sample: members come one by one, and wait."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from hashlib import sha256
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic_core import to_json
+
+from podium_service.errors import NotFound, PodiumError
+from podium_service.http.api_key import APIKey, count_request
+from podium_service.http.body import read_json, validate
+from podium_service.http.bridge.forms import FORMS, nemo_gym
+from podium_service.http.bridge.forms.form import Form, Reward, Sample
+from podium_service.http.bridge.outage import DryRule
+from podium_service.http.disconnect import run_while_connected
+from podium_service.http.openapi import examples
+from podium_service.http.openapi.document import (
+    json_body,
+    problem_responses,
+    query_parameters,
+    ranking_response,
+)
+from podium_service.http.service import Service
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.ranking.deadline import Deadline
+from podium_service.ranking.gathering.rendezvous import Outcome, Rank
+from podium_service.ranking.gathering.seats import Terms
+from podium_service.schemas import (
+    MAX_BODY_BYTES,
+    JoinRequest,
+    JudgeSettings,
+    Ranking,
+    RankRequest,
+    URLSettings,
+)
+from podium_service.telemetry import routes
+
+_REFUSALS = problem_responses(400, 401, 402, 403, 404, 408, 413, 415, 422, 429, 431, 502, 503, 504)
+TRAINER_BODIES = [nemo_gym.CompareRequest, *(form.body for form in FORMS.values())]
+_OF_MEMBER = {"group_size", "min_members", "patience_s", "trajectory"}
+_UNNAMED = "-"
+
+log = structlog.get_logger(__name__)
+
+
+def bridge_routes(service: Service) -> APIRouter:
+    """Return the routes under `/bridge`."""
+    router = APIRouter(responses=_REFUSALS)
+
+    @router.post(
+        routes.BRIDGE_JOIN,
+        response_model=Ranking,
+        openapi_extra=json_body(JoinRequest, examples.MEMBER),
+        responses=ranking_response(),
+    )
+    async def join_group(request: Request) -> Response:
+        """Add one member to its group, wait for the others, and return the group's ranking.
+
+        The members may come from any number of processes. A member that is sent again keeps its
+        place, and gets the same answer.
+        """
+        member = validate(JoinRequest, await read_json(request, MAX_BODY_BYTES))
+        terms = _terms(member, is_unique=True)
+        name = member.trajectory.id
+        joined = _join(service, request, member, terms, name)
+        outcome = await run_while_connected(request, joined)
+        if isinstance(outcome.result, PodiumError):
+            raise _copy(outcome.result)
+        return _json(outcome.result)
+
+    for path, form in FORMS.items():
+        router.add_api_route(
+            path,
+            _reward_route(service, path, form),
+            methods=["POST"],
+            name=path.strip("/").replace("/", "_").replace("-", "_"),
+            response_class=Response,
+            openapi_extra=json_body(form.body, form.example) | query_parameters(URLSettings),
+        )
+
+    @router.post(
+        routes.BRIDGE_NEMO_GYM_COMPARE,
+        response_class=Response,
+        openapi_extra=json_body(nemo_gym.CompareRequest, examples.COMPARE)
+        | query_parameters(JudgeSettings),
+    )
+    async def bridge_nemo_gym_compare(request: Request) -> Response:
+        """Rank a whole group in the body of NeMo-Gym's `/compare`."""
+        settings = validate(JudgeSettings, dict(request.query_params))
+        body = validate(nemo_gym.CompareRequest, await read_json(request, MAX_BODY_BYTES))
+        if not body.response_objs:
+            return _json(nemo_gym.answer_group(None))
+        group = validate(RankRequest, nemo_gym.read_group(body) | settings.model_dump())
+        ranked = _rank(service, request.state.key, group)
+        return _json(nemo_gym.answer_group(await run_while_connected(request, ranked)))
+
+    return router
+
+
+def _reward_route(
+    service: Service, path: str, form: Form[Any]
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    """Return the endpoint that rewards the samples of one trainer, each among its group."""
+    dry_rules: dict[str, DryRule] = {}
+
+    async def reward(request: Request) -> Response:
+        settings = validate(URLSettings, dict(request.query_params))
+        body = validate(form.body, await read_json(request, MAX_BODY_BYTES))
+        joined = _join_all(service, request, path, settings, form.read(body))
+        outcomes = await run_while_connected(request, joined)
+        rule = dry_rules.setdefault(request.state.key.id, DryRule())
+        rewards = [_reward(service, outcome, rule) for outcome in outcomes]
+        return _json(form.answer(body, rewards))
+
+    reward.__doc__ = f"""Return the reward of a sample of {form.trainer}, as its trainer expects it.
+
+    The answer comes once the group is whole and ranked. A group that could not be ranked is
+    answered as the trainer leaves out a group, or with equal rewards if it cannot.
+    """
+    return reward
+
+
+async def _join_all(
+    service: Service, request: Request, path: str, settings: URLSettings, samples: Sequence[Sample]
+) -> list[Outcome]:
+    """Join the group of each sample; a group is named by all that its samples have in common."""
+    members = [_member(path, settings, sample) for sample in samples]
+    return await asyncio.gather(
+        *(
+            _join(service, request, member, _terms(member, is_unique=False), sample.name)
+            for sample, member in zip(samples, members, strict=True)
+        )
+    )
+
+
+def _member(path: str, settings: URLSettings, sample: Sample) -> JoinRequest:
+    shared = [sample.group, settings.judge, settings.deadline_s]
+    digest = sha256(to_json(shared)).hexdigest()[:32]
+    fields = {
+        "group_id": f"{path.removeprefix('/bridge/')}/{digest}",
+        "reference": sample.reference,
+        "rubric": sample.rubric,
+        "trajectory": {"id": sample.name or _UNNAMED, "messages": sample.messages},
+    }
+    return validate(JoinRequest, settings.model_dump() | fields)
+
+
+def _terms(member: JoinRequest, *, is_unique: bool) -> Terms:
+    size = member.group_size
+    least = size if member.min_members is None else member.min_members
+    shared = member.model_dump(exclude=_OF_MEMBER)
+    return Terms(size, least, member.patience_s, is_unique, shared)
+
+
+async def _join(
+    service: Service, request: Request, member: JoinRequest, terms: Terms, name: str | None
+) -> Outcome:
+    """Wait for the outcome of a member's group; only requests with the same key share a group."""
+    if service.rendezvous is None:
+        raise NotFound(
+            f"{request.url.path} needs all members in one process, and this service has several: "
+            "start another one without --workers for it"
+        )
+    key: APIKey = request.state.key
+    rank: Rank = lambda group: _rank(service, key, group)  # noqa: E731 - its type is checked
+    place = f"{key.id} {member.group_id}"
+    return await service.rendezvous.join(place, terms, name, member.trajectory, rank)
+
+
+async def _rank(service: Service, key: APIKey, group: RankRequest) -> Ranking:
+    """Count and rank one group, with patience, because the groups of a step come at once."""
+    deadline = Deadline.after(group.deadline_s)
+    await count_request(key, service.store.quotas, deadline)
+    context = RequestContext(api_key_id=key.id, spend_limit=key.spend_limit, patient=True)
+    return await service.ranker.rank(group, deadline, context)
+
+
+def _reward(service: Service, outcome: Outcome, rule: DryRule) -> Reward:
+    """Return the reward of one sample.
+
+    Raises:
+        PodiumError: If no later group can be ranked either, or none was for too long, so that the
+            trainer must stop.
+    """
+    result = outcome.result
+    error = result if isinstance(result, PodiumError) else None
+    now = asyncio.get_running_loop().time()
+    if rule.must_stop(error, outcome.opened_at, now):
+        assert error is not None
+        raise _copy(error)
+    if isinstance(result, PodiumError):
+        service.metrics.count_problem(result.code)
+        log.info("no_reward", code=result.code, detail=result.detail)
+        return Reward(error=result)
+    own = next(each for each in result.results if each.id == outcome.member)
+    return Reward(own, result)
+
+
+def _copy(error: PodiumError) -> PodiumError:
+    """Return an error of its own for each request, because raising changes an error."""
+    return type(error)(error.detail, fields=error.fields, retry_after_s=error.retry_after_s)
+
+
+def _json(value: Any) -> Response:
+    return Response(to_json(value), media_type="application/json")

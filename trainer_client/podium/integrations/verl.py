@@ -1,0 +1,148 @@
+"""Reward verl by a judge that ranks each group: a reward manager for its reward loop.
+
+    python -m verl.trainer.main_ppo ... algorithm.norm_adv_by_std_in_grpo=False \\
+        reward.reward_manager.source=importlib reward.reward_manager.name=PodiumRewardManager \\
+        reward.reward_manager.module.path=pkg://podium.integrations.verl +reward.podium.judge=main
+
+verl hands each sample to one of its reward workers, at random, so the members of a group lie in
+several processes. They meet in the service, by verl's `uid`. A group that failed gets equal
+rewards, because verl cannot leave one out; `podium/groups_failed` tells it.
+"""
+
+import json
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from verl import DataProto
+from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+
+from podium.client import DEFAULT_DEADLINE_S
+from podium.integrations.bridge import DEFAULT_PATIENCE_S, BridgeClient
+from podium.integrations.outcome import run_metadata
+from podium.types import GroupReward, Trajectory, TrajectoryGroup
+
+_log = logging.getLogger("podium")
+_NO_REWARD = 0.0
+_SETTINGS = {"url", "judge", "rubric", "patience_s", "min_members", "deadline_s"}
+
+
+class PodiumRewardManager(RewardManagerBase):  # type: ignore[misc]
+    """A reward manager that gathers each group in a Podium service and returns its rewards.
+
+    Settings are under `reward.podium` of verl's configuration, all optional: `url`, `judge`,
+    `rubric`, `patience_s`, `min_members`, `deadline_s`. Without `url`, `PODIUM_URL` counts in the
+    environment of the Ray workers; `PODIUM_API_KEY` is the key.
+
+    Raises:
+        ValueError: If a setting is unknown.
+    """
+
+    def __init__(
+        self, config: Any, tokenizer: Any, compute_score: Any = None, **_of_other_managers: Any
+    ) -> None:
+        super().__init__(config, tokenizer, compute_score)
+        settings = dict(config.reward.get("podium") or {})
+        if unknown := sorted(settings.keys() - _SETTINGS):
+            known = ", ".join(sorted(_SETTINGS))
+            raise ValueError(f"reward.podium.{unknown[0]} is no setting: use {known}")
+        self._client = BridgeClient(settings.pop("url", None))
+        self._asked = {name: settings.pop(name, None) for name in ("judge", "rubric")}
+        self._waits = {
+            "min_members": settings.get("min_members"),
+            "patience_s": settings.get("patience_s", DEFAULT_PATIENCE_S),
+            "deadline_s": settings.get("deadline_s", DEFAULT_DEADLINE_S),
+        }
+        rollout = config.actor_rollout_ref.rollout
+        self._sizes = {"train": int(rollout.n), "val": int(rollout.val_kwargs.n)}
+        self._metadata = run_metadata("verl", None, None)
+        _warn_of_std(config)
+
+    async def run_single(self, data: DataProto) -> dict[str, Any]:
+        """Wait for the group of one sample, and return the sample's reward.
+
+        Raises:
+            RankError: If no later sample can be rewarded either, which ends the run.
+            ValueError: If the sample does not tell which group it is in.
+        """
+        item = data[-1:][0]  # of several sequences of one rollout, the last holds them all
+        about = item.non_tensor_batch
+        response_ids = item.batch["responses"]
+        length = int(item.batch["attention_mask"][-response_ids.shape[-1] :].sum())
+        text = await self.loop.run_in_executor(
+            None, lambda: self.tokenizer.decode(response_ids[:length], skip_special_tokens=True)
+        )
+        messages = [*map(dict, about["raw_prompt"]), {"role": "assistant", "content": text}]
+        member = Trajectory(uuid.uuid4().hex, messages)
+        group = TrajectoryGroup(
+            [member],
+            group_id=f"verl/{about['uid']}",
+            reference=_reference(about.get("reward_model")),
+            metadata=self._metadata,
+            **self._asked,
+        )
+        size = self._group_size(about)
+        outcome = await self._client.try_join(
+            group, group_size=size, **{**self._waits, "min_members": self._least(size)}
+        )
+        return _answer(outcome, member.id)
+
+    def _least(self, size: int) -> int | None:
+        least = self._waits["min_members"]
+        return None if least is None else min(int(least), size)
+
+    def _group_size(self, about: Mapping[str, Any]) -> int:
+        """Return the size of a sample's group, which differs between training and validation."""
+        if self._sizes["train"] == self._sizes["val"]:
+            return self._sizes["train"]
+        extra = about.get("extra_info")
+        split = extra.get("split") if isinstance(extra, Mapping) else None
+        if split is None:
+            raise ValueError(
+                f"rollout.n is {self._sizes['train']} and rollout.val_kwargs.n is "
+                f"{self._sizes['val']}, and a sample does not tell which counts: write extra_info."
+                "split (train, or test) into the data set, or make the two equal"
+            )
+        return self._sizes["train" if split == "train" else "val"]
+
+
+def _reference(reward_model: Any) -> str | None:
+    """Return verl's ground truth as text; None if there is none."""
+    truth = reward_model.get("ground_truth") if isinstance(reward_model, Mapping) else None
+    if truth is None or truth == "" or isinstance(truth, str):
+        return truth or None
+    return json.dumps(truth, ensure_ascii=False, default=str)
+
+
+def _answer(outcome: GroupReward, member: str) -> dict[str, Any]:
+    """Return the reward with numbers and texts for verl's log, the same names for each sample."""
+    ranking, share = outcome.ranking, 0.0
+    results = {result.id: result for result in ranking.results} if ranking else {}
+    own = results.get(member)
+    if results:
+        share = 1 / len(results)
+    usage = ranking.usage if ranking else None
+    tokens = usage.prompt_tokens + usage.completion_tokens if usage else 0
+    return {
+        "reward_score": own.reward if own else _NO_REWARD,
+        "reward_extra_info": {
+            "podium/score": (own.score if own else None) or 0.0,
+            "podium/reliability": (ranking.reliability if ranking else None) or 0.0,
+            "podium/groups_failed": 0.0 if own else 1.0,
+            "podium/cost_usd": ((usage.cost_usd if usage else None) or 0.0) * share,
+            "podium/judge_tokens": tokens * share,
+            "podium/ranking": ranking.id if ranking else "",
+            "podium/explanation": (own.explanation if own else None) or "",
+        },
+    }
+
+
+def _warn_of_std(config: Any) -> None:
+    """Warn once in each worker if verl divides by the group's spread, as it does by default."""
+    algorithm = config.get("algorithm") or {}
+    if algorithm.get("adv_estimator") == "grpo" and algorithm.get("norm_adv_by_std_in_grpo", True):
+        _log.warning(
+            "verl divides advantages by the spread of their group, which makes a near tie count as "
+            "much as a clear win: set algorithm.norm_adv_by_std_in_grpo=False"
+        )
