@@ -44,9 +44,11 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def checks_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the URL of a service with the `checks` judge, which all tests share."""
     server = PodiumServer(tmp_path_factory.mktemp("checks") / "podium", {})
-    server.start()
-    yield server.url
-    server.kill()
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.kill()
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_three_steps_on_texts_with_the_checks_judge(tmp_path: Path, checks_url: 
     assert all(each.startswith("rk_") for each in shown["podium/ranking"])
 
 
-def test_a_judge_that_fails_at_30_percent_costs_whole_groups_only(
+def test_a_judge_that_fails_at_30_percent_costs_whole_groups(
     tmp_path: Path, start_podium: StartPodium, start_judge: StartJudge
 ) -> None:
     good = scores(by_length)
@@ -168,7 +168,7 @@ class KilledAfterTheFirstStep(TrainerCallback):
             self.podium.start()
 
 
-def test_a_service_that_is_killed_and_restarted_costs_its_batches(
+def test_a_service_that_is_restarted_costs_its_batches(
     tmp_path: Path, start_podium: StartPodium
 ) -> None:
     podium = start_podium()

@@ -50,8 +50,8 @@ class PodiumReward:
         reference: the name of the column with a known good answer, which the judge is shown.
         task: the name of the column with the task in words, which the judge is shown.
         anchor: a fixed opponent, which is ranked in each group and never trained on: the name of
-            the column with its answer, or `FIRST_COMPLETION` for the first completion of each
-            prompt. The metric `podium/win_rate` is against it.
+            the column with its answer, a text or messages, or `FIRST_COMPLETION` for the first
+            completion of each prompt. The metric `podium/win_rate` is against it.
         num_generations: the size of the groups, where the trainer cannot be asked. None takes rows
             with equal prompts that follow each other.
         run: the name of the run, for the ids of its groups; None takes the trainer's `run_name`.
@@ -142,7 +142,7 @@ class PodiumReward:
         anchors = self._values("anchor", data, len(prompts))
         told = zip(prompts, completions, references, tasks, anchors, strict=True)
         return [
-            _Row(prompt, completion, _text(reference), _text(task), anchor)
+            _Row(prompt, completion, _text(reference), _text(task), _text_or_messages(anchor))
             for prompt, completion, reference, task, anchor in told
         ]
 
@@ -257,6 +257,10 @@ def _columns(
         for name, values in columns(outcome, len(group)).items():
             joined.setdefault(name, []).extend(values)
     return joined
+
+
+def _text_or_messages(value: Any) -> Text | None:
+    return value if isinstance(value, list) else _text(value)
 
 
 def _text(value: Any) -> str | None:
