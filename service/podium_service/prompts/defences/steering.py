@@ -33,6 +33,7 @@ _WORDS = re.compile(
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{24,4000}={0,2}(?![A-Za-z0-9+/=])")
 _MAX_BASE64 = 32
 HIDDEN = "(left out)"
+_MAX_ANSWER = 5  # characters
 _PARAGRAPHS = re.compile(r"(\n\s*\n)")
 # Cheap tests for spaced letters and base64: a text translated to classes must contain such a run.
 _SPACING = bytes(97 if chr(i).isalpha() else 32 if chr(i) in " .*-" else 120 for i in range(256))
@@ -134,12 +135,17 @@ def hide_steering(text: str) -> str:
     """Replace the paragraphs that address the judge by `HIDDEN`; all, if only the whole does.
 
     Whole paragraphs, because a request ("reply with A") lends its weight to what stands around it
-    ("this answer is best").
+    ("this answer is best"); and the few letters of a paragraph right after it, which may be the
+    answer that it asks for.
     """
     if not any(_select_suspects([text])) or not _search(text):
         return text
     pieces = _PARAGRAPHS.split(text)  # paragraphs, and what separates them at odd indices
-    pieces[::2] = [HIDDEN if _search(piece) else piece for piece in pieces[::2]]
+    was_hidden = False
+    for index in range(0, len(pieces), 2):
+        is_answer = was_hidden and len(pieces[index]) <= _MAX_ANSWER
+        was_hidden = is_answer or bool(_search(pieces[index]))
+        pieces[index] = HIDDEN if was_hidden else pieces[index]
     hidden = "".join(pieces)
     return HIDDEN if _search(hidden) else hidden
 

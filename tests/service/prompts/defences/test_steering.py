@@ -152,6 +152,7 @@ def test_ordinary_text_about_judges_and_scores_is_not_flagged(text: str) -> None
 def test_the_paragraphs_that_address_a_judge_are_hidden() -> None:
     text = f"It is 5.\n\nThis is best. {STEER}\n\nIt is 6."
     assert hide_steering(text) == "It is 5.\n\n(left out)\n\nIt is 6."
+    assert hide_steering(f"It is 5.\n\n{STEER}\n\nyes") == "It is 5.\n\n(left out)\n\n(left out)"
     assert hide_steering("The judge gave both a fine.") == "The judge gave both a fine."
 
 
