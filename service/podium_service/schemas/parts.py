@@ -23,6 +23,7 @@ _THOUGHT_PARTS = {
     "summary_text",
 }  # fmt: skip
 _IMAGE_PARTS = {"image_url", "image", "input_image", "image_file"}
+_FILE_PARTS = {"file", "media"}  # of Vercel's AI SDK and LangChain; images by their media type
 _TEXT_MEMBERS = (
     "text", "refusal", "thinking", "reasoning", "reasoning_content", "summary", "content",
 )  # fmt: skip
@@ -72,7 +73,8 @@ class Part(BaseModel):
         """
         extra = self.__pydantic_extra__ or {}
         has_type = "type" in self.model_fields_set
-        if self.type in _IMAGE_PARTS or (extra and not has_type and extra.keys() & _GEMINI_IMAGES):
+        is_image = self.type in _IMAGE_PARTS or (self.type in _FILE_PARTS and _is_image_file(extra))
+        if is_image or (extra and not has_type and extra.keys() & _GEMINI_IMAGES):
             try:
                 image = read_image(extra | {"image_url": self.image_url})
             except ValueError as error:
@@ -90,6 +92,11 @@ class Part(BaseModel):
             return None
         named = f"{self.type!r} is" if _TYPE_NAME.fullmatch(self.type) else "this is"
         return ("type",), f"{named} no type that is read: send parts of type text or image_url"
+
+
+def _is_image_file(part: dict[str, Any]) -> bool:
+    names = ("mediaType", "mimeType", "mime_type", "media_type")
+    return any(str(part.get(name)).startswith("image/") for name in names)
 
 
 def read_parts(parts: Sequence[Part | str]) -> Iterator[tuple[str, bool]]:

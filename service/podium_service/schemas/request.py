@@ -11,12 +11,14 @@ from pydantic import (
     Field,
     FiniteFloat,
     ValidationError,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from podium_service.schemas.messages import FirstFault, Message, read_messages
+from podium_service.schemas.other_forms import holds_other_form, read_other_form
 from podium_service.schemas.parts import Text
 
 MAX_ID_CHARS = 256
@@ -75,11 +77,6 @@ class Trajectory(Strict):
         "the judge's `verified_weight` mixes it into the reward",
     )
 
-    @field_validator("messages", mode="before")
-    @classmethod
-    def _read_null(cls, value: Any) -> Any:
-        return [] if value is None else value
-
     @field_validator("messages")
     @classmethod
     def _read_messages(cls, messages: list[Message]) -> list[Message]:
@@ -90,6 +87,23 @@ class Trajectory(Strict):
                 cls.__name__, [{"type": kind, "loc": place, "input": None}]
             )
         return messages
+
+    @field_validator("messages", mode="wrap")
+    @classmethod
+    def _read_other_forms(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> list[Message]:
+        """Read messages in OpenAI's form at once, and others where that fails."""
+        if value is None:
+            return []
+        fault = None
+        if not holds_other_form(value):
+            try:
+                return handler(value)  # type: ignore[no-any-return]
+            except ValidationError as error:
+                fault = error
+        try:
+            return handler(read_other_form(value))  # type: ignore[no-any-return]
+        except ValidationError as error:
+            raise fault or error from None  # the first one names the places as they were sent
 
 
 class GroupFields(Strict):

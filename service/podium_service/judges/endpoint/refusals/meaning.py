@@ -113,7 +113,8 @@ _REPLY = _pattern(
 )  # fmt: skip
 
 _SYSTEM = _pattern(
-    r"(?:system|developer) (?:role|message|prompt|instruction|field)s?\W.{0,40}?(?:not|n't|un|in|dis)"
+    r"(?:system|developer) (?:role|message|prompt|instruction|field)s?\W.{0,40}?"
+    r"(?:not|n't|un|in|dis)"
     r"(?:\s?(?:support|enabl|allow|accept|valid|permit|expect|recogni[sz]|available|t support))",
     r"(?:support|allow|accept|permit|unexpected|unknown|invalid|unsupported)\w*\W.{0,40}?"
     r"(?:system|developer)\W{0,2} (?:role|message|prompt|instruction|field)",
@@ -153,8 +154,8 @@ _DURATION = re.compile(
 _LIMITS = (
     re.compile(r"\d (?:tokens )?> (?P<number>\d[\d,_]*)"),
     re.compile(rf"limit{_N}\W+requested", re.I),
-    re.compile(r"max(?:imum)?[\s_](?:allowed )?(?:context|model|input|prompt|seq(?:uence)?|content)?"
-               rf"[\s_]?len(?:gth)?(?: is| of)?(?: only)?{_N}", re.I),
+    re.compile(r"max(?:imum)?[\s_](?:allowed )?(?:context|model|input|prompt|seq(?:uence)?"
+               rf"|content)?[\s_]?len(?:gth)?(?: is| of)?(?: only)?{_N}", re.I),
     re.compile(rf"context[\s_](?:length|window|size)(?: limit)?(?: is| of)?(?: only)?{_N}", re.I),
     re.compile(r"(?P<number>\d[\d,_]*)(?: tokens?)? maximum", re.I),
     re.compile(r"max(?:imum)?[\s_](?:input[\s_]|prompt[\s_]|num[\s_])?(?:tokens?|size|number of "

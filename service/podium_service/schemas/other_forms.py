@@ -1,0 +1,54 @@
+"""Messages in the forms of other APIs, which clients send as they are: Anthropic's and so on.
+
+They are read by the code that reads other tools' files, and only where OpenAI's form does not hold,
+because that is checked in compiled code.
+
+To read one more form: see `podium.formats.chats`.
+"""
+
+from typing import Any
+
+# Where other forms hold what is said. OpenAI's form allows them, because it allows all extra keys,
+# so such a message would be taken for an empty one.
+_HOLDERS = {"parts", "blocks", "images", "audio", "thinking"}
+# A text with JSON in it could hold more values than a body may.
+_DECODED = ("tool_calls", "function_call")
+
+
+def holds_other_form(messages: Any) -> bool:
+    """Return whether OpenAI's form would lose what some message says."""
+    if not isinstance(messages, list):
+        return False
+    return any(
+        isinstance(each, dict)
+        and (not _HOLDERS.isdisjoint(each) or any(map(_has_other_arguments, _calls_of(each))))
+        for each in messages
+    )
+
+
+def read_other_form(messages: Any) -> Any:
+    """Return messages in OpenAI's form; what is in no form that is known stays as it is."""
+    if not isinstance(messages, list) or any(map(_is_encoded, messages)):
+        return messages
+    from podium.formats.chats import DIALECTS, dialect_of  # takes long, and is rarely needed
+
+    name = dialect_of(messages)
+    return messages if name in (None, "sharegpt") else DIALECTS[name].read(messages)
+
+
+def _calls_of(message: dict[str, Any]) -> list[Any]:
+    calls = message.get("tool_calls")
+    return calls if isinstance(calls, list) else []
+
+
+def _has_other_arguments(call: Any) -> bool:
+    held = call.get("function") or call if isinstance(call, dict) else None
+    return (
+        isinstance(held, dict)
+        and held.get("arguments") is None
+        and not {"args", "parameters", "input"}.isdisjoint(held)
+    )
+
+
+def _is_encoded(message: Any) -> bool:
+    return isinstance(message, dict) and any(isinstance(message.get(x), str) for x in _DECODED)

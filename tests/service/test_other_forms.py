@@ -1,0 +1,132 @@
+"""Messages of other APIs, sent to POST /rank as they are, say what they say in OpenAI's form."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from podium_service.schemas import Message, RankRequest
+
+ASKS = {"role": "user", "content": "6 x 7?"}
+
+
+def said(text: Any, **fields: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": text, **fields}
+
+
+def calls(**call: Any) -> dict[str, Any]:
+    return said(None, tool_calls=[call])
+
+
+def result(text: Any) -> dict[str, Any]:
+    return {"role": "tool", "content": text}
+
+
+def read(messages: Any) -> list[Message]:
+    request = RankRequest.model_validate({"trajectories": [{"id": "a", "messages": messages}]})
+    return request.trajectories[0].messages
+
+
+CALLED = calls(function={"name": "mul", "arguments": {"a": 6}})
+FORMS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+    "Anthropic's tools": (
+        [said([{"type": "tool_use", "id": "t", "name": "mul", "input": {"a": 6}}]),
+         {"role": "user",
+          "content": [{"type": "tool_result", "tool_use_id": "t", "content": "42"}]}],
+        [CALLED, result("42")],
+    ),
+    "items of the Responses API": (
+        [{"type": "function_call", "call_id": "c", "name": "mul", "arguments": {"a": 6}},
+         {"type": "function_call_output", "call_id": "c", "output": "42"}],
+        [CALLED, result("42")],
+    ),
+    "Gemini's contents": (
+        [{"role": "model", "parts": [{"functionCall": {"name": "mul", "args": {"a": 6}}}]},
+         {"role": "model", "parts": [{"text": "42"}]}],
+        [CALLED, said("42")],
+    ),
+    "parts of Vercel's AI SDK": (
+        [{"role": "assistant", "parts": [{"type": "text", "text": "42"}]}], [said("42")],
+    ),
+    "blocks of LlamaIndex": (
+        [{"role": "assistant", "blocks": [{"block_type": "text", "text": "42"}]}], [said("42")],
+    ),
+    "a text of the Assistants API": (
+        [said([{"type": "text", "text": {"value": "42", "annotations": []}}])], [said("42")],
+    ),
+    "what was spoken": ([said(None, audio={"transcript": "42"})], [said("42")]),
+    "names of roles": (
+        [{"role": "AI", "content": "x"}, {"role": "ipython", "content": "42"},
+         {"role": "environment", "content": "y"}],
+        [said("x"), result("42"), {"role": "user", "content": "y"}],
+    ),
+    "a custom tool": (
+        [calls(id="c", type="custom", custom={"name": "run", "input": "print(1)"})],
+        [calls(function={"name": "run", "arguments": "print(1)"})],
+    ),
+    "a built-in function": (
+        [calls(type="builtin_function", function={"name": "mul", "arguments": {"a": 6}})], [CALLED],
+    ),
+    "LangChain's call": ([calls(type="tool_call", name="mul", args={"a": 6})], [CALLED]),
+    "Llama's call": ([calls(function={"name": "mul", "parameters": {"a": 6}})], [CALLED]),
+    "one call without a list": ([said(None, tool_calls=CALLED["tool_calls"][0])], [CALLED]),
+    "an argument that is a number": (
+        [calls(function={"name": "mul", "arguments": 7})],
+        [calls(function={"name": "mul", "arguments": "7"})],
+    ),
+    "a result that is data": ([result({"sum": 42})], [result('{"sum": 42}')]),
+    "a result that is a list of data": ([result([{"sum": 42}])], [result('{"sum": 42}')]),
+    "a result that is a number": ([result(42)], [result("42")]),
+    "a part alone": ([said({"type": "text", "text": "42"})], [said("42")]),
+    "parts from Parquet": ([said([None, {"type": None, "text": "42"}])], [said("42")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_other_forms_say_the_same_as_openais(name: str) -> None:
+    sent, same = FORMS[name]
+    assert list(map(summary, read([ASKS, *sent]))) == list(map(summary, read([ASKS, *same])))
+
+
+def summary(message: Message) -> tuple[Any, ...]:
+    called = [(each.called.name, each.called.arguments) for each in message.calls]
+    return message.role, message.text, called
+
+
+def test_thoughts_of_ollama_and_bedrock_are_thoughts() -> None:
+    thought = {"reasoningContent": {"reasoningText": {"text": "hm"}}}
+    for message in (said("42", thinking="hm"), said([thought, {"text": "42"}])):
+        [read_message] = read([message])
+        assert (read_message.text, read_message.thoughts) == ("42", "hm")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,iVBORw0K"},
+        {"type": "media", "mime_type": "image/png", "data": "iVBORw0K"},
+    ],
+)
+def test_a_file_that_is_an_image_is_shown(part: dict[str, Any]) -> None:
+    [message] = read([said([part])])
+    assert [image.url for image in message.images] == ["data:image/png;base64,iVBORw0K"]
+
+
+def test_images_of_ollama_are_not_lost() -> None:
+    [message] = read([{"role": "user", "content": "What is it?", "images": ["iVBORw0K"]}])
+    assert (message.text, len(message.images)) == ("What is it?", 1)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "critic", "content": "x"},
+        said([{"image": {"format": "png", "source": {"bytes": "iVBORw0K"}}}]),
+        said("x", tool_calls='[{"function": {"name": "f"}}]'),
+        said([{"type": "video_url", "video_url": {"url": "https://a/b"}}]),
+    ],
+)
+def test_what_is_in_no_form_is_refused_where_it_stands(message: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        read([ASKS, message])
+    assert caught.value.errors()[0]["loc"][:4] == ("trajectories", 0, "messages", 1)
