@@ -93,7 +93,7 @@ async def test_a_member_that_left_counts_and_its_retry_gets_the_answer(
     assert len(rank.requests) == 1
 
 
-async def test_a_member_that_leaves_while_it_is_ranked_gets_the_kept_answer(
+async def test_a_member_that_leaves_while_ranked_gets_the_kept_answer(
     rendezvous: Rendezvous,
 ) -> None:
     rank = Ranked()
