@@ -32,6 +32,7 @@ def test_the_file_of_each_provider_is_usable(
     assert isinstance(judge, LLMJudge)
     assert [str(url) for url in judge.base_urls] == [provider.base_url]
     assert judge.api_key_env == provider.key
+    assert judge.api == provider.api
     if options == "all":
         assert judge.spend is not None
         assert judge.rubric is not None
@@ -81,7 +82,8 @@ async def test_init_without_a_provider_takes_the_one_with_a_key(tmp_path: Path) 
         ("gpt-5-mini-2025-08-07", 0.25),
         ("openai/gpt-5-mini", 0.25),
         ("gpt-5", 1.25),
-        ("claude-sonnet-4-5-20250929", 3),
+        ("claude-sonnet-4-20250514", 3),
+        ("claude-sonnet-4-5-20250929", None),
         ("gpt-5-turbo", None),
         ("my-own-model", None),
     ],

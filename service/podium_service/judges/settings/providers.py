@@ -1,12 +1,13 @@
 """Write a commented judges file for a provider of judges.
 
-To add a provider: add an entry to `PROVIDERS`. Its base URL ends in the path below which
-`/chat/completions` is, and its notes are the comments above its judge.
+To add a provider: add an entry to `PROVIDERS`. Its base URL is that of its `api`, and its notes are
+the comments above its judge.
 """
 
 import json
 from dataclasses import dataclass
 
+from podium_service.judges.settings.connection import API
 from podium_service.judges.settings.prices import find_price
 
 
@@ -20,6 +21,7 @@ class Provider:
         key: the environment variable that its users keep its key in; None where none is needed.
         notes: what to know, a line each.
         is_local: whether a server of one's own answers, so that the model is what it serves.
+        api: the setting `api` of its judges.
     """
 
     base_url: str
@@ -27,6 +29,7 @@ class Provider:
     key: str | None
     notes: tuple[str, ...] = ()
     is_local: bool = False
+    api: API = "openai"
 
 
 PROVIDERS: dict[str, Provider] = {
@@ -35,13 +38,14 @@ PROVIDERS: dict[str, Provider] = {
         "https://api.anthropic.com/v1",
         "claude-haiku-4-5",
         "ANTHROPIC_API_KEY",
-        ("Anthropic answers the OpenAI form of requests at this URL.",),
+        ("The instructions are kept in Anthropic's prompt cache, which makes them cheap.",),
+        api="anthropic",
     ),
     "gemini": Provider(
-        "https://generativelanguage.googleapis.com/v1beta/openai",
+        "https://generativelanguage.googleapis.com/v1beta",
         "gemini-2.5-flash",
         "GEMINI_API_KEY",
-        ("Gemini answers the OpenAI form of requests at this URL.",),
+        api="gemini",
     ),
     "azure": Provider(
         "https://your-resource.openai.azure.com/openai/v1",
@@ -104,6 +108,7 @@ def write_judges_file(name: str, provider: Provider, base_url: str, model: str) 
         "judges:",
         "  main:",
         *(f"    # {note}" for note in provider.notes),
+        *([] if provider.api == "openai" else [f"    api: {provider.api}"]),
         f"    model: {json.dumps(model)}",
         f"    base_urls: [{json.dumps(base_url)}]",
     ]
