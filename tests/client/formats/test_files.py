@@ -28,6 +28,7 @@ LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
         ("UTF-16", LINES.encode("utf-16")),
         ("gzip", gzip.compress(LINES.encode(), mtime=0)),
         ("rows.csv", "prompt,completion,x\n6 x 7?,42,\n6 x 7?,é1,\n".encode()),
+        ("semicolons.csv", "prompt;completion\n6 x 7?;42\n6 x 7?;é1\n".encode()),
         (
             "rows.tsv.gz",
             gzip.compress("prompt\tcompletion\n6 x 7?\t42\n6 x 7?\té1\n".encode(), mtime=0),

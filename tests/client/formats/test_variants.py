@@ -111,6 +111,22 @@ ONE_ROW_EACH: dict[str, Any] = {
             {"from": "gpt", "value": x},
         ]
     },
+    "DeepEval": lambda x: {"input": Q, "actual_output": x, "expected_output": "42"},
+    "Ragas": lambda x: {"user_input": Q, "response": x, "reference": "42"},
+    "SkyRL": lambda x: {"input_prompt": Q, "output_response": x, "score": 1.0},
+    "AutoGen": lambda x: {"chat_history": chat(x), "summary": x},
+    "LlamaIndex": lambda x: {
+        "messages": [
+            {"role": "user", "blocks": [{"block_type": "text", "text": Q}]},
+            {"role": "assistant", "blocks": [{"block_type": "text", "text": x}]},
+        ]
+    },
+    "lm-evaluation-harness": lambda x: {
+        "doc_id": 0,
+        "arguments": {"gen_args_0": {"arg_0": Q, "arg_1": {}}},
+        "resps": [[x]],
+        "filtered_resps": [x],
+    },
     "TRL with tools": lambda x: {
         "prompt": [USER],
         "completion": [
@@ -150,6 +166,8 @@ ONE_ROW: dict[str, Any] = {
         "rows": both(lambda x: {"row_idx": 0, "row": {"prompt": Q, "completion": x}}),
     },
     "tau2-bench": {"simulations": both(lambda x: {"id": x, "task_id": "0", "messages": chat(x)})},
+    "lm-evaluation-harness, repeats": {"arguments": [[Q, {}]], "resps": [["a", "b"]]},
+    "RewardBench 2": {"prompt": Q, "correct": ["a"], "incorrect": ["b"], "num_correct": 1},
     "Inspect": {
         "eval": {},
         "samples": both(lambda x: {"id": 1, "input": Q, "messages": chat(x), "output": choice(x)}),
@@ -181,3 +199,8 @@ def _require_pair(rows: list[Any]) -> None:
 def _text(message: dict[str, Any]) -> str:
     content = message["content"]
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def test_attempts_without_a_prompt_are_said_to_be_doubtful() -> None:
+    assert "no prompt was found" in read_rows([{"response": "a"}, {"response": "b"}]).summary
+    assert "no prompt" not in read_rows([{"prompt": Q, "completions": ["a", "b"]}]).summary

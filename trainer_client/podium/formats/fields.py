@@ -11,17 +11,18 @@ from pydantic_core import from_json
 CHATS = (
     "messages_and_choices", "messages", "conversations", "conversation", "chat", "dialog",
     "dialogue", "turns", "transcript", "traj", "trajectory", "history", "input_items", "items",
-    "new_items", "contents",
+    "new_items", "contents", "chat_history", "chat_completions",
 )  # fmt: skip
 PROMPTS = (
     "prompt", "instruction", "question", "query", "problem", "input", "inputs", "user_prompt",
-    "prompt_text", "user", "context", "raw_prompt", "full_prompt",
+    "prompt_text", "user", "context", "raw_prompt", "full_prompt", "user_input", "input_prompt",
+    "input_text", "raw",
 )  # fmt: skip
 COMPLETIONS = (
     "completion", "response", "output", "answer", "generation", "generated_text", "model_output",
     "model_response", "prediction", "predict", "solution_str", "response_str", "response_text",
     "completion_text", "sequences_str", "final_output", "text", "content", "result", "reply",
-    "solution",
+    "solution", "actual_output", "output_response", "output_text",
 )  # fmt: skip
 LISTS = (
     "completions", "responses", "outputs", "candidates", "generations", "samples", "answers",

@@ -109,13 +109,18 @@ def _read_parquet(data: bytes, name: str) -> list[Place]:
 
 def _read_csv(text: bytes, name: str, delimiter: str) -> list[Place]:
     """Return the rows of a table whose first line names its columns; empty cells are left out."""
+    head = text.partition(b"\n")[0].decode(errors="replace")
+    if delimiter not in head:  # as some spreadsheets write it
+        delimiter = next((each for each in ";\t|" if each in head), delimiter)
     try:
         lines = csv.DictReader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
         return [
             Place(f"{name}:{lines.line_num}", {x: cell for x, cell in row.items() if x and cell})
             for row in lines
         ]
-    except (csv.Error, UnicodeError) as error:
+    except UnicodeError as error:
+        raise FormatError(f"{name}: not UTF-8: save it as CSV in UTF-8") from error
+    except csv.Error as error:
         raise FormatError(f"{name}: broken CSV: {error}") from error
 
 

@@ -59,6 +59,8 @@ class Reading:
         line = f"taken for {names}, because {self.why}: {groups}, {attempts} attempts"
         if self.groups and attempts <= len(self.groups):
             line += "; no two have the same prompt, so nothing is compared (see --group-by)"
+        elif any(map(_lacks_prompt, self.groups)):
+            line += "; no prompt was found, so those compared may answer others (see --group-by)"
         return line
 
     @property
@@ -176,6 +178,17 @@ def _kind(value: Any) -> str:
     if isinstance(value, list):
         return "a list of texts or numbers" if value else "an empty list"
     return {str: "a text", type(None): "null", bool: "true or false"}.get(type(value), "a number")
+
+
+def _lacks_prompt(group: dict[str, Any]) -> bool:
+    """Return whether a group says nowhere what its attempts, two or more, are to answer."""
+    attempts = group.get("trajectories") or ()
+    if len(attempts) < 2 or group.get("task") or not isinstance(attempts, list):
+        return False
+    messages = [each.get("messages") for each in attempts if isinstance(each, dict)]
+    chats = [each for each in messages if isinstance(each, list)]
+    roles = {each.get("role") for chat in chats for each in chat if isinstance(each, dict)}
+    return "user" not in roles
 
 
 def _client_group(group: dict[str, Any]) -> TrajectoryGroup:

@@ -25,7 +25,7 @@ _VERL = ("gts", "solution_str", "reward_model", "data_source")
 # These say what they are without a prompt beside them; `text` or `answer` alone do not.
 _SURE = ("completion", "completions", "responses", "generated_text", "model_output",
          "model_response", "solution_str", "response", "rollouts", "attempts", "generations",
-         "trajectories", "summaries", "solution")  # fmt: skip
+         "trajectories", "summaries", "solution", "actual_output", "output_response")  # fmt: skip
 
 
 def _completion_of(row: Row) -> str | None:
@@ -139,7 +139,27 @@ def _named(attempts: list[Attempt], row: Row) -> list[Attempt]:
     ]
 
 
+def _fits_lm_eval(row: Row) -> str | None:
+    if isinstance(row.get("resps"), list) and row.get("arguments") is not None:
+        return "a row has arguments and resps"
+    return None
+
+
+def _read_lm_eval(row: Row) -> list[Record]:
+    """Read a logged sample: the first argument of a request is its prompt."""
+    if not _fits_lm_eval(row):
+        raise FormatError(f"no arguments and resps in a row with {fields.names_of(row)}")
+    asked = row["arguments"]
+    asked = list(asked.values()) if isinstance(asked, dict) else asked
+    while isinstance(asked, list | dict) and asked and not is_conversation(asked):
+        asked = next(iter(asked.values())) if isinstance(asked, dict) else asked[0]
+    said = [x for each in row["resps"] for x in (each if isinstance(each, list) else [each])]
+    texts = [each for each in said if isinstance(each, str)]
+    return [Record(_named(read_list(texts, read_prompt(asked)), row), row)] if texts else []
+
+
 LISTS = [
+    Format("lm-eval", "samples that lm-evaluation-harness logs", _fits_lm_eval, _read_lm_eval),
     Format("verl", "rollouts that verl writes, with ground truths", _fits_verl, _read),
     Format("lists", "a prompt and a list of completions", _fits_list, _read),
 ]

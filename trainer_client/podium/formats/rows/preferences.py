@@ -23,6 +23,7 @@ _SIDES = (
     ("winner_response", "loser_response"),
     ("better", "worse"),
     ("positive", "negative"),
+    ("correct", "incorrect"),
 )
 _SIDE = re.compile(
     r"(response|output|completion|answer|conversation|messages|chat|candidate|text|solution|"
@@ -32,7 +33,10 @@ _DROP = ("chosen_rating", "rejected_rating")
 
 
 def _sides_of(row: Row) -> tuple[str, str] | None:
-    return next((pair for pair in _SIDES if all(row.get(x) is not None for x in pair)), None)
+    return next(
+        (pair for pair in _SIDES if all(isinstance(row.get(x), str | list | dict) for x in pair)),
+        None,
+    )
 
 
 def _fits_preference(row: Row) -> str | None:
@@ -50,6 +54,8 @@ def _read_preference(row: Row) -> list[Record]:
 def _read_side(value: Any, name: str, prompt: list[Message]) -> list[Attempt]:
     """Return the attempts of one side; several texts, or several conversations, are several."""
     value = fields.decoded(value)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        value = value[0]
     if isinstance(value, list) and len(value) > 1 and dialect_of(value) is None:
         texts = all(isinstance(each, str) for each in value)
         if texts or all(is_conversation(each) for each in value):
