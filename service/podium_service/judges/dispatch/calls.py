@@ -103,6 +103,7 @@ class Calls:
                 else:
                     failure = error.otherwise
                     failure.__cause__ = error
+                    del error.otherwise  # because the two would hold each other
                 call.request_context.is_at_judge = False
                 if failure.base_url is None:
                     raise failure from failure.__cause__

@@ -182,18 +182,23 @@ class Endpoint:
                 facts={"reason": "timeout"},
             ) from error
         except (FailedAnswer, NoAnswer) as failure:
-            mapped, status = map_failure(failure, self.base_url, self._redact), 0
+            status = 0
             if isinstance(failure, FailedAnswer):
                 status, self._answered_at = failure.status, clock()
-            raise self._learn(mapped, status, parameters, started_at) from failure
+            # The error has no name here, because it would hold this frame, which would hold it.
+            raise self._learn(
+                map_failure(failure, self.base_url, self._redact), status, parameters, started_at
+            ) from failure
 
     def _parse(self, content: bytes, parameters: dict[str, Any], started_at: float) -> Reply:
         try:
             reply = self._dialect.parse(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             if status := find_failed_status(content):
-                mapped = map_answer(status, {}, content, self.base_url, self._redact)
-                raise self._learn(mapped, status, parameters, started_at) from error
+                raise self._learn(
+                    map_answer(status, {}, content, self.base_url, self._redact),
+                    status, parameters, started_at,
+                ) from error  # fmt: skip
             self.last_failure = "no chat completion"
             self._record(started_at, 0, failed=True)
             message = self._redact(read_words(content).text, 100)
