@@ -394,7 +394,9 @@ def test_invariant_8_packages_import_only_what_they_may(place: str) -> None:
     files = [path] if path.is_file() else sorted(path.rglob("*.py"))
     assert files
     for file in files:
-        assert not (_imported(file) & FORBIDDEN[place]), file
+        # A hook into a trainer of others imports that trainer, and nobody else imports the hook.
+        forbidden = FORBIDDEN[place] - ({"torch"} if "integrations" in file.parts else set())
+        assert not (_imported(file) & forbidden), file
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ def judge_url() -> Iterator[str]:
     """Serve a judge that prefers the longer attempt; return its base URL."""
     ready, over = threading.Event(), asyncio.Event()
     judge = ScriptedJudge(always=scores(by_length))
+    judge.models = {"data": [{"id": "gpt-5-mini", "object": "model"}]}
 
     async def serve() -> None:
         async with judge.serving():

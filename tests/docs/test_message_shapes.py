@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 async def test_every_listed_shape_is_ranked_as_it_is_shown(tmp_path: Path) -> None:
     async with (
         ScriptedJudge(always=scores(by_length)).serving() as judge,
-        service(tmp_path, main=llm(judge.url, gates=[], passes=1)) as opened,
+        service(tmp_path, main=llm(judge.url, gates=[], passes=1, vision=True)) as opened,
         client(opened) as http,
     ):
         for what, messages in SHAPES:

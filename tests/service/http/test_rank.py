@@ -107,7 +107,10 @@ async def test_a_rate_limited_judge_is_a_503_with_retry_after(tmp_path: Path) ->
 async def test_a_judge_without_quota_is_a_502_that_is_not_retryable(
     tmp_path: Path,
 ) -> None:
-    async with client_of_judge(tmp_path, fails(429, "insufficient_quota: no credit is left")) as (http, _):
+    async with client_of_judge(tmp_path, fails(429, "insufficient_quota: no credit is left")) as (
+        http,
+        _,
+    ):
         answer = await http.post("/rank", json=group("5", "five"))
     assert (answer.status_code, answer.json()["code"]) == (502, "judge_quota_exhausted")
     assert answer.json()["retryable"] is False
