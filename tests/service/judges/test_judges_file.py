@@ -213,7 +213,10 @@ def test_a_query_inside_a_url_has_a_setting_of_its_own() -> None:
     [
         ("[]", "judges.main.base_urls: List should have at least 1 item"),
         ("7", "judges.main.base_urls: Input should be a valid list"),
-        ("[http://a/v1, judge/v1]", "judges.main.base_urls.1: Input should be a valid URL"),
+        (
+            "[http://a/v1, judge/v1]",
+            "judges.main.base_urls.1: a URL begins with http:// or https://",
+        ),
         ("[ftp://judge/v1]", "judges.main.base_urls.0: URL scheme should be 'http' or 'https'"),
     ],
 )
@@ -262,7 +265,7 @@ def test_all_faults_of_a_file_are_told_at_once_by_line() -> None:
     assert lines[0].endswith("'man' is not among: main, checks; the nearest one is main")
     assert "spend needs a price" in lines[1]
     assert lines[2].endswith("write base_urls, a URL or a list of URLs")
-    assert lines[3].endswith("Input should be a valid URL, relative URL without a base")
+    assert lines[3].endswith("a URL begins with http:// or https://")
     assert lines[5].endswith("the nearest one is temperature")
     assert lines[6].endswith("Input should be less than or equal to 2")
     assert "k-123" not in "".join(lines)
@@ -304,15 +307,15 @@ def test_the_only_judge_is_the_default() -> None:
 
 def test_a_judge_may_have_the_name_of_a_kind() -> None:
     said = refused("default_judge: llm\njudges:\n  llm:\n    model: m\n    base_urls: [x]\n")
-    assert said.startswith("judges.yaml:5: judges.llm.base_urls.0: Input should be a valid URL")
+    assert said.startswith("judges.yaml:5: judges.llm.base_urls.0: a URL begins with")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "judges.yaml:1: the file: Input should be a valid dictionary"),
-        ("# nothing yet\n", "judges.yaml:1: the file: Input should be a valid dictionary"),
-        ("- main\n", "judges.yaml:1: the file: Input should be a valid dictionary"),
+        ("", "judges.yaml:1: the file: write settings here, each as name: value"),
+        ("# nothing yet\n", "judges.yaml:1: the file: write settings here, each as name: value"),
+        ("- main\n", "judges.yaml:1: the file: write settings here, each as name: value"),
         ("judges: {}\n", "judges.yaml:1: default_judge: Field required"),
         ("default_judge: a\njudges: {}\n", "judges.yaml:2: judges: Dictionary should have at"),
         ("default_judge: a\njudges:\n  a:\n", "judges.yaml:3: judges.a"),
@@ -399,3 +402,30 @@ def test_jurors_must_be_llm_judges_of_the_file() -> None:
         "  j: {kind: jury, members: [a, nobody]}\n"
     )
     assert "judges.j.members: 'nobody' is not among: a" in refused(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            "endpoint: http://a/v1",
+            "judges.main.endpoint: there is no such setting: write base",
+        ),
+        ("base_urls: http://a/v1/chat/completions", "leave /chat/completions out"),
+        ("base_urls: https://a/v1/messages/", "leave /messages/ out"),
+        ("base_urls: a/v1", "judges.main.base_urls.0: a URL begins with http:// or https://"),
+        ("{base_urls: http://a/v1, provider: openai}", "api which API it speaks"),
+        ("{base_urls: http://a/v1, price: {input: 1, output: 2}}", "price.output"),
+        ("{base_urls: http://a/v1, price: 3}", "price: write settings here, each as name: value"),
+    ],
+)
+def test_what_people_write_is_refused_with_what_to_write(settings: str, words: str) -> None:
+    rest = settings[1:-1] if settings.startswith("{") else settings
+    assert words in refused(f"judges:\n  main: {{model: m, {rest}}}\n")
+
+
+def test_a_header_may_be_a_number() -> None:
+    text = "judges:\n  main: {model: m, base_urls: http://a/v1, headers: {X-Team: 5}}\n"
+    judge = parse(text, "judges.yaml").judges["main"]
+    assert isinstance(judge, LLMJudge)
+    assert judge.headers == {"X-Team": "5"}

@@ -27,6 +27,8 @@ _OWN_HEADERS = frozenset(
     ("host", "content-length", "content-type", "content-encoding", "transfer-encoding",
      "connection", "te", "trailer", "upgrade")
 )  # fmt: skip
+# What people copy from the documentation of an API, with the URL before it.
+_CALLED = re.compile(r"/(?:chat/completions|completions|messages|responses)/?$")
 _PATHS = {"openai": "v1", "anthropic": "v1", "gemini": "v1beta"}
 # Settings that only some APIs have, and what an extra_body holds there instead.
 _LACKS = {
@@ -73,6 +75,15 @@ class ConnectedJudge(GatedJudge):
 
     _completed: list[HttpUrl] = PrivateAttr(default_factory=list)
 
+    @field_validator("base_urls", mode="before")
+    @classmethod
+    def _urls_are_whole(cls, urls: Any) -> Any:
+        for index, url in enumerate(urls if isinstance(urls, list) else ()):
+            if isinstance(url, str) and "://" not in url:
+                rule = "a URL begins with http:// or https://"
+                raise PydanticCustomError("url", "{rule}", {"rule": rule, "loc": (index,)})
+        return urls
+
     @field_validator("base_urls")
     @classmethod
     def _urls_are_bare_and_not_link_local(cls, urls: list[HttpUrl]) -> list[HttpUrl]:
@@ -81,6 +92,8 @@ class ConnectedJudge(GatedJudge):
                 raise ValueError("keys are only ever given by api_key_env, not inside a URL")
             if url.query:
                 raise ValueError("write what follows the ? as the setting query, not inside a URL")
+            if ending := _CALLED.search(url.path or ""):
+                raise ValueError(f"leave {ending[0]} out: each call adds it to the URL")
             if is_link_local(url.host or ""):
                 raise ValueError(f"{url.host} is link-local: no judge is asked there")
         return urls
@@ -90,7 +103,7 @@ class ConnectedJudge(GatedJudge):
     def _version_may_be_a_date(cls, version: Any) -> Any:
         return _as_text(version)
 
-    @field_validator("query", mode="before")
+    @field_validator("headers", "query", mode="before")
     @classmethod
     def _values_may_be_plain(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):

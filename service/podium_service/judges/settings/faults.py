@@ -21,6 +21,15 @@ HINTS: dict[str, tuple[str | None, str]] = {
     "base_url": ("base_urls", "write base_urls, a URL or a list of URLs"),
     "api_base": ("base_urls", "write base_urls, a URL or a list of URLs"),
     "url": ("base_urls", "write base_urls, a URL or a list of URLs"),
+    "endpoint": ("base_urls", "write base_urls, a URL or a list of URLs"),
+    "host": ("base_urls", "write base_urls, a URL or a list of URLs"),
+    "provider": (None, "base_urls says where the judge is, and api which API it speaks"),
+    "deployment": ("model", "write model, which is the deployment for Azure"),
+    "api_version": ("azure", "write azure, the version of Azure OpenAI's API"),
+    "samples": ("passes", "write passes, how often each trajectory is shown"),
+    "n": ("passes", "write passes, how often each trajectory is shown"),
+    "input": ("prompt", "write prompt"),
+    "output": ("completion", "write completion"),
     "api_key": (
         None,
         "keys stay out of this file: put the key into an environment variable and write "
@@ -36,6 +45,12 @@ _STAND_INS: dict[int | str, Any] = {
     "model": "model",
     "base_urls": ["http://judge/v1"],
     "criteria": [{"check": "not_empty"}],
+}
+# What pydantic says of values in a form of Python, and what they are in the file.
+_NO_SETTINGS = ("model_type", "model_attributes_type", "dict_type", "dataclass_type")
+_MISSING: dict[Loc, str] = {
+    ("judges",): "Field required: write judges, and below it a name and the settings of each judge",
+    ("default_judge",): "Field required where there are several judges: name the one to ask",
 }
 _MOST_ROUNDS = 4
 _MOST_NAMED = 12
@@ -122,14 +137,21 @@ def _as_written(loc: Loc, written: Mapping[Loc, Loc]) -> Loc:
 
 def _read(error: ValidationError) -> list[SettingFault]:
     faults = []
+    missing = {each["loc"] for each in error.errors() if each["type"] == "missing"}
     for each in error.errors():
         loc, context = each["loc"], each.get("ctx", {})
+        if loc in missing and loc in _MISSING:
+            if loc == ("judges",) or ("judges",) not in missing:
+                faults.append(SettingFault(loc, _MISSING[loc]))
+            continue
         if "faults" in context:  # a rule about the whole file can break in several places
             faults += [SettingFault((*loc, *below), rule) for below, rule in context["faults"]]
             continue
         if len(loc) == 3:
             loc = loc[:2]  # a rule about a whole judge, whose kind is not a part of the document
         rule = each["msg"].removeprefix("Value error, ")
+        if each["type"] in _NO_SETTINGS:
+            rule = "write settings here, each as name: value"
         faults.append(SettingFault((*loc, *context.get("loc", ())), rule))
     return faults
 
