@@ -96,7 +96,7 @@ def arguments(url: str, **more: Any) -> SimpleNamespace:
 async def test_slime_gets_a_reward_for_each_sample(tmp_path: Path) -> None:
     samples = [Sample("5"), Sample("five"), Sample("fifth", status=Status.TRUNCATED)]
     async with served(tmp_path, scores(by_length)) as (url, judge):
-        rewards = await group_rm(arguments(url), samples)  # type: ignore[arg-type]
+        rewards = await group_rm(arguments(url), samples)
     assert rewards == [0, 0.5, 1] == [sample.reward for sample in samples]
     assert not any(sample.remove_sample for sample in samples)
     assert samples[0].metadata["podium/groups_ranked"] == 1
@@ -106,17 +106,17 @@ async def test_slime_gets_a_reward_for_each_sample(tmp_path: Path) -> None:
 async def test_slime_leaves_a_failed_group_out_as_a_whole(tmp_path: Path) -> None:
     samples = [Sample("5"), Sample("five")]
     async with served(tmp_path, fails(401, "bad key")) as (url, _):
-        assert await group_rm(arguments(url), samples) == [0, 0]  # type: ignore[arg-type]
+        assert await group_rm(arguments(url), samples) == [0, 0]
         assert all(sample.remove_sample for sample in samples)
-        await group_rm(arguments(url), samples)  # type: ignore[arg-type]
+        await group_rm(arguments(url), samples)
         with pytest.raises(NothingRanked):
-            await group_rm(arguments(url), samples)  # type: ignore[arg-type]
+            await group_rm(arguments(url), samples)
 
 
 async def test_slime_rollouts_that_were_cut_get_one_reward_each(tmp_path: Path) -> None:
     rollouts: Sequence[list[Sample]] = [[Sample("5"), Sample("5 or 6")], [Sample("a longer one")]]
     async with served(tmp_path, scores(by_length)) as (url, _):
-        rewards = await group_rm(arguments(url), rollouts)  # type: ignore[arg-type]
+        rewards = await group_rm(arguments(url), rollouts)
     assert rewards == [0, 1]
     assert [[sample.reward for sample in rollout] for rollout in rollouts] == [[0, 0], [1]]
 

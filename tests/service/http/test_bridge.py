@@ -114,10 +114,8 @@ async def test_openrlhf_is_answered_in_its_own_words(tmp_path: Path) -> None:
     assert first["extra_logs"]["podium/groups_failed"] == 0
     assert first["extra_logs"]["podium/reliability"] == 1
     assert first["extra_logs"]["podium/judge_tokens"] == 4 * 110 / 2
-    assert set(judge.asked[0].shown.values()) == {"assistant: 5", "assistant: five"} or (
-        all("im_end" not in text for text in judge.asked[0].shown.values())
-    )
-    assert "<reference" in judge.asked[0].text or "5" in judge.asked[0].text
+    assert "im_end" not in "".join(judge.asked[0].shown.values())
+    assert "<s>" not in judge.asked[0].text
 
 
 async def test_several_samples_of_one_request_are_a_group(tmp_path: Path) -> None:
@@ -222,11 +220,12 @@ async def test_a_retry_after_a_timeout_takes_no_second_seat(tmp_path: Path) -> N
     """OpenRLHF gives up on an attempt, waits a second, and sends the same bytes again."""
     url = "/bridge/openrlhf?group_size=3"
     async with bridge(tmp_path) as (http, opened, _):
-        assert opened.rendezvous
+        gathering = opened.rendezvous
+        assert gathering
         for _ in range(3):
             with pytest.raises(httpx.ReadTimeout):
                 await http.post(url, json=openrlhf("5"), timeout=httpx.Timeout(5, read=0.1))
-            await until(lambda: not opened.rendezvous.count_members())  # type: ignore[union-attr]
+            await until(lambda: not gathering.count_members())
         answers = await asyncio.gather(
             *(http.post(url, json=openrlhf(text)) for text in ("5", "five", "fifth"))
         )

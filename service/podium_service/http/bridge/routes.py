@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from podium_service.errors import NotFound, PodiumError
@@ -40,7 +41,10 @@ from podium_service.schemas import (
 from podium_service.telemetry import routes
 
 _REFUSALS = problem_responses(400, 401, 402, 403, 404, 408, 413, 415, 422, 429, 431, 502, 503, 504)
-TRAINER_BODIES = [nemo_gym.CompareRequest, *(form.body for form in FORMS.values())]
+TRAINER_BODIES: list[type[BaseModel]] = [
+    nemo_gym.CompareRequest,
+    *(form.body for form in FORMS.values()),
+]
 _OF_MEMBER = {"group_size", "min_members", "patience_s", "trajectory"}
 _UNNAMED = "-"
 

@@ -13,7 +13,7 @@ from tests.service.helpers import chat
 
 def terms(size: int, *, least: int | None = None, **fields: Any) -> Terms:
     """Return terms of a group that has a key of its own, with much patience."""
-    settings = {"patience_s": 60.0, "is_unique": True, "shared": {}} | fields
+    settings: dict[str, Any] = {"patience_s": 60.0, "is_unique": True, "shared": {}} | fields
     return Terms(size, size if least is None else least, **settings)
 
 

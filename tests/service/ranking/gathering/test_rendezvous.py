@@ -168,7 +168,7 @@ async def test_members_must_agree(
     rank = Ranked()
     first = joiner(rendezvous, rank, 2, shared={"judge": "a"})("a", "0")
     await settle()
-    fields = {"size": 2, "shared": {"judge": "a"}} | other
+    fields: dict[str, Any] = {"size": 2, "shared": {"judge": "a"}} | other
     with pytest.raises(InvalidRequest, match=field) as caught:
         await joiner(rendezvous, rank, **fields)("b", "1")
     assert caught.value.fields[0]["field"] == field
