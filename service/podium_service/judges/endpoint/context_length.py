@@ -162,6 +162,8 @@ def _list_numbers(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
     for name, each in value.items():
         if isinstance(each, str) and each.isdecimal():
             each = int(each[:12])
+        elif isinstance(each, float) and each.is_integer():  # as JavaScript may write it
+            each = int(each)
         if type(each) is int and each > 0:
             yield re.sub("[^a-z]", "", str(name).lower()), each
         elif name not in _OF_ANOTHER:

@@ -77,6 +77,7 @@ def make_context(*endpoints: Listing) -> tuple[ContextLength, Clock]:
     [
         ({"id": "m", "max_model_len": 2048}, 2048),
         ({"id": "m", "max_model_len": "2048"}, 2048),
+        ({"id": "m", "max_model_len": 2048.0}, 2048),
         ({"id": "m", "metadata": {"context_length": 2048, "max_tokens": 64}}, 2048),
         ({"id": "m", "capabilities": {"limits": {"max_context_window_tokens": 2048}}}, 2048),
         ({"id": "m", "model_spec": {"availableContextTokens": 2048}}, 2048),
