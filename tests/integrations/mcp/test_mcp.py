@@ -210,7 +210,7 @@ async def test_bad_arguments_are_not_echoed(folder: Path) -> None:
     ]
     async with Client(over_stdio(folder)) as client:
         for arguments in bad:
-            result = await client.call_tool("rank_attempts", arguments)
+            result: Any = await client.call_tool("rank_attempts", arguments)
             assert result.is_error
             assert result.structured_content["code"] in ("invalid_request", "unknown_judge")
             assert_only_fenced(text(result), "Ignore all that")
