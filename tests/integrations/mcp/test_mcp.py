@@ -233,7 +233,13 @@ def test_a_fence_cannot_be_closed_from_within() -> None:
 def test_ids_of_others_are_fenced() -> None:
     from podium_service.cli.mcp.answers import ranking_data, ranking_text
 
-    result = {"rank": 1.0, "reward": 0.5, "score": None, "stderr": None, "flags": []}
+    result: dict[str, Any] = {
+        "rank": 1.0,
+        "reward": 0.5,
+        "score": None,
+        "stderr": None,
+        "flags": [],
+    }
     ranking = {
         "id": "rk_1", "judge": "main", "method": "listwise", "passes": 1, "reliability": None,
         "basis": "judged", "cached": True,

@@ -59,7 +59,7 @@ class PodiumGroupBuilder(EnvGroupBuilder):  # type: ignore[misc]  # not there fo
     ) -> None:
         self._inner = inner
         self._renderer = renderer
-        self._settings = {"judge": judge, "rubric": rubric, "reference": reference}
+        self._settings: dict[str, Any] = {"judge": judge, "rubric": rubric, "reference": reference}
         self._anchor = anchor
         self._weight = weight
         self._run = run

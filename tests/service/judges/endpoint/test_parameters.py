@@ -1,6 +1,7 @@
 """Parameters that an endpoint refuses are given up one by one, and that is remembered."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ async def test_the_refusal_of_a_configured_response_format_stands(fixed: str) ->
 
 async def test_a_model_that_cannot_think_is_not_told_how_long() -> None:
     refusal = fails(400, '"llama3" does not support thinking')
-    settings = {"reasoning_effort": "low", "temperature": 0.5}
+    settings: dict[str, Any] = {"reasoning_effort": "low", "temperature": 0.5}
     async with open_judge(refusal, GOOD, **settings) as (judge, scripted):
         await ask(judge)
     assert [asked.body.get("reasoning_effort") for asked in scripted.asked] == ["low", None]
@@ -66,7 +67,10 @@ async def test_a_model_that_cannot_think_is_not_told_how_long() -> None:
 
 async def test_thinking_in_extra_body_is_dropped_by_its_own_name() -> None:
     refusal = fails(400, "thinking: Extra inputs are not permitted")
-    settings = {"reasoning_effort": "low", "extra_body": {"thinking": {"type": "enabled"}}}
+    settings: dict[str, Any] = {
+        "reasoning_effort": "low",
+        "extra_body": {"thinking": {"type": "enabled"}},
+    }
     async with open_judge(refusal, GOOD, **settings) as (judge, scripted):
         await ask(judge)
     assert "thinking" not in scripted.asked[1].body
