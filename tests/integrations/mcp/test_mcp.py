@@ -276,7 +276,9 @@ def test_the_script_of_the_page_runs(folder: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "integrations" / "mcp.md").read_text()
     [script] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (folder / "script.py").write_text(script)
-    (folder / "podium").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m podium_service "$@"\n')
+    # The client hands its server few variables of the environment.
+    run_podium = f"PYTHONPATH={_environment()['PYTHONPATH']} exec {sys.executable} -P -m"
+    (folder / "podium").write_text(f'#!/bin/sh\n{run_podium} podium_service "$@"\n')
     (folder / "podium").chmod(0o755)
     path = f"{folder}:{os.environ['PATH']}"
     run = subprocess.run(
