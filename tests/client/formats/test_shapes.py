@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from docs.generate.files import FILES, File
@@ -54,6 +54,7 @@ def test_every_format_has_a_listed_form() -> None:
 
 
 @given(st.lists(_VALUES, min_size=1, max_size=4))
+@example([{"trajectories": 1}])
 def test_any_json_makes_groups_or_one_typed_error(rows: list[Any]) -> None:
     try:
         reading = read_rows(rows)

@@ -54,7 +54,7 @@ class Reading:
     def summary(self) -> str:
         """What the file was taken for and why, and what came of it, in one line."""
         names = " and ".join(self.formats)
-        attempts = sum(len(group.get("trajectories") or ()) for group in self.groups)
+        attempts = sum(len(_attempts(group)) for group in self.groups)
         groups = "1 group" if len(self.groups) == 1 else f"{len(self.groups)} groups"
         line = f"taken for {names}, because {self.why}: {groups}, {attempts} attempts"
         if self.groups and attempts <= len(self.groups):
@@ -180,10 +180,16 @@ def _kind(value: Any) -> str:
     return {str: "a text", type(None): "null", bool: "true or false"}.get(type(value), "a number")
 
 
+def _attempts(group: dict[str, Any]) -> list[Any]:
+    """Return the attempts of a group; none where what it holds is no list, for others to refuse."""
+    attempts = group.get("trajectories")
+    return attempts if isinstance(attempts, list) else []
+
+
 def _lacks_prompt(group: dict[str, Any]) -> bool:
     """Return whether a group says nowhere what its attempts, two or more, are to answer."""
-    attempts = group.get("trajectories") or ()
-    if len(attempts) < 2 or group.get("task") or not isinstance(attempts, list):
+    attempts = _attempts(group)
+    if len(attempts) < 2 or group.get("task"):
         return False
     messages = [each.get("messages") for each in attempts if isinstance(each, dict)]
     chats = [each for each in messages if isinstance(each, list)]
