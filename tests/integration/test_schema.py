@@ -37,7 +37,7 @@ OPERATIONS = [
     "GET /livez", "GET /readyz", "GET /metrics", "GET /judges", "GET /keys",
     "GET /rankings/{ranking_id}", "POST /rank", "POST /rank/batch",
 ]  # fmt: skip
-# They wait for the other members of a group; `tests/service/http/test_bridge.py` tries their answers.
+# They wait for other members of a group; `tests/service/http/test_bridge.py` tries their answers.
 BRIDGE = [
     "POST /bridge/join", "POST /bridge/openrlhf", "POST /bridge/slime",
     "POST /bridge/nemo-gym/verify", "POST /bridge/nemo-gym/compare",
