@@ -89,19 +89,12 @@ def transcribe(
     trajectories = [request.trajectories[index] for index in shown]
     images = collect_images(message for each in trajectories for message in each.messages)
     plain = guard_labels(clean) if images else clean
-    blocks: dict[str, list[str]] = {}
-    members: dict[str, list[int]] = {}
-    for index in shown:
-        texts = _render(request.trajectories[index], plain, show_reasoning)
-        digest = sha256("\n".join(texts).encode()).hexdigest()
-        blocks[digest] = texts
-        members.setdefault(digest, []).append(index)
+    blocks, members = _find_equals(request, shown, plain, show_reasoning)
     digests = sorted(blocks)
     num_shared = _count_shared([blocks[digest] for digest in digests])
     if datamark or steering or view == "actions_first":
-        shown_cleaner = (
-            (guard_labels(mark_spaces) if images else mark_spaces) if datamark else plain
-        )
+        marker = guard_labels(mark_spaces) if images else mark_spaces
+        shown_cleaner = marker if datamark else plain
         for digest in digests:
             is_hidden = members[digest][0] in steering
             cleaner = partial(_hide, shown_cleaner) if is_hidden else shown_cleaner
@@ -125,6 +118,20 @@ def transcribe(
         images=[images[digest] for digest in numbered],
         image_tokens=image_tokens if numbered else 0,
     )
+
+
+def _find_equals(
+    request: RankRequest, shown: Sequence[int], cleaner: Cleaner, show_reasoning: bool
+) -> tuple[dict[str, list[str]], dict[str, list[int]]]:
+    """Return the blocks of each distinct trajectory, and who is equal to it, by their digest."""
+    blocks: dict[str, list[str]] = {}
+    members: dict[str, list[int]] = {}
+    for index in shown:
+        texts = _render(request.trajectories[index], cleaner, show_reasoning)
+        digest = sha256("\n".join(texts).encode()).hexdigest()
+        blocks[digest] = texts
+        members.setdefault(digest, []).append(index)
+    return blocks, members
 
 
 def _hide(cleaner: Cleaner, text: str) -> str:
