@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from benchmarks.groups import CONVERTERS, Group, Message
-from podium_service.http.body import validate
+from podium_service.http.requests.body import validate
 from podium_service.schemas import RankRequest
 
 WRITES = ("book", "update", "cancel", "send", "return", "exchange", "modify")

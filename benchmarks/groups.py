@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from podium_service.http.body import validate
+from podium_service.http.requests.body import validate
 from podium_service.schemas import RankRequest
 
 Message = dict[str, Any]

@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from podium_service.cli.main import app
-from podium_service.http.api_key import required_scope
+from podium_service.http.access.api_key import required_scope
 from podium_service.http.server.defaults import GRACE_S
 from podium_service.judges import judges_file, settings
 from podium_service.schemas import DEFAULT_DEADLINE_S

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from docs.generate.tables import table
-from podium_service.http.body import validate
+from podium_service.http.requests.body import validate
 from podium_service.prompts.transcript import transcribe
 from podium_service.schemas import RankRequest
 

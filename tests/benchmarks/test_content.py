@@ -14,7 +14,7 @@ from benchmarks.content import (
     truth_by_case,
 )
 from benchmarks.judges.simulated import by_case
-from podium_service.http.body import validate
+from podium_service.http.requests.body import validate
 from podium_service.prompts.transcript import transcribe
 from podium_service.schemas import RankRequest
 

@@ -9,7 +9,7 @@ from benchmarks.injections import INJECTIONS, PLACES, Payload, Place, inject
 from benchmarks.judges.pleas import pleas
 from benchmarks.judges.reading import read_question
 from benchmarks.judges.simulated import SimulatedJudge, by_case
-from podium_service.http.body import validate
+from podium_service.http.requests.body import validate
 from podium_service.schemas import RankRequest
 from tests.benchmarks.questions import choice_between, scores_of, words
 

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from podium_service.http.api_key import OPEN_PATHS
+from podium_service.http.access.api_key import OPEN_PATHS
 from tests.service.helpers import judges_file
 from tests.service.process import Podium, running
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import yaml
 
-from podium_service.http.api_key import APIKey, Scope, create_key
-from podium_service.http.api_key_store import add_key
+from podium_service.http.access.api_key import APIKey, Scope, create_key
+from podium_service.http.access.api_key_store import add_key
 from podium_service.http.app import create_app
 from podium_service.http.service import Service, open_service
 from podium_service.judges.llm_judge import EndpointJudge

@@ -13,7 +13,7 @@ from podium.errors import ProtocolError, RankError, from_response, transport_err
 from podium.types import GroupReward, Trajectory, TrajectoryGroup
 from podium_service.errors import ConfigError, PodiumError
 from podium_service.http.batch import make_failed_line
-from podium_service.http.body import validate
+from podium_service.http.requests.body import validate
 from podium_service.schemas import BatchLine, Problem, Ranking, RankRequest
 
 GROUPS_AT_ONCE = 64

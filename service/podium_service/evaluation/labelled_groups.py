@@ -20,7 +20,7 @@ import orjson
 
 from podium.formats import AUTO, FormatError, Reading, read_file
 from podium_service.errors import InvalidRequest, MalformedJSON
-from podium_service.http.body import parse_json, validate
+from podium_service.http.requests.body import parse_json, validate
 from podium_service.schemas import RankRequest
 
 _PAIR_FIELDS = {"task", "a", "b", "winner"}

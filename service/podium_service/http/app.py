@@ -12,12 +12,10 @@ from starlette.requests import ClientDisconnect
 
 from podium_service import __version__, errors, schemas
 from podium_service.http import middleware
-from podium_service.http.api_key import count_request
-from podium_service.http.api_key_store import APIKeyCache, describe_keys
+from podium_service.http.access.api_key import count_request
+from podium_service.http.access.api_key_store import APIKeyCache, describe_keys
 from podium_service.http.batch import rank_all
-from podium_service.http.body import read_json, validate
 from podium_service.http.bridge.routes import TRAINER_BODIES, bridge_routes
-from podium_service.http.disconnect import run_while_connected
 from podium_service.http.openapi import examples
 from podium_service.http.openapi.document import (
     json_body,
@@ -26,6 +24,8 @@ from podium_service.http.openapi.document import (
     problem_responses,
     ranking_response,
 )
+from podium_service.http.requests.body import read_json, validate
+from podium_service.http.requests.disconnect import run_while_connected
 from podium_service.http.service import Service
 from podium_service.ranking.deadline import Deadline
 from podium_service.telemetry import routes

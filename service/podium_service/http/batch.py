@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from podium_service.errors import PodiumError
-from podium_service.http.api_key import UNRESTRICTED, APIKey, count_request
-from podium_service.http.body import validate
+from podium_service.http.access.api_key import UNRESTRICTED, APIKey, count_request
+from podium_service.http.requests.body import validate
 from podium_service.http.service import Service
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.ranking.deadline import Deadline

@@ -12,9 +12,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium_service.errors import Draining, Forbidden, PodiumError, Unauthorized
-from podium_service.http.api_key import OPEN_PATHS, UNRESTRICTED, required_scope
-from podium_service.http.api_key_store import APIKeyCache
-from podium_service.http.body_memory import MemoryShare
+from podium_service.http.access.api_key import OPEN_PATHS, UNRESTRICTED, required_scope
+from podium_service.http.access.api_key_store import APIKeyCache
+from podium_service.http.requests.body_memory import MemoryShare
 from podium_service.http.service import Service
 from podium_service.judges.dispatch.request_context import RequestContext, Timing
 from podium_service.telemetry.logs import report_bug

@@ -5,7 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podium_service.http.body_memory import MemoryBudget
+from podium_service.http.requests.body_memory import MemoryBudget
 from podium_service.judges.registry import JudgeRegistry
 from podium_service.ranking.gathering.rendezvous import Rendezvous
 from podium_service.ranking.pipeline import Ranker

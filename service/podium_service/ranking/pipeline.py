@@ -29,8 +29,8 @@ from podium_service.ranking.screening import require_inputs, screen
 from podium_service.schemas import Ranking, RankRequest
 from podium_service.store.protocol import Store
 from podium_service.telemetry.metrics import Metrics
+from podium_service.telemetry.tracebacks import drop_locals_on_error
 from podium_service.telemetry.tracing import UNTRACED, Tracing
-from podium_service.tracebacks import drop_locals_on_error
 
 # Another judge may succeed where one fails in one of these ways.
 _NEXT_JUDGE = (

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from podium_service.tracebacks import drop_locals_on_error
+from podium_service.telemetry.tracebacks import drop_locals_on_error
 
 T = TypeVar("T")
 

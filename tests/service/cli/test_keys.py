@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from podium_service.cli.options import store_shown
-from podium_service.http.api_key import iso_time
-from podium_service.http.api_key_store import list_keys, revoke_key
+from podium_service.http.access.api_key import iso_time
+from podium_service.http.access.api_key_store import list_keys, revoke_key
 from podium_service.store.quotas.spend import SpendLimit
 from podium_service.store.store import open_store
 from tests.service.helpers import add_new_key, group

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from podium_service.http.api_key import Scope
+from podium_service.http.access.api_key import Scope
 from podium_service.http.service import Service
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.ranking.deadline import Deadline

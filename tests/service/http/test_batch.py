@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from podium_service.errors import JudgeUnavailable
-from podium_service.http.api_key import UNRESTRICTED
+from podium_service.http.access.api_key import UNRESTRICTED
 from podium_service.http.batch import rank_all
 from podium_service.http.service import Service
 from podium_service.ranking.pipeline import Ranker

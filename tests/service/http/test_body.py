@@ -10,8 +10,8 @@ import pytest
 from fastapi import Request
 
 from podium_service.errors import BodyTooLarge, BodyTooSlow, Overloaded
-from podium_service.http.body import read_json
-from podium_service.http.body_memory import MemoryBudget, MemoryShare
+from podium_service.http.requests.body import read_json
+from podium_service.http.requests.body_memory import MemoryBudget, MemoryShare
 from tests.service.helpers import client, group, service
 from tests.service.http.bad_requests import good
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from podium_service.http.api_key import create_key
-from podium_service.http.api_key_store import add_key
+from podium_service.http.access.api_key import create_key
+from podium_service.http.access.api_key_store import add_key
 from podium_service.judges.endpoint.circuit_breaker import FAILURES
 from podium_service.schemas import AssumedNoise, JurorResult, Ranking, Usage
 from podium_service.telemetry.metrics import Metrics

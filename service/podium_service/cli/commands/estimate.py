@@ -58,7 +58,7 @@ async def _estimate(
     """Return the sum over all groups, the faults by index, and what prices were taken."""
     from podium_service.errors import PodiumError
     from podium_service.evaluation.estimate import CostRange, estimate_group
-    from podium_service.http.body import validate
+    from podium_service.http.requests.body import validate
     from podium_service.judges.registry import JudgeRegistry
     from podium_service.schemas import RankRequest
     from podium_service.telemetry.metrics import Metrics

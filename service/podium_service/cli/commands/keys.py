@@ -41,8 +41,8 @@ def create_command(
 
     From the first key on, the services on this store answer only requests that bring a key.
     """
-    from podium_service.http.api_key import create_key, describe_key
-    from podium_service.http.api_key_store import add_key
+    from podium_service.http.access.api_key import create_key, describe_key
+    from podium_service.http.access.api_key_store import add_key
 
     options.configure_logs("error")
     if requests_per_minute is not None and not 1 <= requests_per_minute <= MAX_PER_MINUTE:
@@ -69,7 +69,7 @@ def list_command(
     from rich.console import Console
 
     from podium_service.cli.display.keys import keys_table
-    from podium_service.http.api_key_store import describe_keys
+    from podium_service.http.access.api_key_store import describe_keys
 
     options.configure_logs("error")
     options.require_store(store)
@@ -93,7 +93,7 @@ def revoke_command(
     store: options.StoreURL = options.DEFAULT_STORE,
 ) -> None:
     """Revoke a key; the services on the store refuse it within 2 s."""
-    from podium_service.http.api_key_store import revoke_key
+    from podium_service.http.access.api_key_store import revoke_key
 
     options.configure_logs("error")
     options.require_store(store)

@@ -17,7 +17,7 @@ from podium_service.cli.remote import (
 )
 from podium_service.errors import InvalidRequest
 from podium_service.evaluation.stored.explain import Words, explain_calls
-from podium_service.http.body import validate
+from podium_service.http.requests.body import validate
 from podium_service.http.service import Service, open_service
 from podium_service.schemas import RankRequest
 

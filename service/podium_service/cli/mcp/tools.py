@@ -15,7 +15,7 @@ from podium.errors import RankError
 from podium_service.cli.mcp import answers
 from podium_service.cli.mcp.backends import Backend
 from podium_service.errors import NotFound, PodiumError
-from podium_service.http.body import validate
+from podium_service.http.requests.body import validate
 from podium_service.schemas import MAX_DEADLINE_S, MAX_TRAJECTORIES
 from podium_service.telemetry.logs import report_bug
 

@@ -12,12 +12,10 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from podium_service.errors import NotFound, PodiumError
-from podium_service.http.api_key import APIKey, count_request
-from podium_service.http.body import read_json, validate
+from podium_service.http.access.api_key import APIKey, count_request
 from podium_service.http.bridge.forms import FORMS, nemo_gym
 from podium_service.http.bridge.forms.form import Form, Reward, Sample
 from podium_service.http.bridge.outage import DryRule
-from podium_service.http.disconnect import run_while_connected
 from podium_service.http.openapi import examples
 from podium_service.http.openapi.document import (
     json_body,
@@ -25,6 +23,8 @@ from podium_service.http.openapi.document import (
     query_parameters,
     ranking_response,
 )
+from podium_service.http.requests.body import read_json, validate
+from podium_service.http.requests.disconnect import run_while_connected
 from podium_service.http.service import Service
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.ranking.deadline import Deadline

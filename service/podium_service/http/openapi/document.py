@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from podium_service import errors
-from podium_service.http.api_key import OPEN_PATHS, SCOPES
+from podium_service.http.access.api_key import OPEN_PATHS, SCOPES
 from podium_service.http.openapi import examples
 from podium_service.schemas import BatchLine, BatchRequest, JoinRequest, Problem, RankRequest
 

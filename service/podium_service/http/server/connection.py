@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection: uvicorn's protocol with limits on sizes, numbers and waiting times.
 
-The limits hold up to the end of a request's head; `http/body.py` limits bodies.
+The limits hold up to the end of a request's head; `http/requests/body.py` limits bodies.
 
     connection made
           |

@@ -26,7 +26,7 @@ import uvicorn
 from pydantic import TypeAdapter
 
 from podium_service.errors import ConfigError
-from podium_service.http.api_key_store import list_keys
+from podium_service.http.access.api_key_store import list_keys
 from podium_service.http.app import create_app
 from podium_service.http.server.acceptor import BACKLOG, Acceptor
 from podium_service.http.server.connection import GuardedProtocol

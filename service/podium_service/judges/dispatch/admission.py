@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from podium_service.errors import Overloaded
 from podium_service.judges.dispatch.fair_queue import CallQueue, FairQueue
 from podium_service.judges.dispatch.request_context import RequestContext
-from podium_service.tracebacks import drop_locals_on_error
+from podium_service.telemetry.tracebacks import drop_locals_on_error
 
 # Passes of the event loop until an admitted group's calls have queued: the group resumes, starts a
 # task a call, and each of those may start another one so as to hedge; one more to be safe.

@@ -30,8 +30,8 @@ from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.reply import Reply
 from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.telemetry.metrics import Metrics
+from podium_service.telemetry.tracebacks import drop_locals_on_error
 from podium_service.telemetry.tracing import UNTRACED, Tracing
-from podium_service.tracebacks import drop_locals_on_error
 
 NO_CREDIT_PAUSE_S = 60.0
 # How long an endpoint may answer nobody where neither the settings nor a deadline say less.

@@ -15,7 +15,7 @@ from podium_service.judges.dispatch.fair_queue import CallQueue, FairQueue
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ENDPOINT_FAILURES
-from podium_service.tracebacks import drop_locals_on_error
+from podium_service.telemetry.tracebacks import drop_locals_on_error
 
 MAX_BREAKER_WAIT_S = 2.0
 _HOME_SLACK, _HOME_SHARE = 4, 1.25

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from podium_service.tracebacks import drop_locals_on_error
+from podium_service.telemetry.tracebacks import drop_locals_on_error
 
 T = TypeVar("T")
 FirstSent = asyncio.Future[str]  # the base URL of the first call, once that is sent

@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from podium_service.judges.dispatch.request_context import RequestContext
-from podium_service.tracebacks import drop_locals_on_error
+from podium_service.telemetry.tracebacks import drop_locals_on_error
 
 # At least so many seconds, and at most this share of the time left, so that the failure is told
 # before the deadline.

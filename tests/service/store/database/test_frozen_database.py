@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from podium_service.http.api_key import create_key
-from podium_service.http.api_key_store import add_key
+from podium_service.http.access.api_key import create_key
+from podium_service.http.access.api_key_store import add_key
 from podium_service.http.service import open_service
 from tests.service.helpers import client, group
 from tests.service.postgres import postgres_server

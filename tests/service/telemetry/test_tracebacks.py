@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from podium_service.tracebacks import drop_locals_on_error
+from podium_service.telemetry.tracebacks import drop_locals_on_error
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import structlog
 
 from podium_service.errors import NotFound, StoreUnavailable, Unauthorized
-from podium_service.http.api_key import (
+from podium_service.http.access.api_key import (
     UNRESTRICTED,
     APIKey,
     Scope,
