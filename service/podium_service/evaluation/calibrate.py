@@ -7,12 +7,20 @@ from pathlib import Path
 import orjson
 
 from podium_service.errors import ConfigError
+from podium_service.evaluation.advice.prompts import (
+    PROMPTS,
+    TriedPrompt,
+    choose_prompt,
+    measure_prompts,
+)
 from podium_service.evaluation.card import Card, make_card
 from podium_service.evaluation.labelled_groups import LabelledGroup
 from podium_service.evaluation.measures import JudgedGroup, Pass
 from podium_service.evaluation.page import render
 from podium_service.evaluation.run_judge import GroupOutcome, JudgeRunner
+from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.transcript import transcribe
+from podium_service.prompts.wording import Style
 
 _GATED_REWARD = -1.0
 
@@ -28,14 +36,49 @@ async def calibrate(
         UnknownJudge: If there is no such judge.
         PodiumError: The first group's error, if no group could be ranked.
     """
-    outcomes = await runner.rank_all(judge, [group.request for group in groups])
-    require_one_ranked(judge, outcomes)
+    tried = await _try_judge(runner, judge, groups)
+    require_one_ranked(judge, tried.outcomes)
     settings = runner.judges.roster.config.judges[judge]
-    judged_groups = [
+    return make_card(judge, settings, data, tried.outcomes, tried.groups)
+
+
+async def calibrate_prompts(
+    runner: JudgeRunner, judge: str, groups: Sequence[LabelledGroup], data: str
+) -> Card:
+    """Rank one or more groups under each prompt, and measure the judge under the better one.
+
+    Raises:
+        ConfigError: If the judge is no LLM, and so has no prompt.
+        UnknownJudge: If there is no such judge.
+        PodiumError: The first group's error, if no group could be ranked under either prompt.
+    """
+    runner.judges.roster.chain(judge)
+    settings = runner.judges.roster.config.judges[judge]
+    if not isinstance(settings, LLMJudge):
+        raise ConfigError(f"--prompts: judge {judge!r} is of kind {settings.kind}: name an llm")
+    tried: dict[Style, TriedPrompt] = {}
+    for prompt in PROMPTS:
+        variant = f"{judge}, {prompt} prompt"
+        runner.add_variant(judge, variant, {"prompt": prompt})
+        tried[prompt] = await _try_judge(runner, variant, groups)
+    trials = measure_prompts(tried)
+    best = choose_prompt(trials) or PROMPTS[0]
+    outcomes = tried[best].outcomes
+    require_one_ranked(judge, outcomes)
+    settings = settings.model_copy(update={"prompt": best})
+    return make_card(judge, settings, data, outcomes, tried[best].groups, trials)
+
+
+async def _try_judge(
+    runner: JudgeRunner, judge: str, groups: Sequence[LabelledGroup]
+) -> TriedPrompt:
+    outcomes = await runner.rank_all(judge, [group.request for group in groups])
+    settings = runner.judges.roster.config.judges[judge]
+    joined = [
         join_labels(group, outcome, show_reasoning=settings.show_reasoning)
         for group, outcome in zip(groups, outcomes, strict=True)
     ]
-    return make_card(judge, settings, data, outcomes, judged_groups)
+    return TriedPrompt(outcomes, joined)
 
 
 def require_one_ranked(judge: str, outcomes: Sequence[GroupOutcome]) -> None:

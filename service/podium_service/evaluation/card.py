@@ -8,12 +8,14 @@ from typing import TypeVar
 
 from podium_service import __version__
 from podium_service.evaluation import bias, measures
-from podium_service.evaluation.advice import PassesAdvice, advise_passes
+from podium_service.evaluation.advice.passes import PassesAdvice, advise_passes
+from podium_service.evaluation.advice.prompts import PromptTrial, choose_prompt
 from podium_service.evaluation.bias import LengthBin, SlotEffect
 from podium_service.evaluation.measures import Agreement, JudgedGroup
 from podium_service.evaluation.run_judge import CallSummary, GroupOutcome
 from podium_service.judges.judges_file import AnyJudge
 from podium_service.judges.settings.secrets import dump_without_secrets
+from podium_service.prompts.wording import Style
 from podium_service.scoring.bootstrap import Bootstrap, Measure
 
 Groups = Sequence[JudgedGroup | None]
@@ -22,7 +24,7 @@ T = TypeVar("T")
 
 # A card omits the settings that do not change a verdict.
 _OMITTED = {
-    "api", "base_urls", "azure", "api_key_env", "headers", "query", "ca_file", "fallback",
+    "api", "card", "base_urls", "azure", "api_key_env", "headers", "query", "ca_file", "fallback",
     "attempts", "concurrency", "timeout_s", "price",
 }  # fmt: skip
 _NO_TRUTH = "no group was ranked whose labels differ"
@@ -62,6 +64,8 @@ class Card:
         slots, slots_reason: the effect of the slot on a score; without it, the reason.
         length: correlation and slope of the score on log length, at equal labels.
         length_bins: the same relation as a curve.
+        prompts: what each prompt found, if both were tried.
+        best_prompt: the prompt that `prompt: auto` takes from this card; None if none was tried.
         calls: share of malformed replies, latency_p50_s and latency_p95_s.
         spend: per ranked group: calls, prompt_tokens, cached_tokens, completion_tokens, cost_usd.
     """
@@ -85,12 +89,19 @@ class Card:
     slots_reason: str | None
     length: Measures
     length_bins: list[LengthBin]
+    prompts: list[PromptTrial]
+    best_prompt: Style | None
     calls: Measures
     spend: Measures
 
 
 def make_card(
-    name: str, judge: AnyJudge, data: str, outcomes: Sequence[GroupOutcome], groups: Groups
+    name: str,
+    judge: AnyJudge,
+    data: str,
+    outcomes: Sequence[GroupOutcome],
+    groups: Groups,
+    trials: Sequence[PromptTrial] = (),
 ) -> Card:
     """Measure everything on one or more groups, each None where it was not ranked."""
     settings = dump_without_secrets(judge, exclude=_OMITTED)
@@ -124,6 +135,8 @@ def make_card(
         slots_reason=slots_reason,
         length={"correlation": correlation, "slope": slope},
         length_bins=bias.length_bins(groups),
+        prompts=list(trials),
+        best_prompt=choose_prompt(trials),
         calls=measure_calls(outcomes, bootstrap),
         spend=measure_spend(outcomes, bootstrap),
     )

@@ -9,7 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from podium_service.evaluation.advice import PassesAdvice
+from podium_service.evaluation.advice.passes import PassesAdvice
+from podium_service.evaluation.advice.prompts import PromptTrial
 from podium_service.evaluation.card import Card
 from podium_service.scoring.bootstrap import Measure
 
@@ -37,6 +38,7 @@ ROWS = {
     "completion_tokens": ("Completion tokens", "per group"),
     "cost_usd": ("Cost", "US dollars per group"),
 }
+PROMPTS_COLUMNS = ("Prompt", "AUC", "Ahead of the other", "Tokens of a group")
 PASSES_COLUMNS = ("Rollouts of a group cost, in passes", "Best number of passes", "Reliability")
 COLUMNS = {"one_pass": "one pass alone", "all_passes": "all passes", "reward": "reward returned"}
 
@@ -62,6 +64,8 @@ def render(card: Card) -> str:
         columns=COLUMNS,
         passes=[describe_advice(advice) for advice in card.passes],
         passes_columns=PASSES_COLUMNS,
+        prompts=[describe_trial(trial, card.best_prompt) for trial in card.prompts],
+        prompts_columns=PROMPTS_COLUMNS,
         plots=[plot for plot in plots if plot],
         size=(WIDTH, HEIGHT),
         frame=(_LEFT, _RIGHT, _TOP, _BOTTOM),
@@ -93,6 +97,12 @@ def format_measure(measure: Measure) -> str:
 def describe_advice(advice: PassesAdvice) -> tuple[str, str, str]:
     """Return the cells of one row under `PASSES_COLUMNS`."""
     return f"{advice.rollout_cost:g}", str(advice.passes), format_number(advice.reliability)
+
+
+def describe_trial(trial: PromptTrial, best: str | None) -> list[str]:
+    """Return the cells of one row under `PROMPTS_COLUMNS`."""
+    name = f"{trial.prompt} (chosen)" if trial.prompt == best else trial.prompt
+    return [name, *map(format_measure, (trial.auc, trial.ahead, trial.tokens))]
 
 
 def _plot_agreement(card: Card) -> dict[str, Any] | None:

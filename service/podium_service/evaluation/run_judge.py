@@ -5,10 +5,10 @@ not paid again.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from podium_service.errors import PodiumError
@@ -105,13 +105,20 @@ class JudgeRunner:
         alone = {
             name: judge.model_copy(update={"fallback": []}) for name, judge in config.judges.items()
         }
-        judges.roster = replace(judges.roster, config=config.model_copy(update={"judges": alone}))
+        judges.use(config.model_copy(update={"judges": alone}))
         self._store = service.store
         recording_store = cast(Store, RecordingStore(service.store))
         self._ranker = Ranker(judges, recording_store, service.metrics)
         self._slots = asyncio.Semaphore(concurrency)
         self._deadline_s = deadline_s
         self._advance = advance
+
+    def add_variant(self, judge: str, variant: str, settings: Mapping[str, Any]) -> None:
+        """Add a judge called `variant`, which differs from `judge` in some settings alone."""
+        config = self.judges.roster.config
+        copy = config.judges[judge].model_copy(update=settings)
+        judges = {**config.judges, variant: copy}
+        self.judges.use(config.model_copy(update={"judges": judges}))
 
     async def rank_all(self, judge: str, requests: Sequence[RankRequest]) -> list[GroupOutcome]:
         """Rank every group by the judge of this name.

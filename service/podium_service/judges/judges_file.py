@@ -21,7 +21,7 @@ from podium_service.judges.settings.faults import Loc, find_faults
 
 # Settings that do not change a judge's verdicts: judges that differ in these alone are one judge.
 _NOT_IN_VERDICTS = {
-    "api", "base_urls", "azure", "api_key_env", "headers", "query", "ca_file", "price",
+    "api", "card", "base_urls", "azure", "api_key_env", "headers", "query", "ca_file", "price",
     "timeout_s", "attempts", "concurrency", "fallback", "reward", "verified_weight", "gates",
     "steering", "image_tokens", "max_images", "max_image_bytes",
 }  # fmt: skip

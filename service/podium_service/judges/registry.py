@@ -85,8 +85,12 @@ class JudgeRegistry:
         except ConfigError as error:
             log.error("config_refused", detail=str(error))
             return
-        self.roster = self._build(config, self.roster.llms)
+        self.use(config)
         log.info("config_loaded", judges=list(config.judges))
+
+    def use(self, config: Config) -> None:
+        """Replace the roster by that of a config; unchanged judges keep their state."""
+        self.roster = self._build(config, self.roster.llms)
 
     async def watch(self) -> None:
         """Reload the file whenever it changes, until cancelled."""

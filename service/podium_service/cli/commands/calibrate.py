@@ -18,6 +18,12 @@ def calibrate_command(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Use only so many lines of the data.")
     ] = None,
+    prompts: Annotated[
+        bool,
+        typer.Option(
+            "--prompts", help="Try the long and the short prompt; the judge's `card` then chooses."
+        ),
+    ] = False,
     concurrency: options.Concurrency = options.DEFAULT_CONCURRENCY,
     deadline_s: options.DeadlineS = options.DEFAULT_DEADLINE_S,
     config: options.ConfigPath = None,
@@ -26,13 +32,20 @@ def calibrate_command(
 ) -> None:
     """Measure a judge on labelled groups, and write its card: JSON and one HTML page.
 
+    With `--prompts` each group is asked under both prompts, and the card is of the better one; a
+    judge whose `card` names the JSON file is asked so from then on.
+
     Each verdict is stored as it comes, so that a second start goes on where the first one stopped.
     The exit status is 1 if no group could be ranked.
     """
     from rich.console import Console
 
     from podium_service.cli.display.evaluation import card_view
-    from podium_service.evaluation.calibrate import calibrate, write_card
+    from podium_service.evaluation.calibrate import (
+        calibrate,
+        calibrate_prompts,
+        write_card,
+    )
     from podium_service.evaluation.card import Card
     from podium_service.evaluation.labelled_groups import read_labelled_groups
     from podium_service.evaluation.run_judge import JudgeRunner
@@ -44,9 +57,10 @@ def calibrate_command(
 
     async def run() -> Card:
         async with open_service(config, store) as service:
-            with options.progress("calibrating", len(groups)) as advance:
+            measure, asked = (calibrate_prompts, 2) if prompts else (calibrate, 1)
+            with options.progress("calibrating", len(groups) * asked) as advance:
                 runner = JudgeRunner(service, concurrency, deadline_s, advance)
-                return await calibrate(runner, judge, groups, data.name)
+                return await measure(runner, judge, groups, data.name)
 
     card = asyncio.run(run())
     files = write_card(card, out)

@@ -10,8 +10,10 @@ from podium_service.evaluation.compare import Comparison, PairSummary
 from podium_service.evaluation.page import (
     COLUMNS,
     PASSES_COLUMNS,
+    PROMPTS_COLUMNS,
     ROWS,
     describe_advice,
+    describe_trial,
     format_measure,
 )
 
@@ -40,7 +42,16 @@ def card_view(card: Card) -> RenderableType:
     rest.add_row("Slot effects (0 first, 1 last)", slots or f"– ({card.slots_reason})")
     for code, count in card.failures.items():
         rest.add_row(f"Failed: {code}", str(count))
-    return Group(agreement, rest, _passes_table(card))
+    prompts = [_prompts_table(card)] if card.prompts else []
+    return Group(agreement, rest, *prompts, _passes_table(card))
+
+
+def _prompts_table(card: Card) -> Table:
+    """Show what each prompt found, and which one `prompt: auto` takes from this card."""
+    table = _table("prompts", *PROMPTS_COLUMNS)
+    for trial in card.prompts:
+        table.add_row(*describe_trial(trial, card.best_prompt))
+    return table
 
 
 def _passes_table(card: Card) -> Table:

@@ -1,6 +1,7 @@
 """The settings of a judge that is an LLM behind endpoints."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, model_validator
@@ -8,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from podium_service.judges.base_settings import COST, NETWORK, QUALITY, ROBUSTNESS, Count, Positive
 from podium_service.judges.limits import Bounds, BudgetLimits, Passes, Price
+from podium_service.judges.settings.calibration_card import read_best_prompt
 from podium_service.judges.settings.connection import ConnectedJudge
 from podium_service.prompts.wording import Explanations, Style
 from podium_service.store.quotas.spend import SpendLimit
@@ -63,7 +65,10 @@ class LLMJudge(ConnectedJudge):
     prompt: Annotated[Literal["auto", "long", "short"], QUALITY] = "auto"
     """How the judge is asked: `long` with a rubric and rules, `short` with one sentence, short
     answers under plain headings; `auto` (the default) is `short` for `best_of`, `yes_no` and models
-    whose name says 9B parameters or fewer, else `long`."""
+    whose name says 9B parameters or fewer, else `long`, unless the `card` says which one."""
+    card: Annotated[str | None, QUALITY] = None
+    """Path of the JSON card that `podium calibrate --prompts` wrote of this model: `prompt: auto`
+    then takes the prompt that this judge answered better; none unless set."""
     explanations: Annotated[Explanations, QUALITY] = "none"
     """Whether a judge that scores explains each score in a sentence: `none` (the default; recorded
     judges were right as often without, and words cost most of a reply), `after` the score, or
@@ -152,6 +157,13 @@ class LLMJudge(ConnectedJudge):
     hedge_after_s: Annotated[Positive | None, NETWORK] = None
     """Seconds without an answer after which a second call is made; the first answer counts and both
     may be paid; no second call unless set."""
+
+    @model_validator(mode="after")
+    def _card_chooses_the_prompt(self) -> Self:
+        if self.card is not None:
+            best = read_best_prompt(Path(self.card), self.model)
+            self.prompt = best if self.prompt == "auto" else self.prompt
+        return self
 
     @model_validator(mode="after")
     def _images_are_shown_or_dropped(self) -> Self:
