@@ -3,7 +3,7 @@
     python -m benchmarks.learning [--seeds 6] [--quick]
     python -m benchmarks.learning --tune
 
-Arms (`learning_run.ARMS`): RULER's procedure, the service's default, 4 passes, and `best_of`, each
+Arms (`learning_run.ARMS`): RULER's procedure, the default, short prompts, 4 passes, `best_of`, each
 with advantages centred (mean) and also divided by the group's sd (std), and an exact judge as the
 ceiling. Every arm has the same prompts, rollouts and steps; the held-out score is shown against
 rollouts and against judge tokens. Equal answers are shown once in every arm. One seed more or less

@@ -58,6 +58,7 @@ ARMS = {
     "ruler mean": Arm(RULER),
     "default mean": Arm({}),
     "default std": Arm({}, advantages="group_std"),
+    "short mean": Arm({"prompt": "short"}),
     "4 passes mean": Arm({"passes": 4}),
     "4 passes std": Arm({"passes": 4}, advantages="group_std"),
     "best of mean": Arm({"method": "best_of"}),
