@@ -16,6 +16,7 @@ from benchmarks.judges.server import serving_apart
 from benchmarks.judges.simulated import SimulatedJudge, by_case
 from benchmarks.ranking import calibration, figures
 from benchmarks.ranking.arms import GRID, SPREAD, Outcome, at, bench, made_up
+from benchmarks.ranking.bound import least_share_of_equals
 from benchmarks.ranking.report import Report, Row
 from benchmarks.ranking.ruler import rule_labelled
 from podium_service.scoring.bootstrap import Measure
@@ -214,7 +215,9 @@ def _no_signal(report: Report, arms: dict[str, Arm]) -> None:
             for words, squares in (("", _squares), (", no past", _squares_alone))
         }
         easy = _share(_squares(arm["none"]), _squares(arm["easy"]))
-        rows.append({"arm": name, **shares, "equals over easy": easy})
+        fixed = FIXED.get(name)
+        least = least_share_of_equals(fixed, SIZE) if isinstance(fixed, int) else None
+        rows.append({"arm": name, **shares, "at the best": least, "equals over easy": easy})
         if name == "4 passes":
             share = shares["equals over hard"]
             report.target("squared advantage of equals over that of hard groups", share, most=0.1)
