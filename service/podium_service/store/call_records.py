@@ -1,7 +1,4 @@
-"""Turn judge calls into rows and back; long texts are stored apart, because calls share them.
-
-Texts are stored as zstd frames, which are a quarter as large.
-"""
+"""Turn judge calls into rows and back; long texts are stored apart, because calls share them."""
 
 import time
 from hashlib import sha256
@@ -10,17 +7,15 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-import zstandard
 
 from podium_service.prompts.call import Call
 from podium_service.prompts.message_parts.images import Part, ShownImage, to_content
 from podium_service.schemas import Usage
+from podium_service.store.compression import compress_all, decompress, is_compressed
 from podium_service.store.database.database import Rows
 from podium_service.store.database.tables import CALLS, TEXTS
 
 _MAX_INLINE_CHARS = 200
-_ZSTD_LEVEL = 1
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # every frame begins so, and no UTF-8 text does
 
 
 def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> Rows:
@@ -53,14 +48,11 @@ def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -
 
 def compress_texts(rows: Rows) -> None:
     """Compress the texts of rows in place; those of an earlier try are compressed already."""
-    plain = [row for row in rows.get(TEXTS, []) if not row["content"].startswith(_ZSTD_MAGIC)]
+    plain = [row for row in rows.get(TEXTS, []) if not is_compressed(row["content"])]
     if not plain:
         return
-    # All in one call, because a thread gives up the interpreter for each call.
-    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
-    frames = compressor.multi_compress_to_buffer([row["content"] for row in plain])
-    for index, row in enumerate(plain):
-        row["content"] = frames[index].tobytes()
+    for row, frame in zip(plain, compress_all([row["content"] for row in plain]), strict=True):
+        row["content"] = frame
 
 
 def call_record(row: sa.Row[Any], texts: dict[bytes, bytes]) -> dict[str, Any]:
@@ -102,4 +94,4 @@ def _read_part(part: Any, texts: dict[bytes, bytes]) -> Part:
     if "image" in part:
         return ShownImage(str(_read_part(part["image"], texts)), tokens=0)
     frame = texts[bytes.fromhex(part["blob"])]
-    return str(zstandard.ZstdDecompressor().decompress(frame), "utf-8")
+    return str(decompress(frame), "utf-8")

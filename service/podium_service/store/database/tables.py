@@ -58,7 +58,8 @@ TEXTS = sa.Table(
 # it alone, because it cannot see a call that is not committed yet and needs texts that are there.
 TEXTS_LOCK = 0x706F64747874
 
-# Answers. `key` leads to the calls behind an answer; `answer` is what its first caller was sent.
+# Answers. `key` leads to the calls behind an answer; `answer` is what its first caller was sent,
+# and `ask` is that caller's.
 RANKINGS = sa.Table(
     "rankings", METADATA,
     sa.Column("id", sa.String(64), primary_key=True),
@@ -66,6 +67,71 @@ RANKINGS = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False, index=True),
     sa.Column("answer", sa.LargeBinary, nullable=False),
     sa.Column("request", sa.LargeBinary, nullable=False),
+    sa.Column("ask", sa.BigInteger),
+)  # fmt: skip
+
+# One row for each group that a client asked to have ranked: also if it failed, or the answer was in
+# the store. `id` holds the moment (see `asks.ids`), so that the newest rows are the last ones; a
+# failed group's `ranking_id` is made of it, and `rankings.ask` is the first ask for a ranking.
+# `calls` are the calls behind the answer, as {content key: [index of the first trajectory that each
+# body stands for]}. `answer` is compressed, and null where it is the one in `rankings`. JSON lists
+# have one item per trajectory. Statistics are null where the group failed.
+ASKS = sa.Table(
+    "asks", METADATA,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("ranking_id", sa.String(64), nullable=False),
+    sa.Column("run", sa.Text),
+    sa.Column("step", sa.BigInteger),
+    sa.Column("group_id", sa.Text),
+    sa.Column("prompt_id", sa.Text),
+    sa.Column("judge", sa.Text, nullable=False),
+    sa.Column("code", sa.String(64)),
+    sa.Column("cached", sa.Boolean, nullable=False),
+    sa.Column("reliability", sa.Float),
+    sa.Column("spread", sa.Float),
+    sa.Column("ties", sa.Float),
+    sa.Column("agreement", sa.Float),
+    sa.Column("mean_score", sa.Float),
+    sa.Column("mean_length", sa.Float),
+    sa.Column("truncated", sa.Integer),
+    sa.Column("longest_wins", sa.Boolean),
+    sa.Column("check_disagrees", sa.Boolean),
+    sa.Column("latency_s", sa.Float),
+    sa.Column("cost_usd", sa.Float),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("num_trajectories", sa.Integer, nullable=False),
+    sa.Column("model", sa.Text),
+    sa.Column("method", sa.Text),
+    sa.Column("passes", sa.Integer),
+    sa.Column("api_key_id", sa.String(16)),
+    sa.Column("request_id", sa.String(64)),
+    sa.Column("prompt", sa.Text),
+    sa.Column("flags", sa.Text),
+    sa.Column("ids", sa.LargeBinary, nullable=False),
+    sa.Column("rewards", sa.LargeBinary),
+    sa.Column("lengths", sa.LargeBinary),
+    sa.Column("problem", sa.LargeBinary),
+    sa.Column("metadata", sa.LargeBinary),
+    sa.Column("calls", sa.LargeBinary),
+    sa.Column("transcript", sa.LargeBinary(32)),
+    sa.Column("answer", sa.LargeBinary),
+    sa.Index("asks_by_run", "run", "step", "id"),
+    sa.Index("asks_by_judge", "judge", "id"),
+    sa.Index("asks_by_group", "group_id", "id"),
+    sa.Index("asks_by_prompt", "prompt_id", "id"),
+    sa.Index(
+        "asks_by_code", "code", "id",
+        sqlite_where=sa.text("code IS NOT NULL"), postgresql_where=sa.text("code IS NOT NULL"),
+    ),
+)  # fmt: skip
+
+# Groups as they were sent, without ids and metadata, each once, compressed, by the sha256 of the
+# JSON. `used_at` is when an ask last needed it.
+TRANSCRIPTS = sa.Table(
+    "transcripts", METADATA,
+    sa.Column("key", sa.LargeBinary(32), primary_key=True),
+    sa.Column("used_at", sa.Double, nullable=False, index=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),
 )  # fmt: skip
 
 # The process that asks about a content key now, and when each process recorded its last heartbeat.

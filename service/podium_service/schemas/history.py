@@ -1,0 +1,183 @@
+"""The models of what the store keeps: rankings, the calls behind them, and runs.
+
+Their descriptions are published in the OpenAPI document.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from podium_service.schemas.answer import Problem, Ranking, Usage
+
+Outcome = Literal["ranked", "failed"]
+
+
+class RankingSummary(BaseModel):
+    """One group that a client asked to have ranked, also one that failed or was in the store."""
+
+    id: str = Field(description="the ranking_id of `GET /rankings/{ranking_id}`")
+    ask: str = Field(
+        description="the id of this request, which grows with time: a ranking that was asked for "
+        "twice has two; `GET /rankings/{ranking_id}` takes it, too"
+    )
+    at: float = Field(description="when it was answered, in seconds since the epoch")
+    outcome: Outcome
+    code: str | None = Field(default=None, description="code of the problem if it failed")
+    detail: str | None = Field(default=None, description="the problem in one line if it failed")
+    run: str | None = Field(default=None, description="`run` of the group's metadata")
+    step: int | None = Field(default=None, description="`step` of the group's metadata")
+    group_id: str | None = Field(default=None, description="as in the request")
+    prompt_id: str | None = Field(
+        default=None,
+        description="`prompt_id` of the group's metadata, else a hash of the prompt and the task",
+    )
+    judge: str = Field(description="the judge that ranked the group, or was asked first")
+    model: str | None = Field(default=None, description="the judge's model; null: none, or failed")
+    method: str | None = Field(default=None, description="null if it failed")
+    passes: int | None = Field(default=None, description="null if it failed")
+    reliability: float | None = None
+    cached: bool = Field(default=False, description="whether the ranking came from the store")
+    num_trajectories: int
+    ids: list[str] = Field(description="of the trajectories, in the order of the request")
+    rewards: list[float] | None = Field(default=None, description="by trajectory")
+    flags: list[list[str]] | None = Field(default=None, description="by trajectory; null: none")
+    lengths: list[int] | None = Field(
+        default=None, description="characters that the policy wrote, by trajectory"
+    )
+    truncated: int | None = Field(
+        default=None, description="number of trajectories whose finish_reason is length"
+    )
+    latency_s: float | None = Field(default=None, description="until the answer, in seconds")
+    cost_usd: float | None = Field(default=None, description="null if the judge has no price")
+    tokens: int = Field(default=0, description="of prompts and replies")
+    api_key_id: str | None = Field(default=None, description="null if no stored key was needed")
+    prompt: str | None = Field(
+        default=None,
+        description="first 200 characters of the task, or of the prompt; null: not kept",
+    )
+
+
+class RankingPage(BaseModel):
+    """Some rankings, newest first."""
+
+    rankings: list[RankingSummary]
+    next: str | None = Field(description="the cursor of the next page; null: there is none")
+
+
+class SentTrajectory(BaseModel):
+    """A trajectory as it was sent."""
+
+    id: str
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] | None = None
+    finish_reason: str | None = None
+    verified_reward: float | None = None
+
+
+class SentGroup(BaseModel):
+    """A group as it was sent, apart from its metadata."""
+
+    group_id: str | None = None
+    judge: str | None = None
+    task: str | None = None
+    reference: str | None = None
+    rubric: str | None = None
+    tools: list[dict[str, Any]] | None = None
+    trajectories: list[SentTrajectory]
+
+
+class RankingDetail(BaseModel):
+    """One ranking, or the problem in its place, and the group as it was sent."""
+
+    summary: RankingSummary
+    ranking: Ranking | None = Field(default=None, description="null if the group failed")
+    problem: Problem | None = Field(default=None, description="null if the group was ranked")
+    request: SentGroup | None = Field(
+        default=None, description="null where texts are not kept, or the group is from before"
+    )
+    request_id: str | None = Field(default=None, description="of the request, in the log")
+    metadata: dict[str, Any] | None = Field(default=None, description="as in the request")
+
+
+class CallView(BaseModel):
+    """One call to a judge: the exact prompt and reply, and what was read from it.
+
+    The trajectories of a call are those that differ: each stands for all that are equal to it, by
+    the id of the first of them.
+    """
+
+    pass_index: int = Field(description="from 0; a call that is asked again keeps its pass")
+    at: float = Field(description="when the reply was there, in seconds since the epoch")
+    judge: str
+    model: str
+    messages: list[dict[str, Any]] = Field(description="the prompt; empty where texts are not kept")
+    reply: str
+    finish_reason: str | None = None
+    order: list[str] = Field(description="ids of the client, by slot; empty without a verdict")
+    shown_ids: dict[str, str] = Field(description="ids of the client, by the ids shown")
+    scores: dict[str, float] = Field(description="by ids of the client")
+    explanations: dict[str, str] = Field(description="by ids of the client; those that are there")
+    fault: str | None = Field(default=None, description="why there is no verdict")
+    usage: Usage
+    latency_s: float
+
+
+class CallList(BaseModel):
+    """The calls behind a ranking, oldest first; empty where no LLM was asked."""
+
+    calls: list[CallView]
+
+
+class RunSummary(BaseModel):
+    """The groups whose metadata name one run."""
+
+    run: str
+    first_at: float
+    last_at: float
+    last_step: int | None = None
+    groups: int = Field(description="asked to be ranked, failed ones included")
+    failed: int
+    cost_usd: float | None = Field(default=None, description="null if no judge has a price")
+    tokens: int
+
+
+class RunPage(BaseModel):
+    """Some runs, the last active one first."""
+
+    runs: list[RunSummary]
+    next: str | None = Field(description="the cursor of the next page; null: there is none")
+
+
+class RunStep(BaseModel):
+    """The groups of one step of a run; shares and means are over those that were ranked."""
+
+    step: int | None = Field(description="null: groups whose metadata name no step")
+    at: float = Field(description="when the last of them was answered")
+    groups: int
+    ranked: int
+    failed: int
+    failures: dict[str, int] = Field(description="number of failed groups by code")
+    cached: int
+    reliability: float | None = Field(default=None, description="mean")
+    with_signal: float | None = Field(
+        default=None, description="share of the groups whose rewards are not all equal"
+    )
+    ties: float | None = Field(
+        default=None, description="mean share of the pairs of a group with equal rewards"
+    )
+    flagged: float | None = Field(default=None, description="share of groups with a flag")
+    truncated: float | None = Field(default=None, description="share of trajectories cut off")
+    mean_score: float | None = Field(default=None, description="of the judge's scores, in [0, 1]")
+    mean_length: float | None = Field(
+        default=None, description="characters that the policy wrote per trajectory"
+    )
+    latency_s: float | None = Field(default=None, description="mean seconds per group")
+    cost_usd: float | None = Field(default=None, description="null if no judge has a price")
+    tokens: int
+
+
+class RunDetail(BaseModel):
+    """A run, step by step."""
+
+    summary: RunSummary
+    steps: list[RunStep]

@@ -1,0 +1,85 @@
+"""Choose asks: which rows a page of rankings shows, and where the next page begins."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from podium_service.errors import InvalidRequest
+from podium_service.schemas.history import Outcome
+from podium_service.store.asks.ids import ask_name, first_ask_at, parse_ask
+from podium_service.store.database.tables import ASKS
+
+_SAME = ("run", "step", "judge", "group_id", "prompt_id", "code", "longest_wins", "check_disagrees")
+
+
+@dataclass(frozen=True, slots=True)
+class RankingFilters:
+    """What the rankings of a list have in common; None stands for anything.
+
+    Attributes:
+        run, step, judge, group_id, prompt_id, outcome, code: as in `RankingSummary`.
+        flag: a trajectory has a flag that begins so, for example `gate` or `steering:rewards`.
+        min_reliability: at least so reliable.
+        max_agreement: of jurors with each other, at most.
+        signal: whether the rewards differ.
+        longest_wins: whether the longest trajectory has the greatest reward.
+        check_disagrees: whether a trajectory with the greatest verified reward has a smaller reward
+            than one without.
+        q: a text in the prompt's beginning, the group's id or the ranking's id, in any case.
+        since: answered at this moment or later, in seconds since the epoch.
+    """
+
+    run: str | None = None
+    step: int | None = None
+    judge: str | None = None
+    group_id: str | None = None
+    prompt_id: str | None = None
+    outcome: Outcome | None = None
+    code: str | None = None
+    flag: str | None = None
+    min_reliability: float | None = None
+    max_agreement: float | None = None
+    signal: bool | None = None
+    longest_wins: bool | None = None
+    check_disagrees: bool | None = None
+    q: str | None = None
+    since: float | None = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """Return what a row of `asks` must meet, all of it."""
+        wanted = {name: getattr(self, name) for name in _SAME}
+        found = [ASKS.c[name] == value for name, value in wanted.items() if value is not None]
+        if self.outcome:
+            failed = ASKS.c.code.is_not(None)
+            found.append(failed if self.outcome == "failed" else ~failed)
+        if self.flag:
+            found.append(ASKS.c.flags.contains(f'"{self.flag}', autoescape=True))
+        if self.min_reliability is not None:
+            found.append(ASKS.c.reliability >= self.min_reliability)
+        if self.max_agreement is not None:
+            found.append(ASKS.c.agreement <= self.max_agreement)
+        if self.signal is not None:
+            found.append(ASKS.c.spread > 0 if self.signal else ASKS.c.spread <= 0)
+        if self.q:
+            texts = (ASKS.c.prompt, ASKS.c.group_id, ASKS.c.ranking_id)
+            found.append(sa.or_(*(text.icontains(self.q, autoescape=True) for text in texts)))
+        if self.since is not None:
+            found.append(ASKS.c.id >= first_ask_at(self.since))
+        return found
+
+
+def read_cursor(cursor: str | None) -> int | None:
+    """Return the ask after which a page begins.
+
+    Raises:
+        InvalidRequest: If the text is no cursor.
+    """
+    ask = parse_ask(cursor) if cursor else None
+    if cursor and ask is None:
+        raise InvalidRequest("cursor: send `next` of the page before, as it is")
+    return ask
+
+
+def write_cursor(ask: int) -> str:
+    """Return the text by which a client asks for what comes after an ask."""
+    return ask_name(ask)

@@ -1,0 +1,153 @@
+"""Read what was asked: lists of rankings, one ranking with its group and its calls, and runs.
+
+Each list is read by the id of its last row, so that new rows do not move a page. Nothing is
+written, so that a store without a service can be read as well.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from podium_service.schemas import Ranking
+from podium_service.schemas.history import (
+    CallView,
+    RankingDetail,
+    RankingPage,
+    RankingSummary,
+    RunDetail,
+    RunPage,
+)
+from podium_service.store.asks.ids import parse_ask
+from podium_service.store.compression import decompress
+from podium_service.store.database.tables import ASKS, RANKINGS, TRANSCRIPTS
+from podium_service.store.history import runs
+from podium_service.store.history.calls import view_call
+from podium_service.store.history.filters import RankingFilters, read_cursor, write_cursor
+from podium_service.store.history.rows import LISTED, problem_of, sent_group, summary_of
+from podium_service.store.store import SQLStore
+
+MAX_LIMIT = 500
+
+
+class HistoryReader:
+    """Reads one store; every method raises StoreUnavailable if the database does not answer."""
+
+    def __init__(self, store: SQLStore) -> None:
+        self._store = store
+
+    async def list_rankings(
+        self,
+        filters: RankingFilters | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> RankingPage:
+        """Return the newest rankings, at most `limit`, and the cursor of those before them.
+
+        Raises:
+            InvalidRequest: If the cursor is none that a page told.
+        """
+        conditions = (filters or RankingFilters()).conditions()
+        if (last := read_cursor(cursor)) is not None:
+            conditions.append(ASKS.c.id < last)
+        query = sa.select(*LISTED).where(*conditions).order_by(ASKS.c.id.desc()).limit(limit + 1)
+        rows = await self._store.select(query)
+        return RankingPage(
+            rankings=[summary_of(row) for row in rows[:limit]],
+            next=write_cursor(rows[limit - 1].id) if len(rows) > limit else None,
+        )
+
+    async def read_ranking(self, ranking_id: str) -> RankingDetail | None:
+        """Return a ranking, or a group that failed, with its group; None if it is not there.
+
+        Args:
+            ranking_id: also the id of one of the asks for a ranking; else it is the first one's.
+        """
+        found = await self._find(ranking_id)
+        if found is None:
+            return None
+        row, answer = found
+        transcripts: Sequence[Any] = ()
+        if row.transcript:
+            transcripts = await self._store.select(
+                sa.select(TRANSCRIPTS.c.content).where(TRANSCRIPTS.c.key == row.transcript)
+            )
+        return await asyncio.to_thread(_detail, row, answer, [each.content for each in transcripts])
+
+    async def read_calls(self, ranking_id: str) -> list[CallView] | None:
+        """Return the calls behind a ranking or a failure, oldest first; None as `read_ranking`."""
+        found = await self._find(ranking_id)
+        if found is None:
+            return None
+        row = found[0]
+        members: dict[str, list[int]] = orjson.loads(row.calls) if row.calls else {}
+        ids: list[str] = orjson.loads(row.ids)
+        views = []
+        for key, first in members.items():
+            names = [ids[index] for index in first]
+            views += [view_call(call, names) for call in await self._store.read_calls(key)]
+        return sorted(views, key=lambda view: view.at)
+
+    async def list_neighbours(
+        self, ranking: RankingSummary
+    ) -> tuple[RankingSummary | None, RankingSummary | None]:
+        """Return the asks about the same prompt just before and just after an ask."""
+        own = parse_ask(ranking.ask)
+        same = sa.select(*LISTED).where(ASKS.c.prompt_id == ranking.prompt_id).limit(1)
+        before = same.where(ASKS.c.id < own).order_by(ASKS.c.id.desc())
+        after = same.where(ASKS.c.id > own).order_by(ASKS.c.id)
+        found = [await self._store.select(query) for query in (before, after)]
+        first, second = (summary_of(rows[0]) if rows else None for rows in found)
+        return first, second
+
+    async def list_runs(self, cursor: str | None = None, limit: int = 50) -> RunPage:
+        """Return the runs, the last active one first, and the cursor of those before them.
+
+        Raises:
+            InvalidRequest: If the cursor is none that a page told.
+        """
+        rows = await self._store.select(runs.list_query(read_cursor(cursor), limit + 1))
+        return RunPage(
+            runs=[runs.summary_of(row) for row in rows[:limit]],
+            next=write_cursor(rows[limit - 1].last) if len(rows) > limit else None,
+        )
+
+    async def read_run(self, run: str) -> RunDetail | None:
+        """Return a run step by step; None if no group names it."""
+        steps = await self._store.select(runs.steps_query(run))
+        codes = await self._store.select(runs.codes_query(run))
+        return runs.detail_of(run, steps, codes) if steps else None
+
+    async def _find(self, ranking_id: str) -> tuple[sa.Row[Any], bytes | None] | None:
+        """Return the ask of an id, and the answer of its ranking."""
+        ask, answer = parse_ask(ranking_id), None
+        if ask is None:
+            query = sa.select(RANKINGS.c.ask, RANKINGS.c.answer).where(RANKINGS.c.id == ranking_id)
+            for each in await self._store.select(query):
+                ask, answer = each.ask, each.answer
+        rows = await self._store.select(sa.select(ASKS).where(ASKS.c.id == ask))
+        if not rows:
+            return None
+        [row] = rows
+        if row.answer:
+            answer = decompress(row.answer)
+        elif answer is None and not row.code:
+            query = sa.select(RANKINGS.c.answer).where(RANKINGS.c.id == row.ranking_id)
+            answer = next((each.answer for each in await self._store.select(query)), None)
+        return row, answer
+
+
+def _detail(row: sa.Row[Any], answer: bytes | None, transcripts: list[bytes]) -> RankingDetail:
+    request = None
+    for content in transcripts:
+        request = sent_group(row, orjson.loads(decompress(content)))
+    return RankingDetail(
+        summary=summary_of(row),
+        ranking=Ranking.model_validate_json(answer) if answer else None,
+        problem=problem_of(row),
+        request=request,
+        request_id=row.request_id,
+        metadata=orjson.loads(row.metadata) if row.metadata else None,
+    )
