@@ -37,6 +37,10 @@ async def test_the_published_openapi_document_is_up_to_date() -> None:
         (schemas.BatchRequest, examples.BATCH),
         (schemas.Ranking, examples.RANKING),
         (schemas.Problem, examples.PROBLEM),
+        (schemas.KeyRequest, examples.KEY_REQUEST),
+        (schemas.KeyChange, examples.KEY_CHANGE),
+        (schemas.KeyStatus, examples.KEY),
+        (schemas.NewKey, examples.NEW_KEY),
         (schemas.BatchLine, examples.LINE),
         (schemas.JoinRequest, examples.MEMBER),
     ],
@@ -51,8 +55,8 @@ async def test_operations_have_short_names_and_ask_for_a_key() -> None:
     operations = {op["operationId"]: op for path in paths.values() for op in path.values()}
     assert operations.keys() == {
         "livez", "readyz", "metrics", "rank", "rank_batch", "get_ranking", "list_judges",
-        "list_keys", "join_group", "bridge_openrlhf", "bridge_slime", "bridge_nemo_gym_verify",
-        "bridge_nemo_gym_compare",
+        "list_keys", "create_key", "edit_key", "revoke_key", "join_group", "bridge_openrlhf",
+        "bridge_slime", "bridge_nemo_gym_verify", "bridge_nemo_gym_compare",
     }  # fmt: skip
     unguarded = {name for name, op in operations.items() if not op["security"]}
     assert unguarded == {"livez", "readyz"}

@@ -25,7 +25,10 @@ from tests.service.process import Podium, running
 pytestmark = pytest.mark.fuzz
 
 KEY = {"Authorization": "Bearer a-key"}
-EXAMPLES = {"POST /rank": 40, "POST /rank/batch": 100, "GET /rankings/{ranking_id}": 100}
+EXAMPLES = {
+    "POST /rank": 40, "POST /rank/batch": 100, "GET /rankings/{ranking_id}": 100, "POST /keys": 40,
+    "PATCH /keys/{key_id}": 40, "DELETE /keys/{key_id}": 40,
+}  # fmt: skip
 NO_REFERENCE = {"kind": "checks", "criteria": [{"check": "max_words", "words": 9}]}
 CHECKS = [
     not_a_server_error,
@@ -35,6 +38,7 @@ CHECKS = [
 ]
 OPERATIONS = [
     "GET /livez", "GET /readyz", "GET /metrics", "GET /judges", "GET /keys",
+    "POST /keys", "PATCH /keys/{key_id}", "DELETE /keys/{key_id}",
     "GET /rankings/{ranking_id}", "POST /rank", "POST /rank/batch",
 ]  # fmt: skip
 # They wait for other members of a group; `tests/service/http/test_bridge.py` tries their answers.

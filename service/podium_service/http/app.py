@@ -13,7 +13,8 @@ from starlette.requests import ClientDisconnect
 from podium_service import __version__, errors, schemas
 from podium_service.http import middleware
 from podium_service.http.access.api_key import count_request
-from podium_service.http.access.api_key_store import APIKeyCache, describe_keys
+from podium_service.http.access.api_key_cache import APIKeyCache
+from podium_service.http.admin.keys import key_routes
 from podium_service.http.batch import rank_all
 from podium_service.http.bridge.routes import TRAINER_BODIES, bridge_routes
 from podium_service.http.openapi import examples
@@ -43,6 +44,7 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
         api_keys: texts of keys with every scope and no limits. If there are none, and no keys in
             the store either, every request is allowed.
     """
+    key_cache = APIKeyCache(service.store, api_keys)
     app = FastAPI(
         title="Podium",
         version=__version__,
@@ -54,11 +56,12 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
     app.include_router(_probe_routes(service))
     app.include_router(_routes_with_key(service))
     app.include_router(bridge_routes(service))
+    app.include_router(key_routes(service, key_cache))
     app.openapi = lambda: openapi_document(app, TRAINER_BODIES)  # type: ignore[method-assign]
     app.add_exception_handler(errors.PodiumError, _handle_podium_error)
     app.add_exception_handler(HTTPException, _handle_http_error)
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
-    app.add_middleware(middleware.RequireKey, api_keys=APIKeyCache(service.store, api_keys))
+    app.add_middleware(middleware.RequireKey, api_keys=key_cache)
     app.add_middleware(middleware.RequestMiddleware, service=service)
     return app
 
@@ -142,18 +145,13 @@ def _routes_with_key(service: Service) -> APIRouter:
         described = await service.ranker.judges.describe()
         return schemas.JudgeList.model_validate({"judges": described})
 
-    @router.get(routes.KEYS)
-    async def list_keys() -> schemas.KeyList:
-        """Return all API keys ever created without their secrets, and the spending of each."""
-        return schemas.KeyList.model_validate({"keys": await describe_keys(service.store)})
-
     return router
 
 
 async def _rank(service: Service, group: schemas.RankRequest, state: State) -> schemas.Ranking:
     """Count and rank one group; its deadline starts now, because its body has been read."""
     deadline = Deadline.after(group.deadline_s)
-    await count_request(state.key, service.store.quotas, deadline)
+    await count_request(state.key, service.store.quotas, service.metrics, deadline)
     return await service.ranker.rank(group, deadline, state.request_context)
 
 

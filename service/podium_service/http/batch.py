@@ -67,9 +67,12 @@ async def rank_line(
             request.deadline_s = deadline_s
         start = asyncio.get_running_loop().time() if arrived is None else arrived
         deadline = Deadline(start + request.deadline_s, request.deadline_s)
-        await count_request(key, service.store.quotas, deadline)
+        await count_request(key, service.store.quotas, service.metrics, deadline)
         request_context = RequestContext(
-            api_key_id=key.id, spend_limit=key.spend_limit, patient=True
+            api_key_id=key.id,
+            api_key_name=key.name,
+            spend_limit=key.spend_limit,
+            patient=True,
         )
         ranking = await service.ranker.rank(request, deadline, request_context)
     except PodiumError as error:

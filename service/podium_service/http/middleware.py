@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium_service.errors import Draining, Forbidden, PodiumError, Unauthorized
 from podium_service.http.access.api_key import OPEN_PATHS, UNRESTRICTED, required_scope
-from podium_service.http.access.api_key_store import APIKeyCache
+from podium_service.http.access.api_key_cache import APIKeyCache
 from podium_service.http.requests.body_memory import MemoryShare
 from podium_service.http.service import Service
 from podium_service.judges.dispatch.request_context import RequestContext, Timing
@@ -149,7 +149,8 @@ class RequireKey:
                 f"key {key.name!r} may {scopes}, and this needs {needed}: use another key"
             )
         request_context = scope["state"]["request_context"]
-        request_context.api_key_id, request_context.spend_limit = key.id, key.spend_limit
+        request_context.api_key_id, request_context.api_key_name = key.id, key.name
+        request_context.spend_limit = key.spend_limit
         scope["state"]["key"] = key
 
 

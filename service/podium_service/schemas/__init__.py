@@ -17,7 +17,8 @@ from podium_service.schemas.bridge import (
     URLSettings,
 )
 from podium_service.schemas.images import Image
-from podium_service.schemas.listings import EndpointStatus, JudgeList, JudgeStatus, KeyList
+from podium_service.schemas.keys import KeyChange, KeyList, KeyRequest, KeyStatus, NewKey
+from podium_service.schemas.listings import EndpointStatus, JudgeList, JudgeStatus
 from podium_service.schemas.messages import FunctionCall, Message, ToolCall
 from podium_service.schemas.parts import Part
 from podium_service.schemas.request import (
@@ -55,8 +56,12 @@ __all__ = [
     "JudgeSettings",
     "JudgeStatus",
     "JurorResult",
+    "KeyChange",
     "KeyList",
+    "KeyRequest",
+    "KeyStatus",
     "Message",
+    "NewKey",
     "Part",
     "Problem",
     "RankRequest",

@@ -1,6 +1,4 @@
-"""The models of `GET /judges` and `GET /keys`."""
-
-from typing import Literal
+"""The models of `GET /judges`."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,30 +34,3 @@ class JudgeList(BaseModel):
     """The configured judges."""
 
     judges: list[JudgeStatus]
-
-
-class KeySpendLimit(BaseModel):
-    """The most that a key's rankings may cost in a period."""
-
-    usd: float
-    per: Literal["day", "month", "total"]
-
-
-class KeyStatus(BaseModel):
-    """One API key, without its secret."""
-
-    id: str
-    name: str
-    scopes: list[Literal["rank", "read", "admin"]]
-    requests_per_minute: int | None = Field(description="groups it may send; null: no limit")
-    spend_limit: KeySpendLimit | None
-    spent_usd: float | None = Field(description="in this period of the spend limit")
-    reserved_usd: float | None = Field(description="by calls that are under way")
-    created_at: str = Field(description="UTC, as in 2026-01-31T12:00:00Z")
-    revoked_at: str | None
-
-
-class KeyList(BaseModel):
-    """All API keys ever created."""
-
-    keys: list[KeyStatus]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from math import sqrt
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -36,6 +36,8 @@ _COUNTERS = {
     "judge_faults": ("Replies without a verdict", "judge"),
     "judge_tokens": ("Tokens by kind", "judge", "kind"),
     "judge_cost_usd": ("US dollars spent", "judge"),
+    "key_requests": ("Groups sent by API keys, by outcome: accepted, refused", "key", "outcome"),
+    "key_cost_usd": ("US dollars spent by API keys", "key"),
 }
 # Of these the value of one worker is shown; the other gauges are sums over live workers.
 _MOST_RECENT_GAUGES = {
@@ -58,6 +60,8 @@ _SECONDS_HISTOGRAMS = {
 }
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
 _SHARE_HISTOGRAMS = {"ranking_reliability": ("Share of the score variance that is signal", "judge")}
+MAX_KEYS = 100  # names of API keys that have series of their own in one process
+_NO_KEY, _OTHER_KEYS = "none", "other"
 _SHARES = tuple(tenths / 10 for tenths in range(11))
 
 Series = TypeVar("Series", Counter, Gauge, Histogram)
@@ -68,6 +72,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._key_names: set[str] = set()
         self._counters = self._make(Counter, _COUNTERS)
         self._gauges = {
             **self._make(Gauge, _GAUGES, multiprocess_mode="livesum"),
@@ -130,12 +135,26 @@ class Metrics:
     def count_fault(self, judge: str) -> None:
         self._counters["judge_faults"](judge).inc()
 
-    def count_usage(self, judge: str, usage: Usage) -> None:
+    def count_key_request(self, key: str, outcome: Literal["accepted", "refused"]) -> None:
+        """Count a group against the name of its API key, before it is ranked."""
+        self._counters["key_requests"](self._key_label(key), outcome).inc()
+
+    def count_usage(self, judge: str, key: str, usage: Usage) -> None:
+        """Count what a call to a judge cost, also against the name of an API key."""
         tokens = self._counters["judge_tokens"]
         tokens(judge, "prompt").inc(usage.prompt_tokens)
         tokens(judge, "cached").inc(usage.cached_tokens)
         tokens(judge, "completion").inc(usage.completion_tokens)
         self._counters["judge_cost_usd"](judge).inc(usage.cost_usd or 0.0)
+        self._counters["key_cost_usd"](self._key_label(key)).inc(usage.cost_usd or 0.0)
+
+    def _key_label(self, name: str) -> str:
+        """Return the label of an API key: the first names have one each, and later ones share."""
+        if not name:
+            return _NO_KEY
+        if len(self._key_names) < MAX_KEYS:
+            self._key_names.add(name)
+        return name if name in self._key_names else _OTHER_KEYS
 
     def set_waiting(self, judge: str, number: int) -> None:
         self._gauges["judge_waiting"](judge).set(number)

@@ -8,6 +8,7 @@ RANK_BATCH = "/rank/batch"
 RANKING = "/rankings/{ranking_id}"
 JUDGES = "/judges"
 KEYS = "/keys"
+KEY = "/keys/{key_id}"
 BRIDGE_JOIN = "/bridge/join"
 BRIDGE_OPENRLHF = "/bridge/openrlhf"
 BRIDGE_SLIME = "/bridge/slime"
@@ -24,7 +25,7 @@ BRIDGE = (
     BRIDGE_NEMO_GYM_COMPARE,
 )
 _PLAIN = frozenset({LIVEZ, READYZ, METRICS, RANK, RANK_BATCH, JUDGES, KEYS, OPENAPI, *BRIDGE})
-_RANKINGS = RANKING.removesuffix("{ranking_id}")
+_NAMED = {route.rpartition("/")[0]: route for route in (RANKING, KEY)}
 
 
 def route_of(path: str) -> str:
@@ -34,5 +35,5 @@ def route_of(path: str) -> str:
     """
     if path in _PLAIN:
         return path
-    ranking_id = path.removeprefix(_RANKINGS)
-    return RANKING if ranking_id and "/" not in ranking_id and ranking_id != path else UNROUTED
+    folder, slash, name = path.rpartition("/")
+    return _NAMED.get(folder, UNROUTED) if slash and name else UNROUTED

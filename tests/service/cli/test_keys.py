@@ -1,8 +1,10 @@
-"""`podium keys`: create, list and revoke API keys."""
+"""`podium keys`: create, list, edit and revoke API keys."""
 
+import asyncio
 import json
 import re
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,54 @@ async def test_revoking_twice_keeps_the_first_time(
     assert again.revoked_at == first.revoked_at is not None
     finished = await podium("keys", "revoke", "nope", cwd=tmp_path)
     assert (finished.code, finished.err) == (1, "podium: no key 'nope': see podium keys list\n")
+
+
+async def test_edit_changes_limits_and_keeps_the_rest(tmp_path: Path) -> None:
+    async with open_store(str(tmp_path / "podium.db")) as store:
+        key, _ = await add_new_key(store, "rank", requests_per_minute=600)
+        changed = await podium(
+            "keys", "edit", key.id, "--name", "lab", "--spend-usd", "5", "--per", "month",
+            "--no-request-limit", "--json", cwd=tmp_path,
+        )  # fmt: skip
+        [edited] = await list_keys(store)
+        freed = await podium(
+            "keys", "edit", key.id, "--no-spend-limit", "--scope", "read", cwd=tmp_path
+        )
+        [last] = await list_keys(store)
+        revoked = await podium("keys", "revoke", key.id, "--json", cwd=tmp_path)
+        late = await podium("keys", "edit", key.id, "--name", "x", cwd=tmp_path)
+    assert json.loads(changed.out)["spend_limit"] == {"usd": 5.0, "per": "month"}
+    limit = SpendLimit(usd=5, per="month")
+    assert edited == replace(key, name="lab", requests_per_minute=None, spend_limit=limit)
+    assert freed.err == f"key {key.id} (lab) is changed\n"
+    assert last == replace(edited, spend_limit=None, scopes=frozenset({"read"}))
+    assert json.loads(revoked.out)["revoked_at"]
+    assert (late.code, late.err) == (1, f"podium: key {key.id} is revoked: make a new one\n")
+
+
+def test_edit_refuses_bad_options_in_one_line(tmp_path: Path) -> None:
+    from podium_service.cli.main import app
+    from podium_service.errors import ConfigError
+
+    store = str(tmp_path / "s.db")
+
+    async def make() -> str:
+        async with open_store(store) as opened:
+            key, _ = await add_new_key(opened, "rank")
+            return key.id
+
+    key_id = asyncio.run(make())
+    for options, said in {
+        "": "nothing to change",
+        "--name=": "1 to 64 printable characters",
+        "--scope all": "scope 'all': must be one of",
+        "--spend-usd 5": "--spend-usd and --per go together",
+        "--requests-per-minute 0": "must be 1 to 1000000",
+        "--requests-per-minute 5 --no-request-limit": "--no-request-limit exclude each other",
+        "--spend-usd 5 --per day --no-spend-limit": "--no-spend-limit exclude each other",
+    }.items():
+        with pytest.raises(ConfigError, match=said):
+            app(["keys", "edit", key_id, *options.split(), "--store", store], standalone_mode=False)
 
 
 async def test_list_shows_names_without_interpreting_markup(tmp_path: Path) -> None:

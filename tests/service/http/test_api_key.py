@@ -26,7 +26,8 @@ ROUTES: dict[Scope, set[str]] = {
     "rank": {"POST /rank", "POST /rank/batch", "POST /bridge/join"},
     "read": {"GET /rankings/rk_x", "GET /judges", "GET /metrics", "GET /openapi.json"},
 }
-ROUTES["admin"] = ROUTES["rank"] | ROUTES["read"] | {"GET /keys"}
+KEY_ROUTES = {"GET /keys", "POST /keys", "PATCH /keys/x", "DELETE /keys/x"}
+ROUTES["admin"] = ROUTES["rank"] | ROUTES["read"] | KEY_ROUTES
 
 
 @pytest.mark.parametrize("scope", ROUTES)
@@ -34,7 +35,9 @@ async def test_a_scope_allows_its_routes_and_no_others(scope: Scope, tmp_path: P
     async with client_with_key(tmp_path, scope) as (http, _, _):
         for route in ROUTES["admin"]:
             method, path = route.split()
-            answer = await http.request(method, path, json={} if method == "POST" else None)
+            answer = await http.request(
+                method, path, json={} if method in ("POST", "PATCH") else None
+            )
             if route in ROUTES[scope]:
                 assert answer.status_code in (200, 404, 422), route
             else:

@@ -154,7 +154,7 @@ async def test_the_openapi_document_lists_all_routes(http: httpx.AsyncClient) ->
     described = (await http.get("/openapi.json")).json()
     assert set(described["paths"]) == {
         "/livez", "/readyz", "/metrics", "/rank", "/rank/batch", "/rankings/{ranking_id}",
-        "/judges", "/keys", "/bridge/join", "/bridge/openrlhf", "/bridge/slime",
+        "/judges", "/keys", "/keys/{key_id}", "/bridge/join", "/bridge/openrlhf", "/bridge/slime",
         "/bridge/nemo-gym/compare", "/bridge/nemo-gym/verify",
     }  # fmt: skip
     assert "RankRequest" in described["components"]["schemas"]

@@ -115,13 +115,25 @@ async def test_every_response_of_rank_has_a_server_timing_header(tmp_path: Path)
 async def test_refused_requests_are_counted_under_their_route(
     tmp_path: Path, logged: list[MutableMapping[str, Any]]
 ) -> None:
-    asked = {"/judges": 401, "/rankings/rk_1": 401, "/nothing/here": 401, "/keys": 403}
+    asked = {
+        "/judges": 401,
+        "/rankings/rk_1": 401,
+        "/nothing/here": 401,
+        "/keys": 403,
+        "/keys/x": 403,
+    }
     async with client_with_key(tmp_path, "read") as (http, opened, _):
         for path, status in asked.items():
             headers = {} if status == 403 else {"Authorization": ""}
             assert (await http.get(path, headers=headers)).status_code == status
         routes = [line["route"] for line in logged if line["event"] == "request"]
-        assert routes == ["/judges", "/rankings/{ranking_id}", "unrouted", "/keys"]
+        assert routes == [
+            "/judges",
+            "/rankings/{ranking_id}",
+            "unrouted",
+            "/keys",
+            "/keys/{key_id}",
+        ]
         labels = {"route": "/rankings/{ranking_id}", "status": "401"}
         counted = opened.metrics.registry.get_sample_value("podium_requests_total", labels)
         assert counted == 1

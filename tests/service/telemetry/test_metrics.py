@@ -129,6 +129,43 @@ async def test_each_problem_is_counted_once_by_its_code(
     }  # fmt: skip
 
 
+async def test_requests_and_spending_are_counted_by_key(tmp_path: Path) -> None:
+    bounded, text = create_key("bounded", ["rank"], requests_per_minute=2)
+    async with (
+        ScriptedJudge(always=GOOD).serving() as judge,
+        service(tmp_path, main=llm(judge.url, passes=1, price=PRICE)) as opened,
+        client(opened, api_keys=["environment"]) as http,
+    ):
+        await add_key(opened.store, bounded)
+        http.headers["Authorization"] = f"Bearer {text}"
+        groups = [group("a", f"{text} and longer") for text in ("b", "c", "d")]
+        await http.post("/rank/batch", json={"groups": groups})
+        http.headers["Authorization"] = "Bearer environment"
+        await http.post("/rank", json=group("a", "e and longer"))
+        await http.post("/rank", json=group("a", "e and longer"))  # from the store
+        values = await read_series(http)
+    requests, cost = "podium_key_requests_total", "podium_key_cost_usd_total"
+    assert values[f'{requests}{{key="bounded",outcome="accepted"}}'] == 2
+    assert values[f'{requests}{{key="bounded",outcome="refused"}}'] == 1
+    assert values[f'{requests}{{key="none",outcome="accepted"}}'] == 2
+    # A call has 100 tokens, 40 of them cached, and 10 tokens of reply: 60 + 20 + 20 micro-dollars.
+    assert values[f'{cost}{{key="bounded"}}'] == pytest.approx(200e-6)
+    assert values[f'{cost}{{key="none"}}'] == pytest.approx(100e-6)
+
+
+def test_keys_beyond_the_first_100_share_one_series() -> None:
+    metrics = Metrics()
+    for name in [*(f"key-{index}" for index in range(150)), "key-3", ""]:
+        metrics.count_usage("main", name, Usage(calls=1, cost_usd=0.5))
+    lines = metrics.render().decode().splitlines()
+    name = "podium_key_cost_usd_total{"
+    spent = dict(line.rsplit(" ", 1) for line in lines if line.startswith(name))
+    assert len(spent) == 102
+    assert spent['podium_key_cost_usd_total{key="key-3"}'] == "1.0"
+    assert spent['podium_key_cost_usd_total{key="other"}'] == "25.0"
+    assert spent['podium_key_cost_usd_total{key="none"}'] == "0.5"
+
+
 async def test_refused_connections_are_counted_as_problems(tmp_path: Path) -> None:
     with running("--max-connections", "2", cwd=tmp_path) as process:
         async with process.client() as http:

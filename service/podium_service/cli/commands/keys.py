@@ -1,6 +1,6 @@
-"""`podium keys`: make, list and revoke API keys, in the store that the services share."""
+"""`podium keys`: make, list, edit and revoke API keys, in the store that the services share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -8,32 +8,40 @@ from podium_service.cli import options
 from podium_service.errors import ConfigError
 from podium_service.store.quotas.spend import Period, SpendLimit
 
-MAX_PER_MINUTE = 1_000_000
-MIN_USD, MAX_USD = 1e-6, 1e9  # the store counts in whole micro-dollars
-
 keys_app = typer.Typer(
-    help="Make, list and revoke the API keys of the services on a store.", no_args_is_help=True
+    help="Make, list, edit and revoke the API keys of the services on a store.",
+    no_args_is_help=True,
 )
+
+_KeyId = Annotated[str, typer.Argument(metavar="ID", help="The id that `podium keys list` shows.")]
+_Scopes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scope",
+        help="What the key opens: rank (/rank and /rank/batch), read (all other routes) or "
+        "admin (both, and /keys). Repeat it for several; the default is rank and read.",
+    ),
+]
+_PerMinute = Annotated[
+    int | None,
+    typer.Option(
+        "--requests-per-minute", help="Groups a minute that the key may send; no limit by default."
+    ),
+]
+_SpendUSD = Annotated[
+    float | None,
+    typer.Option("--spend-usd", help="US dollars that its rankings may cost; no limit by default."),
+]
+_Per = Annotated[Period | None, typer.Option(help="The period of --spend-usd, in UTC.")]
 
 
 @keys_app.command("create")
 def create_command(
     name: Annotated[str, typer.Argument(help="Who uses the key, or what it is for.")],
-    scope: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What the key opens: rank (/rank and /rank/batch), read (all other routes) or "
-            "admin (both, and /keys). Repeat it for several; the default is rank and read."
-        ),
-    ] = None,
-    requests_per_minute: Annotated[
-        int | None, typer.Option(help="Groups a minute that the key may send; no limit by default.")
-    ] = None,
-    spend_usd: Annotated[
-        float | None,
-        typer.Option(help="US dollars that its rankings may cost; no limit by default."),
-    ] = None,
-    per: Annotated[Period | None, typer.Option(help="The period of --spend-usd, in UTC.")] = None,
+    scope: _Scopes = None,
+    requests_per_minute: _PerMinute = None,
+    spend_usd: _SpendUSD = None,
+    per: _Per = None,
     store: options.StoreURL = options.DEFAULT_STORE,
     as_json: options.AsJSON = False,
 ) -> None:
@@ -45,11 +53,7 @@ def create_command(
     from podium_service.http.access.api_key_store import add_key
 
     options.configure_logs("error")
-    if requests_per_minute is not None and not 1 <= requests_per_minute <= MAX_PER_MINUTE:
-        raise ConfigError(
-            f"--requests-per-minute {requests_per_minute}: must be 1 to {MAX_PER_MINUTE}; "
-            "leave it out for no limit"
-        )
+    _require_rate(requests_per_minute)
     limit = _spend_limit(spend_usd, per)
     key, text = create_key(name, scope or ("rank", "read"), requests_per_minute, limit)
     options.use_store(store, lambda opened: add_key(opened, key))
@@ -85,23 +89,102 @@ def list_command(
         Console().print(keys_table(keys))
 
 
+@keys_app.command("edit")
+def edit_command(
+    key_id: _KeyId,
+    name: Annotated[str | None, typer.Option(help="The new name.")] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="What the key opens from now on; repeat it for several."),
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(help="Groups a minute that the key may send.")
+    ] = None,
+    spend_usd: Annotated[
+        float | None, typer.Option(help="US dollars that its rankings may cost.")
+    ] = None,
+    per: _Per = None,
+    no_request_limit: Annotated[
+        bool, typer.Option("--no-request-limit", help="Let it send any number of groups.")
+    ] = False,
+    no_spend_limit: Annotated[
+        bool, typer.Option("--no-spend-limit", help="Let its rankings cost any amount.")
+    ] = False,
+    store: options.StoreURL = options.DEFAULT_STORE,
+    as_json: options.AsJSON = False,
+) -> None:
+    """Change a key's name, scopes or limits; its text stays, and what is left out stays.
+
+    The services on the store notice within 2 s. Spending goes on from where it is, unless the
+    period changes: then it begins at nothing.
+    """
+    options.configure_logs("error")
+    _require_rate(requests_per_minute)
+    limit = _spend_limit(spend_usd, per)
+    _refuse_both(
+        "--requests-per-minute", requests_per_minute, "--no-request-limit", no_request_limit
+    )
+    _refuse_both("--spend-usd", limit, "--no-spend-limit", no_spend_limit)
+    changes: dict[str, Any] = {
+        "name": name,
+        "scopes": frozenset(scope) if scope else None,
+        "requests_per_minute": requests_per_minute,
+        "spend_limit": limit,
+    }
+    changes = {field: value for field, value in changes.items() if value is not None}
+    changes |= {"requests_per_minute": None} if no_request_limit else {}
+    changes |= {"spend_limit": None} if no_spend_limit else {}
+    if not changes:
+        raise ConfigError("nothing to change: name a new value, as in --requests-per-minute 60")
+    _change(store, key_id, changes, as_json=as_json)
+
+
 @keys_app.command("revoke")
 def revoke_command(
-    key_id: Annotated[
-        str, typer.Argument(metavar="ID", help="The id that `podium keys list` shows.")
-    ],
+    key_id: _KeyId,
     store: options.StoreURL = options.DEFAULT_STORE,
+    as_json: options.AsJSON = False,
 ) -> None:
     """Revoke a key; the services on the store refuse it within 2 s."""
-    from podium_service.http.access.api_key_store import revoke_key
-
     options.configure_logs("error")
+    _change(store, key_id, None, as_json=as_json)
+
+
+def _change(store: str, key_id: str, changes: dict[str, Any] | None, *, as_json: bool) -> None:
+    """Edit a key, or revoke it where there are no changes, and tell what it is now."""
+    from podium_service.http.access import api_key_store
+    from podium_service.store.store import SQLStore
+
+    async def change(opened: SQLStore) -> dict[str, Any]:
+        if changes is None:
+            key = await api_key_store.revoke_key(opened, key_id)
+        else:
+            key = await api_key_store.edit_key(opened, key_id, changes)
+        [described] = await api_key_store.describe_keys(opened, [key])
+        return described
+
     options.require_store(store)
-    key = options.use_store(store, lambda opened: revoke_key(opened, key_id))
-    typer.echo(f"key {key.id} ({key.name}) is revoked", err=True)
+    key = options.use_store(store, change)
+    if as_json:
+        options.print_json(key)
+    else:
+        done = "revoked" if changes is None else "changed"
+        typer.echo(f"key {key['id']} ({key['name']}) is {done}", err=True)
+
+
+def _require_rate(requests_per_minute: int | None) -> None:
+    from podium_service.schemas.keys import MAX_REQUESTS_PER_MINUTE
+
+    if requests_per_minute is not None and not 1 <= requests_per_minute <= MAX_REQUESTS_PER_MINUTE:
+        raise ConfigError(
+            f"--requests-per-minute {requests_per_minute}: must be 1 to {MAX_REQUESTS_PER_MINUTE}; "
+            "leave it out for no limit"
+        )
 
 
 def _spend_limit(usd: float | None, per: Period | None) -> SpendLimit | None:
+    from podium_service.schemas.keys import MAX_USD, MIN_USD
+
     if (usd is None) != (per is None):
         raise ConfigError("--spend-usd and --per go together, as in --spend-usd 20 --per day")
     if usd is not None and not MIN_USD <= usd <= MAX_USD:
@@ -110,3 +193,8 @@ def _spend_limit(usd: float | None, per: Period | None) -> SpendLimit | None:
             "for no limit"
         )
     return SpendLimit(usd=usd, per=per) if usd is not None and per is not None else None
+
+
+def _refuse_both(option: str, value: Any, no_option: str, is_off: bool) -> None:
+    if value is not None and is_off:
+        raise ConfigError(f"{option} and {no_option} exclude each other: give one of them")

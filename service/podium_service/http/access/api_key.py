@@ -16,14 +16,15 @@ from typing import Any, Literal, cast, get_args
 
 from podium_service.errors import ConfigError, KeyRateLimited
 from podium_service.ranking.deadline import Deadline
+from podium_service.schemas.keys import MAX_NAME_CHARS
 from podium_service.store.quotas.quota_service import AccountSpending, QuotaService
 from podium_service.store.quotas.spend import SpendLimit
 from podium_service.telemetry import routes
+from podium_service.telemetry.metrics import Metrics
 
 Scope = Literal["rank", "read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 OPEN_PATHS = ("/livez", "/readyz")
-MAX_NAME_CHARS = 64
 _SCOPE_BY_PATH: dict[str, Scope] = {
     routes.RANK: "rank",
     routes.RANK_BATCH: "rank",
@@ -75,14 +76,7 @@ def create_key(
     Raises:
         ConfigError: If the name is empty, too long or not printable, or a scope is unknown.
     """
-    if not (0 < len(name) <= MAX_NAME_CHARS and name.isprintable()):
-        raise ConfigError(
-            f"key name {name[:MAX_NAME_CHARS]!r}: must be 1 to {MAX_NAME_CHARS} printable "
-            "characters"
-        )
-    for scope in scopes:
-        if scope not in SCOPES:
-            raise ConfigError(f"scope {scope[:64]!r}: must be one of {', '.join(SCOPES)}")
+    require_valid(name, scopes)
     key_id, secret = token_hex(6), token_urlsafe(32)
     key = APIKey(
         id=key_id,
@@ -94,6 +88,18 @@ def create_key(
         created_at=time.time(),
     )
     return key, f"pk_{key_id}_{secret}"
+
+
+def require_valid(name: str, scopes: Iterable[str]) -> None:
+    """Raise ConfigError for a name or a scope that no key may have."""
+    if not (0 < len(name) <= MAX_NAME_CHARS and name.isprintable()):
+        raise ConfigError(
+            f"key name {name[:MAX_NAME_CHARS]!r}: must be 1 to {MAX_NAME_CHARS} printable "
+            "characters"
+        )
+    for scope in scopes:
+        if scope not in SCOPES:
+            raise ConfigError(f"scope {scope[:64]!r}: must be one of {', '.join(SCOPES)}")
 
 
 def split_text(text: str) -> tuple[str, str]:
@@ -129,10 +135,14 @@ def iso_time(at: float) -> str:
 
 def required_scope(path: str) -> Scope:
     """Return the scope that a key needs for a path; `read` unless the path has another."""
+    if path.startswith(routes.KEY.removesuffix("{key_id}")):
+        return "admin"
     return _SCOPE_BY_PATH.get(path, "read")
 
 
-async def count_request(key: APIKey, quotas: QuotaService, deadline: Deadline) -> None:
+async def count_request(
+    key: APIKey, quotas: QuotaService, metrics: Metrics, deadline: Deadline
+) -> None:
     """Count one group against the key's request limit.
 
     Raises:
@@ -141,9 +151,11 @@ async def count_request(key: APIKey, quotas: QuotaService, deadline: Deadline) -
         StoreUnavailable: If the store does not answer.
     """
     if key.requests_per_minute is None:
+        metrics.count_key_request(key.name, "accepted")
         return
     async with deadline.enforce("counting the request"):
         wait_s = await quotas.count(f"key:{key.id}", key.requests_per_minute, 60.0)
+    metrics.count_key_request(key.name, "refused" if wait_s > 0 else "accepted")
     if wait_s > 0:
         raise KeyRateLimited(
             f"key {key.name!r} may send {key.requests_per_minute} groups a minute: wait "

@@ -178,8 +178,10 @@ async def _join(
 async def _rank(service: Service, key: APIKey, group: RankRequest) -> Ranking:
     """Count and rank one group, with patience, because the groups of a step come at once."""
     deadline = Deadline.after(group.deadline_s)
-    await count_request(key, service.store.quotas, deadline)
-    context = RequestContext(api_key_id=key.id, spend_limit=key.spend_limit, patient=True)
+    await count_request(key, service.store.quotas, service.metrics, deadline)
+    context = RequestContext(
+        api_key_id=key.id, api_key_name=key.name, spend_limit=key.spend_limit, patient=True
+    )
     return await service.ranker.rank(group, deadline, context)
 
 

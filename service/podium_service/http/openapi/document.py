@@ -14,7 +14,15 @@ from pydantic.json_schema import models_json_schema
 from podium_service import errors
 from podium_service.http.access.api_key import OPEN_PATHS, SCOPES
 from podium_service.http.openapi import examples
-from podium_service.schemas import BatchLine, BatchRequest, JoinRequest, Problem, RankRequest
+from podium_service.schemas import (
+    BatchLine,
+    BatchRequest,
+    JoinRequest,
+    KeyChange,
+    KeyRequest,
+    Problem,
+    RankRequest,
+)
 
 _REF = "#/components/schemas/{model}"
 
@@ -58,9 +66,14 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
+def json_response(status: int, example: Any) -> dict[int | str, dict[str, Any]]:
+    """Return `responses` for a route: an example of its answer."""
+    return {status: {"content": {"application/json": {"example": example}}}}
+
+
 def ranking_response() -> dict[int | str, dict[str, Any]]:
     """Return `responses` for a route that answers with a ranking."""
-    return {200: {"content": {"application/json": {"example": examples.RANKING}}}}
+    return json_response(200, examples.RANKING)
 
 
 def lines_response() -> dict[int | str, dict[str, Any]]:
@@ -89,6 +102,8 @@ def openapi_document(app: FastAPI, more_models: Sequence[type[BaseModel]]) -> di
             BatchLine,
             Problem,
             JoinRequest,
+            KeyRequest,
+            KeyChange,
             *more_models,
         ]
         _, definitions = models_json_schema(

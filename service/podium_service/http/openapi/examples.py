@@ -75,6 +75,31 @@ RANKING: dict[str, Any] = {
     },
 }  # fmt: skip
 
+KEY_REQUEST: dict[str, Any] = {
+    "name": "trainer-7",
+    "scopes": ["rank", "read"],
+    "requests_per_minute": 600,
+    "spend_limit": {"usd": 20.0, "per": "day"},
+}
+
+KEY_CHANGE: dict[str, Any] = {"requests_per_minute": None, "spend_limit": {"usd": 50, "per": "day"}}
+
+KEY: dict[str, Any] = {
+    "id": "8f2c1d90ab34",
+    **KEY_REQUEST,
+    "spent_usd": 1.25,
+    "reserved_usd": 0.02,
+    "created_at": "2027-01-31T12:00:00Z",
+    "revoked_at": None,
+}
+
+NEW_KEY: dict[str, Any] = {
+    **KEY,
+    "spent_usd": None,
+    "reserved_usd": None,
+    "key": "pk_8f2c1d90ab34_0dTq3mCk1wR8yJ5bVn7sXf2zLh9aGe4uPo6iKc1tMxQ",
+}
+
 PROBLEM: dict[str, Any] = {
     "type": "urn:podium:judge_unavailable",
     "title": "The judge does not answer",

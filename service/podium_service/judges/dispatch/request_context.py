@@ -59,6 +59,7 @@ class RequestContext:
 
     Attributes:
         api_key_id: the id of its API key; "" for the environment's key, or where none is needed.
+        api_key_name: the name of that key, for metrics.
         spend_limit: the limit of that key; None where it has none.
         ends_at: the deadline, in seconds on the event loop's clock.
         patient: whether it waits where a judge's queue is full, instead of being refused.
@@ -68,6 +69,7 @@ class RequestContext:
     """
 
     api_key_id: str = ""
+    api_key_name: str = ""
     spend_limit: SpendLimit | None = None
     ends_at: float = inf
     patient: bool = False

@@ -173,7 +173,7 @@ class Rounds:
             cost_usd=price.cost_usd(*counts) if price else None,
         )
         _add(run.request_context.usage, usage)
-        self._metrics.count_usage(run.judge_name, usage)
+        self._metrics.count_usage(run.judge_name, run.request_context.api_key_name, usage)
         if call.fault:
             self._metrics.count_fault(run.judge_name)
         self._store.add_call(run.content_key, index, run.judge_name, call, usage)

@@ -11,7 +11,8 @@ import pytest
 
 from podium_service.errors import StoreUnavailable, Unauthorized
 from podium_service.http.access.api_key import UNRESTRICTED
-from podium_service.http.access.api_key_store import APIKeyCache, list_keys, revoke_key
+from podium_service.http.access.api_key_cache import APIKeyCache
+from podium_service.http.access.api_key_store import list_keys, revoke_key
 from podium_service.store.database.tables import API_KEYS
 from podium_service.store.store import SQLStore, open_store
 from tests.fakes import until

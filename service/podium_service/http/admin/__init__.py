@@ -1,0 +1,1 @@
+"""The routes for who runs the service: its API keys."""
