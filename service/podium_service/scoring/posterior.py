@@ -6,7 +6,7 @@ the scores as they are if that ratio is true. Its weight is the ratio's posterio
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import fsum, sqrt
+from math import fsum
 
 import numpy as np
 from scipy.special import ndtr
@@ -55,11 +55,13 @@ def mix_ratios(
         weights_R: posterior probability of each of `RATIOS_R`.
         information: passes that the means rest on.
     """
-    shares = reliabilities(information).tolist()
-    return tuple(
-        Component(weight, shrink(means, share), [sqrt(share) * each for each in stderr], share)
-        for weight, share in zip(weights_R.tolist(), shares, strict=True)
-    )
+    is_possible_R = weights_R > 0  # the others would change nothing
+    weights_R, shares_R = weights_R[is_possible_R], reliabilities(information)[is_possible_R]
+    centre = fsum(means) / len(means)
+    means_RI = centre + shares_R[:, None] * (np.array(means) - centre)
+    stderr_RI = np.sqrt(shares_R)[:, None] * np.array(stderr)
+    columns = (weights_R, means_RI, stderr_RI, shares_R)
+    return tuple(map(Component, *(column_R.tolist() for column_R in columns)))
 
 
 def predict_ratios(fit: Fit, ms_error: float, weights_R: Array) -> Posterior:
@@ -126,21 +128,21 @@ def pair_chances(posterior: Posterior, chance: Callable[[Array, Array], Array]) 
 
     Args:
         posterior: of the scores.
-        chance: returns the chance of each pair; of the mean and the variance of its difference, and
-            .5 where they are zero.
+        chance: returns the chance of each pair in each component, shape (C, I, I), of the mean and
+            the variance of its difference; .5 where they are zero.
     """
-    num_items = len(posterior[0].means)
-    chances_II = np.full((num_items, num_items), 0.5)
-    for component in posterior:
-        means_I, variances_I = np.array(component.means), np.array(component.stderr) ** 2
-        differences_II = means_I[:, None] - means_I[None, :]
-        in_component_II = chance(differences_II, variances_I[:, None] + variances_I[None, :])
-        chances_II += component.weight * (in_component_II - 0.5)
-    return np.asarray(np.clip(chances_II, 0.0, 1.0))  # the sum of the weights is rounded
+    weights_C = np.array([each.weight for each in posterior])
+    means_CI = np.array([each.means for each in posterior])
+    variances_CI = np.array([each.stderr for each in posterior]) ** 2
+    differences_CII = means_CI[:, :, None] - means_CI[:, None, :]
+    chances_CII = chance(differences_CII, variances_CI[:, :, None] + variances_CI[:, None, :])
+    # Summed from .5 on, so that the chances of a tie, which are .5, add exactly nothing.
+    chances_II = 0.5 + (weights_C[:, None, None] * (chances_CII - 0.5)).sum(axis=0)
+    # The sum of the weights is rounded. `numpy.clip` would take longer than all of the above.
+    return np.minimum(np.maximum(chances_II, 0.0), 1.0)
 
 
-def _chance_of_better(difference_II: Array, variance_II: Array) -> Array:
-    errors_II = np.sqrt(variance_II)
-    has_error_II = errors_II > 0
-    z_II = difference_II / np.where(has_error_II, errors_II, 1.0)
-    return np.where(has_error_II, ndtr(z_II), 0.5 + np.sign(difference_II) / 2)
+def _chance_of_better(difference_CII: Array, variance_CII: Array) -> Array:
+    has_error_CII = variance_CII > 0
+    z_CII = difference_CII / np.sqrt(np.where(has_error_CII, variance_CII, 1.0))
+    return np.where(has_error_CII, ndtr(z_CII), 0.5 + np.sign(difference_CII) / 2)

@@ -92,10 +92,10 @@ def win_by_choice(estimate: Estimate) -> list[float]:
     return _mean_over_others(pair_chances(posterior, _chance_of_choice))
 
 
-def _chance_of_choice(difference_II: Array, variance_II: Array) -> Array:
-    variance_II = NATS_PER_SCORE**2 * variance_II
-    chance_II = expit(NATS_PER_SCORE * difference_II / np.sqrt(1 + pi / 8 * variance_II))
-    return np.asarray(chance_II)
+def _chance_of_choice(difference_CII: Array, variance_CII: Array) -> Array:
+    variance_CII = NATS_PER_SCORE**2 * variance_CII
+    chance_CII = expit(NATS_PER_SCORE * difference_CII / np.sqrt(1 + pi / 8 * variance_CII))
+    return np.asarray(chance_CII)
 
 
 def win_by_answers(estimate: Estimate) -> list[float]:
