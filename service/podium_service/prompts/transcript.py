@@ -153,7 +153,8 @@ def _render(trajectory: Trajectory, cleaner: Cleaner, show_reasoning: bool) -> l
             blocks.append(_wrap("tool_result", [render_content(message, cleaner)], results[index]))
             continue
         parts = _render_texts(message, cleaner, show_reasoning)
-        parts += _render_calls(message, cleaner)
+        if message.tool_calls:
+            parts += _render_calls(message, cleaner)
         blocks.append(_wrap("message", parts, f' role="{message.role}"'))
     blocks.append(_render_end(trajectory))
     return blocks

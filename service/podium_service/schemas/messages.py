@@ -18,6 +18,7 @@ MAX_CALL_ID_CHARS = 4096  # some endpoints write a signature of the model's thou
 
 CallId = Annotated[str, Field(max_length=MAX_CALL_ID_CHARS, coerce_numbers_to_str=True)]
 Item = TypeVar("Item")
+_NAME_RULE = "required, and may be null"
 # A list names its first fault only, because 16 MiB hold half a million faults of 1 kB each.
 FirstFault = Annotated[list[Item], Field(fail_fast=True)]
 
@@ -140,14 +141,15 @@ def read_messages(messages: Sequence[Message]) -> BrokenRule | None:
 def _find_faults(message: Message) -> Iterator[BrokenRule]:
     if message.role != "assistant" and (message.tool_calls or message.function_call):
         yield (), "only an assistant message may carry tool_calls"
-    called: list[tuple[tuple[str | int, ...], FunctionCall]] = [
-        (("tool_calls", index, "function"), call.called) for index, call in enumerate(message.calls)
-    ]
-    if message.function_call:
-        called.append((("function_call",), message.function_call))
-    for place, function in called:
-        if function.name is None and "name" not in function.model_fields_set:
-            yield (*place, "name"), "required, and may be null"
+    for index, call in enumerate(message.calls):
+        if _is_nameless(call.called):
+            yield ("tool_calls", index, "function", "name"), _NAME_RULE
+    if message.function_call and _is_nameless(message.function_call):
+        yield ("function_call", "name"), _NAME_RULE
     for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
         if isinstance(part, Part) and (fault := part.read()):
             yield ("content", index, *fault[0]), fault[1]
+
+
+def _is_nameless(function: FunctionCall) -> bool:
+    return function.name is None and "name" not in function.model_fields_set

@@ -19,11 +19,15 @@ def holds_other_form(messages: Any) -> bool:
     """Return whether OpenAI's form would lose what some message says."""
     if not isinstance(messages, list):
         return False
-    return any(
-        isinstance(each, dict)
-        and (not _HOLDERS.isdisjoint(each) or any(map(_has_other_arguments, _calls_of(each))))
-        for each in messages
-    )
+    for each in messages:
+        if not isinstance(each, dict):
+            continue
+        if not _HOLDERS.isdisjoint(each):
+            return True
+        calls = each.get("tool_calls")
+        if isinstance(calls, list) and any(map(_has_other_arguments, calls)):
+            return True
+    return False
 
 
 def read_other_form(messages: Any) -> Any:
@@ -34,11 +38,6 @@ def read_other_form(messages: Any) -> Any:
 
     name = dialect_of(messages)
     return messages if name in (None, "sharegpt") else DIALECTS[name].read(messages)
-
-
-def _calls_of(message: dict[str, Any]) -> list[Any]:
-    calls = message.get("tool_calls")
-    return calls if isinstance(calls, list) else []
 
 
 def _has_other_arguments(call: Any) -> bool:

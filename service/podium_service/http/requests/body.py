@@ -159,11 +159,14 @@ def _count_values(value: Any) -> tuple[int, bool]:
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for item in level:
-            if type(item) is dict:
+            kind = type(item)
+            if kind is str:
+                continue  # most values are texts
+            if kind is dict:
                 below += item.values()
-            elif type(item) is list:
+            elif kind is list:
                 below += item
-            elif type(item) is float and not -(2.0**63) < item < 2.0**64:
+            elif kind is float and not -(2.0**63) < item < 2.0**64:
                 is_rounded = True
         if not below:
             return count, is_rounded

@@ -57,7 +57,7 @@ def guard_labels(cleaner: Cleaner) -> Cleaner:
 
 def render_content(message: Message, cleaner: Cleaner) -> str:
     """Render the text of a message, with `[image DIGEST]` on a line where an image stands."""
-    if not message.images:
+    if not isinstance(message.content, list) or not message.images:
         return cleaner(message.text)
     pieces = (
         f"[image {piece.digest}]" if isinstance(piece, Image) else cleaner(piece)

@@ -15,17 +15,19 @@ may be gone because the agent compacted its history.
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import orjson
+from orjson import dumps
 
 from podium_service.schemas import Message, ToolCall
 
 UNKNOWN = "unknown"
 _MAX_NAME_CHARS = 128
+_AS_IS = orjson.OPT_PASSTHROUGH_SUBCLASS  # what is not plain JSON is an error
 _LINE_ENDS = re.compile(r"[\n\x85\u2028\u2029]")
 
 
@@ -65,13 +67,14 @@ def match_results(messages: Sequence[Message], cleaner: Callable[[str], str]) ->
 
 
 def _find_call(
-    result: Message, by_id: dict[str, list[_Called]], latest: Sequence[_Called]
+    result: Message, by_id: Mapping[str, Sequence[_Called]], latest: Sequence[_Called]
 ) -> _Called | None:
     """Return the call that a result answers, and mark it as answered; None for an orphan."""
-    name, known = _name_of_result(result, ""), by_id.get(result.tool_call_id or "", [])
+    known = by_id.get(result.tool_call_id or "", ())
     if len(known) == 1:
         [call] = known
     else:
+        name = _name_of_result(result, "")
         # A result with an id of its own may answer a call only if that has none.
         waiting = [
             call
@@ -94,9 +97,10 @@ def _name_of_result(result: Message, default: str = UNKNOWN) -> str:
 
 def render_call(call: ToolCall, number: int, cleaner: Callable[[str], str]) -> str:
     """Render a call as `name(key=value)` in our tag; a number of 0 is not shown."""
-    name, arguments = call.called.name or UNKNOWN, _render_arguments(call.called.arguments)
+    called = call.called
+    shown = cleaner(f"{called.name or UNKNOWN}({_render_arguments(called.arguments)})")
     attribute = f' number="{number}"' if number else ""
-    return f"<tool_call{attribute}>{cleaner(f'{name}({arguments})')}</tool_call>"
+    return f"<tool_call{attribute}>{shown}</tool_call>"
 
 
 def _clean_name(name: str, cleaner: Callable[[str], str]) -> str:
@@ -117,7 +121,11 @@ def _render_arguments(arguments: str | dict[str, Any] | list[Any] | None) -> str
             return ""
         if isinstance(members, list):
             return dump_json(members)
-        return ", ".join([f"{key}={dump_json(value)}" for key, value in members.items()])
+        try:
+            pairs = [f"{key}={dumps(members[key], option=_AS_IS).decode()}" for key in members]
+        except orjson.JSONEncodeError:
+            pairs = [f"{key}={dump_json(value)}" for key, value in members.items()]
+        return ", ".join(pairs)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, AttributeError, RecursionError):
         return str(arguments)
 
@@ -132,11 +140,14 @@ def _holds_float(value: Any) -> bool:
     while level:
         below: list[Any] = []
         for item in level:
-            if type(item) is dict:
+            kind = type(item)
+            if kind is str:
+                continue  # most values are texts
+            if kind is dict:
                 below += item.values()
-            elif type(item) is list:
+            elif kind is list:
                 below += item
-            elif type(item) is float:
+            elif kind is float:
                 return True
         level = below
     return False
@@ -145,7 +156,7 @@ def _holds_float(value: Any) -> bool:
 def dump_json(value: Any) -> str:
     """Return the JSON of a value, integers beyond 64 bits and numbers as written included."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_SUBCLASS).decode()
+        return dumps(value, option=_AS_IS).decode()
     except orjson.JSONEncodeError:
         return _dump_exactly(value)
 

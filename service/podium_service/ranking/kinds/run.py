@@ -66,17 +66,16 @@ class CallPrompts:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._max_context = inf  # tokens of a call, prompt and reply, after an overflow
-        self._sent_tokens = 0  # of the largest call since the last overflow, estimated
         self._num_overflows = self._num_paid = 0
-        self._trimmed: dict[tuple[int, ...], tuple[Transcript, int]] = {}  # with their tokens
+        # What was sent since the last overflow, with the tokens of its calls beside the transcript.
+        self._trimmed: dict[tuple[int, ...], tuple[Transcript, int]] = {}
 
     async def build(self, order: list[int]) -> tuple[Prompt, int]:
         """Return a prompt that shows the bodies in this order, and its reply's token cap."""
         run = self._run
         num_shown, reply_tokens, context = await self._call_size(len(order))
         overhead = estimate_tokens(run.system) + TOKENS_PER_FENCE * (num_shown + 1)
-        transcript, tokens = self._trim(order, context - reply_tokens - overhead)
-        self._sent_tokens = max(self._sent_tokens, tokens + reply_tokens + overhead)
+        transcript = self._trim(order, context, reply_tokens + overhead)
         form, style = run.method.form, run.config.style_for(run.method_name)
         canary = self._make_canary() if form == "scores" else None
         prompt = templates.build_prompt(form, style, run.system, transcript, order, canary)
@@ -104,9 +103,8 @@ class CallPrompts:
         self._num_overflows += 1
         self._num_paid += overflow.was_paid
         if not overflow.is_learnt:
-            share = _share_left(overflow, self._sent_tokens)
-            self._max_context = int(share * self._sent_tokens)
-        self._sent_tokens = 0
+            sent_tokens = self._estimate_sent()
+            self._max_context = int(_share_left(overflow, sent_tokens) * sent_tokens)
         self._trimmed.clear()
 
     async def worst_tokens(self, situation: Situation) -> int:
@@ -129,14 +127,21 @@ class CallPrompts:
         context = int(min(await judge.context_tokens(), self._max_context))
         return num_shown, judge.reply_tokens(form, num_shown, context), context
 
-    def _trim(self, order: list[int], max_tokens: int) -> tuple[Transcript, int]:
-        """Return the transcript with these bodies cut to fit, and the tokens of what it shows."""
+    def _trim(self, order: list[int], context: int, tokens_beside: int) -> Transcript:
+        """Return the transcript with these bodies cut to fit a context with something beside it."""
         bodies = tuple(sorted(order))
         if bodies not in self._trimmed:
-            trimmed = fit(self._run.transcript, max_tokens, bodies)
-            texts = [trimmed.context, *(trimmed.bodies[body] for body in bodies)]
-            self._trimmed[bodies] = trimmed, sum(map(estimate_tokens, texts))
-        return self._trimmed[bodies]
+            trimmed = fit(self._run.transcript, context - tokens_beside, bodies)
+            self._trimmed[bodies] = trimmed, tokens_beside
+        return self._trimmed[bodies][0]
+
+    def _estimate_sent(self) -> int:
+        """Estimate the tokens of the largest call since the last overflow."""
+        sent = 0
+        for bodies, (transcript, tokens_beside) in self._trimmed.items():
+            texts = [transcript.context, *(transcript.bodies[body] for body in bodies)]
+            sent = max(sent, sum(map(estimate_tokens, texts)) + tokens_beside)
+        return sent
 
 
 def _share_left(overflow: ContextOverflow, sent_tokens: int) -> float:
