@@ -6,13 +6,14 @@ from link-local addresses. Requests and answers are read whole, and a redirect i
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from io import BytesIO
 from ssl import SSLContext
 
 import aiohttp
 import httpx2
+from multidict import CIMultiDict
 
+from podium_service.judges.endpoint.connection.direct_client import DirectClient
 from podium_service.judges.endpoint.connection.network import find_proxy, trusted_certificates
 from podium_service.judges.endpoint.connection.resolver import LinkLocalGuard
 
@@ -41,16 +42,8 @@ def open_client(base_url: str, ca_file: str | None, max_connections: int) -> htt
     Raises:
         OSError: If there are no certificates where the settings or the environment name some.
     """
-    transport = AiohttpTransport(
-        trusted_certificates(ca_file), find_proxy(base_url), max_connections
-    )
-    return httpx2.AsyncClient(
-        transport=transport,
-        follow_redirects=False,
-        timeout=None,  # because the caller keeps the deadline
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        trust_env=False,  # because the transport has read what counts
-    )
+    proxy = find_proxy(base_url)
+    return DirectClient(AiohttpTransport(trusted_certificates(ca_file), proxy, max_connections))
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
@@ -70,13 +63,14 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         """
         if self._session is None:
             self._session = self._open_session()
-        content = request.content
+        content = request.read()
+        headers = ((name.decode(), value.decode()) for name, value in request.headers.raw)
         with _mapped_errors(request):
             async with self._session.request(
                 request.method,
                 str(request.url),
                 data=content if len(content) <= _MAX_BYTES else BytesIO(content),
-                headers=request.headers,
+                headers=CIMultiDict(headers),
                 proxy=self._proxy,
                 allow_redirects=False,
                 auto_decompress=False,  # because the response below decompresses
@@ -99,8 +93,11 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             ssl=self._certificates,
             resolver=LinkLocalGuard(),
         )
-        jar = aiohttp.DummyCookieJar()
-        return aiohttp.ClientSession(connector=connector, cookie_jar=jar)
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": "gzip, deflate"},  # what httpx2 surely decompresses
+        )
 
 
 @contextmanager

@@ -14,6 +14,14 @@ import orjson
 from podium_service.judges.endpoint.dialects.base import Address, FailedAnswer, no_answer
 from podium_service.prompts.reply import Reply, parse_reply
 
+# Of a request. Left out, the client would copy or draw its defaults anew for each one.
+_OPTIONS: Any = {
+    "headers": {},
+    "max_retries": 0,
+    "timeout": None,
+    "idempotency_key": "not sent",
+    "security": {"bearer_auth": True},
+}
 _NO_KEY = "none"  # because the client wants one, and some servers want a header
 
 
@@ -36,11 +44,14 @@ class OpenAIChat:
             version = address.api_version
             self._client = _AzureClient(address.headers, api_version=version, **where, **shared)
 
+        # Whole, because the client would parse a path and merge it with its base URL in every call.
+        self._url = f"{self._client.base_url}chat/completions"
+
     async def complete(self, parameters: dict[str, Any]) -> bytes:
         content = orjson.dumps(parameters)
         try:
             answer = await self._client.post(
-                "/chat/completions", content=content, cast_to=httpx2.Response
+                self._url, content=content, cast_to=httpx2.Response, options=_OPTIONS
             )
         except openai.APIError as error:
             raise _failure(error) from error
