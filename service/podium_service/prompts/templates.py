@@ -30,6 +30,9 @@ from podium_service.prompts.wording import Style
 _ID_ALPHABET, _ID_CHARS = "BCDFGHJKMNPQRSTVWXZ23456789", 5
 _NO_REPLY = "(no answer)"
 SHOWN_ID = re.compile(rf"\b[{_ID_ALPHABET}]{{{_ID_CHARS}}}\b")
+# A random byte is a letter of the alphabet, each as likely, or one of those left out.
+_LEFT_OUT = bytes(range(256 - 256 % len(_ID_ALPHABET), 256))
+_TO_LETTERS = bytes(ord(_ID_ALPHABET[byte % len(_ID_ALPHABET)]) for byte in range(256))
 _LETTER_FORMS = ("best", "choice")
 _CONSONANTS = "BCDFGHJKMNPQRSTVWXZ"  # each is one token in common vocabularies
 _FORMS_OF_ONE = ("rating", "yes_no")
@@ -186,13 +189,9 @@ def _draw_ids(form: str, style: Style, count: int) -> list[str]:
 
 def random_ids(count: int) -> list[str]:
     """Draw `count` distinct ids that no trajectory can know."""
-    base = len(_ID_ALPHABET)
+    num_chars = _ID_CHARS * count
     while True:
-        number = secrets.randbelow(base ** (_ID_CHARS * count))  # one system call for all ids
-        text = ""
-        while len(text) < _ID_CHARS * count:
-            number, index = divmod(number, base)
-            text += _ID_ALPHABET[index]
-        ids = [text[start : start + _ID_CHARS] for start in range(0, len(text), _ID_CHARS)]
-        if len(set(ids)) == count:
+        letters = secrets.token_bytes(2 * num_chars).translate(_TO_LETTERS, _LEFT_OUT).decode()
+        ids = [letters[i : i + _ID_CHARS] for i in range(0, num_chars, _ID_CHARS)]
+        if len(letters) >= num_chars and len(set(ids)) == count:
             return ids

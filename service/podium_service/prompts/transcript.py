@@ -22,7 +22,7 @@ from podium_service.prompts.message_parts.images import (
     render_content,
 )
 from podium_service.prompts.message_parts.tool_calls import dump_json, match_results, render_call
-from podium_service.schemas import Image, Message, RankRequest, Tool, Trajectory
+from podium_service.schemas import Image, Message, RankRequest, Tool, ToolCall, Trajectory
 
 View = Literal["as_told", "actions_first"]
 Cleaner = Callable[[str], str]
@@ -150,11 +150,11 @@ def _render(trajectory: Trajectory, cleaner: Cleaner, show_reasoning: bool) -> l
     results = match_results(trajectory.messages, cleaner)
     for index, message in enumerate(trajectory.messages):
         if message.role == "tool":
-            blocks.append(_wrap("tool_result", [render_content(message, cleaner)], results[index]))
+            blocks.append(_render_result(message, results[index], cleaner))
             continue
         parts = _render_texts(message, cleaner, show_reasoning)
         if message.tool_calls:
-            parts += _render_calls(message, cleaner)
+            parts += _render_calls(message.tool_calls, cleaner)
         blocks.append(_wrap("message", parts, f' role="{message.role}"'))
     blocks.append(_render_end(trajectory))
     return blocks
@@ -173,9 +173,9 @@ def _render_actions_first(
     actions, claims = [], []
     for index, message in enumerate(trajectory.messages[start:], start):
         if message.role == "tool":
-            actions.append(_wrap("tool_result", [render_content(message, cleaner)], results[index]))
+            actions.append(_render_result(message, results[index], cleaner))
             continue
-        actions += _render_calls(message, cleaner)
+        actions += _render_calls(message.calls, cleaner)
         if texts := _render_texts(message, cleaner, show_reasoning):
             claims.append(_wrap("message", texts, f' role="{message.role}"'))
     sections = [
@@ -195,13 +195,15 @@ def _render_texts(message: Message, cleaner: Cleaner, show_reasoning: bool) -> l
     return parts
 
 
-def _render_calls(message: Message, cleaner: Cleaner) -> list[str]:
+def _render_calls(calls: Sequence[ToolCall], cleaner: Cleaner) -> list[str]:
     """Render a message's calls; parallel ones are numbered, because their ids are not shown."""
-    calls = message.calls
-    return [
-        render_call(call, number if len(calls) > 1 else 0, cleaner)
-        for number, call in enumerate(calls, start=1)
-    ]
+    if len(calls) == 1:
+        return [render_call(calls[0], 0, cleaner)]
+    return [render_call(call, number, cleaner) for number, call in enumerate(calls, start=1)]
+
+
+def _render_result(message: Message, attributes: str, cleaner: Cleaner) -> str:
+    return f"<tool_result{attributes}>\n{render_content(message, cleaner)}\n</tool_result>"
 
 
 def _wrap(tag: str, parts: Sequence[str], attributes: str = "") -> str:

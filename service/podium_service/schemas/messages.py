@@ -6,7 +6,7 @@ well: tool calls without ids or in the flat form of chat templates, the legacy `
 its places.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field
@@ -127,9 +127,10 @@ def read_messages(messages: Sequence[Message]) -> BrokenRule | None:
     All messages are read in one call, because a validator per message would be slow.
     """
     for index, message in enumerate(messages):
-        if message.tool_calls or message.function_call or isinstance(message.content, list):
-            for place, rule in _find_faults(message):
-                return (index, *place), rule
+        has_more = message.tool_calls or message.function_call or isinstance(message.content, list)
+        if has_more and (fault := _find_fault(message)):
+            place, rule = fault
+            return (index, *place), rule
         if message.role == "function":
             message.role = "tool"
         if message.function_call is not None:
@@ -138,17 +139,18 @@ def read_messages(messages: Sequence[Message]) -> BrokenRule | None:
     return None
 
 
-def _find_faults(message: Message) -> Iterator[BrokenRule]:
+def _find_fault(message: Message) -> BrokenRule | None:
     if message.role != "assistant" and (message.tool_calls or message.function_call):
-        yield (), "only an assistant message may carry tool_calls"
+        return (), "only an assistant message may carry tool_calls"
     for index, call in enumerate(message.calls):
-        if _is_nameless(call.called):
-            yield ("tool_calls", index, "function", "name"), _NAME_RULE
+        if _is_nameless(call.function or call):
+            return ("tool_calls", index, "function", "name"), _NAME_RULE
     if message.function_call and _is_nameless(message.function_call):
-        yield ("function_call", "name"), _NAME_RULE
+        return ("function_call", "name"), _NAME_RULE
     for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
         if isinstance(part, Part) and (fault := part.read()):
-            yield ("content", index, *fault[0]), fault[1]
+            return ("content", index, *fault[0]), fault[1]
+    return None
 
 
 def _is_nameless(function: FunctionCall) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 # Where other forms hold what is said. OpenAI's form allows them, because it allows all extra keys,
 # so such a message would be taken for an empty one.
 _HOLDERS = {"parts", "blocks", "images", "audio", "thinking"}
+_OTHER_ARGUMENTS = {"args", "parameters", "input"}
 # A text with JSON in it could hold more values than a body may.
 _DECODED = ("tool_calls", "function_call")
 
@@ -19,15 +20,14 @@ def holds_other_form(messages: Any) -> bool:
     """Return whether OpenAI's form would lose what some message says."""
     if not isinstance(messages, list):
         return False
-    for each in messages:
-        if not isinstance(each, dict):
-            continue
-        if not _HOLDERS.isdisjoint(each):
-            return True
-        calls = each.get("tool_calls")
-        if isinstance(calls, list) and any(map(_has_other_arguments, calls)):
-            return True
-    return False
+    if set(map(type, messages)) != {dict}:
+        messages = [each for each in messages if isinstance(each, dict)]
+    if not _HOLDERS.isdisjoint(set().union(*messages)):
+        return True
+    listed = [each["tool_calls"] for each in messages if each.get("tool_calls")]
+    return any(
+        _has_other_arguments(call) for calls in listed if isinstance(calls, list) for call in calls
+    )
 
 
 def read_other_form(messages: Any) -> Any:
@@ -42,11 +42,9 @@ def read_other_form(messages: Any) -> Any:
 
 def _has_other_arguments(call: Any) -> bool:
     held = call.get("function") or call if isinstance(call, dict) else None
-    return (
-        isinstance(held, dict)
-        and held.get("arguments") is None
-        and not {"args", "parameters", "input"}.isdisjoint(held)
-    )
+    if not isinstance(held, dict) or held.get("arguments") is not None:
+        return False
+    return not _OTHER_ARGUMENTS.isdisjoint(held)
 
 
 def _is_encoded(message: Any) -> bool:

@@ -139,7 +139,7 @@ def pair_chances(posterior: Posterior, chance: Callable[[Array, Array], Array]) 
     # Summed from .5 on, so that the chances of a tie, which are .5, add exactly nothing.
     chances_II = 0.5 + (weights_C[:, None, None] * (chances_CII - 0.5)).sum(axis=0)
     # The sum of the weights is rounded. `numpy.clip` would take longer than all of the above.
-    return np.minimum(np.maximum(chances_II, 0.0), 1.0)
+    return np.asarray(np.minimum(np.maximum(chances_II, 0.0), 1.0))
 
 
 def _chance_of_better(difference_CII: Array, variance_CII: Array) -> Array:

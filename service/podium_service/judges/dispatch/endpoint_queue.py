@@ -151,6 +151,8 @@ class EndpointQueue(CallQueue):
         if not others and len(ready) > 1 and free[0].breaker.is_failing:
             return None  # because it would fail there again, and use up its attempts
         free = others or free
+        if len(free) == 1:
+            return free[0]
         least_active = min(each.num_active for each in free)
         home = max(free, key=lambda each: each.affinity(waiter.prefix_digest))
         if home.num_active <= max(least_active + _HOME_SLACK, _HOME_SHARE * least_active):

@@ -160,7 +160,7 @@ def count_shared_messages(trajectories: Sequence[Trajectory]) -> int:
 def _are_equal(column: Sequence[Message]) -> bool:
     """Tell whether messages show a judge the same, in whatever form they were sent."""
     first = _shown(column[0])
-    return all(each == column[0] or _shown(each) == first for each in column[1:])
+    return all(_shown(each) == first for each in column[1:])
 
 
 def _shown(message: Message) -> tuple[object, ...]:
@@ -192,12 +192,14 @@ def _cut_around_anchors(text: str) -> str:
 def _list_texts(messages: Sequence[Message], show_reasoning: bool) -> list[str]:
     texts = []
     for message in messages:
-        if message.role in ("assistant", "tool"):
+        is_result = message.role == "tool"
+        if is_result or message.role == "assistant":
             texts.append(message.text)
-        if message.role == "tool" and isinstance(message.name, str):
+        if is_result and isinstance(message.name, str):
             texts.append(message.name)
         for call in message.tool_calls or ():
-            texts += (call.called.name or "", str(call.called.arguments or ""))
+            called = call.called
+            texts += (called.name or "", str(called.arguments or ""))
         if show_reasoning and (thoughts := message.thoughts):
             texts.append(thoughts)
     return texts

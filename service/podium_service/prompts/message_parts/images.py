@@ -46,8 +46,12 @@ Part = str | ShownImage
 
 def collect_images(messages: Iterable[Message]) -> dict[str, Image]:
     """Return the images of messages by digest."""
-    in_parts = (message for message in messages if isinstance(message.content, list))
-    return {image.digest: image for message in in_parts for image in message.images}
+    return {
+        image.digest: image
+        for message in messages
+        if isinstance(message.content, list)
+        for image in message.images
+    }
 
 
 def guard_labels(cleaner: Cleaner) -> Cleaner:

@@ -53,17 +53,23 @@ def match_results(messages: Sequence[Message], cleaner: Callable[[str], str]) ->
             number = f' number="{call.number}"' if call and call.number else ""
             attributes[index] = f' name="{_clean_name(name, cleaner)}"{number}'
         elif message.tool_calls:
-            is_alone = len(message.tool_calls) == 1
-            latest = [
-                _Called(call.id or None, call.called.name or UNKNOWN, 0 if is_alone else number)
-                for number, call in enumerate(message.tool_calls, start=1)
-            ]
+            latest = _list_called(message.tool_calls)
             fresh: dict[str, list[_Called]] = {}
             for called in latest:
                 if called.id:
                     fresh.setdefault(called.id, []).append(called)
             by_id |= fresh
     return attributes
+
+
+def _list_called(calls: Sequence[ToolCall]) -> list[_Called]:
+    if len(calls) == 1:
+        [call] = calls
+        return [_Called(call.id or None, call.called.name or UNKNOWN, 0)]
+    return [
+        _Called(call.id or None, call.called.name or UNKNOWN, number)
+        for number, call in enumerate(calls, start=1)
+    ]
 
 
 def _find_call(

@@ -160,7 +160,7 @@ async def write_run(group: GroupToRank[LLMJudge], request_context: RequestContex
     write_system = partial(_system_prompt, config, method_name, rubric, transcript)
     system = write_system(is_datamarked=shown.is_datamarked)
     # Datamarking does not change the judge's noise, so both variants share one history.
-    unmarked_system = write_system(is_datamarked=False)
+    unmarked_system = write_system(is_datamarked=False) if shown.is_datamarked else system
     return Run(
         judge_name=group.judge_name,
         judge=judge,
