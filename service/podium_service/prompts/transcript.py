@@ -6,7 +6,7 @@ of messages are left out, and so is what the model thought unless the judge is t
 rendered as labels. Two trajectories with the same text and images here are equal for every judge.
 """
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -47,6 +47,7 @@ class Transcript:
         is_plain: whether the texts are in the plain layout, without tags of ours (see `plain`).
         images: the images of the trajectories; image n, as labels name it, is the n-th.
         image_tokens: what each image counts for; 0 where the judge sees none.
+        hidden: digests of the shown texts from which paragraphs are left out, by body.
     """
 
     context: str
@@ -57,6 +58,12 @@ class Transcript:
     is_plain: bool = False
     images: Sequence[Image] = field(default_factory=list)
     image_tokens: int = 0
+    hidden: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def shown_digests(self) -> list[str]:
+        """The digests of what a judge reads: `digests`, but for texts with paragraphs left out."""
+        return [self.hidden.get(body, digest) for body, digest in enumerate(self.digests)]
 
 
 def transcribe(
@@ -91,15 +98,18 @@ def transcribe(
     plain = guard_labels(clean) if images else clean
     blocks, members = _find_equals(request, shown, plain, show_reasoning)
     digests = sorted(blocks)
+    hidden: dict[int, str] = {}
     num_shared = _count_shared([blocks[digest] for digest in digests])
     if datamark or steering or view == "actions_first":
         marker = guard_labels(mark_spaces) if images else mark_spaces
         shown_cleaner = marker if datamark else plain
-        for digest in digests:
+        for body, digest in enumerate(digests):
             is_hidden = members[digest][0] in steering
             cleaner = partial(_hide, shown_cleaner) if is_hidden else shown_cleaner
             trajectory = request.trajectories[members[digest][0]]
             blocks[digest] = _render(trajectory, cleaner, show_reasoning)
+            if is_hidden:
+                hidden[body] = _digest(blocks[digest])
             if view == "actions_first":
                 sections = _render_actions_first(trajectory, num_shared, cleaner, show_reasoning)
                 blocks[digest][num_shared:] = sections
@@ -117,6 +127,7 @@ def transcribe(
         num_shared=num_shared,
         images=[images[digest] for digest in numbered],
         image_tokens=image_tokens if numbered else 0,
+        hidden=hidden,
     )
 
 
@@ -128,10 +139,14 @@ def _find_equals(
     members: dict[str, list[int]] = {}
     for index in shown:
         texts = _render(request.trajectories[index], cleaner, show_reasoning)
-        digest = sha256("\n".join(texts).encode()).hexdigest()
+        digest = _digest(texts)
         blocks[digest] = texts
         members.setdefault(digest, []).append(index)
     return blocks, members
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return sha256("\n".join(texts).encode()).hexdigest()
 
 
 def _hide(cleaner: Cleaner, text: str) -> str:

@@ -21,7 +21,7 @@ _PLAN = {"passes", "audit", "budget"}
 def content_key(judge: LLMJudge, method: str, system: str, transcript: Transcript) -> str:
     """Return the key under which the store keeps a group's verdicts by a judge."""
     settings = judge.model_dump(mode="json", include=_SAMPLING | _PROMPT | _PLAN)
-    texts = [system, transcript.context, transcript.digests]
+    texts = [system, transcript.context, transcript.shown_digests]
     return digest([PROMPT_VERSION, method, settings, *texts])
 
 
@@ -30,7 +30,7 @@ def question_key(
 ) -> str:
     """Return the key of a question about one body alone, asked for the `number`-th time."""
     settings = judge.model_dump(mode="json", include=_SAMPLING | _PROMPT)
-    texts = [system, transcript.context, transcript.digests[body]]
+    texts = [system, transcript.context, transcript.shown_digests[body]]
     return digest([PROMPT_VERSION, method, settings, *texts, number])
 
 

@@ -136,3 +136,25 @@ async def test_a_missing_verified_reward_is_refused_or_falls_back(
     assert caught.value.fields[0]["field"] == "trajectories.1.verified_reward"
     assert (ranking.judge, ranking.fallback_from) == ("plain", "lenient")
     assert [result.reward for result in ranking.results] == [0, 1]
+
+
+@pytest.mark.parametrize("method", ["listwise", "yes_no"])
+async def test_verdicts_on_a_whole_text_are_not_those_on_a_part(
+    tmp_path: Path, method: str
+) -> None:
+    """Two judges differ in `steering` alone: what one read is not what the other would read."""
+    async with ScriptedJudge(always=whatever_is_asked(worth)).serving() as judge:
+        judges = {
+            name: llm(
+                judge.url, method=method, prompt="long", datamark="never", steering=name, passes=1
+            )
+            for name in ("flag", "hide")
+        }
+        async with service(tmp_path, **judges) as opened:
+            asked = request("worth 0.2", f"worth 0.9\n\n{STEERING}")
+            for name in judges:
+                ranking = await opened.ranker.rank(asked.model_copy(update={"judge": name}))
+                assert not ranking.cached
+    shown = [asked.text for asked in judge.asked]
+    assert any(STEERING in text for text in shown)
+    assert any("(left out)" in text for text in shown)
