@@ -104,12 +104,12 @@ async def test_invariant_1_a_judge_failure_is_never_a_number(tmp_path: Path, fai
         service(tmp_path, main=llm(judge.url)) as opened,
     ):
         app = httpx.ASGITransport(create_app(opened))
-        async with httpx.AsyncClient(transport=app, base_url="http://podium") as client:
+        async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
             answer = await client.post("/rank", json=group("5", "five", deadline_s=1.5))
         assert answer.status_code in (502, 503, 504)
         assert answer.json()["code"]
         assert "results" not in answer.json()
-        async with AsyncRankClient("http://podium", deadline_s=1.5, transport=app) as client:
+        async with AsyncRankClient("http://localhost", deadline_s=1.5, transport=app) as client:
             members = [Trajectory(f"t{i}", group("5", "five")["trajectories"][i]["messages"])
                        for i in range(2)]  # fmt: skip
             [reward] = await client.rank_many([TrajectoryGroup(members)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DATA = {"examples", "recipes"}  # folders that hold no code
+DATA = {"examples", "recipes", "static", "templates"}  # folders that hold no code
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ PodiumError
 │   ├── BodyTooSlow                408
 │   ├── BodyTooLarge               413
 │   ├── UnsupportedMediaType       415
+│   ├── HostNotAllowed             421
 │   ├── InvalidRequest             422
 │   ├── UnknownJudge               422
 │   ├── ReferenceRequired          422
@@ -154,6 +155,10 @@ class BodyTooLarge(RequestError):
 
 class UnsupportedMediaType(RequestError):
     code, status, title = "unsupported_media_type", 415, "The body must be application/json"
+
+
+class HostNotAllowed(RequestError):
+    code, status, title = "host_not_allowed", 421, "The service does not answer to this host name"
 
 
 class InvalidRequest(RequestError):

@@ -68,7 +68,7 @@ async def test_the_client_gets_rewards_in_the_order_of_its_request(tmp_path: Pat
     async with (
         ScriptedJudge(always=scores(by_length)).serving() as judge,
         service(tmp_path, main=llm(judge.url)) as opened,
-        AsyncRankClient("http://podium", transport=httpx.ASGITransport(create_app(opened))) as ask,
+        AsyncRankClient("http://[::1]", transport=httpx.ASGITransport(create_app(opened))) as ask,
     ):
         reward = await ask.rank(trained("longest of all", "5", "five"))
     assert reward.rewards == [1, 0, 0.5]
@@ -82,7 +82,7 @@ async def test_failed_groups_are_masked_and_not_scored(tmp_path: Path) -> None:
     async with (
         ScriptedJudge(always=scores(by_length)).serving() as judge,
         service(tmp_path, main=llm(judge.url)) as opened,
-        AsyncRankClient("http://podium", transport=httpx.ASGITransport(create_app(opened))) as ask,
+        AsyncRankClient("http://[::1]", transport=httpx.ASGITransport(create_app(opened))) as ask,
     ):
         good, bad, good_too = await ask.rank_many(
             [trained("5", "five"), trained(), trained("6", "sixth")]
@@ -107,7 +107,7 @@ async def test_messages_of_any_shape_are_sent_unchanged(tmp_path: Path) -> None:
     async with (
         ScriptedJudge(always=scores(by_length)).serving() as judge,
         service(tmp_path, main=llm(judge.url)) as opened,
-        AsyncRankClient("http://podium", transport=httpx.ASGITransport(create_app(opened))) as ask,
+        AsyncRankClient("http://[::1]", transport=httpx.ASGITransport(create_app(opened))) as ask,
     ):
         reward = await ask.rank(group)
         [alone] = await ask.rank_many([trained("5")])
@@ -121,7 +121,7 @@ async def test_a_failing_judge_is_a_typed_error_of_the_client(tmp_path: Path) ->
     async with (
         ScriptedJudge(always=fails(401, "bad key")).serving() as judge,
         service(tmp_path, main=llm(judge.url)) as opened,
-        AsyncRankClient("http://podium", transport=httpx.ASGITransport(create_app(opened))) as ask,
+        AsyncRankClient("http://[::1]", transport=httpx.ASGITransport(create_app(opened))) as ask,
     ):
         with pytest.raises(JudgeFailed) as caught:
             await ask.rank(trained("5", "five"))
@@ -133,9 +133,9 @@ async def test_the_client_sends_its_key(tmp_path: Path) -> None:
     async with service(tmp_path) as opened:
         transport = httpx.ASGITransport(create_app(opened, api_keys=["pk-1"]))
         group = trained("5", "five")
-        async with AsyncRankClient("http://podium", api_key="no", transport=transport) as ask:
+        async with AsyncRankClient("http://[::1]", api_key="no", transport=transport) as ask:
             with pytest.raises(Unauthorized):
                 await ask.rank(group)
-        async with AsyncRankClient("http://podium", api_key="pk-1", transport=transport) as ask:
+        async with AsyncRankClient("http://[::1]", api_key="pk-1", transport=transport) as ask:
             with pytest.raises(RequestRefused, match="reference"):
                 await ask.rank(group)

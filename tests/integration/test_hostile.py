@@ -34,7 +34,7 @@ Chunks = list[bytes]
 
 
 def post(*headers: str, path: str = "/rank") -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: podium", "Content-Type: application/json", *headers]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
@@ -81,16 +81,16 @@ SMALL: dict[str, Callable[[], Chunks]] = {
     "a whole plane": lambda: with_text("\U0001f3c6\U0010ffff\ufffe\x1b[31m"),
     "no JSON": lambda: body(b"\x00" * 100),
     "a batch of nothing": lambda: body(b'{"groups": [0, null, [], "x", {}]}', "/rank/batch"),
-    "a wrong method": lambda: [b"DELETE /rank HTTP/1.1\r\nHost: x\r\n\r\n"],
-    "CONNECT": lambda: [b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n"],
+    "a wrong method": lambda: [b"DELETE /rank HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+    "CONNECT": lambda: [b"CONNECT a:1 HTTP/1.1\r\nHost: localhost\r\n\r\n"],
     "an upgrade": lambda: [post("Connection: upgrade", "Upgrade: h2c", "Content-Length: 0")],
     "a websocket": lambda: [
-        b"GET /rank HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"GET /rank HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     ],
-    "an odd path": lambda: [b"GET /rankings/%00%ff%2e%2e%2f HTTP/1.1\r\nHost: x\r\n\r\n"],
-    "a path that is no path": lambda: [b"GET \xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n"],
-    "another's URL": lambda: [b"GET http://x:99999/ HTTP/1.1\r\nHost: x\r\n\r\n"],
+    "an odd path": lambda: [b"GET /rankings/%00%ff%2e%2e%2f HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+    "a path that is no path": lambda: [b"GET \xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+    "another's URL": lambda: [b"GET http://x:99999/ HTTP/1.1\r\nHost: localhost\r\n\r\n"],
     "no request": lambda: [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"],
     "70 kB headers": lambda: [post("X: " + "x" * 70_000)],
     "9,000 headers": lambda: [post(*["X: x"] * 9_000)],
@@ -108,7 +108,7 @@ SMALL: dict[str, Callable[[], Chunks]] = {
     "100 MB declared": lambda: [post("Content-Length: 100000000") + b"[" * 5000],
     "100 MB expected": lambda: [post("Content-Length: 100000000", "Expect: 100-continue")],
     "pipelined": lambda: [spelled(b"NaN")[0] * 5],
-    "pipelined without end": lambda: [b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 500],
+    "pipelined without end": lambda: [b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500],
     "an upgrade with a body": lambda: [
         post("Connection: upgrade", "Upgrade: h2c", "Content-Length: 4") + b"GET "
     ],

@@ -92,7 +92,7 @@ async def service(tmp_path: Path, **judges: dict[str, Any]) -> AsyncIterator[Ser
 async def client(opened: Service, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     """Yield an HTTP client of the service's app."""
     transport = httpx.ASGITransport(create_app(opened, **settings))
-    async with httpx.AsyncClient(transport=transport, base_url="http://podium") as opened_client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as opened_client:
         yield opened_client
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request
@@ -14,6 +15,7 @@ from podium_service import __version__, errors, schemas
 from podium_service.http import middleware
 from podium_service.http.access.api_key import count_request
 from podium_service.http.access.api_key_cache import APIKeyCache
+from podium_service.http.access.sessions import Sessions
 from podium_service.http.admin.keys import key_routes
 from podium_service.http.batch import rank_all
 from podium_service.http.bridge.routes import TRAINER_BODIES, bridge_routes
@@ -28,7 +30,11 @@ from podium_service.http.openapi.document import (
 from podium_service.http.requests.body import read_json, validate
 from podium_service.http.requests.disconnect import run_while_connected
 from podium_service.http.service import Service
+from podium_service.http.ui.routes import page_routes
+from podium_service.http.ui.sign_in import sign_in_routes
+from podium_service.http.ui.site import Site
 from podium_service.ranking.deadline import Deadline
+from podium_service.store.history.reader import HistoryReader
 from podium_service.telemetry import routes
 
 _KEY_PROBLEMS = problem_responses(401, 403, 503)  # 503, because checking a key needs the store
@@ -37,14 +43,26 @@ _PING_S = 2.0  # shorter than the timeouts of usual probes, so that they get the
 log = structlog.get_logger(__name__)
 
 
-def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
+def create_app(
+    service: Service,
+    *,
+    api_keys: Sequence[str] = (),
+    allowed_hosts: Sequence[str] = (),
+    bound_host: str = "",
+    root_path: str = "",
+) -> FastAPI:
     """Build the app.
 
     Args:
         api_keys: texts of keys with every scope and no limits. If there are none, and no keys in
             the store either, every request is allowed.
+        allowed_hosts: names of the service beside those of this machine; see `access/hosts.py`.
+        bound_host: the address on which it listens.
+        root_path: the path that a proxy puts before each of the service's.
     """
-    key_cache = APIKeyCache(service.store, api_keys)
+    root_path = "/" + root_path.strip("/") if root_path.strip("/") else ""
+    keys = APIKeyCache(service.store, api_keys)
+    site = Site(HistoryReader(service.store), service, root_path)
     app = FastAPI(
         title="Podium",
         version=__version__,
@@ -56,12 +74,21 @@ def create_app(service: Service, *, api_keys: Sequence[str] = ()) -> FastAPI:
     app.include_router(_probe_routes(service))
     app.include_router(_routes_with_key(service))
     app.include_router(bridge_routes(service))
-    app.include_router(key_routes(service, key_cache))
+    app.include_router(key_routes(service, keys))
+    app.include_router(sign_in_routes(site, Sessions(keys)))
+    app.include_router(page_routes(site))
     app.openapi = lambda: openapi_document(app, TRAINER_BODIES)  # type: ignore[method-assign]
-    app.add_exception_handler(errors.PodiumError, _handle_podium_error)
-    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(errors.PodiumError, partial(_handle_podium_error, site))
+    app.add_exception_handler(HTTPException, partial(_handle_http_error, site))
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
-    app.add_middleware(middleware.RequireKey, api_keys=key_cache)
+    app.add_middleware(middleware.RequireKey, api_keys=keys, refuse_page=site.problem)
+    app.add_middleware(
+        middleware.CheckHost,
+        api_keys=keys,
+        allowed=allowed_hosts,
+        bound=bound_host,
+        root_path=root_path,
+    )
     app.add_middleware(middleware.RequestMiddleware, service=service)
     return app
 
@@ -155,23 +182,27 @@ async def _rank(service: Service, group: schemas.RankRequest, state: State) -> s
     return await service.ranker.rank(group, deadline, state.request_context)
 
 
-async def _handle_podium_error(request: Request, error: Exception) -> Response:
+async def _handle_podium_error(site: Site, request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.PodiumError)
     # The details of other errors are not logged, because they may quote a request or a judge.
     detail = error.detail if isinstance(error, errors.StoreUnavailable) else None
     log.info("problem", code=error.code, detail=detail)
-    return middleware.problem_response(error, request.scope)
+    return _respond(site, error, request)
 
 
-async def _handle_http_error(request: Request, error: Exception) -> Response:
+async def _handle_http_error(site: Site, request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path, method = request.url.path[:128], request.method[:16]
     kind = errors.MethodNotAllowed if error.status_code == 405 else errors.NotFound
-    response = middleware.problem_response(
-        kind(f"{method} {path}: see /openapi.json"), request.scope
-    )
+    response = _respond(site, kind(f"{method} {path}: see /openapi.json"), request)
     response.headers.update(error.headers or {})
     return response
+
+
+def _respond(site: Site, error: errors.PodiumError, request: Request) -> Response:
+    """Return an error as a page to who looks at pages, and as a problem to programs."""
+    respond = site.problem if routes.is_page(request.scope["path"]) else middleware.problem_response
+    return respond(error, request.scope)
 
 
 async def _handle_disconnect(_request: Request, _error: Exception) -> Response:

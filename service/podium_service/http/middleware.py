@@ -1,7 +1,8 @@
-"""ASGI middleware around every route: request ids, logs, metrics, and the check of the API key."""
+"""ASGI middleware around every route: request ids, logs, metrics, and who may ask by which name."""
 
 import asyncio
 import re
+from collections.abc import Callable, Sequence
 from secrets import token_hex
 from time import perf_counter
 
@@ -9,16 +10,25 @@ import orjson
 import structlog
 from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from podium_service.errors import Draining, Forbidden, PodiumError, Unauthorized
-from podium_service.http.access.api_key import OPEN_PATHS, UNRESTRICTED, required_scope
+from podium_service.http.access.api_key import (
+    OPEN_PATHS,
+    UNRESTRICTED,
+    APIKey,
+    is_open,
+    required_scope,
+)
 from podium_service.http.access.api_key_cache import APIKeyCache
+from podium_service.http.access.hosts import host_name, is_known_host, unknown_host
+from podium_service.http.access.sessions import COOKIE, Sessions
 from podium_service.http.requests.body_memory import MemoryShare
 from podium_service.http.service import Service
 from podium_service.judges.dispatch.request_context import RequestContext, Timing
 from podium_service.telemetry.logs import report_bug
-from podium_service.telemetry.routes import RANK, route_of
+from podium_service.telemetry.routes import RANK, is_page, route_of
 
 CLIENT_CLOSED_REQUEST = 499  # the status in logs and metrics if the caller left before a response
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -123,25 +133,81 @@ class RequestMiddleware:
             )
 
 
-class RequireKey:
-    """Refuses every request whose API key lacks the scope of its path, except health probes."""
+class CheckHost:
+    """Refuses every request to a name that is not the service's (see `access/hosts.py`).
 
-    def __init__(self, app: ASGIApp, api_keys: APIKeyCache) -> None:
+    It also takes `root_path` off the path, for proxies that leave it there.
+
+    Args:
+        allowed: names beside those of this machine; if there are any, they are always checked.
+        bound: the address to listen on, which is a name of the service, too.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        api_keys: APIKeyCache,
+        allowed: Sequence[str] = (),
+        bound: str = "",
+        root_path: str = "",
+    ) -> None:
         self._app = app
         self._api_keys = api_keys
+        self._is_always_checked = bool(allowed)
+        self._allowed = {host_name(each) for each in (*allowed, bound) if each}
+        self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+        if scope["type"] == "http":
+            try:
+                await self._check(Headers(scope=scope).get("host", ""))
+            except PodiumError as error:
+                await problem_response(error, scope)(scope, receive, send)
+                return
+            if self._root_path and scope["path"].startswith(f"{self._root_path}/"):
+                scope["path"] = scope["path"].removeprefix(self._root_path)
+        await self._app(scope, receive, send)
+
+    async def _check(self, header: str) -> None:
+        if is_known_host(header, self._allowed):
+            return
+        if self._is_always_checked or not await self._api_keys.are_required():
+            raise unknown_host(header)
+
+
+class RequireKey:
+    """Refuses every request whose API key lacks the scope of its path, except health probes.
+
+    The pages for people take the key of a session, too, and are refused in HTML.
+
+    Args:
+        refuse_page: makes the response to a page that may not be seen.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        api_keys: APIKeyCache,
+        refuse_page: Callable[[PodiumError, Scope], Response] = problem_response,
+    ) -> None:
+        self._app = app
+        self._api_keys = api_keys
+        self._sessions = Sessions(api_keys)
+        self._refuse_page = refuse_page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not is_open(scope["path"]):
             try:
                 await self._authorize(scope)
             except PodiumError as error:
-                await problem_response(error, scope)(scope, receive, send)
+                refuse = self._refuse_page if is_page(scope["path"]) else problem_response
+                await refuse(error, scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
     async def _authorize(self, scope: Scope) -> None:
         """Store the request's key in its state, or raise an error if it may not be used here."""
-        key = await self._api_keys.authenticate(Headers(scope=scope).get("authorization", ""))
+        key = await self._find_key(scope)
         needed = required_scope(scope["path"])
         if not key.may(needed):
             scopes = " and ".join(sorted(key.scopes))
@@ -152,6 +218,13 @@ class RequireKey:
         request_context.api_key_id, request_context.api_key_name = key.id, key.name
         request_context.spend_limit = key.spend_limit
         scope["state"]["key"] = key
+
+    async def _find_key(self, scope: Scope) -> APIKey:
+        authorization = Headers(scope=scope).get("authorization", "")
+        if is_page(scope["path"]) and not authorization and await self._api_keys.are_required():
+            cookie = Request(scope).cookies.get(COOKIE, "")
+            return await self._sessions.authenticate(cookie)
+        return await self._api_keys.authenticate(authorization)
 
 
 def server_timing(timing: Timing) -> str:

@@ -15,6 +15,10 @@ BRIDGE_SLIME = "/bridge/slime"
 BRIDGE_NEMO_GYM_VERIFY = "/bridge/nemo-gym/verify"
 BRIDGE_NEMO_GYM_COMPARE = "/bridge/nemo-gym/compare"
 OPENAPI = "/openapi.json"
+UI = "/ui"
+UI_LOGIN = "/ui/login"
+UI_STATIC = "/ui/static/"
+UI_ADMIN = "/ui/keys"
 
 UNROUTED = "unrouted"
 BRIDGE = (
@@ -28,6 +32,11 @@ _PLAIN = frozenset({LIVEZ, READYZ, METRICS, RANK, RANK_BATCH, JUDGES, KEYS, OPEN
 _NAMED = {route.rpartition("/")[0]: route for route in (RANKING, KEY)}
 
 
+def is_page(path: str) -> bool:
+    """Return whether a path is of the pages for people."""
+    return path == UI or path.startswith(f"{UI}/")
+
+
 def route_of(path: str) -> str:
     """Return the route of a path that was refused before it was routed.
 
@@ -35,5 +44,7 @@ def route_of(path: str) -> str:
     """
     if path in _PLAIN:
         return path
+    if is_page(path):
+        return UI
     folder, slash, name = path.rpartition("/")
     return _NAMED.get(folder, UNROUTED) if slash and name else UNROUTED

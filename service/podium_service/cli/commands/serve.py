@@ -44,6 +44,20 @@ def serve_command(
             envvar="PODIUM_MAX_CONNECTIONS", min=1, help="Open connections of each process."
         ),
     ] = MAX_CONNECTIONS,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="PODIUM_ALLOWED_HOSTS",
+            help="A name by which clients ask, beside addresses and localhost; again for more. "
+            "Without any, a service with keys takes every name, and one without keys no other.",
+        ),
+    ] = None,
+    root_path: Annotated[
+        str,
+        typer.Option(
+            envvar="PODIUM_ROOT_PATH", help="The path that a proxy puts before the service's."
+        ),
+    ] = "",
     log_level: options.LogLevel = "info",
 ) -> None:
     """Serve POST /rank over HTTP.
@@ -64,6 +78,8 @@ def serve_command(
         grace_s=grace_s,
         max_connections=max_connections,
         log_level=log_level,
+        allowed_hosts=tuple(allowed_host or ()),
+        root_path=root_path,
     )
     with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
         runner.run(serve(serving) if workers == 1 else serve_by_workers(serving, workers))

@@ -99,6 +99,34 @@ class APIKeyCache:
             raise Unauthorized("authorization is not a known key: send `Authorization: Bearer KEY`")
         return key
 
+    async def are_required(self) -> bool:
+        """Return whether requests need a key.
+
+        Raises:
+            StoreUnavailable: If the keys cannot be read.
+        """
+        if not self._keys_required:
+            await self._refresh(MAX_AGE_S)
+        return self._keys_required
+
+    async def refresh(self) -> None:
+        """Read the keys again if the copy is old; raises as `authenticate` does."""
+        await self._refresh(MAX_AGE_S)
+
+    def secrets_of(self, key_id: str) -> list[bytes]:
+        """Return the hash of a key's secret, or of each key in the environment for an empty id.
+
+        It is empty if there is no such key, or it is revoked.
+        """
+        if not key_id:
+            return list(self._environment)
+        key = self._keys.get(key_id)
+        return [key.secret_sha256] if key and key.revoked_at is None else []
+
+    def key_of(self, key_id: str) -> APIKey:
+        """Return the key of an id that `secrets_of` knows."""
+        return self._keys[key_id]
+
     def _find(self, text: str) -> APIKey | None:
         key_id, secret = split_text(text)
         key = self._keys.get(key_id)

@@ -54,6 +54,8 @@ class ServeOptions:
     grace_s: int
     max_connections: int
     log_level: str
+    allowed_hosts: tuple[str, ...] = ()
+    root_path: str = ""
 
 
 OPTIONS_JSON = TypeAdapter(ServeOptions)
@@ -182,7 +184,8 @@ def announce(options: ServeOptions, listener: socket.socket, num_workers: int = 
     """Log the URL of the service."""
     host, port = options.host, listener.getsockname()[1]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    log.info("listening", url=url, workers=num_workers)
+    pages = f"{url}/{options.root_path.strip('/')}".rstrip("/") + "/ui"
+    log.info("listening", url=url, pages=pages, workers=num_workers)
 
 
 async def serve(options: ServeOptions) -> None:
@@ -213,7 +216,13 @@ async def serve_on(
         open_service(options.config, options.store_url, tracing, is_alone=is_alone) as service,
     ):
         settings = uvicorn.Config(
-            create_app(service, api_keys=[options.api_key] if options.api_key else []),
+            create_app(
+                service,
+                api_keys=[options.api_key] if options.api_key else [],
+                allowed_hosts=options.allowed_hosts,
+                bound_host=options.host,
+                root_path=options.root_path,
+            ),
             ws="none",
             log_config=None,
             access_log=False,

@@ -16,7 +16,7 @@ from podium_service.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 
-ASKED = b"GET / HTTP/1.1\r\nhost: podium\r\n\r\n"
+ASKED = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 async def test_connections_in_the_backlog_are_answered_at_the_stop() -> None:

@@ -29,7 +29,7 @@ def connect(server: Podium) -> socket.socket:
 
 
 def head(path: str, *headers: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: podium", "Content-Type: application/json", *headers]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
@@ -104,7 +104,7 @@ def test_headers_of_70_kB_are_refused(server: Podium, lines: list[str], end: byt
         head("/rank", "Content-Length: 3", "Content-Length: 4") + b"{}  ",
         head("/rank", "Content-Length: 2", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
         head("/rank", "X\0: 1"),
-        b"POST /rank HTTP/9.9\r\nHost: podium\r\n\r\n",
+        b"POST /rank HTTP/9.9\r\nHost: localhost\r\n\r\n",
     ],
     ids=["TLS", "length x", "length -1", "two lengths", "CL+TE", "NUL", "HTTP/9.9"],
 )
@@ -131,7 +131,7 @@ def test_a_client_that_still_sends_can_read_the_refusal(server: Podium) -> None:
 
 
 def test_an_upgrade_request_is_served_with_its_own_body(server: Podium) -> None:
-    hidden = b"GET /livez HTTP/1.1\r\nHost: podium\r\n\r\n"
+    hidden = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
     upgrade = ("Connection: upgrade", "Upgrade: h2c", f"Content-Length: {len(hidden)}")
     with connect(server) as connection:
         for _ in range(2):
@@ -145,14 +145,14 @@ def test_connections_over_the_limit_get_retry_after(tmp_path: Path) -> None:
     with running("--max-connections", "3", cwd=tmp_path) as process:
         held = [connect(process) for _ in range(3)]
         for connection in held:
-            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: podium\r\n\r\n")
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert read_response(connection)[0] == 200
         with connect(process) as one_more:
             assert b"retry-after: 1" in one_more.recv(4096).partition(b"\r\n\r\n")[0]
         held.pop().close()
         while True:  # until the server has noticed that one was closed
             with connect(process) as one_more:
-                one_more.sendall(b"GET /livez HTTP/1.1\r\nHost: podium\r\n\r\n")
+                one_more.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 status, _ = read_response(one_more)
                 assert status in (200, 429)
                 if status == 200:

@@ -1,0 +1,116 @@
+"""The pages that show what the store keeps; each route reads models and renders them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import fields
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import TypeAdapter, ValidationError
+
+from podium_service.errors import InvalidRequest, NotFound
+from podium_service.http.ui.site import HEADERS, Site
+from podium_service.pages.group import render_group
+from podium_service.pages.groups import first_curl, render_groups
+from podium_service.store.history.filters import RankingFilters
+from podium_service.telemetry.routes import UI
+
+PAGE_ROWS = 50
+MAX_EXPORTED = 5000
+_FILTERS = TypeAdapter(RankingFilters)
+_NAMES = {field.name for field in fields(RankingFilters)}
+
+
+def page_routes(site: Site) -> APIRouter:
+    """Return the routes of the pages that need only a store."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get(UI, name="groups_page")
+    async def groups_page(request: Request, cursor: str | None = None) -> Response:
+        chosen = chosen_filters(request.query_params)
+        page = await site.reader.list_rankings(read_filters(chosen), cursor, PAGE_ROWS)
+        frame = site.frame(request, "Groups")
+        html = render_groups(
+            frame,
+            page,
+            chosen,
+            cursor=cursor,
+            judges=_judge_names(site),
+            curl=first_curl(frame.base_url),
+        )
+        return site.page(request, html)
+
+    @router.get(f"{UI}/export.jsonl", name="export_groups")
+    async def export_groups(request: Request) -> Response:
+        filters = read_filters(chosen_filters(request.query_params))
+        headers = {**HEADERS, "Content-Disposition": "attachment; filename=groups.jsonl"}
+        lines = export_lines(site, filters)
+        return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
+
+    @router.get(f"{UI}/rankings/{{ranking_id}}", name="group_page")
+    async def group_page(
+        request: Request, ranking_id: str, attempt: Annotated[list[str] | None, Query()] = None
+    ) -> Response:
+        detail = await site.reader.read_ranking(ranking_id)
+        if detail is None:
+            raise NotFound(f"no ranking {ranking_id[:64]!r}: it was never made, or pruned")
+        calls = await site.reader.read_calls(ranking_id) or []
+        neighbours = await site.reader.list_neighbours(detail.summary)
+        html = await asyncio.to_thread(
+            render_group,
+            site.frame(request, "Groups"),
+            detail,
+            calls,
+            picked=attempt or [],
+            neighbours=neighbours,
+            reward_method=_reward_method(site, detail.summary.judge),
+        )
+        return site.page(request, html)
+
+    return router
+
+
+def chosen_filters(query: Mapping[str, str]) -> dict[str, str]:
+    """Return the filters in an address; empty ones are left out, as forms send them."""
+    return {name: value for name, value in query.items() if name in _NAMES and value.strip()}
+
+
+def read_filters(chosen: Mapping[str, str]) -> RankingFilters:
+    """Return filters from their texts.
+
+    Raises:
+        InvalidRequest: If one of them has another type.
+    """
+    try:
+        return _FILTERS.validate_strings(dict(chosen))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = fault["loc"][0] if fault["loc"] else "filter"
+        raise InvalidRequest(
+            f"{name} is {chosen.get(str(name), '')[:64]!r}: {fault['msg']}"
+        ) from None
+
+
+async def export_lines(site: Site, filters: RankingFilters) -> AsyncIterator[str]:
+    """Yield each group with its ranking as a line of JSON, the newest first."""
+    cursor, left = None, MAX_EXPORTED
+    while left > 0:
+        page = await site.reader.list_rankings(filters, cursor, min(PAGE_ROWS, left))
+        for summary in page.rankings:
+            if detail := await site.reader.read_ranking(summary.ask):
+                yield detail.model_dump_json(exclude_none=True) + "\n"
+        left -= len(page.rankings)
+        cursor = page.next
+        if cursor is None:
+            return
+
+
+def _judge_names(site: Site) -> list[str]:
+    return list(site.service.ranker.judges.roster.config.judges) if site.service else []
+
+
+def _reward_method(site: Site, judge: str) -> str | None:
+    """Return how a judge's settings make rewards; None if there is no such judge now."""
+    judges = site.service.ranker.judges.roster.config.judges if site.service else {}
+    return judges[judge].reward if judge in judges else None
