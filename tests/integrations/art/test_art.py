@@ -3,9 +3,6 @@
 import asyncio
 import logging
 import multiprocessing
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from openai.types.chat.chat_completion import Choice
 from podium import AsyncRankClient, RequestRefused
 from podium.integrations.art import FIRST_COMPLETION, judge_name, podium_score_group
 from tests.fakes import by_length, fails, scores
+from tests.integrations.pages import run_script
 from tests.integrations.servers import StartJudge, StartPodium
 
 PROMPT = {"role": "user", "content": "2 + 2 ="}
@@ -212,13 +210,5 @@ def test_each_event_loop_and_process_is_served(
 
 
 def test_the_script_of_the_page_runs(checks_url: str, tmp_path: Path) -> None:
-    root = Path(__file__).parents[3]
-    page = (root / "docs" / "integrations" / "art.md").read_text()
-    [script] = re.findall(r"```python[^\n]*\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "script.py").write_text(script)
-    environment = {"PODIUM_URL": checks_url, "PYTHONPATH": str(root / "trainer_client")}
-    run = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.stdout.splitlines()[-2:] == ["2 + 2 = 4: 1.0", "2 + 2 = 5: 0.0"], run.stderr
+    said = run_script("art.md", tmp_path, PODIUM_URL=checks_url)
+    assert said[-2:] == ["2 + 2 = 4: 1.0", "2 + 2 = 5: 0.0"], said

@@ -1,9 +1,6 @@
 """`PodiumMixin` on an environment of Atropos."""
 
 import asyncio
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ from atroposlib.envs.base import BaseEnv
 
 from podium.integrations.atropos import PodiumMixin
 from tests.fakes import fails
+from tests.integrations.pages import run_script
 from tests.integrations.servers import StartJudge, StartPodium
 
 pytestmark = pytest.mark.anyio
@@ -109,13 +107,5 @@ async def test_metrics_are_logged_once(checks_url: str) -> None:
 
 
 def test_the_script_of_the_page_runs(checks_url: str, tmp_path: Path) -> None:
-    root = Path(__file__).parents[3]
-    page = (root / "docs" / "integrations" / "atropos.md").read_text()
-    [script] = re.findall(r"```python[^\n]*\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "script.py").write_text(script)
-    environment = {"PODIUM_URL": checks_url, "PYTHONPATH": str(root / "trainer_client")}
-    run = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.stdout.splitlines()[-1:] == ["[0.0, 1.0]"], run.stderr
+    said = run_script("atropos.md", tmp_path, PODIUM_URL=checks_url)
+    assert said[-1:] == ["[0.0, 1.0]"], said

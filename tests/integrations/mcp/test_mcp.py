@@ -1,13 +1,16 @@
-"""`podium mcp`, through the client of the mcp package, over both transports."""
+"""`podium mcp`, through the client of the mcp package.
+
+One test goes over each transport, with a process of its own, which takes seconds to start. The
+others connect the client to the same server in this process.
+"""
 
 import json
-import os
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,16 @@ import httpx2
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+from typer.testing import CliRunner
 
-from podium_service.cli.mcp.answers import fence
+from podium_service.cli.main import app
+from podium_service.cli.mcp.answers import fence, ranking_data, ranking_text
+from podium_service.cli.mcp.backends import open_backend
+from podium_service.cli.mcp.server import build_server
+from podium_service.errors import ConfigError
 from tests.fakes import by_length, fails, says, scores
-from tests.integrations.servers import JudgeServer, StartJudge, StartPodium
+from tests.integrations.pages import run_script
+from tests.integrations.servers import JudgeServer, StartJudge
 
 TASK = "Say why the sky is blue."
 ATTEMPTS = [
@@ -45,10 +54,21 @@ def command(*arguments: str) -> list[str]:
 
 
 def over_stdio(folder: Path, *arguments: str) -> StdioServerParameters:
-    config = ["--config", "judges.yaml"] if (folder / "judges.yaml").exists() else []
     return StdioServerParameters(
-        command=sys.executable, args=command(*config, *arguments), cwd=folder, env=_environment()
+        command=sys.executable, args=command(*arguments), cwd=folder, env=_environment()
     )
+
+
+@asynccontextmanager
+async def in_process(folder: Path, service: str | None = None) -> AsyncIterator[Any]:
+    """Yield a client of the server with the judges file of this folder, or with a service."""
+    config = folder / "judges.yaml" if (folder / "judges.yaml").exists() else None
+    store = f"sqlite:///{folder}/podium.db"
+    async with (
+        open_backend(service, None, config, store) as backend,
+        Client(build_server(backend)) as client,
+    ):
+        yield client
 
 
 @contextmanager
@@ -74,9 +94,9 @@ def _environment() -> dict[str, str]:
     return {"PYTHONPATH": f"{root / 'service'}:{root / 'trainer_client'}"}
 
 
-async def call(server: Any, tool: str, **arguments: Any) -> Any:
-    async with Client(server) as client:
-        return await client.call_tool(tool, arguments)
+async def rank(folder: Path) -> Any:
+    async with in_process(folder) as client:
+        return await client.call_tool("rank_attempts", {"task": TASK, "attempts": ATTEMPTS})
 
 
 def text(result: Any) -> str:
@@ -87,7 +107,7 @@ def text(result: Any) -> str:
 
 async def test_attempts_are_ranked_over_stdio(folder: Path, start_judge: StartJudge) -> None:
     write_judges(folder, start_judge(scores(by_length)), explanations="before")
-    async with Client(over_stdio(folder)) as client:
+    async with Client(over_stdio(folder, "--config", "judges.yaml")) as client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
         result = await client.call_tool("rank_attempts", {"task": TASK, "attempts": ATTEMPTS})
         ranking_id = result.structured_content["ranking_id"]
@@ -103,47 +123,38 @@ async def test_attempts_are_ranked_over_stdio(folder: Path, start_judge: StartJu
     assert text(judges) == "main: llm, model m, answers"
 
 
-async def test_attempts_are_ranked_over_http(folder: Path, start_judge: StartJudge) -> None:
+async def test_attempts_are_ranked_over_http_behind_a_key(
+    folder: Path, start_judge: StartJudge
+) -> None:
     judge = start_judge(scores(by_length))
     write_judges(folder, judge)
-    with over_http(folder) as url:
-        async with Client(url) as client:
-            arguments = {"task": TASK, "attempts": ATTEMPTS}
-            first = await client.call_tool("rank_attempts", arguments)
-            second = await client.call_tool("rank_attempts", arguments)
-    assert not first.is_error, text(first)
-    assert (first.structured_content["cached"], second.structured_content["cached"]) == (
-        False,
-        True,
-    )
-    assert judge.calls == 1
-
-
-async def test_the_key_is_asked_for_over_http(folder: Path, start_judge: StartJudge) -> None:
-    write_judges(folder, start_judge(scores(by_length)))
     with over_http(folder, "sk-secret") as url:
         async with httpx2.AsyncClient() as stranger:
             refused = await stranger.post(url, json={})
             wrong = await stranger.post(url, json={}, headers={"Authorization": "Bearer sk-secre"})
-        async with httpx2.AsyncClient(headers={"Authorization": "Bearer sk-secret"}) as known:
-            result = await call(streamable_http_client(url, http_client=known), "list_judges")
+        async with (
+            httpx2.AsyncClient(headers={"Authorization": "Bearer sk-secret"}) as known,
+            Client(streamable_http_client(url, http_client=known)) as client,
+        ):
+            arguments = {"task": TASK, "attempts": ATTEMPTS}
+            first = await client.call_tool("rank_attempts", arguments)
+            second = await client.call_tool("rank_attempts", arguments)
     assert (refused.status_code, wrong.status_code) == (401, 401)
-    assert text(result) == "main: llm, model m, answers"
+    assert not first.is_error, text(first)
+    cached = [each.structured_content["cached"] for each in (first, second)]
+    assert cached == [False, True]
+    assert judge.calls == 1
 
 
-def test_other_hosts_need_a_key(folder: Path) -> None:
-    arguments = command("--http", "--host", "0.0.0.0", "--port", "0")
-    run = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=_environment(), capture_output=True, text=True
-    )
-    assert run.returncode == 1
-    assert "PODIUM_API_KEY" in run.stderr
+def test_other_hosts_need_a_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    run = CliRunner().invoke(app, ["mcp", "--http", "--host", "0.0.0.0", "--port", "0"])
+    assert isinstance(run.exception, ConfigError)
+    assert "PODIUM_API_KEY" in str(run.exception)
 
 
-async def test_a_running_service_ranks(folder: Path, start_podium: StartPodium) -> None:
-    service = start_podium()
-    server = over_stdio(folder, "--service", service.url)
-    async with Client(server) as client:
+async def test_a_running_service_ranks(folder: Path, checks_url: str) -> None:
+    async with in_process(folder, checks_url) as client:
         result = await client.call_tool(
             "rank_attempts",
             {"task": "2 + 2", "attempts": [{"id": "a", "text": "5"}, {"id": "b", "text": "4"}],
@@ -170,7 +181,7 @@ async def test_words_of_a_judge_are_fenced(folder: Path, start_judge: StartJudge
         return says(json.dumps(verdict))(asked)
 
     write_judges(folder, start_judge(hostile), explanations="before")
-    result = await call(over_stdio(folder), "rank_attempts", task=TASK, attempts=ATTEMPTS)
+    result = await rank(folder)
     assert not result.is_error, text(result)
     assert_only_fenced(text(result), "rm -rf")
     assert "rm -rf" not in json.dumps(result.structured_content)
@@ -182,7 +193,7 @@ async def test_a_judge_is_asked_for_its_reasons(folder: Path, start_judge: Start
         return says(ATTACK)(asked) if "Why?" in str(why) else scores(by_length)(asked)
 
     write_judges(folder, start_judge(answer))
-    async with Client(over_stdio(folder)) as client:
+    async with in_process(folder) as client:
         ranked = await client.call_tool("rank_attempts", {"task": TASK, "attempts": ATTEMPTS})
         asked = {"ranking_id": ranked.structured_content["ranking_id"], "ask_judge": True}
         result = await client.call_tool("explain_ranking", asked)
@@ -192,7 +203,7 @@ async def test_a_judge_is_asked_for_its_reasons(folder: Path, start_judge: Start
 
 async def test_a_failure_is_an_error_and_fenced(folder: Path, start_judge: StartJudge) -> None:
     write_judges(folder, start_judge(fails(400, ATTACK)))
-    result = await call(over_stdio(folder), "rank_attempts", task=TASK, attempts=ATTEMPTS)
+    result = await rank(folder)
     assert result.is_error
     assert result.structured_content == {"code": "judge_rejected", "retryable": False}
     assert "results" not in result.structured_content
@@ -208,7 +219,7 @@ async def test_bad_arguments_are_not_echoed(folder: Path) -> None:
         {"task": TASK, "attempts": ATTEMPTS, "deadline_s": -1},
         {"attempts": ATTEMPTS},
     ]
-    async with Client(over_stdio(folder)) as client:
+    async with in_process(folder) as client:
         for arguments in bad:
             result: Any = await client.call_tool("rank_attempts", arguments)
             assert result.is_error
@@ -231,8 +242,6 @@ def test_a_fence_cannot_be_closed_from_within() -> None:
 
 
 def test_ids_of_others_are_fenced() -> None:
-    from podium_service.cli.mcp.answers import ranking_data, ranking_text
-
     result: dict[str, Any] = {
         "rank": 1.0,
         "reward": 0.5,
@@ -261,28 +270,21 @@ def assert_only_fenced(answer: str, words: str) -> None:
             assert not line.startswith(words)
 
 
-def test_a_port_that_is_taken_is_told(folder: Path) -> None:
+def test_a_port_that_is_taken_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        run = subprocess.run(
-            [sys.executable, *command("--http", "--port", port)],
-            cwd=folder, env=_environment(), capture_output=True, text=True,
-        )  # fmt: skip
-    assert run.returncode == 1
-    assert "choose another --port" in run.stderr
+        run = CliRunner().invoke(app, ["mcp", "--http", "--port", port])
+    assert isinstance(run.exception, ConfigError)
+    assert "choose another --port" in str(run.exception)
 
 
 def test_the_script_of_the_page_runs(folder: Path) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "integrations" / "mcp.md").read_text()
-    [script] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (folder / "script.py").write_text(script)
     # The client hands its server few variables of the environment.
     run_podium = f"PYTHONPATH={_environment()['PYTHONPATH']} exec {sys.executable} -P -m"
-    (folder / "podium").write_text(f'#!/bin/sh\n{run_podium} podium_service "$@"\n')
-    (folder / "podium").chmod(0o755)
-    path = f"{folder}:{os.environ['PATH']}"
-    run = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=folder, env=_environment() | {"PATH": path}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert "1. second: reward 1.000" in run.stdout, run.stderr
+    commands = folder / "bin"
+    commands.mkdir()
+    (commands / "podium").write_text(f'#!/bin/sh\n{run_podium} podium_service "$@"\n')
+    (commands / "podium").chmod(0o755)
+    said = run_script("mcp.md", folder, path=commands)
+    assert any(line.startswith("1. second: reward 1.000") for line in said), said

@@ -1,9 +1,6 @@
 """`PodiumGroupBuilder` in the group rollouts of the Tinker cookbook."""
 
 import pickle
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ from tinker_cookbook.rl.rollouts import do_group_rollout
 from podium import RequestRefused
 from podium.integrations.tinker import PodiumGroupBuilder
 from tests.fakes import by_length, fails, scores
+from tests.integrations.pages import run_script
 from tests.integrations.servers import StartJudge, StartPodium
 from tests.integrations.tinker_cookbook.policy import Colons, Group, Says
 
@@ -67,13 +65,5 @@ async def test_an_unknown_judge_is_named(checks_url: str) -> None:
 
 
 def test_the_script_of_the_page_runs(checks_url: str, tmp_path: Path) -> None:
-    root = Path(__file__).parents[3]
-    page = (root / "docs" / "integrations" / "tinker.md").read_text()
-    [script] = re.findall(r"```python[^\n]*\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "script.py").write_text(script)
-    environment = {"PODIUM_URL": checks_url, "PYTHONPATH": f"{root}:{root / 'trainer_client'}"}
-    run = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.stdout.splitlines() == ["[0.0, 1.0]"], run.stderr
+    said = run_script("tinker.md", tmp_path, PODIUM_URL=checks_url)
+    assert said[-1:] == ["[0.0, 1.0]"], said

@@ -1,8 +1,5 @@
 """`PodiumEnv` with the episodes and traces of verifiers."""
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from verifiers.v1.utils.loaders import environment_class
 from podium import RequestRefused, ServiceAbsent
 from podium.integrations.verifiers import FIRST_COMPLETION, PodiumEnv, PodiumEnvConfig
 from tests.fakes import by_length, fails, scores
+from tests.integrations.pages import run_script
 from tests.integrations.servers import StartJudge, StartPodium
 
 pytestmark = pytest.mark.anyio
@@ -113,13 +111,5 @@ async def test_an_anchor_is_ranked_and_gets_no_reward(
 
 
 def test_the_script_of_the_page_runs(checks_url: str, tmp_path: Path) -> None:
-    root = Path(__file__).parents[3]
-    page = (root / "docs" / "integrations" / "verifiers.md").read_text()
-    [script] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "script.py").write_text(script)
-    environment = {"PODIUM_URL": checks_url, "PYTHONPATH": str(root / "trainer_client")}
-    run = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.stdout.splitlines() == ["5: 0.0", "4: 1.0"], run.stderr
+    said = run_script("verifiers.md", tmp_path, PODIUM_URL=checks_url)
+    assert said[-2:] == ["5: 0.0", "4: 1.0"], said

@@ -26,7 +26,7 @@ _INSTRUCTIONS = (
 
 async def serve_stdio(backend: Backend) -> None:
     """Serve one client over this process's stdin and stdout, until stdin ends."""
-    server = _server(backend)
+    server = build_server(backend)
     async with stdio_server() as (read, write):
         await server.run(read, write, server.create_initialization_options())
 
@@ -38,7 +38,7 @@ async def serve_http(backend: Backend, listener: socket.socket, key: str | None)
     server through a name of its own.
     """
     host = listener.getsockname()[0]
-    app: ASGIApp = _server(backend).streamable_http_app(
+    app: ASGIApp = build_server(backend).streamable_http_app(
         streamable_http_path=PATH, host=host, max_request_body_size=MAX_BODY_BYTES
     )
     settings = uvicorn.Config(
@@ -70,7 +70,9 @@ class RequireBearer:
         await self._app(scope, receive, send)
 
 
-def _server(backend: Backend) -> Server[Any]:
+def build_server(backend: Backend) -> Server[Any]:
+    """Return a server of the tools, for any transport."""
+
     async def list_tools(_context: Any, _params: Any) -> ListToolsResult:
         return ListToolsResult(tools=describe_tools())
 
