@@ -66,6 +66,7 @@ def test_a_judge_that_fails_at_30_percent_costs_whole_groups(
     ranked, failed = (logged(run, f"podium/groups_{word}") for word in ("ranked", "failed"))
     assert [a + b for a, b in zip(ranked, failed, strict=True)] == [2] * 6
     assert 0 < sum(failed) < 12
+    assert "<finish_reason>" in judge.judge.asked[0].text  # a random model finds no end
     errors = list(run._logs["extra"]["podium/error"])
     advantages = list(run._logs["advantages"])
     assert len(errors) == len(advantages) == 8  # the last batch
@@ -107,6 +108,7 @@ def test_tool_messages_as_trl_writes_them_are_ranked(
     assert logged(run, "podium/groups_ranked") == [2]
     shown = "".join(asked.text for asked in judge.judge.asked)
     assert all(str(100 + position) in shown for position in range(8))  # the results of the tool
+    assert "Add two numbers." in shown  # the definition of the tool
     tool = next(m for m in run._logs["completion"][0] if m["role"] == "tool")
     assert tool == {"role": "tool", "name": "add", "content": "100"}
 

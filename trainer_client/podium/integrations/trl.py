@@ -26,7 +26,7 @@ from podium.types import GroupReward, Trajectory, TrajectoryGroup
 __all__ = ["FIRST_COMPLETION", "PodiumReward"]
 
 _log = logging.getLogger("podium")
-_NO_COLUMNS = {"completion_ids", "environments"}
+_NO_COLUMNS = {"environments"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,13 @@ class _Row:
     completion: Text
     reference: str | None
     task: str | None
-    anchor: Text | None
+    anchor: Any
+    finish_reason: str | None
+    tools: Sequence[Mapping[str, Any]] | None
+
+    def trajectory(self, name: str) -> Trajectory:
+        messages = conversation(self.prompt, self.completion)
+        return Trajectory(name, messages, finish_reason=self.finish_reason)
 
 
 class PodiumReward:
@@ -96,6 +102,7 @@ class PodiumReward:
         prompts: Sequence[Text],
         completions: Sequence[Text],
         *,
+        completion_ids: Sequence[Sequence[int]] | None = None,
         trainer_state: Any = None,
         log_extra: Callable[[str, list[Any]], None] | None = None,
         log_metric: Callable[[str, float], None] | None = None,
@@ -106,6 +113,7 @@ class PodiumReward:
         Args:
             prompts: the prompts of this process, as texts or messages, each repeated for its group.
             completions: as many completions, as texts or messages.
+            completion_ids: their tokens, which tell whether a completion was cut off.
             trainer_state: the state of the trainer, which tells the step.
             log_extra: TRL's logger of columns beside the completions.
             log_metric: TRL's logger of metrics, a method of the trainer.
@@ -116,7 +124,9 @@ class PodiumReward:
             ValueError: If a column is not there, or the groups are not whole.
         """
         trainer = getattr(log_metric, "__self__", None)
-        rows, start = gather(self._rows(prompts, completions, data))
+        reasons = _finish_reasons(trainer, completion_ids, len(prompts))
+        tools = _tools(trainer, data, len(prompts))
+        rows, start = gather(self._rows(prompts, completions, reasons, tools, data))
         groups = _split(rows, self._group_size(trainer))
         outcomes = run_on_first(lambda: self._rank(groups, trainer, trainer_state))
         mine = slice(start, start + len(prompts))
@@ -135,15 +145,17 @@ class PodiumReward:
         self,
         prompts: Sequence[Text],
         completions: Sequence[Text],
+        reasons: Sequence[str | None],
+        tools: Sequence[Any],
         data: Mapping[str, Sequence[Any]],
     ) -> list[_Row]:
-        references = self._values("reference", data, len(prompts))
-        tasks = self._values("task", data, len(prompts))
-        anchors = self._values("anchor", data, len(prompts))
-        told = zip(prompts, completions, references, tasks, anchors, strict=True)
+        references, tasks, anchors = (
+            self._values(what, data, len(prompts)) for what in ("reference", "task", "anchor")
+        )
+        told = zip(prompts, completions, references, tasks, anchors, reasons, tools, strict=True)
         return [
-            _Row(prompt, completion, _text(reference), _text(task), _text_or_messages(anchor))
-            for prompt, completion, reference, task, anchor in told
+            _Row(p, c, _text(reference), _text(task), anchor, reason, own)
+            for p, c, reference, task, anchor, reason, own in told
         ]
 
     def _values(self, what: str, data: Mapping[str, Sequence[Any]], num_rows: int) -> Sequence[Any]:
@@ -192,16 +204,16 @@ class PodiumReward:
         anchor = first.anchor
         if self._columns["anchor"] == FIRST_COMPLETION:
             anchor = self._first.anchor(first.prompt, first.completion)
+        elif not isinstance(anchor, list):
+            anchor = _text(anchor)
         group = TrajectoryGroup(
-            [
-                Trajectory(str(index), conversation(row.prompt, row.completion))
-                for index, row in enumerate(rows)
-            ],
+            [row.trajectory(str(index)) for index, row in enumerate(rows)],
             group_id,
             judge=self._judge,
             task=first.task,
             reference=first.reference,
             rubric=self._rubric,
+            tools=first.tools or None,
             metadata=metadata,
         )
         return with_anchor(group, None if anchor is None else conversation(first.prompt, anchor))
@@ -228,6 +240,34 @@ def warn_if_spread_divides(args: Any) -> None:
         setting,
         instead,
     )
+
+
+def _finish_reasons(
+    trainer: Any, completion_ids: Sequence[Sequence[int]] | None, num_rows: int
+) -> Sequence[str | None]:
+    """Return why each completion ended, as TRL tells it; None if the trainer cannot be asked."""
+    ends = getattr(trainer, "eos_token_ids", None)
+    if not ends or completion_ids is None:
+        return [None] * num_rows
+    pad = getattr(getattr(trainer, "_tokenizer", None), "pad_token_id", None)
+    return ["stop" if ids and ids[-1] in {*ends, pad} else "length" for ids in completion_ids]
+
+
+def _tools(
+    trainer: Any, data: Mapping[str, Sequence[Any]], num_rows: int
+) -> Sequence[list[dict[str, Any]] | None]:
+    """Return the definitions of the tools that each completion could call; None without any."""
+    tools = getattr(trainer, "tools", None)
+    if not tools:
+        return [None] * num_rows
+    from transformers.utils.chat_template_utils import get_json_schema
+
+    if not getattr(trainer, "_multi_environment", False):
+        return [[get_json_schema(tool) for tool in tools]] * num_rows
+    own = {
+        name: [get_json_schema(tool) for tool in each] for name, each in trainer._env_tools.items()
+    }
+    return [own[name] for name in data["environment"]]
 
 
 def _place(run: str | None, step: int | None, *, is_training: bool) -> str:
@@ -257,10 +297,6 @@ def _columns(
         for name, values in columns(outcome, len(group)).items():
             joined.setdefault(name, []).extend(values)
     return joined
-
-
-def _text_or_messages(value: Any) -> Text | None:
-    return value if isinstance(value, list) else _text(value)
 
 
 def _text(value: Any) -> str | None:
