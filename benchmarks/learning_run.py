@@ -18,11 +18,11 @@ from typing import Any
 import yaml
 from anyio.from_thread import start_blocking_portal
 
+from benchmarks.held_out import entropy, look
 from benchmarks.judges.fit import fitted
 from benchmarks.judges.server import serving
 from benchmarks.sums import SumJudge
 from podium_trainer.config import TrainConfig
-from podium_trainer.policy.samples import Attempt
 from podium_trainer.records.metrics import Row
 from podium_trainer.run.build import open_trainer
 from podium_trainer.run.demo import READY_S, wait_for_url
@@ -187,32 +187,18 @@ def trained(config: TrainConfig, setup: Setup) -> tuple[list[Record], list[Recor
     """Each step's row, and what was seen of the held-out prompts along the way."""
     notes = Notes()
     with open_trainer(config, notes, resume=False) as trainer:
-        looks = [look(trainer, setup.eval_samples)]
+        looks = [look_at(trainer, setup.eval_samples)]
         while trainer.step < config.steps:  # not `run`, which would write checkpoints
             trainer.one_step()
             if trainer.step % setup.eval_every == 0 or trainer.step == config.steps:
-                looks.append(look(trainer, setup.eval_samples))
+                looks.append(look_at(trainer, setup.eval_samples))
     return notes.steps, looks
 
 
-def look(trainer: Trainer, samples: int) -> Record:
-    """The share of right answers to each held-out prompt, and the entropy of the answers."""
-    prompts = trainer.task.held_out
-    seed = f"{trainer.config.seed}/{trainer.step}/held out"
-    groups = trainer.rollout.sample_groups(prompts, samples, seed=seed)
-    scores = [
-        statistics.fmean(trainer.task.score(prompt, each.messages) or 0.0 for each in attempts)
-        for prompt, attempts in zip(prompts, groups, strict=True)
-    ]
-    attempts = [attempt for group in groups for attempt in group]
-    return {"step": trainer.step, "scores": scores, "entropy": round(entropy(attempts), 4)}
-
-
-def entropy(attempts: Sequence[Attempt]) -> float:
-    """Of whole answers, in nats, averaged over prompts: the mean of -log p(answer | prompt)."""
-    return -statistics.fmean(
-        sum(sum(sample.behavior_logprobs) for sample in attempt.samples) for attempt in attempts
-    )
+def look_at(trainer: Trainer, samples: int) -> Record:
+    """Try the held-out prompts of a trainer's task."""
+    seed = trainer.config.seed
+    return look(trainer.task, trainer.rollout, trainer.step, samples=samples, seed=seed)
 
 
 @dataclass

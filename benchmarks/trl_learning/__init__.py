@@ -1,0 +1,1 @@
+"""The same rewards in TRL's `GRPOTrainer` and in `podium-train`."""
