@@ -51,6 +51,22 @@ class JoinRequest(GatherSettings, GroupFields):
     trajectory: Trajectory = Field(
         description="the member; its id is unique in the group, and the same in a retry"
     )
+    anchor: Trajectory | None = Field(
+        default=None,
+        description="a fixed opponent that is ranked among the members; all of them send the same",
+    )
+
+    @field_validator("anchor")
+    @classmethod
+    def _check_anchor(cls, value: Trajectory | None, info: ValidationInfo) -> Trajectory | None:
+        member = info.data.get("trajectory")
+        if value is not None and info.data.get("group_size") == MAX_TRAJECTORIES:
+            raise ValueError(
+                f"a group has {MAX_TRAJECTORIES} trajectories at most, with its anchor"
+            )
+        if value is not None and member is not None and value.id == member.id:
+            raise ValueError("has the id of a member: give it another one")
+        return value
 
 
 class JudgeSettings(Strict):
@@ -59,6 +75,11 @@ class JudgeSettings(Strict):
     judge: Id | None = Field(default=None, description="name of a judge; none: the default one")
     deadline_s: Deadline = Field(
         default=DEFAULT_DEADLINE_S, description="seconds to rank the group once it is whole"
+    )
+    anchor: Id | None = Field(
+        default=None,
+        description="the field of the body with the answer of a fixed opponent, which is ranked "
+        "among the members; or `first completion`, for the first one of each prompt",
     )
 
 

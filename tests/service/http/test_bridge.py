@@ -127,15 +127,16 @@ async def test_several_samples_of_one_request_are_a_group(tmp_path: Path) -> Non
     assert answer.json()["extra_logs"]["podium/groups_failed"] == [0, 0]
 
 
+def slime(answer: str, label: str = "5") -> dict[str, Any]:
+    prompt = [{"role": "user", "content": "What is 2 + 3?"}]
+    return {"prompt": prompt, "response": answer, "label": label}
+
+
 async def test_slime_gets_a_bare_number(tmp_path: Path) -> None:
     url = "/bridge/slime?group_size=2"
-    prompt = [{"role": "user", "content": "What is 2 + 3?"}]
     async with bridge(tmp_path) as (http, _, _):
         answers = await asyncio.gather(
-            *(
-                http.post(url, json={"prompt": prompt, "response": text, "label": "5"})
-                for text in ("5", "five")
-            )
+            *(http.post(url, json=slime(text)) for text in ("5", "five"))
         )
     assert [answer.json() for answer in answers] == [0.0, 1.0]
 
@@ -182,6 +183,89 @@ async def test_nemo_gym_compares_a_whole_group(tmp_path: Path) -> None:
         empty = await http.post(url, json=body | {"response_objs": []})
     assert answer.json()["rewards"] == [0, 0.5, 1]
     assert empty.json()["rewards"] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "body"),
+    [
+        ("openrlhf?group_size=2&anchor=label", lambda text: openrlhf(text, "five")),
+        ("slime?group_size=2&anchor=label", lambda text: slime(text, "five")),
+        (
+            "nemo-gym/verify?group_size=2&anchor=gold",
+            lambda text: rollout(text, 0) | {"gold": "five"},
+        ),
+    ],
+)
+async def test_a_field_of_the_body_is_the_anchor(tmp_path: Path, url: str, body: Any) -> None:
+    bodies = [body("5") | {}, body("fifth!")]
+    if "_ng_rollout_index" in bodies[1]:
+        bodies[1]["_ng_rollout_index"] = 1
+    async with bridge(tmp_path) as (http, _, judge):
+        answers = await asyncio.gather(*(http.post(f"/bridge/{url}", json=each) for each in bodies))
+    assert [answer.status_code for answer in answers] == [200, 200], answers[0].text
+    assert len(judge.asked[0].shown) == 3  # the two members and the anchor
+    first, second = (answer.json() for answer in answers)
+    if isinstance(first, float):
+        assert (first, second) == (0, 1)
+        return
+    logs = [each.get("extra_logs", each) for each in (first, second)]
+    assert [each["podium/win_rate"] for each in logs] == [0, 1]
+    assert logs[0]["podium/judge_tokens"] == 4 * 110 / 2  # the anchor has no share
+
+
+async def test_the_first_completion_of_a_prompt_is_the_anchor(tmp_path: Path) -> None:
+    url = "/bridge/openrlhf?group_size=1&anchor=first%20completion"
+    async with bridge(tmp_path) as (http, opened, _):
+        _, one = await add_new_key(opened.store, "rank")
+        _, two = await add_new_key(opened.store, "rank")
+        texts = ("five", "5", "fifth", "five")
+        answers = [await http.post(url, json=openrlhf(text), headers=one) for text in texts]
+        other = await http.post(url, json=openrlhf("5"), headers=two)
+    wins = [answer.json()["extra_logs"]["podium/win_rate"] for answer in answers]
+    assert wins == [0.5, 0, 1, 0.5]
+    assert other.json()["extra_logs"]["podium/win_rate"] == 0.5  # a key has prompts of its own
+
+
+async def test_an_anchor_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+    async with bridge(tmp_path) as (http, _, _):
+        url = "/bridge/openrlhf?group_size=8&anchor=gold"
+        answer = await http.post(url, json=openrlhf("5"))
+        full = await http.post("/bridge/openrlhf?group_size=64&anchor=label", json=openrlhf("5"))
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert "'gold'" in answer.json()["detail"]
+    assert "label" in answer.json()["detail"]
+    assert full.status_code == 422
+    assert "64" in full.json()["detail"]
+
+
+async def test_members_that_join_agree_on_their_anchor(tmp_path: Path) -> None:
+    anchor = {"id": "gold", "messages": chat("fift")}
+    async with bridge(tmp_path) as (http, opened, _):
+        waiting = asyncio.create_task(
+            http.post("/bridge/join", json=member("0", "5", anchor=anchor))
+        )
+        gathering = opened.rendezvous
+        assert gathering
+        await until(lambda: gathering.count_members() == 1)
+        other = await http.post("/bridge/join", json=member("1", "five!"))
+        itself = await http.post("/bridge/join", json=member("gold", "five!", anchor=anchor))
+        last = await http.post("/bridge/join", json=member("1", "five!", anchor=anchor))
+        answer = await waiting
+    assert [other.status_code, itself.status_code] == [422, 422]
+    assert "anchor" in other.json()["detail"]
+    assert answer.json() == last.json()
+    ranks = {each["id"]: each["rank"] for each in answer.json()["results"]}
+    assert ranks == {"1": 1, "gold": 2, "0": 3}
+
+
+async def test_nemo_gym_compares_a_group_with_an_anchor(tmp_path: Path) -> None:
+    responses = [rollout(text, 0)["response"] for text in ("5", "fifth")]
+    body = {"conversation_history": [{"role": "user", "content": "2 + 3?"}], "gold": "five"}
+    async with bridge(tmp_path) as (http, _, _):
+        url = "/bridge/nemo-gym/compare?anchor=gold"
+        answer = await http.post(url, json=body | {"response_objs": responses})
+    assert answer.json()["rewards"] == [0, 1]
+    assert answer.json()["metrics"]["podium/win_rate"] == 0.5
 
 
 async def test_a_failed_group_has_equal_rewards_and_three_stop_the_run(tmp_path: Path) -> None:

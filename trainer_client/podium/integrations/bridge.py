@@ -11,11 +11,13 @@ for a free connection, behind others that wait for them, would wait for ever.
 import json
 import os
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from podium.client import DEFAULT_DEADLINE_S, DEFAULT_MAX_DRY
 from podium.connections import Connections, parse_key, parse_url
 from podium.errors import ProtocolError, RankError, transport_errors
+from podium.integrations.outcome import ANCHOR_ID
 from podium.retry import Retry
 from podium.stop_rule import StopRule, concerns_all
 from podium.types import GroupReward, Ranking, TrajectoryGroup, read_ranking
@@ -60,6 +62,7 @@ class BridgeClient:
         min_members: int | None = None,
         patience_s: float = DEFAULT_PATIENCE_S,
         deadline_s: float = DEFAULT_DEADLINE_S,
+        anchor: Sequence[Mapping[str, Any]] | None = None,
     ) -> GroupReward:
         """Wait until the group of one member is ranked, and return the outcome of that member.
 
@@ -69,6 +72,8 @@ class BridgeClient:
             min_members: the least that are ranked when the patience ends; None: only a whole group.
             patience_s: seconds from the first member until the last one.
             deadline_s: seconds to rank the group once it is whole.
+            anchor: the conversation of a fixed opponent, which is ranked among the members and is
+                the same for all of them; its result has the id `outcome.ANCHOR_ID`.
 
         Returns:
             A `GroupReward` whose reward is the member's and whose ranking is the whole group's;
@@ -77,7 +82,13 @@ class BridgeClient:
         Raises:
             RankError: As `AsyncRankClient.try_rank` does.
         """
-        settings = {"group_size": group_size, "min_members": min_members, "patience_s": patience_s}
+        settings: dict[str, Any] = {
+            "group_size": group_size,
+            "min_members": min_members,
+            "patience_s": patience_s,
+        }
+        if anchor is not None:
+            settings["anchor"] = {"id": ANCHOR_ID, "messages": anchor}
         started_at = time.monotonic()
         try:
             outcome = await self._join(group, settings, Retry(patience_s + deadline_s), deadline_s)

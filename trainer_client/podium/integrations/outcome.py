@@ -55,16 +55,21 @@ def rewards_of(outcome: GroupReward) -> list[float] | None:
     return None if results is None else [result.reward for result in results]
 
 
-def win_rate(outcome: GroupReward) -> float | None:
+def win_rate(outcome: GroupReward, member: str | None = None) -> float | None:
     """Return the share of the trajectories that rank before the anchor, where a tie counts half.
 
     None if the group failed or has no anchor.
+
+    Args:
+        outcome: the outcome of the group.
+        member: the id of the only trajectory that counts; None for all that are trained on.
     """
-    results = {result.id: result for result in outcome.results or ()}
-    anchor = results.pop(ANCHOR_ID, None)
-    if anchor is None or not results:
+    ranks = {result.id: result.rank for result in outcome.results or ()}
+    anchor = ranks.pop(ANCHOR_ID, None)
+    counted = [rank for name, rank in ranks.items() if member in (None, name)]
+    if anchor is None or not counted:
         return None
-    return fmean(_wins(result.rank, anchor.rank) for result in results.values())
+    return fmean(_wins(rank, anchor) for rank in counted)
 
 
 def metrics(outcomes: Sequence[GroupReward]) -> dict[str, float]:

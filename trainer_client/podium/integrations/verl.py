@@ -20,20 +20,21 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from podium.client import DEFAULT_DEADLINE_S
 from podium.integrations.bridge import DEFAULT_PATIENCE_S, BridgeClient
-from podium.integrations.outcome import run_metadata
+from podium.integrations.outcome import results_of, run_metadata, win_rate
 from podium.types import GroupReward, Trajectory, TrajectoryGroup
 
 _log = logging.getLogger("podium")
 _NO_REWARD = 0.0
-_SETTINGS = {"url", "judge", "rubric", "patience_s", "min_members", "deadline_s"}
+_SETTINGS = {"url", "judge", "rubric", "anchor", "patience_s", "min_members", "deadline_s"}
 
 
 class PodiumRewardManager(RewardManagerBase):  # type: ignore[misc]
     """A reward manager that gathers each group in a Podium service and returns its rewards.
 
     Settings are under `reward.podium` of verl's configuration, all optional: `url`, `judge`,
-    `rubric`, `patience_s`, `min_members`, `deadline_s`. Without `url`, `PODIUM_URL` counts in the
-    environment of the Ray workers; `PODIUM_API_KEY` is the key.
+    `rubric`, `anchor`, `patience_s`, `min_members`, `deadline_s`; `anchor` is the field of
+    `extra_info` with a fixed opponent's answer, against which `podium/win_rate` is. Without `url`,
+    `PODIUM_URL` counts in the environment of the Ray workers; `PODIUM_API_KEY` is the key.
 
     Raises:
         ValueError: If a setting is unknown.
@@ -49,6 +50,7 @@ class PodiumRewardManager(RewardManagerBase):  # type: ignore[misc]
             raise ValueError(f"reward.podium.{unknown[0]} is no setting: use {known}")
         self._client = BridgeClient(settings.pop("url", None))
         self._asked = {name: settings.pop(name, None) for name in ("judge", "rubric")}
+        self._anchor: str | None = settings.get("anchor")
         self._waits = {
             "min_members": settings.get("min_members"),
             "patience_s": settings.get("patience_s", DEFAULT_PATIENCE_S),
@@ -73,8 +75,9 @@ class PodiumRewardManager(RewardManagerBase):  # type: ignore[misc]
         text = await self.loop.run_in_executor(
             None, lambda: self.tokenizer.decode(response_ids[:length], skip_special_tokens=True)
         )
-        messages = [*map(dict, about["raw_prompt"]), {"role": "assistant", "content": text}]
-        member = Trajectory(uuid.uuid4().hex, messages)
+        prompt = [dict(message) for message in about["raw_prompt"]]
+        member = Trajectory(uuid.uuid4().hex, _answered(prompt, text))
+        anchor = self._anchor_of(about)
         group = TrajectoryGroup(
             [member],
             group_id=f"verl/{about['uid']}",
@@ -84,9 +87,26 @@ class PodiumRewardManager(RewardManagerBase):  # type: ignore[misc]
         )
         size = self._group_size(about)
         outcome = await self._client.try_join(
-            group, group_size=size, **{**self._waits, "min_members": self._least(size)}
+            group,
+            group_size=size,
+            anchor=None if anchor is None else _answered(prompt, anchor),
+            **{**self._waits, "min_members": self._least(size)},
         )
-        return _answer(outcome, member.id)
+        return _answer(outcome, member.id, has_anchor=anchor is not None)
+
+    def _anchor_of(self, about: Mapping[str, Any]) -> str | None:
+        """Return the answer of the fixed opponent; None if none is asked for."""
+        if self._anchor is None:
+            return None
+        extra = about.get("extra_info")
+        fields = extra if isinstance(extra, Mapping) else {}
+        if fields.get(self._anchor) is None:
+            names = ", ".join(sorted(map(str, fields))) or "none"
+            raise ValueError(
+                f"reward.podium.anchor is {self._anchor!r}, which extra_info of a sample does not "
+                f"have; its fields: {names}"
+            )
+        return str(fields[self._anchor])
 
     def _least(self, size: int) -> int | None:
         least = self._waits["min_members"]
@@ -115,18 +135,24 @@ def _reference(reward_model: Any) -> str | None:
     return json.dumps(truth, ensure_ascii=False, default=str)
 
 
-def _answer(outcome: GroupReward, member: str) -> dict[str, Any]:
+def _answered(prompt: list[dict[str, Any]], answer: str) -> list[dict[str, Any]]:
+    return [*prompt, {"role": "assistant", "content": answer}]
+
+
+def _answer(outcome: GroupReward, member: str, *, has_anchor: bool) -> dict[str, Any]:
     """Return the reward with numbers and texts for verl's log, the same names for each sample."""
     ranking, share = outcome.ranking, 0.0
-    results = {result.id: result for result in ranking.results} if ranking else {}
+    results = {result.id: result for result in results_of(outcome) or ()}
     own = results.get(member)
     if results:
         share = 1 / len(results)
+    anchored = {"podium/win_rate": win_rate(outcome, member) or 0.0} if has_anchor else {}
     usage = ranking.usage if ranking else None
     tokens = usage.prompt_tokens + usage.completion_tokens if usage else 0
     return {
         "reward_score": own.reward if own else _NO_REWARD,
-        "reward_extra_info": {
+        "reward_extra_info": anchored
+        | {
             "podium/score": (own.score if own else None) or 0.0,
             "podium/reliability": (ranking.reliability if ranking else None) or 0.0,
             "podium/groups_failed": 0.0 if own else 1.0,

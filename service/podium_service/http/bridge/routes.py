@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from hashlib import sha256
 from typing import Any
 
 import structlog
@@ -11,10 +10,17 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from podium.integrations.anchors import FirstCompletions
 from podium_service.errors import NotFound, PodiumError
 from podium_service.http.access.api_key import APIKey, count_request
 from podium_service.http.bridge.forms import FORMS, nemo_gym
-from podium_service.http.bridge.forms.form import Form, Reward, Sample
+from podium_service.http.bridge.forms.form import Form, Reward
+from podium_service.http.bridge.members import (
+    choose_anchor,
+    group_of,
+    member_of,
+    name_of,
+)
 from podium_service.http.bridge.outage import DryRule
 from podium_service.http.openapi import examples
 from podium_service.http.openapi.document import (
@@ -45,8 +51,7 @@ TRAINER_BODIES: list[type[BaseModel]] = [
     nemo_gym.CompareRequest,
     *(form.body for form in FORMS.values()),
 ]
-_OF_MEMBER = {"group_size", "min_members", "patience_s", "trajectory"}
-_UNNAMED = "-"
+_OF_MEMBER = {"group_size", "min_members", "patience_s", "trajectory", "anchor"}
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +59,7 @@ log = structlog.get_logger(__name__)
 def bridge_routes(service: Service) -> APIRouter:
     """Return the routes under `/bridge`."""
     router = APIRouter(responses=_REFUSALS)
+    first = FirstCompletions()
 
     @router.post(
         routes.BRIDGE_JOIN,
@@ -98,8 +104,8 @@ def bridge_routes(service: Service) -> APIRouter:
         body = validate(nemo_gym.CompareRequest, await read_json(request, MAX_BODY_BYTES))
         if not body.response_objs:
             return _json(nemo_gym.answer_group(None))
-        group = validate(RankRequest, nemo_gym.read_group(body) | settings.model_dump())
-        ranked = _rank(service, request.state.key, group)
+        key: APIKey = request.state.key
+        ranked = _rank(service, key, group_of(body, settings, key.id, first))
         return _json(nemo_gym.answer_group(await run_while_connected(request, ranked)))
 
     return router
@@ -110,14 +116,20 @@ def _reward_route(
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     """Return the endpoint that rewards the samples of one trainer, each among its group."""
     dry_rules: dict[str, DryRule] = {}
+    first = FirstCompletions()
 
     async def reward(request: Request) -> Response:
         settings = validate(URLSettings, dict(request.query_params))
         body = validate(form.body, await read_json(request, MAX_BODY_BYTES))
-        joined = _join_all(service, request, path, settings, form.read(body))
-        outcomes = await run_while_connected(request, joined)
-        rule = dry_rules.setdefault(request.state.key.id, DryRule())
-        rewards = [_reward(service, outcome, rule) for outcome in outcomes]
+        key: APIKey = request.state.key
+        members = [
+            member_of(path, settings, sample, choose_anchor(settings.anchor, sample, key.id, first))
+            for sample in form.read(body)
+        ]
+        outcomes = await run_while_connected(request, _join_all(service, request, members))
+        rule = dry_rules.setdefault(key.id, DryRule())
+        has_anchor = settings.anchor is not None
+        rewards = [_reward(service, each, rule, has_anchor=has_anchor) for each in outcomes]
         return _json(form.answer(body, rewards))
 
     reward.__doc__ = f"""Return the reward of a sample of {form.trainer}, as its trainer expects it.
@@ -129,34 +141,20 @@ def _reward_route(
 
 
 async def _join_all(
-    service: Service, request: Request, path: str, settings: URLSettings, samples: Sequence[Sample]
+    service: Service, request: Request, members: Sequence[JoinRequest]
 ) -> list[Outcome]:
-    """Join the group of each sample; a group is named by all that its samples have in common."""
-    members = [_member(path, settings, sample) for sample in samples]
     return await asyncio.gather(
         *(
-            _join(service, request, member, _terms(member, is_unique=False), sample.name)
-            for sample, member in zip(samples, members, strict=True)
+            _join(service, request, member, _terms(member, is_unique=False), name_of(member))
+            for member in members
         )
     )
-
-
-def _member(path: str, settings: URLSettings, sample: Sample) -> JoinRequest:
-    shared = [sample.group, settings.judge, settings.deadline_s]
-    digest = sha256(to_json(shared)).hexdigest()[:32]
-    fields = {
-        "group_id": f"{path.removeprefix('/bridge/')}/{digest}",
-        "reference": sample.reference,
-        "rubric": sample.rubric,
-        "trajectory": {"id": sample.name or _UNNAMED, "messages": sample.messages},
-    }
-    return validate(JoinRequest, settings.model_dump() | fields)
 
 
 def _terms(member: JoinRequest, *, is_unique: bool) -> Terms:
     size = member.group_size
     least = size if member.min_members is None else member.min_members
-    shared = member.model_dump(exclude=_OF_MEMBER)
+    shared = member.model_dump(exclude=_OF_MEMBER) | {"anchor": member.anchor}
     return Terms(size, least, member.patience_s, is_unique, shared)
 
 
@@ -185,7 +183,7 @@ async def _rank(service: Service, key: APIKey, group: RankRequest) -> Ranking:
     return await service.ranker.rank(group, deadline, context)
 
 
-def _reward(service: Service, outcome: Outcome, rule: DryRule) -> Reward:
+def _reward(service: Service, outcome: Outcome, rule: DryRule, *, has_anchor: bool) -> Reward:
     """Return the reward of one sample.
 
     Raises:
@@ -201,9 +199,9 @@ def _reward(service: Service, outcome: Outcome, rule: DryRule) -> Reward:
     if isinstance(result, PodiumError):
         service.metrics.count_problem(result.code)
         log.info("no_reward", code=result.code, detail=result.detail)
-        return Reward(error=result)
+        return Reward(error=result, has_anchor=has_anchor)
     own = next(each for each in result.results if each.id == outcome.member)
-    return Reward(own, result)
+    return Reward(own, result, has_anchor=has_anchor)
 
 
 def _copy(error: PodiumError) -> PodiumError:

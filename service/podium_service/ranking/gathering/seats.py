@@ -33,8 +33,8 @@ class Terms:
             be there.
         patience_s: seconds from the first member's arrival until the group is given up.
         is_unique: whether the key names this group alone, and no later group will have it.
-        shared: the fields of the request to rank, except `trajectories`; those that no judge sees
-            may differ, and the first member's are taken.
+        shared: the fields of the request to rank, except `trajectories`, and the `anchor`; those
+            that no judge sees may differ, and the first member's are taken.
     """
 
     group_size: int
@@ -141,9 +141,11 @@ class Gathering:
         return seat
 
     def request(self) -> RankRequest:
-        """Return the request to rank the members that are there."""
-        members = [seat.trajectory for seat in self.seats]
-        return RankRequest.model_validate({**self.terms.shared, "trajectories": members})
+        """Return the request to rank the members that are there, and their anchor."""
+        fields = dict(self.terms.shared)
+        anchor = fields.pop("anchor", None)
+        ranked = [seat.trajectory for seat in self.seats] + ([anchor] if anchor else [])
+        return RankRequest.model_validate({**fields, "trajectories": ranked})
 
     def close(self) -> None:
         """Take no more members; their texts are no longer needed, their fingerprints are."""

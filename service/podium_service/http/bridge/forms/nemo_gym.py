@@ -5,12 +5,13 @@ out of the loss. `_ng_task_index` and `_ng_rollout_index` name group and rollout
 """
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from podium.formats.chats import responses
-from podium_service.http.bridge.forms.form import Form, Reward, Sample
+from podium_service.http.bridge.forms.form import Form, Reward, Sample, rewarded, win_share
 from podium_service.schemas import MAX_TRAJECTORIES, Ranking
 from podium_service.schemas.request import Id
 
@@ -44,7 +45,7 @@ class VerifyRequest(_Open):
     rollout_index: int | None = Field(default=None, alias="_ng_rollout_index")
 
 
-class CompareRequest(BaseModel):
+class CompareRequest(_Open):
     """A whole group, as posted to `/compare`."""
 
     conversation_history: list[dict[str, Any]]
@@ -59,9 +60,11 @@ def read(body: VerifyRequest) -> list[Sample]:
     return [
         Sample(
             group=[body.task_index, body.prompt_id, asked, body.principle],
-            messages=_messages(asked, body.response),
+            prompt=_prompt(asked),
+            completion=_completion(body.response),
             name=None if index is None else str(index),
             rubric=body.principle,
+            fields=body.model_extra or {},
         )
     ]
 
@@ -85,33 +88,44 @@ def answer(body: VerifyRequest, rewards: Sequence[Reward]) -> dict[str, Any]:
     }
 
 
-def read_group(body: CompareRequest) -> dict[str, Any]:
-    """Return the fields of a request to rank a group that came whole."""
-    trajectories = [
-        {"id": str(index), "messages": _messages(body.conversation_history, response)}
+def read_group(body: CompareRequest) -> list[Sample]:
+    """Return the samples of a group that came whole, their names in order."""
+    prompt = _prompt(body.conversation_history)
+    return [
+        Sample(
+            group=body.conversation_history,
+            prompt=prompt,
+            completion=_completion(response),
+            name=str(index),
+            fields=body.model_extra or {},
+        )
         for index, response in enumerate(body.response_objs)
     ]
-    return {"trajectories": trajectories, "rubric": body.principle}
 
 
 def answer_group(ranking: Ranking | None) -> dict[str, Any]:
     """Return the answer of `/compare`; None stands for a group without members."""
     if ranking is None:
         return {"rewards": [], "comparison_results": None, "metrics": None}
+    results = rewarded(ranking)
     metrics = {"podium/reliability": ranking.reliability, "podium/cost_usd": ranking.usage.cost_usd}
+    if len(results) < len(ranking.results):
+        metrics["podium/win_rate"] = fmean(win_share(result, ranking) for result in results)
     return {
-        "rewards": [result.reward for result in ranking.results],
+        "rewards": [result.reward for result in results],
         "comparison_results": None,
         "metrics": {name: value for name, value in metrics.items() if value is not None},
     }
 
 
-def _messages(asked: str | list[dict[str, Any]], response: Response) -> list[dict[str, Any]]:
-    """Return chat messages for a prompt and a response."""
-    prompt = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+def _prompt(asked: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": asked}] if isinstance(asked, str) else responses.read(asked)
+
+
+def _completion(response: Response) -> list[dict[str, Any]]:
     # Not every server of NeMo-Gym says the role of the policy's own messages.
     said = [{"role": "assistant"} | x if x.get("type") == "message" else x for x in response.output]
-    return responses.read([*prompt, *said])
+    return responses.read(said)
 
 
 FORM = Form(

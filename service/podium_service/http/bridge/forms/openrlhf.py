@@ -33,11 +33,10 @@ def read(body: RewardQuery) -> list[Sample]:
     return [
         Sample(
             group=[prompt, label],
-            messages=[
-                {"role": "user", "content": prompt},
-                {"role": "assistant", "content": cut_completion(prompt, query)},
-            ],
+            prompt=[{"role": "user", "content": prompt}],
+            completion=[{"role": "assistant", "content": cut_completion(prompt, query)}],
             reference=reference_text(label),
+            fields={"label": label},
         )
         for query, prompt, label in zip(body.query, body.prompts, labels, strict=False)
     ]

@@ -28,8 +28,10 @@ def read(body: RemoteSample) -> list[Sample]:
     return [
         Sample(
             group=[prompt, body.label],
-            messages=[*asked, {"role": "assistant", "content": body.response}],
+            prompt=asked,
+            completion=[{"role": "assistant", "content": body.response}],
             reference=reference_text(body.label),
+            fields={"label": body.label},
         )
     ]
 
