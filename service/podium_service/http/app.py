@@ -30,6 +30,7 @@ from podium_service.http.openapi.document import (
 from podium_service.http.requests.body import read_json, validate
 from podium_service.http.requests.disconnect import run_while_connected
 from podium_service.http.service import Service
+from podium_service.http.ui.operations import operations_routes
 from podium_service.http.ui.routes import page_routes
 from podium_service.http.ui.sign_in import sign_in_routes
 from podium_service.http.ui.site import Site
@@ -62,7 +63,7 @@ def create_app(
     """
     root_path = "/" + root_path.strip("/") if root_path.strip("/") else ""
     keys = APIKeyCache(service.store, api_keys)
-    site = Site(HistoryReader(service.store), service, root_path)
+    site = Site(HistoryReader(service.store), service.store, service, root_path)
     app = FastAPI(
         title="Podium",
         version=__version__,
@@ -77,6 +78,7 @@ def create_app(
     app.include_router(key_routes(service, keys))
     app.include_router(sign_in_routes(site, Sessions(keys)))
     app.include_router(page_routes(site))
+    app.include_router(operations_routes(site, service))
     app.openapi = lambda: openapi_document(app, TRAINER_BODIES)  # type: ignore[method-assign]
     app.add_exception_handler(errors.PodiumError, partial(_handle_podium_error, site))
     app.add_exception_handler(HTTPException, partial(_handle_http_error, site))

@@ -61,6 +61,9 @@ class Roster:
 class JudgeRegistry:
     """The current roster, which is replaced when the file changes."""
 
+    refused = ""
+    """Why the file's last change was refused; empty if it was not."""
+
     def __init__(
         self,
         path: Path | None,
@@ -84,7 +87,9 @@ class JudgeRegistry:
             config = judges_file.load(self._path)
         except ConfigError as error:
             log.error("config_refused", detail=str(error))
+            self.refused = str(error)
             return
+        self.refused = ""
         self.use(config)
         log.info("config_loaded", judges=list(config.judges))
 

@@ -61,11 +61,12 @@ def render_groups(
     )
 
 
-def first_curl(base_url: str) -> str:
+def first_curl(base_url: str, metadata: dict[str, Any] | None = None) -> str:
     """Return the command that has a small group ranked by the default judge."""
     attempts = [("a", "It is Tuesday."), ("b", "Tuesday, 1 December.")]
     question = {"role": "user", "content": "Which day is tomorrow?"}
-    body = {
+    body: dict[str, Any] = {"metadata": metadata} if metadata else {}
+    body |= {
         "reference": "Tuesday, 1 December.",
         "trajectories": [
             {"id": name, "messages": [question, {"role": "assistant", "content": text}]}

@@ -10,6 +10,9 @@ from podium_service.schemas.history import (
     CallView,
     RankingDetail,
     RankingSummary,
+    RunDetail,
+    RunStep,
+    RunSummary,
     SentGroup,
 )
 
@@ -101,3 +104,50 @@ def _call(ids: list[str], index: int) -> CallView:
         ),
         latency_s=1.1 + index / 10,
     )
+
+
+def run_of(name: str, steps: int, *, gain: float = 0.004) -> RunDetail:
+    """Return a run whose score rises by `gain` a step, and whose answers grow longer."""
+    wave = [0.02 * ((7 * step) % 5 - 2) for step in range(steps)]
+    some = [
+        RunStep(
+            step=step, at=AT + 60 * step, groups=16, ranked=15 if step % 9 == 4 else 16,
+            failed=1 if step % 9 == 4 else 0,
+            failures={"judge_unavailable": 1} if step % 9 == 4 else {},
+            cached=step % 3, reliability=0.7 + 2 * wave[step], with_signal=0.85 + wave[step],
+            ties=0.12 - wave[step] / 2, flagged=0.0, truncated=max(0.0, wave[step]),
+            mean_score=0.35 + gain * step + wave[step], mean_length=300 + 4 * step,
+            latency_s=1.8 + wave[step], cost_usd=0.031, tokens=81_000,
+        )
+        for step in range(steps)
+    ]  # fmt: skip
+    summary = RunSummary(
+        run=name, first_at=AT, last_at=AT + 60 * steps, last_step=steps - 1, groups=16 * steps,
+        failed=sum(step.failed for step in some), cost_usd=0.031 * steps, tokens=81_000 * steps,
+    )  # fmt: skip
+    return RunDetail(summary=summary, steps=some)
+
+
+def summaries(number: int) -> list[RankingSummary]:
+    """Return rows of a list, of many kinds."""
+    base = detail_of(example_group()).summary
+    prompts = [
+        "Cancel reservation ZFA04Y and say what is refunded.",
+        "A farmer has 17 sheep. All but 9 run away. How many are left?",
+        "Write a function that returns the n-th Fibonacci number in O(log n).",
+    ]
+    found = []
+    for index in range(number):
+        failed = index % 9 == 5
+        rewards = [((7 * index + 3 * each) % 11) / 11 for each in range(base.num_trajectories)]
+        found.append(base.model_copy(update={
+            "id": f"rk_{index}", "ask": f"ask_{index}",
+            "group_id": f"step-{40 - index}/prompt-{index % 3}",
+            "step": 40 - index, "at": AT - 60 * index, "prompt": prompts[index % 3],
+            "rewards": None if failed else rewards, "code": "judge_unavailable" if failed else None,
+            "outcome": "failed" if failed else "ranked", "cached": index % 5 == 3,
+            "reliability": None if failed else 0.5 + rewards[0] / 2,
+            "flags": [["steering:rewards"], []] if index % 7 == 2 else None,
+            "lengths": [80 + 60 * each + 11 * (index % 4) for each in range(len(rewards))],
+        }))  # fmt: skip
+    return found

@@ -13,10 +13,14 @@ from podium_service.errors import InvalidRequest, NotFound
 from podium_service.http.ui.site import HEADERS, Site
 from podium_service.pages.group import render_group
 from podium_service.pages.groups import first_curl, render_groups
+from podium_service.pages.operations import render_failures
+from podium_service.pages.run import render_run, render_runs
+from podium_service.store.history.faults import list_faults
 from podium_service.store.history.filters import RankingFilters
 from podium_service.telemetry.routes import UI
 
 PAGE_ROWS = 50
+PLOTTED_GROUPS = 40
 MAX_EXPORTED = 5000
 _FILTERS = TypeAdapter(RankingFilters)
 _NAMES = {field.name for field in fields(RankingFilters)}
@@ -66,6 +70,37 @@ def page_routes(site: Site) -> APIRouter:
             neighbours=neighbours,
             reward_method=_reward_method(site, detail.summary.judge),
         )
+        return site.page(request, html)
+
+    @router.get(f"{UI}/runs", name="runs_page")
+    async def runs_page(request: Request, cursor: str | None = None) -> Response:
+        page = await site.reader.list_runs(cursor, PAGE_ROWS)
+        frame = site.frame(request, "Runs")
+        curl = first_curl(frame.base_url, {"run": "my-run", "step": 0})
+        return site.page(request, render_runs(frame, page, cursor=cursor, curl=curl))
+
+    @router.get(f"{UI}/runs/{{run:path}}", name="run_page")
+    async def run_page(request: Request, run: str, other: str = "") -> Response:
+        detail = await site.reader.read_run(run)
+        if detail is None:
+            raise NotFound(f"no run {run[:64]!r}: no group names it in its metadata")
+        recent = await site.reader.list_rankings(RankingFilters(run=run), limit=PLOTTED_GROUPS)
+        runs = await site.reader.list_runs(limit=PAGE_ROWS)
+        html = await asyncio.to_thread(
+            render_run,
+            site.frame(request, "Runs"),
+            detail,
+            other=await site.reader.read_run(other) if other else None,
+            others=[each.run for each in runs.runs],
+            groups=recent.rankings,
+        )
+        return site.page(request, html)
+
+    @router.get(f"{UI}/failures", name="failures_page")
+    async def failures_page(request: Request) -> Response:
+        failed = await site.reader.list_rankings(RankingFilters(outcome="failed"), limit=500)
+        faults = await list_faults(site.store)
+        html = render_failures(site.frame(request, "Failures"), failed.rankings, faults)
         return site.page(request, html)
 
     return router

@@ -16,6 +16,7 @@ from podium_service.http.access.sessions import COOKIE, csrf_token, require_csrf
 from podium_service.http.service import Service
 from podium_service.pages.frame import Frame, Theme, render
 from podium_service.store.history.reader import HistoryReader
+from podium_service.store.store import SQLStore
 from podium_service.telemetry.routes import UI, UI_LOGIN, is_page
 
 FORM_COOKIE = "podium_form"  # stands for a session's cookie where nobody signs in
@@ -31,7 +32,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_NO_SERVICE = frozenset({"Judges", "Keys", "API", "Gold"})
+_NO_ADMIN = frozenset({"Keys"})
+_NO_SERVICE = frozenset({"Judges", "Keys", "API"})
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Site:
 
     Attributes:
         reader: what the store keeps.
+        store: the store itself.
         service: None for a store without a service, whose pages only show.
         root_path: what proxies put before each path.
     """
 
     reader: HistoryReader
+    store: SQLStore
     service: Service | None = None
     root_path: str = ""
 
@@ -66,7 +70,7 @@ class Site:
             path=f"{path}{query}",
             base_url=f"{_scheme(request)}://{request.url.netloc}{self.root_path}",
             active=active,
-            hidden=frozenset() if can_act else _NO_SERVICE,
+            hidden=_NO_SERVICE if not can_act else frozenset() if key.may("admin") else _NO_ADMIN,
         )
 
     def page(self, request: Request, html: str, status: int = 200) -> Response:

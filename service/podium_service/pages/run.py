@@ -1,0 +1,192 @@
+"""The pages of runs: the list of them, and one run step by step, beside another one if asked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from markupsafe import Markup
+
+from podium_service.pages import numbers
+from podium_service.pages.figures import Series, lines, scatter
+from podium_service.pages.frame import Frame, render
+from podium_service.schemas.history import RankingSummary, RunDetail, RunPage, RunStep
+
+Value = Callable[[RunStep], float | None]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One number about a run as a whole; `note` says what it is a number of."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure over steps, with what it tells."""
+
+    title: str
+    note: str
+    figure: Markup
+
+
+# title, what to look for, the value of a step, and the least and greatest value of the axis.
+CHARTS: tuple[tuple[str, str, Value, float | None, float | None], ...] = (
+    ("Score", "mean of the judge's scores; it may rise because the judge is fooled",
+     lambda step: step.mean_score, None, None),
+    ("Reliability", "share of the differences between scores that is signal",
+     lambda step: step.reliability, 0.0, 1.0),
+    ("Groups with signal", "share of groups whose rewards differ: the others teach nothing",
+     lambda step: step.with_signal, 0.0, 1.0),
+    ("Ties", "mean share of a group's pairs with equal rewards",
+     lambda step: step.ties, 0.0, 1.0),
+    ("Length", "characters that the policy wrote per attempt",
+     lambda step: step.mean_length, 0.0, None),
+    ("Cut off", "share of attempts that ended for lack of tokens",
+     lambda step: step.truncated, 0.0, 1.0),
+    ("Flagged", "share of groups with an attempt that addresses the judge, or fails a gate",
+     lambda step: step.flagged, 0.0, 1.0),
+    ("Seconds per group", "mean time until the answer",
+     lambda step: step.latency_s, 0.0, None),
+)  # fmt: skip
+
+
+def render_runs(frame: Frame, page: RunPage, *, cursor: str | None = None, curl: str = "") -> str:
+    """Return the list of runs, the last active one first."""
+    next_url = frame.url("/ui/runs", cursor=page.next) if page.next else ""
+    return render("runs", frame, page=page, next_url=next_url, cursor=cursor, curl=curl)
+
+
+def render_run(
+    frame: Frame,
+    run: RunDetail,
+    *,
+    other: RunDetail | None = None,
+    others: Sequence[str] = (),
+    groups: Sequence[RankingSummary] = (),
+) -> str:
+    """Return the page of one run.
+
+    Args:
+        other: a run to draw over it.
+        others: names of runs to choose from.
+        groups: the last groups of the run, for rewards against lengths.
+    """
+    return render(
+        "run",
+        frame,
+        run=run,
+        summary=run.summary,
+        headlines=summarize(run),
+        charts=draw_charts(frame, run, other),
+        failures=count_failures(run),
+        other=other,
+        others=[each for each in others if each != run.summary.run],
+        fooled=plot_lengths(frame, groups),
+        last_first=run.steps[::-1],
+    )
+
+
+def summarize(run: RunDetail) -> list[Headline]:
+    """Return the numbers that come first."""
+    first, last = _ends(run, lambda step: step.mean_score)
+    steps = [step for step in run.steps if step.ranked]
+    recent = steps[-10:]
+    ranked = sum(step.ranked for step in recent)
+    signal = sum((step.with_signal or 0.0) * step.ranked for step in recent)
+    cost = run.summary.cost_usd
+    per_step = None if cost is None or not run.steps else cost / len(run.steps)
+    gained = None if first is None or last is None else last - first
+    total = run.summary.groups
+    return [
+        Headline("Score", numbers.fixed(last, 3),
+                 "" if gained is None else f"{numbers.signed(gained)} since the start"),
+        Headline("Groups", numbers.count(total), f"{numbers.count(len(run.steps))} steps"),
+        Headline("Failed", numbers.count(run.summary.failed),
+                 numbers.percent(run.summary.failed / total if total else None)),
+        Headline("With signal", numbers.percent(signal / ranked if ranked else None),
+                 "of the last 10 steps"),
+        Headline("Cost so far", numbers.money(cost),
+                 "" if per_step is None else f"{numbers.money(per_step)} a step, "
+                 f"{numbers.money(100 * per_step)} per 100"),
+        Headline("Tokens", numbers.count(run.summary.tokens), "of the judge"),
+    ]  # fmt: skip
+
+
+def draw_charts(frame: Frame, run: RunDetail, other: RunDetail | None) -> list[Chart]:
+    """Return a chart per measure that has values."""
+    runs = [run, *([other] if other else [])]
+    charts = [
+        Chart(title, note, lines(title, [_series(frame, each, value) for each in runs],
+                                 low=low, high=high))
+        for title, note, value, low, high in CHARTS
+        if any(value(step) is not None for step in run.steps)
+    ]  # fmt: skip
+    if run.summary.cost_usd is not None:
+        spent = [_spending(each) for each in runs]
+        charts.append(Chart("Cost", "US dollars so far", lines("Cost", spent, low=0.0)))
+    return charts
+
+
+def count_failures(run: RunDetail) -> list[tuple[str, int]]:
+    """Return how many groups failed by code, the most frequent first."""
+    totals: dict[str, int] = {}
+    for step in run.steps:
+        for code, number in step.failures.items():
+            totals[code] = totals.get(code, 0) + number
+    return sorted(totals.items(), key=lambda each: -each[1])
+
+
+def plot_lengths(frame: Frame, groups: Sequence[RankingSummary]) -> Markup | None:
+    """Plot rewards against lengths; None unless some groups have both."""
+    points = [
+        (float(length), reward, frame.ranking(group.ask), f"{each}: {numbers.fixed(reward)}")
+        for group in groups
+        if group.rewards and group.lengths
+        for each, length, reward in zip(group.ids, group.lengths, group.rewards, strict=False)
+    ]
+    if len(points) < 2:
+        return None
+    series = Series(
+        "reward",
+        [(length, reward) for length, reward, _, _ in points],
+        [link for _, _, link, _ in points],
+        [title for *_, title in points],
+    )
+    return scatter("Reward against length", [series], "characters")
+
+
+def _series(frame: Frame, run: RunDetail, value: Value) -> Series:
+    name = run.summary.run
+    steps = _numbered(run)
+    return Series(
+        name,
+        [(at, value(step)) for at, step in steps],
+        [frame.url("/ui", run=name, step=step.step) for _, step in steps],
+        [f"{name}, step {at:g}: {numbers.fixed(value(step), 3)}" for at, step in steps],
+    )
+
+
+def _spending(run: RunDetail) -> Series:
+    steps = _numbered(run)
+    totals = accumulate(step.cost_usd or 0.0 for _, step in steps)
+    return Series(
+        run.summary.run, [(at, spent) for (at, _), spent in zip(steps, totals, strict=True)]
+    )
+
+
+def _numbered(run: RunDetail) -> list[tuple[float, RunStep]]:
+    """Return the steps with their numbers; a run without numbers has one point."""
+    known = [(float(step.step), step) for step in run.steps if step.step is not None]
+    return known or [(float(at), step) for at, step in enumerate(run.steps)]
+
+
+def _ends(run: RunDetail, value: Value) -> tuple[float | None, float | None]:
+    """Return the first and the last value; the last is the mean of up to five steps."""
+    known = [found for step in run.steps if (found := value(step)) is not None]
+    if not known:
+        return None, None
+    recent = known[-5:]
+    return known[0], sum(recent) / len(recent)

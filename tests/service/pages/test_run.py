@@ -1,0 +1,64 @@
+"""The pages of runs, from models alone."""
+
+import pytest
+
+from podium_service.pages.figures import lines, sparkline, whisker
+from podium_service.pages.frame import Frame
+from podium_service.pages.numbers import count, fixed, money, percent, seconds, signed
+from podium_service.pages.run import count_failures, plot_lengths, render_run, summarize
+from tests.service.pages.samples import run_of, summaries
+
+FRAME = Frame(base_url="http://localhost:8000")
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (fixed(0.866), ".87"), (fixed(1.0), "1.00"), (fixed(-0.204), "-.20"),
+        (fixed(-0.001), ".00"),
+        (fixed(None), "–"), (signed(0.12), "+.12"), (signed(-0.03), "−.03"), (signed(0.0), ".00"),
+        (money(0.0021), "$0.0021"), (money(12.5), "$12.50"), (money(0.0), "$0.00"),
+        (money(0.000012), "$0.000012"), (seconds(0.34), "340 ms"), (seconds(2.11), "2.1 s"),
+        (seconds(200), "3 min 20 s"), (count(12400), "12,400"), (count(1_234_567), "1.2 M"),
+        (percent(0.874), "87%"),
+    ],
+)  # fmt: skip
+def test_numbers_are_short_and_tell_the_same(shown: str, text: str) -> None:
+    assert shown == text
+
+
+def test_the_headlines_are_of_the_whole_run() -> None:
+    found = {each.label: each for each in summarize(run_of("a", 20))}
+    assert found["Groups"].value == "320"
+    assert found["Failed"].value == "2"
+    assert found["Cost so far"].value == "$0.62"
+    assert found["Cost so far"].note == "$0.031 a step, $3.10 per 100"
+    # Scores are .35 + .004 step + wave: .31 at first, .422 over the last five.
+    assert found["Score"].value == ".418"
+    assert found["Score"].note == "+.11 since the start"
+
+
+def test_failures_are_counted_by_code() -> None:
+    assert count_failures(run_of("a", 20)) == [("judge_unavailable", 2)]
+
+
+def test_two_runs_are_drawn_over_each_other() -> None:
+    html = render_run(FRAME, run_of("a", 20), other=run_of("b", 10), others=["a", "b"])
+    assert html.count('class="line c1"') >= 8
+    assert "<option selected>b</option>" in html
+    assert 'href="/ui?run=a&amp;step=3"' in html
+
+
+def test_rewards_are_plotted_against_lengths() -> None:
+    assert plot_lengths(FRAME, []) is None
+    plot = plot_lengths(FRAME, summaries(4))
+    assert plot
+    assert plot.count("<circle") == 4 * 6
+
+
+def test_figures_have_no_style_and_say_what_they_show() -> None:
+    figures = [whisker(0.5, 0.1), sparkline([0.2, 0.9]), lines("x", [])]
+    assert 'aria-label="score .50 ± .10"' in figures[0]
+    assert 'aria-label="rewards .90, .20"' in figures[1]
+    assert "no data" in figures[2]
+    assert not any("style=" in str(each) for each in figures)
