@@ -11,7 +11,6 @@ from ssl import SSLContext
 
 import aiohttp
 import httpx2
-from multidict import CIMultiDict
 
 from podium_service.judges.endpoint.connection.direct_client import DirectClient
 from podium_service.judges.endpoint.connection.network import find_proxy, trusted_certificates
@@ -64,13 +63,13 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         if self._session is None:
             self._session = self._open_session()
         content = request.read()
-        headers = ((name.decode(), value.decode()) for name, value in request.headers.raw)
+        headers = [(name.decode(), value.decode()) for name, value in request.headers.raw]
         with _mapped_errors(request):
             async with self._session.request(
                 request.method,
                 str(request.url),
                 data=content if len(content) <= _MAX_BYTES else BytesIO(content),
-                headers=CIMultiDict(headers),
+                headers=headers,
                 proxy=self._proxy,
                 allow_redirects=False,
                 auto_decompress=False,  # because the response below decompresses
