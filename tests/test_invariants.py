@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from podium.answers import GroupReward
 from podium.client import AsyncRankClient
-from podium.types import GroupReward, Trajectory, TrajectoryGroup
+from podium.groups import Trajectory, TrajectoryGroup
 from podium_service.errors import PodiumError
 from podium_service.http.app import create_app
 from podium_service.prompts.transcript import transcribe

@@ -39,7 +39,7 @@ def test_no_import_runs_upward_and_none_in_a_circle() -> None:
             "circles",
         ),
         ("trainer_client/podium_trainer/config.py", "import podium_service", "over HTTP"),
-        ("trainer_client/podium/types.py", "import podium.batch", "layers"),
+        ("trainer_client/podium/groups.py", "import podium.batch", "layers"),
     ],
 )
 def test_an_import_that_breaks_a_contract_is_found(

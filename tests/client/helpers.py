@@ -8,8 +8,9 @@ from typing import Any
 
 import httpx
 
+from podium.answers import GroupReward
 from podium.client import AsyncRankClient
-from podium.types import GroupReward, Trajectory, TrajectoryGroup
+from podium.groups import Trajectory, TrajectoryGroup
 from tests.fake_service import (
     Answer,
     Script,

@@ -20,7 +20,7 @@ from podium.errors import (
     ServiceAbsent,
     ServiceUnavailable,
 )
-from podium.types import Trajectory, TrajectoryGroup
+from podium.groups import Trajectory, TrajectoryGroup
 from tests.client.helpers import (
     GROUPS,
     KEY,

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from podium.answers import GroupReward
 from podium.errors import (
     JudgeFailed,
     NothingRanked,
@@ -14,7 +15,6 @@ from podium.errors import (
     Unauthorized,
 )
 from podium.stop_rule import StopRule, concerns_all
-from podium.types import GroupReward
 from tests.client.helpers import G0, GROUPS, REWARDS, client, codes, group, rank_all, rank_it
 from tests.fake_service import Answer, failed, ranked, refuse, scripted, stream
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from podium.answers import GroupReward
 from podium.errors import NothingRanked, RequestRefused
+from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.bridge import BridgeClient
 from podium.integrations.slime import group_rm
-from podium.types import GroupReward, Trajectory, TrajectoryGroup
 from tests.fakes import ScriptedJudge, Step, by_length, fails, scores
 from tests.service.helpers import chat, llm, service
 from tests.service.tcp import serving

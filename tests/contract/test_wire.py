@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from podium.client import AsyncRankClient
 from podium.errors import JudgeFailed, RequestRefused, Unauthorized
-from podium.types import Trajectory, TrajectoryGroup
+from podium.groups import Trajectory, TrajectoryGroup
 from podium_service import schemas
 from podium_service.http.app import create_app
 from podium_service.http.openapi import examples

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from podium.answers import GroupReward, Ranking, TrajectoryResult, Usage
 from podium.errors import JudgeFailed
-from podium.types import GroupReward, Ranking, TrajectoryResult, Usage
 from podium_trainer.config import ModelConfig, TaskConfig, TrainConfig
 from podium_trainer.policy.samples import Attempt, Sample
 from podium_trainer.records.metrics import JsonlFile

@@ -1,5 +1,6 @@
 """The light client of a Podium service: groups in, rewards out. Needs httpx and pydantic."""
 
+from podium.answers import GroupReward, Ranking, TrajectoryResult, Usage
 from podium.blocking_client import RankClient
 from podium.client import AsyncRankClient
 from podium.errors import (
@@ -13,7 +14,7 @@ from podium.errors import (
     ServiceUnavailable,
     Unauthorized,
 )
-from podium.types import GroupReward, Ranking, Trajectory, TrajectoryGroup, TrajectoryResult, Usage
+from podium.groups import Trajectory, TrajectoryGroup
 
 __all__ = [
     "AsyncRankClient",

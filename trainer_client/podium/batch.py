@@ -5,8 +5,9 @@ from contextlib import aclosing
 
 import httpx
 
+from podium.answers import GroupReward, read_line
 from podium.errors import ProtocolError, RankError, RequestRefused, Unauthorized, transport_errors
-from podium.types import GroupReward, TrajectoryGroup, read_line
+from podium.groups import TrajectoryGroup
 
 # A little less than the service's cap, which is 64 MiB.
 MAX_BATCH_BYTES = 60 * 2**20

@@ -12,9 +12,10 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from podium.answers import GroupReward
 from podium.batch import Progress
 from podium.client import DEFAULT_DEADLINE_S, DEFAULT_MAX_DRY, AsyncRankClient
-from podium.types import GroupReward, TrajectoryGroup
+from podium.groups import TrajectoryGroup
 
 _T = TypeVar("_T")
 

@@ -22,12 +22,13 @@ from typing import Any, Self
 import anyio
 import httpx
 
+from podium.answers import GroupReward, read_answer
 from podium.batch import PendingGroups, Progress, refuses_all, split_into_chunks
 from podium.connections import Connections, parse_key, parse_url
 from podium.errors import RankError, ServiceAbsent, ServiceUnavailable, transport_errors
+from podium.groups import TrajectoryGroup
 from podium.retry import Retry, check_deadline
 from podium.stop_rule import StopRule, concerns_all
-from podium.types import GroupReward, TrajectoryGroup, read_answer
 
 DEFAULT_DEADLINE_S = 120.0
 DEFAULT_MAX_DRY = 3

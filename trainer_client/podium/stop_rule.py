@@ -5,8 +5,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from podium.answers import GroupReward
 from podium.errors import NothingRanked, RankError, RequestRefused, ServiceAbsent, Unauthorized
-from podium.types import GroupReward
 
 _log = logging.getLogger("podium")
 

@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 import httpx
 
+from podium.answers import GroupReward
 from podium.blocking_client import RankClient
 from podium.connections import parse_key, parse_url
 from podium.errors import ProtocolError, RankError, from_response, transport_errors
-from podium.types import GroupReward, Trajectory, TrajectoryGroup
+from podium.groups import Trajectory, TrajectoryGroup
 from podium_service.errors import ConfigError, PodiumError
 from podium_service.http.batch import make_failed_line
 from podium_service.http.requests.body import validate

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium.answers import GroupReward
 from podium.errors import JudgeFailed
 from podium.integrations.outcome import (
     ANCHOR_ID,
@@ -17,7 +18,6 @@ from podium.integrations.outcome import (
     win_rate,
     with_anchor,
 )
-from podium.types import GroupReward
 from tests.client.helpers import group
 from tests.fake_service import ranking
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from podium.answers import GroupReward
 from podium.errors import JudgeFailed
-from podium.types import GroupReward
 from podium_trainer.policy.samples import Attempt, Completion, FinishReason, Sample
 from podium_trainer.tasks.task import Prompt
 from podium_trainer.update.groups import RankedGroup, to_samples, to_wire

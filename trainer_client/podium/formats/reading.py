@@ -19,7 +19,7 @@ from podium.formats.grouping import make_groups
 from podium.formats.record import Format, Record
 from podium.formats.rows import FORMATS
 from podium.formats.unwrap import unwrap
-from podium.types import Trajectory, TrajectoryGroup
+from podium.groups import Trajectory, TrajectoryGroup
 
 AUTO = "auto"
 EXAMPLE = (

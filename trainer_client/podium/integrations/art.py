@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from podium.answers import GroupReward
 from podium.client import AsyncRankClient
+from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.anchors import FIRST_COMPLETION, FirstCompletions
 from podium.integrations.chat import Message, conversation
 from podium.integrations.outcome import metrics, results_of, run_metadata, with_anchor
-from podium.types import GroupReward, Trajectory, TrajectoryGroup
 
 if TYPE_CHECKING:
     import art

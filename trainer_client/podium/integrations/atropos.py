@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from podium.answers import GroupReward
 from podium.client import AsyncRankClient
 from podium.errors import RankError
+from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.chat import Message, conversation
 from podium.integrations.outcome import metrics, rewards_of, run_metadata, with_anchor
-from podium.types import GroupReward, Trajectory, TrajectoryGroup
 
 __all__ = ["PodiumMixin"]
 

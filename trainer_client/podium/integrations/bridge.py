@@ -14,13 +14,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from podium.answers import GroupReward, Ranking, read_ranking
 from podium.client import DEFAULT_DEADLINE_S, DEFAULT_MAX_DRY
 from podium.connections import Connections, parse_key, parse_url
 from podium.errors import ProtocolError, RankError, transport_errors
+from podium.groups import TrajectoryGroup
 from podium.integrations.outcome import ANCHOR_ID
 from podium.retry import Retry
 from podium.stop_rule import StopRule, concerns_all
-from podium.types import GroupReward, Ranking, TrajectoryGroup, read_ranking
 
 DEFAULT_PATIENCE_S = 600.0
 _MAX_MEMBERS = 100_000

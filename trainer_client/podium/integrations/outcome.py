@@ -22,7 +22,8 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
 from typing import Any
 
-from podium.types import GroupReward, Trajectory, TrajectoryGroup, TrajectoryResult
+from podium.answers import GroupReward, TrajectoryResult
+from podium.groups import Trajectory, TrajectoryGroup
 
 ANCHOR_ID = "podium-anchor"
 

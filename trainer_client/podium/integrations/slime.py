@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from podium.answers import GroupReward
 from podium.client import DEFAULT_DEADLINE_S, AsyncRankClient
+from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.outcome import metrics, rewards_of, run_metadata
-from podium.types import GroupReward, Trajectory, TrajectoryGroup
 
 if TYPE_CHECKING:
     from slime.utils.types import Sample

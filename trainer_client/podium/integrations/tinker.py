@@ -15,9 +15,9 @@ from tinker_cookbook.rl.types import Env, EnvGroupBuilder, Metrics
 from tinker_cookbook.rl.types import Trajectory as Rollout
 
 from podium.client import DEFAULT_DEADLINE_S, AsyncRankClient
+from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.chat import Message, conversation
 from podium.integrations.outcome import metrics, results_of, run_metadata, with_anchor
-from podium.types import Trajectory, TrajectoryGroup
 
 __all__ = ["PodiumGroupBuilder"]
 

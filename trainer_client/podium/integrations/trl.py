@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from podium.answers import GroupReward
 from podium.blocking_client import RankClient
 from podium.client import DEFAULT_DEADLINE_S, DEFAULT_MAX_DRY
+from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.anchors import FIRST_COMPLETION, FirstCompletions
 from podium.integrations.chat import Text, conversation
 from podium.integrations.outcome import columns, metrics, rewards_of, run_metadata, with_anchor
 from podium.integrations.processes import gather, run_on_first
-from podium.types import GroupReward, Trajectory, TrajectoryGroup
 
 __all__ = ["FIRST_COMPLETION", "PodiumReward"]
 

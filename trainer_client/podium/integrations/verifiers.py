@@ -14,11 +14,12 @@ import verifiers.v1 as vf
 from pydantic import Field
 from verifiers.v1.envs.best_of_n import BestOfNEnv, BestOfNEnvConfig
 
+from podium.answers import GroupReward
 from podium.client import DEFAULT_DEADLINE_S, AsyncRankClient
+from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.anchors import FIRST_COMPLETION, FirstCompletions
 from podium.integrations.chat import Message, conversation
 from podium.integrations.outcome import metrics, results_of, run_metadata, with_anchor
-from podium.types import GroupReward, Trajectory, TrajectoryGroup
 
 __all__ = ["FIRST_COMPLETION", "PodiumEnv", "PodiumEnvConfig"]
 

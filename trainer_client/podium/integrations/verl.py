@@ -18,10 +18,11 @@ from typing import Any
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
+from podium.answers import GroupReward
 from podium.client import DEFAULT_DEADLINE_S
+from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.bridge import DEFAULT_PATIENCE_S, BridgeClient
 from podium.integrations.outcome import results_of, run_metadata, win_rate
-from podium.types import GroupReward, Trajectory, TrajectoryGroup
 
 _log = logging.getLogger("podium")
 _NO_REWARD = 0.0

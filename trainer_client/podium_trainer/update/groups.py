@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from podium.types import GroupReward, Trajectory, TrajectoryGroup
+from podium.answers import GroupReward
+from podium.groups import Trajectory, TrajectoryGroup
 from podium_trainer.policy.samples import Attempt, Sample
 from podium_trainer.tasks.task import Prompt
 from podium_trainer.update.advantages import ADVANTAGES, has_signal

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium.answers import Ranking, results_in_order
 from podium.errors import (
     ProtocolError,
     RequestRefused,
 )
-from podium.types import Ranking, Trajectory, TrajectoryGroup, results_in_order
+from podium.groups import Trajectory, TrajectoryGroup
 from tests.client.helpers import (
     GROUPS,
     REWARDS,
