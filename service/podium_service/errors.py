@@ -49,9 +49,10 @@ table in docs/errors.md from the titles.
 
 from asyncio import CancelledError
 from collections.abc import Iterator, Mapping
+from copy import copy
 from math import ceil
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class PodiumError(Exception):
@@ -65,12 +66,14 @@ class PodiumError(Exception):
     Attributes:
         code: for programs; it never changes.
         title: the meaning of the code, in one sentence without a full stop.
+        ranking_id: the id under which the store keeps the group that failed; None if it does not.
     """
 
     code: ClassVar[str]
     status: ClassVar[int]
     retryable: ClassVar[bool] = False
     title: ClassVar[str]
+    ranking_id: str | None = None
 
     def __init__(
         self,
@@ -92,6 +95,18 @@ class PodiumError(Exception):
         """Whole seconds for a `Retry-After` header, rounded up, so that nobody retries early."""
         return None if self.retry_after_s is None else max(1, ceil(self.retry_after_s))
 
+    def copy(self, ranking_id: str | None = None) -> Self:
+        """Return an error of its own for each request, because raising changes an error.
+
+        Clients that share a run of an LLM judge share that run's error, too.
+
+        Args:
+            ranking_id: of the copy; by default that of this error.
+        """
+        copied = copy(self)
+        copied.ranking_id = ranking_id or self.ranking_id
+        return copied
+
     def problem(self, request_id: str | None = None) -> dict[str, Any]:
         """Return the body of this error as RFC 9457 defines it."""
         body: dict[str, Any] = {
@@ -103,6 +118,8 @@ class PodiumError(Exception):
             "retryable": self.retryable,
             "request_id": request_id,
         }
+        if self.ranking_id:
+            body["ranking_id"] = self.ranking_id
         if self.fields:
             body["errors"] = self.fields
         return body

@@ -17,6 +17,7 @@ from podium_service.prompts.call import Call
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking, RankRequest, Usage
+from podium_service.store.asks.records import Ask
 from podium_service.store.protocol import Store, StoredVerdicts
 from podium_service.store.store import SQLStore
 
@@ -76,11 +77,9 @@ class RecordingStore:
         _group_trace.get().calls.append(CallSummary(call.latency_s, call.verdict is None, usage))
         self._store.add_call(key, pass_index, judge, call, usage)
 
-    async def add_ranking(
-        self, key: str, ranking: Ranking, request: dict[str, Any], rests_on: Sequence[str] = ()
-    ) -> None:
-        _group_trace.get().keys |= dict.fromkeys(rests_on or [key])
-        await self._store.add_ranking(key, ranking, request, rests_on)
+    async def add_ranking(self, ask: Ask, rests_on: Sequence[str] = ()) -> None:
+        _group_trace.get().keys |= dict.fromkeys(rests_on or ask.calls)
+        await self._store.add_ranking(ask, rests_on)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

@@ -87,11 +87,3 @@ def _plain_answer(trajectory: Trajectory, num_shared: int) -> str | None:
     if not text or len(text) > MAX_CHARS or _LIKE_OURS.search(text):
         return None
     return clean(text) + _ENDINGS.get(trajectory.finish_reason or "", "")
-
-
-def split_ending(body: str) -> tuple[str, str | None]:
-    """Return an answer of the plain layout without its ending, and the finish reason in it."""
-    for reason, ending in _ENDINGS.items():
-        if body.endswith(ending):
-            return body.removesuffix(ending), reason
-    return body, None

@@ -5,15 +5,19 @@ A group passes, in this order:
     screening   gates and flags: which trajectories the judge sees
     kinds       the judge's kind ranks those trajectories
     results     scores become ranks and rewards under the client's ids
-    store       the ranking is kept before it is returned
+    store       the ranking is kept before it is returned, with the group as it was sent
 
 If a judge fails, the next judge of its `fallback` list ranks the group. One group gives one ranking
-or one typed error; a failure never becomes a number.
+or one typed error; a failure never becomes a number. The store keeps every group that comes here,
+also those that fail.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any
+
+from structlog.contextvars import get_contextvars
 
 from podium_service import errors
 from podium_service.errors import PodiumError
@@ -27,6 +31,8 @@ from podium_service.ranking.kinds import FAILURES_OF_A_JUDGE, LLMRanker, judge_k
 from podium_service.ranking.results import build_results, count_gated, find_basis
 from podium_service.ranking.screening import require_inputs, screen
 from podium_service.schemas import Ranking, RankRequest
+from podium_service.store.asks.ids import AskIds, failed_ranking_id
+from podium_service.store.asks.records import Ask
 from podium_service.store.protocol import Store
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracebacks import drop_locals_on_error
@@ -53,6 +59,7 @@ class Ranker:
         self._tracing = tracing
         self._llm_ranker = LLMRanker(store, metrics)
         self._kinds = judge_kinds(self._llm_ranker)
+        self._ask_ids = AskIds()
 
     async def rank(
         self,
@@ -70,31 +77,31 @@ class Ranker:
         Raises:
             PodiumError: If no judge ranks the group; the class says whether a retry may help.
         """
+        context = request_context or RequestContext()
         with self._tracing.start_group(request) as span:
-            ranking = await self._rank(
-                request,
-                deadline or Deadline.after(request.deadline_s),
-                request_context or RequestContext(),
-            )
+            # Before anything is kept: a group that names no judge of ours is refused.
+            roster = self.judges.roster
+            asked = _Asked(request, context, roster, roster.chain(request.judge))
+            try:
+                ranking = await self._rank(asked, deadline or Deadline.after(request.deadline_s))
+            except PodiumError as error:
+                raise self._keep_failure(asked, error) from error
             span.set_ranking(ranking)
             return ranking
 
     @drop_locals_on_error
-    async def _rank(
-        self, request: RankRequest, deadline: Deadline, request_context: RequestContext
-    ) -> Ranking:
+    async def _rank(self, asked: "_Asked", deadline: Deadline) -> Ranking:
         """Ask the judges of the chain in turn until one ranks the group, and keep the ranking."""
-        roster = self.judges.roster
-        chain = roster.chain(request.judge)
+        roster, chain = asked.roster, asked.chain
         failures: list[PodiumError] = []
         for position, name in enumerate(chain):
             share = deadline.share(roster.num_slow(chain[position:]))
-            context = replace(request_context, ends_at=share.at)
+            context = replace(asked.context, ends_at=share.at)
             try:
                 llm = roster.llms.get(name)
                 describe = llm.describe_load if llm else None
                 async with share.enforce(f"judge {name}", describe):
-                    scores, ranking = await self._rank_by(roster, name, request, context)
+                    scores, ranking = await self._rank_by(roster, name, asked.request, context)
             except PodiumError as error:
                 self._metrics.count_failure(name, error)
                 if not isinstance(error, _NEXT_JUDGE):
@@ -102,7 +109,7 @@ class Ranker:
                 failures.append(error)
             else:
                 ranking.fallback_from = chain[0] if position else None
-                return await self._keep(scores, ranking, request, deadline)
+                return await self._keep(scores, ranking, asked, deadline)
         raise _merge_failures(chain, failures)
 
     async def _rank_by(
@@ -134,7 +141,7 @@ class Ranker:
         return scores, ranking
 
     async def _keep(
-        self, scores: GroupScores, ranking: Ranking, request: RankRequest, deadline: Deadline
+        self, scores: GroupScores, ranking: Ranking, asked: "_Asked", deadline: Deadline
     ) -> Ranking:
         """Return the ranking once the store has it.
 
@@ -143,14 +150,50 @@ class Ranker:
         """
         try:
             async with deadline.enforce("the store"):
-                await self._store.add_ranking(
-                    scores.content_key, ranking, _stored_request(request), scores.call_keys
+                ask = asked.answered(
+                    self._ask_ids.next(), ranking, ranking.judge, scores.content_key
                 )
+                await self._store.add_ranking(ask, scores.call_keys)
         except PodiumError as error:
             self._metrics.count_failure(ranking.judge, error)
             raise
         self._metrics.count_ranking(ranking)
         return ranking
+
+    def _keep_failure(self, asked: "_Asked", error: PodiumError) -> PodiumError:
+        """Have the store keep a group that failed, later, and return the error with its id."""
+        ask_id = self._ask_ids.next()
+        error = error.copy(failed_ranking_id(ask_id))
+        self._store.add_failure(asked.answered(ask_id, error, asked.chain[0]))
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A group that is being ranked, for whom, and by which judges."""
+
+    request: RankRequest
+    context: RequestContext
+    roster: Roster
+    chain: Sequence[str]
+    started_at: float = field(default_factory=perf_counter)
+
+    def answered(
+        self, ask_id: int, answer: Ranking | PodiumError, judge: str, key: str | None = None
+    ) -> Ask:
+        """Return what the store keeps of it."""
+        return Ask(
+            id=ask_id,
+            request=self.request,
+            answer=answer,
+            judge=judge,
+            key=key,
+            calls=self.context.runs,
+            usage=self.context.usage.model_copy(),
+            latency_s=perf_counter() - self.started_at,
+            api_key_id=self.context.api_key_id,
+            request_id=get_contextvars().get("request_id"),
+        )
 
 
 def _merge_failures(chain: Sequence[str], failures: Sequence[PodiumError]) -> PodiumError:
@@ -175,14 +218,3 @@ def _reward_inputs(group: GroupToRank[Any], scores: GroupScores) -> list[Any]:
         count_gated(group),
         [each.verified_reward for each in group.request.trajectories] if weight else None,
     ]
-
-
-def _stored_request(request: RankRequest) -> dict[str, Any]:
-    """Return the parts of a request that are stored beside the texts the judge was shown."""
-    return {
-        "group_id": request.group_id,
-        "judge": request.judge,
-        "metadata": request.metadata,
-        "ids": [trajectory.id for trajectory in request.trajectories],
-        "verified_rewards": [trajectory.verified_reward for trajectory in request.trajectories],
-    }

@@ -84,7 +84,7 @@ class Ranking(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error as RFC 9457 defines it, with the members code, retryable, request_id and errors."""
+    """An error as RFC 9457 defines it, with the members from code to errors."""
 
     type: str = Field(description="urn:podium: and the code")
     title: str = Field(description="meaning of the code")
@@ -93,6 +93,11 @@ class Problem(BaseModel):
     code: str = Field(description="name of the error, for programs")
     retryable: bool = Field(description="whether the same request may succeed later")
     request_id: str | None = Field(description="id of the request in the service's log")
+    ranking_id: str | None = Field(
+        default=None,
+        description="of `GET /rankings/{ranking_id}`, if the group was valid and could not be "
+        "ranked",
+    )
     errors: list[dict[str, str]] = Field(default=[], description="fields at fault, at most ten")
 
 

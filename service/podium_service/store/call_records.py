@@ -1,6 +1,7 @@
 """Turn judge calls into rows and back; long texts are stored apart, because calls share them."""
 
 import time
+from dataclasses import replace
 from hashlib import sha256
 from secrets import token_hex
 from typing import Any
@@ -16,10 +17,14 @@ from podium_service.store.database.database import Rows
 from podium_service.store.database.tables import CALLS, TEXTS
 
 _MAX_INLINE_CHARS = 200
+_NO_VERDICT = "no verdict (texts are not kept)"  # a fault may quote the reply
 
 
-def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> Rows:
+def call_rows(
+    key: str, pass_index: int, judge: str, call: Call, usage: Usage, *, keep_texts: bool = True
+) -> Rows:
     """Return the rows of one call by its content key, with texts not yet compressed."""
+    call = call if keep_texts else without_texts(call)
     texts: dict[bytes, bytes] = {}
     messages = [
         [role, [_stored_part(part, texts) for part in parts]]
@@ -44,6 +49,20 @@ def call_rows(key: str, pass_index: int, judge: str, call: Call, usage: Usage) -
     }
     text_rows = [{"key": key, "hash": hash_, "content": text} for hash_, text in texts.items()]
     return {TEXTS: text_rows, CALLS: [row]}
+
+
+def without_texts(call: Call) -> Call:
+    """Return a call with its scores and its costs, and none of what was asked and said."""
+    verdict = call.verdict
+    if verdict:
+        verdict = replace(verdict, explanations=[""] * len(verdict.explanations))
+    return replace(
+        call,
+        prompt=replace(call.prompt, messages=[]),
+        reply=replace(call.reply, text="", thoughts=""),
+        verdict=verdict,
+        fault=_NO_VERDICT if call.fault else None,
+    )
 
 
 def compress_texts(rows: Rows) -> None:

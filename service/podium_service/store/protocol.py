@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from podium_service.prompts.call import Call
 from podium_service.prompts.verdict import Verdict
-from podium_service.schemas import Ranking, Usage
+from podium_service.schemas import Usage
 from podium_service.scoring.noise import JudgeNoise, PastGroup
+from podium_service.store.asks.records import Ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,6 @@ class Store(Protocol):
 
     async def flush(self) -> None: ...
 
-    async def add_ranking(
-        self, key: str, ranking: Ranking, request: dict[str, Any], rests_on: Sequence[str]
-    ) -> None: ...
+    async def add_ranking(self, ask: Ask, rests_on: Sequence[str]) -> None: ...
+
+    def add_failure(self, ask: Ask) -> None: ...

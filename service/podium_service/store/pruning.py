@@ -1,15 +1,29 @@
-"""Delete old calls, rankings, past groups and texts from the store, a few in each transaction."""
+"""Delete what is old from the store, a few rows in each transaction.
+
+Calls, rankings, past groups and texts depend on each other; asks and transcripts have an age of
+their own, so that a request for an old ranking is listed as long as any other.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from podium_service.store.database.tables import CALLS, PAST_GROUPS, RANKINGS, TEXTS, TEXTS_LOCK
+from podium_service.store.asks.ids import first_ask_at
+from podium_service.store.database.tables import (
+    ASKS,
+    CALLS,
+    PAST_GROUPS,
+    RANKINGS,
+    TEXTS,
+    TEXTS_LOCK,
+    TOUCH_S,
+    TRANSCRIPTS,
+)
 
 
 def prune_some(connection: sa.Connection, before: float, limit: int) -> dict[str, int]:
-    """Delete some calls, with the rankings, past groups and texts that belong to them.
+    """Delete some calls, with the rankings, past groups and texts of them; some asks, and groups.
 
     Once no old call is left, old rankings and past groups without calls are deleted. A text stays
     while a newer call of its content key is left.
@@ -17,7 +31,7 @@ def prune_some(connection: sa.Connection, before: float, limit: int) -> dict[str
     Args:
         connection: in a transaction.
         before: rows made before this moment are old, in seconds since the epoch.
-        limit: at most so many calls.
+        limit: at most so many calls, asks and transcripts.
 
     Returns:
         The number of deleted rows by table; all 0 when nothing old is left.
@@ -34,6 +48,8 @@ def prune_some(connection: sa.Connection, before: float, limit: int) -> dict[str
         PAST_GROUPS: _depends_on(PAST_GROUPS, PAST_GROUPS.c.key, before, calls, limit),
         CALLS: CALLS.c.id.in_(ids),
         TEXTS: sa.and_(TEXTS.c.key.in_(keys), ~has_call),
+        ASKS: _some(ASKS.c.id, ASKS.c.id < first_ask_at(before), limit),
+        TRANSCRIPTS: _some(TRANSCRIPTS.c.key, TRANSCRIPTS.c.used_at < before - TOUCH_S, limit),
     }
     return {
         str(table.name): connection.execute(sa.delete(table).where(rule)).rowcount
@@ -47,4 +63,11 @@ def _depends_on(
     """Select the rows of a table with the keys of these calls; without calls, some old rows."""
     if calls:
         return table.c.key.in_({row.key for row in calls})
-    return identity.in_(sa.select(identity).where(table.c.created_at < before).limit(limit))
+    return _some(identity, table.c.created_at < before, limit)
+
+
+def _some(
+    identity: sa.Column[Any], is_old: sa.ColumnElement[bool], limit: int
+) -> sa.ColumnElement[bool]:
+    """Select some of the rows that meet a condition."""
+    return identity.in_(sa.select(identity).where(is_old).limit(limit))

@@ -16,18 +16,19 @@ from typing import Any, TypeVar
 
 import orjson
 import sqlalchemy as sa
-from pydantic_core import to_json
 
 from podium_service.errors import StoreUnavailable
 from podium_service.prompts.call import Call
 from podium_service.prompts.verdict import Verdict
-from podium_service.schemas import Ranking, Usage
+from podium_service.schemas import Usage
 from podium_service.scoring.noise import EMPTY_PAST_GROUP, JudgeNoise, PastGroup
+from podium_service.store.asks.records import Ask, write_asks
 from podium_service.store.call_records import call_record, call_rows, compress_texts
 from podium_service.store.claims.claim_rows import ClaimRows
 from podium_service.store.claims.claims import Claims
 from podium_service.store.database.database import Database, KeyRows, Rows
-from podium_service.store.database.tables import PAST_GROUPS, RANKINGS
+from podium_service.store.database.tables import ASKS, PAST_GROUPS, RANKINGS
+from podium_service.store.migrations.schema import open_database
 from podium_service.store.protocol import StoredVerdicts
 from podium_service.store.pruning import prune_some
 from podium_service.store.quotas.quota_service import QuotaService
@@ -45,13 +46,23 @@ class SQLStore:
     Each method that waits raises StoreUnavailable if the database does not answer.
     """
 
-    def __init__(self, database: Database, heartbeat_s: float, expire_after_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        heartbeat_s: float,
+        expire_after_s: float,
+        *,
+        keep_texts: bool = True,
+    ) -> None:
         self._database = database
+        self.keeps_texts = keep_texts
         self.quotas = QuotaService(database)
         claim_rows = ClaimRows(database)
 
         def commit(rows: Rows, released: list[str]) -> None:
-            compress_texts(rows)  # before the transaction, because other writers wait for that
+            # Before the transaction, because other writers wait for that.
+            rows = write_asks(rows, keep_texts=keep_texts)
+            compress_texts(rows)
             with database.writing() as connection:
                 database.insert(connection, rows)
                 claim_rows.release(connection, released)
@@ -99,7 +110,7 @@ class SQLStore:
 
     def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None:
         """Queue one judge call. It is durable before any ranking that is added later."""
-        rows = call_rows(key, pass_index, judge, call, usage)
+        rows = call_rows(key, pass_index, judge, call, usage, keep_texts=self.keeps_texts)
         self.write_queue.put(Write(rows, key, pass_index))
 
     def add_answer(self, key: str, judge: str, call: Call) -> None:
@@ -110,28 +121,25 @@ class SQLStore:
         self.add_call(key, 0, judge, call, Usage())
         self.add_past_group(key, "", EMPTY_PAST_GROUP, None)
 
-    async def add_ranking(
-        self, key: str, ranking: Ranking, request: dict[str, Any], rests_on: Sequence[str] = ()
-    ) -> None:
-        """Store an answer, and return once it and all earlier writes are durable.
+    async def add_ranking(self, ask: Ask, rests_on: Sequence[str] = ()) -> None:
+        """Store a request and its answer, and return once these and all earlier writes are durable.
 
         Args:
-            request: what is stored of the request.
+            ask: a request that was answered with a ranking; it has a content key.
             rests_on: the content keys of the calls behind it, where they differ: a jury's.
 
         Raises:
             StoreUnavailable: Also if the database did not take the calls behind it.
         """
-        row = {
-            "id": ranking.id,
-            "key": key,
-            "created_at": time.time(),
-            "answer": ranking.model_dump_json().encode(),
-            "request": to_json({**request, "call_keys": rests_on} if rests_on else request),
-        }
-        write = Write({RANKINGS: [row]}, key, None, tuple(rests_on) or (key,))
+        assert ask.key is not None
+        rows: Rows = {ASKS: [{"id": ask.id, "ask": ask}]}
+        write = Write(rows, ask.key, None, tuple(rests_on) or (ask.key,))
         self.write_queue.put(write)
         await write.done
+
+    def add_failure(self, ask: Ask) -> None:
+        """Queue a request whose group could not be ranked; it is lost if the database is away."""
+        self.write_queue.put(Write({ASKS: [{"id": ask.id, "ask": ask}]}, "", None))
 
     async def flush(self) -> None:
         """Return once each earlier write is committed or has failed."""
@@ -141,19 +149,12 @@ class SQLStore:
             await write.done
 
     async def read_ranking(self, ranking_id: str) -> dict[str, Any] | None:
-        """Return a past answer with its request (without texts) and its content key."""
+        """Return a past answer as its first caller got it, with its content key."""
         rows = await self.select(sa.select(RANKINGS).where(RANKINGS.c.id == ranking_id))
         if not rows:
             return None
         [row] = rows
-        request = orjson.loads(row.request)
-        return {
-            "key": row.key,
-            "call_keys": request.pop("call_keys", [row.key]),
-            "created_at": row.created_at,
-            "answer": orjson.loads(row.answer),
-            "request": request,
-        }
+        return {"key": row.key, "created_at": row.created_at, "answer": orjson.loads(row.answer)}
 
     async def read_calls(self, key: str) -> list[dict[str, Any]]:
         """Return all calls for a content key, oldest first, with exact prompts and replies."""
@@ -163,7 +164,8 @@ class SQLStore:
     async def prune(self, older_than_s: float) -> dict[str, int]:
         """Delete what is older than an age, and return the number of deleted rows by table.
 
-        The texts of a content key go with its last call. Each transaction deletes a few calls, and
+        The texts of a content key go with its last call, and a group as it was sent an hour after
+        the last request for it. Each transaction deletes a few calls, and
         a pause of the same length follows, so that a service on the same store goes on.
         """
         before = time.time() - older_than_s
@@ -213,20 +215,28 @@ class SQLStore:
 
 @asynccontextmanager
 async def open_store(
-    url: str, *, heartbeat_s: float = 2.0, expire_after_s: float = 10.0
+    url: str,
+    *,
+    heartbeat_s: float = 2.0,
+    expire_after_s: float = 10.0,
+    keep_texts: bool = True,
 ) -> AsyncIterator[SQLStore]:
     """Open the store at a path or database URL, creating it if need be; close it with all written.
 
     Args:
         heartbeat_s: how often this process records that it lives, in seconds.
         expire_after_s: the silence after which another process counts as dead, in seconds.
+        keep_texts: whether what trajectories and judges say is kept: groups, prompts, replies,
+            explanations and the details of problems.
 
     Raises:
         ConfigError: If the URL is none, or the database cannot be opened.
     """
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="store") as threads:
-        database = await asyncio.get_running_loop().run_in_executor(threads, Database, url, threads)
-        store = SQLStore(database, heartbeat_s, expire_after_s)
+        database = await asyncio.get_running_loop().run_in_executor(
+            threads, open_database, url, threads
+        )
+        store = SQLStore(database, heartbeat_s, expire_after_s, keep_texts=keep_texts)
         writing = asyncio.create_task(store.write_queue.run())
 
         async def finish_writing() -> None:

@@ -26,7 +26,7 @@ import structlog
 from podium_service.errors import StoreUnavailable
 from podium_service.store.database.database import Row, Rows
 from podium_service.store.database.engine import one_line
-from podium_service.store.database.tables import CALLS, PAST_GROUPS, RANKINGS, TEXTS
+from podium_service.store.database.tables import ASKS, CALLS, PAST_GROUPS, TEXTS
 
 _RETRY_S = 0.5
 _MAX_KEPT_CALLS = 10_000
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 # The tables in the order in which they are written, with the primary key of a row.
 _PRIMARY_KEY: dict[sa.Table, Callable[[Row], Any]] = {
     table: itemgetter(*(column.name for column in table.primary_key))
-    for table in (TEXTS, CALLS, PAST_GROUPS, RANKINGS)
+    for table in (TEXTS, CALLS, PAST_GROUPS, ASKS)
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from podium_service.cli.commands.store import parse_age
-from podium_service.store.database.database import Database
+from podium_service.store.migrations.schema import open_database
 from tests.fakes import Answer, Asked, ScriptedJudge
 from tests.service.cli.helpers import GOOD, answers, assert_one_line, parse_lines, write_groups
 from tests.service.helpers import group, judges_file, llm
@@ -33,7 +33,8 @@ async def test_replay_prints_the_exact_prompts_and_replies(tmp_path: Path) -> No
         file = write_groups(tmp_path / "group.json", group(*texts))
         ranked = await podium("rank", file, "--json", "--config", config.name, cwd=tmp_path)
     ranking_id = parse_lines(ranked)[0]["ranking"]["id"]
-    shown = await podium("replay", ranking_id, cwd=tmp_path)
+    shown = await podium("replay", ranking_id, "--prompts", cwd=tmp_path)
+    brief = await podium("replay", ranking_id, cwd=tmp_path)
     told = await podium("replay", ranking_id, "--json", cwd=tmp_path)
     assert (shown.code, told.code) == (0, 0)
     assert ranking_id in shown.out
@@ -42,8 +43,11 @@ async def test_replay_prints_the_exact_prompts_and_replies(tmp_path: Path) -> No
             assert message["content"] in shown.out
     for reply in replies:
         assert reply in shown.out
+    assert "word word" not in brief.out
+    assert brief.out.count("\n") < 40
     replay = json.loads(told.out)
-    assert replay["answer"]["id"] == ranking_id
+    assert replay["ranking"]["id"] == ranking_id
+    assert [each["messages"][1]["content"] for each in replay["request"]["trajectories"]] == texts
     prompts = [call["messages"] for call in replay["calls"]]
     assert sorted(prompts, key=str) == sorted((a.body["messages"] for a in judge.asked), key=str)
     assert sorted(call["reply"] for call in replay["calls"]) == sorted(replies)
@@ -52,7 +56,7 @@ async def test_replay_prints_the_exact_prompts_and_replies(tmp_path: Path) -> No
 def count_rows(store: Path) -> dict[str, int]:
     database = sqlite3.connect(store)
     quotas = ("windows", "buckets", "spending")
-    tables = ("rankings", "past_groups", "calls", "texts", *quotas)
+    tables = ("rankings", "past_groups", "calls", "texts", "asks", "transcripts", *quotas)
     counts = {
         table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables
     }
@@ -72,6 +76,9 @@ async def test_prune_deletes_old_rankings_with_their_texts(tmp_path: Path) -> No
         database = sqlite3.connect(store)
         for table in ("calls", "rankings"):
             database.execute(f"UPDATE {table} SET created_at = created_at - 2 * 86400")
+        two_days = (2 * 86_400 * 10**6) << 11  # an ask's id holds its moment
+        database.execute(f"UPDATE asks SET id = id - {two_days}")
+        database.execute("UPDATE transcripts SET used_at = used_at - 2 * 86400")
         database.commit()
         database.close()
         second = await podium("rank", new, *options, cwd=tmp_path)
@@ -82,9 +89,12 @@ async def test_prune_deletes_old_rankings_with_their_texts(tmp_path: Path) -> No
     deleted = json.loads(gone.out)
     assert deleted == {table: both[table] - left[table] for table in both}
     assert (deleted["rankings"], deleted["calls"], deleted["texts"]) == (1, 2, only_old["texts"])
-    kept = await podium("replay", parse_lines(second)[0]["ranking"]["id"], cwd=tmp_path)
+    kept = await podium(
+        "replay", "--prompts", parse_lines(second)[0]["ranking"]["id"], cwd=tmp_path
+    )
     assert kept.code == 0
     assert "newer newer" in kept.out
+    assert (deleted["asks"], deleted["transcripts"]) == (1, 1)
     lost = await podium("replay", parse_lines(first)[0]["ranking"]["id"], cwd=tmp_path)
     assert_one_line(lost, "no ranking", "in podium.db: see --store")
 
@@ -104,7 +114,7 @@ def test_a_text_that_is_no_age_is_refused(age: str) -> None:
 
 
 async def test_prune_reports_its_deletions_and_explains_an_age(tmp_path: Path) -> None:
-    Database(str(tmp_path / "podium.db")).close()
+    open_database(str(tmp_path / "podium.db")).close()
     done = await podium("store", "prune", "--older-than", "30d", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     assert "0 rankings, 0 past groups, 0 calls" in done.out

@@ -10,11 +10,11 @@ from podium_service.cli.commands.compare import compare_command
 from podium_service.errors import PodiumError
 from podium_service.evaluation.compare import count_sign_changes, top1_agreement
 from podium_service.schemas import Ranking, RankRequest, TrajectoryResult, Usage
-from podium_service.store.database.database import Database
+from podium_service.store.migrations.schema import open_database
 from tests.fakes import ScriptedJudge, by_length, scores
 from tests.service.evaluation.helpers import labelled, run_command, write_lines
-from tests.service.evaluation.stored.test_groups import agent
 from tests.service.helpers import group, judges_file, llm, service
+from tests.service.store.asks.test_sent import agent
 
 pytestmark = pytest.mark.anyio
 
@@ -88,7 +88,7 @@ async def test_stored_groups_are_shown_to_another_judge_unchanged(tmp_path: Path
         again = await compare(tmp_path, config, "--limit", "1")
     assert second.calls == 4
     assert comparison["groups"] == 2
-    assert comparison["left_out"] == {"no verdict of an LLM is stored": 1}
+    assert comparison["left_out"] == {"whose attempts are equal": 1}
     assert [(each["ranked"], each["stored"]) for each in comparison["judges"]] == [(2, 2), (2, 0)]
     [pair] = comparison["pairs"]
     assert pair["tau"]["value"] == -1
@@ -135,7 +135,7 @@ async def test_an_impossible_comparison_is_a_known_error(
 ) -> None:
     judges = {"main": llm("http://127.0.0.1:1/v1"), "other": llm("http://127.0.0.1:1/v1")}
     config = judges_file(tmp_path / "judges.yaml", **judges)
-    Database(str(tmp_path / "podium.db")).close()
+    open_database(str(tmp_path / "podium.db")).close()
     data = write_lines(tmp_path / "groups.jsonl", group("5", "6"))
     from_file: list[str | Path] = ["--data", data] if "nobody" in arguments[1] else []
     result = await run_command(

@@ -12,6 +12,7 @@ from podium_service.evaluation.stored.explain import explain
 from podium_service.evaluation.stored.groups import read_stored_groups
 from podium_service.prompts.message_parts.images import describe_content
 from podium_service.ranking.methods import METHODS
+from podium_service.store.history.reader import HistoryReader
 from tests.fakes import Asked, ScriptedJudge, Step, says, whatever_is_asked
 from tests.service.helpers import batch_lines, client, group, llm, service
 
@@ -310,17 +311,15 @@ async def test_groups_with_images_are_rebuilt_and_explained(tmp_path: Path) -> N
         client(opened) as http,
     ):
         ranking = await rank(http, asked)
-        [rebuilt], left_out = await read_stored_groups(opened, 1)
+        [rebuilt], left_out = await read_stored_groups(opened.store, 1)
         again = await opened.ranker.rank(rebuilt)
-        stored = await opened.store.read_ranking(ranking["id"])
-        assert stored is not None
-        calls = await opened.store.read_calls(stored["key"])
-        words = await explain(opened.ranker.judges.roster.llms["main"], calls[0])
+        calls = await HistoryReader(opened.store).read_calls(ranking["id"]) or []
+        words = await explain(opened.ranker.judges.roster.llms["main"], calls[0], {})
     assert not left_out
     assert again.cached
     assert again.id == ranking["id"]
-    assert calls[0]["messages"] in [call.body["messages"] for call in judge.asked]
+    assert calls[0].messages in [call.body["messages"] for call in judge.asked]
     assert judge.asked[-1].images == judge.asked[0].images
     assert words.text == "Cats."
-    printed = describe_content(calls[0]["messages"][1]["content"])
+    printed = describe_content(calls[0].messages[1]["content"])
     assert f"[image 1]:\n({picture('model')[:60]}...)\n<shared_messages>" in printed

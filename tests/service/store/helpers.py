@@ -6,13 +6,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from podium_service.schemas import Ranking, Usage
+from podium_service.store.asks.ids import AskIds
+from podium_service.store.asks.records import Ask
 from podium_service.store.database.tables import CALLS
 from podium_service.store.protocol import StoredVerdicts
 from podium_service.store.store import SQLStore
-from tests.service.helpers import LONG, call
+from tests.service.helpers import LONG, call, request
 from tests.service.postgres import engine_at
 
 KEY, OTHER_KEY = "a" * 64, "b" * 64
+ASK_IDS = AskIds()
 
 
 def ranking(ranking_id: str = "rk_1", **fields: Any) -> Ranking:
@@ -32,6 +35,12 @@ def ranking(ranking_id: str = "rk_1", **fields: Any) -> Ranking:
             **fields,
         }
     )
+
+
+def ask(key: str, answer: Ranking | None = None, **fields: Any) -> Ask:
+    """Return a request for a ranking, which is `rk_1` unless said otherwise."""
+    answer = answer or ranking()
+    return Ask(ASK_IDS.next(), request("5", "6"), answer, answer.judge, key, **fields)
 
 
 def add_call(store: SQLStore, key: str = KEY, pass_index: int = 0, text: str = LONG) -> None:

@@ -13,7 +13,7 @@ from podium_service.store.store import open_store
 from tests.fakes import until
 from tests.service.helpers import LONG, call
 from tests.service.postgres import empty_database
-from tests.service.store.helpers import KEY, OTHER_KEY, add_call, ranking, set_age
+from tests.service.store.helpers import KEY, OTHER_KEY, add_call, ask, ranking, set_age
 
 pytestmark = pytest.mark.anyio
 
@@ -23,13 +23,13 @@ async def test_prune_keeps_the_texts_of_a_newer_call(url: str) -> None:
         for key in (KEY, OTHER_KEY):
             add_call(store, key, 0, LONG)
             add_call(store, key, 1, LONG + "old")
-            await store.add_ranking(key, ranking(f"rk_{key[0]}"), {})
+            await store.add_ranking(ask(key, ranking(f"rk_{key[0]}")))
         boundary = time.time()
         await until(lambda: time.time() > boundary + 0.02)
         add_call(store, OTHER_KEY, 0, LONG)
-        await store.add_ranking(OTHER_KEY, ranking("rk_new"), {})
+        await store.add_ranking(ask(OTHER_KEY, ranking("rk_new")))
         assert await store.prune(time.time() - boundary) == {
-            "rankings": 3, "past_groups": 0, "calls": 4, "texts": 2,
+            "rankings": 3, "past_groups": 0, "calls": 4, "texts": 2, "asks": 2, "transcripts": 0,
         }  # fmt: skip
         assert await store.read_ranking("rk_a") is None
         [left] = await store.read_calls(OTHER_KEY)

@@ -12,7 +12,7 @@ from podium_service.schemas import Ranking, Usage
 from podium_service.store.quotas.spend import SpendAccount
 from podium_service.store.store import SQLStore, open_store
 from tests.service.helpers import LONG, VERDICT, call
-from tests.service.store.helpers import KEY, OTHER_KEY, add_call, ranking, read_verdicts
+from tests.service.store.helpers import KEY, OTHER_KEY, add_call, ask, ranking, read_verdicts
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +21,7 @@ async def test_verdicts_are_read_by_pass_and_faults_are_not(url: str) -> None:
     async with open_store(url) as store:
         store.add_call(KEY, 0, "main", call(verdict=None, fault="no JSON \ud83d"), Usage(calls=1))
         store.add_call(KEY, 1, "main", call(), Usage(calls=1))
-        await store.add_ranking(KEY, ranking(), {"ids": ["a", "b"]})
+        await store.add_ranking(ask(KEY))
         assert (await read_verdicts(store, KEY)).verdicts == {1: VERDICT}
         assert (await read_verdicts(store, OTHER_KEY)).verdicts == {}
 
@@ -30,12 +30,11 @@ async def test_a_ranking_replays_with_exact_prompts_and_replies(url: str) -> Non
     async with open_store(url) as store:
         store.add_call(KEY, 0, "main", call(verdict=None, fault="no JSON"), Usage(calls=1))
         store.add_call(KEY, 0, "main", call(), Usage(calls=1, cost_usd=0.25))
-        await store.add_ranking(KEY, ranking(), {"ids": ["a\0", "b"], "metadata": None})
+        await store.add_ranking(ask(KEY))
     async with open_store(url) as store:
         stored = await store.read_ranking("rk_1")
         assert stored is not None
         assert Ranking.model_validate(stored["answer"]) == ranking()
-        assert stored["request"]["ids"] == ["a\0", "b"]
         first, second = await store.read_calls(stored["key"])
     assert (first["fault"], first["verdict"]) == ("no JSON", None)
     assert second["verdict"]["scores"] == [0.9, 0.1]
@@ -50,8 +49,8 @@ async def test_a_ranking_replays_with_exact_prompts_and_replies(url: str) -> Non
 
 async def test_the_first_answer_under_an_id_stays(url: str) -> None:
     async with open_store(url) as store:
-        await store.add_ranking(KEY, ranking(group_id="first"), {})
-        await store.add_ranking(KEY, ranking(group_id="second"), {})
+        await store.add_ranking(ask(KEY, ranking(group_id="first")))
+        await store.add_ranking(ask(KEY, ranking(group_id="second")))
         stored = await store.read_ranking("rk_1")
         assert stored is not None
         assert stored["answer"]["group_id"] == "first"
@@ -64,7 +63,7 @@ async def test_200_groups_at_once_are_all_stored(url: str) -> None:
         async def rank(index: int) -> None:
             key = f"{index:064d}"
             add_call(store, key, 0, f"{LONG}{index % 7}")
-            await store.add_ranking(key, ranking(f"rk_{index}"), {})
+            await store.add_ranking(ask(key, ranking(f"rk_{index}")))
 
         await asyncio.gather(*(rank(index) for index in range(200)))
     async with open_store(url) as store:
@@ -76,9 +75,9 @@ async def test_200_groups_at_once_are_all_stored(url: str) -> None:
 async def test_two_services_share_one_database(url: str) -> None:
     async with open_store(url) as one, open_store(url) as other:
         add_call(one)
-        await one.add_ranking(KEY, ranking(), {})
+        await one.add_ranking(ask(KEY))
         assert (await read_verdicts(other, KEY)).verdicts == {0: VERDICT}
-        await other.add_ranking(KEY, ranking("rk_2"), {})
+        await other.add_ranking(ask(KEY, ranking("rk_2")))
         assert await one.read_ranking("rk_2")
 
 
@@ -97,7 +96,7 @@ async def test_a_closed_store_takes_nothing(tmp_path: Path) -> None:
     async with open_store(str(tmp_path / "podium.db")) as store:
         opened: SQLStore = store
     with pytest.raises(StoreUnavailable, match="closed"):
-        await opened.add_ranking(KEY, ranking(), {})
+        await opened.add_ranking(ask(KEY))
 
 
 async def test_a_store_writes_all_though_its_closing_is_cancelled(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from podium_service.store.store import open_store
 from podium_service.store.write_queue import Write, WriteQueue
 from tests.fakes import until
 from tests.service.helpers import VERDICT
-from tests.service.store.helpers import KEY, OTHER_KEY, add_call, ranking, read_verdicts
+from tests.service.store.helpers import KEY, OTHER_KEY, add_call, ask, ranking, read_verdicts
 
 pytestmark = pytest.mark.anyio
 
@@ -113,8 +113,8 @@ async def test_a_failed_write_fails_its_ranking_and_no_later_one(tmp_path: Path)
             without_table(path, "rankings"),
             pytest.raises(StoreUnavailable, match="no such table: rankings"),
         ):
-            await store.add_ranking(KEY, ranking(), {})
-        await store.add_ranking(KEY, ranking(), {})
+            await store.add_ranking(ask(KEY))
+        await store.add_ranking(ask(KEY))
         assert await store.read_ranking("rk_1")
 
 
@@ -125,10 +125,10 @@ async def test_calls_are_kept_until_the_database_is_back(tmp_path: Path) -> None
             add_call(store)
             await store.flush()  # the call is tried, and kept
             with pytest.raises(StoreUnavailable, match="verdicts could not be written"):
-                await store.add_ranking(KEY, ranking(), {})
-            await store.add_ranking(OTHER_KEY, ranking("rk_2"), {})
+                await store.add_ranking(ask(KEY))
+            await store.add_ranking(ask(OTHER_KEY, ranking("rk_2")))
             assert await store.read_ranking("rk_1") is None
-        await store.add_ranking(KEY, ranking(), {})
+        await store.add_ranking(ask(KEY))
         assert (await read_verdicts(store, KEY)).verdicts == {0: VERDICT}
 
 
@@ -152,10 +152,10 @@ async def test_a_ranking_whose_calls_are_lost_fails(tmp_path: Path) -> None:
             await store.flush()
             await store.flush()  # the call is tried again, and given up
         with pytest.raises(StoreUnavailable, match="verdicts could not be written"):
-            await store.add_ranking(KEY, ranking(), {})
+            await store.add_ranking(ask(KEY))
         assert await store.read_ranking("rk_1") is None
         add_call(store)  # the judge is asked again
-        await store.add_ranking(KEY, ranking(), {})
+        await store.add_ranking(ask(KEY))
         assert (await read_verdicts(store, KEY)).verdicts == {0: VERDICT}
 
 

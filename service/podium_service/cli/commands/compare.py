@@ -51,7 +51,7 @@ def compare_command(
             if data:
                 requests = read_requests(data, limit)
             else:
-                requests, left_out = await read_stored_groups(service, limit)
+                requests, left_out = await read_stored_groups(service.store, limit)
             with options.progress("comparing", len(requests) * len(names)) as advance:
                 runner = JudgeRunner(service, concurrency, deadline_s, advance)
                 return await compare(runner, names, requests, left_out)

@@ -34,12 +34,12 @@ def explain_command(
 
     options.configure_logs("error")
     options.require_store(store)
-    _, calls = options.use_store(store, lambda opened: read_replay(opened, ranking_id, store))
+    past = options.use_store(store, lambda opened: read_replay(opened, ranking_id, store))
 
     async def run() -> list["Words"]:
         metrics = Metrics()
         async with aclosing(JudgeRegistry(config, metrics)) as judges:
-            return await explain_calls(judges, metrics, calls, judge)
+            return await explain_calls(judges, metrics, past, judge)
 
     words = asyncio.run(run())
     if as_json:

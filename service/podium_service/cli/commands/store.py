@@ -1,7 +1,7 @@
 """`podium replay` shows a stored ranking; `podium store prune` deletes what is old."""
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,7 @@ from podium_service.cli import options
 from podium_service.errors import NotFound
 
 if TYPE_CHECKING:  # the database's library is slow to load
+    from podium_service.store.history.reader import PastRanking
     from podium_service.store.store import SQLStore
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -20,21 +21,28 @@ def replay_command(
     ranking_id: Annotated[
         str, typer.Argument(help="The `id` of a ranking, rk_..., as `podium rank` prints it.")
     ],
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="Print the exact prompts and replies, too.")
+    ] = False,
     store: options.StoreURL = options.DEFAULT_STORE,
     as_json: options.AsJSON = False,
 ) -> None:
-    """Print a past ranking with the exact prompts and replies behind it."""
+    """Print how a past ranking came about: the score and the slot of each attempt in each pass.
+
+    The id of a group that failed, which its problem tells as ranking_id, shows why.
+    """
     from rich.console import Console
 
-    from podium_service.cli.display.rankings import print_replay
+    from podium_service.cli.display.replay import print_replay
 
     options.configure_logs("error")
     options.require_store(store)
-    ranking, calls = options.use_store(store, lambda opened: read_replay(opened, ranking_id, store))
+    past = options.use_store(store, lambda opened: read_replay(opened, ranking_id, store))
     if as_json:
-        options.print_json({**ranking, "calls": calls})
+        calls = [call.model_dump() for call in past.calls]
+        options.print_json({**past.detail.model_dump(), "calls": calls})
     else:
-        print_replay(Console(), ranking, calls)
+        print_replay(Console(), past, with_prompts=prompts)
 
 
 @store_app.command("prune")
@@ -71,20 +79,19 @@ def parse_age(text: str) -> float:
     return float(match[1]) * _UNITS_S[match[2]]
 
 
-async def read_replay(
-    store: "SQLStore", ranking_id: str, store_url: str
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+async def read_replay(store: "SQLStore", ranking_id: str, store_url: str) -> "PastRanking":
     """Return a stored ranking and the calls behind it.
 
     Raises:
         NotFound: If there is no ranking of this id.
     """
-    ranking = await store.read_ranking(ranking_id)
-    if ranking is None:
+    from podium_service.store.history.reader import HistoryReader
+
+    past = await HistoryReader(store).read_past(ranking_id)
+    if past is None:
         shown = options.store_shown(store_url)
         raise NotFound(f"no ranking {ranking_id!r} in {shown}: see --store, PODIUM_STORE")
-    calls = [await store.read_calls(key) for key in ranking["call_keys"]]
-    return ranking, [call for some in calls for call in some]
+    return past
 
 
 async def _prune(store: "SQLStore", seconds: float) -> dict[str, int]:

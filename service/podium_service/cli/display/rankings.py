@@ -1,7 +1,6 @@
-"""Rankings, and problems in their place, as tables; and stored rankings with their prompts."""
+"""Rankings, and problems in their place, as tables."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -10,7 +9,6 @@ from rich.text import Text
 
 from podium_service.cli.display.text import literal, number, visible
 from podium_service.evaluation.stored.explain import Words
-from podium_service.prompts.message_parts.images import describe_content
 from podium_service.schemas import BatchLine, JurorResult, Problem, Ranking, TrajectoryResult
 
 _MANY = 8
@@ -46,27 +44,10 @@ def lines_view(lines: Sequence[BatchLine]) -> RenderableType:
             views.append(ranking_table(line.ranking))
         elif line.problem:
             title = literal(line.group_id or f"group {line.index}")
-            views.append(Panel(_fault(line.problem), title=title, title_align="left", style="red"))
+            views.append(
+                Panel(fault_text(line.problem), title=title, title_align="left", style="red")
+            )
     return Group(*views)
-
-
-def print_replay(
-    console: Console, ranking: dict[str, Any], calls: Sequence[dict[str, Any]]
-) -> None:
-    """Print a past ranking, then every prompt and reply behind it, word for word and unwrapped."""
-    console.print(ranking_table(Ranking.model_validate(ranking["answer"])))
-    for call in calls:
-        outcome = f"no verdict: {call['fault']}" if call["fault"] else "verdict"
-        heading = (
-            f"pass {call['pass_index'] + 1} · judge {call['judge']} · {call['model']} · "
-            f"{call['latency_s']:.2f} s · {outcome}"
-        )
-        console.print(literal(f"\n━━ {heading}", style="bold"))
-        for message in call["messages"]:
-            console.print(literal(f"── {message['role']}", style="cyan"))
-            _write(console, describe_content(message["content"]))
-        console.print(Text("── reply", style="green"))
-        _write(console, call["reply"])
 
 
 def print_words(console: Console, words: Sequence[Words]) -> None:
@@ -75,9 +56,9 @@ def print_words(console: Console, words: Sequence[Words]) -> None:
         for name, beginning in each.shown.items():
             console.print(literal(f"{name or 'the answer'}: {beginning}", style="dim"))
         console.print(Text("── verdict", style="green"))
-        _write(console, each.verdict)
+        write_verbatim(console, each.verdict)
         console.print(Text("── in words", style="green"))
-        _write(console, f"{each.text}\n")
+        write_verbatim(console, f"{each.text}\n")
     console.print(literal(f"{sum(each.tokens for each in words)} tokens", style="dim"))
 
 
@@ -116,11 +97,11 @@ def _overview(lines: Sequence[BatchLine]) -> Table:
             group.append(f"\n{line.ranking.id}", style="dim")
             table.add_row(group, *_overview_cells(line.ranking))
         elif line.problem:
-            table.add_row(group, _fault(line.problem))
+            table.add_row(group, fault_text(line.problem))
     return table
 
 
-def _fault(problem: Problem) -> Text:
+def fault_text(problem: Problem) -> Text:
     return literal(f"{problem.code}: {problem.detail}", style="red")
 
 
@@ -135,6 +116,6 @@ def _overview_cells(ranking: Ranking) -> list[str | Text]:
     ]
 
 
-def _write(console: Console, text: str) -> None:
+def write_verbatim(console: Console, text: str) -> None:
     """Write a text as it is, because rich would wrap lines and expand tabs."""
     console.file.write(visible(text) + "\n")

@@ -15,7 +15,7 @@ from podium_service.cli.remote import (
     judges_remotely,
     ranking_remotely,
 )
-from podium_service.errors import InvalidRequest
+from podium_service.errors import InvalidRequest, NotFound
 from podium_service.evaluation.stored.explain import Words, explain_calls
 from podium_service.http.requests.body import validate
 from podium_service.http.service import Service, open_service
@@ -50,14 +50,15 @@ class LocalBackend:
         return (await self._service.ranker.rank(request)).model_dump()
 
     async def read(self, ranking_id: str) -> dict[str, Any]:
-        ranking, _ = await read_replay(self._service.store, ranking_id, self._store_url)
-        answer: dict[str, Any] = ranking["answer"]
-        return answer
+        past = await read_replay(self._service.store, ranking_id, self._store_url)
+        if past.detail.ranking is None:
+            raise NotFound(f"group {ranking_id!r} could not be ranked: {past.detail.summary.code}")
+        return past.detail.ranking.model_dump()
 
     async def explain(self, ranking_id: str) -> list[Words]:
-        _, calls = await read_replay(self._service.store, ranking_id, self._store_url)
         service = self._service
-        return await explain_calls(service.ranker.judges, service.metrics, calls)
+        past = await read_replay(service.store, ranking_id, self._store_url)
+        return await explain_calls(service.ranker.judges, service.metrics, past)
 
     async def judges(self) -> list[dict[str, Any]]:
         return await self._service.ranker.judges.describe()

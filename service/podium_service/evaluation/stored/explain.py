@@ -5,18 +5,20 @@ better. For one ranking that a person wants to understand, the judge is shown it
 asked why. The words come after the verdict and change nothing.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
 from podium_service.errors import ConfigError, NotFound
-from podium_service.evaluation.stored.shown_prompt import read_prompt
 from podium_service.judges.llm_judge import EndpointJudge
 from podium_service.judges.registry import JudgeRegistry
 from podium_service.judges.settings import LLMJudge
 from podium_service.prompts.message_parts.images import Part, read_content, to_parts
 from podium_service.prompts.templates import Prompt
+from podium_service.schemas import Message
+from podium_service.schemas.history import CallView, SentGroup
+from podium_service.store.history.reader import PastRanking
 from podium_service.telemetry.metrics import Metrics
 
 _QUESTION = (
@@ -24,6 +26,7 @@ _QUESTION = (
 )
 _TOKENS_OF_ONE, _TOKENS_FOR_REASONING = 80, 4096
 _BEGINNING_CHARS = 60
+_FENCE = re.compile(r'\n<(?:trajectory|response)-\w+ id="')
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class Words:
     """A judge's words about one call.
 
     Attributes:
-        shown: how each trajectory of the call begins, by the id it was shown under.
+        shown: how the last message of each trajectory of the call begins, by the id it was shown
+            under.
         verdict: the judge's reply to the call.
         text: the reason it gives now.
         tokens: what it took, prompt and reply.
@@ -43,26 +47,29 @@ class Words:
     tokens: int
 
 
-def choose_calls(calls: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def choose_calls(calls: Sequence[CallView]) -> list[CallView]:
     """Return the first calls with a verdict that together show every trajectory.
 
     Raises:
         NotFound: If no call has a verdict and a prompt.
     """
-    chosen, seen = [], set[int]()
+    chosen, seen = [], set[str]()
     for call in calls:
-        if call["verdict"] and call["messages"] and not seen >= set(call["verdict"]["order"]):
+        if call.order and call.messages and not seen >= set(call.order):
             chosen.append(call)
-            seen |= set(call["verdict"]["order"])
+            seen |= set(call.order)
     if not chosen:
-        raise NotFound("no LLM was asked about this ranking, so that there is nothing to explain")
+        raise NotFound(
+            "no LLM was asked about this ranking, or its prompts were not kept, so that there is "
+            "nothing to explain"
+        )
     return chosen
 
 
 async def explain_calls(
     judges: JudgeRegistry,
     metrics: Metrics,
-    calls: Sequence[Mapping[str, Any]],
+    past: PastRanking,
     judge: str | None = None,
 ) -> list[Words]:
     """Ask a judge why it gave the verdicts of a stored ranking.
@@ -70,37 +77,53 @@ async def explain_calls(
     Args:
         judges: the judges of the judges file.
         metrics: where the calls are counted.
-        calls: the stored calls of the ranking.
+        past: the ranking.
         judge: the name of an LLM judge; None for the one that gave the verdicts.
 
     Raises:
         NotFound: If no LLM was asked.
         PodiumError: If the judge is none of the judges file, no LLM, or fails.
     """
-    chosen = choose_calls(calls)
-    name = judge or chosen[0]["judge"]
+    chosen = choose_calls(past.calls)
+    name = judge or chosen[0].judge
     judges.roster.chain(name)
     settings = judges.roster.config.judges[name]
     if not isinstance(settings, LLMJudge):
         raise ConfigError(f"--judge {name}: is no LLM ({settings.kind}): name one")
+    beginnings = _beginnings(past.detail.request)
     prose = settings.model_copy(update={"response_format": "text"})
     async with aclosing(EndpointJudge(name, prose, metrics)) as asked:
-        return [await explain(asked, call) for call in chosen]
+        return [await explain(asked, call, beginnings) for call in chosen]
 
 
-async def explain(judge: EndpointJudge, call: Mapping[str, Any]) -> Words:
-    """Ask a judge why it gave the verdict of a stored call; raises as `EndpointJudge.reply`."""
+async def explain(judge: EndpointJudge, call: CallView, beginnings: Mapping[str, str]) -> Words:
+    """Ask a judge why it gave the verdict of a stored call; raises as `EndpointJudge.reply`.
+
+    Args:
+        beginnings: how trajectories begin, by ids of the client.
+    """
     image_tokens = judge.config.image_tokens
-    messages = [(m["role"], to_parts(m["content"], image_tokens)) for m in call["messages"]]
-    prompt = next(m["content"] for m in call["messages"] if m["role"] == "user")
-    shown = read_prompt(read_content(prompt)[0])
-    bodies = shown.bodies if shown else {}
-    what = "answer" if shown and shown.is_plain else "trajectory"
-    question: list[Part] = [_QUESTION.format(what=what)]
-    turns = [("assistant", list[Part]([call["reply"]])), ("user", question)]
-    count = len(call["verdict"]["ids"])
-    asked = Prompt("scores", [*messages, *turns], call["verdict"]["ids"], call["verdict"]["order"])
-    reply = await judge.reply(asked, count * _TOKENS_OF_ONE + _TOKENS_FOR_REASONING)
-    beginnings = {name: " ".join(body.split())[:_BEGINNING_CHARS] for name, body in bodies.items()}
+    messages = [(m["role"], to_parts(m["content"], image_tokens)) for m in call.messages]
+    prompt = next(m["content"] for m in call.messages if m["role"] == "user")
+    is_fenced = _FENCE.search(read_content(prompt)[0])
+    question: list[Part] = [_QUESTION.format(what="trajectory" if is_fenced else "answer")]
+    turns = [("assistant", list[Part]([call.reply])), ("user", question)]
+    ids = [*call.shown_ids]
+    asked = Prompt("scores", [*messages, *turns], ids, [*range(len(ids))])
+    reply = await judge.reply(asked, len(ids) * _TOKENS_OF_ONE + _TOKENS_FOR_REASONING)
+    shown = {
+        shown_id: beginnings[name]
+        for shown_id, name in call.shown_ids.items()
+        if name in beginnings
+    }
     tokens = reply.tokens.prompt + reply.tokens.completion
-    return Words(beginnings, call["reply"], reply.text.strip(), tokens)
+    return Words(shown, call.reply, reply.text.strip(), tokens)
+
+
+def _beginnings(group: SentGroup | None) -> dict[str, str]:
+    """Return how the last message of each trajectory begins, by its id."""
+    found = {}
+    for trajectory in group.trajectories if group else ():
+        texts = [Message.model_validate(each).text for each in trajectory.messages[-1:]]
+        found[trajectory.id] = " ".join("".join(texts).split())[:_BEGINNING_CHARS]
+    return found

@@ -79,7 +79,7 @@ def bridge_routes(service: Service) -> APIRouter:
         joined = _join(service, request, member, terms, name)
         outcome = await run_while_connected(request, joined)
         if isinstance(outcome.result, PodiumError):
-            raise _copy(outcome.result)
+            raise outcome.result.copy()
         return _json(outcome.result)
 
     for path, form in FORMS.items():
@@ -195,18 +195,13 @@ def _reward(service: Service, outcome: Outcome, rule: DryRule, *, has_anchor: bo
     now = asyncio.get_running_loop().time()
     if rule.must_stop(error, outcome.opened_at, now):
         assert error is not None
-        raise _copy(error)
+        raise error.copy()
     if isinstance(result, PodiumError):
         service.metrics.count_problem(result.code)
         log.info("no_reward", code=result.code, detail=result.detail)
         return Reward(error=result, has_anchor=has_anchor)
     own = next(each for each in result.results if each.id == outcome.member)
     return Reward(own, result, has_anchor=has_anchor)
-
-
-def _copy(error: PodiumError) -> PodiumError:
-    """Return an error of its own for each request, because raising changes an error."""
-    return type(error)(error.detail, fields=error.fields, retry_after_s=error.retry_after_s)
 
 
 def _json(value: Any) -> Response:

@@ -55,7 +55,8 @@ class Timing:
 class RequestContext:
     """One request: who pays for it, its deadline, and what it has cost so far.
 
-    Each call of a round has a copy of its own, which shares `usage` and `timing` with the others.
+    Each call of a round has a copy of its own, which shares `usage`, `timing` and
+    `runs` with the others.
 
     Attributes:
         api_key_id: the id of its API key; "" for the environment's key, or where none is needed.
@@ -64,6 +65,8 @@ class RequestContext:
         ends_at: the deadline, in seconds on the event loop's clock.
         patient: whether it waits where a judge's queue is full, instead of being refused.
         usage: the calls, tokens and money that were spent.
+        runs: the judges' runs over the group: for each content key, the index of the first
+            trajectory that each body stands for.
         is_at_judge: whether a call was sent last, and has neither been answered nor failed.
         is_ending: whether no call may be made any more, because another one of the group failed.
     """
@@ -75,5 +78,6 @@ class RequestContext:
     patient: bool = False
     usage: Usage = dataclasses.field(default_factory=Usage)
     timing: Timing = dataclasses.field(default_factory=Timing)
+    runs: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     is_at_judge: bool = False
     is_ending: bool = False

@@ -161,11 +161,13 @@ async def write_run(group: GroupToRank[LLMJudge], request_context: RequestContex
     system = write_system(is_datamarked=shown.is_datamarked)
     # Datamarking does not change the judge's noise, so both variants share one history.
     unmarked_system = write_system(is_datamarked=False) if shown.is_datamarked else system
+    content_key = content_keys.content_key(config, method_name, system, transcript)
+    request_context.runs[content_key] = [indices[0] for indices in transcript.members]
     return Run(
         judge_name=group.judge_name,
         judge=judge,
         method_name=method_name,
-        content_key=content_keys.content_key(config, method_name, system, transcript),
+        content_key=content_key,
         judge_key=content_keys.judge_key(config, method_name, unmarked_system),
         system=system,
         is_datamarked=shown.is_datamarked,

@@ -16,8 +16,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from podium_service.errors import ConfigError, StoreUnavailable
 from podium_service.store.database.engine import one_line, open_engine, sqlite_file, without_secrets
-from podium_service.store.database.tables import CALLS, METADATA, PAST_GROUPS, TEXTS, TEXTS_LOCK
+from podium_service.store.database.tables import (
+    CALLS,
+    METADATA,
+    PAST_GROUPS,
+    TEXTS,
+    TEXTS_LOCK,
+    TOUCH_S,
+    TRANSCRIPTS,
+)
 
+_MIGRATION_S = 3600
 _TABLES_LOCK = 0x706F6469756D  # PostgreSQL's advisory lock of the process that creates the tables
 
 Row = dict[str, Any]
@@ -71,10 +80,12 @@ def require_store(url: str) -> None:
 
 
 class Database:
-    """One database, with its tables created; `run` runs in `threads`, or in the event loop's own.
+    """One database; `run` runs in `threads`, or in the event loop's own.
+
+    Open it with `migrations.schema.open_database`, which prepares its tables.
 
     Raises:
-        ConfigError: If the URL is none or the database cannot be opened.
+        ConfigError: If the URL is none.
     """
 
     def __init__(self, url: str, threads: Executor | None = None) -> None:
@@ -83,16 +94,11 @@ class Database:
         self.is_postgres = self._engine.dialect.name == "postgresql"
         # Threads of this process wait here; other processes poll SQLite's own lock.
         self._write_lock = nullcontext() if self.is_postgres else Lock()
-        try:
-            self._create_tables()
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            self.close()
-            shown = without_secrets(self._engine.url)
-            raise ConfigError(f"the store {shown} cannot be opened: {one_line(error)}") from error
         self._inserts = {
             table: self.insert_into(table).on_conflict_do_nothing()
             for table in METADATA.sorted_tables
         }
+        self._inserts[TRANSCRIPTS] = self._insert_or_touch()
 
     async def run(self, work: Callable[[], T]) -> T:
         """Return the result of `work`, which runs in a thread.
@@ -155,6 +161,19 @@ class Database:
         for table, some in rows.items():
             connection.execute(self._inserts[table], some)
 
+    def _insert_or_touch(self) -> postgresql.Insert | sqlite.Insert:
+        """Insert transcripts; those that are there are needed until later, to within an hour.
+
+        A row is rewritten once an hour at most, because it is large.
+        """
+        insert = self.insert_into(TRANSCRIPTS)
+        used_at = insert.excluded.used_at
+        return insert.on_conflict_do_update(
+            index_elements=[TRANSCRIPTS.c.key],
+            set_={"used_at": used_at},
+            where=TRANSCRIPTS.c.used_at < used_at - TOUCH_S,
+        )
+
     def read_keys(self, connection: sa.Connection, keys: Iterable[str]) -> dict[str, KeyRows]:
         """Return the rows of each content key, as of one moment."""
         rows_by_key = {key: KeyRows() for key in keys}
@@ -195,15 +214,26 @@ class Database:
         with self.reading() as connection:
             return connection.execute(query).all()
 
+    @property
+    def shown(self) -> str:
+        """The file or the URL, without passwords."""
+        return without_secrets(self._engine.url)
+
     def close(self) -> None:
         """Close the pooled connections."""
         self._engine.dispose()
 
-    def _create_tables(self) -> None:
-        """Create missing tables; several processes may start on an empty database at once."""
-        if METADATA.tables.keys() <= set(sa.inspect(self._engine).get_table_names()):
-            return
-        with self.writing() as connection:
+    @contextmanager
+    def writing_alone(self) -> Iterator[sa.Connection]:
+        """Open a transaction that has the tables alone; others wait for it, minutes if need be."""
+        with self._engine.connect() as connection:
             if self.is_postgres:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_TABLES_LOCK)))
-            METADATA.create_all(connection)
+            else:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={1000 * _MIGRATION_S}")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.commit()
+            finally:
+                connection.invalidate()  # the pool must not keep its settings

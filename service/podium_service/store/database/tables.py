@@ -2,11 +2,21 @@
 
 JSON columns are bytes, because PostgreSQL's text cannot hold a NUL, and so that nothing is encoded
 twice.
+
+To change a table: change it here, raise `SCHEMA_VERSION`, and write a migration of that name in
+`migrations.versions`, which brings older databases to the same. A test compares the two.
 """
 
 import sqlalchemy as sa
 
 METADATA = sa.MetaData()
+
+# The version of the tables: the last of `migrations.versions`. The one row of the table below tells
+# which version a database has; alembic made up its name.
+SCHEMA_VERSION = "0002"
+VERSIONS = sa.Table(
+    "alembic_version", METADATA, sa.Column("version_num", sa.String(32), primary_key=True)
+)
 
 
 def _quota_table(name: str, **columns: type[sa.Double[float] | sa.BigInteger]) -> sa.Table:
@@ -66,7 +76,6 @@ RANKINGS = sa.Table(
     sa.Column("key", sa.String(64), nullable=False),
     sa.Column("created_at", sa.Float, nullable=False, index=True),
     sa.Column("answer", sa.LargeBinary, nullable=False),
-    sa.Column("request", sa.LargeBinary, nullable=False),
     sa.Column("ask", sa.BigInteger),
 )  # fmt: skip
 
@@ -74,8 +83,8 @@ RANKINGS = sa.Table(
 # the store. `id` holds the moment (see `asks.ids`), so that the newest rows are the last ones; a
 # failed group's `ranking_id` is made of it, and `rankings.ask` is the first ask for a ranking.
 # `calls` are the calls behind the answer, as {content key: [index of the first trajectory that each
-# body stands for]}. `answer` is compressed, and null where it is the one in `rankings`. JSON lists
-# have one item per trajectory. Statistics are null where the group failed.
+# body stands for]}, null where that is not known. `answer` is compressed, and null where it is the
+# one in `rankings`. JSON lists have one item per trajectory. Statistics are null where it failed.
 ASKS = sa.Table(
     "asks", METADATA,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
@@ -126,13 +135,14 @@ ASKS = sa.Table(
 )  # fmt: skip
 
 # Groups as they were sent, without ids and metadata, each once, compressed, by the sha256 of the
-# JSON. `used_at` is when an ask last needed it.
+# JSON. `used_at` is when an ask last needed it, or up to `TOUCH_S` before.
 TRANSCRIPTS = sa.Table(
     "transcripts", METADATA,
     sa.Column("key", sa.LargeBinary(32), primary_key=True),
     sa.Column("used_at", sa.Double, nullable=False, index=True),
     sa.Column("content", sa.LargeBinary, nullable=False),
 )  # fmt: skip
+TOUCH_S = 3600.0
 
 # The process that asks about a content key now, and when each process recorded its last heartbeat.
 CLAIMS = sa.Table(

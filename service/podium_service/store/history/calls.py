@@ -7,18 +7,24 @@ from podium_service.schemas import Usage
 from podium_service.schemas.history import CallView
 
 
-def view_call(call: dict[str, Any], names: Sequence[str]) -> CallView:
+def view_call(call: dict[str, Any], names: Sequence[str] | None) -> CallView:
     """Return a call as clients see it.
 
     Args:
         call: as `SQLStore.read_calls` returns it.
-        names: ids of the client, by the index of the body that each of them stands for.
+        names: ids of the client, by the index of the body that each of them stands for; None if
+            they are not known, because the call is from before they were kept.
     """
     verdict = call["verdict"] or {"order": [], "ids": [], "scores": [], "explanations": []}
     explanations = verdict["explanations"] or [""] * len(verdict["order"])
     columns = zip(verdict["order"], verdict["ids"], verdict["scores"], explanations, strict=True)
     # A planted trajectory is no body of the group.
-    shown = [(names[body], *rest) for body, *rest in columns if 0 <= body < len(names)]
+    bodies = len(names) if names is not None else len(verdict["order"])
+    shown = [
+        (names[body] if names is not None else rest[0], *rest)
+        for body, *rest in columns
+        if 0 <= body < bodies
+    ]
     return CallView(
         pass_index=call["pass_index"],
         at=call["created_at"],

@@ -6,6 +6,7 @@ written, so that a store without a service can be read as well.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -30,6 +31,14 @@ from podium_service.store.history.rows import LISTED, problem_of, sent_group, su
 from podium_service.store.store import SQLStore
 
 MAX_LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PastRanking:
+    """A ranking or a failure, with the calls behind it."""
+
+    detail: RankingDetail
+    calls: list[CallView]
 
 
 class HistoryReader:
@@ -82,13 +91,20 @@ class HistoryReader:
         if found is None:
             return None
         row = found[0]
-        members: dict[str, list[int]] = orjson.loads(row.calls) if row.calls else {}
+        members: dict[str, list[int] | None] = orjson.loads(row.calls) if row.calls else {}
         ids: list[str] = orjson.loads(row.ids)
         views = []
         for key, first in members.items():
-            names = [ids[index] for index in first]
+            names = None if first is None else [ids[index] for index in first]
             views += [view_call(call, names) for call in await self._store.read_calls(key)]
         return sorted(views, key=lambda view: view.at)
+
+    async def read_past(self, ranking_id: str) -> PastRanking | None:
+        """Return a ranking with its calls; None as `read_ranking`."""
+        detail = await self.read_ranking(ranking_id)
+        if detail is None:
+            return None
+        return PastRanking(detail, await self.read_calls(ranking_id) or [])
 
     async def list_neighbours(
         self, ranking: RankingSummary
@@ -142,7 +158,7 @@ class HistoryReader:
 def _detail(row: sa.Row[Any], answer: bytes | None, transcripts: list[bytes]) -> RankingDetail:
     request = None
     for content in transcripts:
-        request = sent_group(row, orjson.loads(decompress(content)))
+        request = sent_group(row, decompress(content))
     return RankingDetail(
         summary=summary_of(row),
         ranking=Ranking.model_validate_json(answer) if answer else None,

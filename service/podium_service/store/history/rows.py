@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from podium_service.schemas import Problem
 from podium_service.schemas.history import RankingSummary, SentGroup
 from podium_service.store.asks.ids import ask_name, asked_at
+from podium_service.store.asks.sent import read_transcript
 from podium_service.store.database.tables import ASKS
 
 _SAME = (
@@ -46,9 +47,9 @@ def problem_of(row: sa.Row[Any]) -> Problem | None:
     return Problem.model_validate(problem | {"request_id": row.request_id})
 
 
-def sent_group(row: sa.Row[Any], transcript: dict[str, Any]) -> SentGroup:
+def sent_group(row: sa.Row[Any], content: bytes) -> SentGroup:
     """Return the group of an ask as it was sent, given the transcript that the store keeps."""
-    ids = orjson.loads(row.ids)
+    ids, transcript = orjson.loads(row.ids), read_transcript(content)
     trajectories = [
         {"id": name, **each} for name, each in zip(ids, transcript["trajectories"], strict=True)
     ]

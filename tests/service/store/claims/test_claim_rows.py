@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from podium_service.store.claims.claim_rows import ClaimRows
-from podium_service.store.database.database import Database
 from podium_service.store.database.tables import CLAIMS, OWNERS
+from podium_service.store.migrations.schema import open_database
 from podium_service.store.store import open_store
 from tests.fakes import until
 from tests.service.store.helpers import KEY, OTHER_KEY, count_rows, execute
@@ -57,7 +57,7 @@ async def test_no_claim_expires_after_an_outage_of_the_store(tmp_path: Path) -> 
 
 
 async def test_a_process_that_was_cut_off_expires_no_claim_at_once(url: str) -> None:
-    database = Database(url)
+    database = open_database(url)
     one, other = ClaimRows(database), ClaimRows(database)
 
     def other_has_expired() -> bool:

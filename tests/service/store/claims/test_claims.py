@@ -13,6 +13,7 @@ from podium_service.store.claims.claim_rows import Claim, ClaimRows
 from podium_service.store.claims.claims import Claims
 from podium_service.store.database.database import CommitUnsure, Database, Rows
 from podium_service.store.database.tables import CLAIMS
+from podium_service.store.migrations.schema import open_database
 from podium_service.store.store import open_store
 from podium_service.store.write_queue import WriteQueue
 from tests.fakes import until
@@ -81,7 +82,7 @@ async def faulty_claims(
     url: str, error: Exception, *, commits: bool
 ) -> AsyncIterator[tuple[FaultyRows, Claims]]:
     """Run the claims of a process whose first claim raises an error."""
-    database = Database(url)
+    database = open_database(url)
     rows = FaultyRows(database, error, commits=commits)
 
     async def write(_: Rows, released: list[str]) -> None:
@@ -153,7 +154,7 @@ async def test_heartbeats_go_on_after_any_error(tmp_path: Path) -> None:
 
 async def test_a_repeated_release_does_not_end_the_next_claim(tmp_path: Path) -> None:
     """The first commit goes through, and only its answer is lost."""
-    database = Database(str(tmp_path / "podium.db"))
+    database = open_database(str(tmp_path / "podium.db"))
     rows = ClaimRows(database)
     tries = 0
 

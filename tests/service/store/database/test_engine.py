@@ -6,11 +6,12 @@ import pytest
 import sqlalchemy as sa
 
 from podium_service.errors import ConfigError
-from podium_service.store.database.database import Database, require_store
+from podium_service.store.database.database import require_store
 from podium_service.store.database.engine import open_engine
+from podium_service.store.migrations.schema import open_database
 from podium_service.store.store import open_store
 from tests.service.postgres import empty_database, engine_at
-from tests.service.store.helpers import KEY, OTHER_KEY, ranking
+from tests.service.store.helpers import KEY, OTHER_KEY, ask, ranking
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +33,7 @@ def test_a_relative_path_is_a_file_in_the_current_folder(
     with pytest.raises(ConfigError, match=r"the store .*podium\.db does not exist: see --store"):
         require_store(url)
     assert not list(tmp_path.iterdir())
-    Database(url).close()
+    open_database(url).close()
     assert (tmp_path / "podium.db").exists()
     require_store(url)
 
@@ -78,7 +79,7 @@ def test_an_empty_postgresql_database_is_no_store(postgres: str) -> None:
     empty_database(postgres)
     with pytest.raises(ConfigError, match="does not exist"):
         require_store(postgres)
-    Database(postgres).close()
+    open_database(postgres).close()
     require_store(postgres)
 
 
@@ -102,13 +103,13 @@ async def test_an_idle_transaction_loses_its_locks_after_10_s(postgres: str) -> 
 @pytest.mark.postgres
 async def test_a_server_that_ended_all_connections_is_used_again(postgres: str) -> None:
     async with open_store(postgres) as store:
-        await store.add_ranking(KEY, ranking("rk_before"), {})
+        await store.add_ranking(ask(KEY, ranking("rk_before")))
         with engine_at(postgres) as engine, engine.connect() as connection:
             others = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE pid <> "
             connection.exec_driver_sql(
                 others + "pg_backend_pid() AND backend_type = 'client backend'"
             )
         assert await store.read_ranking("rk_before")
-        await store.add_ranking(KEY, ranking("rk_after"), {})
+        await store.add_ranking(ask(KEY, ranking("rk_after")))
         async with store.claim(OTHER_KEY):
             assert await store.quotas.count("again", 1) == 0.0

@@ -1,0 +1,74 @@
+"""Describe a ranked group in a few numbers, by which lists are filtered and runs summed up."""
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from podium_service.schemas import Ranking, RankRequest, Trajectory
+
+
+def statistics_of(request: RankRequest, ranking: Ranking | None) -> dict[str, Any]:
+    """Return the columns of `asks` that sum up a group; those of its answer only if it has one."""
+    trajectories = request.trajectories
+    lengths = [length_of(each) for each in trajectories]
+    rewards = [each.reward for each in ranking.results] if ranking else []
+    scores = [each.score for each in ranking.results if each.score is not None] if ranking else []
+    taus = (
+        [each.agreement for each in ranking.jurors if each.agreement is not None] if ranking else []
+    )
+    return {
+        "spread": max(rewards) - min(rewards) if rewards else None,
+        "ties": share_of_ties(rewards),
+        "agreement": fmean(taus) if taus else None,
+        "mean_score": fmean(scores) if scores else None,
+        "mean_length": fmean(lengths),
+        "truncated": sum(each.finish_reason == "length" for each in trajectories),
+        "longest_wins": longest_wins(lengths, rewards),
+        "check_disagrees": check_disagrees(
+            [each.verified_reward for each in trajectories], rewards
+        ),
+    }
+
+
+def length_of(trajectory: Trajectory) -> int:
+    """Return the number of characters that the policy wrote: texts, thoughts and arguments."""
+    length = 0
+    for message in trajectory.messages:
+        if message.role != "assistant":
+            continue
+        content = message.content
+        length += len(content) if isinstance(content, str) else len(message.text)
+        length += len(message.thoughts)
+        length += sum(len(str(call.called.arguments or "")) for call in message.calls)
+    return length
+
+
+def share_of_ties(rewards: Sequence[float]) -> float | None:
+    """Return the share of the pairs with equal rewards; None where there is no pair."""
+    number = len(rewards)
+    if number < 2:
+        return None
+    equal = sum(count * (count - 1) for count in Counter(rewards).values())
+    return equal / (number * (number - 1))
+
+
+def longest_wins(lengths: Sequence[int], rewards: Sequence[float]) -> bool | None:
+    """Return whether the one longest trajectory has the greatest reward; None without signal."""
+    if not rewards or max(rewards) == min(rewards):
+        return None
+    longest = max(lengths)
+    return lengths.count(longest) == 1 and rewards[lengths.index(longest)] == max(rewards)
+
+
+def check_disagrees(verified: Sequence[float | None], rewards: Sequence[float]) -> bool | None:
+    """Return whether a trajectory that is verified to be best has less reward than one that is not.
+
+    None where the verified rewards are missing or equal, or there are no rewards.
+    """
+    known = [each for each in verified if each is not None]
+    if not rewards or len(known) < len(verified) or max(known) == min(known):
+        return None
+    pairs = list(zip(known, rewards, strict=True))
+    best = min(reward for check, reward in pairs if check == max(known))
+    return best < max(reward for check, reward in pairs if check < max(known))
