@@ -32,6 +32,7 @@ from podium_service.http.requests.disconnect import run_while_connected
 from podium_service.http.service import Service
 from podium_service.http.ui.operations import operations_routes
 from podium_service.http.ui.routes import page_routes
+from podium_service.http.ui.service_routes import service_routes
 from podium_service.http.ui.sign_in import sign_in_routes
 from podium_service.http.ui.site import Site
 from podium_service.ranking.deadline import Deadline
@@ -79,6 +80,7 @@ def create_app(
     app.include_router(sign_in_routes(site, Sessions(keys)))
     app.include_router(page_routes(site))
     app.include_router(operations_routes(site, service))
+    app.include_router(service_routes(site, service, lambda: app.openapi()))
     app.openapi = lambda: openapi_document(app, TRAINER_BODIES)  # type: ignore[method-assign]
     app.add_exception_handler(errors.PodiumError, partial(_handle_podium_error, site))
     app.add_exception_handler(HTTPException, partial(_handle_http_error, site))

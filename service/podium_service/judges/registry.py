@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,11 +58,22 @@ class Roster:
         return max(1, sum(not isinstance(judge, ChecksJudge) for judge in kinds))
 
 
-class JudgeRegistry:
-    """The current roster, which is replaced when the file changes."""
+@dataclass(frozen=True)
+class Refusal:
+    """Why the file is not in use as it is now; `at` is in seconds since the epoch."""
 
-    refused = ""
-    """Why the file's last change was refused; empty if it was not."""
+    at: float
+    detail: str
+
+
+class JudgeRegistry:
+    """The current roster, which is replaced when the file changes.
+
+    Attributes:
+        path: of the file; None for the embedded default.
+        loaded_at: when the roster's config was read, in seconds since the epoch.
+        refusal: why a newer state of the file is not in use; None if the newest is.
+    """
 
     def __init__(
         self,
@@ -72,36 +83,38 @@ class JudgeRegistry:
         tracing: Tracing = UNTRACED,
     ) -> None:
         """Read the file, or raise ConfigError."""
-        self._path = path
+        self.path = path
         self._metrics = metrics
         self._quotas = quotas
         self._tracing = tracing
         self._retired: list[weakref.finalize[..., EndpointJudge]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._stamp = _read_stamp(path)
+        self.refusal: Refusal | None = None
+        self.loaded_at = time()
         self.roster = self._build(judges_file.load(path), {})
 
     def reload(self) -> None:
         """Read the file again, or log why it is refused and keep the old roster."""
         try:
-            config = judges_file.load(self._path)
+            config = judges_file.load(self.path)
         except ConfigError as error:
+            self.refusal = Refusal(time(), str(error))
             log.error("config_refused", detail=str(error))
-            self.refused = str(error)
             return
-        self.refused = ""
         self.use(config)
         log.info("config_loaded", judges=list(config.judges))
 
     def use(self, config: Config) -> None:
         """Replace the roster by that of a config; unchanged judges keep their state."""
         self.roster = self._build(config, self.roster.llms)
+        self.loaded_at, self.refusal = time(), None
 
     async def watch(self) -> None:
         """Reload the file whenever it changes, until cancelled."""
         while True:
             await asyncio.sleep(RELOAD_POLL_S)
-            stamp = _read_stamp(self._path)
+            stamp = _read_stamp(self.path)
             if stamp != self._stamp:
                 self._stamp = stamp
                 self.reload()

@@ -1,4 +1,4 @@
-"""The pages of a running service: its judges, what failed, its API keys, and its routes."""
+"""The pages of a running service: its judges, what failed, and its API keys."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,22 @@ from typing import Any
 import yaml
 
 from podium_service import errors
+from podium_service.judges.registry import Refusal
 from podium_service.pages.frame import Frame, render
-from podium_service.pages.group import to_json
 from podium_service.schemas import JudgeStatus
 from podium_service.schemas.history import RankingSummary
 
 _OUTSIDE_SETTINGS = {"name", "default", "answers", "endpoints"}
 
 
-def render_judges(frame: Frame, judges: Sequence[Mapping[str, Any]], error: str = "") -> str:
+def render_judges(
+    frame: Frame, judges: Sequence[Mapping[str, Any]], refusal: Refusal | None = None
+) -> str:
     """Return the page of all judges, with their settings and whether they answer.
 
     Args:
         judges: as `GET /judges` lists them.
-        error: why the last change of the judges file was refused; "" if it was not.
+        refusal: why a newer state of the judges file is not in use; None if the newest is.
     """
     shown = [
         (
@@ -33,7 +35,7 @@ def render_judges(frame: Frame, judges: Sequence[Mapping[str, Any]], error: str 
         )
         for each in judges
     ]
-    return render("judges", frame, judges=shown, error=error)
+    return render("judges", frame, judges=shown, refusal=refusal)
 
 
 def render_failures(
@@ -70,60 +72,3 @@ def render_keys(
         problem: what was wrong with the form.
     """
     return render("keys", frame, keys=keys[::-1], created=created, problem=problem)
-
-
-def render_reference(frame: Frame, document: Mapping[str, Any]) -> str:
-    """Return the reference of all routes, from the service's OpenAPI document."""
-    routes = [
-        _describe(frame, method, path, operation)
-        for path, operations in document["paths"].items()
-        for method, operation in operations.items()
-    ]
-    return render("reference", frame, routes=routes)
-
-
-def _describe(frame: Frame, method: str, path: str, operation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the page says about one route."""
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    example = body.get("example")
-    summary, _, rest = operation.get("description", "").partition("\n")
-    responses = {
-        status: [
-            (media, content["example"])
-            for media, content in response.get("content", {}).items()
-            if "example" in content and int(status) < 300
-        ]
-        for status, response in operation.get("responses", {}).items()
-    }
-    return {
-        "method": method.upper(),
-        "path": path,
-        "summary": summary,
-        "description": rest.strip(),
-        "parameters": [
-            (each["name"], each["in"], each.get("required", False), _meaning(each))
-            for each in operation.get("parameters", [])
-        ],
-        "curl": curl(frame.base_url, method, path, example),
-        "answers": [example for some in responses.values() for example in some],
-        "problems": [
-            (status, response["description"])
-            for status, response in operation.get("responses", {}).items()
-            if int(status) >= 400
-        ],
-    }  # fmt: skip
-
-
-def _meaning(parameter: Mapping[str, Any]) -> str:
-    return str(parameter["schema"].get("description") or parameter.get("description") or "")
-
-
-def curl(base_url: str, method: str, path: str, example: Any) -> str:
-    """Return a command that calls a route of this service."""
-    parts = [f'curl {base_url}{path} -H "Authorization: Bearer $PODIUM_API_KEY"']
-    if method != "get":
-        parts.append(f"-X {method.upper()} -H 'Content-Type: application/json'")
-    if example is not None:
-        body = to_json(example).replace("'", "'\\''")
-        parts.append(f"-d '{body}'")
-    return " \\\n  ".join(parts)

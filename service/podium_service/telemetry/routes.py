@@ -15,6 +15,7 @@ BRIDGE_SLIME = "/bridge/slime"
 BRIDGE_NEMO_GYM_VERIFY = "/bridge/nemo-gym/verify"
 BRIDGE_NEMO_GYM_COMPARE = "/bridge/nemo-gym/compare"
 OPENAPI = "/openapi.json"
+DOCS = "/docs"
 UI = "/ui"
 UI_LOGIN = "/ui/login"
 UI_STATIC = "/ui/static/"
@@ -34,7 +35,7 @@ _NAMED = {route.rpartition("/")[0]: route for route in (RANKING, KEY)}
 
 def is_page(path: str) -> bool:
     """Return whether a path is of the pages for people."""
-    return path == UI or path.startswith(f"{UI}/")
+    return path in (UI, DOCS) or path.startswith(f"{UI}/")
 
 
 def route_of(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The pages of a running service: judges, keys, and the reference of its routes."""
+"""The pages of a running service: judges and keys."""
 
 from typing import Any, cast, get_args
 
@@ -10,7 +10,7 @@ from podium_service.http.access.api_key import create_key
 from podium_service.http.access.api_key_store import add_key, describe_keys, revoke_key
 from podium_service.http.service import Service
 from podium_service.http.ui.site import Site, first, read_form
-from podium_service.pages.operations import render_judges, render_keys, render_reference
+from podium_service.pages.operations import render_judges, render_keys
 from podium_service.store.quotas.spend import Period, SpendLimit
 from podium_service.telemetry.routes import UI, UI_ADMIN
 
@@ -22,13 +22,8 @@ def operations_routes(site: Site, service: Service) -> APIRouter:
     @router.get(f"{UI}/judges", name="judges_page")
     async def judges_page(request: Request) -> Response:
         judges = await service.ranker.judges.describe()
-        refused = service.ranker.judges.refused
-        return site.page(request, render_judges(site.frame(request, "Judges"), judges, refused))
-
-    @router.get(f"{UI}/api", name="reference_page")
-    async def reference_page(request: Request) -> Response:
-        frame = site.frame(request, "API")
-        return site.page(request, render_reference(frame, request.app.openapi()))
+        refusal = service.ranker.judges.refusal
+        return site.page(request, render_judges(site.frame(request, "Judges"), judges, refusal))
 
     async def show_keys(request: Request, status: int = 200, **more: Any) -> Response:
         keys = await describe_keys(service.store)

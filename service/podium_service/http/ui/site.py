@@ -33,7 +33,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _NO_ADMIN = frozenset({"Keys"})
-_NO_SERVICE = frozenset({"Judges", "Keys", "API"})
+_NO_SERVICE = frozenset({"Judges", "Keys", "API", "Config"})
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from tests.service.helpers import client, client_with_key, group, service
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ("/ui", "/ui/runs", "/ui/judges", "/ui/failures", "/ui/keys", "/ui/api", "/ui/login")
+PAGES = ("/ui", "/ui/runs", "/ui/judges", "/ui/failures", "/ui/keys", "/ui/api", "/ui/config",
+         "/ui/login")  # fmt: skip
 
 
 async def token_of(http: httpx.AsyncClient, path: str) -> str:

@@ -1,0 +1,1 @@
+"""Pages on how a service is called, configured and paid for, and which of its judges fail."""
