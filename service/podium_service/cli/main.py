@@ -23,6 +23,8 @@ from podium_service.cli.commands.rubric import suggest_command
 from podium_service.cli.commands.serve import serve_command
 from podium_service.cli.commands.store import replay_command, store_app
 from podium_service.cli.mcp.command import mcp_command
+from podium_service.cli.pages.export import export_command
+from podium_service.cli.pages.view import view_command
 from podium_service.errors import PodiumError
 
 app = typer.Typer(
@@ -40,6 +42,8 @@ app.command("mcp")(mcp_command)
 app.command("estimate")(estimate_command)
 app.command("replay")(replay_command)
 app.command("explain")(explain_command)
+app.command("view")(view_command)
+app.command("export")(export_command)
 app.command("calibrate")(calibrate_command)
 app.command("compare")(compare_command)
 rubric_app = typer.Typer(help="Write rubrics.", no_args_is_help=True)

@@ -122,7 +122,7 @@ def render_group(
         summary=detail.summary,
         ranking=detail.ranking,
         attempts=attempts,
-        chosen=choose(attempts, picked),
+        chosen=attempts if frame.files is not None else choose(attempts, picked),
         prompt=read_turns(shared_messages(detail.request)),
         matrix=build_matrix(attempts, calls),
         calls=calls,
@@ -131,6 +131,7 @@ def render_group(
         curl=curl_command(detail, frame.base_url),
         metadata_json=to_json(detail.metadata or {}),
         max_side_by_side=MAX_SIDE_BY_SIDE,
+        is_picking=frame.files is None and len(attempts) > MAX_SIDE_BY_SIDE,
         **({"again": None, "note": "", "order": None} | actions),
     )
 

@@ -11,7 +11,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Scope
 
 from podium_service import errors
-from podium_service.http.access.api_key import UNRESTRICTED
 from podium_service.http.access.sessions import COOKIE, csrf_token, require_csrf_token
 from podium_service.http.service import Service
 from podium_service.pages.frame import Frame, Theme, render
@@ -57,14 +56,13 @@ class Site:
         path = request.url.path.removeprefix(self.root_path)
         query = f"?{request.url.query}" if request.url.query else ""
         key = request.state.key
-        signed_in = request.cookies.get(COOKIE) if key is not UNRESTRICTED else None
         theme = request.cookies.get(THEME_COOKIE, "")
         can_act = self.service is not None
         return Frame(
             root=self.root_path,
             can_act=can_act and key.may("rank"),
             is_admin=can_act and key.may("admin"),
-            key=_key_name(request) if signed_in or COOKIE in request.cookies else None,
+            key=_key_name(request) if can_act and COOKIE in request.cookies else None,
             csrf=csrf_token(_form_cookie(request)),
             theme=cast(Theme, theme) if theme in get_args(Theme) else "",
             path=f"{path}{query}",

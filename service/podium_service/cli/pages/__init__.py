@@ -1,0 +1,1 @@
+"""The pages without a service: `podium view` and `podium export`."""
