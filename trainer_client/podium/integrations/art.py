@@ -76,24 +76,15 @@ async def podium_score_group(
     scored = _copied(group)
     if not scored.trajectories:
         return scored
-    asked = _group(
-        scored,
-        judge=judge_name(judge_model, judges),
-        rubric=rubric,
-        reference=reference,
-        anchor=anchor,
-        run=run,
-    )
+    judge = judge_name(judge_model, judges)
+    asked = _group(scored, judge, rubric, reference=reference, anchor=anchor, run=run)
     outcome = await (client or _shared_client()).try_rank(asked)
-    if outcome.error is not None:
-        if not swallow_exceptions:
-            raise outcome.error
+    if outcome.error is None:
+        _score(scored, outcome, debug=debug)
+        return scored
+    if swallow_exceptions:
         return None
-    _score(scored, outcome)
-    if debug:
-        for result in results_of(outcome) or ():
-            _log.info("trajectory %s: %s", result.id, result)
-    return scored
+    raise outcome.error
 
 
 def judge_name(judge_model: str | None, judges: Mapping[str, str] | None = None) -> str | None:
@@ -126,9 +117,9 @@ def _copied(group: "art.TrajectoryGroup") -> "art.TrajectoryGroup":
 
 def _group(
     group: "art.TrajectoryGroup",
-    *,
     judge: str | None,
     rubric: str | None,
+    *,
     reference: str | None,
     anchor: str | None,
     run: str | None,
@@ -195,10 +186,12 @@ def _metadata(group: "art.TrajectoryGroup") -> dict[str, Any]:
     return {**group.trajectories[0].metadata, **group.metadata}
 
 
-def _score(group: "art.TrajectoryGroup", outcome: GroupReward) -> None:
-    """Write the rewards of an outcome into the group."""
+def _score(group: "art.TrajectoryGroup", outcome: GroupReward, *, debug: bool) -> None:
+    """Write the rewards of an outcome into the group, and into the log if that is asked for."""
     assert outcome.ranking is not None
     for trajectory, result in zip(group.trajectories, results_of(outcome) or (), strict=True):
+        if debug:
+            _log.info("trajectory %s: %s", result.id, result)
         trajectory.metrics["independent_reward"] = trajectory.reward
         trajectory.reward = result.reward
         if result.score is not None:
