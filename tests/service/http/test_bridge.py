@@ -118,6 +118,14 @@ async def test_openrlhf_is_answered_in_its_own_words(tmp_path: Path) -> None:
     assert "<s>" not in judge.asked[0].text
 
 
+async def test_a_prompt_without_text_has_all_of_the_query_after_it(tmp_path: Path) -> None:
+    bodies = [{"query": [text], "prompts": [""]} for text in ("5", "five")]
+    async with bridge(tmp_path) as (http, _, _):
+        url = "/bridge/openrlhf?group_size=2"
+        answers = await asyncio.gather(*(http.post(url, json=body) for body in bodies))
+    assert [answer.json()["rewards"] for answer in answers] == [0, 1]
+
+
 async def test_several_samples_of_one_request_are_a_group(tmp_path: Path) -> None:
     bodies = [openrlhf("5"), openrlhf("five")]
     body = {name: [each[name][0] for each in bodies] for name in bodies[0]}

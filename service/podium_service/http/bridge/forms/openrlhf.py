@@ -48,7 +48,7 @@ def cut_completion(prompt: str, query: str) -> str:
     The query is decoded from tokens, so that a token may stand before the prompt; where the prompt
     is not found in it, all of it is returned.
     """
-    _, found, completion = query.partition(prompt)
+    _, found, completion = query.partition(prompt) if prompt else ("", True, query)
     return _END.sub("", completion if found else query)
 
 
