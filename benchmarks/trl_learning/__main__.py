@@ -80,7 +80,7 @@ def trl_side(job: Job, python: Path) -> Run:
         env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        sys.exit("the run of TRL failed")
+        sys.exit(f"the run of TRL ended with status {done.returncode}")
     run: Run = json.loads(done.stdout.splitlines()[-1])
     return run
 

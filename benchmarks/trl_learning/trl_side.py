@@ -75,10 +75,11 @@ def rows(recipe: TrainConfig, task: Task) -> Dataset:
 
 def settings(recipe: TrainConfig) -> GRPOConfig:
     rollout = recipe.rollout
+    # One group at a time goes through the model; the step is one over all of them.
     return GRPOConfig(
         output_dir=str(recipe.out), seed=recipe.seed, max_steps=recipe.steps,
-        per_device_train_batch_size=rollout.prompts_per_step * rollout.group_size,
-        gradient_accumulation_steps=1, num_generations=rollout.group_size,
+        per_device_train_batch_size=rollout.group_size,
+        gradient_accumulation_steps=rollout.prompts_per_step, num_generations=rollout.group_size,
         max_completion_length=recipe.sampler.max_tokens,
         temperature=recipe.sampler.temperature, top_p=1.0, top_k=0,
         beta=0.0, loss_type="dapo", scale_rewards="none",

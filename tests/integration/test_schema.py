@@ -96,7 +96,7 @@ def hasten(case: Any, mended: bool) -> None:
     if label != BRIDGE[-1]:
         settings["group_size"] = 1
     if label == BRIDGE[0]:
-        group = {"judge": None, "trajectories": [case.body["trajectory"]]}
+        group: dict[str, Any] = {"judge": None, "trajectories": [case.body["trajectory"]]}
         mend(group)
         case.body["trajectory"] = group["trajectories"][0]
 

@@ -122,6 +122,9 @@ class RequestMiddleware:
                 self._record(scope, status, perf_counter() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        host, _ = scope.get("server") or ("", 0)
+        if host.startswith("/"):  # a Unix socket: another worker has passed it on, and records it
+            return
         # A request without a valid key never reaches the router, so its route is looked up here.
         route = getattr(scope.get("route"), "path", None) or route_of(scope["path"])
         self._service.metrics.count_request(route, status, seconds)

@@ -1,11 +1,12 @@
 """Everything that ranks, opened together: judges, store, ranker, metrics and tracing."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from podium_service.http.requests.body_memory import MemoryBudget
+from podium_service.http.requests.forwarding import Forwarder
 from podium_service.judges.registry import JudgeRegistry
 from podium_service.ranking.gathering.rendezvous import Rendezvous
 from podium_service.ranking.pipeline import Ranker
@@ -20,8 +21,8 @@ class Service:
 
     Attributes:
         body_memory: the memory that the bodies of all requests share.
-        rendezvous: the groups whose members come one by one; None if they may go to other processes
-            of this service.
+        rendezvous: the groups whose members come one by one.
+        gatherer: another worker, which gathers all groups of this service; None if it is this one.
         draining: set when the server is about to stop; readiness is off from then on.
     """
 
@@ -30,7 +31,8 @@ class Service:
     metrics: Metrics
     tracing: Tracing = UNTRACED
     body_memory: MemoryBudget = field(default_factory=MemoryBudget)
-    rendezvous: Rendezvous | None = None
+    rendezvous: Rendezvous = field(default_factory=Rendezvous)
+    gatherer: Forwarder | None = None
     draining: bool = False
 
 
@@ -40,7 +42,7 @@ async def open_service(
     store_url: str,
     tracing: Tracing = UNTRACED,
     *,
-    is_alone: bool = True,
+    gatherer: str | None = None,
 ) -> AsyncIterator[Service]:
     """Open the judges, the store and the ranker, for a server or for use in this process.
 
@@ -48,7 +50,7 @@ async def open_service(
         config: the judges file; None for the embedded default.
         store_url: the store.
         tracing: where traces go.
-        is_alone: whether all requests come to this process; if not, it gathers no groups.
+        gatherer: the socket of the worker that gathers groups; None if it is this process.
 
     Raises:
         ConfigError: If the judges file or the store is not usable.
@@ -58,8 +60,11 @@ async def open_service(
         judges = JudgeRegistry(config, metrics, store.quotas, tracing)
         try:
             service = Service(Ranker(judges, store, metrics, tracing), store, metrics, tracing)
-            async with aclosing(Rendezvous()) as rendezvous:
-                service.rendezvous = rendezvous if is_alone else None
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(service.rendezvous.aclose)
+                if gatherer is not None:
+                    service.gatherer = Forwarder(gatherer)
+                    stack.push_async_callback(service.gatherer.aclose)
                 yield service
         finally:
             await judges.aclose()

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
+from podium.groups import Trajectory, TrajectoryGroup
+from podium.integrations.bridge import BridgeClient
 from podium_service.http.service import Service
 from tests.fakes import ScriptedJudge, Step, by_length, fails, scores, until
-from tests.service.helpers import add_new_key, chat, llm, service
+from tests.service.helpers import add_new_key, chat, judges_file, llm, service
 from tests.service.process import running, running_with
 from tests.service.tcp import serving
 
@@ -324,12 +327,55 @@ async def test_a_retry_after_a_timeout_takes_no_second_seat(tmp_path: Path) -> N
     assert [answer.json()["rewards"] for answer in answers] == [0, 0.5, 1]
 
 
-async def test_several_workers_refuse_to_gather(tmp_path: Path) -> None:
-    async with bridge(tmp_path) as (http, opened, _):
-        opened.rendezvous = None
-        answer = await http.post("/bridge/join", json=member("0", "5"))
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-    assert "--workers" in answer.json()["detail"]
+@pytest.mark.restart
+async def test_members_that_come_to_different_workers_meet(tmp_path: Path) -> None:
+    """Each member has a new connection, which the kernel gives to either worker."""
+
+    async def join(url: str, body: dict[str, Any], headers: dict[str, str]) -> httpx.Response:
+        async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
+            return await http.post("/bridge/openrlhf?group_size=12", json=body, headers=headers)
+
+    async with ScriptedJudge(always=scores(lambda text: len(text) / 1000)).serving() as judge:
+        config = judges_file(tmp_path / "judges.yaml", main=llm(judge.url))
+        options = ("--workers", "2", "--config", str(config))
+        bodies = [openrlhf("a" * (n + 1)) for n in range(12)]
+        with running(*options, cwd=tmp_path, PODIUM_API_KEY="a-key") as process:
+            assert process.url
+            headers = {"Authorization": "Bearer a-key"}
+            answers = await asyncio.gather(*(join(process.url, body, headers) for body in bodies))
+            refused = await asyncio.gather(*(join(process.url, bodies[0], {}) for _ in range(6)))
+            async with httpx.AsyncClient(trust_env=False) as http:
+                metrics = (await http.get(f"{process.url}/metrics", headers=headers)).text
+    rewards = [answer.json()["rewards"] for answer in answers]
+    assert rewards == sorted(rewards)
+    assert (rewards[0], rewards[-1]) == (0, 1)
+    assert {answer.status_code for answer in refused} == {401}
+    assert 'podium_requests_total{route="/bridge/openrlhf",status="200"} 12.0' in metrics
+
+
+def is_asked(worker: psutil.Process) -> bool:
+    return any(each.status == psutil.CONN_ESTABLISHED for each in worker.net_connections("tcp"))
+
+
+@pytest.mark.restart
+async def test_a_gathering_worker_that_dies_loses_no_member(tmp_path: Path) -> None:
+    async with ScriptedJudge(always=GOOD).serving() as judge:
+        config = judges_file(tmp_path / "judges.yaml", main=llm(judge.url))
+        options = ("--workers", "2", "--config", str(config))
+        with running(*options, cwd=tmp_path) as process:
+            workers = psutil.Process(process.pid).children()
+            [gatherer] = (each for each in workers if each.cmdline()[-1].isdigit())
+            async with BridgeClient(process.url) as client:
+                alone = [
+                    TrajectoryGroup([Trajectory(name, chat(text))], group_id="g", judge="main")
+                    for name, text in (("0", "5"), ("1", "five"))
+                ]
+                first = asyncio.create_task(client.try_join(alone[0], group_size=2))
+                await until(lambda: any(map(is_asked, workers)))
+                gatherer.kill()
+                await until(lambda: bool(process.logged("worker_died")))
+                second = await client.try_join(alone[1], group_size=2)
+                assert ((await first).rewards, second.rewards) == ([0], [1])
 
 
 @pytest.mark.restart

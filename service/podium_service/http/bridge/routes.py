@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from podium.integrations.anchors import FirstCompletions
-from podium_service.errors import NotFound, PodiumError
+from podium_service.errors import PodiumError
 from podium_service.http.access.api_key import APIKey, count_request
 from podium_service.http.bridge.forms import FORMS, nemo_gym
 from podium_service.http.bridge.forms.form import Form, Reward
@@ -73,6 +73,8 @@ def bridge_routes(service: Service) -> APIRouter:
         The members may come from any number of processes. A member that is sent again keeps its
         place, and gets the same answer.
         """
+        if service.gatherer is not None:
+            return await service.gatherer.forward(request, MAX_BODY_BYTES)
         member = validate(JoinRequest, await read_json(request, MAX_BODY_BYTES))
         terms = _terms(member, is_unique=True)
         name = member.trajectory.id
@@ -100,6 +102,8 @@ def bridge_routes(service: Service) -> APIRouter:
     )
     async def bridge_nemo_gym_compare(request: Request) -> Response:
         """Rank a whole group in the body of NeMo-Gym's `/compare`."""
+        if service.gatherer is not None:  # it knows the first completion of each prompt
+            return await service.gatherer.forward(request, MAX_BODY_BYTES)
         settings = validate(JudgeSettings, dict(request.query_params))
         body = validate(nemo_gym.CompareRequest, await read_json(request, MAX_BODY_BYTES))
         if not body.response_objs:
@@ -119,6 +123,8 @@ def _reward_route(
     first = FirstCompletions()
 
     async def reward(request: Request) -> Response:
+        if service.gatherer is not None:
+            return await service.gatherer.forward(request, MAX_BODY_BYTES)
         settings = validate(URLSettings, dict(request.query_params))
         body = validate(form.body, await read_json(request, MAX_BODY_BYTES))
         key: APIKey = request.state.key
@@ -162,11 +168,6 @@ async def _join(
     service: Service, request: Request, member: JoinRequest, terms: Terms, name: str | None
 ) -> Outcome:
     """Wait for the outcome of a member's group; only requests with the same key share a group."""
-    if service.rendezvous is None:
-        raise NotFound(
-            f"{request.url.path} needs all members in one process, and this service has several: "
-            "start another one without --workers for it"
-        )
     key: APIKey = request.state.key
     rank: Rank = lambda group: _rank(service, key, group)  # noqa: E731 - its type is checked
     place = f"{key.id} {member.group_id}"

@@ -54,14 +54,7 @@ async def read_json(request: "Request", max_bytes: int, patience_s: float = PATI
         MalformedJSON: If it is not strict JSON (no NaN, no lone surrogates, UTF-8).
         InvalidRequest: If it is nested deeper than `MAX_DEPTH`.
     """
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType(
-            f"content-type is {media_type[:64] or 'missing'!r}: send application/json"
-        )
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMediaType("content-encoding must be identity: send the body uncompressed")
-    body = await _read(request, max_bytes, patience_s)
+    body = await read_bytes(request, max_bytes, patience_s)
     _require_few_values(body, max_bytes // _BYTES_PER_VALUE)
     try:
         value, num_values = parse_json(body)
@@ -70,6 +63,24 @@ async def read_json(request: "Request", max_bytes: int, patience_s: float = PATI
         raise MalformedJSON(f"body: {error.msg.split(':')[0]} at {place}") from error
     request.state.body_memory.take(_VALUE_BYTES * num_values)
     return value
+
+
+async def read_bytes(
+    request: "Request", max_bytes: int, patience_s: float = PATIENCE_S
+) -> bytearray:
+    """Return the body as it was sent, declared as JSON and not parsed.
+
+    Raises:
+        UnsupportedMediaType, BodyTooLarge, BodyTooSlow, Overloaded: As `read_json` does.
+    """
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType(
+            f"content-type is {media_type[:64] or 'missing'!r}: send application/json"
+        )
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("content-encoding must be identity: send the body uncompressed")
+    return await _read(request, max_bytes, patience_s)
 
 
 def parse_json(text: bytes | bytearray) -> tuple[Any, int]:

@@ -201,19 +201,21 @@ async def serve_on(
     *,
     on_started: Callable[[], object],
     until: asyncio.Future[Any] | None = None,
-    is_alone: bool = True,
+    gathers_on: socket.socket | None = None,
+    gatherer: str | None = None,
 ) -> None:
     """Serve on a listening socket until a signal comes.
 
     Args:
         on_started: called once requests are taken.
         until: stops the server when it is done.
-        is_alone: whether no other process listens on the socket.
+        gathers_on: a socket on which the other workers pass on what this one gathers.
+        gatherer: the path of the socket of the worker that gathers; None if it is this process.
     """
     raise_file_limit(options.max_connections)
     async with (
         open_tracing() as tracing,
-        open_service(options.config, options.store_url, tracing, is_alone=is_alone) as service,
+        open_service(options.config, options.store_url, tracing, gatherer=gatherer) as service,
     ):
         settings = uvicorn.Config(
             create_app(
@@ -239,7 +241,7 @@ async def serve_on(
         freeze_gc()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         try:
-            await server.serve(sockets=[listener])
+            await server.serve(sockets=[listener, *([gathers_on] if gathers_on else [])])
         finally:
             for task in background:
                 task.cancel()

@@ -6,6 +6,9 @@ Each of the N places runs this loop, until a signal comes:
                   \\
                    +-> it dies before it serves -> log, pause, and start another one
 
+The worker of the first place gathers the groups of `/bridge/`, because the members of a group must
+meet in one process. The others pass such requests on to it, over a Unix socket.
+
 Until all N workers have served at the same time, a place that fails `MAX_FAILED_STARTS` times in a
 row ends the service. After that it tries for ever, because the other workers still serve.
 
@@ -27,6 +30,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from podium_service.errors import ConfigError
 from podium_service.http.server import server
+from podium_service.http.server.acceptor import BACKLOG
 from podium_service.http.server.server import ServeOptions
 
 MAX_FAILED_STARTS = 3
@@ -45,8 +49,26 @@ async def serve_by_workers(options: ServeOptions, num_workers: int) -> None:
         ConfigError: If the options are not usable, or the workers die before they serve.
     """
     await server.check_options(options)
-    with server.listen(options) as listener, TemporaryDirectory(prefix="podium-metrics-") as folder:
-        await _Supervisor(options, listener, num_workers, folder).run()
+    with (
+        server.listen(options) as listener,
+        TemporaryDirectory(prefix="podium-metrics-") as folder,
+        _listen_in(folder) as gathers_on,
+    ):
+        await _Supervisor(options, listener, gathers_on, num_workers, folder).run()
+
+
+def _listen_in(folder: str) -> socket.socket:
+    """Return a listening Unix socket in a folder that other users cannot enter."""
+    path = os.path.join(folder, "gatherer")
+    gathers_on = socket.socket(socket.AF_UNIX)
+    try:
+        gathers_on.bind(path)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {path}: {error}: set TMPDIR to a short path"
+        ) from error
+    gathers_on.listen(BACKLOG)
+    return gathers_on
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -70,10 +92,16 @@ class _Worker:
 
 class _Supervisor:
     def __init__(
-        self, options: ServeOptions, listener: socket.socket, num_workers: int, metrics_folder: str
+        self,
+        options: ServeOptions,
+        listener: socket.socket,
+        gathers_on: socket.socket,
+        num_workers: int,
+        metrics_folder: str,
     ) -> None:
         self._options = options
         self._listener = listener
+        self._gathers_on = gathers_on
         self._num_workers = num_workers
         self._metrics_folder = metrics_folder
         self._workers: set[_Worker] = set()
@@ -85,7 +113,10 @@ class _Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
-        places = [asyncio.create_task(self._keep_one_running()) for _ in range(self._num_workers)]
+        places = [
+            asyncio.create_task(self._keep_one_running(gathers=place == 0))
+            for place in range(self._num_workers)
+        ]
         try:
             await asyncio.gather(*places)
         finally:
@@ -102,12 +133,13 @@ class _Supervisor:
         for worker in self._workers:
             worker.send(number)
         self._listener.close()
+        self._gathers_on.close()
 
-    async def _keep_one_running(self) -> None:
+    async def _keep_one_running(self, *, gathers: bool) -> None:
         """Run one worker after another until the service stops."""
         num_failed = 0
         while not self._stopping.is_set():
-            worker = await self._start()
+            worker = await self._start(gathers=gathers)
             serves = await worker.wait_until_serving()
             num_failed = 0 if serves else num_failed + 1
             self._num_serving += serves
@@ -129,13 +161,15 @@ class _Supervisor:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
 
-    async def _start(self) -> _Worker:
+    async def _start(self, *, gathers: bool) -> _Worker:
         channel, other_end = socket.socketpair()
         channel.setblocking(False)
         with other_end:
-            descriptors = (self._listener.fileno(), other_end.fileno())
+            descriptors = [self._listener.fileno(), other_end.fileno()]
+            path = [] if gathers else [str(self._gathers_on.getsockname())]
+            descriptors += [self._gathers_on.fileno()] if gathers else []
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", WORKER, *map(str, descriptors),
+                sys.executable, "-P", "-m", WORKER, *map(str, descriptors), *path,
                 pass_fds=descriptors, stdin=DEVNULL,
                 env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": self._metrics_folder},
                 start_new_session=True,  # so that Ctrl-C reaches it once, through `_stop`

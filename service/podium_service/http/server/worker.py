@@ -1,7 +1,8 @@
 """Serve in one process of `podium serve --workers N`, on the socket inherited from the supervisor.
 
-`supervisor` starts this module with two file descriptors, LISTENER and SUPERVISOR. The second is a
-socket with this protocol:
+`supervisor` starts this module with two file descriptors, LISTENER and SUPERVISOR, and with
+GATHERER: the path of the socket of the one worker that gathers groups, or in that worker the file
+descriptor of the socket. SUPERVISOR is a socket with this protocol:
 
     supervisor -> worker   one line: the ServeOptions as JSON
     worker -> supervisor   one byte, once requests are served
@@ -11,6 +12,7 @@ socket with this protocol:
 import asyncio
 import socket
 import sys
+from contextlib import nullcontext
 
 import structlog
 
@@ -24,19 +26,24 @@ log = structlog.get_logger(__name__)
 def main() -> None:
     """Serve until a signal comes or the supervisor dies; exit with status 1 on a known error."""
     listener, supervisor = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
-    with listener, supervisor, supervisor.makefile("rb") as lines:
+    gatherer = sys.argv[3]
+    gathers_on = socket.socket(fileno=int(gatherer)) if gatherer.isdecimal() else None
+    with listener, supervisor, supervisor.makefile("rb") as lines, gathers_on or nullcontext():
         options = server.OPTIONS_JSON.validate_json(lines.readline())
         logs.configure(options.log_level)
         with asyncio.Runner(loop_factory=server.event_loop_factory()) as runner:
             try:
-                runner.run(_serve(listener, supervisor, options))
+                runner.run(_serve(listener, supervisor, options, gathers_on or gatherer))
             except PodiumError as error:
                 log.error("worker_failed", detail=str(error))
                 sys.exit(1)
 
 
 async def _serve(
-    listener: socket.socket, supervisor: socket.socket, options: server.ServeOptions
+    listener: socket.socket,
+    supervisor: socket.socket,
+    options: server.ServeOptions,
+    gatherer: socket.socket | str,
 ) -> None:
     supervisor.setblocking(False)
     end_of_file = asyncio.create_task(asyncio.get_running_loop().sock_recv(supervisor, 1))
@@ -46,7 +53,8 @@ async def _serve(
             options,
             on_started=lambda: supervisor.send(b"s"),
             until=end_of_file,
-            is_alone=False,
+            gathers_on=None if isinstance(gatherer, str) else gatherer,
+            gatherer=gatherer if isinstance(gatherer, str) else None,
         )
     finally:
         end_of_file.cancel()
