@@ -1,13 +1,17 @@
 """The client without an event loop: threads, errors and the end of a program."""
 
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import anyio
 import httpx
 import pytest
 
 from podium.blocking_client import RankClient
 from podium.errors import (
     JudgeFailed,
+    ServiceUnavailable,
 )
 from tests.client.helpers import GROUPS, KEY, group, in_a_new_process, lines_app, rank_all, rank_it
 from tests.fake_service import (
@@ -61,3 +65,29 @@ def test_a_client_left_open_lets_the_program_end() -> None:
 def test_the_client_imports_neither_torch_nor_the_service() -> None:
     heavy = ["torch", "numpy", "fastapi", "podium_service", "podium_trainer", "orjson", "openai"]
     assert in_a_new_process(f"import sys; print({{*{heavy}}} & {{*sys.modules}})") == "set()"
+
+
+@pytest.mark.parametrize("call", ["rank", "rank_many", "rank_as_completed"])
+def test_a_client_closed_during_a_call_says_so(call: str) -> None:
+    asked = threading.Event()
+
+    async def never(request: httpx.Request) -> httpx.Response:
+        asked.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    def close() -> None:
+        asked.wait(20)
+        podium.close()
+
+    podium = RankClient("http://podium.test", transport=httpx.MockTransport(never))
+    closer = threading.Thread(target=close)
+    closer.start()
+    calls: dict[str, Callable[[], object]] = {
+        "rank": lambda: podium.rank(group()),
+        "rank_many": lambda: podium.rank_many(GROUPS),
+        "rank_as_completed": lambda: list(podium.rank_as_completed(GROUPS)),
+    }
+    with pytest.raises(ServiceUnavailable, match=r"client_closed: .* during the call"):
+        calls[call]()
+    closer.join()

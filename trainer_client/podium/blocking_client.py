@@ -3,9 +3,9 @@
 import asyncio
 import os
 import weakref
-from collections.abc import Callable, Coroutine, Generator, Sequence
-from concurrent.futures import Future
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import aclosing, contextmanager
 from queue import SimpleQueue
 from threading import Lock, Thread, current_thread
 from typing import Any, Self, TypeVar
@@ -15,6 +15,7 @@ import httpx
 from podium.answers import GroupReward
 from podium.batch import Progress
 from podium.client import DEFAULT_DEADLINE_S, DEFAULT_MAX_DRY, AsyncRankClient
+from podium.errors import ServiceUnavailable
 from podium.groups import TrajectoryGroup
 
 _T = TypeVar("_T")
@@ -81,7 +82,7 @@ class RankClient:
 
     def rank_many(
         self,
-        groups: Sequence[TrajectoryGroup],
+        groups: Iterable[TrajectoryGroup],
         *,
         deadline_s: float | None = None,
         on_progress: Progress | None = None,
@@ -92,7 +93,7 @@ class RankClient:
         )
 
     def rank_as_completed(
-        self, groups: Sequence[TrajectoryGroup], *, deadline_s: float | None = None
+        self, groups: Iterable[TrajectoryGroup], *, deadline_s: float | None = None
     ) -> Generator[tuple[int, GroupReward], None, None]:
         """Yield the outcomes of many groups; see `AsyncRankClient.rank_as_completed`."""
         done: SimpleQueue[tuple[int, GroupReward] | None] = SimpleQueue()
@@ -107,12 +108,10 @@ class RankClient:
                 done.put(None)
 
         future = self._thread.start(feed())
-        try:
+        with _ended_with(future):
             while (item := done.get()) is not None:
                 yield item
             future.result()
-        finally:
-            future.cancel()
 
     @property
     def _thread(self) -> "_Thread":
@@ -121,10 +120,24 @@ class RankClient:
 
     def _wait_for(self, call: Coroutine[Any, Any, _T]) -> _T:
         future = self._thread.start(call)
-        try:
+        with _ended_with(future):
             return future.result()
-        finally:
-            future.cancel()  # Ctrl-C must end the request, too
+
+
+@contextmanager
+def _ended_with(future: Future[Any]) -> Iterator[None]:
+    """End the request with the body, which Ctrl-C may end, too.
+
+    Raises:
+        ServiceUnavailable: If another thread has closed the client meanwhile.
+    """
+    try:
+        yield
+    except CancelledError as error:
+        detail = "the client was closed during the call: close it after the last one"
+        raise ServiceUnavailable("client_closed", None, False, None, detail) from error
+    finally:
+        future.cancel()
 
 
 class _Thread:

@@ -15,7 +15,7 @@ because the service answers the same content from its store.
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import partial
 from typing import Any, Self
 
@@ -26,7 +26,7 @@ from podium.answers import GroupReward, read_answer
 from podium.batch import PendingGroups, Progress, refuses_all, split_into_chunks
 from podium.connections import Connections, parse_key, parse_url
 from podium.errors import RankError, ServiceAbsent, ServiceUnavailable, transport_errors
-from podium.groups import TrajectoryGroup
+from podium.groups import TrajectoryGroup, list_groups, require_group
 from podium.retry import Retry, check_deadline
 from podium.stop_rule import StopRule, concerns_all
 
@@ -66,7 +66,7 @@ class AsyncRankClient:
         max_dry: int | None = DEFAULT_MAX_DRY,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        if max_dry is not None and max_dry < 1:
+        if max_dry is not None and not (isinstance(max_dry, int) and max_dry >= 1):
             raise ValueError(f"max_dry must be at least 1 or None, not {max_dry!r}")
         key = parse_key(api_key if api_key is not None else os.environ.get("PODIUM_API_KEY"))
         url = base_url or os.environ.get("PODIUM_URL") or "http://127.0.0.1:8000"
@@ -112,6 +112,7 @@ class AsyncRankClient:
         Raises:
             RankError: If the group could not be ranked before the deadline; see `errors`.
         """
+        require_group(group)
         retry = self._start(deadline_s)
         members = group.to_json()[1:]
         while True:
@@ -148,7 +149,7 @@ class AsyncRankClient:
 
     async def rank_many(
         self,
-        groups: Sequence[TrajectoryGroup],
+        groups: Iterable[TrajectoryGroup],
         *,
         deadline_s: float | None = None,
         on_progress: Progress | None = None,
@@ -174,16 +175,18 @@ class AsyncRankClient:
             NothingRanked: If no group was ranked in `max_dry` batches in a row.
         """
 
+        listed = list_groups(groups)
+
         def report(index: int, outcome: GroupReward) -> None:
             if on_progress is not None:
-                on_progress(len(pending.outcomes), len(groups))
+                on_progress(len(pending.outcomes), len(listed))
 
-        pending = PendingGroups(groups, report)
+        pending = PendingGroups(listed, report)
         await self._rank_all(pending, self._start(deadline_s).ends_at)
-        return [pending.outcomes[index] for index in range(len(groups))]
+        return [pending.outcomes[index] for index in range(len(listed))]
 
     async def rank_as_completed(
-        self, groups: Sequence[TrajectoryGroup], *, deadline_s: float | None = None
+        self, groups: Iterable[TrajectoryGroup], *, deadline_s: float | None = None
     ) -> AsyncGenerator[tuple[int, GroupReward], None]:
         """Ask as `rank_many` does, and yield (index of the group, its outcome) as each is done.
 
@@ -191,7 +194,9 @@ class AsyncRankClient:
             RankError: As `rank_many` does, after the outcomes that are done.
         """
         done: asyncio.Queue[tuple[int, GroupReward] | None] = asyncio.Queue()
-        pending = PendingGroups(groups, lambda index, outcome: done.put_nowait((index, outcome)))
+        pending = PendingGroups(
+            list_groups(groups), lambda index, outcome: done.put_nowait((index, outcome))
+        )
         ranking = asyncio.ensure_future(self._rank_all(pending, self._start(deadline_s).ends_at))
         ranking.add_done_callback(lambda _: done.put_nowait(None))
         try:

@@ -181,6 +181,8 @@ def parse_key(key: str | None) -> str | None:
     Raises:
         ValueError: If an HTTP header cannot carry the key, which is not shown.
     """
+    if not isinstance(key, str | None):
+        raise ValueError(f"the API key must be text, not {type(key).__name__}")
     key = (key or "").strip()
     if not (key.isascii() and key.isprintable()):
         raise ValueError("the API key holds characters that an HTTP header cannot carry")

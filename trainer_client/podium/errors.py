@@ -156,6 +156,8 @@ def from_response(response: httpx.Response) -> RankError:
         detail = f"{response.request.url.path} answered without a problem document"
         if response.is_redirect:
             detail += "; redirects are not followed, give the base URL it leads to"
+        if status in (404, 405):
+            detail += "; give the base URL of a Podium service, without any of its paths"
         code = f"http_{status}"
         return branch(code, status, retryable, None, detail, retry_after_s=retry_after_s)
     return from_problem(problem.model_copy(update={"status": status}), retry_after_s)

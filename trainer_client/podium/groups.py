@@ -4,9 +4,11 @@
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
+
+from pydantic import BaseModel
 
 from podium.errors import RequestRefused
 
@@ -17,7 +19,8 @@ class Trajectory:
 
     Attributes:
         id: a name that is unique in its group; rewards are matched by it.
-        messages: OpenAI chat messages, the prompt first; extra keys are allowed.
+        messages: OpenAI chat messages, the prompt first; extra keys are allowed. The openai
+            client's message objects are taken, too.
         tools: OpenAI tool definitions, if they differ from the group's.
         finish_reason: the sampler's word for the end, such as "stop" or "length".
         verified_reward: a reward in [0, 1] that the caller checked itself. No judge sees it. The
@@ -60,6 +63,14 @@ class TrajectoryGroup:
     tools: Sequence[Mapping[str, Any]] | None = None
     metadata: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        for each in self.trajectories if isinstance(self.trajectories, list | tuple) else ():
+            if not isinstance(each, Trajectory):
+                raise TypeError(
+                    f"a group holds Trajectory objects, not {type(each).__name__}: give "
+                    "Trajectory(id, messages), or read what you have by podium.formats"
+                )
+
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object of the wire, without the fields that are None."""
         return _fields_set(self) | {"trajectories": [t.to_wire() for t in self.trajectories]}
@@ -73,7 +84,11 @@ class TrajectoryGroup:
         """
         try:
             text = json.dumps(
-                self.to_wire(), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+                self.to_wire(),
+                ensure_ascii=False,
+                allow_nan=False,
+                separators=(",", ":"),
+                default=_to_plain,
             )
             return text.encode()
         except (TypeError, ValueError, RecursionError) as exc:
@@ -84,3 +99,41 @@ class TrajectoryGroup:
 def _fields_set(record: Trajectory | TrajectoryGroup) -> dict[str, Any]:
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def list_groups(groups: Iterable[TrajectoryGroup]) -> list[TrajectoryGroup]:
+    """Return the groups as a list.
+
+    Raises:
+        TypeError: If it is one group alone, or something in it is no group.
+    """
+    if isinstance(groups, TrajectoryGroup):
+        raise TypeError("many groups are wanted, and this is one: give [group], or call rank")
+    listed = list(groups)
+    for each in listed:
+        require_group(each)
+    return listed
+
+
+def require_group(group: object) -> None:
+    """Raise a TypeError that says what a group is, if this is none."""
+    if not isinstance(group, TrajectoryGroup):
+        raise TypeError(
+            f"a group is a TrajectoryGroup, not {type(group).__name__}: give "
+            "TrajectoryGroup([Trajectory(id, messages), ...]), or read files by podium.formats"
+        )
+
+
+def _to_plain(value: object) -> object:
+    """Return what `json` can write for a value of another library, or raise a TypeError.
+
+    That is a message of the openai client (or any pydantic model), a number or an array of numpy or
+    torch, and any other mapping.
+    """
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if callable(to_list := getattr(value, "tolist", None)):
+        return to_list()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")

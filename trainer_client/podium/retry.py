@@ -2,6 +2,7 @@
 
 import math
 import random
+from numbers import Real
 
 import anyio
 
@@ -52,6 +53,7 @@ def check_deadline(deadline_s: float) -> float:
     Raises:
         ValueError: If it is no positive number of seconds.
     """
-    if not (deadline_s > 0 and math.isfinite(deadline_s)):
+    is_number = isinstance(deadline_s, Real) and not isinstance(deadline_s, bool)
+    if not (is_number and deadline_s > 0 and math.isfinite(deadline_s)):
         raise ValueError(f"deadline_s must be a positive number of seconds, not {deadline_s!r}")
     return deadline_s
