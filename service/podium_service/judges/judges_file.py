@@ -6,6 +6,7 @@ pasted into the wrong setting stays secret.
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -66,7 +67,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _names_exist_and_jurors_differ(self) -> Self:
-        faults = [*self._unknown_names(), *self._same_jurors()]
+        faults = [*self._unknown_names(), *self._idle_fallbacks(), *self._same_jurors()]
         if faults:
             rules = "; ".join(rule for _, rule in faults)
             raise PydanticCustomError("faults", "{rules}", {"rules": rules, "faults": faults})
@@ -77,13 +78,23 @@ class Config(Settings):
         if self.default_judge not in self.judges:
             yield ("default_judge",), _not_among(self.default_judge, self.judges)
         for name, judge in self.judges.items():
-            for other in judge.fallback:
+            for other in dict.fromkeys(judge.fallback):
                 if other not in self.judges:
                     yield ("judges", name, "fallback"), _not_among(other, self.judges)
             if isinstance(judge, JuryJudge):
                 for member in judge.members:
                     if member not in llms:
                         yield ("judges", name, "members"), _not_among(member, llms)
+
+    def _idle_fallbacks(self) -> Iterator[Fault]:
+        """Yield fallbacks that are never asked. Judges may name each other; `chain` says how."""
+        for name, judge in self.judges.items():
+            place = ("judges", name, "fallback")
+            if name in judge.fallback:
+                rule = f"{name} cannot stand in for itself: name another judge, or raise `attempts`"
+                yield place, rule
+            for other in [each for each, times in Counter(judge.fallback).items() if times > 1]:
+                yield place, f"{other} stands there twice, and is asked once: leave one out"
 
     def _same_jurors(self) -> Iterator[Fault]:
         """Yield jurors with the same verdicts, because together they are one opinion."""

@@ -74,3 +74,23 @@ async def test_a_group_that_cannot_be_ranked_is_told(tmp_path: Path) -> None:
     finished = await podium("estimate", file, cwd=tmp_path)
     assert finished.code == 1
     assert "group 0 cannot be ranked: judge 'nobody' is not configured" in finished.err
+    assert finished.out == ""
+
+
+async def test_an_unknown_judge_is_told_once_and_nothing_else(tmp_path: Path) -> None:
+    file = write_groups(tmp_path / "groups.jsonl", answers("5", "6"), answers("7", "8"))
+    for more in ([], ["--json"]):
+        finished = await podium("estimate", file, "--judge", "nope", *more, cwd=tmp_path)
+        assert (finished.code, finished.out) == (1, "")
+        said = "podium: judge 'nope' is not configured: use one of checks"
+        assert finished.err.splitlines() == [said]
+
+
+async def test_only_the_groups_that_can_be_ranked_are_counted(tmp_path: Path) -> None:
+    nobodys = [answers("5", "6", judge="nobody")] * 7
+    file = write_groups(tmp_path / "groups.jsonl", answers("5", "6", judge="words"), *nobodys)
+    config = judges_file(tmp_path / "judges.yaml", words=WORDS)
+    finished = await podium("estimate", file, "--config", config.name, cwd=tmp_path)
+    assert finished.code == 1
+    assert finished.out.startswith("1 of 8 groups\n")
+    assert finished.err.splitlines()[-1] == "podium: 2 more groups cannot be ranked"

@@ -226,11 +226,12 @@ def test_base_urls_other_than_a_list_of_urls_are_refused(urls: str, said: str) -
 
 
 def test_a_text_stands_for_a_list_of_one() -> None:
-    text = HEAD.replace("[http://judge/v1]", "http://judge/v1") + "    fallback: main\n"
+    text = HEAD.replace("[http://judge/v1]", "http://judge/v1") + "    fallback: spare\n"
+    text += "  spare: {model: m, base_urls: http://spare/v1}\n"
     judge = parse(text, "judges.yaml").judges["main"]
     assert isinstance(judge, LLMJudge)
     assert [str(url) for url in judge.base_urls] == ["http://judge/v1"]
-    assert judge.fallback == ["main"]
+    assert judge.fallback == ["spare"]
 
 
 MANY_FAULTS = """\
@@ -378,9 +379,26 @@ def test_a_fallback_of_a_fallback_comes_before_the_next_one() -> None:
 
 
 def test_judges_that_name_each_other_are_asked_once() -> None:
-    config = with_fallbacks(a=["b", "a"], b=["c"], c=["a", "b"])
+    config = with_fallbacks(a=["b"], b=["c"], c=["a", "b"])
     assert config.chain("a") == ["a", "b", "c"]
     assert config.chain("c") == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("fallback", "said"),
+    [
+        ("[a]", "a cannot stand in for itself: name another judge, or raise `attempts`"),
+        ("[b, a]", "a cannot stand in for itself"),
+        ("[b, b]", "b stands there twice, and is asked once: leave one out"),
+        ("[c, c]", "'c' is not among: b, a; c stands there twice"),
+    ],
+)
+def test_a_fallback_that_is_never_asked_is_refused(fallback: str, said: str) -> None:
+    url = "base_urls: [http://judge/v1]"
+    text = f"default_judge: a\njudges:\n  b: {{model: m, {url}}}\n  a:\n    model: n\n    {url}\n"
+    told = refused(f"{text}    fallback: {fallback}\n")
+    assert all(line.startswith("judges.yaml:7: judges.a.fallback: ") for line in told.splitlines())
+    assert said in told.replace("\njudges.yaml:7: judges.a.fallback:", ";")
 
 
 def test_a_jury_of_one_judge_under_two_names_is_refused() -> None:

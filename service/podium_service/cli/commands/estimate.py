@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # slow to load
     from podium_service.judges.judges_file import AnyJudge
 
 
+_MAX_TOLD = 5  # groups that cannot be ranked
+
+
 def estimate_command(
     file: Annotated[Path, typer.Argument(help="As for `podium rank`; - reads stdin.")],
     judge: Annotated[
@@ -32,7 +35,7 @@ def estimate_command(
 
     The least is `passes.min` passes with bare verdicts, the most is the largest number of passes
     with replies at their cap. Only a judge's list of models is read, for the length of its context.
-    The exit status is 1 if a group cannot be ranked.
+    Groups that cannot be ranked are left out, and told; the exit status is 1 then.
     """
     from podium_service.evaluation.labelled_groups import read_groups
 
@@ -41,21 +44,29 @@ def estimate_command(
         group | {"judge": judge} if judge else group
         for group in read_groups(file, from_format, group_by).groups
     ]
-    total, faults, about = asyncio.run(_estimate(config, groups))
+    total, faults, about = asyncio.run(_estimate(config, judge, groups))
     if as_json:
         options.print_json(_as_json(len(groups), total, faults, about))
     else:
-        typer.echo(_as_text(len(groups), total, about))
-    for index, fault in list(faults.items())[:5]:
+        num_counted = len(groups) - len(faults)
+        if num_counted or not groups:
+            typer.echo(_as_text(num_counted, len(groups), total, about))
+    for index, fault in list(faults.items())[:_MAX_TOLD]:
         typer.echo(f"podium: group {index} cannot be ranked: {fault}", err=True)
+    if len(faults) > _MAX_TOLD:
+        typer.echo(f"podium: {len(faults) - _MAX_TOLD} more groups cannot be ranked", err=True)
     if faults:
         raise typer.Exit(1)
 
 
 async def _estimate(
-    config: Path | None, groups: list[Any]
+    config: Path | None, judge: str | None, groups: list[Any]
 ) -> "tuple[CostRange, dict[int, str], list[str]]":
-    """Return the sum over all groups, the faults by index, and what prices were taken."""
+    """Return the sum over all groups, the faults by index, and what prices were taken.
+
+    Raises:
+        UnknownJudge: If there is no such judge, which is no fault of the groups.
+    """
     from podium_service.errors import PodiumError
     from podium_service.evaluation.estimate import CostRange, estimate_group
     from podium_service.http.requests.body import validate
@@ -66,6 +77,8 @@ async def _estimate(
     total, faults, names = CostRange(), {}, set()
     async with aclosing(JudgeRegistry(config, Metrics())) as judges:
         roster = judges.roster
+        if judge:
+            roster.chain(judge)
         for index, group in enumerate(groups):
             try:
                 request = validate(RankRequest, group)
@@ -94,9 +107,10 @@ def _price_note(name: str, judges: "dict[str, AnyJudge]") -> str:
     return f"{name}: the price of {judge.model} is not known: set price in the judges file"
 
 
-def _as_text(num_groups: int, total: "CostRange", about: list[str]) -> str:
+def _as_text(num_counted: int, num_groups: int, total: "CostRange", about: list[str]) -> str:
     least, most = total.least, total.most
-    lines = [f"{num_groups} group{'' if num_groups == 1 else 's'}"]
+    of = "" if num_counted == num_groups else f"{num_counted} of "
+    lines = [f"{of}{num_groups} group{'' if num_groups == 1 else 's'}"]
     for what in ("calls", "prompt_tokens", "completion_tokens"):
         low, high = getattr(least, what), getattr(most, what)
         lines.append(f"{what.replace('_', ' '):<18} {low:>12,} to {high:,}")
