@@ -13,7 +13,8 @@ from podium.errors import JudgeFailed, RequestRefused, Unauthorized
 from podium.groups import Trajectory, TrajectoryGroup
 from podium_service import schemas
 from podium_service.http.app import create_app
-from podium_service.http.openapi import examples
+from podium_service.http.openapi import examples, history_examples
+from podium_service.schemas import history
 from tests.contract.openapi import PUBLISHED, document
 from tests.fakes import ScriptedJudge, by_length, fails, scores
 from tests.service.helpers import chat, llm, service
@@ -43,6 +44,11 @@ async def test_the_published_openapi_document_is_up_to_date() -> None:
         (schemas.NewKey, examples.NEW_KEY),
         (schemas.BatchLine, examples.LINE),
         (schemas.JoinRequest, examples.MEMBER),
+        (history.RankingPage, history_examples.RANKING_PAGE),
+        (history.RankingDetail, history_examples.RANKING_DETAIL),
+        (history.CallList, history_examples.CALL_LIST),
+        (history.RunPage, history_examples.RUN_PAGE),
+        (history.RunDetail, history_examples.RUN_DETAIL),
     ],
 )
 def test_each_published_example_is_valid(model: type[BaseModel], example: dict[str, Any]) -> None:
@@ -53,13 +59,15 @@ def test_each_published_example_is_valid(model: type[BaseModel], example: dict[s
 async def test_operations_have_short_names_and_ask_for_a_key() -> None:
     paths = json.loads(await document())["paths"]
     operations = {op["operationId"]: op for path in paths.values() for op in path.values()}
-    assert operations.keys() == {
+    names = {
         "livez", "readyz", "metrics", "rank", "rank_batch", "get_ranking", "list_judges",
         "list_keys", "create_key", "edit_key", "revoke_key", "join_group", "bridge_openrlhf",
-        "bridge_slime", "bridge_nemo_gym_verify", "bridge_nemo_gym_compare",
+        "bridge_slime", "bridge_nemo_gym_verify", "bridge_nemo_gym_compare", "list_rankings",
+        "get_calls", "list_runs", "get_run",
     }  # fmt: skip
+    assert operations.keys() == names | {f"v1_{name}" for name in names}
     unguarded = {name for name, op in operations.items() if not op["security"]}
-    assert unguarded == {"livez", "readyz"}
+    assert unguarded == {"livez", "readyz", "v1_livez", "v1_readyz"}
     answer = operations["list_judges"]["responses"]["200"]["content"]["application/json"]
     assert answer["schema"] == {"$ref": "#/components/schemas/JudgeList"}
 

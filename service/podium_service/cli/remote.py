@@ -12,10 +12,11 @@ from podium.blocking_client import RankClient
 from podium.connections import parse_key, parse_url
 from podium.errors import ProtocolError, RankError, from_response, transport_errors
 from podium.groups import Trajectory, TrajectoryGroup
-from podium_service.errors import ConfigError, PodiumError
+from podium_service.errors import ConfigError, NotFound, PodiumError
 from podium_service.http.batch import make_failed_line
 from podium_service.http.requests.body import validate
 from podium_service.schemas import BatchLine, Problem, Ranking, RankRequest
+from podium_service.schemas.history import RankingDetail
 
 GROUPS_AT_ONCE = 64
 READ_TIMEOUT_S = 30.0
@@ -70,7 +71,10 @@ def ranking_remotely(url: str, api_key: str | None, ranking_id: str) -> dict[str
         RankError: As `judges_remotely`; also if there is no ranking of this id.
     """
     answer = _read(url, api_key, f"/rankings/{quote(ranking_id, safe='')}")
-    return validate(Ranking, answer).model_dump()
+    detail = validate(RankingDetail, answer)
+    if detail.ranking is None:
+        raise NotFound(f"group {ranking_id!r} could not be ranked: {detail.summary.code}")
+    return detail.ranking.model_dump()
 
 
 def _read(url: str, api_key: str | None, path: str) -> Any:

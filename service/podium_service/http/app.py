@@ -7,6 +7,7 @@ from functools import partial
 import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
+from fastapi.routing import APIRoute
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -19,6 +20,7 @@ from podium_service.http.access.sessions import Sessions
 from podium_service.http.admin.keys import key_routes
 from podium_service.http.batch import rank_all
 from podium_service.http.bridge.routes import TRAINER_BODIES, bridge_routes
+from podium_service.http.history import history_routes
 from podium_service.http.openapi import examples
 from podium_service.http.openapi.document import (
     json_body,
@@ -71,12 +73,18 @@ def create_app(
         openapi_url=routes.OPENAPI,
         docs_url=None,
         redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,
+        generate_unique_id_function=_operation_id,
     )
-    app.include_router(_probe_routes(service))
-    app.include_router(_routes_with_key(service))
-    app.include_router(bridge_routes(service))
-    app.include_router(key_routes(service, keys))
+    routers = [
+        _routes_with_key(service),
+        _probe_routes(service),
+        bridge_routes(service),
+        history_routes(service),
+        key_routes(service, keys),
+    ]
+    for prefix in ("", routes.V1):
+        for router in routers:
+            app.include_router(router, prefix=prefix)
     app.include_router(sign_in_routes(site, Sessions(keys)))
     app.include_router(page_routes(site))
     app.include_router(operations_routes(site, service))
@@ -95,6 +103,11 @@ def create_app(
     )
     app.add_middleware(middleware.RequestMiddleware, service=service)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Return the name of an operation, `v1_rank` for `/v1/rank`."""
+    return route.name if routes.unversioned(route.path) == route.path else f"v1_{route.name}"
 
 
 def _probe_routes(service: Service) -> APIRouter:
@@ -159,16 +172,6 @@ def _routes_with_key(service: Service) -> APIRouter:
         )
         stream = rank_all(service, batch, request.state.request_id, request.state.key)
         return StreamingResponse(stream, media_type="application/x-ndjson")
-
-    @router.get(routes.RANKING, responses=problem_responses(404) | ranking_response())
-    async def get_ranking(ranking_id: str) -> schemas.Ranking:
-        """Return a past ranking as its first caller got it, with that caller's ids."""
-        if len(ranking_id) > 64 or "\0" in ranking_id:
-            raise errors.InvalidRequest("ranking_id: at most 64 characters, no NUL")
-        stored = await service.store.read_ranking(ranking_id)
-        if stored is None:
-            raise errors.NotFound(f"no ranking {ranking_id!r}: it was never made, or pruned")
-        return schemas.Ranking.model_validate(stored["answer"])
 
     @router.get(routes.JUDGES, response_model_exclude_unset=True)
     async def list_judges() -> schemas.JudgeList:

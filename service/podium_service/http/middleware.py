@@ -28,7 +28,7 @@ from podium_service.http.requests.body_memory import MemoryShare
 from podium_service.http.service import Service
 from podium_service.judges.dispatch.request_context import RequestContext, Timing
 from podium_service.telemetry.logs import report_bug
-from podium_service.telemetry.routes import RANK, is_page, route_of
+from podium_service.telemetry.routes import RANK, is_page, route_of, unversioned
 
 CLIENT_CLOSED_REQUEST = 499  # the status in logs and metrics if the caller left before a response
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -94,7 +94,7 @@ class RequestMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                if scope["path"] == RANK:
+                if unversioned(scope["path"]) == RANK:
                     headers["Server-Timing"] = server_timing(request_context.timing)
                 if self._service.draining:
                     headers["Connection"] = "close"
@@ -126,11 +126,11 @@ class RequestMiddleware:
         if host.startswith("/"):  # a Unix socket: another worker has passed it on, and records it
             return
         # A request without a valid key never reaches the router, so its route is looked up here.
-        route = getattr(scope.get("route"), "path", None) or route_of(scope["path"])
+        route = getattr(scope.get("route"), "path_format", None) or route_of(scope["path"])
         self._service.metrics.count_request(route, status, seconds)
         if code := scope["state"].get("problem"):
             self._service.metrics.count_problem(code)
-        if route not in OPEN_PATHS:
+        if unversioned(route) not in OPEN_PATHS:
             log.info(
                 "request", method=scope["method"], route=route, status=status, s=round(seconds, 4)
             )

@@ -1,5 +1,6 @@
 """Everything that ranks, opened together: judges, store, ranker, metrics and tracing."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,11 @@ class Service:
     draining: bool = False
 
 
+def is_set(name: str) -> bool:
+    """Return whether a switch of the environment is on; an empty one and `0` are off."""
+    return os.environ.get(name, "").strip().lower() not in ("", "0", "false", "no", "off")
+
+
 @asynccontextmanager
 async def open_service(
     config: Path | None,
@@ -43,6 +49,7 @@ async def open_service(
     tracing: Tracing = UNTRACED,
     *,
     gatherer: str | None = None,
+    keep_texts: bool | None = None,
 ) -> AsyncIterator[Service]:
     """Open the judges, the store and the ranker, for a server or for use in this process.
 
@@ -51,12 +58,15 @@ async def open_service(
         store_url: the store.
         tracing: where traces go.
         gatherer: the socket of the worker that gathers groups; None if it is this process.
+        keep_texts: whether the store keeps what trajectories and judges say; None: unless the
+            environment's PODIUM_NO_TEXTS says that it must not.
 
     Raises:
         ConfigError: If the judges file or the store is not usable.
     """
     metrics = Metrics()
-    async with open_store(store_url) as store:
+    kept = not is_set("PODIUM_NO_TEXTS") if keep_texts is None else keep_texts
+    async with open_store(store_url, keep_texts=kept) as store:
         judges = JudgeRegistry(config, metrics, store.quotas, tracing)
         try:
             service = Service(Ranker(judges, store, metrics, tracing), store, metrics, tracing)

@@ -135,7 +135,7 @@ class EndpointJudge:
             try:
                 if self._truncation.is_cut(attempt.prompt, reply.prompt_tokens_at_most):
                     raise _PromptCut(f"only {reply.prompt_tokens_at_most} tokens were read")
-                verdict = _read_verdict(reply, prompt)
+                verdict = _read_verdict(reply, prompt).shortened(self.config.explanation_chars)
             except (Fault, CanaryMisplaced) as fault:
                 on_call(Call(attempt.prompt, reply, None, str(fault), latency_s))
                 attempt = self._next_attempt(prompt, attempt, reply, fault)

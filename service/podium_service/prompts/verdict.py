@@ -49,6 +49,12 @@ class Verdict:
     scores: list[float]
     explanations: list[str]
 
+    def shortened(self, max_chars: int) -> "Verdict":
+        """Return the verdict with explanations of at most so many characters."""
+        if all(len(text) <= max_chars for text in self.explanations):
+            return self
+        return replace(self, explanations=[text[:max_chars] for text in self.explanations])
+
     def by_body(self) -> list[float]:
         """Return the scores in the order of the bodies instead."""
         scores = [0.0] * len(self.order)

@@ -3,9 +3,10 @@
 Their descriptions are published in the OpenAPI document.
 """
 
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from podium_service.schemas.answer import Problem, Ranking, Usage
 
@@ -181,3 +182,53 @@ class RunDetail(BaseModel):
 
     summary: RunSummary
     steps: list[RunStep]
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not hold a NUL")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_without_nul)]
+
+
+class PageQuery(BaseModel):
+    """Which page of a list a client wants."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: Name | None = Field(default=None, description="`next` of the page before")
+    limit: int = Field(default=50, ge=1, le=500, description="the most that a page holds")
+
+
+class RankingQuery(PageQuery):
+    """Which rankings a client wants; what is left out stands for anything."""
+
+    run: Name | None = None
+    step: int | None = Field(default=None, ge=0, le=2**53)
+    judge: Name | None = None
+    group_id: Name | None = None
+    prompt_id: Name | None = None
+    outcome: Outcome | None = None
+    code: Name | None = Field(default=None, description="of the problem")
+    flag: Name | None = Field(default=None, description="how a flag begins, for example gate")
+    min_reliability: float | None = Field(default=None, ge=0, le=1)
+    max_agreement: float | None = Field(
+        default=None, ge=-1, le=1, description="mean agreement of jurors with the others, at most"
+    )
+    signal: bool | None = Field(default=None, description="whether the rewards differ")
+    longest_wins: bool | None = Field(
+        default=None, description="whether the longest trajectory has the greatest reward"
+    )
+    check_disagrees: bool | None = Field(
+        default=None,
+        description="whether a trajectory with the greatest verified reward has less reward than "
+        "one without",
+    )
+    q: Name | None = Field(
+        default=None, description="a text in the prompt's beginning, the group's id or the id"
+    )
+    since: datetime | None = Field(
+        default=None, description="answered then or later: RFC 3339, or seconds since the epoch"
+    )

@@ -117,7 +117,9 @@ class GroupFields(Strict):
     tools: Tools = None
     deadline_s: Deadline = DEFAULT_DEADLINE_S
     metadata: dict[str, Any] | None = Field(
-        default=None, description="any data; stored with a ranking's first request, not shown"
+        default=None,
+        description="any data; kept with the request, not shown; rankings are listed by its run, "
+        "step and prompt_id",
     )
 
 

@@ -1,11 +1,20 @@
-"""Name the paths of the service, and find the route under which any path is counted."""
+"""Name the paths of the service, and find the route under which any path is counted.
+
+Every path but those of the pages and of `OPENAPI` is there twice: as it is, and below `V1`.
+"""
+
+V1 = "/v1"
 
 LIVEZ = "/livez"
 READYZ = "/readyz"
 METRICS = "/metrics"
 RANK = "/rank"
 RANK_BATCH = "/rank/batch"
+RANKINGS = "/rankings"
 RANKING = "/rankings/{ranking_id}"
+RANKING_CALLS = "/rankings/{ranking_id}/calls"
+RUNS = "/runs"
+RUN = "/runs/{run}"
 JUDGES = "/judges"
 KEYS = "/keys"
 KEY = "/keys/{key_id}"
@@ -29,7 +38,9 @@ BRIDGE = (
     BRIDGE_NEMO_GYM_VERIFY,
     BRIDGE_NEMO_GYM_COMPARE,
 )
-_PLAIN = frozenset({LIVEZ, READYZ, METRICS, RANK, RANK_BATCH, JUDGES, KEYS, OPENAPI, *BRIDGE})
+_PLAIN = frozenset(
+    {LIVEZ, READYZ, METRICS, RANK, RANK_BATCH, RANKINGS, RUNS, JUDGES, KEYS, OPENAPI, *BRIDGE}
+)
 _NAMED = {route.rpartition("/")[0]: route for route in (RANKING, KEY)}
 
 
@@ -38,14 +49,31 @@ def is_page(path: str) -> bool:
     return path in (UI, DOCS) or path.startswith(f"{UI}/")
 
 
+def unversioned(path: str) -> str:
+    """Return a path without the version that it may begin with."""
+    return path.removeprefix(V1) if path.startswith(f"{V1}/") else path
+
+
 def route_of(path: str) -> str:
     """Return the route of a path that was refused before it was routed.
 
     An unknown path is `UNROUTED`, so that a client that tries paths creates no series.
     """
+    bare = unversioned(path)
+    if bare == path:
+        return _bare_route_of(path)
+    route = UNROUTED if is_page(bare) or bare == OPENAPI else _bare_route_of(bare)
+    return route if route == UNROUTED else f"{V1}{route}"
+
+
+def _bare_route_of(path: str) -> str:
     if path in _PLAIN:
         return path
     if is_page(path):
         return UI
+    if path.startswith(f"{RUNS}/") and path != f"{RUNS}/":
+        return RUN  # the name of a run may hold slashes
     folder, slash, name = path.rpartition("/")
+    if name == "calls" and (above := folder.rpartition("/"))[0] == RANKINGS and above[2]:
+        return RANKING_CALLS
     return _NAMED.get(folder, UNROUTED) if slash and name else UNROUTED

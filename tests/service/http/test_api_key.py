@@ -23,10 +23,15 @@ pytestmark = pytest.mark.anyio
 REFERENCE = {"reference": "5"}
 GROUP = group("5", "6", **REFERENCE)
 ROUTES: dict[Scope, set[str]] = {
-    "rank": {"POST /rank", "POST /rank/batch", "POST /bridge/join"},
-    "read": {"GET /rankings/rk_x", "GET /judges", "GET /metrics", "GET /openapi.json"},
-}
-KEY_ROUTES = {"GET /keys", "POST /keys", "PATCH /keys/x", "DELETE /keys/x"}
+    "rank": {"POST /rank", "POST /rank/batch", "POST /bridge/join", "POST /v1/rank"},
+    "read": {
+        "GET /rankings", "GET /rankings/rk_x", "GET /rankings/rk_x/calls", "GET /runs",
+        "GET /runs/a/b", "GET /judges", "GET /metrics", "GET /openapi.json",
+        "GET /v1/rankings/rk_x",
+    },
+}  # fmt: skip
+KEY_ROUTES = {"GET /keys", "POST /keys", "PATCH /keys/x", "DELETE /keys/x", "GET /v1/keys"}
+KEY_ROUTES |= {"PATCH /v1/keys/x"}
 ROUTES["admin"] = ROUTES["rank"] | ROUTES["read"] | KEY_ROUTES
 
 

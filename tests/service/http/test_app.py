@@ -33,7 +33,7 @@ async def test_a_past_ranking_is_returned_as_its_first_caller_got_it(tmp_path: P
         await http.post("/rank", json=group("five", "5", group_id="second"))
         found = await http.get(f"/rankings/{first['id']}")
     assert found.status_code == 200
-    assert found.json() == first
+    assert found.json()["ranking"] == first
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,13 @@ async def test_a_draining_service_is_not_ready_but_answers(
 
 async def test_the_openapi_document_lists_all_routes(http: httpx.AsyncClient) -> None:
     described = (await http.get("/openapi.json")).json()
-    assert set(described["paths"]) == {
-        "/livez", "/readyz", "/metrics", "/rank", "/rank/batch", "/rankings/{ranking_id}",
+    paths = {
+        "/livez", "/readyz", "/metrics", "/rank", "/rank/batch", "/rankings",
+        "/rankings/{ranking_id}", "/rankings/{ranking_id}/calls", "/runs", "/runs/{run}",
         "/judges", "/keys", "/keys/{key_id}", "/bridge/join", "/bridge/openrlhf", "/bridge/slime",
         "/bridge/nemo-gym/compare", "/bridge/nemo-gym/verify",
     }  # fmt: skip
+    assert set(described["paths"]) == paths | {f"/v1{path}" for path in paths}
     assert "RankRequest" in described["components"]["schemas"]
 
 
@@ -164,7 +166,10 @@ async def test_the_openapi_document_lists_all_routes(http: httpx.AsyncClient) ->
     ("method", "path", "status", "code"),
     [
         ("GET", "/", 404, "not_found"),
-        ("GET", "/rankings", 404, "not_found"),
+        ("GET", "/v1", 404, "not_found"),
+        ("GET", "/v1/ui", 404, "not_found"),
+        ("GET", "/v1/v1/judges", 404, "not_found"),
+        ("POST", "/rankings", 405, "method_not_allowed"),
         ("GET", "/rank", 405, "method_not_allowed"),
         ("BREW", "/rank", 405, "method_not_allowed"),
         ("POST", "/livez", 405, "method_not_allowed"),

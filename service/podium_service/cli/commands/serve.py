@@ -58,6 +58,22 @@ def serve_command(
             envvar="PODIUM_ROOT_PATH", help="The path that a proxy puts before the service's."
         ),
     ] = "",
+    no_texts: Annotated[
+        bool,
+        typer.Option(
+            "--no-texts",
+            envvar="PODIUM_NO_TEXTS",
+            help="Keep no groups, prompts, replies and explanations in the store: numbers alone.",
+        ),
+    ] = False,
+    retention_days: Annotated[
+        float | None,
+        typer.Option(
+            envvar="PODIUM_RETENTION_DAYS",
+            min=0.01,
+            help="Delete from the store what is older, once an hour; by default nothing.",
+        ),
+    ] = None,
     log_level: options.LogLevel = "info",
 ) -> None:
     """Serve POST /rank over HTTP.
@@ -80,6 +96,8 @@ def serve_command(
         log_level=log_level,
         allowed_hosts=tuple(allowed_host or ()),
         root_path=root_path,
+        keep_texts=not no_texts,
+        retention_days=retention_days,
     )
     with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
         runner.run(serve(serving) if workers == 1 else serve_by_workers(serving, workers))

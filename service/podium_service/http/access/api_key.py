@@ -135,11 +135,16 @@ def iso_time(at: float) -> str:
 
 def is_open(path: str) -> bool:
     """Return whether a path needs no key: health probes, and what a person needs to sign in."""
-    return path in OPEN_PATHS or path == routes.UI_LOGIN or path.startswith(routes.UI_STATIC)
+    return (
+        routes.unversioned(path) in OPEN_PATHS
+        or path == routes.UI_LOGIN
+        or path.startswith(routes.UI_STATIC)
+    )
 
 
 def required_scope(path: str) -> Scope:
     """Return the scope that a key needs for a path; `read` unless the path has another."""
+    path = routes.unversioned(path)
     if path.startswith((routes.KEY.removesuffix("{key_id}"), routes.UI_ADMIN)):
         return "admin"
     return _SCOPE_BY_PATH.get(path, "read")

@@ -23,6 +23,7 @@ from podium_service.schemas import (
     Problem,
     RankRequest,
 )
+from podium_service.telemetry.routes import unversioned
 
 _REF = "#/components/schemas/{model}"
 
@@ -115,6 +116,8 @@ def openapi_document(app: FastAPI, more_models: Sequence[type[BaseModel]]) -> di
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 # The empty alternative stands for a service that has no keys.
-                operation["security"] = [] if path in OPEN_PATHS else [{"bearer": []}, {}]
+                operation["security"] = (
+                    [] if unversioned(path) in OPEN_PATHS else [{"bearer": []}, {}]
+                )
         app.openapi_schema = document
     return app.openapi_schema

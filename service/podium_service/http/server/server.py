@@ -31,6 +31,7 @@ from podium_service.http.app import create_app
 from podium_service.http.server.acceptor import BACKLOG, Acceptor
 from podium_service.http.server.connection import GuardedProtocol
 from podium_service.http.server.gc_policy import collect_periodically, freeze_gc
+from podium_service.http.server.retention import prune_regularly
 from podium_service.http.service import Service, open_service
 from podium_service.telemetry.collector import open_tracing
 
@@ -56,6 +57,8 @@ class ServeOptions:
     log_level: str
     allowed_hosts: tuple[str, ...] = ()
     root_path: str = ""
+    keep_texts: bool | None = None
+    retention_days: float | None = None
 
 
 OPTIONS_JSON = TypeAdapter(ServeOptions)
@@ -215,7 +218,13 @@ async def serve_on(
     raise_file_limit(options.max_connections)
     async with (
         open_tracing() as tracing,
-        open_service(options.config, options.store_url, tracing, gatherer=gatherer) as service,
+        open_service(
+            options.config,
+            options.store_url,
+            tracing,
+            gatherer=gatherer,
+            keep_texts=options.keep_texts,
+        ) as service,
     ):
         settings = uvicorn.Config(
             create_app(
@@ -235,7 +244,10 @@ async def serve_on(
         )
         server = DrainingServer(settings, service, options, on_started)
         watch = service.ranker.judges.watch()
-        background = [asyncio.create_task(each) for each in (watch, collect_periodically())]
+        chores = [watch, collect_periodically()]
+        if options.retention_days is not None:
+            chores.append(prune_regularly(service.store, options.retention_days))
+        background = [asyncio.create_task(each) for each in chores]
         if until is not None:
             until.add_done_callback(lambda _: server.stop())
         freeze_gc()

@@ -11,6 +11,7 @@ from podium_service.judges.base_settings import COST, NETWORK, QUALITY, ROBUSTNE
 from podium_service.judges.limits import Bounds, BudgetLimits, Passes, Price
 from podium_service.judges.settings.calibration_card import read_best_prompt
 from podium_service.judges.settings.connection import ConnectedJudge
+from podium_service.prompts.verdict import MAX_EXPLANATION_CHARS
 from podium_service.prompts.wording import Explanations, Style
 from podium_service.store.quotas.spend import SpendLimit
 
@@ -73,6 +74,9 @@ class LLMJudge(ConnectedJudge):
     """Whether a judge that scores explains each score in a sentence: `none` (the default; recorded
     judges were right as often without, and words cost most of a reply), `after` the score, or
     `before` it."""
+    explanation_chars: Annotated[int, Field(ge=0, le=MAX_EXPLANATION_CHARS), QUALITY] = 240
+    """The most characters of an explanation that are kept and returned; 240 unless set, at most
+    2000. The judge is not told."""
     view: Annotated[View, QUALITY] = "as_told"
     """`as_told` (the default) shows a trajectory's messages in their order; `actions_first` shows
     tool calls and results before, and apart from, what the agent says."""

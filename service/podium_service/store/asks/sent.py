@@ -9,8 +9,7 @@ from hashlib import sha256
 from itertools import takewhile
 from typing import Any
 
-import orjson
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from podium_service.schemas import Message, RankRequest
 
@@ -42,7 +41,7 @@ def transcript_of(request: RankRequest) -> bytes:
 
 def read_transcript(content: bytes) -> dict[str, Any]:
     """Return the members of a group, given what is kept of it; trajectories lack their ids."""
-    group: dict[str, Any] = orjson.loads(content)
+    group: dict[str, Any] = from_json(content)  # because it keeps integers of any size
     shared = group.pop("shared")
     for trajectory in group["trajectories"]:
         trajectory["messages"] = shared + trajectory["messages"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
+from pydantic_core import from_json
 
 from podium_service.schemas import Ranking
 from podium_service.schemas.history import (
@@ -165,5 +166,5 @@ def _detail(row: sa.Row[Any], answer: bytes | None, transcripts: list[bytes]) ->
         problem=problem_of(row),
         request=request,
         request_id=row.request_id,
-        metadata=orjson.loads(row.metadata) if row.metadata else None,
+        metadata=from_json(row.metadata) if row.metadata else None,
     )
