@@ -32,6 +32,7 @@ from podium_service.http.openapi.document import (
 from podium_service.http.requests.body import read_json, validate
 from podium_service.http.requests.disconnect import run_while_connected
 from podium_service.http.service import Service
+from podium_service.http.ui.judge_routes import judge_routes
 from podium_service.http.ui.operations import operations_routes
 from podium_service.http.ui.routes import page_routes
 from podium_service.http.ui.service_routes import service_routes
@@ -87,6 +88,7 @@ def create_app(
             app.include_router(router, prefix=prefix)
     app.include_router(sign_in_routes(site, Sessions(keys)))
     app.include_router(page_routes(site))
+    app.include_router(judge_routes(site, service))
     app.include_router(operations_routes(site, service))
     app.include_router(service_routes(site, service, lambda: app.openapi()))
     app.openapi = lambda: openapi_document(app, TRAINER_BODIES)  # type: ignore[method-assign]

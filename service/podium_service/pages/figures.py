@@ -42,18 +42,19 @@ def whisker(score: float | None, stderr: float | None) -> Markup:
     )
 
 
-def sparkline(rewards: Sequence[float] | None) -> Markup:
-    """Draw the rewards of a group as bars, the greatest first."""
+def sparkline(rewards: Sequence[float] | None, *, in_order: bool = False) -> Markup:
+    """Draw the rewards of a group as bars, the greatest first, or in the order of the request."""
     if not rewards:
         return Markup('<span class="dim">–</span>')
-    step = max(2.0, min(9.0, 96 / len(rewards)))
-    width, height = round(step * len(rewards)), 24
+    shown = list(rewards) if in_order else sorted(rewards, reverse=True)
+    step = max(2.0, min(9.0, 96 / len(shown)))
+    width, height = round(step * len(shown)), 24
     bars = [
         f'<rect x="{index * step:.1f}" y="{height - max(1.0, height * each):.1f}"'
         f' width="{step - 1.5:.1f}" height="{max(1.0, height * each):.1f}" rx="1"/>'
-        for index, each in enumerate(sorted(rewards, reverse=True))
+        for index, each in enumerate(shown)
     ]
-    label = "rewards " + ", ".join(fixed(each) for each in sorted(rewards, reverse=True))
+    label = "rewards " + ", ".join(fixed(each) for each in shown)
     return _svg("spark", (width, height), label, *bars)
 
 

@@ -1,4 +1,4 @@
-"""The pages of a running service: judges and keys."""
+"""The page of API keys: make, list and revoke them."""
 
 from typing import Any, cast, get_args
 
@@ -10,20 +10,14 @@ from podium_service.http.access.api_key import create_key
 from podium_service.http.access.api_key_store import add_key, describe_keys, revoke_key
 from podium_service.http.service import Service
 from podium_service.http.ui.site import Site, first, read_form
-from podium_service.pages.operations import render_judges, render_keys
+from podium_service.pages.operations import render_keys
 from podium_service.store.quotas.spend import Period, SpendLimit
-from podium_service.telemetry.routes import UI, UI_ADMIN
+from podium_service.telemetry.routes import UI_ADMIN
 
 
 def operations_routes(site: Site, service: Service) -> APIRouter:
     """Return the routes of the pages that need a service."""
     router = APIRouter(include_in_schema=False)
-
-    @router.get(f"{UI}/judges", name="judges_page")
-    async def judges_page(request: Request) -> Response:
-        judges = await service.ranker.judges.describe()
-        refusal = service.ranker.judges.refusal
-        return site.page(request, render_judges(site.frame(request, "Judges"), judges, refusal))
 
     async def show_keys(request: Request, status: int = 200, **more: Any) -> Response:
         keys = await describe_keys(service.store)

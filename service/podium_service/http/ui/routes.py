@@ -10,12 +10,11 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import TypeAdapter, ValidationError
 
 from podium_service.errors import InvalidRequest, NotFound
+from podium_service.http.ui.judge_routes import failure_routes
 from podium_service.http.ui.site import HEADERS, Site
 from podium_service.pages.group import render_group
 from podium_service.pages.groups import first_curl, render_groups
-from podium_service.pages.operations import render_failures
 from podium_service.pages.run import render_run, render_runs
-from podium_service.store.history.faults import list_faults
 from podium_service.store.history.filters import RankingFilters
 from podium_service.telemetry.routes import UI
 
@@ -96,13 +95,7 @@ def page_routes(site: Site) -> APIRouter:
         )
         return site.page(request, html)
 
-    @router.get(f"{UI}/failures", name="failures_page")
-    async def failures_page(request: Request) -> Response:
-        failed = await site.reader.list_rankings(RankingFilters(outcome="failed"), limit=500)
-        faults = await list_faults(site.store)
-        html = render_failures(site.frame(request, "Failures"), failed.rankings, faults)
-        return site.page(request, html)
-
+    router.include_router(failure_routes(site))
     return router
 
 

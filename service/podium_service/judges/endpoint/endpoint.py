@@ -52,7 +52,7 @@ class Endpoint:
             429 for one call is a 429 for all.
         out_of_credit: the server's words if its credit is used up. After the pause one call at a
             time tries whether there is credit again; the others wait for it.
-        last_failure: what the last call that failed met with, for errors.
+        last_failure: what the last call that failed met with; "" if none failed.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Endpoint:
         self.num_active = 0
         self.paused_until = 0.0
         self.out_of_credit: str | None = None
-        self.last_failure = "a failure"
+        self.last_failure = ""
         self._answered_at = -inf  # when an answer to a completion came last
         self._dialect = dialect
         # The longest first, because a shorter one may be a part of it.

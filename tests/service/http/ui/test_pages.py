@@ -11,8 +11,17 @@ from tests.service.helpers import client, client_with_key, group, service
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ("/ui", "/ui/runs", "/ui/judges", "/ui/failures", "/ui/keys", "/ui/api", "/ui/config",
-         "/ui/login")  # fmt: skip
+PAGES = (
+    "/ui",
+    "/ui/runs",
+    "/ui/judges",
+    "/ui/compare",
+    "/ui/failures",
+    "/ui/keys",
+    "/ui/api",
+    "/ui/config",
+    "/ui/login",
+)
 
 
 async def token_of(http: httpx.AsyncClient, path: str) -> str:
