@@ -129,6 +129,32 @@ async def test_a_prompt_without_text_has_all_of_the_query_after_it(tmp_path: Pat
     assert [answer.json()["rewards"] for answer in answers] == [0, 1]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"query": ["2 5", "2 6"]},  # one of them would get no reward
+        {"prompts": ["2", "2"]},
+        {"labels": ["5", "6"]},  # it would be judged without a reference
+    ],
+)
+async def test_lists_of_openrlhf_that_differ_in_length_are_refused(
+    tmp_path: Path, fields: dict[str, list[str]]
+) -> None:
+    async with bridge(tmp_path) as (http, _, _):
+        url = "/bridge/openrlhf?group_size=1"
+        answer = await http.post(url, json=openrlhf("5") | fields)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert "one entry for each sample" in answer.json()["detail"]
+
+
+async def test_a_label_with_several_answers_is_json_for_the_judge(tmp_path: Path) -> None:
+    bodies = [openrlhf(text) | {"labels": [["5", "fünf"]]} for text in ("5", "five")]
+    async with bridge(tmp_path) as (http, _, judge):
+        url = "/bridge/openrlhf?group_size=2"
+        await asyncio.gather(*(http.post(url, json=body) for body in bodies))
+    assert '["5", "fünf"]' in judge.asked[0].text
+
+
 async def test_several_samples_of_one_request_are_a_group(tmp_path: Path) -> None:
     bodies = [openrlhf("5"), openrlhf("five")]
     body = {name: [each[name][0] for each in bodies] for name in bodies[0]}

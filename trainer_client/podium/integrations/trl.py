@@ -9,6 +9,7 @@ each returns the rewards of its own completions. A group that failed gets None f
 completions: TRL leaves them out of the baseline and gives them no advantage.
 """
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ __all__ = ["FIRST_COMPLETION", "PodiumReward"]
 
 _log = logging.getLogger("podium")
 _NO_COLUMNS = {"environments"}
+_MAX_RUN_CHARS = 200  # of the 256 that the id of a group may have
 
 
 @dataclass(frozen=True)
@@ -263,17 +265,18 @@ def _tools(
         return [None] * num_rows
     from transformers.utils.chat_template_utils import get_json_schema
 
+    def define(known: Sequence[Any]) -> list[dict[str, Any]]:
+        return [tool if isinstance(tool, dict) else get_json_schema(tool) for tool in known]
+
     if not getattr(trainer, "_multi_environment", False):
-        return [[get_json_schema(tool) for tool in tools]] * num_rows
-    own = {
-        name: [get_json_schema(tool) for tool in each] for name, each in trainer._env_tools.items()
-    }
+        return [define(tools)] * num_rows
+    own = {name: define(known) for name, known in trainer._env_tools.items()}
     return [own[name] for name in data["environment"]]
 
 
 def _place(run: str | None, step: int | None, *, is_training: bool) -> str:
     """Return the first part of the ids of a batch's groups, such as `demo/step-12`."""
-    name = run or "trl"
+    name = (run or "trl")[:_MAX_RUN_CHARS]
     return name if step is None else f"{name}/{'step' if is_training else 'eval'}-{step}"
 
 
@@ -301,5 +304,7 @@ def _columns(
 
 
 def _text(value: Any) -> str | None:
-    """Return a column's value as text; data sets also hold numbers."""
+    """Return a column's value as text, which is JSON for lists and objects; None for None."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
     return None if value is None else str(value)

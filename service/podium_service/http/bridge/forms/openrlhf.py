@@ -4,11 +4,12 @@ It sends no ids, gives up an attempt after 180 s and sends it again, five times.
 is leave a sample out, so the members of a group that failed get equal rewards.
 """
 
+import json
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from podium_service.http.bridge.forms.form import Form, Reward, Sample
 from podium_service.schemas import MAX_TRAJECTORIES
@@ -24,12 +25,22 @@ class RewardQuery(BaseModel):
 
     query: Annotated[list[str], Many] = Field(description="prompt and completion, as one text")
     prompts: Annotated[list[str], Many]
-    labels: list[Any] = Field(default=[], description="references, one for each prompt")
+    labels: list[Any] = Field(default=[], description="references, one for each prompt, or none")
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        sizes = [len(self.query), len(self.prompts), len(self.labels) or len(self.query)]
+        if len(set(sizes)) > 1:
+            raise ValueError(
+                "query, prompts and labels must have one entry for each sample, not "
+                f"{len(self.query)}, {len(self.prompts)} and {len(self.labels)}"
+            )
+        return self
 
 
 def read(body: RewardQuery) -> list[Sample]:
     """Return the samples, with the completion cut out of each query."""
-    labels = body.labels if len(body.labels) == len(body.prompts) else [None] * len(body.prompts)
+    labels = body.labels or [None] * len(body.prompts)
     return [
         Sample(
             group=[prompt, label],
@@ -38,7 +49,7 @@ def read(body: RewardQuery) -> list[Sample]:
             reference=reference_text(label),
             fields={"label": label},
         )
-        for query, prompt, label in zip(body.query, body.prompts, labels, strict=False)
+        for query, prompt, label in zip(body.query, body.prompts, labels, strict=True)
     ]
 
 
@@ -53,7 +64,9 @@ def cut_completion(prompt: str, query: str) -> str:
 
 
 def reference_text(label: Any) -> str | None:
-    """Return a label as text; None if there is none."""
+    """Return a label as text, which is JSON for lists and objects; None if there is none."""
+    if isinstance(label, list | dict):
+        return json.dumps(label, ensure_ascii=False)
     return None if label is None or label == "" else str(label)
 
 
