@@ -174,6 +174,27 @@ async def test_an_anchor_is_ranked_and_not_trained_on(
     assert scored.metrics["podium/win_rate"] == rate
 
 
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (["4"], [0.5]),
+        (["4", "4", "5"], [1, 1, 0]),
+        (["", "4"], [0, 1]),
+        (["x" * 3_000_000, "4"], [0, 1]),
+        (["\0☃\u202e", "4"], [0, 1]),
+    ],
+)
+async def test_any_group_is_scored(
+    client: AsyncRankClient, answers: list[str], expected: list[float]
+) -> None:
+    asked = group(*answers)
+    asked.metadata["scenario_id"] = "ünï☃\n" * 100  # longer than the id of a group may be
+    scored = await podium_score_group(asked, "checks", reference="answer", client=client)
+    assert rewards(scored) == expected
+    again = await podium_score_group(scored or asked, "checks", reference="answer", client=client)
+    assert rewards(again) == expected
+
+
 def test_judges_are_found_by_the_name_of_a_model() -> None:
     assert judge_name(None) is None
     assert judge_name("openai/o3") == "openai/o3"

@@ -13,7 +13,7 @@ from tests.integrations.servers import JudgeServer, StartJudge, StartPodium
 
 PROMPTS = ["2 + 2 ="] * 4
 COMPLETIONS = ["4", "5", "4", "22"]
-ANSWERS = {"answer": ["4"] * 4}
+ANSWERS: Any = {"answer": ["4"] * 4}
 CHAT = [{"role": "user", "content": "2 + 2 ="}]
 
 
@@ -88,7 +88,7 @@ def test_a_groups_first_completion_stays_its_opponent(checks_url: str) -> None:
 def test_a_mistake_is_named_at_the_first_batch(
     checks_url: str,
     settings: dict[str, Any],
-    columns: dict[str, list[Any]],
+    columns: Any,
     error: type[Exception],
     named: str,
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_service_that_is_not_there_is_told_within_seconds() -> None:
 
 def test_a_group_is_no_larger_than_64_with_its_anchor(checks_url: str) -> None:
     prompts, completions = ["p"] * 64, [str(number) for number in range(64)]
-    columns = {"answer": ["4"] * 64}
+    columns: Any = {"answer": ["4"] * 64}
     found = PodiumReward(checks_url, reference="answer")(prompts, completions, **columns)
     assert max(found, key=lambda each: each or 0) == 1
     with pytest.raises(RequestRefused, match="at most 64"):

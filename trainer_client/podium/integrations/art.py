@@ -21,7 +21,13 @@ from podium.client import AsyncRankClient
 from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.anchors import FIRST_COMPLETION, FirstCompletions
 from podium.integrations.chat import Message, conversation
-from podium.integrations.outcome import metrics, results_of, run_metadata, with_anchor
+from podium.integrations.outcome import (
+    MAX_GROUP_ID_CHARS,
+    metrics,
+    results_of,
+    run_metadata,
+    with_anchor,
+)
 
 if TYPE_CHECKING:
     import art
@@ -132,7 +138,7 @@ def _group(
     place = f"{run or 'art'}/step-{step or 0}"
     asked = TrajectoryGroup(
         [_trajectory(index, each, first) for index, each in enumerate(group.trajectories)],
-        None if scenario is None else f"{place}/{scenario}",
+        None if scenario is None else f"{place}/{scenario}"[:MAX_GROUP_ID_CHARS],
         judge=judge,
         rubric=rubric,
         reference=None if reference is None else str(_value(group, "reference", reference)),

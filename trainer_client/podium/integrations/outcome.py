@@ -26,6 +26,7 @@ from podium.answers import GroupReward, TrajectoryResult
 from podium.groups import Trajectory, TrajectoryGroup
 
 ANCHOR_ID = "podium-anchor"
+MAX_GROUP_ID_CHARS = 256  # the service refuses longer ones
 
 
 def with_anchor(

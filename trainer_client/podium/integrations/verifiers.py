@@ -19,7 +19,13 @@ from podium.client import DEFAULT_DEADLINE_S, AsyncRankClient
 from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.anchors import FIRST_COMPLETION, FirstCompletions
 from podium.integrations.chat import Message, conversation
-from podium.integrations.outcome import metrics, results_of, run_metadata, with_anchor
+from podium.integrations.outcome import (
+    MAX_GROUP_ID_CHARS,
+    metrics,
+    results_of,
+    run_metadata,
+    with_anchor,
+)
 
 __all__ = ["FIRST_COMPLETION", "PodiumEnv", "PodiumEnvConfig"]
 
@@ -89,7 +95,7 @@ class PodiumEnv(BestOfNEnv, vf.Env[PodiumEnvConfig]):  # type: ignore[misc]
         step = getattr(getattr(episode.run, "work", None), "step", None)
         group = TrajectoryGroup(
             [_trajectory(index, trace) for index, trace in enumerate(traces)],
-            f"{run or 'verifiers'}/{episode.id}",
+            f"{run or 'verifiers'}/{episode.id}"[:MAX_GROUP_ID_CHARS],
             judge=settings.podium_judge,
             rubric=settings.podium_rubric,
             reference=None if reference is None else str(reference),
