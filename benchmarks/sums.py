@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from benchmarks.judges.reading import NothingShown
+from benchmarks.judges.reading import NothingShown, before_attempts
 from benchmarks.judges.simulated import SimulatedJudge
 from podium_trainer.tasks.addition import addition
 from podium_trainer.tasks.task import Prompt, Task
@@ -49,9 +49,9 @@ def closeness(said: str, total: int) -> float:
 
 
 def truth_of_body(total: int, body: str) -> float:
-    """Quality of a trajectory as the judge is shown it, in [-1, 1]."""
-    said = _SAID.findall(body)
-    return 2 * closeness(said[-1] if said else "", total) - 1
+    """Quality of a trajectory as the judge is shown it, tagged or plain, in [-1, 1]."""
+    said = _SAID.findall(body) or [body]
+    return 2 * closeness(said[-1], total) - 1
 
 
 class SumJudge:
@@ -80,7 +80,7 @@ class SumJudge:
 def asked_total(request: Mapping[str, Any]) -> int:
     """The sum that the shared messages ask for last; an example may come before it."""
     text = next(each["content"] for each in request["messages"] if each["role"] == "user")
-    asked = _ASKED.findall(text.partition("\n<trajectory")[0])
+    asked = _ASKED.findall(before_attempts(text))
     if not asked:
         raise NothingShown("no `a + b =` before the trajectories")
     one, other = asked[-1]

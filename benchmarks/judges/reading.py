@@ -31,6 +31,12 @@ _OF_ONE = ("rating", "yes_no")
 _SCORES_ALONE = '"<id>": <number>'  # in a prompt that asks for no explanations
 
 
+def before_attempts(text: str) -> str:
+    """The part of a first user message that comes before the first attempt, fenced or not."""
+    starts = [found.start() for each in (_OPENING, _HEADING) if (found := each.search(text))]
+    return text[: min(starts, default=len(text))]
+
+
 class NothingShown(ValueError):
     """The request shows no trajectory that the judge can read."""
 

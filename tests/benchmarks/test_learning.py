@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.judges.reading import Form
 from benchmarks.learning import keep, main, missing, read_records
 from benchmarks.learning_report import (
     against,
@@ -49,6 +50,24 @@ def test_the_judge_reads_the_last_sum_of_the_prompt() -> None:
     reply = SumJudge(seed=0, noise_sd=0.0, grid=0.05).reply({"messages": prompt.chat()})
     said = reply["choices"][0]["message"]["content"]
     assert parse_verdict(said, prompt.shown_ids, [2, 0, 1]).by_body() == [0.75, 0.4, 0.25]
+
+
+@pytest.mark.parametrize("form", ["best", "scores"])
+def test_the_judge_reads_short_prompts_and_no_sum_of_an_attempt(form: Form) -> None:
+    """The best attempt answers 3 + 4; another one repeats a sum of its own."""
+    bodies = ["7", "9 + 9 =", "2"]
+    if form == "scores":
+        bodies = [f'<message role="assistant">\n{said}\n</message>' for said in bodies]
+    transcript = Transcript(
+        "2 + 2 =\n4\n3 + 4 =", bodies, ["d1", "d2", "d3"], [[0], [1], [2]], is_plain=form == "best"
+    )
+    prompt = build_prompt(form, "short", "", transcript, [2, 1, 0])
+    judge = SumJudge(seed=0, noise_sd=0.0, grid=0.05)
+    reply = judge.reply({"messages": prompt.chat()})["choices"][0]["message"]["content"]
+    if form == "best":
+        assert reply == "C"
+    else:
+        assert parse_verdict(reply, prompt.shown_ids, [2, 1, 0]).by_body()[0] == 0.75
 
 
 def test_copies_of_a_problem_differ_for_the_judge_only() -> None:
