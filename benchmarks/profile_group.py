@@ -42,7 +42,7 @@ SCOPE = {
     "raw_path": b"/rank",
     "query_string": b"",
     "root_path": "",
-    "headers": [(b"host", b"podium"), (b"content-type", b"application/json")],
+    "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
     "client": ("127.0.0.1", 1),
     "server": ("127.0.0.1", 2),
 }
