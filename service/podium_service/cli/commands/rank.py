@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -78,8 +79,19 @@ def rank_command(
             typer.echo(line.to_json())
     else:
         Console().print(lines_view(lines))
+        if service:
+            _say_where_pages_are(service, [line.ranking.id for line in lines if line.ranking])
     if reading.faults or any(line.problem for line in lines):
         raise typer.Exit(1)
+
+
+def _say_where_pages_are(service: str, ranking_ids: list[str]) -> None:
+    """Print the address of a ranking's page, or of the list; a key in the URL is left out."""
+    parts = urlsplit(service if "://" in service else f"http://{service}")
+    host = parts.netloc.rpartition("@")[2]
+    path = f"/rankings/{ranking_ids[0]}" if len(ranking_ids) == 1 else ""
+    if ranking_ids:
+        typer.echo(f"See {parts.scheme}://{host}{parts.path.rstrip('/')}/ui{path}")
 
 
 def convert_command(
