@@ -6,6 +6,7 @@ PodiumError
 │   ├── MalformedRequest           400
 │   ├── MalformedJSON              400
 │   ├── Unauthorized               401
+│   ├── KeyExpired                 401
 │   ├── KeySpendLimit              402
 │   ├── Forbidden                  403
 │   ├── NotFound                   404
@@ -143,6 +144,10 @@ class MalformedJSON(RequestError):
 
 class Unauthorized(RequestError):
     code, status, title = "unauthorized", 401, "The API key is missing, unknown or revoked"
+
+
+class KeyExpired(RequestError):
+    code, status, title = "key_expired", 401, "The API key has expired"
 
 
 class KeySpendLimit(RequestError):

@@ -42,6 +42,7 @@ async def test_the_published_openapi_document_is_up_to_date() -> None:
         (schemas.KeyChange, examples.KEY_CHANGE),
         (schemas.KeyStatus, examples.KEY),
         (schemas.NewKey, examples.NEW_KEY),
+        (schemas.SpendReport, examples.SPEND),
         (schemas.BatchLine, examples.LINE),
         (schemas.JoinRequest, examples.MEMBER),
         (history.RankingPage, history_examples.RANKING_PAGE),
@@ -63,7 +64,7 @@ async def test_operations_have_short_names_and_ask_for_a_key() -> None:
         "livez", "readyz", "metrics", "rank", "rank_batch", "get_ranking", "list_judges",
         "list_keys", "create_key", "edit_key", "revoke_key", "join_group", "bridge_openrlhf",
         "bridge_slime", "bridge_nemo_gym_verify", "bridge_nemo_gym_compare", "list_rankings",
-        "get_calls", "list_runs", "get_run",
+        "get_calls", "list_runs", "get_run", "get_spend",
     }  # fmt: skip
     assert operations.keys() == names | {f"v1_{name}" for name in names}
     unguarded = {name for name, op in operations.items() if not op["security"]}

@@ -28,6 +28,7 @@ KEY = {"Authorization": "Bearer a-key"}
 EXAMPLES = {
     "POST /rank": 40, "POST /rank/batch": 100, "GET /rankings/{ranking_id}": 100, "POST /keys": 40,
     "PATCH /keys/{key_id}": 40, "DELETE /keys/{key_id}": 40, "GET /rankings": 60, "GET /runs": 20,
+    "GET /spend": 40,
 }  # fmt: skip
 NO_REFERENCE = {"kind": "checks", "criteria": [{"check": "max_words", "words": 9}]}
 CHECKS = [
@@ -38,7 +39,7 @@ CHECKS = [
 ]
 OPERATIONS = [
     "GET /livez", "GET /readyz", "GET /metrics", "GET /judges", "GET /keys",
-    "POST /keys", "PATCH /keys/{key_id}", "DELETE /keys/{key_id}",
+    "POST /keys", "PATCH /keys/{key_id}", "DELETE /keys/{key_id}", "GET /spend",
     "GET /rankings/{ranking_id}", "GET /rankings", "GET /rankings/{ranking_id}/calls",
     "GET /runs", "GET /runs/{run}", "POST /rank", "POST /rank/batch",
 ]  # fmt: skip

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from podium_service import __version__
+from podium_service.cli.commands.admin.keys import keys_app
+from podium_service.cli.commands.admin.spend import spend_command
 from podium_service.cli.commands.calibrate import calibrate_command
 from podium_service.cli.commands.compare import compare_command
 from podium_service.cli.commands.estimate import estimate_command
@@ -17,7 +19,6 @@ from podium_service.cli.commands.explain import explain_command
 from podium_service.cli.commands.init import init_command
 from podium_service.cli.commands.judge import judge_app
 from podium_service.cli.commands.judges import judges_command
-from podium_service.cli.commands.keys import keys_app
 from podium_service.cli.commands.rank import convert_command, rank_command
 from podium_service.cli.commands.rubric import suggest_command
 from podium_service.cli.commands.serve import serve_command
@@ -46,6 +47,7 @@ app.command("view")(view_command)
 app.command("export")(export_command)
 app.command("calibrate")(calibrate_command)
 app.command("compare")(compare_command)
+app.command("spend")(spend_command)
 rubric_app = typer.Typer(help="Write rubrics.", no_args_is_help=True)
 rubric_app.command("suggest")(suggest_command)
 app.add_typer(rubric_app, name="rubric")

@@ -19,6 +19,7 @@ from podium_service.ranking.pipeline import Ranker
 from podium_service.schemas import Ranking, RankRequest, Usage
 from podium_service.store.asks.records import Ask
 from podium_service.store.protocol import Store, StoredVerdicts
+from podium_service.store.quotas.payer import NOBODY, Payer
 from podium_service.store.store import SQLStore
 
 
@@ -73,9 +74,17 @@ class RecordingStore:
         _group_trace.get().keys[key] = None
         return self._store.claim(key)
 
-    def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None:
+    def add_call(
+        self,
+        key: str,
+        pass_index: int,
+        judge: str,
+        call: Call,
+        usage: Usage,
+        payer: Payer = NOBODY,
+    ) -> None:
         _group_trace.get().calls.append(CallSummary(call.latency_s, call.verdict is None, usage))
-        self._store.add_call(key, pass_index, judge, call, usage)
+        self._store.add_call(key, pass_index, judge, call, usage, payer)
 
     async def add_ranking(self, ask: Ask, rests_on: Sequence[str] = ()) -> None:
         _group_trace.get().keys |= dict.fromkeys(rests_on or ask.calls)

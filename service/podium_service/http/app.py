@@ -18,6 +18,7 @@ from podium_service.http.access.api_key import count_request
 from podium_service.http.access.api_key_cache import APIKeyCache
 from podium_service.http.access.sessions import Sessions
 from podium_service.http.admin.keys import key_routes
+from podium_service.http.admin.spend import spend_routes
 from podium_service.http.batch import rank_all
 from podium_service.http.bridge.routes import TRAINER_BODIES, bridge_routes
 from podium_service.http.history import history_routes
@@ -82,6 +83,7 @@ def create_app(
         bridge_routes(service),
         history_routes(service),
         key_routes(service, keys),
+        spend_routes(service),
     ]
     for prefix in ("", routes.V1):
         for router in routers:

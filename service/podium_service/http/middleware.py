@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from podium_service.errors import Draining, Forbidden, PodiumError, Unauthorized
+from podium_service.errors import Draining, Forbidden, PodiumError
 from podium_service.http.access.api_key import (
     OPEN_PATHS,
     UNRESTRICTED,
@@ -46,7 +46,7 @@ def problem_response(error: PodiumError, scope: Scope) -> Response:
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    if isinstance(error, Unauthorized):
+    if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(
         orjson.dumps(error.problem(state["request_id"])),

@@ -32,7 +32,7 @@ from podium_service.ranking.results import build_results, count_gated, find_basi
 from podium_service.ranking.screening import require_inputs, screen
 from podium_service.schemas import Ranking, RankRequest
 from podium_service.store.asks.ids import AskIds, failed_ranking_id
-from podium_service.store.asks.records import Ask
+from podium_service.store.asks.records import Ask, name_of
 from podium_service.store.protocol import Store
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracebacks import drop_locals_on_error
@@ -78,6 +78,7 @@ class Ranker:
             PodiumError: If no judge ranks the group; the class says whether a retry may help.
         """
         context = request_context or RequestContext()
+        context.run = name_of((request.metadata or {}).get("run")) or ""
         with self._tracing.start_group(request) as span:
             # Before anything is kept: a group that names no judge of ours is refused.
             roster = self.judges.roster

@@ -34,6 +34,7 @@ from podium_service.schemas.request import (
     Tool,
     Trajectory,
 )
+from podium_service.schemas.spend import SpendQuery, SpendReport
 
 __all__ = [
     "DEFAULT_DEADLINE_S",
@@ -66,6 +67,8 @@ __all__ = [
     "Problem",
     "RankRequest",
     "Ranking",
+    "SpendQuery",
+    "SpendReport",
     "Tool",
     "ToolCall",
     "Trajectory",

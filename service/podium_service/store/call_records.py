@@ -15,13 +15,21 @@ from podium_service.schemas import Usage
 from podium_service.store.compression import compress_all, decompress, is_compressed
 from podium_service.store.database.database import Rows
 from podium_service.store.database.tables import CALLS, TEXTS
+from podium_service.store.quotas.payer import NOBODY, Payer
 
 _MAX_INLINE_CHARS = 200
 _NO_VERDICT = "no verdict (texts are not kept)"  # a fault may quote the reply
 
 
 def call_rows(
-    key: str, pass_index: int, judge: str, call: Call, usage: Usage, *, keep_texts: bool = True
+    key: str,
+    pass_index: int,
+    judge: str,
+    call: Call,
+    usage: Usage,
+    payer: Payer = NOBODY,
+    *,
+    keep_texts: bool = True,
 ) -> Rows:
     """Return the rows of one call by its content key, with texts not yet compressed."""
     call = call if keep_texts else without_texts(call)
@@ -38,6 +46,8 @@ def call_rows(
         "pass_index": pass_index,
         "created_at": now,
         "judge": judge,
+        "api_key_id": payer.api_key_id,
+        "run": payer.run,
         "model": call.reply.model.replace("\0", ""),
         "prompt": orjson.dumps(messages),
         "reply": (call.reply.text or call.reply.thoughts).encode(errors="replace"),

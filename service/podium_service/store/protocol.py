@@ -10,6 +10,7 @@ from podium_service.prompts.verdict import Verdict
 from podium_service.schemas import Usage
 from podium_service.scoring.noise import JudgeNoise, PastGroup
 from podium_service.store.asks.records import Ask
+from podium_service.store.quotas.payer import NOBODY, Payer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,15 @@ class Store(Protocol):
         self, key: str, judge_key: str, past: PastGroup, noise: JudgeNoise | None
     ) -> None: ...
 
-    def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None: ...
+    def add_call(
+        self,
+        key: str,
+        pass_index: int,
+        judge: str,
+        call: Call,
+        usage: Usage,
+        payer: Payer = NOBODY,
+    ) -> None: ...
 
     def add_answer(self, key: str, judge: str, call: Call) -> None: ...
 

@@ -27,10 +27,12 @@ from podium_service.store.call_records import call_record, call_rows, compress_t
 from podium_service.store.claims.claim_rows import ClaimRows
 from podium_service.store.claims.claims import Claims
 from podium_service.store.database.database import Database, KeyRows, Rows
-from podium_service.store.database.tables import ASKS, PAST_GROUPS, RANKINGS
+from podium_service.store.database.tables import ASKS, CALLS, PAST_GROUPS, RANKINGS
 from podium_service.store.migrations.schema import open_database
 from podium_service.store.protocol import StoredVerdicts
 from podium_service.store.pruning import prune_some
+from podium_service.store.quotas.ledger import add_calls, select_new
+from podium_service.store.quotas.payer import NOBODY, Payer
 from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.store.write_queue import Write, WriteQueue
 
@@ -64,7 +66,9 @@ class SQLStore:
             rows = write_asks(rows, keep_texts=keep_texts)
             compress_texts(rows)
             with database.writing() as connection:
+                paid = select_new(connection, rows.get(CALLS, ()))
                 database.insert(connection, rows)
+                add_calls(database, connection, paid)
                 claim_rows.release(connection, released)
 
         self.write_queue = WriteQueue(lambda *write: database.run(lambda: commit(*write)))
@@ -108,9 +112,17 @@ class SQLStore:
         }
         self.write_queue.put(Write({PAST_GROUPS: [row]}, key, None, (key,)))
 
-    def add_call(self, key: str, pass_index: int, judge: str, call: Call, usage: Usage) -> None:
+    def add_call(
+        self,
+        key: str,
+        pass_index: int,
+        judge: str,
+        call: Call,
+        usage: Usage,
+        payer: Payer = NOBODY,
+    ) -> None:
         """Queue one judge call. It is durable before any ranking that is added later."""
-        rows = call_rows(key, pass_index, judge, call, usage, keep_texts=self.keeps_texts)
+        rows = call_rows(key, pass_index, judge, call, usage, payer, keep_texts=self.keeps_texts)
         self.write_queue.put(Write(rows, key, pass_index))
 
     def add_answer(self, key: str, judge: str, call: Call) -> None:

@@ -18,6 +18,7 @@ RUN = "/runs/{run}"
 JUDGES = "/judges"
 KEYS = "/keys"
 KEY = "/keys/{key_id}"
+SPEND = "/spend"
 BRIDGE_JOIN = "/bridge/join"
 BRIDGE_OPENRLHF = "/bridge/openrlhf"
 BRIDGE_SLIME = "/bridge/slime"
@@ -39,8 +40,11 @@ BRIDGE = (
     BRIDGE_NEMO_GYM_COMPARE,
 )
 _PLAIN = frozenset(
-    {LIVEZ, READYZ, METRICS, RANK, RANK_BATCH, RANKINGS, RUNS, JUDGES, KEYS, OPENAPI, *BRIDGE}
-)
+    {
+        LIVEZ, READYZ, METRICS, RANK, RANK_BATCH, RANKINGS, RUNS, JUDGES, KEYS, SPEND, OPENAPI,
+        *BRIDGE,
+    }
+)  # fmt: skip
 _NAMED = {route.rpartition("/")[0]: route for route in (RANKING, KEY)}
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import sqlite3
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,8 @@ def not_in_files(secret: str, folder: Path) -> bool:
 async def test_create_prints_the_key_and_stores_only_its_hash(tmp_path: Path) -> None:
     finished = await podium(
         "keys", "create", "trainer", "--scope", "rank", "--requests-per-minute", "60",
-        "--spend-usd", "2.5", "--per", "day", "--json", cwd=tmp_path,
+        "--spend-usd", "2.5", "--per", "day", "--owner", "Ada", "--expires", "30d", "--json",
+        cwd=tmp_path,
     )  # fmt: skip
     made = json.loads(finished.out)
     assert re.fullmatch(rf"pk_{made['id']}_[A-Za-z0-9_-]{{43}}", made["key"])
@@ -44,7 +46,9 @@ async def test_create_prints_the_key_and_stores_only_its_hash(tmp_path: Path) ->
     }  # fmt: skip
     assert (key["scopes"], key["requests_per_minute"]) == (["rank"], 60)
     assert key["spend_limit"] == {"usd": 2.5, "per": "day"}
-    assert key["revoked_at"] is None
+    assert (key["owner"], key["revoked_at"]) == ("Ada", None)
+    left = datetime.fromisoformat(key["expires_at"]) - datetime.fromisoformat(key["created_at"])
+    assert timedelta(days=30) - timedelta(seconds=10) < left < timedelta(days=30, seconds=10)
     shown = await podium("keys", "list", cwd=tmp_path)
     assert "0.00 of 2.5 USD/day" in shown.out
     assert secret not in shown.out + listed.out
@@ -64,7 +68,8 @@ async def test_list_fits_80_columns_and_explains_an_empty_store(tmp_path: Path) 
         if key.id in line
     ]
     assert len(row) <= 80
-    assert row.count(iso_time(key.created_at)[:10]) == 2
+    assert row.count(iso_time(key.created_at)[:10]) == 1
+    assert "revoked" in row
 
 
 async def test_create_names_the_store_without_its_password(tmp_path: Path) -> None:
@@ -92,20 +97,26 @@ async def test_edit_changes_limits_and_keeps_the_rest(tmp_path: Path) -> None:
         key, _ = await add_new_key(store, "rank", requests_per_minute=600)
         changed = await podium(
             "keys", "edit", key.id, "--name", "lab", "--spend-usd", "5", "--per", "month",
-            "--no-request-limit", "--json", cwd=tmp_path,
+            "--no-request-limit", "--owner", "Ada", "--expires", "2999-01-31", "--json",
+            cwd=tmp_path,
         )  # fmt: skip
         [edited] = await list_keys(store)
         freed = await podium(
-            "keys", "edit", key.id, "--no-spend-limit", "--scope", "read", cwd=tmp_path
-        )
+            "keys", "edit", key.id, "--no-spend-limit", "--scope", "read", "--no-expiry",
+            cwd=tmp_path,
+        )  # fmt: skip
         [last] = await list_keys(store)
         revoked = await podium("keys", "revoke", key.id, "--json", cwd=tmp_path)
         late = await podium("keys", "edit", key.id, "--name", "x", cwd=tmp_path)
     assert json.loads(changed.out)["spend_limit"] == {"usd": 5.0, "per": "month"}
+    assert json.loads(changed.out)["expires_at"] == "2999-01-31T00:00:00Z"
     limit = SpendLimit(usd=5, per="month")
-    assert edited == replace(key, name="lab", requests_per_minute=None, spend_limit=limit)
+    assert edited == replace(
+        key, name="lab", requests_per_minute=None, spend_limit=limit, owner="Ada",
+        expires_at=datetime(2999, 1, 31, tzinfo=UTC).timestamp(),
+    )  # fmt: skip
     assert freed.err == f"key {key.id} (lab) is changed\n"
-    assert last == replace(edited, spend_limit=None, scopes=frozenset({"read"}))
+    assert last == replace(edited, spend_limit=None, scopes=frozenset({"read"}), expires_at=None)
     assert json.loads(revoked.out)["revoked_at"]
     assert (late.code, late.err) == (1, f"podium: key {key.id} is revoked: make a new one\n")
 
@@ -128,6 +139,9 @@ def test_edit_refuses_bad_options_in_one_line(tmp_path: Path) -> None:
         "--scope all": "scope 'all': must be one of",
         "--spend-usd 5": "--spend-usd and --per go together",
         "--requests-per-minute 0": "must be 1 to 1000000",
+        "--expires soon": "--expires 'soon': must be an age such as 30d, or a date",
+        "--expires 2020-01-31": "--expires 2020-01-31: must be in the future",
+        "--expires 30d --no-expiry": "--no-expiry exclude each other",
         "--requests-per-minute 5 --no-request-limit": "--no-request-limit exclude each other",
         "--spend-usd 5 --per day --no-spend-limit": "--no-spend-limit exclude each other",
     }.items():

@@ -31,7 +31,7 @@ ROUTES: dict[Scope, set[str]] = {
     },
 }  # fmt: skip
 KEY_ROUTES = {"GET /keys", "POST /keys", "PATCH /keys/x", "DELETE /keys/x", "GET /v1/keys"}
-KEY_ROUTES |= {"PATCH /v1/keys/x"}
+KEY_ROUTES |= {"PATCH /v1/keys/x", "GET /spend", "GET /v1/spend"}
 ROUTES["admin"] = ROUTES["rank"] | ROUTES["read"] | KEY_ROUTES
 
 

@@ -156,6 +156,7 @@ async def test_the_openapi_document_lists_all_routes(http: httpx.AsyncClient) ->
         "/livez", "/readyz", "/metrics", "/rank", "/rank/batch", "/rankings",
         "/rankings/{ranking_id}", "/rankings/{ranking_id}/calls", "/runs", "/runs/{run}",
         "/judges", "/keys", "/keys/{key_id}", "/bridge/join", "/bridge/openrlhf", "/bridge/slime",
+        "/spend",
         "/bridge/nemo-gym/compare", "/bridge/nemo-gym/verify",
     }  # fmt: skip
     assert set(described["paths"]) == paths | {f"/v1{path}" for path in paths}

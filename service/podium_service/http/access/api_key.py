@@ -16,7 +16,7 @@ from typing import Any, Literal, cast, get_args
 
 from podium_service.errors import ConfigError, KeyRateLimited
 from podium_service.ranking.deadline import Deadline
-from podium_service.schemas.keys import MAX_NAME_CHARS
+from podium_service.schemas.keys import MAX_NAME_CHARS, MAX_OWNER_CHARS
 from podium_service.store.quotas.quota_service import AccountSpending, QuotaService
 from podium_service.store.quotas.spend import SpendLimit
 from podium_service.telemetry import routes
@@ -29,6 +29,7 @@ _SCOPE_BY_PATH: dict[str, Scope] = {
     routes.RANK: "rank",
     routes.RANK_BATCH: "rank",
     routes.KEYS: "admin",
+    routes.SPEND: "admin",
     **dict.fromkeys(routes.BRIDGE, "rank"),
 }
 
@@ -41,7 +42,9 @@ class APIKey:
         scopes: the groups of routes it may use; `admin` includes the others.
         requests_per_minute: groups it may send per minute; None: no limit.
         spend_limit: the most that its rankings may cost; None: no limit.
-        created_at, revoked_at: seconds since the epoch.
+        owner: whom to ask about it, in any form.
+        created_at, expires_at, revoked_at: seconds since the epoch; it is refused from
+            `expires_at` on, if there is one.
     """
 
     id: str
@@ -50,12 +53,18 @@ class APIKey:
     scopes: frozenset[Scope]
     requests_per_minute: int | None = None
     spend_limit: SpendLimit | None = None
+    owner: str = ""
     created_at: float = 0.0
+    expires_at: float | None = None
     revoked_at: float | None = None
 
     def accepts(self, secret: str) -> bool:
         """Return whether `secret` is this key's and the key is not revoked, in constant time."""
         return compare_digest(self.secret_sha256, hash_secret(secret)) and self.revoked_at is None
+
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= time.time()
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or "admin" in self.scopes
@@ -70,13 +79,17 @@ def create_key(
     scopes: Iterable[str],
     requests_per_minute: int | None = None,
     spend_limit: SpendLimit | None = None,
+    *,
+    owner: str = "",
+    expires_at: float | None = None,
 ) -> tuple[APIKey, str]:
     """Return a new key and its text, which cannot be recovered later.
 
     Raises:
-        ConfigError: If the name is empty, too long or not printable, or a scope is unknown.
+        ConfigError: If the name is empty, a text is too long or not printable, or a scope is
+            unknown.
     """
-    require_valid(name, scopes)
+    require_valid(name, scopes, owner)
     key_id, secret = token_hex(6), token_urlsafe(32)
     key = APIKey(
         id=key_id,
@@ -85,16 +98,23 @@ def create_key(
         scopes=frozenset(cast(Iterable[Scope], scopes)),
         requests_per_minute=requests_per_minute,
         spend_limit=spend_limit,
+        owner=owner,
         created_at=time.time(),
+        expires_at=expires_at,
     )
     return key, f"pk_{key_id}_{secret}"
 
 
-def require_valid(name: str, scopes: Iterable[str]) -> None:
-    """Raise ConfigError for a name or a scope that no key may have."""
+def require_valid(name: str, scopes: Iterable[str], owner: str) -> None:
+    """Raise ConfigError for a name, a scope or an owner that no key may have."""
     if not (0 < len(name) <= MAX_NAME_CHARS and name.isprintable()):
         raise ConfigError(
             f"key name {name[:MAX_NAME_CHARS]!r}: must be 1 to {MAX_NAME_CHARS} printable "
+            "characters"
+        )
+    if not (len(owner) <= MAX_OWNER_CHARS and owner.isprintable()):
+        raise ConfigError(
+            f"owner {owner[:MAX_OWNER_CHARS]!r}: must be at most {MAX_OWNER_CHARS} printable "
             "characters"
         )
     for scope in scopes:
@@ -119,12 +139,14 @@ def describe_key(key: APIKey, spent: AccountSpending | None = None) -> dict[str,
     return {
         "id": key.id,
         "name": key.name,
+        "owner": key.owner,
         "scopes": sorted(key.scopes),
         "requests_per_minute": key.requests_per_minute,
         "spend_limit": {"usd": limit.usd, "per": limit.per} if limit else None,
         "spent_usd": spent.settled if spent else None,
         "reserved_usd": spent.reserved if spent else None,
         "created_at": iso_time(key.created_at),
+        "expires_at": iso_time(key.expires_at) if key.expires_at else None,
         "revoked_at": iso_time(key.revoked_at) if key.revoked_at else None,
     }
 

@@ -11,8 +11,14 @@ from hmac import compare_digest
 
 import structlog
 
-from podium_service.errors import StoreUnavailable, Unauthorized
-from podium_service.http.access.api_key import UNRESTRICTED, APIKey, hash_secret, split_text
+from podium_service.errors import KeyExpired, StoreUnavailable, Unauthorized
+from podium_service.http.access.api_key import (
+    UNRESTRICTED,
+    APIKey,
+    hash_secret,
+    iso_time,
+    split_text,
+)
 from podium_service.http.access.api_key_store import list_keys
 from podium_service.store.store import SQLStore
 
@@ -81,6 +87,7 @@ class APIKeyCache:
 
         Raises:
             Unauthorized: If the header holds no key, or an unknown or revoked one.
+            KeyExpired: If the key has expired.
             StoreUnavailable: If the keys were not read for `MAX_AGE_WITHOUT_STORE_S`.
         """
         text = read_key_text(authorization)
@@ -97,6 +104,11 @@ class APIKeyCache:
             key = self._find(text)
         if key is None:
             raise Unauthorized("authorization is not a known key: send `Authorization: Bearer KEY`")
+        if key.has_expired:
+            raise KeyExpired(
+                f"key {key.name!r} expired at {iso_time(key.expires_at or 0.0)}: use another key, "
+                "or have its expiry moved"
+            )
         return key
 
     async def are_required(self) -> bool:
@@ -116,12 +128,13 @@ class APIKeyCache:
     def secrets_of(self, key_id: str) -> list[bytes]:
         """Return the hash of a key's secret, or of each key in the environment for an empty id.
 
-        It is empty if there is no such key, or it is revoked.
+        It is empty if there is no such key, or it is revoked or has expired.
         """
         if not key_id:
             return list(self._environment)
         key = self._keys.get(key_id)
-        return [key.secret_sha256] if key and key.revoked_at is None else []
+        is_valid = key is not None and key.revoked_at is None and not key.has_expired
+        return [key.secret_sha256] if key and is_valid else []
 
     def key_of(self, key_id: str) -> APIKey:
         """Return the key of an id that `secrets_of` knows."""

@@ -64,7 +64,8 @@ async def edit_key(store: SQLStore, key_id: str, changes: Mapping[str, Any]) -> 
     """Change a key, and return it as it is now; its text stays.
 
     Args:
-        changes: new values of `APIKey`'s attributes name, scopes, requests_per_minute, spend_limit.
+        changes: new values of `APIKey`'s attributes name, owner, scopes, requests_per_minute,
+            spend_limit, expires_at.
 
     Raises:
         NotFound: If there is no such key.
@@ -81,7 +82,7 @@ async def edit_key(store: SQLStore, key_id: str, changes: Mapping[str, Any]) -> 
         if key.revoked_at:
             raise InvalidRequest(f"key {key_id} is revoked: make a new one")
         key = replace(key, **changes)
-        require_valid(key.name, key.scopes)
+        require_valid(key.name, key.scopes, key.owner)
         connection.execute(sa.update(API_KEYS).where(own).values(_row_of(key)))
         return key
 
@@ -103,12 +104,14 @@ def _row_of(key: APIKey) -> dict[str, Any]:
     return {
         "id": key.id,
         "name": key.name,
+        "owner": key.owner,
         "secret_sha256": key.secret_sha256,
         "scopes": " ".join(sorted(key.scopes)),
         "requests_per_minute": key.requests_per_minute,
         "spend_usd": limit.usd if limit else None,
         "spend_per": limit.per if limit else None,
         "created_at": key.created_at,
+        "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
     }
 
@@ -118,10 +121,12 @@ def _key_from_row(row: sa.Row[Any]) -> APIKey:
     return APIKey(
         id=row.id,
         name=row.name,
+        owner=row.owner,
         secret_sha256=row.secret_sha256,
         scopes=frozenset(cast(list[Scope], row.scopes.split())),
         requests_per_minute=row.requests_per_minute,
         spend_limit=SpendLimit(usd=row.spend_usd, per=row.spend_per) if limited else None,
         created_at=row.created_at,
+        expires_at=row.expires_at,
         revoked_at=row.revoked_at,
     )

@@ -2,7 +2,7 @@
 
 The cookie is `key id . end . nonce . signature`; it holds no key. The signature's secret is derived
 from the hash of the key's own secret, so that every process of the service can check it, also after
-a restart, and that revoking a key ends its sessions.
+a restart, and that the end of a key ends its sessions.
 """
 
 import time
@@ -31,7 +31,7 @@ class Sessions:
         """Return the cookie of a new session.
 
         Raises:
-            Unauthorized: If the text is not a known key.
+            Unauthorized, KeyExpired: If the text is not a known key, or the key has expired.
             StoreUnavailable: If the keys cannot be read.
         """
         key = await self._api_keys.authenticate(f"Bearer {key_text.strip()}")

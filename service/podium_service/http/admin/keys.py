@@ -91,6 +91,8 @@ def _fields(body: BaseModel, *, exclude_unset: bool = False) -> dict[str, Any]:
     fields = body.model_dump(exclude_unset=exclude_unset)
     if "scopes" in fields:
         fields["scopes"] = frozenset(fields["scopes"])
+    if expires_at := fields.get("expires_at"):
+        fields["expires_at"] = expires_at.timestamp()
     if limit := fields.get("spend_limit"):
         fields["spend_limit"] = SpendLimit(**limit)
     return fields

@@ -77,9 +77,11 @@ RANKING: dict[str, Any] = {
 
 KEY_REQUEST: dict[str, Any] = {
     "name": "trainer-7",
+    "owner": "Ada, ada@example.org",
     "scopes": ["rank", "read"],
     "requests_per_minute": 600,
     "spend_limit": {"usd": 20.0, "per": "day"},
+    "expires_at": "2099-12-31T00:00:00Z",
 }
 
 KEY_CHANGE: dict[str, Any] = {"requests_per_minute": None, "spend_limit": {"usd": 50, "per": "day"}}
@@ -99,6 +101,24 @@ NEW_KEY: dict[str, Any] = {
     "reserved_usd": None,
     "key": "pk_8f2c1d90ab34_0dTq3mCk1wR8yJ5bVn7sXf2zLh9aGe4uPo6iKc1tMxQ",
 }
+
+SPEND: dict[str, Any] = {
+    "by": ["key"],
+    "since": "2027-01-01",
+    "until": "2027-01-31",
+    "rows": [
+        {
+            "key_id": KEY["id"], "key": KEY["name"], "owner": KEY["owner"],
+            "calls": 5120, "tokens": 4718592, "cost_usd": 1.25,
+        },
+    ],
+    "total": {"calls": 5120, "tokens": 4718592, "cost_usd": 1.25},
+    "is_cut": False,
+}  # fmt: skip
+
+SPEND_CSV = """key_id,key,owner,calls,tokens,cost_usd
+8f2c1d90ab34,trainer-7,"Ada, ada@example.org",5120,4718592,1.25
+"""
 
 PROBLEM: dict[str, Any] = {
     "type": "urn:podium:judge_unavailable",

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from podium_service.errors import NotFound, Unauthorized
+from podium_service.errors import KeyExpired, NotFound, Unauthorized
 from podium_service.http.access.sessions import COOKIE, LIFETIME_S, Sessions
 from podium_service.http.ui.site import (
     HEADERS,
@@ -60,7 +60,7 @@ def sign_in_routes(site: Site, sessions: Sessions | None) -> APIRouter:
         target = first(fields, "next")
         try:
             cookie = await sessions.open(first(fields, "key"))
-        except Unauthorized as error:
+        except (Unauthorized, KeyExpired) as error:
             values = {"next": target, "problem": error.detail}
             return site.page(request, render("login", site.frame(request), **values), 401)
         response = site.redirect(target)

@@ -91,7 +91,7 @@ class Site:
         """Return an error as a page; who is not signed in is led to sign in."""
         scope["state"]["problem"] = error.code
         request = Request(scope)
-        if isinstance(error, errors.Unauthorized) and scope["method"] == "GET":
+        if isinstance(error, errors.Unauthorized | errors.KeyExpired) and scope["method"] == "GET":
             query = f"?{request.url.query}" if request.url.query else ""
             path = quote(f"{scope['path']}{query}", safe="")
             return self.redirect(f"{UI_LOGIN}?next={path}")

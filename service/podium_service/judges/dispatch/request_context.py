@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Literal
 
 from podium_service.schemas import Usage
+from podium_service.store.quotas.payer import Payer
 from podium_service.store.quotas.spend import SpendLimit
 
 
@@ -62,6 +63,7 @@ class RequestContext:
         api_key_id: the id of its API key; "" for the environment's key, or where none is needed.
         api_key_name: the name of that key, for metrics.
         spend_limit: the limit of that key; None where it has none.
+        run: the name of the run that its group belongs to; "" where it names none.
         ends_at: the deadline, in seconds on the event loop's clock.
         patient: whether it waits where a judge's queue is full, instead of being refused.
         usage: the calls, tokens and money that were spent.
@@ -74,6 +76,7 @@ class RequestContext:
     api_key_id: str = ""
     api_key_name: str = ""
     spend_limit: SpendLimit | None = None
+    run: str = ""
     ends_at: float = inf
     patient: bool = False
     usage: Usage = dataclasses.field(default_factory=Usage)
@@ -81,3 +84,8 @@ class RequestContext:
     runs: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     is_at_judge: bool = False
     is_ending: bool = False
+
+    @property
+    def payer(self) -> Payer:
+        """Who pays for its calls, as the store keeps it."""
+        return Payer(self.api_key_id, self.run)

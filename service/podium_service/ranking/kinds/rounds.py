@@ -176,7 +176,8 @@ class Rounds:
         self._metrics.count_usage(run.judge_name, run.request_context.api_key_name, usage)
         if call.fault:
             self._metrics.count_fault(run.judge_name)
-        self._store.add_call(run.content_key, index, run.judge_name, call, usage)
+        payer = run.request_context.payer
+        self._store.add_call(run.content_key, index, run.judge_name, call, usage, payer)
         if key and call.verdict:
             self._store.add_answer(key, run.judge_name, call)
 

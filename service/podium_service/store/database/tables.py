@@ -13,7 +13,7 @@ METADATA = sa.MetaData()
 
 # The version of the tables: the last of `migrations.versions`. The one row of the table below tells
 # which version a database has; alembic made up its name.
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 VERSIONS = sa.Table(
     "alembic_version", METADATA, sa.Column("version_num", sa.String(32), primary_key=True)
 )
@@ -24,9 +24,10 @@ def _quota_table(name: str, **columns: type[sa.Double[float] | sa.BigInteger]) -
     return sa.Table(name, METADATA, sa.Column("name", sa.Text, primary_key=True), *others)
 
 
-# Judge calls. `prompt` is [[role, [part, ...]], ...]; a part is text, {"blob": hash} for a long
-# one, which is in `texts`, or {"image": part}, whose part is a URL. `verdict` is null where the
-# reply held none; `fault` says why.
+# Judge calls. `api_key_id` and `run` tell who paid; "" where there is none. `prompt` is
+# [[role, [part, ...]], ...]; a part is text, {"blob": hash} for a long one, which is in `texts`, or
+# {"image": part}, whose part is a URL. `verdict` is null where the reply held none; `fault` says
+# why.
 CALLS = sa.Table(
     "calls", METADATA,
     sa.Column("id", sa.String(32), primary_key=True),
@@ -34,6 +35,8 @@ CALLS = sa.Table(
     sa.Column("pass_index", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False, index=True),
     sa.Column("judge", sa.Text, nullable=False),
+    sa.Column("api_key_id", sa.String(16), nullable=False, server_default=""),
+    sa.Column("run", sa.Text, nullable=False, server_default=""),
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("prompt", sa.LargeBinary, nullable=False),
     sa.Column("reply", sa.LargeBinary, nullable=False),
@@ -163,17 +166,32 @@ WINDOWS = _quota_table("windows", opened_at=sa.Double, number=sa.BigInteger)
 BUCKETS = _quota_table("buckets", level=sa.Double, at=sa.Double)
 SPENDING = _quota_table("spending", reserved=sa.BigInteger, settled=sa.BigInteger)
 
+# What paid calls cost, by UTC day, API key, judge and run; "" where there is no key or no run.
+# `cost_usd` is null while none of the calls had a price.
+LEDGER = sa.Table(
+    "ledger", METADATA,
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("api_key_id", sa.String(16), primary_key=True),
+    sa.Column("judge", sa.Text, primary_key=True),
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("calls", sa.BigInteger, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("cost_usd", sa.Double),
+)  # fmt: skip
+
 # API keys, without their secrets. A revoked key stays, because a store that ever had a key is
 # guarded.
 API_KEYS = sa.Table(
     "api_keys", METADATA,
     sa.Column("id", sa.String(16), primary_key=True),
     sa.Column("name", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False, server_default=""),
     sa.Column("secret_sha256", sa.LargeBinary(32), nullable=False),
     sa.Column("scopes", sa.Text, nullable=False),
     sa.Column("requests_per_minute", sa.Integer),
     sa.Column("spend_usd", sa.Float),
     sa.Column("spend_per", sa.String(8)),
     sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float),
     sa.Column("revoked_at", sa.Float),
 )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from podium_service.errors import Unauthorized
 from podium_service.http.access.api_key import create_key
 from podium_service.http.access.api_key_cache import APIKeyCache
-from podium_service.http.access.api_key_store import add_key, revoke_key
+from podium_service.http.access.api_key_store import add_key, edit_key, revoke_key
 from podium_service.http.access.sessions import COOKIE, LIFETIME_S, Sessions
 from podium_service.http.service import Service
 from tests.service.helpers import client, service
@@ -96,6 +96,20 @@ async def test_a_session_ends_with_time_and_with_its_key(tmp_path: Path) -> None
         await revoke_key(opened.store, key.id)
         with pytest.raises(Unauthorized, match="not signed in"):
             await Sessions(APIKeyCache(opened.store), clock=lambda: now[0]).authenticate(cookie)
+
+
+async def test_an_expired_key_opens_no_session_and_ends_those_open(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as (http, opened, text):
+        assert (await sign_in(http, text)).status_code == 303
+        await edit_key(opened.store, text.split("_")[1], {"expires_at": 1.0})
+        async with client(opened) as later:  # which has not read the keys yet
+            later.cookies = http.cookies
+            ended = await later.get("/ui")
+            later.cookies.clear()
+            refused = await sign_in(later, text)
+    assert ended.headers["location"].startswith("/ui/login")
+    assert refused.status_code == 401
+    assert "expired at 1970-01-01T00:00:01Z" in refused.text
 
 
 async def test_the_environments_key_signs_in(tmp_path: Path) -> None:

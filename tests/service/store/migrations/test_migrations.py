@@ -19,9 +19,10 @@ from alembic.script import ScriptDirectory
 from podium_service.errors import ConfigError
 from podium_service.http.access.api_key_store import list_keys
 from podium_service.store import migrations
-from podium_service.store.database.tables import METADATA, SCHEMA_VERSION
+from podium_service.store.database.tables import ASKS, METADATA, SCHEMA_VERSION
 from podium_service.store.history.filters import RankingFilters
 from podium_service.store.history.reader import HistoryReader
+from podium_service.store.history.spend import read_spend
 from podium_service.store.migrations.schema import open_database, read_version
 from podium_service.store.store import open_store
 from tests.service.postgres import engine_at
@@ -104,6 +105,18 @@ async def test_old_rankings_are_found_by_run_and_are_not_paid_again(old_url: str
         assert stored is not None
         async with store.claim(stored["key"]) as verdicts:
             assert verdicts.complete
+
+
+async def test_calls_of_an_old_store_are_in_its_sums(old_url: str) -> None:
+    async with open_store(old_url) as store:
+        report = await read_spend(store, ["judge", "key", "run"])
+        [(cost_usd,)] = await store.select(sa.select(sa.func.sum(ASKS.c.cost_usd)))
+        [key] = await list_keys(store)
+    assert sum(row.calls for row in report.rows) == 7
+    assert {row.judge for row in report.rows} == {"main", "other"}
+    assert {(row.key_id, row.run) for row in report.rows} == {(None, None)}
+    assert report.total.cost_usd == pytest.approx(cost_usd)
+    assert (key.owner, key.expires_at) == ("", None)
 
 
 async def test_a_migrated_store_is_as_a_new_one(old_url: str) -> None:

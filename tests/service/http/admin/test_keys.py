@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.fakes import until
 from tests.service.helpers import add_new_key, client, client_with_key, group, service
 
 pytestmark = pytest.mark.anyio
@@ -96,6 +98,43 @@ async def test_an_unknown_key_is_not_found(key_id: str, tmp_path: Path) -> None:
     assert [answer.json()["code"] for answer in answers] == ["not_found"] * 2
 
 
+async def test_an_expired_key_is_refused_and_told_why(tmp_path: Path) -> None:
+    async with client_with_key(tmp_path, "admin") as (http, opened, _):
+        key, headers = await add_new_key(opened.store, "rank", expires_at=time.time() - 1)
+        refused = await http.post("/rank", json=GROUP, headers=headers)
+        wrong = await rank(http, f"pk_{key.id}_wrong")
+        prolonged = await http.patch(f"/keys/{key.id}", json={"expires_at": "2999-01-31T12:00:00Z"})
+        accepted = await http.post("/rank", json=GROUP, headers=headers)
+        endless = await http.patch(f"/keys/{key.id}", json={"expires_at": None})
+    assert (refused.status_code, refused.json()["code"]) == (401, "key_expired")
+    assert refused.headers["www-authenticate"] == "Bearer"
+    assert "key 'trainer' expired at 2" in refused.json()["detail"]
+    assert wrong.json()["code"] == "unauthorized"  # whoever lacks the secret learns nothing
+    assert prolonged.json()["expires_at"] == "2999-01-31T12:00:00Z"
+    assert accepted.status_code == 200
+    assert endless.json()["expires_at"] is None
+
+
+async def test_a_key_ends_at_its_moment(tmp_path: Path) -> None:
+    async with client_with_key(tmp_path, "admin") as (http, opened, _):
+        _, headers = await add_new_key(opened.store, "read", expires_at=time.time() + 2)
+        assert (await http.get("/judges", headers=headers)).status_code == 200
+
+        async def has_ended() -> bool:
+            answer = await http.get("/judges", headers=headers)
+            return bool(answer.json().get("code") == "key_expired")
+
+        await until(has_ended)
+
+
+async def test_a_key_has_an_owner(tmp_path: Path) -> None:
+    async with client_with_key(tmp_path, "admin") as (http, _, _):
+        made = await make(http, owner="Ada, ada@example.org")
+        edited = await http.patch(f"/keys/{made['id']}", json={"owner": ""})
+    assert made["owner"] == "Ada, ada@example.org"
+    assert edited.json()["owner"] == ""
+
+
 BAD: list[tuple[Any, str]] = [
     ({"name": ""}, "name"),
     ({"name": "a\0b"}, "name"),
@@ -109,6 +148,12 @@ BAD: list[tuple[Any, str]] = [
     ({"spend_limit": {"usd": 0, "per": "day"}}, "spend_limit.usd"),
     ({"spend_limit": {"usd": 1}}, "spend_limit.per"),
     ({"spend_limit": {"usd": 1, "per": "week"}}, "spend_limit.per"),
+    ({"owner": "x" * 201}, "owner"),
+    ({"owner": None}, "owner"),
+    ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
+    ({"expires_at": "9999-12-31T23:59:59-12:00"}, "expires_at"),
+    ({"expires_at": "2999-01-01T00:00:00"}, "expires_at"),  # of which time zone?
+    ({"expires_at": "soon"}, "expires_at"),
     ({"secret": "x"}, "secret"),
     ([], "body"),
 ]

@@ -1,10 +1,12 @@
 """`podium keys`: make, list, edit and revoke API keys, in the store that the services share."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from podium_service.cli import options
+from podium_service.cli.commands.store import parse_age
 from podium_service.errors import ConfigError
 from podium_service.store.quotas.spend import Period, SpendLimit
 
@@ -33,6 +35,13 @@ _SpendUSD = Annotated[
     typer.Option("--spend-usd", help="US dollars that its rankings may cost; no limit by default."),
 ]
 _Per = Annotated[Period | None, typer.Option(help="The period of --spend-usd, in UTC.")]
+_Owner = Annotated[str | None, typer.Option(help="Whom to ask about the key, in any form.")]
+_Expires = Annotated[
+    str | None,
+    typer.Option(
+        help="When it ends by itself: in 12h, 30d or 8w, or at 2027-01-31 or 2027-01-31T12:00Z."
+    ),
+]
 
 
 @keys_app.command("create")
@@ -42,6 +51,8 @@ def create_command(
     requests_per_minute: _PerMinute = None,
     spend_usd: _SpendUSD = None,
     per: _Per = None,
+    owner: _Owner = None,
+    expires: _Expires = None,
     store: options.StoreURL = options.DEFAULT_STORE,
     as_json: options.AsJSON = False,
 ) -> None:
@@ -55,7 +66,14 @@ def create_command(
     options.configure_logs("error")
     _require_rate(requests_per_minute)
     limit = _spend_limit(spend_usd, per)
-    key, text = create_key(name, scope or ("rank", "read"), requests_per_minute, limit)
+    key, text = create_key(
+        name,
+        scope or ("rank", "read"),
+        requests_per_minute,
+        limit,
+        owner=owner or "",
+        expires_at=_expiry(expires),
+    )
     options.use_store(store, lambda opened: add_key(opened, key))
     if as_json:
         options.print_json({**describe_key(key), "key": text})
@@ -104,16 +122,19 @@ def edit_command(
         float | None, typer.Option(help="US dollars that its rankings may cost.")
     ] = None,
     per: _Per = None,
+    owner: _Owner = None,
+    expires: _Expires = None,
     no_request_limit: Annotated[
         bool, typer.Option("--no-request-limit", help="Let it send any number of groups.")
     ] = False,
     no_spend_limit: Annotated[
         bool, typer.Option("--no-spend-limit", help="Let its rankings cost any amount.")
     ] = False,
+    no_expiry: Annotated[bool, typer.Option("--no-expiry", help="Let it never expire.")] = False,
     store: options.StoreURL = options.DEFAULT_STORE,
     as_json: options.AsJSON = False,
 ) -> None:
-    """Change a key's name, scopes or limits; its text stays, and what is left out stays.
+    """Change what a key is called, may do and may spend; its text and all else stay as they are.
 
     The services on the store notice within 2 s. Spending goes on from where it is, unless the
     period changes: then it begins at nothing.
@@ -125,15 +146,19 @@ def edit_command(
         "--requests-per-minute", requests_per_minute, "--no-request-limit", no_request_limit
     )
     _refuse_both("--spend-usd", limit, "--no-spend-limit", no_spend_limit)
+    _refuse_both("--expires", expires, "--no-expiry", no_expiry)
     changes: dict[str, Any] = {
         "name": name,
+        "owner": owner,
         "scopes": frozenset(scope) if scope else None,
         "requests_per_minute": requests_per_minute,
         "spend_limit": limit,
+        "expires_at": _expiry(expires),
     }
     changes = {field: value for field, value in changes.items() if value is not None}
     changes |= {"requests_per_minute": None} if no_request_limit else {}
     changes |= {"spend_limit": None} if no_spend_limit else {}
+    changes |= {"expires_at": None} if no_expiry else {}
     if not changes:
         raise ConfigError("nothing to change: name a new value, as in --requests-per-minute 60")
     _change(store, key_id, changes, as_json=as_json)
@@ -193,6 +218,27 @@ def _spend_limit(usd: float | None, per: Period | None) -> SpendLimit | None:
             "for no limit"
         )
     return SpendLimit(usd=usd, per=per) if usd is not None and per is not None else None
+
+
+def _expiry(text: str | None) -> float | None:
+    """Return the moment that a date, a time or an age from now names; a date begins in UTC."""
+    from podium_service.schemas.keys import require_future
+
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            at = datetime.now(UTC) + timedelta(seconds=parse_age(text))
+        except (typer.BadParameter, OverflowError) as error:
+            raise ConfigError(
+                f"--expires {text!r}: must be an age such as 30d, or a date such as 2027-01-31"
+            ) from error
+    try:
+        return require_future(at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except ValueError as error:
+        raise ConfigError(f"--expires {text}: {error}") from error
 
 
 def _refuse_both(option: str, value: Any, no_option: str, is_off: bool) -> None:
