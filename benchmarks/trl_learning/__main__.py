@@ -1,6 +1,6 @@
 """Does TRL learn from `PodiumReward` what `podium-train` learns from the same service?
 
-    python -m benchmarks.trl_learning --trl-python PYTHON [--seeds 2] [--steps 40]
+    python -m benchmarks.trl_learning --trl-python PYTHON [--seeds 2] [--steps 24]
 
 SmolLM2 on `addition` with the service's `checks` judge, by both trainers: the same prompts in the
 same order, group size, optimizer, learning rates and number of steps, one thread each, and the same
@@ -9,7 +9,7 @@ code tries the held-out prompts. The draws differ, because each trainer samples 
 and trainer.
 
 Prints the held-out score over steps; writes the runs as JSON after each one, and a picture. About
-7 minutes a seed on one core.
+20 minutes a seed on one core, most of it TRL.
 """
 
 import json
@@ -97,11 +97,11 @@ def main(
     trl_python: Annotated[Path, typer.Option(help="Python of an environment with TRL.")],
     model: Annotated[str, typer.Option(help="Folder of the policy to start from.")] = MODEL,
     seeds: int = 2,
-    steps: int = 40,
+    steps: int = 24,
     prompts: Annotated[int, typer.Option(help="Prompts of a step.")] = 8,
     group_size: int = 8,
-    eval_every: int = 5,
-    eval_samples: Annotated[int, typer.Option(help="Attempts at a held-out prompt.")] = 8,
+    eval_every: int = 6,
+    eval_samples: Annotated[int, typer.Option(help="Attempts at a held-out prompt.")] = 4,
     out: Annotated[Path, typer.Option(help="The file with all runs.")] = Path(
         "benchmarks/results/trl_learning.json"
     ),

@@ -144,6 +144,23 @@ def test_validation_has_groups_of_its_own_size(
         reward_all(config, [unsaid])
 
 
+def test_a_field_of_extra_info_is_the_anchor(
+    tokenizer: str, start_podium: StartPodium, start_judge: StartJudge
+) -> None:
+    judge = start_judge(scores(by_length))
+    podium = start_podium(main=judge.settings())
+    url = f"+reward.podium.url={podium.url}"
+    config = configure(tokenizer, url, "+reward.podium.anchor=gold")
+    samples = [sample("a" * (n + 1), "one") for n in range(8)]
+    for each in samples:
+        each.non_tensor_batch["extra_info"][0]["gold"] = "a" * 4
+    extra = [answer["reward_extra_info"] for answer in reward_all(config, samples)]
+    assert [each["podium/win_rate"] for each in extra] == [0, 0, 0, 0.5, 1, 1, 1, 1]
+    assert sum(each["podium/judge_tokens"] for each in extra) == pytest.approx(110)
+    with pytest.raises(ValueError, match=r"reward\.podium\.anchor is 'gold'"):
+        reward_all(config, [sample("a", "two")])
+
+
 def test_a_setting_that_does_not_exist_is_named(tokenizer: str) -> None:
     with pytest.raises(ValueError, match=r"reward\.podium\.jugde is no setting"):
         reward_all(configure(tokenizer, "+reward.podium.jugde=main"), [])
