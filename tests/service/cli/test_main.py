@@ -37,7 +37,17 @@ def test_version_and_help_load_no_slow_library(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.partition("loaded")[2].split())
     assert "podium_service.cli.main" in loaded
-    slow = {"aiohttp", "fastapi", "httpx", "jinja2", "numpy", "openai", "scipy", "sqlalchemy"}
+    slow = {
+        "aiohttp",
+        "alembic",
+        "fastapi",
+        "httpx",
+        "jinja2",
+        "numpy",
+        "openai",
+        "scipy",
+        "sqlalchemy",
+    }
     assert not slow & loaded
 
 

@@ -1,12 +1,13 @@
 """What the service tells about the past over HTTP: rankings, failures, calls and runs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.fakes import ScriptedJudge, by_length, fails, says, scores
+from tests.fakes import Answer, Asked, ScriptedJudge, by_length, fails, says, scores
 from tests.service.helpers import client, client_of_judge, group, llm, service
 
 pytestmark = pytest.mark.anyio
@@ -106,3 +107,31 @@ async def test_a_query_that_cannot_be_read_is_refused(query: str, tmp_path: Path
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert judge.json()["code"] == "unknown_judge"
     assert not listed["rankings"]  # a refused request is no group
+
+
+async def test_explanations_are_cut_where_a_judge_says_so(tmp_path: Path) -> None:
+    wordy = {"score": 0.5, "explanation": "word " * 99}
+
+    def step(asked: Asked) -> Answer:
+        return says(json.dumps(dict.fromkeys(asked.shown, wordy)))(asked)
+
+    settings = {"explanations": "after", "explanation_chars": 7, "passes": 1}
+    async with client_of_judge(tmp_path, step, **settings) as (http, _):
+        ranked = (await http.post("/rank", json=group("5", "five"))).json()
+        [call] = (await get(http, f"/rankings/{ranked['id']}/calls"))["calls"]
+    assert [each["explanation"] for each in ranked["results"]] == ["word wo"] * 2
+    assert set(call["explanations"].values()) == {"word wo"}
+
+
+async def test_the_environment_forbids_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PODIUM_NO_TEXTS", "1")
+    async with client_of_judge(tmp_path, scores(by_length)) as (http, _):
+        ranked = (await http.post("/rank", json=group("5", "hush-hush"))).json()
+        detail = await get(http, f"/rankings/{ranked['id']}")
+        calls = await get(http, f"/rankings/{ranked['id']}/calls")
+    assert detail["request"] is None
+    assert detail["ranking"]["results"][1]["reward"] == ranked["results"][1]["reward"]
+    assert "hush-hush" not in str(detail) + str(calls)
+    assert b"hush-hush" not in (tmp_path / "podium.db").read_bytes()

@@ -1,0 +1,218 @@
+"""How fast the past is read and written, in a store of many groups.
+
+    python -m benchmarks.history [--groups 100000] [--repeats 20] [--quick]
+
+The groups are synthetic, written in bulk: 20 runs of 250 steps, 2% failures, 10% answers from the
+store. Each call of the reader is timed `--repeats` times. Writing is timed for groups as a service
+writes them, with the group as it was sent and without texts (`--no-texts`).
+"""
+
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from podium_service.schemas import Ranking, RankRequest, TrajectoryResult, Usage
+from podium_service.store.asks.ids import AskIds, ask_name
+from podium_service.store.asks.records import Ask, write_asks
+from podium_service.store.database.tables import ASKS
+from podium_service.store.history.filters import RankingFilters
+from podium_service.store.history.reader import HistoryReader
+from podium_service.store.store import SQLStore, open_store
+
+RUNS, STEPS, SIZE = 20, 250, 8
+AT_ONCE = 5000
+WORDS = ["sum", "of", "two", "numbers", "that", "were", "given", "in", "the", "second", "letter"]
+
+
+def main(
+    groups: Annotated[int, typer.Option(min=1)] = 100_000,
+    repeats: Annotated[int, typer.Option(min=1)] = 20,
+    written: Annotated[int, typer.Option(min=1)] = 512,
+    quick: Annotated[bool, typer.Option("--quick")] = False,
+) -> None:
+    """Print the times of reading and of writing."""
+    if quick:
+        groups, repeats, written = 500, 2, 16
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(measure(Path(folder), groups, repeats, written))
+
+
+async def measure(folder: Path, groups: int, repeats: int, written: int) -> None:
+    """Fill a store, read it, and write to it and to one without texts."""
+    path = folder / "podium.db"
+    async with open_store(str(path)) as store:
+        last = await fill(store, groups)
+        print(f"{groups} groups in {path.stat().st_size / 1e6:.0f} MB")
+        for name, read in readers(HistoryReader(store), last).items():
+            print(f"{name:<24} {await timed(read, repeats)}")
+        print(f"{'write, as sent':<24} {await write(store, written)}")
+    async with open_store(str(folder / "bare.db"), keep_texts=False) as store:
+        print(f"{'write, without texts':<24} {await write(store, written)}")
+
+
+def readers(reader: HistoryReader, last: str) -> dict[str, Callable[[], Awaitable[Any]]]:
+    """Return the calls that pages make, by name."""
+    far = RankingFilters(run="run-0")
+    return {
+        "newest 50": reader.list_rankings,
+        "50 of a run": lambda: reader.list_rankings(far),
+        "50 of a step": lambda: reader.list_rankings(RankingFilters(run="run-3", step=7)),
+        "50 of a judge": lambda: reader.list_rankings(RankingFilters(judge="judge-1")),
+        "50 failures of a kind": lambda: reader.list_rankings(
+            RankingFilters(code="judge_unavailable")
+        ),
+        "50 without signal": lambda: reader.list_rankings(RankingFilters(signal=False)),
+        "a text that is nowhere": lambda: reader.list_rankings(RankingFilters(q="no such text")),
+        "a flag that is nowhere": lambda: reader.list_rankings(RankingFilters(flag="none")),
+        "one ranking": lambda: reader.read_ranking(last),
+        "its calls": lambda: reader.read_calls(last),
+        "its neighbours": lambda: neighbours(reader, last),
+        "runs": reader.list_runs,
+        "one run": lambda: reader.read_run("run-3"),
+    }
+
+
+async def neighbours(reader: HistoryReader, ask: str) -> None:
+    """Read what comes before and after a ranking of the same prompt."""
+    detail = await reader.read_ranking(ask)
+    assert detail
+    await reader.list_neighbours(detail.summary)
+
+
+async def timed(read: Callable[[], Awaitable[Any]], repeats: int) -> str:
+    """Return how long some calls took: by the clock, which others disturb, and of the CPU."""
+    walls, cpus = [], []
+    for _ in range(repeats):
+        started, cpu = time.perf_counter(), time.process_time()
+        await read()
+        walls.append(1000 * (time.perf_counter() - started))
+        cpus.append(1000 * (time.process_time() - cpu))
+    p50, p95 = percentile(walls, 0.5), percentile(walls, 0.95)
+    return f"p50 {p50:8.1f} ms   p95 {p95:8.1f} ms   CPU p95 {percentile(cpus, 0.95):8.1f} ms"
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Return the value below which this share of them is."""
+    return sorted(values)[int(share * (len(values) - 1))]
+
+
+async def fill(store: SQLStore, groups: int) -> str:
+    """Write groups in bulk, and return the name of the newest ask."""
+    draw, ids = random.Random(0), AskIds()
+    rows: list[dict[str, Any]] = []
+    first = time.time() - groups
+    for number in range(groups):
+        rows.append(row(draw, ids.next(first + number), number, groups))
+        if len(rows) == AT_ONCE or number == groups - 1:
+            some, rows = rows, []
+            await store.run_in_transaction(
+                lambda connection, some=some: store._database.insert(connection, {ASKS: some})  # type: ignore[misc]
+            )
+    return ask_name(ids._last)
+
+
+def row(draw: random.Random, ask: int, number: int, groups: int) -> dict[str, Any]:
+    """Return the row of one request, as a service would have written it."""
+    failed, per_run = draw.random() < 0.02, max(1, groups // RUNS)
+    rewards = sorted(draw.random() for _ in range(SIZE))
+    if draw.random() < 0.03:
+        rewards = [0.5] * SIZE
+    code = draw.choice(["judge_unavailable", "verdict_invalid", "deadline_exceeded"])
+    return {
+        "id": ask,
+        "ranking_id": f"rk_{draw.getrandbits(80):020x}",
+        "run": f"run-{number // per_run}",
+        "step": (number % per_run) * STEPS // per_run,
+        "group_id": f"step-{number % per_run}/prompt-{number % 64}",
+        "prompt_id": f"{draw.randrange(4096):016x}",
+        "judge": f"judge-{draw.randrange(3)}",
+        "code": code if failed else None,
+        "cached": draw.random() < 0.1,
+        "reliability": None if failed else draw.random(),
+        "spread": None if failed else rewards[-1] - rewards[0],
+        "ties": None if failed else 0.0,
+        "agreement": None,
+        "mean_score": None if failed else draw.random(),
+        "mean_length": 900 * draw.random(),
+        "truncated": draw.randrange(2),
+        "longest_wins": None if failed else draw.random() < 0.3,
+        "check_disagrees": None,
+        "latency_s": draw.random(),
+        "cost_usd": 0.001 * draw.random(),
+        "tokens": draw.randrange(9000),
+        "num_trajectories": SIZE,
+        "model": "gpt-5-mini",
+        "method": "listwise",
+        "passes": 2,
+        "api_key_id": None,
+        "request_id": f"{draw.getrandbits(64):016x}",
+        "prompt": " ".join(draw.choices(WORDS, k=36)),
+        "flags": None,
+        "ids": orjson.dumps([f"t{index}" for index in range(SIZE)]),
+        "rewards": None if failed else orjson.dumps(rewards),
+        "lengths": orjson.dumps([draw.randrange(2000) for _ in range(SIZE)]),
+        "problem": orjson.dumps({"detail": "main: no"}) if failed else None,
+        "metadata": orjson.dumps({"run": "r", "step": 1}),
+        "calls": None,
+        "transcript": None,
+        "answer": None,
+    }
+
+
+async def write(store: SQLStore, groups: int) -> str:
+    """Write groups of 8 attempts of 1.5 kB as the pipeline does, 32 at a time."""
+    draw, ids = random.Random(1), AskIds()
+    asks = [ask_of(draw, ids, number) for number in range(groups)]
+    started, cpu = time.perf_counter(), time.process_time()
+    for first in range(0, groups, 32):
+        await asyncio.gather(*(store.add_ranking(ask) for ask in asks[first : first + 32]))
+    wall_ms = 1000 * (time.perf_counter() - started) / groups
+    cpu_ms = 1000 * (time.process_time() - cpu) / groups
+    rows = write_asks({ASKS: [{"id": asks[0].id, "ask": asks[0]}]}, keep_texts=store.keeps_texts)
+    cells = [cell for some in rows.values() for cell in some[0].values()]
+    kept_kb = sum(len(cell) for cell in cells if isinstance(cell, bytes)) / 1000
+    return f"{wall_ms:.2f} ms a group, {cpu_ms:.2f} ms of CPU, {kept_kb:.1f} kB in columns of bytes"
+
+
+def ask_of(draw: random.Random, ids: AskIds, number: int) -> Ask:
+    """Return a request for a ranking that cost two calls."""
+    prompt = {"role": "user", "content": " ".join(draw.choices(WORDS, k=200))}
+    trajectories = [
+        {
+            "id": f"t{index}",
+            "messages": [
+                prompt,
+                {"role": "assistant", "content": " ".join(draw.choices(WORDS, k=300))},
+            ],
+        }
+        for index in range(SIZE)
+    ]
+    request = RankRequest.model_validate(
+        {"trajectories": trajectories, "metadata": {"run": "w", "step": number // 8}}
+    )
+    results = [
+        TrajectoryResult(
+            id=f"t{index}", rank=index + 1, reward=draw.random(), score=0.5, stderr=0.1
+        )
+        for index in range(SIZE)
+    ]
+    usage = Usage(calls=2, prompt_tokens=4000, completion_tokens=80, cost_usd=0.001)
+    ranking = Ranking(
+        id=f"rk_{draw.getrandbits(80):020x}", group_id=None, judge="main", model="m",
+        method="listwise", passes=2, results=results, reliability=0.8, cached=False, usage=usage,
+    )  # fmt: skip
+    key = f"{draw.getrandbits(256):064x}"
+    return Ask(
+        ids.next(), request, ranking, "main", key, {key: list(range(SIZE))}, usage, latency_s=1.0
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
