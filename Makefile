@@ -9,7 +9,7 @@ LIBRARIES := $(notdir $(patsubst %/requirements.txt,%,$(wildcard tests/integrati
 PIP := -m pip install --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-judge demo-rank judge test test-integration test-integrations docs openapi clean
+.PHONY: chromium demo demo-judge demo-rank judge test test-integration test-integrations docs openapi clean
 
 demo: $(VENV)/train.ok  ## Fetch a small model, start the service, train on addition, show the curve.
 	@$(VENV)/bin/python -P -m podium_trainer.run.demo
@@ -28,12 +28,12 @@ test: $(VENV)/dev.ok  ## ruff, mypy strict and the fast suite.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -n 3 -m "not vllm and not install and not benchmark and not fuzz and not restart and not chaos and not judge and not demo and not integrations"
+	$(VENV)/bin/python -m pytest -n 3 -m "not vllm and not install and not benchmark and not fuzz and not restart and not chaos and not judge and not demo and not integrations and not browser"
 
-test-integration: $(VENV)/dev.ok $(VENV)/judge.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json  ## vLLM and llama.cpp on the CPU, a fresh install, fuzzing, restarts, chaos.
+test-integration: $(VENV)/dev.ok $(VENV)/judge.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json chromium  ## vLLM and llama.cpp on the CPU, a fresh install, fuzzing, restarts, chaos, the pages in a browser.
 	PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \
 		PODIUM_JUDGES=$(abspath .models) \
-		$(VENV)/bin/python -m pytest -m "vllm or judge or install or benchmark or fuzz or restart or chaos or demo"
+		$(VENV)/bin/python -m pytest -m "vllm or judge or install or benchmark or fuzz or restart or chaos or demo or browser"
 
 test-integrations: $(VENV)/service.ok  ## Each hook with the trainer it is for, in an environment of its own.
 	@set -e; for library in $(LIBRARIES); do \
@@ -70,6 +70,12 @@ $(VENV)/train.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/dev.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[service,trainer,dev]'
 	@touch $@ $(VENV)/service.ok $(VENV)/train.ok
+
+chromium:
+	@command -v chromium chromium-browser google-chrome >/dev/null || [ -n "$(PODIUM_CHROMIUM)" ] || \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; \
+		else echo "no Chromium: the tests of the pages are skipped, or fail in CI"; fi
 
 # vLLM pins libraries of its own. Its CPU build does not match the torchvision, torchaudio and
 # torchcodec that it pulls in, and they break the import of transformers.

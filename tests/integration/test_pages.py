@@ -1,0 +1,149 @@
+"""The pages in a real browser, with hostile texts in each field that a client may fill.
+
+They need Chromium: PODIUM_CHROMIUM names it, else it is looked for on the path.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from podium_service.http.service import Service
+from podium_service.schemas import RankRequest
+from tests.fakes import Answer, Asked, ScriptedJudge, says
+from tests.service.helpers import chat, llm, service
+from tests.service.tcp import serving
+
+pytestmark = [pytest.mark.anyio, pytest.mark.browser]
+
+XSS = (
+    "<script>window.xss=1</script>",
+    "<img src=x onerror=window.xss=1>",
+    "\"'><svg/onload=window.xss=1>",
+    "javascript:window.xss=1//",
+    "</pre></textarea></title><script>window.xss=1</script>",
+    "{{ 7 * 7 }}${window.xss=1}<%= 1 %>",
+    "<a href='javascript:window.xss=1' hx-get='/ui' hx-on:load='window.xss=1'>x</a>",
+    "\u202e\u2066reordered\u2069\u200b\0\x1b[31m",
+    "&lt;b&gt; &#x3c;script&#x3e;",
+    "<style>*{display:none}</style><base href='https://evil.example/'>",
+)
+PATIENCE_MS = 120_000  # other tests may keep the machine busy
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the path of a Chromium; without one skip the test, but fail it in CI."""
+    names = (os.environ.get("PODIUM_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        reason = "no Chromium is installed: set PODIUM_CHROMIUM, or run apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@asynccontextmanager
+async def browsing(chromium: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--no-zygote"]
+        )
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def looking(browser: Browser, url: str, **settings: Any) -> AsyncIterator[Page]:
+    """Yield a page that fails the test on errors in the console, dialogs, and other hosts."""
+    context = await browser.new_context(**settings)
+    page = await context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    faults: list[str] = []
+    page.on("console", lambda each: faults.append(each.text) if each.type == "error" else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("dialog", lambda dialog: faults.append(f"dialog {dialog.message}"))
+    page.on("request", lambda sent: None if sent.url.startswith(url) else faults.append(sent.url))
+    yield page
+    assert await page.evaluate("window.xss === undefined")
+    assert faults == []
+    await context.close()
+
+
+def says_something(explanation: str) -> Any:
+    """Return a judge's step that scores by length, and explains itself by this text."""
+
+    def step(asked: Asked) -> Answer:
+        verdict = {
+            shown: {"explanation": explanation, "score": min(1.0, len(text) / 900)}
+            for shown, text in asked.shown.items()
+        }
+        return says(json.dumps(verdict))(asked)
+
+    return step
+
+
+def hostile_group(text: str, index: int) -> dict[str, Any]:
+    """Return a group with a text in each field that a client may fill."""
+    call = {"id": "c1", "type": "function", "function": {"name": text[:60], "arguments": text}}
+    attempts = [
+        {
+            "id": f"{text}{each}",
+            "finish_reason": text[:60],
+            "messages": [
+                *chat(f"{text} {'x' * 100 * each}", question=text),
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "c1", "content": text},
+                {"role": "assistant", "content": text},
+            ],
+        }
+        for each in range(3)
+    ]
+    return {
+        "group_id": f"{text}{index}", "task": text, "reference": text, "rubric": text,
+        "metadata": {"run": text, "step": index, "note": text, text: text},
+        "trajectories": attempts,
+    }  # fmt: skip
+
+
+@asynccontextmanager
+async def seeded(
+    tmp_path: Path, *groups: dict[str, Any], say: str = "It is what it is."
+) -> AsyncIterator[tuple[str, Service, list[str]]]:
+    """Yield the URL of a service that ranked some groups, the service, and the rankings' ids."""
+    async with (
+        ScriptedJudge(always=says_something(say)).serving() as judge,
+        service(tmp_path, main=llm(judge.url, passes=2, explanations="after")) as opened,
+        serving(opened) as url,
+    ):
+        requests = [RankRequest.model_validate({**each, "judge": None}) for each in groups]
+        yield url, opened, [(await opened.ranker.rank(each)).id for each in requests]
+
+
+async def test_no_text_of_a_client_runs_or_hides(tmp_path: Path, chromium: str) -> None:
+    texts = ["".join(XSS[:4]), "".join(XSS[4:7]), "".join(XSS[7:])]
+    groups = [hostile_group(text, index) for index, text in enumerate(texts)]
+    async with (
+        seeded(tmp_path, *groups, say="".join(XSS)[:200]) as (url, _, rankings),
+        browsing(chromium) as browser,
+        looking(browser, url) as page,
+    ):
+        for path in ("/ui", "/ui/runs", "/ui/failures", *(f"/ui/rankings/{e}" for e in rankings)):
+            await page.goto(url + path)
+            assert await page.locator("main script, main img, main iframe, main base").count() == 0
+            assert await page.locator("a[href^='javascript'], main style").count() == 0
+        await page.goto(url + "/ui/runs")
+        links = await page.locator("table a").evaluate_all("all => all.map(each => each.href)")
+        assert len(links) == len(texts)
+        for link in links:
+            await page.goto(link)
+            assert await page.locator("#live").count() == 1
+        await page.goto(f"{url}/ui/rankings/{rankings[2]}")
+        assert await page.locator("mark.hidden", has_text="U+202E").count() > 0
