@@ -34,7 +34,7 @@ from podium_service.http.requests.body import read_json, validate
 from podium_service.http.requests.disconnect import run_while_connected
 from podium_service.http.service import Service
 from podium_service.http.ui.judge_routes import judge_routes
-from podium_service.http.ui.operations import operations_routes
+from podium_service.http.ui.key_pages import key_pages
 from podium_service.http.ui.routes import page_routes
 from podium_service.http.ui.service_routes import service_routes
 from podium_service.http.ui.sign_in import sign_in_routes
@@ -91,7 +91,7 @@ def create_app(
     app.include_router(sign_in_routes(site, Sessions(keys)))
     app.include_router(page_routes(site))
     app.include_router(judge_routes(site, service))
-    app.include_router(operations_routes(site, service))
+    app.include_router(key_pages(site, service, keys))
     app.include_router(service_routes(site, service, lambda: app.openapi()))
     app.openapi = lambda: openapi_document(app, TRAINER_BODIES)  # type: ignore[method-assign]
     app.add_exception_handler(errors.PodiumError, partial(_handle_podium_error, site))

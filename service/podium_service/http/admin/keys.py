@@ -50,7 +50,7 @@ def key_routes(service: Service, api_keys: APIKeyCache) -> APIRouter:
         From the first key on, the services on this store answer only requests that bring a key.
         """
         asked = validate(schemas.KeyRequest, await read_json(request, _MAX_BODY_BYTES))
-        key, text = api_key.create_key(**_fields(asked))
+        key, text = api_key.create_key(**key_fields(asked))
         await api_key_store.add_key(store, key)
         await api_keys.expire()
         _log("key_created", key, request)
@@ -67,7 +67,7 @@ def key_routes(service: Service, api_keys: APIKeyCache) -> APIRouter:
         Services on the same store notice within 2 seconds.
         """
         change = validate(schemas.KeyChange, await read_json(request, _MAX_BODY_BYTES))
-        key = await api_key_store.edit_key(store, key_id, _fields(change, exclude_unset=True))
+        key = await api_key_store.edit_key(store, key_id, key_fields(change, exclude_unset=True))
         await api_keys.expire()
         _log("key_edited", key, request)
         return await describe(key)
@@ -86,7 +86,7 @@ def key_routes(service: Service, api_keys: APIKeyCache) -> APIRouter:
     return router
 
 
-def _fields(body: BaseModel, *, exclude_unset: bool = False) -> dict[str, Any]:
+def key_fields(body: BaseModel, *, exclude_unset: bool = False) -> dict[str, Any]:
     """Return the fields of a body as `APIKey` has them."""
     fields = body.model_dump(exclude_unset=exclude_unset)
     if "scopes" in fields:
