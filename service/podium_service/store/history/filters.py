@@ -25,7 +25,7 @@ class RankingFilters:
         longest_wins: whether the longest trajectory has the greatest reward.
         check_disagrees: whether a trajectory with the greatest verified reward has a smaller reward
             than one without.
-        q: a text in the prompt's beginning, the group's id or the ranking's id, in any case.
+        q: a text in the prompt's beginning or the group's id, in any case, or the ranking's id.
         since: answered at this moment or later, in seconds since the epoch.
     """
 
@@ -61,8 +61,9 @@ class RankingFilters:
         if self.signal is not None:
             found.append(ASKS.c.spread > 0 if self.signal else ASKS.c.spread <= 0)
         if self.q:
-            texts = (ASKS.c.prompt, ASKS.c.group_id, ASKS.c.ranking_id)
-            found.append(sa.or_(*(text.icontains(self.q, autoescape=True) for text in texts)))
+            texts = (ASKS.c.prompt, ASKS.c.group_id)
+            holds = [text.icontains(self.q, autoescape=True) for text in texts]
+            found.append(sa.or_(*holds, ASKS.c.ranking_id == self.q))
         if self.since is not None:
             found.append(ASKS.c.id >= first_ask_at(self.since))
         return found
