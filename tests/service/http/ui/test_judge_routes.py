@@ -78,6 +78,7 @@ async def test_failed_groups_are_counted_and_filtered(tmp_path: Path) -> None:
     ):  # fmt: skip
         await rank(http, "main", group_id="of-main")
         await rank(http, "checks", group_id="of-checks")
+        await opened.store.flush()  # a failure is written after its answer
         page = (await http.get("/ui/failures")).text
         assert "of-main" in page
         assert "of-checks" in page
