@@ -24,7 +24,9 @@ class ResponseTransport(asyncio.Transport):
         self._close = close
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._transport.write(data)
+        # A client may leave between two events; uvloop raises then, and asyncio does not.
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def is_closing(self) -> bool:
         return self._transport.is_closing()
