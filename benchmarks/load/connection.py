@@ -29,7 +29,7 @@ def templates(group_bytes: int, num: int = BASE_GROUPS) -> list[list[bytes]]:
 
 def request(path: str, body: bytes) -> bytes:
     return (
-        b"POST %b HTTP/1.1\r\nhost: podium\r\ncontent-type: application/json\r\n"
+        b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         b"content-length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
     )
 
