@@ -1,4 +1,4 @@
-"""The pages in a real browser, with hostile texts in each field that a client may fill.
+"""The pages in a real browser: hostile texts, keys, no JavaScript, phones, accessibility.
 
 They need Chromium: PODIUM_CHROMIUM names it, else it is looked for on the path.
 """
@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright
 
+from podium_service.http.access.api_key import create_key
+from podium_service.http.access.api_key_store import add_key
 from podium_service.http.service import Service
 from podium_service.schemas import RankRequest
 from tests.fakes import Answer, Asked, ScriptedJudge, says
 from tests.service.helpers import chat, llm, service
+from tests.service.pages.samples import example_group
 from tests.service.tcp import serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
@@ -34,7 +38,9 @@ XSS = (
     "&lt;b&gt; &#x3c;script&#x3e;",
     "<style>*{display:none}</style><base href='https://evil.example/'>",
 )
+CONTRAST_ONLY = {"runOnly": ["color-contrast"]}  # nothing else differs between themes
 PATIENCE_MS = 120_000  # other tests may keep the machine busy
+WIDTHS = ((1440, 900), (390, 844))
 
 
 @pytest.fixture(scope="session")
@@ -127,6 +133,25 @@ async def seeded(
         yield url, opened, [(await opened.ranker.rank(each)).id for each in requests]
 
 
+def runs_of_steps(number: int) -> list[dict[str, Any]]:
+    return [
+        example_group() | {"metadata": {"run": "airline", "step": step}, "task": f"Cancel. {step}"}
+        for step in range(number)
+    ]
+
+
+PAGES = (
+    "/ui",
+    "/ui/runs",
+    "/ui/runs/airline",
+    "/ui/judges",
+    "/ui/failures",
+    "/ui/keys",
+    "/ui/api",
+    "/ui/config",
+)
+
+
 async def test_no_text_of_a_client_runs_or_hides(tmp_path: Path, chromium: str) -> None:
     texts = ["".join(XSS[:4]), "".join(XSS[4:7]), "".join(XSS[7:])]
     groups = [hostile_group(text, index) for index, text in enumerate(texts)]
@@ -147,3 +172,109 @@ async def test_no_text_of_a_client_runs_or_hides(tmp_path: Path, chromium: str) 
             assert await page.locator("#live").count() == 1
         await page.goto(f"{url}/ui/rankings/{rankings[2]}")
         assert await page.locator("mark.hidden", has_text="U+202E").count() > 0
+
+
+async def test_pages_are_accessible_in_both_themes(tmp_path: Path, chromium: str) -> None:
+    async with (
+        seeded(tmp_path, *runs_of_steps(4)) as (url, _, rankings),
+        browsing(chromium) as browser,
+    ):
+        for scheme, options in (("light", {}), ("dark", CONTRAST_ONLY)):
+            async with looking(browser, url, color_scheme=scheme) as page:
+                for path in (*PAGES, f"/ui/rankings/{rankings[0]}"):
+                    await page.goto(url + path)
+                    found = (await Axe().run(page, options=options)).response["violations"]
+                    bad = [each for each in found if each["impact"] in ("serious", "critical")]
+                    said = [(each["id"], each["nodes"][0]["html"][:200]) for each in bad]
+                    assert said == [], f"{path} in {scheme}"
+
+
+async def test_pages_fit_a_phone_and_work_without_scripts(tmp_path: Path, chromium: str) -> None:
+    async with (
+        seeded(tmp_path, *runs_of_steps(3)) as (url, _, rankings),
+        browsing(chromium) as browser,
+    ):
+        for width, height in WIDTHS:
+            size: Any = {"width": width, "height": height}
+            async with looking(browser, url, viewport=size) as page:
+                for path in (*PAGES, f"/ui/rankings/{rankings[0]}"):
+                    await page.goto(url + path)
+                    wide = await page.evaluate("document.documentElement.scrollWidth")
+                    assert wide <= width, f"{path} at {width}"
+        context = await browser.new_context(java_script_enabled=False)
+        page = await context.new_page()
+        await page.goto(f"{url}/ui")
+        await page.fill("#q", "Cancel. 1")
+        await page.click("text=Filter")
+        assert await page.locator("tbody tr").count() == 1
+        await page.click("tbody a")
+        assert await page.locator("article.attempt").count() == 6
+        await page.click("summary >> nth=0")
+        await page.click("a[title*=theme]")
+        assert await page.get_attribute("html", "data-theme") == "dark"
+
+
+async def test_keys_move_and_reach_everything(tmp_path: Path, chromium: str) -> None:
+    async with (
+        seeded(tmp_path, *runs_of_steps(3)) as (url, _, rankings),
+        browsing(chromium) as browser,
+        looking(browser, url) as page,
+    ):
+        await page.goto(f"{url}/ui")
+        await page.keyboard.press("j")
+        await page.keyboard.press("j")
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/ui/rankings/*")
+        await page.keyboard.press("3")
+        assert await page.evaluate("document.activeElement.closest('article')?.id") == "attempt-3"
+        await page.keyboard.press("k")
+        assert await page.evaluate("document.activeElement.closest('article')?.id") == "attempt-2"
+        await page.keyboard.press("?")
+        assert await page.locator("dialog[open]").count() == 1
+        await page.keyboard.press("Escape")
+        await page.goto(f"{url}/ui/rankings/{rankings[0]}")
+        everything = "main a[href], main button:visible, main input:visible, main summary"
+        unreachable = await page.locator(everything).evaluate_all(
+            "all => all.filter(each => each.tabIndex < 0).map(each => each.outerHTML)"
+        )
+        assert unreachable == []
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.className") == "skip"
+
+
+async def test_a_person_signs_in_and_out(tmp_path: Path, chromium: str) -> None:
+    async with (
+        seeded(tmp_path, *runs_of_steps(1)) as (url, opened, _),
+        browsing(chromium) as browser,
+        looking(browser, url) as page,
+    ):
+        key, text = create_key("alice", ["admin"])
+        await add_key(opened.store, key)
+        while not await page.locator("#key").count():  # until the service reads its keys again
+            await page.goto(f"{url}/ui/keys")
+        await page.fill("#key", text)
+        await page.click("button:has-text('Sign in')")
+        await page.wait_for_url("**/ui/keys")
+        assert await page.evaluate("document.cookie") == ""
+        await page.fill("#name-new", "trainer")
+        await page.click("button:text-is('Make')")
+        assert (await page.inner_text("#new-key")).startswith("pk_")
+        await page.click("button[aria-label='Revoke trainer']")
+        await page.wait_for_url("**/ui/keys")
+        await page.click("button:has-text('Sign out')")
+        await page.wait_for_url("**/ui/login")
+
+
+async def test_a_run_is_watched_as_it_goes(tmp_path: Path, chromium: str) -> None:
+    async with (
+        seeded(tmp_path, *runs_of_steps(2)) as (url, opened, _),
+        browsing(chromium) as browser,
+        looking(browser, url) as page,
+    ):
+        await page.goto(f"{url}/ui/runs/airline")
+        assert await page.locator("#steps ~ div tbody tr").count() == 2
+        group = runs_of_steps(3)[2] | {"judge": None}
+        await opened.ranker.rank(RankRequest.model_validate(group))
+        await page.locator("#steps ~ div tbody tr >> nth=2").wait_for()
+        await page.click("#steps ~ div tbody a >> nth=0")
+        assert await page.locator("tbody tr").count() == 1

@@ -206,10 +206,12 @@ def _short(value: float) -> str:
 
 
 def _svg(kind: str, size: tuple[int, int], label: str, *parts: str) -> Markup:
+    content = "".join(parts)
+    role = "group" if "<a " in content else "img"  # the links of an image could not be reached
     opening = Markup(
-        '<svg class="{}" width="{}" height="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">'
-    ).format(kind, *size, *size, label)
-    return opening + Markup("".join(parts)) + Markup("</svg>")
+        '<svg class="{}" width="{}" height="{}" viewBox="0 0 {} {}" role="{}" aria-label="{}">'
+    ).format(kind, *size, *size, role, label)
+    return opening + Markup(content) + Markup("</svg>")
 
 
 FIGURES: dict[str, Any] = {"whisker": whisker, "sparkline": sparkline}
