@@ -74,7 +74,7 @@ $(VENV)/dev.ok: pyproject.toml constraints.txt | $(VENV)/bin/python
 chromium:
 	@command -v chromium chromium-browser google-chrome >/dev/null || [ -n "$(PODIUM_CHROMIUM)" ] || \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; \
+			apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium fonts-liberation; \
 		else echo "no Chromium: the tests of the pages are skipped, or fail in CI"; fi
 
 # vLLM pins libraries of its own. Its CPU build does not match the torchvision, torchaudio and
