@@ -98,18 +98,15 @@ def transcribe(
     plain = guard_labels(clean) if images else clean
     blocks, members = _find_equals(request, shown, plain, show_reasoning)
     digests = sorted(blocks)
-    hidden: dict[int, str] = {}
+    hidden = [body for body, each in enumerate(digests) if members[each][0] in steering]
     num_shared = _count_shared([blocks[digest] for digest in digests])
     if datamark or steering or view == "actions_first":
         marker = guard_labels(mark_spaces) if images else mark_spaces
         shown_cleaner = marker if datamark else plain
-        for body, digest in enumerate(digests):
-            is_hidden = members[digest][0] in steering
-            cleaner = partial(_hide, shown_cleaner) if is_hidden else shown_cleaner
-            trajectory = request.trajectories[members[digest][0]]
+        for digest, (first, *_) in members.items():
+            cleaner = partial(_hide, shown_cleaner) if first in steering else shown_cleaner
+            trajectory = request.trajectories[first]
             blocks[digest] = _render(trajectory, cleaner, show_reasoning)
-            if is_hidden:
-                hidden[body] = _digest(blocks[digest])
             if view == "actions_first":
                 sections = _render_actions_first(trajectory, num_shared, cleaner, show_reasoning)
                 blocks[digest][num_shared:] = sections
@@ -127,7 +124,7 @@ def transcribe(
         num_shared=num_shared,
         images=[images[digest] for digest in numbered],
         image_tokens=image_tokens if numbered else 0,
-        hidden=hidden,
+        hidden={body: _digest(blocks[digests[body]]) for body in hidden},
     )
 
 
