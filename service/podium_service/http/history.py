@@ -32,7 +32,12 @@ def history_routes(service: Service) -> APIRouter:
     """Return the routes under `/rankings` and `/runs`."""
     router = APIRouter(responses=problem_responses(401, 403, 503))
     reader = HistoryReader(service.store)
+    _add_ranking_routes(router, reader)
+    _add_run_routes(router, reader)
+    return router
 
+
+def _add_ranking_routes(router: APIRouter, reader: HistoryReader) -> None:
     @router.get(
         routes.RANKINGS,
         response_model=history.RankingPage,
@@ -72,6 +77,8 @@ def history_routes(service: Service) -> APIRouter:
             raise _unknown(ranking_id)
         return _json(history.CallList(calls=calls))
 
+
+def _add_run_routes(router: APIRouter, reader: HistoryReader) -> None:
     @router.get(
         routes.RUNS,
         response_model=history.RunPage,
@@ -96,8 +103,6 @@ def history_routes(service: Service) -> APIRouter:
         if detail is None:
             raise NotFound(f"no run {run[:_MAX_ID_CHARS]!r}: no group's metadata name it")
         return _json(detail)
-
-    return router
 
 
 def _filters(query: history.RankingQuery) -> RankingFilters:

@@ -28,7 +28,13 @@ _NAMES = {field.name for field in fields(RankingFilters)}
 def page_routes(site: Site) -> APIRouter:
     """Return the routes of the pages that need only a store."""
     router = APIRouter(include_in_schema=False)
+    _add_group_pages(router, site)
+    _add_run_pages(router, site)
+    router.include_router(failure_routes(site))
+    return router
 
+
+def _add_group_pages(router: APIRouter, site: Site) -> None:
     @router.get(UI, name="groups_page")
     async def groups_page(request: Request, cursor: str | None = None) -> Response:
         chosen = chosen_filters(request.query_params)
@@ -71,6 +77,8 @@ def page_routes(site: Site) -> APIRouter:
         )
         return site.page(request, html)
 
+
+def _add_run_pages(router: APIRouter, site: Site) -> None:
     @router.get(f"{UI}/runs", name="runs_page")
     async def runs_page(request: Request, cursor: str | None = None) -> Response:
         page = await site.reader.list_runs(cursor, PAGE_ROWS)
@@ -94,9 +102,6 @@ def page_routes(site: Site) -> APIRouter:
             groups=recent.rankings,
         )
         return site.page(request, html)
-
-    router.include_router(failure_routes(site))
-    return router
 
 
 def chosen_filters(query: Mapping[str, str]) -> dict[str, str]:
