@@ -38,7 +38,7 @@ def test_no_import_runs_upward_and_none_in_a_circle() -> None:
             "import podium_service.prompts.call",
             "circles",
         ),
-        ("trainer_client/podium_trainer/config.py", "import podium_service", "over HTTP"),
+        ("trainer_client/podium_trainer/config/__init__.py", "import podium_service", "over HTTP"),
         ("trainer_client/podium/groups.py", "import podium.batch", "layers"),
     ],
 )

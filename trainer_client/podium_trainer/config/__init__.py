@@ -1,0 +1,66 @@
+"""A recipe: every setting of a run, from a YAML file and the command line.
+
+To add a setting: give its section, in the module of this package that has it, a field with a type,
+a default and a description. It is then documented by `podium-train --help`, and can be set in YAML
+as `section: {name: value}` and on the command line as `--section.name value`. A value that does not
+fit is refused by the field's name.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from podium_trainer.config.learning import (
+    AdvantageName,
+    LossConfig,
+    LossName,
+    OptimizerConfig,
+    ServiceConfig,
+)
+from podium_trainer.config.model import LoraConfig, ModelConfig
+from podium_trainer.config.records import CheckpointConfig, EvalConfig, LogConfig
+from podium_trainer.config.sampling import RolloutConfig, SamplerConfig, TaskConfig
+from podium_trainer.config.section import Section
+
+__all__ = [
+    "AdvantageName",
+    "CheckpointConfig",
+    "EvalConfig",
+    "LogConfig",
+    "LoraConfig",
+    "LossConfig",
+    "LossName",
+    "ModelConfig",
+    "OptimizerConfig",
+    "RolloutConfig",
+    "SamplerConfig",
+    "Section",
+    "ServiceConfig",
+    "TaskConfig",
+    "TrainConfig",
+]
+
+
+class TrainConfig(Section):
+    """All settings of a run."""
+
+    model: ModelConfig
+    task: TaskConfig
+    out: Path = Field(Path("runs/latest"), description="Folder for the files of the run.")
+    steps: int = Field(
+        100, ge=1, description="Steps of the run; each one makes a rollout and an update."
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="Seed of the order of prompts, of sampling and of adapters."
+    )
+    service: ServiceConfig = ServiceConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    eval: EvalConfig = EvalConfig()
+    log: LogConfig = LogConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    max_idle_steps: int = Field(
+        10, ge=1, description="Stop after so many steps in a row without a group to train on."
+    )

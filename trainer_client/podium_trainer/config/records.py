@@ -1,0 +1,34 @@
+"""Settings of what a run measures and keeps."""
+
+from pydantic import Field
+
+from podium_trainer.config.section import Section
+
+
+class EvalConfig(Section):
+    """The evaluation on held-out prompts."""
+
+    every: int = Field(10, ge=0, description="Steps between evaluations; 0: never.")
+    samples: int = Field(8, ge=1, description="Attempts per held-out prompt.")
+    limit: int | None = Field(
+        None, ge=1, description="Number of held-out prompts to use; null: all."
+    )
+
+
+class LogConfig(Section):
+    """The logs beside `metrics.jsonl`, `timings.jsonl` and the curve, which are always written."""
+
+    samples_every: int = Field(
+        10, ge=0, description="Steps between tables of completions; 0: none."
+    )
+    tensorboard: bool = Field(False, description="Also write TensorBoard events.")
+    wandb: str | None = Field(None, description="Also log to this Weights & Biases project.")
+
+
+class CheckpointConfig(Section):
+    """The checkpoints from which `--resume` goes on."""
+
+    every: int = Field(
+        20, ge=1, description="Steps between checkpoints; the last step always has one."
+    )
+    keep: int = Field(2, ge=1, description="Number of checkpoints to keep.")

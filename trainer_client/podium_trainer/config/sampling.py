@@ -1,0 +1,67 @@
+"""Settings of the task, the sampler and the rollout: what is played, by whom, how often."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from podium_trainer.config.section import Section
+
+
+class TaskConfig(Section):
+    """The task that the policy is trained on."""
+
+    name: str = Field(
+        description="`addition`, `jsonl`, `prices`, `questions`, or package.module:function."
+    )
+    options: dict[str, Any] = Field({}, description="Arguments of the task, such as jsonl's path.")
+    tool_timeout_s: float = Field(10.0, gt=0, description="Time limit of one tool call.")
+
+
+class SamplerConfig(Section):
+    """The source of completions."""
+
+    kind: Literal["local", "vllm"] = Field(
+        "local", description="Sample in this process, or from vLLM servers over HTTP."
+    )
+    urls: list[str] = Field(
+        ["http://127.0.0.1:8001"],
+        min_length=1,
+        description="URLs of vLLM servers, which share the work.",
+    )
+    model_name: str = Field("policy", description="The --served-model-name of the servers.")
+    weights_dir: Path | None = Field(
+        None,
+        description="Folder for new weights, which trainer and servers see under the same path;"
+        " null: a folder in `out`.",
+    )
+    timeout_s: float = Field(600.0, gt=0, description="Seconds that one sampling call may take.")
+    admin_timeout_s: float = Field(
+        120.0, gt=0, description="Seconds that one call of a weight sync may take."
+    )
+    temperature: float = Field(
+        1.0, gt=0, le=5, description="Divides the logits, in the sampler and in the trainer."
+    )
+    max_tokens: int = Field(256, ge=1, description="Tokens of one completion at most.")
+    max_rows: int = Field(
+        256, ge=1, description="Local sampler: completions that are decoded at the same time."
+    )
+    parity_bound: float = Field(
+        0.1,
+        gt=0,
+        description="Largest mean |log ratio| between sampler and policy before the first step; a"
+        " bfloat16 sampler of a float32 policy has about .04.",
+    )
+
+
+class RolloutConfig(Section):
+    """The number of trajectories of a step."""
+
+    prompts_per_step: int = Field(8, ge=1, description="Groups with signal per step.")
+    group_size: int = Field(8, ge=2, le=64, description="Trajectories per group.")
+    max_refills: int = Field(
+        1, ge=0, description="Times that groups without signal or ranking are replaced, per step."
+    )
+    mask_truncated: bool = Field(
+        False, description="Count truncated completions in the baseline, but do not train on them."
+    )
