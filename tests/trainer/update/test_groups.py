@@ -90,7 +90,7 @@ def test_the_wire_carries_messages_and_no_tokens() -> None:
         "reference": "4",
         "rubric": "Be right.",
         "tools": tools,
-        "metadata": {"run": "demo", "step": 12},
+        "metadata": {"run": "demo", "step": 12, "prompt_id": "p7"},
         "trajectories": [
             {"id": "0", "messages": attempts[0].messages, "finish_reason": "stop"},
             {"id": "1", "messages": attempts[1].messages, "finish_reason": "length"},

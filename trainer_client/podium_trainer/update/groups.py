@@ -69,7 +69,7 @@ def to_wire(
         reference=prompt.reference,
         rubric=rubric,
         tools=tools or None,
-        metadata={"run": run, "step": step},
+        metadata={"run": run, "step": step, "prompt_id": prompt.id},
     )
 
 
