@@ -12,10 +12,12 @@ import random
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
+import sqlalchemy as sa
 import typer
 
 from podium_service.schemas import Ranking, RankRequest, TrajectoryResult, Usage
@@ -108,14 +110,19 @@ async def fill(store: SQLStore, groups: int) -> str:
     draw, ids = random.Random(0), AskIds()
     rows: list[dict[str, Any]] = []
     first = time.time() - groups
+    last = 0
     for number in range(groups):
-        rows.append(row(draw, ids.next(first + number), number, groups))
+        last = ids.next(first + number)
+        rows.append(row(draw, last, number, groups))
         if len(rows) == AT_ONCE or number == groups - 1:
-            some, rows = rows, []
-            await store.run_in_transaction(
-                lambda connection, some=some: store._database.insert(connection, {ASKS: some})  # type: ignore[misc]
-            )
-    return ask_name(ids._last)
+            await store.run_in_transaction(partial(insert, rows))
+            rows = []
+    return ask_name(last)
+
+
+def insert(rows: list[dict[str, Any]], connection: sa.Connection) -> None:
+    """Insert rows of asks."""
+    connection.execute(sa.insert(ASKS), rows)
 
 
 def row(draw: random.Random, ask: int, number: int, groups: int) -> dict[str, Any]:
