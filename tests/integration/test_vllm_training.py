@@ -154,7 +154,7 @@ def disturb(policy: Policy) -> None:
 @bfloat16
 def test_the_update_corrects_for_a_bfloat16_sampler(url: str, service: str, tmp_path: Path) -> None:
     [row] = train(
-        tmp_path, url, service, "--steps", "1", "--loss.ratio_cap", "1",
+        tmp_path, url, service, "--steps", "1", "--loss.importance_cap", "1",
         "--sampler.parity_bound", "0.3", "--loss.sequence_ratio_bounds", "[0.99, 1.01]",
     )  # fmt: skip
     print("\nbfloat16 sampler:", {name: row[name] for name in ("k3", "max_ratio", "grad_norm")})

@@ -23,7 +23,7 @@ HOSTILE = [
     "\u0301" * 5_000 + "漢字" * 5_000,
     "\ud800 lone surrogate [/] [/bold]",
 ]
-STATS = UpdateStats(0.1, 2.5, 0.0021, 0.99, 1.25, 0.008, 0, None)
+STATS = UpdateStats(0.1, 2.5, 0.0021, 0.99, 1.25, 0.0, 0.008, 0, None)
 
 
 def config(out: Path, **more: Any) -> TrainConfig:

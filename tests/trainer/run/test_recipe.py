@@ -71,7 +71,7 @@ def test_flags_override_a_recipe_and_a_recipe_the_defaults(
 ) -> None:
     config = read(recipe)
     assert (config.steps, config.loss.name, config.loss.kl_coef) == (7, "grpo", 0.5)
-    assert config.loss.ratio_cap == 3.0
+    assert config.loss.importance_cap == 3.0
     config = read(recipe, "--steps", "9", "--loss.name", "cispo", "--optimizer.lr=3e-4")
     assert (config.steps, config.loss.name, config.optimizer.lr) == (9, "cispo", 3e-4)
     assert config.loss.kl_coef == 0.5  # the rest of the section stays
@@ -164,7 +164,7 @@ def test_the_environment_changes_nothing(recipe: Path, monkeypatch: pytest.Monke
         (["--rollout.group_size=1"], r"rollout\.group_size: '?1'?: .* greater than or equal to 2"),
         (["--sampler.temperature", "0"], r"sampler\.temperature: '?0'?: .* greater than 0"),
         (["--model.dtype", "int8"], r"model\.dtype: 'int8': input should be 'float32' or .*"),
-        (["--loss.ratio_cap", "0.5"], r"loss\.ratio_cap: '?0\.5'?: .* greater than or equal to 1"),
+        (["--loss.importance_cap", "0.5"], r"loss\.importance_cap: '?0\.5'?: .* or equal to 1"),
         (["--loss.sequence_ratio_bounds", "[1.1,2]"],
          r"loss\.sequence_ratio_bounds: \[1\.1, 2\]: must enclose 1"),
         (["--optimizer.lr", "nan"], r"optimizer\.lr: '?nan'?: .*"),

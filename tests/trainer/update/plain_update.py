@@ -48,37 +48,58 @@ def group_of_samples(model: Any, noise: float = 0.15) -> list[Sample]:
 
 
 def naive_token_losses(
-    name: str, policy_logprobs_N: Tensor, one: Sample, ratio_cap: float
+    name: str, policy_logprobs_N: Tensor, old_logprobs_N: Tensor, one: Sample, importance_cap: float
 ) -> Tensor:
-    """Compute one sample's losses (N,) from the papers' formulas."""
+    """Compute one sample's losses (N,) from the papers' formulas, with dual-clip at 3."""
     positions = [t for t, is_trained in enumerate(one.loss_mask) if is_trained]
     behavior_logprobs_N = torch.tensor([one.behavior_logprobs[t] for t in positions]).double()
     advantage = one.advantages[positions[0]]
-    ratio_N = (policy_logprobs_N - behavior_logprobs_N).exp()
+    log_ratio_N = policy_logprobs_N - old_logprobs_N
+    log_weight_N = old_logprobs_N - behavior_logprobs_N
     if name == "gspo":
-        ratio_N = (policy_logprobs_N - behavior_logprobs_N).mean().exp().expand(len(positions))
+        log_ratio_N = log_ratio_N.mean().expand(len(positions))
+        log_weight_N = log_weight_N.mean().expand(len(positions))
     low, high = {"gspo": (1 - 3e-4, 1 + 4e-4), "cispo": (0.0, 2.0)}.get(name, (0.8, 1.28))
     losses = []
-    for logprob, ratio in zip(policy_logprobs_N, ratio_N, strict=True):
+    for logprob, log_ratio, log_weight in zip(
+        policy_logprobs_N, log_ratio_N, log_weight_N, strict=True
+    ):
+        ratio, weight = log_ratio.exp(), min(float(log_weight.exp()), importance_cap)
         if name in ("grpo", "dr_grpo", "dapo", "gspo"):
-            value = ratio if name == "gspo" or ratio <= ratio_cap else torch.tensor(ratio_cap)
-            clipped = value.clamp(low, high)
-            losses.append(-min(value * advantage, clipped * advantage))
+            gain = min(ratio * advantage, ratio.clamp(low, high) * advantage)
+            if advantage < 0:
+                gain = max(gain, torch.tensor(3 * advantage))
+            losses.append(-weight * gain)
         elif name == "cispo":
-            losses.append(-ratio.detach().clamp(low, high) * advantage * logprob)
+            losses.append(-weight * ratio.detach().clamp(low, high) * advantage * logprob)
         elif name == "reinforce":
-            losses.append(-min(float(ratio.detach()), ratio_cap) * advantage * logprob)
+            capped = min(float(ratio.detach()), importance_cap)
+            losses.append(-weight * capped * advantage * logprob)
         else:
             losses.append(-max(advantage, 0.0) * logprob)
     return torch.stack(losses)
 
 
-def naive_loss(model: Any, samples: Sequence[Sample], name: str, ratio_cap: float) -> Tensor:
-    """Compute the loss of a whole step without any batching."""
-    per_sample = [
-        naive_token_losses(name, naive_logprobs(model, one, TEMPERATURE), one, ratio_cap)
-        for one in samples
-    ]
+def naive_loss(
+    model: Any, samples: Sequence[Sample], name: str, importance_cap: float, old: Any = None
+) -> Tensor:
+    """Compute the loss of a whole step without any batching.
+
+    Args:
+        model: the policy.
+        samples: those of the step.
+        name: of the loss.
+        importance_cap: of the loss.
+        old: the policy at the start of the update; None if no step has been taken.
+    """
+    per_sample = []
+    for one in samples:
+        policy_logprobs_N = naive_logprobs(model, one, TEMPERATURE)
+        with torch.no_grad():
+            old_logprobs_N = naive_logprobs(model if old is None else old, one, TEMPERATURE)
+        per_sample.append(
+            naive_token_losses(name, policy_logprobs_N, old_logprobs_N, one, importance_cap)
+        )
     tokens = sum(one.num_loss_tokens for one in samples)
     if name in ("grpo", "gspo"):
         return torch.stack([losses_N.mean() for losses_N in per_sample]).mean()

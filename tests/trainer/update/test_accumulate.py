@@ -12,7 +12,7 @@ from podium_trainer.config import LossConfig
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Sample
 from podium_trainer.update.loss import LOSSES
-from podium_trainer.update.update import Tally, accumulate
+from podium_trainer.update.update import MiniBatch, Tally, accumulate, compute_logprobs
 from tests.trainer.tiny import (
     MODELS,
     difference,
@@ -32,25 +32,48 @@ from tests.trainer.update.plain_update import (
 
 
 def accumulate_fresh(
-    policy: Policy, samples: list[Sample], micro_batch_tokens: int, **config: Any
+    policy: Policy,
+    samples: list[Sample],
+    micro_batch_tokens: int,
+    old: Policy | None = None,
+    **config: Any,
 ) -> tuple[dict[str, Tensor], float]:
-    """Return the gradients and the loss of one mini-batch."""
+    """Return the gradients and the loss of one mini-batch.
+
+    `old` is the policy at the start of the update; None stands for the policy itself.
+    """
     policy.model.zero_grad(set_to_none=True)
-    tally = Tally()
+    tally, part = Tally(), MiniBatch(samples)
+    if old is not None:
+        part.old_logprobs = compute_logprobs(old, part, micro_batch_tokens)
     settings = LossConfig(**({"sequence_ratio_bounds": None} | config))
-    accumulate(policy, samples, settings, MAX_TOKENS, micro_batch_tokens, tally)
+    accumulate(policy, part, settings, MAX_TOKENS, micro_batch_tokens, tally)
     return gradients(policy.model), tally.get("loss")
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("ratio_cap", [3.0, 1.05])
-def test_the_gradient_equals_that_of_a_plain_implementation(name: str, ratio_cap: float) -> None:
+def moved_policy() -> Policy:
+    """Make a policy with weights a little off those of `double_policy`."""
     policy = double_policy()
+    generator = torch.Generator().manual_seed(1)
+    for p in policy.parameters():
+        p.data += 0.01 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
+    return policy
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("importance_cap", [3.0, 1.05])
+@pytest.mark.parametrize("has_moved", [False, True])
+def test_the_gradient_equals_that_of_a_plain_implementation(
+    name: str, importance_cap: float, has_moved: bool
+) -> None:
+    policy, old = double_policy(), moved_policy() if has_moved else None
     samples = group_of_samples(policy.model)
-    expected = naive_loss(policy.model, samples, name, ratio_cap)
+    expected = naive_loss(policy.model, samples, name, importance_cap, old and old.model)
     expected.backward()  # type: ignore[no-untyped-call]
     expected_gradients = gradients(policy.model)
-    actual, loss = accumulate_fresh(policy, samples, 1000, name=name, ratio_cap=ratio_cap)
+    actual, loss = accumulate_fresh(
+        policy, samples, 1000, old, name=name, importance_cap=importance_cap
+    )
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5, abs=1e-7)
     assert difference(actual, expected_gradients) < 1e-5
 
@@ -145,7 +168,7 @@ def test_a_sequence_with_a_mean_ratio_out_of_bounds_is_left_out() -> None:
     ]  # fmt: skip
     tally = Tally()
     config = LossConfig(name="reinforce")  # bounds .5 to 2 by default
-    accumulate(policy, far, config, MAX_TOKENS, 1000, tally)
+    accumulate(policy, MiniBatch(far), config, MAX_TOKENS, 1000, tally)
     actual = gradients(policy.model)
     assert tally.get("masked") == 2
     in_bounds = [one for i, one in enumerate(far) if i not in (1, 3)]

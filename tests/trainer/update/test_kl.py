@@ -1,6 +1,6 @@
 """KL estimators against numbers worked out by hand and exact divergences."""
 
-from math import log
+from math import exp, log
 
 import pytest
 import torch
@@ -36,6 +36,14 @@ def test_k3_is_never_negative_and_zero_only_where_both_agree(
     sampled_N, other_N = (f64(*side) for side in zip(*pairs, strict=True))
     assert (k3(sampled_N, other_N) >= 0).all()
     assert (k3(sampled_N, sampled_N) == 0).all()
+
+
+def test_k3_stays_finite_at_a_log_ratio_of_99() -> None:
+    policy_N = torch.tensor([-99.0, 0.0]).requires_grad_()
+    penalty_N = kl_penalty(policy_N, torch.tensor([0.0, -99.0]), "k3")
+    assert penalty_N.tolist() == pytest.approx([exp(20) - 21, 19])
+    [gradient_N] = torch.autograd.grad(penalty_N.sum(), policy_N)
+    assert gradient_N.tolist() == [0, 0]
 
 
 def categorical() -> tuple[Tensor, Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from podium_trainer.config import LossConfig
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Sample
+from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.update import UpdateError, UpdateStats, take_step, update
 from tests.trainer.tiny import END, naive_logprobs, sample, tiny_llama, tiny_policy
 from tests.trainer.update.plain_update import (
@@ -51,12 +52,13 @@ def run_update(
 def test_every_mini_batch_of_every_pass_is_one_step(passes: int, mini_batches: int) -> None:
     policy = double_policy()
     samples = group_of_samples(policy.model)
-    by_hand = double_policy()
+    by_hand, old = double_policy(), double_policy()
     optimizer, expected = CountingSgd(policy, lr=0.02), CountingSgd(by_hand, lr=0.02)
     run_update(policy, optimizer, samples, passes=passes, mini_batches=mini_batches)
     for _ in range(passes):
         for part in range(mini_batches):
-            naive_loss(by_hand.model, samples[part::mini_batches], "dapo", 3.0).backward()  # type: ignore[no-untyped-call]
+            own = samples[part::mini_batches]
+            naive_loss(by_hand.model, own, "dapo", 3.0, old.model).backward()  # type: ignore[no-untyped-call]
             expected.step()
             expected.zero_grad()
     assert len(optimizer.steps) == passes * mini_batches
@@ -113,31 +115,66 @@ def test_a_loss_that_is_not_finite_changes_no_weight() -> None:
     assert all(map(torch.equal, policy.parameters(), before))
 
 
+def with_weights(policy: Policy, one: Sample, weights: list[float], advantage: float) -> Sample:
+    """Return a sample whose trained tokens have these ratios policy / behavior."""
+    positions = [t for t, is_trained in enumerate(one.loss_mask) if is_trained]
+    with torch.no_grad():
+        logprobs_N = naive_logprobs(policy.model, one, TEMPERATURE)
+    behavior = [float(lp) - log(w) for lp, w in zip(logprobs_N, weights, strict=True)]
+    return sample(one.token_ids, positions, behavior=behavior, advantage=advantage)
+
+
 def test_stats_by_hand() -> None:
-    """Use ratios 1 and 2 on a sample with advantage 1, and .5 and 1.5 on one with -1."""
+    """Use weights 1 and 4 on a sample with advantage 1, and .5 and 1.5 on one with -1."""
     policy = double_policy()
-    bare = [sample([5, 9, 14], [1, 2]), sample([5, 9, 3, 4], [2, 3])]
-    ratios: list[list[float]] = [[1, 2], [0.5, 1.5]]
-    samples = []
-    for one, each, advantage in zip(bare, ratios, [1.0, -1.0], strict=True):
-        positions = [t for t, is_trained in enumerate(one.loss_mask) if is_trained]
-        with torch.no_grad():
-            logprobs_N = naive_logprobs(policy.model, one, TEMPERATURE)
-        behavior = [float(lp) - log(r) for lp, r in zip(logprobs_N, each, strict=True)]
-        samples.append(sample(one.token_ids, positions, behavior=behavior, advantage=advantage))
+    samples = [
+        with_weights(policy, sample([5, 9, 14], [1, 2]), [1, 4], 1.0),
+        with_weights(policy, sample([5, 9, 3, 4], [2, 3]), [0.5, 1.5], -1.0),
+    ]
     stats = run_update(policy, CountingSgd(policy), samples)
-    # k3(behavior, policy) is r - 1 - log r for tokens drawn from the behavior.
+    # k3(behavior, policy) is w - 1 - log w for tokens drawn from the behavior.
     assert stats.k3 == pytest.approx(
-        (0 + (1 - log(2)) + (-0.5 + log(2)) + (0.5 - log(1.5))) / 4, abs=1e-6
+        (0 + (3 - log(4)) + (-0.5 + log(2)) + (0.5 - log(1.5))) / 4, abs=1e-6
     )
-    # The effective share is (sum r)^2 / (N sum r^2) = 25 / (4 * 7.5).
-    assert stats.effective_share == pytest.approx(25 / 30, abs=1e-6)
-    assert stats.max_ratio == pytest.approx(2, abs=1e-5)
-    # The clipped tokens are ratio 2 with advantage 1 and ratio .5 with advantage -1.
-    assert stats.clipped_share == 0.5
-    assert stats.loss == pytest.approx((-1 - 1.28 + 0.8 + 1.5) / 4, abs=1e-6)
+    # The effective share is (sum w)^2 / (N sum w^2) = 49 / (4 * 19.5).
+    assert stats.effective_share == pytest.approx(49 / 78, abs=1e-6)
+    assert stats.max_ratio == pytest.approx(4, abs=1e-5)
+    assert stats.capped_share == 0.25  # 4 is above the importance_cap of 3
+    assert stats.clipped_share == 0
+    assert stats.loss == pytest.approx((-1 - 3 + 0.5 + 1.5) / 4, abs=1e-6)
     assert stats.masked_sequences == 0
     assert stats.ref_kl is None
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_one_pass_clips_nothing_with_a_bfloat16_sampler(name: str) -> None:
+    """Spread the sampler's logprobs as its rounding does, which is 25 times gspo's clip width."""
+    policy = double_policy()
+    samples = group_of_samples(policy.model, noise=0.05)
+    stats = run_update(policy, CountingSgd(policy), samples, loss={"name": name})
+    assert stats.clipped_share == 0
+    assert stats.k3 > 1e-4
+    assert stats.grad_norm > 0.01
+
+
+@pytest.mark.parametrize("name", ["dapo", "gspo", "cispo", "reinforce"])
+def test_a_second_pass_clips_what_the_first_has_moved(name: str) -> None:
+    policy = double_policy()
+    samples = group_of_samples(policy.model)
+    settings = {"loss": {"name": name, "importance_cap": 1.5}, "passes": 2}
+    stats = run_update(policy, CountingSgd(policy, lr=3.0), samples, **settings)
+    assert stats.clipped_share > 0
+
+
+def test_old_logprobs_are_those_before_the_first_step() -> None:
+    """Take two mini-batches; the second one's old policy is not the one that has moved."""
+    policy, moved = double_policy(), double_policy()
+    samples = group_of_samples(policy.model, noise=0.0)
+    whole = run_update(moved, CountingSgd(moved, lr=3.0), samples, mini_batches=1)
+    halves = run_update(policy, CountingSgd(policy, lr=3.0), samples, mini_batches=2)
+    assert (whole.k3, halves.k3) == pytest.approx((0, 0), abs=1e-9)
+    assert whole.clipped_share == 0
+    assert halves.clipped_share > 0
 
 
 def test_the_kl_to_the_reference_is_reported() -> None:
@@ -154,7 +191,7 @@ def test_the_kl_to_the_reference_is_reported() -> None:
     assert stats.ref_kl == pytest.approx(sum(expected) / len(expected), rel=1e-4)
 
 
-def test_stats_keep_the_first_passs_distance_from_the_behavior() -> None:
+def test_stats_tell_the_samplers_distance_before_the_update() -> None:
     policy = double_policy()
     samples = group_of_samples(policy.model)
     other = double_policy()

@@ -36,19 +36,30 @@ class LossConfig(Section):
         description="Advantage scheme; null: `best` for rft, else `mean`.",
     )
     clip_low: float | None = Field(
-        None, ge=0, le=1, description="Clip ratios below 1 - clip_low; null: the loss's own value."
+        None,
+        ge=0,
+        le=1,
+        description="Clip ratios to the policy at the start of the update below 1 - clip_low; null:"
+        " the loss's own value.",
     )
     clip_high: float | None = Field(
         None, ge=0, description="Clip ratios above 1 + clip_high; null: the loss's own value."
     )
-    ratio_cap: float = Field(
+    dual_clip: float | None = Field(
+        3.0,
+        gt=1,
+        description="Largest ratio by which a negative advantage counts in a clipped loss;"
+        " null: no bound.",
+    )
+    importance_cap: float = Field(
         3.0,
         ge=1,
-        description="Largest importance weight of a token; gspo and cispo clip their own.",
+        description="Largest weight with which a token's loss corrects for the sampler.",
     )
     sequence_ratio_bounds: tuple[float, float] | None = Field(
         (0.5, 2.0),
-        description="Leave out sequences whose geometric mean ratio is outside; null: none.",
+        description="Leave out sequences whose geometric mean ratio to the sampler is outside;"
+        " null: none.",
     )
     kl: Literal["none", "k1", "k2", "k3"] = Field(
         "none", description="Estimator of the KL penalty to the first policy."
