@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from podium_service.prompts.call import Call
 from podium_service.prompts.message_parts.images import Part, ShownImage, to_content
 from podium_service.schemas import Usage
-from podium_service.store.compression import compress_all, decompress, is_compressed
+from podium_service.store.database.compression import compress_all, decompress, is_compressed
 from podium_service.store.database.database import Rows
 from podium_service.store.database.tables import CALLS, TEXTS
 from podium_service.store.quotas.payer import NOBODY, Payer

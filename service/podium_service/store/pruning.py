@@ -1,7 +1,8 @@
 """Delete what is old from the store, a few rows in each transaction.
 
 Calls, rankings, past groups and texts depend on each other; asks and transcripts have an age of
-their own, so that a request for an old ranking is listed as long as any other.
+their own, so that a request for an old ranking is listed as long as any other. What a person
+ordered stays with the texts of its group, because gold does not grow old.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from podium_service.store.asks.ids import first_ask_at
 from podium_service.store.database.tables import (
     ASKS,
     CALLS,
+    GOLD,
+    NOTES,
     PAST_GROUPS,
     RANKINGS,
     TEXTS,
@@ -31,7 +34,7 @@ def prune_some(connection: sa.Connection, before: float, limit: int) -> dict[str
     Args:
         connection: in a transaction.
         before: rows made before this moment are old, in seconds since the epoch.
-        limit: at most so many calls, asks and transcripts.
+        limit: at most so many calls, asks, notes and transcripts.
 
     Returns:
         The number of deleted rows by table; all 0 when nothing old is left.
@@ -42,6 +45,7 @@ def prune_some(connection: sa.Connection, before: float, limit: int) -> dict[str
     calls = connection.execute(query).all()
     ids, keys = [row.id for row in calls], {row.key for row in calls}
     has_call = sa.select(CALLS.c.id).where(CALLS.c.key == TEXTS.c.key).exists()
+    is_gold = sa.select(GOLD.c.transcript).where(GOLD.c.transcript == TRANSCRIPTS.c.key).exists()
     rules = {
         # A ranking without its calls goes, too: the group would be judged again under its id.
         RANKINGS: _depends_on(RANKINGS, RANKINGS.c.id, before, calls, limit),
@@ -49,7 +53,12 @@ def prune_some(connection: sa.Connection, before: float, limit: int) -> dict[str
         CALLS: CALLS.c.id.in_(ids),
         TEXTS: sa.and_(TEXTS.c.key.in_(keys), ~has_call),
         ASKS: _some(ASKS.c.id, ASKS.c.id < first_ask_at(before), limit),
-        TRANSCRIPTS: _some(TRANSCRIPTS.c.key, TRANSCRIPTS.c.used_at < before - TOUCH_S, limit),
+        NOTES: _some(NOTES.c.id, NOTES.c.id < first_ask_at(before), limit),
+        TRANSCRIPTS: _some(
+            TRANSCRIPTS.c.key,
+            sa.and_(TRANSCRIPTS.c.used_at < before - TOUCH_S, ~is_gold),
+            limit,
+        ),
     }
     return {
         str(table.name): connection.execute(sa.delete(table).where(rule)).rowcount

@@ -8,7 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from podium_service.schemas import Usage
+from podium_service.store.asks.ids import ask_name
 from podium_service.store.call_records import call_rows, compress_texts
+from podium_service.store.database.tables import ASKS, NOTES, TRANSCRIPTS
+from podium_service.store.people.gold import GoldOrders
+from podium_service.store.people.notes import Notes
+from podium_service.store.people.person import Person
 from podium_service.store.store import open_store
 from tests.fakes import until
 from tests.service.helpers import LONG, call
@@ -29,11 +34,32 @@ async def test_prune_keeps_the_texts_of_a_newer_call(url: str) -> None:
         add_call(store, OTHER_KEY, 0, LONG)
         await store.add_ranking(ask(OTHER_KEY, ranking("rk_new")))
         assert await store.prune(time.time() - boundary) == {
-            "rankings": 3, "past_groups": 0, "calls": 4, "texts": 2, "asks": 2, "transcripts": 0,
+            "rankings": 3, "past_groups": 0, "calls": 4, "texts": 2, "asks": 2, "notes": 0,
+            "transcripts": 0,
         }  # fmt: skip
         assert await store.read_ranking("rk_a") is None
         [left] = await store.read_calls(OTHER_KEY)
     assert left["messages"][1]["content"] == f"Here: {LONG}"
+
+
+async def test_prune_keeps_a_group_that_a_person_ordered(url: str) -> None:
+    ordered, other = ask(KEY), ask(OTHER_KEY, ranking("rk_2"))
+    other.request.task = "Another group."
+    async with open_store(url) as store:
+        for each in (ordered, other):
+            await store.add_ranking(each)
+            await Notes(store).add(each.ranking_id, "Why?", Person())
+        gold = GoldOrders(store)
+        await gold.put(ask_name(ordered.id), [["t1"], ["t0"]], Person(), is_blind=True)
+        age = sa.update(TRANSCRIPTS).values(used_at=0.0)
+        await store.run_in_transaction(lambda connection: connection.execute(age) and None)
+        deleted = await store.prune(-1)
+        assert (deleted["asks"], deleted["notes"], deleted["transcripts"]) == (2, 2, 1)
+        [left] = await store.select(sa.select(TRANSCRIPTS.c.key))
+        [order] = await gold.list_newest(10)
+        assert order.transcript == left.key
+        for table in (ASKS, NOTES):
+            assert not await store.select(sa.select(table.c.id))
 
 
 @pytest.mark.postgres

@@ -7,16 +7,26 @@ from typing import Annotated
 import typer
 
 from podium_service.cli import options
+from podium_service.errors import ConfigError
+
+GOLD_NAME = "gold"  # as cards name the groups that people ordered
 
 
 def calibrate_command(
     judge: Annotated[str, typer.Option(help="The judge's name in the judges file.")],
-    data: Annotated[Path, typer.Option(help="Labelled groups or pairs, one a line (JSONL); or -.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled groups or pairs, one a line (JSONL); or -.")
+    ] = None,
+    gold: Annotated[
+        bool,
+        typer.Option("--gold", help="Use the groups that people ordered on the store's pages."),
+    ] = False,
     out: Annotated[Path, typer.Option(help="The folder for JUDGE.json and JUDGE.html.")] = Path(
         "judge-cards"
     ),
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Use only so many lines of the data.")
+        int | None,
+        typer.Option(min=1, help="Use only so many groups: the first, or the newest orders."),
     ] = None,
     prompts: Annotated[
         bool,
@@ -49,18 +59,24 @@ def calibrate_command(
     from podium_service.evaluation.card import Card
     from podium_service.evaluation.labelled_groups import read_labelled_groups
     from podium_service.evaluation.run_judge import JudgeRunner
+    from podium_service.evaluation.stored.gold import read_gold_groups
     from podium_service.http.service import open_service
 
     options.configure_logs("error")
     options.require_deadline(deadline_s)
-    groups = read_labelled_groups(data, limit)
+    if (data is None) is not gold:
+        raise ConfigError("name the groups: either --data FILE, or --gold for those of the store")
+    if gold:
+        options.require_store(store)
+    labelled = read_labelled_groups(data, limit) if data else []
 
     async def run() -> Card:
         async with open_service(config, store) as service:
+            groups = labelled if data else await read_gold_groups(service.store, limit)
             measure, asked = (calibrate_prompts, 2) if prompts else (calibrate, 1)
             with options.progress("calibrating", len(groups) * asked) as advance:
                 runner = JudgeRunner(service, concurrency, deadline_s, advance)
-                return await measure(runner, judge, groups, data.name)
+                return await measure(runner, judge, groups, data.name if data else GOLD_NAME)
 
     card = asyncio.run(run())
     files = write_card(card, out)

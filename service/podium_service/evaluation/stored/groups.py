@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from podium_service.errors import InvalidRequest
 from podium_service.schemas import RankRequest, Trajectory
-from podium_service.store.compression import decompress
+from podium_service.store.database.compression import decompress
 from podium_service.store.database.tables import ASKS, TRANSCRIPTS
 from podium_service.store.history.rows import sent_group
 from podium_service.store.store import SQLStore

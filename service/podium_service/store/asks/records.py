@@ -17,7 +17,7 @@ from podium_service.schemas import Ranking, RankRequest, Usage
 from podium_service.store.asks.ids import asked_at
 from podium_service.store.asks.sent import prompt_of, transcript_of
 from podium_service.store.asks.statistics import length_of, statistics_of
-from podium_service.store.compression import compress_all
+from podium_service.store.database.compression import compress_all
 from podium_service.store.database.database import Row, Rows
 from podium_service.store.database.tables import ASKS, RANKINGS, TRANSCRIPTS
 

@@ -13,7 +13,7 @@ METADATA = sa.MetaData()
 
 # The version of the tables: the last of `migrations.versions`. The one row of the table below tells
 # which version a database has; alembic made up its name.
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 VERSIONS = sa.Table(
     "alembic_version", METADATA, sa.Column("version_num", sa.String(32), primary_key=True)
 )
@@ -127,6 +127,8 @@ ASKS = sa.Table(
     sa.Column("calls", sa.LargeBinary),
     sa.Column("transcript", sa.LargeBinary(32)),
     sa.Column("answer", sa.LargeBinary),
+    sa.Column("again_of", sa.BigInteger),
+    sa.Column("flip_order", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("asks_by_run", "run", "step", "id"),
     sa.Index("asks_by_judge", "judge", "id"),
     sa.Index("asks_by_group", "group_id", "id"),
@@ -134,6 +136,11 @@ ASKS = sa.Table(
     sa.Index(
         "asks_by_code", "code", "id",
         sqlite_where=sa.text("code IS NOT NULL"), postgresql_where=sa.text("code IS NOT NULL"),
+    ),
+    sa.Index(
+        "asks_by_first", "again_of", "id",
+        sqlite_where=sa.text("again_of IS NOT NULL"),
+        postgresql_where=sa.text("again_of IS NOT NULL"),
     ),
 )  # fmt: skip
 
@@ -146,6 +153,33 @@ TRANSCRIPTS = sa.Table(
     sa.Column("content", sa.LargeBinary, nullable=False),
 )  # fmt: skip
 TOUCH_S = 3600.0
+
+# How people ordered the attempts of a group; one order per person, named by the API key. `tiers`
+# are the trajectories by index, best first; those of a tier are equal. `ids` and `group_id` are
+# those of `ask`, on whose page the order was given; `is_blind` tells whether no ranking was in
+# sight.
+GOLD = sa.Table(
+    "gold", METADATA,
+    sa.Column("transcript", sa.LargeBinary(32), primary_key=True),
+    sa.Column("api_key_id", sa.String(16), primary_key=True),
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("made_at", sa.Double, nullable=False, index=True),
+    sa.Column("ask", sa.BigInteger, nullable=False),
+    sa.Column("group_id", sa.Text),
+    sa.Column("ids", sa.LargeBinary, nullable=False),
+    sa.Column("tiers", sa.LargeBinary, nullable=False),
+    sa.Column("is_blind", sa.Boolean, nullable=False),
+)  # fmt: skip
+
+# What people wrote about a ranking; `id` holds the moment, as an ask's does.
+NOTES = sa.Table(
+    "notes", METADATA,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("ranking_id", sa.String(64), nullable=False, index=True),
+    sa.Column("api_key_id", sa.String(16), nullable=False),
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+)  # fmt: skip
 
 # The process that asks about a content key now, and when each process recorded its last heartbeat.
 CLAIMS = sa.Table(

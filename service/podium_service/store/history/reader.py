@@ -23,7 +23,7 @@ from podium_service.schemas.history import (
     RunPage,
 )
 from podium_service.store.asks.ids import parse_ask
-from podium_service.store.compression import decompress
+from podium_service.store.database.compression import decompress
 from podium_service.store.database.tables import ASKS, RANKINGS, TRANSCRIPTS
 from podium_service.store.history import runs
 from podium_service.store.history.calls import view_call

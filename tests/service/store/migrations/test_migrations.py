@@ -24,6 +24,9 @@ from podium_service.store.history.filters import RankingFilters
 from podium_service.store.history.reader import HistoryReader
 from podium_service.store.history.spend import read_spend
 from podium_service.store.migrations.schema import open_database, read_version
+from podium_service.store.people.gold import GoldOrders
+from podium_service.store.people.notes import Notes
+from podium_service.store.people.person import Person
 from podium_service.store.store import open_store
 from tests.service.postgres import engine_at
 from tests.service.store.helpers import execute
@@ -117,6 +120,16 @@ async def test_calls_of_an_old_store_are_in_its_sums(old_url: str) -> None:
     assert {(row.key_id, row.run) for row in report.rows} == {(None, None)}
     assert report.total.cost_usd == pytest.approx(cost_usd)
     assert (key.owner, key.expires_at) == ("", None)
+
+
+async def test_people_may_speak_about_an_old_store(old_url: str) -> None:
+    async with open_store(old_url) as store:
+        [newest, *_] = (await HistoryReader(store).list_rankings()).rankings
+        await Notes(store).add(newest.id, "From before.", Person())
+        assert [each.text for each in await Notes(store).list_of(newest.id)] == ["From before."]
+        assert await GoldOrders(store).list_newest(10) == []
+        rows = await store.select(sa.select(ASKS.c.again_of, ASKS.c.flip_order))
+    assert {tuple(row) for row in rows} == {(None, False)}
 
 
 async def test_a_migrated_store_is_as_a_new_one(old_url: str) -> None:

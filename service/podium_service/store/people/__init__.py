@@ -1,0 +1,1 @@
+"""What people said about rankings: orders of their own, and notes."""
