@@ -209,6 +209,8 @@ class Notes:
 
     def phase(self, name: str, done: int = 0, total: int = 0) -> None: ...
 
+    def note(self, text: str) -> None: ...
+
     def step_done(self, step: int, row: Row, timing: Row) -> None:
         self.steps.append({
             "step": step,

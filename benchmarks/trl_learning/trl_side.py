@@ -31,7 +31,7 @@ from podium_trainer.run.build import open_optimizer, seed_everything
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.tasks import open_task
 from podium_trainer.tasks.task import PromptCursor, Task
-from podium_trainer.train import learning_rate
+from podium_trainer.update.learning_rate import learning_rate
 
 PACKAGES = ("trl", "torch", "transformers")
 
@@ -99,6 +99,7 @@ def main() -> None:
     policy = load_policy(recipe.model, temperature=recipe.sampler.temperature)
     optimizer = open_optimizer(recipe.optimizer, policy)
     base = recipe.optimizer.lr
+    assert base is not None, "the recipe sets the learning rate"
     scheduler = LambdaLR(
         optimizer, lambda n: learning_rate(recipe.optimizer, n + 1, recipe.steps) / base
     )

@@ -70,9 +70,13 @@ class Recorder:
     def __init__(self, after: Callable[[int], None] = lambda step: None) -> None:
         self.after = after
         self.rows: list[Row] = []
+        self.notes: list[str] = []
         self.seen: dict[int, list[RankedGroup]] = {}
 
     def phase(self, name: str, done: int = 0, total: int = 0) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def step_done(self, step: int, row: Row, timing: Row) -> None:
         self.rows.append(row)

@@ -8,7 +8,7 @@ import torch
 
 from podium.blocking_client import RankClient
 from podium.errors import RankError
-from podium_trainer.config import OptimizerConfig, TrainConfig
+from podium_trainer.config import TrainConfig
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Attempt
 from podium_trainer.records.checkpoint import RunState, save_checkpoint
@@ -19,6 +19,7 @@ from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.weight_sync import WeightSync
 from podium_trainer.tasks.task import Prompt, PromptCursor, Task
 from podium_trainer.update.groups import RankedGroup, to_samples, to_wire
+from podium_trainer.update.learning_rate import learning_rate
 from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.update import UpdateStats, update
 
@@ -33,6 +34,9 @@ class Watcher(Protocol):
     def phase(self, name: str, done: int = 0, total: int = 0) -> None:
         """Show the present phase of the step, and `done` of its `total` parts."""
 
+    def note(self, text: str) -> None:
+        """Show a line about the run."""
+
     def step_done(self, step: int, row: Row, timing: Row) -> None:
         """Show the numbers of a step."""
 
@@ -44,7 +48,7 @@ class Trainer:
     """One run. All its parts come in through the constructor; `run.build.open_trainer` makes them.
 
     Args:
-        config: all settings.
+        config: all settings; the learning rate is a number.
         task: the prompts, tools and score.
         policy: the model that is trained.
         optimizer: the optimizer over the policy's parameters.
@@ -260,13 +264,6 @@ class Trainer:
         shown = self.config.log.samples_every
         if gathered.seen and shown and (step % shown == 0 or step == 1):
             self.watcher.groups(step, gathered.seen)
-
-
-def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Return the rate of a step, counted from 1: linear warm-up, then constant or down to 0."""
-    warmup = min(1.0, step / max(1, config.warmup_steps))
-    decay = 1.0 if config.decay == "constant" else (steps - step + 1) / steps
-    return config.lr * warmup * decay
 
 
 def idle_message(idle_steps: int, gathered: Gathered, reasons: Sequence[RankError]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -318,6 +319,25 @@ def test_a_run_that_masks_every_truncated_attempt_stops(tmp_path: Path, service_
     recipe["rollout"]["mask_truncated"] = True
     with pytest.raises(TrainingStopped, match=r"was truncated; raise sampler.max_tok"):
         train(recipe)
+
+
+@pytest.mark.parametrize(
+    ("lora", "rate", "words"),
+    [
+        (None, 1e-5, "1e-05, for all weights of a model of 0M parameters"),
+        ({"rank": 2}, 3e-4, "0.0003, for adapters on a model of 0M parameters"),
+    ],
+)
+def test_a_run_says_its_default_learning_rate(
+    tmp_path: Path, service_url: str, lora: Any, rate: float, words: str
+) -> None:
+    changes: dict[str, Any] = {"model": {"lora": lora}, "steps": 1}
+    recipe = settings(tmp_path, service_url, optimizer={"lr": None, "warmup_steps": 1}, **changes)
+    rates = []
+    watcher = train(recipe, before=lambda t: rates.append(t.optimizer.param_groups[0]["lr"]))
+    assert rates == [rate]
+    assert watcher.notes == [f"optimizer.lr {words}"]
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["optimizer"]["lr"] is None
 
 
 def test_resuming_a_folder_without_a_run_is_refused(tmp_path: Path, service_url: str) -> None:

@@ -83,7 +83,12 @@ class LossConfig(Section):
 class OptimizerConfig(Section):
     """The optimizer, AdamW: from a gradient to new weights."""
 
-    lr: float = Field(1e-5, gt=0, description="Learning rate after warm-up.")
+    lr: float | None = Field(
+        None,
+        gt=0,
+        description="Learning rate after warm-up; null: by the size of the model and by whether"
+        " adapters are trained, see below.",
+    )
     warmup_steps: int = Field(5, ge=0, description="Steps of linear warm-up.")
     decay: Literal["constant", "linear"] = Field(
         "constant",

@@ -73,6 +73,9 @@ class Screen:
             self.phase_since = self.clock()
         self.now = (name, done, total)
 
+    def note(self, text: str) -> None:
+        self.console.print(Text(visible(text), style="dim"))
+
     def step_done(self, step: int, row: Row, timing: Row) -> None:
         self.history.add(step, row, timing)
         self.step_since = self.clock()
@@ -136,6 +139,9 @@ class Lines:
     def phase(self, name: str, done: int = 0, total: int = 0) -> None:
         if not self.is_begun:
             self.say(f"{name} ...")
+
+    def note(self, text: str) -> None:
+        self.say(visible(text))
 
     def step_done(self, step: int, row: Row, timing: Row) -> None:
         self.history.add(step, row, timing)

@@ -143,6 +143,12 @@ class Policy:
             logprobs_U = target_logprobs(logits_UV, batch.target_U, self.temperature)
         return logprobs_U[batch.prediction_N]
 
+    @property
+    def num_parameters(self) -> int:
+        """The number of parameters of the model, without adapters."""
+        named = self.base.named_parameters()
+        return sum(p.numel() for name, p in named if "lora_" not in name)
+
     def parameters(self) -> list[torch.nn.Parameter]:
         """Return the parameters that are trained."""
         return [p for p in self.model.parameters() if p.requires_grad]

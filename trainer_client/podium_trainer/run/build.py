@@ -53,6 +53,7 @@ from podium_trainer.samplers.weight_sync import FullReload, LoraSwap, SharedWeig
 from podium_trainer.tasks import open_task
 from podium_trainer.tasks.task import Prompt, TaskError
 from podium_trainer.train import Trainer, TrainingStopped, Watcher
+from podium_trainer.update.learning_rate import default_rate
 from podium_trainer.update.update import UpdateError
 
 
@@ -104,7 +105,8 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
             needs_reference=config.loss.kl != "none",
             weights=checkpoint / "weights" if checkpoint else None,
         )
-        optimizer = open_optimizer(config.optimizer, policy)
+        resolved = with_learning_rate(config, policy, watcher)
+        optimizer = open_optimizer(resolved.optimizer, policy)
         if checkpoint:
             load_optimizer(checkpoint, optimizer)
         sampler, sync = open_sampler(config, policy, servers)
@@ -128,18 +130,31 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
             bound=config.sampler.parity_bound,
             max_tokens=config.sampler.max_tokens,
         )
-        trackers = open_trackers(config, state.step)
+        trackers = open_trackers(resolved, state.step)
         prepare_folder(config, state)
         metrics, timings = open_listeners(config, trackers)
         for listener in (*metrics, timings):
             stack.callback(listener.close)
         yield Trainer(
-            config, task=task, policy=policy, optimizer=optimizer, rollout=rollout, client=client,
+            resolved, task=task, policy=policy, optimizer=optimizer, rollout=rollout, client=client,
             sync=sync, state=state, metrics=metrics, timings=timings, watcher=watcher,
         )  # fmt: skip
 
 
+def with_learning_rate(config: TrainConfig, policy: Policy, watcher: Watcher) -> TrainConfig:
+    """Return the config with a number for the learning rate, and show the number."""
+    rate, why = config.optimizer.lr, "as set"
+    if rate is None:
+        rate = default_rate(policy.num_parameters, is_lora=policy.is_lora)
+        kind = "adapters on" if policy.is_lora else "all weights of"
+        why = f"for {kind} a model of {policy.num_parameters / 1e6:.0f}M parameters"
+    watcher.note(f"optimizer.lr {rate:g}, {why}")
+    optimizer = config.optimizer.model_copy(update={"lr": rate})
+    return config.model_copy(update={"optimizer": optimizer})
+
+
 def open_optimizer(config: OptimizerConfig, policy: Policy) -> torch.optim.Optimizer:
+    assert config.lr is not None
     return torch.optim.AdamW(
         policy.parameters(),
         lr=config.lr,
