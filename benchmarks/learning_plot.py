@@ -11,11 +11,12 @@ from benchmarks.learning_report import Array, Record, Runs, looked_at, scores_LP
 if TYPE_CHECKING:  # matplotlib takes a second
     from matplotlib.axes import Axes
 
-SIZE = (13, 4.2)  # inches
+SIZE = (13, 4.6)  # inches
 DPI = 120
 COLORS = {
     "ruler": "tab:red",
     "default": "tab:blue",
+    "short": "tab:purple",
     "4 passes": "tab:green",
     "best of": "tab:orange",
     "oracle": "tab:gray",
@@ -47,7 +48,8 @@ def draw(runs: Runs, png: Path) -> None:
             axes.set_ylim(bottom=0)
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
-        by_step.legend(loc="best", frameon=False)
+        named = by_step.get_legend_handles_labels()
+        figure.legend(*named, loc="outside lower center", ncols=len(runs), frameon=False)
         png.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(png, format="png", metadata={"Software": None})
 

@@ -1,7 +1,7 @@
 """Runs' records -> tables, a summary that JSON can hold, and a plot.
 
 The measure of a run is the area under its held-out score: over rollouts, and over the judge tokens
-that every arm spent; medians over seeds are shown.
+that each run of the arm and of the baseline spent; medians over seeds are shown.
 
 Differences are paired: the same seeds and the same held-out prompts, against one arm. Intervals are
 percentiles of a bootstrap that draws seeds and held-out prompts; of few seeds it knows too little,
@@ -92,21 +92,20 @@ def against(runs: Runs, arm: str, what: Any) -> Interval | None:
     return bootstrap(np.array([what(mine[seed]) - what(theirs[seed]) for seed in seeds]))
 
 
-def budget(runs: Runs) -> float:
-    """Tokens that every arm spends in every run, the ceiling apart."""
-    spent = [tokens_L(run)[-1] for arm in runs if arm != CEILING for run in runs[arm].values()]
-    return float(min(spent)) if spent else 0.0
+def budget(runs: Runs, arm: str) -> float:
+    """Return the tokens that every run of an arm and of the baseline spends."""
+    both = [*runs[arm].values(), *runs.get(BASELINE, {}).values()]
+    return float(min(tokens_L(run)[-1] for run in both))
 
 
 def summarise(runs: Runs) -> dict[str, Any]:
     """All numbers of the tables, by arm."""
-    tokens = budget(runs)
-    arms = {arm: _arm(runs, arm, tokens) for arm in runs}
-    return {"baseline": BASELINE, "equal_tokens": round(tokens), "arms": arms}
+    return {"baseline": BASELINE, "arms": {arm: _arm(runs, arm) for arm in runs}}
 
 
-def _arm(runs: Runs, arm: str, tokens: float) -> dict[str, Any]:
+def _arm(runs: Runs, arm: str) -> dict[str, Any]:
     its = list(runs[arm].values())
+    tokens = budget(runs, arm)
     steps = looked_at(its[0])
     area = partial(area_over_tokens_P, tokens=tokens)
     held_out = np.mean([scores_LP(run).mean(axis=1) for run in its], axis=0)
@@ -117,6 +116,7 @@ def _arm(runs: Runs, arm: str, tokens: float) -> dict[str, Any]:
         "last_by_seed": [round(float(scores_LP(run)[-1].mean()), 4) for run in its],
         "lr": its[0]["lr"],
         "over_rollouts": _median([mean_P(run) for run in its]),
+        "equal_tokens": round(tokens),
         "over_tokens": None if arm == CEILING else _median([area(run) for run in its]),
         "against_baseline": {
             "last": against(runs, arm, lambda run: scores_LP(run)[-1]),
@@ -146,17 +146,17 @@ def _mean(values: Sequence[Any]) -> float:
 
 def show(summary: Mapping[str, Any], console: Console | None = None) -> None:
     """Print what was learnt, by steps and by tokens, and what it took."""
-    console = console or Console(width=160)
+    console = console or Console(width=170)
     arms: Mapping[str, Any] = summary["arms"]
-    console.print(_learnt(arms, summary["equal_tokens"]), _spent(arms))
+    console.print(_learnt(arms), _spent(arms))
 
 
-def _learnt(arms: Mapping[str, Any], tokens: int) -> Table:
+def _learnt(arms: Mapping[str, Any]) -> Table:
     looks = list(next(iter(arms.values()))["held_out"])
     steps = looks[:: -(-(len(looks) - 1) // SHOWN)]
     title = f"held-out score; in brackets against {BASELINE}, 95% paired bootstrap"
     columns = ["lr", "seeds", *(f"step {step}" for step in steps), "last − base",
-               "area over rollouts", f"over {tokens / 1e3:,.0f}k judge tokens"]  # fmt: skip
+               "area over rollouts", "over equal judge tokens"]  # fmt: skip
     table = _table(title, columns)
     for arm, its in arms.items():
         differences = its["against_baseline"]
@@ -169,7 +169,8 @@ def _learnt(arms: Mapping[str, Any], tokens: int) -> Table:
             f"{its['over_rollouts']:.3f} {interval(differences['over_rollouts'])}",
             "free"
             if its["over_tokens"] is None
-            else f"{its['over_tokens']:.3f} {interval(differences['over_tokens'])}",
+            else f"{its['equal_tokens'] / 1e3:,.0f}k: {its['over_tokens']:.3f}"
+            f" {interval(differences['over_tokens'])}",
         )
     return table
 

@@ -111,7 +111,7 @@ def test_at_equal_tokens_the_dearer_arm_has_fewer_steps() -> None:
         ],
         list(ARMS),
     )
-    assert budget(runs) == 50
+    assert budget(runs, "default mean") == 50
     assert at_tokens_P(runs["default mean"][0], 50) == pytest.approx([0.2])
 
 
