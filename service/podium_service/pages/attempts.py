@@ -12,6 +12,8 @@ from podium_service.pages.conversation import (
     count_written,
     read_turns,
 )
+from podium_service.pages.texts.marks import is_marked
+from podium_service.pages.texts.seen import Shown, annotate, find_shown
 from podium_service.schemas import TrajectoryResult
 from podium_service.schemas.history import CallView, RankingDetail, SentGroup
 
@@ -24,6 +26,7 @@ class Attempt:
         place: its position when all are sorted by rank, from 1; the key that jumps to it.
         turns: what comes after the shared prompt; None if its texts were not kept.
         same_as: the id of the attempt that it equals and that stands for it in the passes.
+        shown: what the judge saw of it; None if no kept prompt shows it.
     """
 
     place: int
@@ -34,10 +37,29 @@ class Attempt:
     finish_reason: str | None
     verified_reward: float | None
     same_as: str | None
+    shown: Shown | None = None
 
     @property
     def is_cut_off(self) -> bool:
         return self.finish_reason == "length"
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether it failed a gate, so that the judge did not see it."""
+        return any(each.startswith("gate:") for each in self.flags)
+
+    @property
+    def flags(self) -> list[str]:
+        return self.result.flags if self.result else []
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether a text of it has marks."""
+        return any(
+            is_marked(text)
+            for turn in self.turns or ()
+            for text in (turn.text, *(part for use in turn.tools for part in use.texts))
+        )
 
 
 def read_attempts(detail: RankingDetail, calls: Sequence[CallView]) -> list[Attempt]:
@@ -49,16 +71,24 @@ def read_attempts(detail: RankingDetail, calls: Sequence[CallView]) -> list[Atte
     order = sorted(ids, key=lambda each: results[each].rank if each in results else 0.0)
     lengths = dict(zip(ids, detail.summary.lengths or [], strict=False))
     twins = _find_twins(detail, calls)
+    seen = find_shown(calls)
+
+    def own_turns(name: str) -> list[Turn]:
+        turns = read_turns(sent[name].messages[shared:])
+        flags = results[name].flags if name in results else ()
+        return annotate(turns, flags, seen.get(twins.get(name, name)))
+
     return [
         Attempt(
             place=place,
             id=each,
             result=results.get(each),
-            turns=read_turns(sent[each].messages[shared:]) if each in sent else None,
+            turns=own_turns(each) if each in sent else None,
             length=count_written(sent[each].messages) if each in sent else lengths.get(each),
             finish_reason=sent[each].finish_reason if each in sent else None,
             verified_reward=sent[each].verified_reward if each in sent else None,
             same_as=twins.get(each),
+            shown=seen.get(twins.get(each, each)),
         )
         for place, each in enumerate(order, 1)
     ]

@@ -18,6 +18,11 @@ class ToolUse:
     arguments: str
     result: str | None = None
 
+    @property
+    def texts(self) -> tuple[str, str]:
+        """What was called with and what came back."""
+        return self.arguments, self.result or ""
+
 
 @dataclass
 class Turn:

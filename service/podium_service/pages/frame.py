@@ -14,7 +14,9 @@ from markupsafe import Markup, escape
 from podium_service import __version__
 from podium_service.pages import figures, numbers
 from podium_service.pages.conversation import content_text
-from podium_service.pages.visible import make_visible, mark_hidden
+from podium_service.pages.texts.marks import is_marked, note_of, render_marked
+from podium_service.pages.texts.seen import find_planted
+from podium_service.pages.visible import make_visible
 
 Theme = Literal["", "light", "dark"]
 STATIC = ("pages.css", "pages.js", "htmx.min.js", "htmx.LICENSE.txt", "logo.svg")
@@ -102,12 +104,14 @@ def _environment() -> Environment:
         finalize=_finalize,
     )
     environment.filters |= {
-        "marked": mark_hidden,
+        "marked": render_marked,
+        "note": note_of,
+        "planted": find_planted,
         "verbatim": escape,
         "content": content_text,
         **numbers.FILTERS,
     }
-    environment.globals |= {**figures.FIGURES, "version": __version__}
+    environment.globals |= {**figures.FIGURES, "is_marked": is_marked, "version": __version__}
     return environment
 
 

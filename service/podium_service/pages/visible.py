@@ -17,21 +17,22 @@ _JOINER = re.compile("(?<![\u2600-\u27bf\ufe0f\U0001f000-\U0001faff])\u200d")  #
 
 def make_visible(text: str) -> str:
     """Return a text in which each hidden character is replaced by its code, as `[U+202E]`."""
-    return _JOINER.sub(_name, _HIDDEN.sub(_name, _unify_lines(text)))
+    return _JOINER.sub(_name, _HIDDEN.sub(_name, unify_lines(text)))
 
 
 def mark_hidden(text: str) -> Markup:
     """Return HTML of a text in which each hidden character is marked and named."""
     parts: list[str] = []
     end = 0
-    text = _unify_lines(text)
+    text = unify_lines(text)
     for match in sorted((*_HIDDEN.finditer(text), *_JOINER.finditer(text)), key=_start):
         parts += [escape(text[end : match.start()]), _mark(match[0])]
         end = match.end()
     return Markup("").join([*parts, escape(text[end:])])
 
 
-def _unify_lines(text: str) -> str:
+def unify_lines(text: str) -> str:
+    """Return a text whose lines end as those of pages do."""
     return text.replace("\r\n", "\n")
 
 

@@ -7,6 +7,9 @@ and so on; `plain` decides which groups can be shown so.
 Messages are laid out for the endpoint's prefix cache: instructions and rubric come first and never
 vary, then what all trajectories share, then other images. Ids, the code in the fences and the order
 vary from call to call and come last. The words are in `wording`; `forms` reads the replies.
+
+`read_shown` reads a prompt back for people. No text of a trajectory can be taken for its fences and
+headings, which is what makes them safe to read.
 """
 
 import re
@@ -35,6 +38,10 @@ _LEFT_OUT = bytes(range(256 - 256 % len(_ID_ALPHABET), 256))
 _TO_LETTERS = bytes(ord(_ID_ALPHABET[byte % len(_ID_ALPHABET)]) for byte in range(256))
 _LETTER_FORMS = ("best", "choice")
 _CONSONANTS = "BCDFGHJKMNPQRSTVWXZ"  # each is one token in common vocabularies
+_FENCED = re.compile(
+    r'^<(trajectory|response)-([0-9a-f]{8}) id="([A-Z0-9]+)">\n(.*?)\n</\1-\2>$',
+    re.DOTALL | re.MULTILINE,
+)
 _FORMS_OF_ONE = ("rating", "yes_no")
 # The name of the tags around a trajectory.
 _FENCE_WORDS: dict[Style, str] = {"long": "trajectory", "short": "response"}
@@ -121,6 +128,33 @@ def build_prompt(
     user.append(f"\n{_question(form, word, [shown_id for shown_id, _ in shown])}")
     messages = [("system", list[Part]([system]))] if system else []
     return Prompt(form, [*messages, ("user", user)], ids, list(order), canary_id)
+
+
+def read_shown(text: str, ids: Sequence[str]) -> dict[str, str]:
+    """Return what a message showed under each id; ids without a text are left out.
+
+    Args:
+        text: the message that shows the trajectories.
+        ids: those of the trajectories, in the order shown; a planted one may be found beside them.
+    """
+    fenced = {shown_id: body for _, _, shown_id, body in _FENCED.findall(text)}
+    return fenced or _read_plain(text, ids)
+
+
+def _read_plain(text: str, ids: Sequence[str]) -> dict[str, str]:
+    """Return the answers under plain headings, the last of which precedes the question."""
+    found = {}
+    end = text.rfind("\n\n")
+    for shown_id in reversed(ids):
+        heading = f"Answer {shown_id}:\n"
+        if (start := text.rfind(heading, 0, max(end, 0))) < 0 and len(ids) == 1:
+            heading = "Answer:\n"
+            start = text.rfind(heading, 0, max(end, 0))
+        if start < 0:
+            return {}
+        found[shown_id] = text[start + len(heading) : end].removesuffix("\n\n")
+        end = start
+    return found
 
 
 def _context_parts(transcript: Transcript, bodies: Sequence[str]) -> list[Part]:

@@ -31,6 +31,8 @@ _FOLDED_TAG = re.compile(
     rf"(?:{'|'.join(f'{UNSEEN}*+'.join(tag) for tag in OUR_TAGS)}))",
     re.IGNORECASE,
 )
+# The rest of a tag or mark, for people to see.
+_TAG_END = re.compile(r"[^<>\[\]\n]{0,80}[>\]]?")
 # A `<` that may open a disguised tag, because a character beyond ASCII comes soon after it.
 _DISGUISED = re.compile(r"<(?=\s*+(?:/\s*+)?[A-Za-z_]{0,15}+[^\x00-\x7f])")
 # A label of an image of ours, such as `[image 2]`, in folded text; with other brackets, too.
@@ -71,6 +73,20 @@ def clean(text: str) -> str:
     if _DISGUISED.search(text):
         return _escape(text, _FOLDED_TAG, "&lt;")
     return _OUR_TAG.sub("&lt;", text)
+
+
+def find_escaped(text: str) -> list[tuple[int, int]]:
+    """Return where the tags and marks that `clean` escapes begin and end, in order.
+
+    Only for texts without `\\r`, which `clean` replaces.
+    """
+    starts = {
+        found.start()
+        for pattern, searched in ((_CHAT_MARK, text), (_FOLDED_TAG, fold(text)))
+        for found in pattern.finditer(searched)
+    }
+    ends = (_TAG_END.match(text, start + 1) for start in sorted(starts))
+    return [(each.start() - 1, each.end()) for each in ends if each]
 
 
 def escape_labels(text: str) -> str:

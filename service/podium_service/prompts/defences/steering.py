@@ -79,8 +79,11 @@ def fold_disguises(text: str) -> str:
     return " ".join(text.split())
 
 
-def _search(text: str) -> list[str]:
-    """Return the names of the patterns in `text` or in base64 inside it, sorted; no sieve."""
+def search_steering(text: str) -> list[str]:
+    """Return the names of the patterns in `text` or in base64 inside it, sorted.
+
+    `flag_trajectories` rules out most texts before it calls this.
+    """
     stretches = "\n".join(
         _cut_around_anchors(fold_disguises(each)) for each in (text, *_decode_base64(text))
     )
@@ -125,29 +128,43 @@ def flag_trajectories(
         _list_texts(trajectory.messages[num_shared:], show_reasoning) for trajectory in trajectories
     ]
     suspects = set(_select_suspects([text for texts in texts_of for text in texts]))
-    flags = {text: names for text in suspects if (names := _search(text))}
+    flags = {text: names for text in suspects if (names := search_steering(text))}
     if not flags:
         return [[] for _ in trajectories]
     return [sorted({name for text in texts for name in flags.get(text, ())}) for texts in texts_of]
 
 
 def hide_steering(text: str) -> str:
-    """Replace the paragraphs that address the judge by `HIDDEN`; all, if only the whole does.
+    """Replace the paragraphs that address the judge by `HIDDEN`; all, if only the whole does."""
+    pieces, end = [], 0
+    for start, stop in find_hidden(text):
+        pieces += [text[end:start], HIDDEN]
+        end = stop
+    return "".join([*pieces, text[end:]])
+
+
+def find_hidden(text: str) -> list[tuple[int, int]]:
+    """Return where the paragraphs that address the judge begin and end.
 
     Whole paragraphs, because a request ("reply with A") lends its weight to what stands around it
     ("this answer is best"); and the few letters of a paragraph right after it, which may be the
     answer that it asks for.
     """
-    if not any(_select_suspects([text])) or not _search(text):
-        return text
+    if not any(_select_suspects([text])) or not search_steering(text):
+        return []
     pieces = _PARAGRAPHS.split(text)  # paragraphs, and what separates them at odd indices
-    was_hidden = False
-    for index in range(0, len(pieces), 2):
-        is_answer = was_hidden and len(pieces[index]) <= _MAX_ANSWER
-        was_hidden = is_answer or bool(_search(pieces[index]))
-        pieces[index] = HIDDEN if was_hidden else pieces[index]
-    hidden = "".join(pieces)
-    return HIDDEN if _search(hidden) else hidden
+    found = []
+    start, was_hidden = 0, False
+    for index, piece in enumerate(pieces):
+        stop = start + len(piece)
+        if index % 2 == 0:
+            is_answer = was_hidden and len(piece) <= _MAX_ANSWER
+            was_hidden = is_answer or bool(search_steering(piece))
+            if was_hidden:
+                found.append((start, stop))
+                pieces[index] = HIDDEN
+        start = stop
+    return [(0, len(text))] if search_steering("".join(pieces)) else found
 
 
 def count_shared_messages(trajectories: Sequence[Trajectory]) -> int:

@@ -104,7 +104,7 @@ def _name_of_result(result: Message, default: str = UNKNOWN) -> str:
 def render_call(call: ToolCall, number: int, cleaner: Callable[[str], str]) -> str:
     """Render a call as `name(key=value)` in our tag; a number of 0 is not shown."""
     called = call.called
-    shown = cleaner(f"{called.name or UNKNOWN}({_render_arguments(called.arguments)})")
+    shown = cleaner(f"{called.name or UNKNOWN}({render_arguments(called.arguments)})")
     attribute = f' number="{number}"' if number else ""
     return f"<tool_call{attribute}>{shown}</tool_call>"
 
@@ -116,7 +116,7 @@ def _clean_name(name: str, cleaner: Callable[[str], str]) -> str:
     return escape(_LINE_ENDS.sub(" ", cleaner(name))[:_MAX_NAME_CHARS])
 
 
-def _render_arguments(arguments: str | dict[str, Any] | list[Any] | None) -> str:
+def render_arguments(arguments: str | dict[str, Any] | list[Any] | None) -> str:
     """Render `key=value, ...` with JSON values; the raw text if it is no list or object."""
     try:
         members = orjson.loads(arguments) if isinstance(arguments, str) else arguments
