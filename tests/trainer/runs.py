@@ -48,7 +48,7 @@ def settings(folder: Path, service: str, **changes: Any) -> dict[str, Any]:
         prompts.write_text("".join(json.dumps(line) + "\n" for line in lines))
     recipe: dict[str, Any] = {
         "model": {"path": str(model), "device": "cpu", "autocast": False},
-        "task": {"name": "jsonl", "options": {"path": str(prompts), "held_out": None}},
+        "task": {"name": "data", "options": {"path": str(prompts), "held_out": None}},
         "out": str(folder / "run"),
         "steps": 3,
         "service": {"url": service},

@@ -255,7 +255,10 @@ class Trainer:
         with clock.time("held_out"):
             is_due = every and (step % every == 0 or step == self.config.steps)
             held_out = self.held_out_score() if is_due else None
-        row = metrics_row(gathered, stats, held_out, self.policy_version)
+        row = {
+            **metrics_row(gathered, stats, held_out, self.policy_version),
+            "prompts_too_long": self.task.too_long,
+        }
         timing = timings_row(gathered, clock)
         for listener in self.metrics:
             listener.log(step, row)

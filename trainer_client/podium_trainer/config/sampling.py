@@ -12,9 +12,12 @@ class TaskConfig(Section):
     """The task that the policy is trained on."""
 
     name: str = Field(
-        description="`addition`, `jsonl`, `prices`, `questions`, or package.module:function."
+        description="`addition`, `data`, `prices`, `questions`, or module:function; the module may"
+        " be a file of the current folder."
     )
-    options: dict[str, Any] = Field({}, description="Arguments of the task, such as jsonl's path.")
+    options: dict[str, Any] = Field(
+        {}, description="Arguments of the task, such as the path of data."
+    )
     tool_timeout_s: float = Field(10.0, gt=0, description="Time limit of one tool call.")
 
 

@@ -42,8 +42,9 @@ from podium_trainer.records.trackers import (
 )
 from podium_trainer.rollout.rollout import PromptTooLong, Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
-from podium_trainer.run.parity import NUM_PROMPTS, ParityError, check_parity
+from podium_trainer.run.parity import ParityError, check_parity
 from podium_trainer.run.preflight import PreflightError, check_service
+from podium_trainer.run.prompts import fit_prompts
 from podium_trainer.samplers import Sampler, SamplerError
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.samplers.vllm import VllmSampler
@@ -51,7 +52,7 @@ from podium_trainer.samplers.vllm_check import open_servers
 from podium_trainer.samplers.vllm_servers import VllmServers
 from podium_trainer.samplers.weight_sync import FullReload, LoraSwap, SharedWeights, WeightSync
 from podium_trainer.tasks import open_task
-from podium_trainer.tasks.task import Prompt, TaskError
+from podium_trainer.tasks.task import TaskError
 from podium_trainer.train import Trainer, TrainingStopped, Watcher
 from podium_trainer.update.learning_rate import default_rate
 from podium_trainer.update.update import UpdateError
@@ -120,7 +121,7 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
             max_tokens=config.sampler.max_tokens,
             context=min(policy.context, servers.max_model_len) if servers else policy.context,
         )
-        prompts = tokenize_prompts(rollout, (*task.train, *task.held_out))
+        task, prompts = fit_prompts(task, rollout)
         sync.push(state.policy_version)
         watcher.phase("comparing sampler and policy")
         check_parity(
@@ -181,20 +182,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def tokenize_prompts(rollout: Rollout, prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Tokenize all prompts, and return the token ids of the first few.
-
-    Raises:
-        PromptTooLong: If one leaves no room for a completion.
-    """
-    first: list[list[int]] = []
-    for prompt in prompts:
-        ids = rollout.prompt_ids(prompt)
-        if len(first) < NUM_PROMPTS:
-            first.append(ids)
-    return first
 
 
 def find_checkpoint(config: TrainConfig, resume: bool) -> Path | None:

@@ -18,6 +18,7 @@ def run(arguments: Sequence[str]) -> int:
     from podium_trainer.display.watch import open_watcher
     from podium_trainer.records.checkpoint import checkpoints
     from podium_trainer.run.build import KNOWN_ERRORS, open_trainer
+    from podium_trainer.tasks.user_code import UserCodeError
 
     silence_libraries()
     # A scheduler's SIGTERM ends the run as Ctrl-C does.
@@ -30,6 +31,8 @@ def run(arguments: Sequence[str]) -> int:
             watcher.begin()
             trainer.run()
     except KNOWN_ERRORS as error:
+        if isinstance(error, UserCodeError):
+            show(error.traceback())
         return fail(str(error), 1)
     except KeyboardInterrupt:
         saved = checkpoints(config.out / "checkpoints")
@@ -51,8 +54,13 @@ def silence_libraries() -> None:
 
 def fail(message: str, status: int) -> int:
     """Print the message to stderr, and return the exit status."""
+    show(message, "podium-train: ")
+    return status
+
+
+def show(text: str, prefix: str = "") -> None:
+    """Print a text to stderr, line by line, with nothing that could steer a terminal."""
     from podium_trainer.display.text import visible
 
-    for line in message.splitlines():
-        sys.stderr.write(f"podium-train: {visible(line)}\n")
-    return status
+    for line in text.splitlines():
+        sys.stderr.write(f"{prefix}{visible(line)}\n")

@@ -4,24 +4,25 @@ To add a task:
 
 1. Write a function that returns a `Task` (task.py): prompts to train on, prompts held out, tools,
    and a `score` for the held-out ones. Its arguments are what a recipe writes in `task.options`.
-2. Put the function in TASKS, or leave it in a package of your own, which a recipe names as
-   `package.module:function`.
+2. Put the function in TASKS, or leave it in a module of your own, installed or in the current
+   folder, which a recipe names as `module:function`.
 3. Write a recipe with `task: {name: ..., options: {...}}`, and a test of the score.
 """
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from podium_trainer.tasks.addition import addition
-from podium_trainer.tasks.jsonl import jsonl
+from podium_trainer.tasks.data import data
 from podium_trainer.tasks.prices import prices
 from podium_trainer.tasks.questions import questions
 from podium_trainer.tasks.task import Task, TaskError
+from podium_trainer.tasks.user_code import import_function, raised
 
 TASKS: dict[str, Callable[..., Task]] = {
     "addition": addition,
-    "jsonl": jsonl,
+    "data": data,
     "prices": prices,
     "questions": questions,
 }
@@ -36,14 +37,25 @@ def open_task(name: str, options: Mapping[str, Any]) -> Task:
 
     Raises:
         TaskError: If there is no such task, or it does not take the options.
+        UserCodeError: If a function of the user raises an exception.
     """
     make_task = TASKS.get(name) or import_task(name)
     try:
-        task = make_task(**options)
+        signature(make_task).bind(**options)
     except TypeError as error:
         raise TaskError(
             f"task.options {dict(options)} do not fit task {name!r}: {error}"
         ) from error
+    try:
+        task = make_task(**options)
+    except TaskError:
+        raise
+    except Exception as error:
+        if name in TASKS:  # they check no types, so a wrong one shows itself as any error
+            raise TaskError(
+                f"task.options {dict(options)} do not fit task {name!r}: {error}"
+            ) from error
+        raise raised(error, f"task.name {name!r}") from error
     if not isinstance(task, Task):
         raise TaskError(
             f"task {name!r} made a {type(task).__name__}, not a podium_trainer.tasks.task.Task"
@@ -57,13 +69,9 @@ def import_task(name: str) -> Callable[..., Task]:
     Raises:
         TaskError: If the name has another form, or the function cannot be imported.
     """
-    module, _, function = name.partition(":")
-    if not (module and function):
+    if ":" not in name:
         raise TaskError(
-            f"task.name {name!r}: take one of {sorted(TASKS)} or package.module:function"
+            f"task.name {name!r}: take one of {sorted(TASKS)} or module:function, such as"
+            " my_task:make for the function make in my_task.py of this folder"
         )
-    try:
-        make_task: Callable[..., Task] = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise TaskError(f"task.name {name!r} cannot be imported: {error}") from error
-    return make_task
+    return import_function(name, "task.name")

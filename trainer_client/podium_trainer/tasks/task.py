@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,12 +23,14 @@ class Prompt:
         messages: OpenAI chat messages.
         task: a description of the task for the judge; None if the messages say it.
         reference: a known good answer, for the judge and for `Task.score`.
+        row: all columns of the row that the prompt was read from, for `Task.score`.
     """
 
     id: str
     messages: Sequence[Message]
     task: str | None = None
     reference: str | None = None
+    row: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,9 @@ class Task:
         max_turns: the largest number of completions in one trajectory.
         score: maps a prompt and an attempt's messages to how right the attempt is, in [0, 1], or to
             None where that is unknown. It measures held-out attempts and never trains.
+        notes: what is said at the start of a run, one line each.
+        too_long: the number of prompts that were left out, because they leave no room for a
+            completion; the run sets it.
     """
 
     train: Sequence[Prompt]
@@ -83,13 +89,15 @@ class Task:
     tools: Sequence[Tool] = ()
     max_turns: int = 1
     score: Callable[[Prompt, Sequence[Message]], float | None] = no_score
+    notes: Sequence[str] = ()
+    too_long: int = 0
 
     def __post_init__(self) -> None:
         if not self.train:
             raise TaskError("the task yields no prompt to train on")
-        ids = [prompt.id for prompt in (*self.train, *self.held_out)]
-        if len(set(ids)) < len(ids):
-            repeated = next(id for id in ids if ids.count(id) > 1)
+        counts = Counter(prompt.id for prompt in (*self.train, *self.held_out))
+        [(repeated, count)] = counts.most_common(1)
+        if count > 1:
             raise TaskError(f"prompt id {repeated!r} comes twice: ids must be unique in a task")
 
 
