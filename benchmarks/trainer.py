@@ -77,7 +77,8 @@ def podium(job: Job) -> list[Step]:
         samples = samples_of(rollout, prompts, job, step)
         generated = time.process_time(), time.perf_counter()
         update(
-            policy, optimizer, samples, LossConfig(), max_completion_tokens=job["max_tokens"],
+            policy, optimizer, [[[one] for one in samples]], LossConfig(),
+            max_completion_tokens=job["max_tokens"],
             micro_batch_tokens=job["micro_batch_tokens"], max_grad_norm=1.0,
         )  # fmt: skip
         ended = time.process_time(), time.perf_counter()

@@ -455,7 +455,8 @@ def test_invariant_9_the_trainer_trains_on_the_sampled_tokens() -> None:
         RankedGroup(prompt, attempts, GroupReward([1.0, 0.5, 0.25, 0.0], True))
         for prompt, attempts in zip(prompts, groups, strict=True)
     ]
-    samples = to_samples(ranked, "mean", mask_truncated=False)
+    by_group = to_samples(ranked, "mean", mask_truncated=False)
+    samples = [sample for attempts in by_group for [sample] in attempts]
     trained: dict[int, tuple[list[int], list[float]]] = {}
     for batch in policy.pack(samples, 64):
         target_N = batch.target_U[batch.prediction_N]

@@ -181,8 +181,13 @@ class Trainer:
     def learn(self, groups: Sequence[RankedGroup], clock: Clock) -> UpdateStats | None:
         """Update the policy on ranked groups, and give the sampler the new weights."""
         config = self.config
-        scheme = config.loss.advantages or LOSSES[config.loss.name].advantages
-        samples = to_samples(groups, scheme, mask_truncated=config.rollout.mask_truncated)
+        loss = LOSSES[config.loss.name]
+        samples = to_samples(
+            groups,
+            config.loss.advantages or loss.advantages,
+            mask_truncated=config.rollout.mask_truncated,
+            needs_positive=loss.needs_positive,
+        )
         if not samples:
             return None
         self.is_learning = True
@@ -277,7 +282,7 @@ def idle_message(idle_steps: int, gathered: Gathered, reasons: Sequence[RankErro
     if gathered.kept:
         return (
             f"no token to train on in {idle_steps} steps: every attempt was truncated; raise"
-            " sampler.max_tokens or set rollout.mask_truncated to false"
+            " sampler.max_tokens or the task's max_turns, or set rollout.mask_truncated to false"
         )
     return (
         f"no group to train on in {idle_steps} steps: the rewards of every group were equal;"

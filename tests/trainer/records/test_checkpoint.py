@@ -50,7 +50,7 @@ def train(policy: Policy, optimizer: torch.optim.Optimizer, steps: int) -> None:
     ]
     for _ in range(steps):
         update(
-            policy, optimizer, samples, LossConfig(sequence_ratio_bounds=None),
+            policy, optimizer, [[samples]], LossConfig(sequence_ratio_bounds=None),
             max_completion_tokens=2, micro_batch_tokens=64, max_grad_norm=1.0,
         )  # fmt: skip
 

@@ -102,7 +102,7 @@ def test_an_attempt_ends_where_the_context_has_no_room_left(run_rollout: RunRoll
     definitions = [tool.definition() for tool in TOOLS]
     size = len(CHAT.encode(CHAT.render([{"role": "user", "content": "hi"}], definitions)))
     [[attempt]] = run_rollout(sampler, context=size + 300)
-    assert attempt.num_turns == 1
+    assert (attempt.num_turns, attempt.finish_reason) == (1, "length")
     assert len(tool_results(attempt)) == 1
     [sample] = attempt.samples
     assert sample.token_ids[-1] == END

@@ -11,8 +11,10 @@ from torch import Tensor
 from podium_trainer.config import LossConfig
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Sample
+from podium_trainer.update.batch_loss import Tally
 from podium_trainer.update.loss import LOSSES
-from podium_trainer.update.update import MiniBatch, Tally, accumulate, compute_logprobs
+from podium_trainer.update.mini_batch import MiniBatch, build_mini_batch, compute_logprobs
+from podium_trainer.update.update import accumulate
 from tests.trainer.tiny import (
     MODELS,
     difference,
@@ -43,12 +45,18 @@ def accumulate_fresh(
     `old` is the policy at the start of the update; None stands for the policy itself.
     """
     policy.model.zero_grad(set_to_none=True)
-    tally, part = Tally(), MiniBatch(samples)
+    settings = LossConfig(**({"sequence_ratio_bounds": None} | config))
+    tally, part = Tally(), mini_batch(samples, settings.name)
     if old is not None:
         part.old_logprobs = compute_logprobs(old, part, micro_batch_tokens)
-    settings = LossConfig(**({"sequence_ratio_bounds": None} | config))
-    accumulate(policy, part, settings, MAX_TOKENS, micro_batch_tokens, tally)
+    accumulate(policy, part, settings, micro_batch_tokens, tally)
     return gradients(policy.model), tally.get("loss")
+
+
+def mini_batch(samples: list[Sample], name: str) -> MiniBatch:
+    """Make a mini-batch of samples that are attempts of their own."""
+    groups = [[[one] for one in samples]]
+    return build_mini_batch(groups, LOSSES[name].denominator, MAX_TOKENS)
 
 
 def moved_policy() -> Policy:
@@ -168,7 +176,7 @@ def test_a_sequence_with_a_mean_ratio_out_of_bounds_is_left_out() -> None:
     ]  # fmt: skip
     tally = Tally()
     config = LossConfig(name="reinforce")  # bounds .5 to 2 by default
-    accumulate(policy, MiniBatch(far), config, MAX_TOKENS, 1000, tally)
+    accumulate(policy, mini_batch(far, "reinforce"), config, 1000, tally)
     actual = gradients(policy.model)
     assert tally.get("masked") == 2
     in_bounds = [one for i, one in enumerate(far) if i not in (1, 3)]

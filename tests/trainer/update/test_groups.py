@@ -9,6 +9,7 @@ from podium.errors import JudgeFailed
 from podium_trainer.policy.samples import Attempt, Completion, FinishReason, Sample
 from podium_trainer.tasks.task import Prompt
 from podium_trainer.update.groups import RankedGroup, to_samples, to_wire
+from podium_trainer.update.mini_batch import GroupSamples
 from tests.trainer.tiny import sample
 
 PROMPT = Prompt("p7", [{"role": "user", "content": "2 + 2 ="}], task="Add.", reference="4")
@@ -17,6 +18,10 @@ PROMPT = Prompt("p7", [{"role": "user", "content": "2 + 2 ="}], task="Add.", ref
 def attempt(*samples: Sample, finish_reason: FinishReason = "stop", text: str = "4") -> Attempt:
     messages = [*PROMPT.messages, {"role": "assistant", "content": text}]
     return Attempt(messages, list(samples), finish_reason, 1)
+
+
+def flat(groups: list[GroupSamples]) -> list[Sample]:
+    return [sample for attempts in groups for samples in attempts for sample in samples]
 
 
 def ranked(rewards: list[float], *attempts: Attempt) -> RankedGroup:
@@ -30,7 +35,7 @@ def test_every_sampled_token_gets_its_trajectorys_advantage() -> None:
         attempt(sample([3, 7])),
         attempt(sample([3, 8])),
     )
-    samples = to_samples([group], "mean", mask_truncated=False)
+    samples = flat(to_samples([group], "mean", mask_truncated=False))
     assert [s.advantages for s in samples] == [[0, 0.5, 0, 0.5], [0, 0], [0, -0.5]]
     assert [s.token_ids for s in samples] == [[3, 4, 5, 6], [3, 7], [3, 8]]
     assert samples[0].behavior_logprobs == [0, -1, 0, -1]
@@ -38,8 +43,8 @@ def test_every_sampled_token_gets_its_trajectorys_advantage() -> None:
 
 def test_all_samples_of_a_rewritten_attempt_share_its_advantage() -> None:
     group = ranked([1.0, 0.0], attempt(sample([3, 4]), sample([3, 5])), attempt(sample([3, 6])))
-    samples = to_samples([group], "mean", mask_truncated=False)
-    assert [s.advantages[1] for s in samples] == [0.5, 0.5, -0.5]
+    [attempts] = to_samples([group], "mean", mask_truncated=False)
+    assert [[s.advantages[1] for s in samples] for samples in attempts] == [[0.5, 0.5], [-0.5]]
 
 
 def test_truncated_attempts_can_count_for_the_baseline_alone() -> None:
@@ -47,21 +52,29 @@ def test_truncated_attempts_can_count_for_the_baseline_alone() -> None:
         [1.0, 0.0, 0.5], attempt(sample([3, 4])),
         attempt(sample([3, 5]), finish_reason="length"), attempt(sample([3, 6])),
     )  # fmt: skip
-    samples = to_samples([group], "mean", mask_truncated=True)
+    samples = flat(to_samples([group], "mean", mask_truncated=True))
     assert [(s.token_ids[1], s.advantages[1]) for s in samples] == [(4, 0.5), (6, 0.0)]
-    assert len(to_samples([group], "mean", mask_truncated=False)) == 3
+    assert len(flat(to_samples([group], "mean", mask_truncated=False))) == 3
 
 
 def test_samples_without_a_sampled_token_are_left_out() -> None:
     group = ranked([1.0, 0.0], attempt(sample([3, 4]), sample([3, 4, 5], [])), attempt(sample([6])))
-    assert len(to_samples([group], "mean", mask_truncated=False)) == 1
+    assert len(flat(to_samples([group], "mean", mask_truncated=False))) == 1
+
+
+def test_attempts_without_a_positive_advantage_can_be_left_out() -> None:
+    pair = (attempt(sample([3, 4])), attempt(sample([3, 5]), sample([3, 6])))
+    groups = [ranked([1.0, 0.0], *pair), ranked([0.0, 1.0], *pair), ranked([0.5, 0.5], *pair)]
+    settings = {"mask_truncated": False, "needs_positive": True}
+    best = to_samples(groups, "best", **settings)
+    assert [len(flat([each])) for each in best] == [1, 2, 3]  # the last group's two best tie
+    assert [len(flat([each])) for each in to_samples(groups, "mean", **settings)] == [1, 2]
 
 
 def test_schemes_that_look_at_the_whole_batch_see_all_groups() -> None:
     pair = (attempt(sample([3, 4])), attempt(sample([3, 5])))
-    samples = to_samples(
-        [ranked([1.0, 0.0], *pair), ranked([0.5, 0.5], *pair)], "batch_std", mask_truncated=False
-    )
+    groups = [ranked([1.0, 0.0], *pair), ranked([0.5, 0.5], *pair)]
+    samples = flat(to_samples(groups, "batch_std", mask_truncated=False))
     # The squares .25 .25 0 0 have the std sqrt(.125).
     assert [s.advantages[1] for s in samples] == pytest.approx([2**0.5, -(2**0.5), 0, 0])
 

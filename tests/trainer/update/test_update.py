@@ -38,14 +38,17 @@ class CountingSgd(torch.optim.SGD):
 def run_update(
     policy: Policy, optimizer: torch.optim.Optimizer, samples: list[Sample], **changes: Any
 ) -> UpdateStats:
-    """Update with the tests' settings and some changes; `loss` changes the loss config."""
+    """Update with the tests' settings and some changes; `loss` changes the loss config.
+
+    Each sample is an attempt and a group of its own.
+    """
     loss = LossConfig(**({"sequence_ratio_bounds": None} | changes.pop("loss", {})))
     settings = {
         "max_completion_tokens": MAX_TOKENS,
         "micro_batch_tokens": 64,
         "max_grad_norm": 1e9,
     } | changes
-    return update(policy, optimizer, samples, loss, **settings)
+    return update(policy, optimizer, [[[one]] for one in samples], loss, **settings)
 
 
 @pytest.mark.parametrize(("passes", "mini_batches"), [(1, 1), (3, 1), (1, 2), (2, 4)])

@@ -101,7 +101,9 @@ class OptimizerConfig(Section):
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
     max_grad_norm: float = Field(1.0, gt=0, description="Norm to which gradients are clipped.")
     passes: int = Field(1, ge=1, description="Times that a rollout is trained on.")
-    mini_batches: int = Field(1, ge=1, description="Optimizer steps per pass.")
+    mini_batches: int = Field(
+        1, ge=1, description="Optimizer steps per pass; a group is never split."
+    )
     micro_batch_tokens: int = Field(
         4096,
         ge=16,

@@ -66,5 +66,5 @@ class RolloutConfig(Section):
         1, ge=0, description="Times that groups without signal or ranking are replaced, per step."
     )
     mask_truncated: bool = Field(
-        False, description="Count truncated completions in the baseline, but do not train on them."
+        False, description="Count truncated attempts in the baseline, but do not train on them."
     )

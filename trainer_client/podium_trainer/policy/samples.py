@@ -122,7 +122,8 @@ class Attempt:
         messages: OpenAI chat messages for the judge, prompt first.
         samples: the trajectory's tokens, with all advantages 0. There is more than one sample only
             if the chat template rewrote earlier turns.
-        finish_reason: the finish reason of the last completion.
+        finish_reason: "length" if the attempt was cut off: by the largest number of tokens of a
+            completion, of turns, or of tokens in the model's context; else "stop".
         num_turns: the number of completions.
     """
 

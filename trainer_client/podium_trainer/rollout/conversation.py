@@ -29,7 +29,8 @@ class Conversation:
         sample: the sample that is growing.
         finished_samples: samples that ended because the template rewrote earlier turns.
         calls: the tool calls of the last completion.
-        finish_reason: the finish reason of the last completion.
+        finish_reason: the finish reason of the last completion; "length" if there is no turn or no
+            room for another one that it asked for.
         num_turns: the number of completions so far.
         is_open: whether another completion will be sampled.
     """

@@ -152,11 +152,10 @@ class Rollout:
         conversation.raw_messages.append({"role": "assistant", "content": text})
         conversation.calls = self._parse_calls(text)
         conversation.messages.append(self._assistant_message(conversation, text))
-        conversation.is_open = (
-            bool(conversation.calls)
-            and completion.finish_reason == "stop"
-            and conversation.num_turns < self.task.max_turns
-        )
+        wants_turn = bool(conversation.calls) and completion.finish_reason == "stop"
+        conversation.is_open = wants_turn and conversation.num_turns < self.task.max_turns
+        if wants_turn and not conversation.is_open:
+            conversation.finish_reason = "length"
 
     def _parse_calls(self, text: str) -> list[ToolCall | BadToolCall]:
         """Parse a completion's calls; one unreadable call is returned alone, as its error."""
@@ -194,8 +193,8 @@ class Rollout:
         """Extend a conversation's sample to its next prompt, or close the conversation.
 
         If the template rewrote earlier turns, a new sample starts. Without room for another
-        completion the attempt closes and its sample stays as it is, because the model may be unable
-        to read what would be added, such as a long tool result.
+        completion the attempt is cut off and its sample stays as it is, because the model may be
+        unable to read what would be added, such as a long tool result.
         """
         rendered = self.chat.render(conversation.raw_messages, self.definitions or None)
         old = conversation.sample
@@ -208,6 +207,8 @@ class Rollout:
         if conversation.is_open:
             conversation.sample = new
             conversation.finished_samples += [old] if added_ids is None else []
+        else:
+            conversation.finish_reason = "length"
 
 
 def hash_seed(text: str) -> int:

@@ -11,6 +11,7 @@ from podium.groups import Trajectory, TrajectoryGroup
 from podium_trainer.policy.samples import Attempt, Sample
 from podium_trainer.tasks.task import Prompt
 from podium_trainer.update.advantages import ADVANTAGES, has_signal
+from podium_trainer.update.mini_batch import GroupSamples
 
 
 @dataclass(frozen=True)
@@ -73,25 +74,37 @@ def to_wire(
     )
 
 
-def to_samples(groups: Sequence[RankedGroup], scheme: str, *, mask_truncated: bool) -> list[Sample]:
+def to_samples(
+    groups: Sequence[RankedGroup],
+    scheme: str,
+    *,
+    mask_truncated: bool,
+    needs_positive: bool = False,
+) -> list[GroupSamples]:
     """Collect the samples of ranked groups, with their trajectory's advantage on sampled tokens.
 
     Args:
         groups: ranked groups.
         scheme: a name in ADVANTAGES.
         mask_truncated: whether an attempt that was cut off counts for its group's baseline only.
+        needs_positive: whether an attempt without a positive advantage is left out.
 
     Returns:
-        The samples that have a token to train on.
+        For each group its attempts, and for each attempt its samples, as far as they have a token
+        to train on.
     """
     rewards = [torch.tensor(group.rewards) for group in groups]
-    samples = []
+    collected = []
     for group, advantages_G in zip(groups, ADVANTAGES[scheme](rewards), strict=True):
-        for attempt, advantage in zip(group.attempts, advantages_G.tolist(), strict=True):
-            if mask_truncated and attempt.finish_reason == "length":
-                continue
-            samples += [with_advantage(sample, advantage) for sample in attempt.samples]
-    return [sample for sample in samples if sample.num_loss_tokens]
+        pairs = zip(group.attempts, advantages_G.tolist(), strict=True)
+        attempts = [
+            [with_advantage(s, advantage) for s in attempt.samples if s.num_loss_tokens]
+            for attempt, advantage in pairs
+            if not (mask_truncated and attempt.finish_reason == "length")
+            and not (needs_positive and advantage <= 0)
+        ]
+        collected.append([samples for samples in attempts if samples])
+    return [attempts for attempts in collected if attempts]
 
 
 def with_advantage(sample: Sample, advantage: float) -> Sample:

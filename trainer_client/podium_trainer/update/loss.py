@@ -192,10 +192,11 @@ def _weighted_likelihood(inputs: LossInputs, ratio_N: Tensor, clipped_N: Tensor)
 def rft(inputs: LossInputs) -> LossOutputs:
     """Compute `-max(A, 0) log p`, which imitates good attempts and ignores both ratios.
 
-    With the advantages `best`, its default, this is supervised training on the best attempt of each
-    group; with `mean` it is REINFORCE without the pushes away from bad attempts. The paper imitates
-    every right answer that the first policy gives, with the duplicates removed, and trains once;
-    here the best of each group is imitated, and the policy that samples is the one that is trained.
+    Attempts without a positive advantage take no part. With the advantages `best`, its default,
+    this is supervised training on the best attempt of each group; with `mean` it is REINFORCE
+    without the pushes away from bad attempts. The paper imitates every right answer that the first
+    policy gives, with the duplicates removed, and trains once; here the best of each group is
+    imitated, and the policy that samples is the one that is trained.
 
     Source:
         Yuan et al. 2023, arXiv:2308.01825 (rejection sampling fine-tuning).
@@ -215,6 +216,8 @@ class Loss:
         denominator: divides the sum of the per-token losses (see denominators.py).
         clip_low, clip_high: see `LossInputs`.
         advantages: a name in `advantages.ADVANTAGES`.
+        needs_positive: whether attempts without a positive advantage take no part: they are not run
+            through the model, and the denominator does not count them.
     """
 
     function: LossFunction
@@ -222,6 +225,7 @@ class Loss:
     clip_low: float = 0.2
     clip_high: float = 0.28
     advantages: str = "mean"
+    needs_positive: bool = False
 
 
 LOSSES: dict[str, Loss] = {
@@ -231,5 +235,5 @@ LOSSES: dict[str, Loss] = {
     "gspo": Loss(gspo, "sequences", 3e-4, 4e-4),
     "cispo": Loss(cispo, "tokens", 1.0, 1.0),
     "reinforce": Loss(reinforce, "tokens"),
-    "rft": Loss(rft, "tokens", advantages="best"),
+    "rft": Loss(rft, "tokens", advantages="best", needs_positive=True),
 }
