@@ -170,6 +170,7 @@ class Trainer:
                 rubric=service.rubric,
                 tools=self.rollout.definitions,
                 run=self.config.out.name,
+                steps=self.config.steps,
             )
             for prompt, attempts in zip(prompts, played, strict=True)
         ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from podium_service.pages.conversation import (
+from podium_service.pages.texts.conversation import (
     Message,
     Turn,
     count_shared,

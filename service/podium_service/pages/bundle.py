@@ -7,7 +7,7 @@ from urllib.parse import quote
 from podium_service.pages.frame import STATIC, Frame, read_static
 from podium_service.pages.group import render_group
 from podium_service.pages.groups import render_groups
-from podium_service.pages.run import render_run
+from podium_service.pages.runs.run import render_run
 from podium_service.schemas.history import CallView, RankingDetail, RankingPage, RunDetail
 
 ExportedGroup = tuple[RankingDetail, Sequence[CallView]]

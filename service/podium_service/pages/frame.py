@@ -13,10 +13,10 @@ from markupsafe import Markup, escape
 
 from podium_service import __version__
 from podium_service.pages import figures, numbers
-from podium_service.pages.conversation import content_text
+from podium_service.pages.texts.conversation import content_text
 from podium_service.pages.texts.marks import is_marked, note_of, render_marked
 from podium_service.pages.texts.seen import find_planted
-from podium_service.pages.visible import make_visible
+from podium_service.pages.texts.visible import make_visible
 
 Theme = Literal["", "light", "dark"]
 STATIC = ("pages.css", "pages.js", "htmx.min.js", "htmx.LICENSE.txt", "logo.svg")

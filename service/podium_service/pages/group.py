@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from podium_service.pages.attempts import Attempt, read_attempts, shared_messages
-from podium_service.pages.conversation import read_turns
 from podium_service.pages.frame import Frame, render
 from podium_service.pages.matrix import build_matrix
+from podium_service.pages.texts.conversation import read_turns
 from podium_service.schemas import Ranking
 from podium_service.schemas.history import CallView, RankingDetail, RankingSummary
 

@@ -48,6 +48,19 @@ class RankingSummary(BaseModel):
     truncated: int | None = Field(
         default=None, description="number of trajectories whose finish_reason is length"
     )
+    kind: str | None = Field(
+        default=None,
+        description="`kind` of the group's metadata; null: a group that a run learns by",
+    )
+    mean_score: float | None = Field(default=None, description="of the judge's scores, in [0, 1]")
+    win_rate: float | None = Field(
+        default=None,
+        description="share of pairs in which an attempt ranks before one of the baseline, which "
+        "the metadata or an anchor name; null: there is no baseline",
+    )
+    verified: float | None = Field(
+        default=None, description="mean of the verified rewards; null unless each attempt has one"
+    )
     latency_s: float | None = Field(default=None, description="until the answer, in seconds")
     cost_usd: float | None = Field(default=None, description="null if the judge has no price")
     tokens: int = Field(default=0, description="of prompts and replies")
@@ -140,6 +153,19 @@ class RunSummary(BaseModel):
     failed: int
     cost_usd: float | None = Field(default=None, description="null if no judge has a price")
     tokens: int
+    planned_steps: int | None = Field(
+        default=None, description="`steps` of the newest group's metadata; only of one run"
+    )
+
+
+class RunPrompt(BaseModel):
+    """A prompt of a run, and in how many of its groups it was asked."""
+
+    prompt_id: str
+    prompt: str | None
+    groups: int
+    first_step: int | None
+    last_step: int | None
 
 
 class RunPage(BaseModel):
@@ -150,7 +176,10 @@ class RunPage(BaseModel):
 
 
 class RunStep(BaseModel):
-    """The groups of one step of a run; shares and means are over those that were ranked."""
+    """The groups of one step of a run.
+
+    Shares and means are over those that were ranked and that the run learns by.
+    """
 
     step: int | None = Field(description="null: groups whose metadata name no step")
     at: float = Field(description="when the last of them was answered")
@@ -171,6 +200,14 @@ class RunStep(BaseModel):
     mean_score: float | None = Field(default=None, description="of the judge's scores, in [0, 1]")
     mean_length: float | None = Field(
         default=None, description="characters that the policy wrote per trajectory"
+    )
+    verified: float | None = Field(default=None, description="mean of the verified rewards")
+    compared: int = Field(default=0, description="number of ranked groups with a baseline")
+    win_rate: float | None = Field(
+        default=None, description="mean win rate against the baseline, over `compared` groups"
+    )
+    win_rate_stderr: float | None = Field(
+        default=None, description="its standard error; null for one group"
     )
     latency_s: float | None = Field(default=None, description="mean seconds per group")
     cost_usd: float | None = Field(default=None, description="null if no judge has a price")

@@ -15,6 +15,7 @@ from podium_service.store.database.tables import (
     ASKS,
     CALLS,
     GOLD,
+    GOLD_SETS,
     NOTES,
     PAST_GROUPS,
     RANKINGS,
@@ -53,6 +54,9 @@ def prune_some(connection: sa.Connection, before: float, limit: int) -> dict[str
         CALLS: CALLS.c.id.in_(ids),
         TEXTS: sa.and_(TEXTS.c.key.in_(keys), ~has_call),
         ASKS: _some(ASKS.c.id, ASKS.c.id < first_ask_at(before), limit),
+        GOLD_SETS: GOLD_SETS.c.ask.in_(
+            sa.select(GOLD_SETS.c.ask).where(GOLD_SETS.c.ask < first_ask_at(before)).limit(limit)
+        ),
         NOTES: _some(NOTES.c.id, NOTES.c.id < first_ask_at(before), limit),
         TRANSCRIPTS: _some(
             TRANSCRIPTS.c.key,

@@ -56,7 +56,8 @@ async def test_replay_prints_the_exact_prompts_and_replies(tmp_path: Path) -> No
 def count_rows(store: Path) -> dict[str, int]:
     database = sqlite3.connect(store)
     quotas = ("windows", "buckets", "spending")
-    tables = ("rankings", "past_groups", "calls", "texts", "asks", "notes", "transcripts", *quotas)
+    tables = ("rankings", "past_groups", "calls", "texts", "asks", "gold_sets", "notes",
+              "transcripts", *quotas)  # fmt: skip
     counts = {
         table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables
     }

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from podium_service.pages.attempts import read_attempts
-from podium_service.pages.conversation import count_shared, pretty_json, read_turns
 from podium_service.pages.frame import Frame
 from podium_service.pages.group import choose, curl_command, render_group
 from podium_service.pages.matrix import build_matrix, find_slot_effects
+from podium_service.pages.texts.conversation import count_shared, pretty_json, read_turns
 from podium_service.schemas import Problem
 from tests.service.helpers import chat
 from tests.service.pages.samples import AT, calls_of, detail_of, example_group

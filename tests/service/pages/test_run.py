@@ -5,7 +5,7 @@ import pytest
 from podium_service.pages.figures import lines, sparkline, whisker
 from podium_service.pages.frame import Frame
 from podium_service.pages.numbers import count, fixed, money, percent, seconds, signed
-from podium_service.pages.run import count_failures, plot_lengths, render_run, summarize
+from podium_service.pages.runs.run import count_failures, plot_lengths, render_run, summarize
 from tests.service.pages.samples import run_of, summaries
 
 FRAME = Frame(base_url="http://localhost:8000")

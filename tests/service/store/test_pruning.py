@@ -35,7 +35,7 @@ async def test_prune_keeps_the_texts_of_a_newer_call(url: str) -> None:
         await store.add_ranking(ask(OTHER_KEY, ranking("rk_new")))
         assert await store.prune(time.time() - boundary) == {
             "rankings": 3, "past_groups": 0, "calls": 4, "texts": 2, "asks": 2, "notes": 0,
-            "transcripts": 0,
+            "gold_sets": 0, "transcripts": 0,
         }  # fmt: skip
         assert await store.read_ranking("rk_a") is None
         [left] = await store.read_calls(OTHER_KEY)

@@ -94,7 +94,14 @@ def test_the_wire_carries_messages_and_no_tokens() -> None:
     attempts = [attempt(sample([3, 4]), text="4"), attempt(sample([3, 5]), finish_reason="length")]
     tools = [{"type": "function", "function": {"name": "f"}}]
     group = to_wire(
-        PROMPT, attempts, step=12, judge="main", rubric="Be right.", tools=tools, run="demo"
+        PROMPT,
+        attempts,
+        step=12,
+        judge="main",
+        rubric="Be right.",
+        tools=tools,
+        run="demo",
+        steps=40,
     )
     assert json.loads(group.to_json()) == {
         "group_id": "step-12/p7",
@@ -103,13 +110,15 @@ def test_the_wire_carries_messages_and_no_tokens() -> None:
         "reference": "4",
         "rubric": "Be right.",
         "tools": tools,
-        "metadata": {"run": "demo", "step": 12, "prompt_id": "p7"},
+        "metadata": {"run": "demo", "step": 12, "steps": 40, "prompt_id": "p7"},
         "trajectories": [
             {"id": "0", "messages": attempts[0].messages, "finish_reason": "stop"},
             {"id": "1", "messages": attempts[1].messages, "finish_reason": "length"},
         ],
     }
-    bare = to_wire(PROMPT, attempts, step=1, judge=None, rubric=None, tools=[], run="demo")
+    bare = to_wire(
+        PROMPT, attempts, step=1, judge=None, rubric=None, tools=[], run="demo", steps=40
+    )
     assert set(json.loads(bare.to_json())) == {
         "group_id", "task", "reference", "metadata", "trajectories",
     }  # fmt: skip

@@ -48,6 +48,7 @@ def to_wire(
     rubric: str | None,
     tools: Sequence[Mapping[str, Any]],
     run: str,
+    steps: int,
 ) -> TrajectoryGroup:
     """Write a group as the service receives it: messages and finish reasons, no tokens.
 
@@ -58,6 +59,7 @@ def to_wire(
         judge, rubric: None for the service's defaults.
         tools: OpenAI definitions of the tools that the attempts could call.
         run: the name of the run, for the metadata.
+        steps: how many steps the run is to have, for the metadata.
     """
     return TrajectoryGroup(
         [
@@ -70,7 +72,7 @@ def to_wire(
         reference=prompt.reference,
         rubric=rubric,
         tools=tools or None,
-        metadata={"run": run, "step": step, "prompt_id": prompt.id},
+        metadata={"run": run, "step": step, "steps": steps, "prompt_id": prompt.id},
     )
 
 

@@ -14,7 +14,7 @@ from podium_service.http.ui.judge_routes import failure_routes
 from podium_service.http.ui.site import HEADERS, Site
 from podium_service.pages.group import render_group
 from podium_service.pages.groups import first_curl, render_groups
-from podium_service.pages.run import render_run, render_runs
+from podium_service.pages.runs.run import render_run, render_runs
 from podium_service.store.history.filters import RankingFilters
 from podium_service.telemetry.routes import UI
 

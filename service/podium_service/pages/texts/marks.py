@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from markupsafe import Markup
 
-from podium_service.pages.visible import mark_hidden, unify_lines
+from podium_service.pages.texts.visible import mark_hidden, unify_lines
 from podium_service.prompts.defences.escape import find_escaped
 from podium_service.prompts.defences.passages import find_passages
 

@@ -8,9 +8,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from podium_service.pages.conversation import ToolUse, Turn, content_text
+from podium_service.pages.texts.conversation import ToolUse, Turn, content_text
 from podium_service.pages.texts.marks import Mark, MarkedText, find_marks
-from podium_service.pages.visible import unify_lines
+from podium_service.pages.texts.visible import unify_lines
 from podium_service.prompts.defences.escape import DATAMARK, clean
 from podium_service.prompts.defences.steering import HIDDEN, find_hidden
 from podium_service.prompts.message_parts.tool_calls import render_arguments

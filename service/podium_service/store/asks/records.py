@@ -24,6 +24,7 @@ from podium_service.store.database.tables import ASKS, RANKINGS, TRANSCRIPTS
 _PROMPT_CHARS = 200
 _MAX_NAME_CHARS = 256
 _MAX_STEP = 2**63 - 1
+_NUMBERS_ONLY = ("run", "step", "steps", "prompt_id", "kind")  # kept where texts are not
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +125,7 @@ def _ask_row(ask: Ask, *, keep_texts: bool) -> Row:
     request, answer = ask.request, ask.answer
     metadata = request.metadata or {}
     if not keep_texts:
-        metadata = {
-            name: metadata[name] for name in ("run", "step", "prompt_id") if name in metadata
-        }
+        metadata = {name: metadata[name] for name in _NUMBERS_ONLY if name in metadata}
     prompt, prompt_id = prompt_of(request)
     ranking = answer if isinstance(answer, Ranking) else None
     results = ranking.results if ranking else []
@@ -139,6 +138,7 @@ def _ask_row(ask: Ask, *, keep_texts: bool) -> Row:
         "prompt_id": name_of(metadata.get("prompt_id")) or prompt_id,
         "judge": ask.judge,
         "code": None if isinstance(answer, Ranking) else answer.code,
+        "kind": name_of(metadata.get("kind")),
         "cached": ranking.cached if ranking else False,
         "reliability": ranking.reliability if ranking else None,
         **statistics_of(request, ranking),

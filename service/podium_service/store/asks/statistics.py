@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from podium.integrations.outcome import ANCHOR_ID
 from podium_service.schemas import Ranking, RankRequest, Trajectory
+
+WIN_RATE = "win_rate"  # the kind of the groups that compare attempts with those of the start
 
 
 def statistics_of(request: RankRequest, ranking: Ranking | None) -> dict[str, Any]:
@@ -22,6 +25,8 @@ def statistics_of(request: RankRequest, ranking: Ranking | None) -> dict[str, An
         "ties": share_of_ties(rewards),
         "agreement": fmean(taus) if taus else None,
         "mean_score": fmean(scores) if scores else None,
+        "win_rate": win_rate(request, ranking) if ranking else None,
+        "verified": mean_verified([each.verified_reward for each in trajectories]),
         "mean_length": fmean(lengths),
         "truncated": sum(each.finish_reason == "length" for each in trajectories),
         "longest_wins": longest_wins(lengths, rewards),
@@ -29,6 +34,31 @@ def statistics_of(request: RankRequest, ranking: Ranking | None) -> dict[str, An
             [each.verified_reward for each in trajectories], rewards
         ),
     }
+
+
+def win_rate(request: RankRequest, ranking: Ranking) -> float | None:
+    """Return the share of pairs in which an attempt of now is ranked before one of the baseline.
+
+    An equal rank counts half. The baseline are the attempts that a group of the kind `win_rate`
+    names in its metadata, or the anchor of an integration; None without one, or without others.
+    """
+    metadata = request.metadata or {}
+    baseline: Any = (ANCHOR_ID,)
+    if metadata.get("kind") == WIN_RATE:
+        baseline = metadata.get("baseline")
+    if not isinstance(baseline, list | tuple):
+        return None
+    names = {str(name) for name in baseline}
+    old = [each.rank for each in ranking.results if each.id in names]
+    now = [each.rank for each in ranking.results if each.id not in names]
+    wins = [1.0 if a < b else 0.5 if a == b else 0.0 for a in now for b in old]
+    return fmean(wins) if wins else None
+
+
+def mean_verified(verified: Sequence[float | None]) -> float | None:
+    """Return the mean of the verified rewards; None unless each trajectory has one."""
+    known = [each for each in verified if each is not None]
+    return fmean(known) if known and len(known) == len(verified) else None
 
 
 def length_of(trajectory: Trajectory) -> int:

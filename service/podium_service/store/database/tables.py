@@ -13,7 +13,7 @@ METADATA = sa.MetaData()
 
 # The version of the tables: the last of `migrations.versions`. The one row of the table below tells
 # which version a database has; alembic made up its name.
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 VERSIONS = sa.Table(
     "alembic_version", METADATA, sa.Column("version_num", sa.String(32), primary_key=True)
 )
@@ -98,12 +98,15 @@ ASKS = sa.Table(
     sa.Column("prompt_id", sa.Text),
     sa.Column("judge", sa.Text, nullable=False),
     sa.Column("code", sa.String(64)),
+    sa.Column("kind", sa.Text),
     sa.Column("cached", sa.Boolean, nullable=False),
     sa.Column("reliability", sa.Float),
     sa.Column("spread", sa.Float),
     sa.Column("ties", sa.Float),
     sa.Column("agreement", sa.Float),
     sa.Column("mean_score", sa.Float),
+    sa.Column("win_rate", sa.Float),
+    sa.Column("verified", sa.Float),
     sa.Column("mean_length", sa.Float),
     sa.Column("truncated", sa.Integer),
     sa.Column("longest_wins", sa.Boolean),
@@ -169,6 +172,16 @@ GOLD = sa.Table(
     sa.Column("ids", sa.LargeBinary, nullable=False),
     sa.Column("tiers", sa.LargeBinary, nullable=False),
     sa.Column("is_blind", sa.Boolean, nullable=False),
+)  # fmt: skip
+
+# Groups that people are to put in order without a ranking in sight, by the name of their set. `ask`
+# is the one that was chosen.
+GOLD_SETS = sa.Table(
+    "gold_sets", METADATA,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("transcript", sa.LargeBinary(32), primary_key=True),
+    sa.Column("ask", sa.BigInteger, nullable=False, index=True),
+    sa.Column("added_at", sa.Double, nullable=False),
 )  # fmt: skip
 
 # What people wrote about a ranking; `id` holds the moment, as an ask's does.

@@ -21,6 +21,7 @@ from podium_service.schemas.history import (
     RankingSummary,
     RunDetail,
     RunPage,
+    RunPrompt,
 )
 from podium_service.store.asks.ids import parse_ask
 from podium_service.store.database.compression import decompress
@@ -135,7 +136,13 @@ class HistoryReader:
         """Return a run step by step; None if no group names it."""
         steps = await self._store.select(runs.steps_query(run))
         codes = await self._store.select(runs.codes_query(run))
-        return runs.detail_of(run, steps, codes) if steps else None
+        newest = await self._store.select(runs.newest_query(run))
+        return runs.detail_of(run, steps, codes, newest) if steps else None
+
+    async def list_prompts(self, run: str, limit: int = 20) -> list[RunPrompt]:
+        """Return the prompts that a run was given most often."""
+        rows = await self._store.select(runs.prompts_query(run, limit))
+        return [RunPrompt.model_validate(dict(row._mapping)) for row in rows]
 
     async def _find(self, ranking_id: str) -> tuple[sa.Row[Any], bytes | None] | None:
         """Return the ask of an id, and the answer of its ranking."""

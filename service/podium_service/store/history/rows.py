@@ -14,7 +14,7 @@ from podium_service.store.database.tables import ASKS
 _SAME = (
     "run", "step", "group_id", "prompt_id", "judge", "code", "cached", "reliability", "latency_s",
     "cost_usd", "tokens", "num_trajectories", "model", "method", "passes", "api_key_id", "prompt",
-    "truncated",
+    "truncated", "kind", "mean_score", "win_rate", "verified",
 )  # fmt: skip
 _LISTED = (
     "id", "ranking_id", "ids", "rewards", "flags", "lengths", "problem", *_SAME

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium_service.pages.visible import make_visible, mark_hidden
+from podium_service.pages.texts.visible import make_visible, mark_hidden
 
 
 @pytest.mark.parametrize(
