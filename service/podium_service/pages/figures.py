@@ -66,12 +66,14 @@ class Series:
         points: x and y; a y of None is a gap.
         links: the address behind each point; none if it is empty.
         titles: what a point says when it is pointed at.
+        errors: the standard error of each y, drawn as a whisker; none if it is empty.
     """
 
     name: str
     points: Sequence[tuple[float, float | None]]
     links: Sequence[str] = ()
     titles: Sequence[str] = ()
+    errors: Sequence[float | None] = ()
 
 
 def lines(
@@ -167,6 +169,12 @@ def _draw_series(
         if y is None:
             continue
         at = place(x, y)
+        if series.errors and (error := series.errors[index]):
+            (_, top), (_, bottom) = place(x, y + error), place(x, y - error)
+            parts.append(
+                f'<line class="error c{colour}" x1="{at[0]:.1f}" x2="{at[0]:.1f}"'
+                f' y1="{top:.1f}" y2="{bottom:.1f}"/>'
+            )
         title = series.titles[index] if series.titles else f"{series.name} {x:g}: {_short(y)}"
         dot = (
             f'<circle class="point c{colour}" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius}">'

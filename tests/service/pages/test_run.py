@@ -5,8 +5,11 @@ import pytest
 from podium_service.pages.figures import lines, sparkline, whisker
 from podium_service.pages.frame import Frame
 from podium_service.pages.numbers import count, fixed, money, percent, seconds, signed
+from podium_service.pages.runs.prompt import render_prompt
 from podium_service.pages.runs.run import count_failures, plot_lengths, render_run, summarize
-from tests.service.pages.samples import run_of, summaries
+from podium_service.schemas.history import RunPrompt
+from tests.service.helpers import chat
+from tests.service.pages.samples import detail_of, run_of, summaries
 
 FRAME = Frame(base_url="http://localhost:8000")
 
@@ -36,6 +39,58 @@ def test_the_headlines_are_of_the_whole_run() -> None:
     # Scores are .35 + .004 step + wave: .31 at first, .422 over the last five.
     assert found["Score"].value == ".418"
     assert found["Score"].note == "+.11 since the start"
+
+
+def test_the_win_rate_is_the_headline_of_a_run_that_has_one() -> None:
+    run = run_of("a", 20)
+    assert summarize(run)[0].label == "Score"
+    rates = {10: (0.5, None), 15: (0.62, 0.04)}
+    for step in run.steps:
+        step.win_rate, step.win_rate_stderr = rates.get(step.step or 0, (None, None))
+    first = summarize(run)[0]
+    assert (first.label, first.value) == ("Win rate", ".620")
+    assert first.note == "± .040 against the start, at step 15"
+    html = render_run(FRAME, run)
+    assert html.count('class="error c0"') == 1
+    assert '.620 <span class="dim">± .040</span>' in html
+
+
+def test_the_cost_is_projected_to_the_planned_steps() -> None:
+    run = run_of("a", 20)
+    run.summary.planned_steps = 100
+    found = {each.label: each for each in summarize(run)}
+    assert found["Cost so far"].note == "of about $3.10 in 100 steps"
+
+
+def test_failures_are_drawn_by_code_and_step() -> None:
+    run = run_of("a", 20)
+    run.steps[3].failures = {"deadline_exceeded": 5}
+    html = render_run(FRAME, run)
+    assert "deadline_exceeded, step 3: 5" in html
+    assert "judge_unavailable, step 4: 1" in html
+    assert 'href="/ui?run=a&amp;step=3&amp;code=deadline_exceeded"' in html
+
+
+def test_a_prompt_shows_its_best_and_worst_attempts() -> None:
+    group = {"trajectories": [{"id": f"t{i}", "messages": chat(f"It is {i}.")} for i in range(3)]}
+    details = [detail_of(group, step=step, ask=f"ask_{step}", mean_score=0.1 * step)
+               for step in (2, 1)]  # fmt: skip
+    html = render_prompt(FRAME, "a", "p1", [each.summary for each in details], details)
+    assert html.count("It is 0.") == html.count("It is 2.") == 2  # the best and the worst of each
+    assert "It is 1." not in html
+    assert html.index("step 1: .100") < html.index("step 2: .200")
+    assert "Verified</h2>" not in html  # no group tells it
+    bare = details[0].model_copy(update={"request": None})
+    assert "not kept" in render_prompt(FRAME, "a", "p1", [bare.summary], [bare])
+
+
+def test_prompts_that_came_once_are_not_listed() -> None:
+    prompts = [RunPrompt(prompt_id=f"p{n}", prompt="<b>", groups=n, first_step=1, last_step=n)
+               for n in (3, 1)]  # fmt: skip
+    html = render_run(FRAME, run_of("a", 5), prompts=prompts)
+    assert 'href="/ui/prompt?run=a&amp;id=p3"' in html
+    assert "id=p1" not in html
+    assert "&lt;b&gt;" in html
 
 
 def test_failures_are_counted_by_code() -> None:

@@ -14,12 +14,15 @@ from podium_service.http.ui.judge_routes import failure_routes
 from podium_service.http.ui.site import HEADERS, Site
 from podium_service.pages.group import render_group
 from podium_service.pages.groups import first_curl, render_groups
+from podium_service.pages.runs.prompt import render_prompt
 from podium_service.pages.runs.run import render_run, render_runs
 from podium_service.store.history.filters import RankingFilters
 from podium_service.telemetry.routes import UI
 
 PAGE_ROWS = 50
 PLOTTED_GROUPS = 40
+DRAWN_GROUPS = 300  # of one prompt
+EXCERPT_ROWS = 24
 MAX_EXPORTED = 5000
 _FILTERS = TypeAdapter(RankingFilters)
 _NAMES = {field.name for field in fields(RankingFilters)}
@@ -100,6 +103,32 @@ def _add_run_pages(router: APIRouter, site: Site) -> None:
             other=await site.reader.read_run(other) if other else None,
             others=[each.run for each in runs.runs],
             groups=recent.rankings,
+            prompts=await site.reader.list_prompts(run),
+        )
+        return site.page(request, html)
+
+    @router.get(f"{UI}/prompt", name="prompt_page")
+    async def prompt_page(
+        request: Request, run: str = "", id: str = "", cursor: str | None = None
+    ) -> Response:
+        filters = RankingFilters(run=run, prompt_id=id)
+        drawn = await site.reader.list_rankings(filters, limit=DRAWN_GROUPS)
+        if not drawn.rankings:
+            raise NotFound(f"no group of run {run[:64]!r} has the prompt {id[:64]!r}")
+        page = await site.reader.list_rankings(filters, cursor, EXCERPT_ROWS)
+        details = [await site.reader.read_ranking(each.ask) for each in page.rankings]
+        frame = site.frame(request, "Runs")
+        html = await asyncio.to_thread(
+            render_prompt,
+            frame,
+            run,
+            id,
+            drawn.rankings,
+            [each for each in details if each],
+            next_url=frame.url(f"{UI}/prompt", run=run, id=id, cursor=page.next)
+            if page.next
+            else "",
+            first_url=frame.url(f"{UI}/prompt", run=run, id=id) if cursor else "",
         )
         return site.page(request, html)
 

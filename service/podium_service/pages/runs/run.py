@@ -9,9 +9,16 @@ from markupsafe import Markup
 from podium_service.pages import numbers
 from podium_service.pages.figures import Series, lines, scatter
 from podium_service.pages.frame import Frame, render
-from podium_service.schemas.history import RankingSummary, RunDetail, RunPage, RunStep
+from podium_service.schemas.history import (
+    RankingSummary,
+    RunDetail,
+    RunPage,
+    RunPrompt,
+    RunStep,
+)
 
 Value = Callable[[RunStep], float | None]
+MAX_CODES = 4  # as many as there are colours of lines
 
 
 @dataclass(frozen=True)
@@ -25,17 +32,29 @@ class Headline:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure over steps, with what it tells."""
+    """A figure over steps, with what it tells; `keys` name its lines where these are no runs."""
 
     title: str
     note: str
     figure: Markup
+    keys: Sequence[str] = ()
+
+
+
+
+def win_rate_of(step: RunStep) -> float | None:
+    """Return the win rate of a step, which alone has a standard error."""
+    return step.win_rate
 
 
 # title, what to look for, the value of a step, and the least and greatest value of the axis.
 CHARTS: tuple[tuple[str, str, Value, float | None, float | None], ...] = (
+    ("Win rate", "share of pairs won against the baseline, with its standard error; .5 is as good",
+     win_rate_of, 0.0, 1.0),
     ("Score", "mean of the judge's scores; it may rise because the judge is fooled",
      lambda step: step.mean_score, None, None),
+    ("Verified", "mean of the verified rewards, which no judge sees",
+     lambda step: step.verified, 0.0, 1.0),
     ("Reliability", "share of the differences between scores that is signal",
      lambda step: step.reliability, 0.0, 1.0),
     ("Groups with signal", "share of groups whose rewards differ: the others teach nothing",
@@ -66,6 +85,7 @@ def render_run(
     other: RunDetail | None = None,
     others: Sequence[str] = (),
     groups: Sequence[RankingSummary] = (),
+    prompts: Sequence[RunPrompt] = (),
 ) -> str:
     """Return the page of one run.
 
@@ -73,6 +93,7 @@ def render_run(
         other: a run to draw over it.
         others: names of runs to choose from.
         groups: the last groups of the run, for rewards against lengths.
+        prompts: those that the run was given most often.
     """
     return render(
         "run",
@@ -86,21 +107,23 @@ def render_run(
         others=[each for each in others if each != run.summary.run],
         fooled=plot_lengths(frame, groups),
         last_first=run.steps[::-1],
+        has_win_rate=any(step.win_rate is not None for step in run.steps),
+        prompts=[each for each in prompts if each.groups > 1],
     )
 
 
 def summarize(run: RunDetail) -> list[Headline]:
     """Return the numbers that come first."""
     first, last = _ends(run, lambda step: step.mean_score)
-    steps = [step for step in run.steps if step.ranked]
-    recent = steps[-10:]
+    known = [step for step in run.steps if step.with_signal is not None]
+    recent = known[-10:]
     ranked = sum(step.ranked for step in recent)
     signal = sum((step.with_signal or 0.0) * step.ranked for step in recent)
     cost = run.summary.cost_usd
-    per_step = None if cost is None or not run.steps else cost / len(run.steps)
     gained = None if first is None or last is None else last - first
     total = run.summary.groups
     return [
+        *head_win_rate(run),
         Headline("Score", numbers.fixed(last, 3),
                  "" if gained is None else f"{numbers.signed(gained)} since the start"),
         Headline("Groups", numbers.count(total), f"{numbers.count(len(run.steps))} steps"),
@@ -108,11 +131,31 @@ def summarize(run: RunDetail) -> list[Headline]:
                  numbers.percent(run.summary.failed / total if total else None)),
         Headline("With signal", numbers.percent(signal / ranked if ranked else None),
                  "of the last 10 steps"),
-        Headline("Cost so far", numbers.money(cost),
-                 "" if per_step is None else f"{numbers.money(per_step)} a step, "
-                 f"{numbers.money(100 * per_step)} per 100"),
+        Headline("Cost so far", numbers.money(cost), project_cost(run)),
         Headline("Tokens", numbers.count(run.summary.tokens), "of the judge"),
     ]  # fmt: skip
+
+
+def head_win_rate(run: RunDetail) -> list[Headline]:
+    """Return the win rate of the last step that has one; nothing for a run without."""
+    measured = [step for step in run.steps if step.win_rate is not None]
+    if not measured:
+        return []
+    last = measured[-1]
+    spread = f"± {numbers.fixed(last.win_rate_stderr, 3)} " if last.win_rate_stderr else ""
+    at = "" if last.step is None else f", at step {last.step}"
+    return [Headline("Win rate", numbers.fixed(last.win_rate, 3), f"{spread}against the start{at}")]
+
+
+def project_cost(run: RunDetail) -> str:
+    """Return what a step costs and what all will, if the run says how many it is to have."""
+    cost, planned = run.summary.cost_usd, run.summary.planned_steps
+    if cost is None or not run.steps:
+        return ""
+    per_step = cost / len(run.steps)
+    if planned and planned >= len(run.steps):
+        return f"of about {numbers.money(per_step * planned)} in {numbers.count(planned)} steps"
+    return f"{numbers.money(per_step)} a step, {numbers.money(100 * per_step)} per 100"
 
 
 def draw_charts(frame: Frame, run: RunDetail, other: RunDetail | None) -> list[Chart]:
@@ -127,6 +170,11 @@ def draw_charts(frame: Frame, run: RunDetail, other: RunDetail | None) -> list[C
     if run.summary.cost_usd is not None:
         spent = [_spending(each) for each in runs]
         charts.append(Chart("Cost", "US dollars so far", lines("Cost", spent, low=0.0)))
+    if failures := count_failures(run):
+        codes = [code for code, _ in failures[:MAX_CODES]]
+        series = [_failing(frame, run, code) for code in codes]
+        note = "groups that were not ranked: " + ", ".join(codes)
+        charts.append(Chart("Failures by code", note, lines("Failures", series, low=0.0), codes))
     return charts
 
 
@@ -166,6 +214,17 @@ def _series(frame: Frame, run: RunDetail, value: Value) -> Series:
         [(at, value(step)) for at, step in steps],
         [frame.url("/ui", run=name, step=step.step) for _, step in steps],
         [f"{name}, step {at:g}: {numbers.fixed(value(step), 3)}" for at, step in steps],
+        [step.win_rate_stderr for _, step in steps] if value is win_rate_of else (),
+    )
+
+
+def _failing(frame: Frame, run: RunDetail, code: str) -> Series:
+    name, steps = run.summary.run, _numbered(run)
+    return Series(
+        code,
+        [(at, float(step.failures.get(code, 0))) for at, step in steps],
+        [frame.url("/ui", run=name, step=step.step, code=code) for _, step in steps],
+        [f"{code}, step {at:g}: {step.failures.get(code, 0)}" for at, step in steps],
     )
 
 

@@ -1,6 +1,7 @@
 """The pages of a service: which ones there are, and what they do."""
 
 import re
+from html import unescape
 from pathlib import Path
 
 import httpx
@@ -111,6 +112,24 @@ async def test_the_first_command_of_an_empty_list_is_a_group(tmp_path: Path) -> 
         page = await http.get("/ui")
         assert "No groups yet" in page.text
         assert (await http.post("/rank", json=group("a", "b", reference="a"))).status_code == 200
+
+
+async def test_one_prompt_is_followed_over_the_steps(tmp_path: Path) -> None:
+    async with service(tmp_path) as opened, client(opened) as http:
+        for step in range(3):
+            metadata = {"run": "a/b", "step": step, "prompt_id": "p"}
+            body = group(f"{step} a", f"{step} b", reference=f"{step} b", metadata=metadata)
+            assert (await http.post("/rank", json=body)).status_code == 200
+        page = (await http.get("/ui/runs/a/b")).text
+        link = re.search(r'href="(/ui/prompt\?[^"]+)"', page)
+        assert link
+        page = (await http.get(unescape(link[1]))).text
+        assert page.count("data-row") == 3
+        assert "2 b" in page
+        group_link = re.search(r'href="(/ui/rankings/[^"]+)"', page)
+        assert group_link
+        assert link[1] in (await http.get(group_link[1])).text
+        assert (await http.get("/ui/prompt?run=a/b&id=none")).status_code == 404
 
 
 async def test_only_an_admin_sees_the_keys(tmp_path: Path) -> None:
