@@ -8,13 +8,11 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 from fastapi.routing import APIRoute
-from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from podium_service import __version__, errors, schemas
 from podium_service.http import middleware
-from podium_service.http.access.api_key import count_request
 from podium_service.http.access.api_key_cache import APIKeyCache
 from podium_service.http.access.sessions import Sessions
 from podium_service.http.admin.keys import key_routes
@@ -33,13 +31,13 @@ from podium_service.http.openapi.document import (
 from podium_service.http.requests.body import read_json, validate
 from podium_service.http.requests.disconnect import run_while_connected
 from podium_service.http.service import Service
+from podium_service.http.ui.action_routes import action_routes
 from podium_service.http.ui.judge_routes import judge_routes
 from podium_service.http.ui.key_pages import key_pages
 from podium_service.http.ui.routes import page_routes
 from podium_service.http.ui.service_routes import service_routes
 from podium_service.http.ui.sign_in import sign_in_routes
 from podium_service.http.ui.site import Site
-from podium_service.ranking.deadline import Deadline
 from podium_service.store.history.reader import HistoryReader
 from podium_service.telemetry import routes
 
@@ -90,6 +88,7 @@ def create_app(
             app.include_router(router, prefix=prefix)
     app.include_router(sign_in_routes(site, Sessions(keys)))
     app.include_router(page_routes(site))
+    app.include_router(action_routes(site, service))
     app.include_router(judge_routes(site, service))
     app.include_router(key_pages(site, service, keys))
     app.include_router(service_routes(site, service, lambda: app.openapi()))
@@ -157,7 +156,7 @@ def _routes_with_key(service: Service) -> APIRouter:
     async def rank(request: Request) -> Response:
         """Rank one group, and return a result per trajectory in the order of the request."""
         group = validate(schemas.RankRequest, await read_json(request, schemas.MAX_BODY_BYTES))
-        ranking = await run_while_connected(request, _rank(service, group, request.state))
+        ranking = await run_while_connected(request, service.rank(group, request.state))
         return Response(ranking.model_dump_json(), media_type="application/json")
 
     @router.post(
@@ -184,13 +183,6 @@ def _routes_with_key(service: Service) -> APIRouter:
         return schemas.JudgeList.model_validate({"judges": described})
 
     return router
-
-
-async def _rank(service: Service, group: schemas.RankRequest, state: State) -> schemas.Ranking:
-    """Count and rank one group; its deadline starts now, because its body has been read."""
-    deadline = Deadline.after(group.deadline_s)
-    await count_request(state.key, service.store.quotas, service.metrics, deadline)
-    return await service.ranker.rank(group, deadline, state.request_context)
 
 
 async def _handle_podium_error(site: Site, request: Request, error: Exception) -> Response:

@@ -6,11 +6,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from starlette.datastructures import State
+
+from podium_service.http.access.api_key import count_request
 from podium_service.http.requests.body_memory import MemoryBudget
 from podium_service.http.requests.forwarding import Forwarder
 from podium_service.judges.registry import JudgeRegistry
+from podium_service.ranking.deadline import Deadline
 from podium_service.ranking.gathering.rendezvous import Rendezvous
 from podium_service.ranking.pipeline import Ranker
+from podium_service.schemas import Ranking, RankRequest
 from podium_service.store.store import SQLStore, open_store
 from podium_service.telemetry.metrics import Metrics
 from podium_service.telemetry.tracing import UNTRACED, Tracing
@@ -35,6 +40,20 @@ class Service:
     rendezvous: Rendezvous = field(default_factory=Rendezvous)
     gatherer: Forwarder | None = None
     draining: bool = False
+
+    async def rank(self, group: RankRequest, state: State) -> Ranking:
+        """Count and rank one group for a client; its deadline starts now.
+
+        Args:
+            group: it; its body has been read.
+            state: of the client's request: the key, and the context that pays.
+
+        Raises:
+            PodiumError: If the key has reached a limit, or the group could not be ranked.
+        """
+        deadline = Deadline.after(group.deadline_s)
+        await count_request(state.key, self.store.quotas, self.metrics, deadline)
+        return await self.ranker.rank(group, deadline, state.request_context)
 
 
 def is_set(name: str) -> bool:

@@ -108,11 +108,17 @@ def _environment() -> Environment:
         "note": note_of,
         "planted": find_planted,
         "verbatim": escape,
+        "as_field": as_field,
         "content": content_text,
         **numbers.FILTERS,
     }
     environment.globals |= {**figures.FIGURES, "is_marked": is_marked, "version": __version__}
     return environment
+
+
+def as_field(text: str) -> Markup:
+    """Return a text as a form sends it back: all characters stay, but halves of some."""
+    return escape(text.encode(errors="replace").decode())
 
 
 def _finalize(value: Any) -> Any:

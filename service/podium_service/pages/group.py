@@ -7,6 +7,8 @@ from typing import Any
 from podium_service.pages.attempts import Attempt, read_attempts, shared_messages
 from podium_service.pages.frame import Frame, render
 from podium_service.pages.matrix import build_matrix
+from podium_service.pages.operation.again import Again, dumbbell
+from podium_service.pages.operation.people import People
 from podium_service.pages.texts.conversation import read_turns
 from podium_service.schemas import Ranking
 from podium_service.schemas.history import CallView, RankingDetail, RankingSummary
@@ -23,7 +25,8 @@ def render_group(
     picked: Sequence[str] = (),
     neighbours: tuple[RankingSummary | None, RankingSummary | None] = (None, None),
     reward_method: str | None = None,
-    **actions: Any,
+    again: Again | None = None,
+    people: People | None = None,
 ) -> str:
     """Return the page of one group.
 
@@ -31,7 +34,8 @@ def render_group(
         picked: ids of the attempts to show side by side, of a group of more than six.
         neighbours: the groups of the same prompt before and after.
         reward_method: how the judge's settings make a reward of a score, if they are known.
-        actions: what the templates of the actions need, which pages without a service have not.
+        again: what came of judging the group again, and the form for it.
+        people: what people said about it, and their forms.
     """
     attempts = read_attempts(detail, calls)
     return render(
@@ -51,7 +55,10 @@ def render_group(
         metadata_json=to_json(detail.metadata or {}),
         max_side_by_side=MAX_SIDE_BY_SIDE,
         is_picking=frame.files is None and len(attempts) > MAX_SIDE_BY_SIDE,
-        **({"again": None, "note": "", "order": None} | actions),
+        again=again or Again(),
+        people=people or People(),
+        dumbbell=dumbbell,
+        permalink=f"{frame.base_url}/ui/rankings/{detail.summary.ask}",
     )
 
 

@@ -34,7 +34,7 @@ _RUBRIC_OF_ONE = """\
 - Partial progress counts in proportion; errors, detours and needless steps take something away.
 - Wrong facts, broken rules of the task and made-up tool results weigh heavily.
 - Length, politeness, formatting and self-praise are worth nothing by themselves."""
-_FORMS_OF_ONE = ("rating", "yes_no")
+FORMS_OF_ONE = ("rating", "yes_no")
 
 _LONG = """\
 {task}
@@ -154,7 +154,7 @@ def instructions(
     if style == "short":
         short = _SHORT.format(task=_SHORT_TASKS[form], answer=answer)
         return "\n\n".join([short, *criteria(rubric), *layout])
-    default = _RUBRIC_OF_ONE if form in _FORMS_OF_ONE else DEFAULT_RUBRIC
+    default = _RUBRIC_OF_ONE if form in FORMS_OF_ONE else DEFAULT_RUBRIC
     return _LONG.format(
         task=_TASKS[form],
         rubric=(rubric or default).strip(),

@@ -25,6 +25,11 @@ def content_key(judge: LLMJudge, method: str, system: str, transcript: Transcrip
     return digest([PROMPT_VERSION, method, settings, *texts])
 
 
+def flipped_key(content_key: str) -> str:
+    """Return the key of the same group with each list of it in reverse."""
+    return digest([content_key, "flipped"])
+
+
 def question_key(
     judge: LLMJudge, method: str, system: str, transcript: Transcript, body: int, number: int
 ) -> str:

@@ -194,6 +194,7 @@ class _Asked:
             latency_s=perf_counter() - self.started_at,
             api_key_id=self.context.api_key_id,
             request_id=get_contextvars().get("request_id"),
+            again_of=self.context.again_of,
         )
 
 

@@ -65,6 +65,10 @@ class RankingSummary(BaseModel):
     cost_usd: float | None = Field(default=None, description="null if the judge has no price")
     tokens: int = Field(default=0, description="of prompts and replies")
     api_key_id: str | None = Field(default=None, description="null if no stored key was needed")
+    again_of: str | None = Field(
+        default=None, description="`ask` of the group that a person had judged again by this one"
+    )
+    flip_order: bool = Field(default=False, description="as in the request")
     prompt: str | None = Field(
         default=None,
         description="first 200 characters of the task, or of the prompt; null: not kept",
@@ -97,6 +101,7 @@ class SentGroup(BaseModel):
     reference: str | None = None
     rubric: str | None = None
     tools: list[dict[str, Any]] | None = None
+    flip_order: Literal[True] | None = Field(default=None, description="null: it was not asked")
     trajectories: list[SentTrajectory]
 
 

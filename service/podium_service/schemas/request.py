@@ -126,6 +126,11 @@ class GroupFields(Strict):
 class RankRequest(GroupFields):
     """One group: the trajectories of one prompt."""
 
+    flip_order: bool = Field(
+        default=False,
+        description="whether each list of trajectories that an LLM judge is shown is reversed; the "
+        "verdicts are kept apart from those of the planned order",
+    )
     trajectories: Annotated[list[Trajectory], Field(min_length=1, max_length=MAX_TRAJECTORIES)]
 
     @field_validator("trajectories", mode="before")

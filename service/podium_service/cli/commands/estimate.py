@@ -10,8 +10,7 @@ import typer
 from podium_service.cli import options
 
 if TYPE_CHECKING:  # slow to load
-    from podium_service.evaluation.estimate import CostRange
-    from podium_service.judges.judges_file import AnyJudge
+    from podium_service.ranking.kinds.estimate import CostRange
 
 
 _MAX_TOLD = 5  # groups that cannot be ranked
@@ -68,9 +67,9 @@ async def _estimate(
         UnknownJudge: If there is no such judge, which is no fault of the groups.
     """
     from podium_service.errors import PodiumError
-    from podium_service.evaluation.estimate import CostRange, estimate_group
     from podium_service.http.requests.body import validate
     from podium_service.judges.registry import JudgeRegistry
+    from podium_service.ranking.kinds.estimate import CostRange, estimate_group, price_note
     from podium_service.schemas import RankRequest
     from podium_service.telemetry.metrics import Metrics
 
@@ -87,24 +86,8 @@ async def _estimate(
                 names.add(name)
             except PodiumError as error:
                 faults[index] = str(error)
-        about = [_price_note(each, roster.config.judges) for each in sorted(names)]
+        about = [price_note(each, roster.config.judges) for each in sorted(names)]
     return total, faults, [note for note in about if note]
-
-
-def _price_note(name: str, judges: "dict[str, AnyJudge]") -> str:
-    """Say where a judge's price comes from; nothing for a price of its own or without an LLM."""
-    from podium_service.judges.settings import JuryJudge, LLMJudge
-    from podium_service.judges.settings.prices import find_price
-
-    judge = judges[name]
-    if isinstance(judge, JuryJudge):
-        notes = (_price_note(each, judges) for each in judge.members)
-        return "; ".join(note for note in notes if note)
-    if not isinstance(judge, LLMJudge) or judge.price:
-        return ""
-    if known := find_price(judge.model):
-        return f"{name}: price of {judge.model} as of {known.checked}, check it"
-    return f"{name}: the price of {judge.model} is not known: set price in the judges file"
 
 
 def _as_text(num_counted: int, num_groups: int, total: "CostRange", about: list[str]) -> str:

@@ -10,9 +10,9 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import TypeAdapter, ValidationError
 
 from podium_service.errors import InvalidRequest, NotFound
+from podium_service.http.ui.group_pages import GroupPages
 from podium_service.http.ui.judge_routes import failure_routes
 from podium_service.http.ui.site import HEADERS, Site
-from podium_service.pages.group import render_group
 from podium_service.pages.groups import first_curl, render_groups
 from podium_service.pages.runs.prompt import render_prompt
 from podium_service.pages.runs.run import render_run, render_runs
@@ -38,6 +38,8 @@ def page_routes(site: Site) -> APIRouter:
 
 
 def _add_group_pages(router: APIRouter, site: Site) -> None:
+    pages = GroupPages(site)
+
     @router.get(UI, name="groups_page")
     async def groups_page(request: Request, cursor: str | None = None) -> Response:
         chosen = chosen_filters(request.query_params)
@@ -62,23 +64,18 @@ def _add_group_pages(router: APIRouter, site: Site) -> None:
 
     @router.get(f"{UI}/rankings/{{ranking_id}}", name="group_page")
     async def group_page(
-        request: Request, ranking_id: str, attempt: Annotated[list[str] | None, Query()] = None
+        request: Request,
+        ranking_id: str,
+        attempt: Annotated[list[str] | None, Query()] = None,
+        beside: str = "",
     ) -> Response:
-        detail = await site.reader.read_ranking(ranking_id)
-        if detail is None:
-            raise NotFound(f"no ranking {ranking_id[:64]!r}: it was never made, or pruned")
-        calls = await site.reader.read_calls(ranking_id) or []
-        neighbours = await site.reader.list_neighbours(detail.summary)
-        html = await asyncio.to_thread(
-            render_group,
-            site.frame(request, "Groups"),
-            detail,
-            calls,
-            picked=attempt or [],
-            neighbours=neighbours,
-            reward_method=_reward_method(site, detail.summary.judge),
-        )
-        return site.page(request, html)
+        return await pages.show(request, ranking_id, picked=attempt or [], beside=beside)
+
+    @router.get(f"{UI}/rankings/{{ranking_id}}/json", name="group_as_json")
+    async def group_as_json(ranking_id: str) -> Response:
+        detail = await pages.read(ranking_id)
+        text = detail.model_dump_json(exclude_none=True)
+        return Response(text, media_type="application/json", headers=HEADERS)
 
 
 def _add_run_pages(router: APIRouter, site: Site) -> None:
@@ -170,9 +167,3 @@ async def export_lines(site: Site, filters: RankingFilters) -> AsyncIterator[str
 
 def _judge_names(site: Site) -> list[str]:
     return list(site.service.ranker.judges.roster.config.judges) if site.service else []
-
-
-def _reward_method(site: Site, judge: str) -> str | None:
-    """Return how a judge's settings make rewards; None if there is no such judge now."""
-    judges = site.service.ranker.judges.roster.config.judges if site.service else {}
-    return judges[judge].reward if judge in judges else None

@@ -31,6 +31,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_INSTEAD = {"HX-Retarget": "main", "HX-Reselect": "main", "HX-Reswap": "outerHTML"}
 _NO_ADMIN = frozenset({"Keys"})
 _NO_SERVICE = frozenset({"Judges", "Keys", "API", "Config"})
 
@@ -80,9 +81,9 @@ class Site:
 
     def redirect(self, path: str) -> Response:
         """Return a redirection to one of the pages; to the first one if the path is none."""
-        target = path if is_page(path.partition("?")[0]) else UI
+        target = path if is_page(path.partition("#")[0].partition("?")[0]) else UI
         return RedirectResponse(
-            f"{self.root_path}{quote(target, safe='/?&=%:;,+~-._')}",
+            f"{self.root_path}{quote(target, safe='/?&=%:;,+~-._#')}",
             status_code=303,
             headers={**HEADERS, "Cache-Control": "no-store"},
         )
@@ -97,7 +98,10 @@ class Site:
             return self.redirect(f"{UI_LOGIN}?next={path}")
         frame = replace(self.frame(request), path=UI)
         html = render("problem", frame, error=error, request_id=scope["state"]["request_id"])
-        return self.page(request, html, error.status)
+        response = self.page(request, html, error.status)
+        if request.headers.get("hx-request"):  # the part that was asked for is not in this page
+            response.headers.update(_INSTEAD)
+        return response
 
 
 async def read_form(request: Request) -> dict[str, list[str]]:

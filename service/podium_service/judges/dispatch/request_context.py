@@ -65,6 +65,7 @@ class RequestContext:
         spend_limit: the limit of that key; None where it has none.
         run: the name of the run that its group belongs to; "" where it names none.
         ends_at: the deadline, in seconds on the event loop's clock.
+        again_of: the ask whose group a person has judged again by it; None for any other request.
         patient: whether it waits where a judge's queue is full, instead of being refused.
         usage: the calls, tokens and money that were spent.
         runs: the judges' runs over the group: for each content key, the index of the first
@@ -78,6 +79,7 @@ class RequestContext:
     spend_limit: SpendLimit | None = None
     run: str = ""
     ends_at: float = inf
+    again_of: int | None = None
     patient: bool = False
     usage: Usage = dataclasses.field(default_factory=Usage)
     timing: Timing = dataclasses.field(default_factory=Timing)

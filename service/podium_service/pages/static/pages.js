@@ -19,9 +19,76 @@
   };
   const click = (selector) => document.querySelector(selector)?.click();
 
+  // My own order: an item is `tied` with the one above it, and its select holds its place.
+  const items = () => all("[data-place]");
+  const placeOf = (item) => Number(item.querySelector("select").value);
+  const number = () => {
+    let place = 1;
+    items().forEach((item, index) => {
+      if (index === 0) item.classList.remove("tied");
+      if (!item.classList.contains("tied")) place = index + 1;
+      item.querySelector("select").value = String(place);
+    });
+  };
+  const moveTo = (item, index) => {
+    const others = items().filter((each) => each !== item);
+    const to = Math.max(0, Math.min(others.length, index));
+    if (items().indexOf(item) === to) return;
+    const wasTied = item.classList.contains("tied");
+    if (!wasTied) item.nextElementSibling?.classList.remove("tied");
+    item.classList.remove("tied");
+    others[to]?.classList.remove("tied");
+    item.parentElement.insertBefore(item, others[to] ?? null);
+    number();
+  };
+  const orderKey = (item, key) => {
+    const index = items().indexOf(item);
+    if (/^[1-9]$/.test(key)) moveTo(item, Number(key) - 1);
+    else if (key === "J") moveTo(item, index + 1);
+    else if (key === "K") moveTo(item, index - 1);
+    else if (key === "j" || key === "k") return items()[index + (key === "j" ? 1 : -1)]?.focus();
+    else if (key === "=" && index > 0) {
+      item.classList.toggle("tied");
+      number();
+    } else return;
+    item.focus();
+  };
+  document.addEventListener("change", (event) => {
+    if (!event.target.closest("[data-place]")) return;
+    const sorted = items().sort((a, b) => placeOf(a) - placeOf(b));
+    const places = sorted.map(placeOf);
+    sorted.forEach((item, index) => {
+      item.classList.toggle("tied", places[index] === places[index - 1]);
+      item.parentElement.append(item);
+    });
+    number();
+    event.target.focus();
+  });
+  let dragged = null;
+  document.addEventListener("dragstart", (event) => {
+    dragged = event.target.closest?.("[data-place]") ?? null;
+    dragged?.classList.add("dragged");
+  });
+  document.addEventListener("dragover", (event) => {
+    const over = dragged && event.target.closest?.("[data-place]");
+    if (!over) return;
+    event.preventDefault();
+    if (over === dragged) return;
+    const box = over.getBoundingClientRect();
+    const below = event.clientY > box.top + box.height / 2;
+    const others = items().filter((each) => each !== dragged);
+    moveTo(dragged, others.indexOf(over) + (below ? 1 : 0));
+  });
+  document.addEventListener("dragend", () => {
+    dragged?.classList.remove("dragged");
+    dragged = null;
+  });
+
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.closest("input, textarea, select, dialog")) return;
+    const item = event.target.closest("[data-place]");
+    if (item && event.key !== "?") return orderKey(item, event.key);
     if (event.key === "j") go(stops(), at + 1);
     else if (event.key === "k") go(stops(), at - 1);
     else if (event.key === "[") click("a[rel=prev]");

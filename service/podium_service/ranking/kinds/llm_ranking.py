@@ -161,13 +161,16 @@ async def write_run(group: GroupToRank[LLMJudge], request_context: RequestContex
     system = write_system(is_datamarked=shown.is_datamarked)
     # Datamarking does not change the judge's noise, so both variants share one history.
     unmarked_system = write_system(is_datamarked=False) if shown.is_datamarked else system
-    content_key = content_keys.content_key(config, method_name, system, transcript)
+    content_key = design_key = content_keys.content_key(config, method_name, system, transcript)
+    if group.request.flip_order and METHODS[method_name].has_order:
+        content_key = content_keys.flipped_key(design_key)
     request_context.runs[content_key] = [indices[0] for indices in transcript.members]
     return Run(
         judge_name=group.judge_name,
         judge=judge,
         method_name=method_name,
         content_key=content_key,
+        design_key=design_key,
         judge_key=content_keys.judge_key(config, method_name, unmarked_system),
         system=system,
         is_datamarked=shown.is_datamarked,
@@ -268,10 +271,10 @@ def _assumed_noise(run: Run, learned_noise: JudgeNoise | None) -> JudgeNoise | N
 def _situation(run: Run, noise: JudgeNoise | None) -> Situation:
     config, passes = run.config, run.config.passes_for(run.method_name)
     if run.method.is_audited:
-        passes = plan_audit(passes, config.audit, run.content_key, noise)
+        passes = plan_audit(passes, config.audit, run.design_key, noise)
     return Situation(
         num_items=len(run.transcript.bodies),
-        seed=int(run.content_key[:16], 16),
+        seed=int(run.design_key[:16], 16),
         passes=passes,
         noise=noise,
         block_size=config.block_size,

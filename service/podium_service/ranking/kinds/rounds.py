@@ -92,7 +92,7 @@ class Rounds:
                 f"{run.config.budget} holds {calls_left:g} calls, and {needed} are needed to rank "
                 f"{situation.num_items} trajectories: raise it, or choose another method"
             )
-        return run.method.plan(situation.with_verdicts(self.verdicts, calls_left))
+        return run.plan(situation.with_verdicts(self.verdicts, calls_left))
 
     async def _ask(self, plan: Plan) -> RoundOutcome:
         """Ask all questions of a plan at once, and again from shorter texts if one is too long."""

@@ -15,7 +15,7 @@ from podium_service.prompts.templates import Prompt
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.trim import estimate_shown, estimate_tokens, fit
 from podium_service.ranking import content_keys
-from podium_service.ranking.methods import METHODS, Method, Situation
+from podium_service.ranking.methods import METHODS, Method, Plan, Situation
 
 TOKENS_PER_FENCE = 64
 # What an overflow leaves of a call's tokens, if the endpoint's counts do not tell it.
@@ -32,6 +32,7 @@ class Run:
     judge: EndpointJudge
     method_name: str  # the ranking method; never `auto`
     content_key: str  # the key of this content and judge in the store
+    design_key: str  # the same key for each order of the lists: it seeds the method's design
     judge_key: str  # the key of the judge as far as its noise is concerned
     system: str  # the system prompt
     is_datamarked: bool  # whether the spaces inside trajectories are marked
@@ -41,6 +42,15 @@ class Run:
     @property
     def method(self) -> Method:
         return METHODS[self.method_name]
+
+    @property
+    def is_flipped(self) -> bool:
+        return self.content_key != self.design_key
+
+    def plan(self, situation: Situation) -> Plan:
+        """Return the method's next questions, with each list in reverse if the run is flipped."""
+        plan = self.method.plan(situation)
+        return {index: order[::-1] for index, order in plan.items()} if self.is_flipped else plan
 
     def question_key(self, index: int, order: Sequence[int]) -> str | None:
         """Return the key under which other groups find the answer; None if it is of no use there.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from podium_service.judges.limits import Passes
 from podium_service.prompts.verdict import Verdict
+from podium_service.prompts.wording import FORMS_OF_ONE
 from podium_service.scoring.estimate import Estimate
 from podium_service.scoring.least_squares import Pass
 from podium_service.scoring.noise import JudgeNoise
@@ -58,6 +59,11 @@ class Method:
     call_size: Callable[[Situation], int]  # the number of trajectories in one call
     is_absolute: bool = False  # whether an answer about a trajectory holds in any group
     is_audited: bool = True  # whether a second pass of some groups tells the judge's noise
+
+    @property
+    def has_order(self) -> bool:
+        """Whether a question shows several trajectories, in some order."""
+        return self.form not in FORMS_OF_ONE
 
 
 def is_settled(

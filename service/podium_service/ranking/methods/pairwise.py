@@ -119,8 +119,8 @@ def _questions(situation: Situation, pairs: list[Pair]) -> Plan:
 def _missing_reversals(situation: Situation) -> Plan:
     """Return the other orders of pairs that a run which crashed asked in one order only."""
     verdicts = situation.verdicts
-    reversals = {_reversal(situation, index): verdicts[index].order[::-1] for index in verdicts}
-    return {index: order for index, order in reversals.items() if index not in verdicts}
+    reversals = [_reversal(situation, index) for index in verdicts]
+    return {index: _order(situation, index) for index in reversals if index not in verdicts}
 
 
 def _index(situation: Situation, i: int, j: int, number: int) -> int:
@@ -130,15 +130,19 @@ def _index(situation: Situation, i: int, j: int, number: int) -> int:
 
 def _pair(situation: Situation, index: int) -> Pair:
     """Return the pair that a question is about; the same for both of its orders."""
-    i, j = divmod(index % situation.num_items**2, situation.num_items)
-    return (i, j) if i < j else (j, i)
+    i, j = sorted(_order(situation, index))
+    return i, j
+
+
+def _order(situation: Situation, index: int) -> list[int]:
+    """Return the planned order of a question; a flipped run shows the other one."""
+    return list(divmod(index % situation.num_items**2, situation.num_items))
 
 
 def _reversal(situation: Situation, index: int) -> int:
     """Return the index of the question that shows the same pair in the other order."""
-    number, within = divmod(index, situation.num_items**2)
-    i, j = divmod(within, situation.num_items)
-    return _index(situation, j, i, number)
+    i, j = _order(situation, index)
+    return _index(situation, j, i, index // situation.num_items**2)
 
 
 PAIRWISE = Method(

@@ -37,7 +37,7 @@ class Ask:
         judge: the judge that ranked the group, or was asked first.
         calls: the judges' runs over the group: for each content key, which trajectory each body
             stands for.
-        api_key_id: as in a `RequestContext`.
+        api_key_id, again_of: as in a `RequestContext`.
     """
 
     id: int
@@ -50,6 +50,7 @@ class Ask:
     latency_s: float | None = None
     api_key_id: str = ""
     request_id: str | None = None
+    again_of: int | None = None
 
     @property
     def ranking_id(self) -> str:
@@ -159,6 +160,8 @@ def _ask_row(ask: Ask, *, keep_texts: bool) -> Row:
         "problem": _problem(answer, keep_texts=keep_texts),
         "metadata": to_json(metadata) if metadata else None,
         "calls": orjson.dumps(dict(ask.calls)) if ask.calls else None,
+        "again_of": ask.again_of,
+        "flip_order": request.flip_order,
     }
 
 

@@ -5,7 +5,7 @@ written, so that a store without a service can be read as well.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from podium_service.schemas.history import (
 )
 from podium_service.store.asks.ids import parse_ask
 from podium_service.store.database.compression import decompress
-from podium_service.store.database.tables import ASKS, RANKINGS, TRANSCRIPTS
+from podium_service.store.database.tables import ASKS, PAST_GROUPS, RANKINGS, TRANSCRIPTS
 from podium_service.store.history import runs
 from podium_service.store.history.calls import view_call
 from podium_service.store.history.filters import RankingFilters, read_cursor, write_cursor
@@ -114,11 +114,29 @@ class HistoryReader:
         """Return the asks about the same prompt just before and just after an ask."""
         own = parse_ask(ranking.ask)
         same = sa.select(*LISTED).where(ASKS.c.prompt_id == ranking.prompt_id).limit(1)
+        same = same.where(ASKS.c.again_of.is_(None))
         before = same.where(ASKS.c.id < own).order_by(ASKS.c.id.desc())
         after = same.where(ASKS.c.id > own).order_by(ASKS.c.id)
         found = [await self._store.select(query) for query in (before, after)]
         first, second = (summary_of(rows[0]) if rows else None for rows in found)
         return first, second
+
+    async def list_again(self, ask: str, limit: int = 20) -> list[tuple[RankingSummary, bool]]:
+        """Return the newest asks by which people had the group of an ask judged again.
+
+        Each comes with whether its texts differ from the group's, as they do by a new rubric.
+        """
+        first = sa.select(ASKS.c.transcript).where(ASKS.c.id == parse_ask(ask)).scalar_subquery()
+        differs = ASKS.c.transcript.is_distinct_from(first).label("differs")
+        query = sa.select(*LISTED, differs).where(ASKS.c.again_of == parse_ask(ask))
+        rows = await self._store.select(query.order_by(ASKS.c.id.desc()).limit(limit))
+        return [(summary_of(row), bool(row.differs)) for row in rows]
+
+    async def are_complete(self, keys: Collection[str]) -> bool:
+        """Return whether the store has all verdicts of each of these content keys."""
+        query = sa.select(sa.func.count()).select_from(PAST_GROUPS)
+        [(number,)] = await self._store.select(query.where(PAST_GROUPS.c.key.in_(set(keys))))
+        return bool(number == len(set(keys)))
 
     async def list_runs(self, cursor: str | None = None, limit: int = 50) -> RunPage:
         """Return the runs, the last active one first, and the cursor of those before them.

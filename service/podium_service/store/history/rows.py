@@ -14,10 +14,10 @@ from podium_service.store.database.tables import ASKS
 _SAME = (
     "run", "step", "group_id", "prompt_id", "judge", "code", "cached", "reliability", "latency_s",
     "cost_usd", "tokens", "num_trajectories", "model", "method", "passes", "api_key_id", "prompt",
-    "truncated", "kind", "mean_score", "win_rate", "verified",
+    "truncated", "kind", "mean_score", "win_rate", "verified", "flip_order",
 )  # fmt: skip
 _LISTED = (
-    "id", "ranking_id", "ids", "rewards", "flags", "lengths", "problem", *_SAME
+    "id", "ranking_id", "ids", "rewards", "flags", "lengths", "problem", "again_of", *_SAME
 )  # fmt: skip
 LISTED = [ASKS.c[name] for name in _LISTED]  # the columns of a summary
 
@@ -35,6 +35,7 @@ def summary_of(row: sa.Row[Any]) -> RankingSummary:
         rewards=orjson.loads(row.rewards) if row.rewards else None,
         flags=orjson.loads(row.flags) if row.flags else None,
         lengths=orjson.loads(row.lengths) if row.lengths else None,
+        again_of=ask_name(row.again_of) if row.again_of else None,
         **{name: getattr(row, name) for name in _SAME},
     )
 
@@ -54,4 +55,11 @@ def sent_group(row: sa.Row[Any], content: bytes) -> SentGroup:
         {"id": name, **each} for name, each in zip(ids, transcript["trajectories"], strict=True)
     ]
     fields = {**transcript, "trajectories": trajectories}
-    return SentGroup.model_validate({"group_id": row.group_id, "judge": row.judge, **fields})
+    return SentGroup.model_validate(
+        {
+            "group_id": row.group_id,
+            "judge": row.judge,
+            "flip_order": row.flip_order or None,
+            **fields,
+        }
+    )

@@ -6,12 +6,13 @@ cap on its tokens. Nothing is taken for answered by the store or cached by the e
 taken to fail, and the lower bound does without the second passes of `audit`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.group_budget import estimate_call_tokens
+from podium_service.judges.judges_file import AnyJudge
 from podium_service.judges.limits import Price
 from podium_service.judges.registry import Roster
 from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
@@ -58,8 +59,19 @@ class CostRange:
         return CostRange(self.least + other.least, self.most + other.most)
 
 
-async def estimate_group(roster: Roster, judge_name: str, request: RankRequest) -> CostRange:
+async def estimate_group(
+    roster: Roster,
+    judge_name: str,
+    request: RankRequest,
+    context: RequestContext | None = None,
+) -> CostRange:
     """Estimate the ranking of one group by one judge, without its fallbacks.
+
+    Args:
+        roster: the judges.
+        judge_name: one of them.
+        request: the group.
+        context: its `runs` tell the content keys then.
 
     Raises:
         UnknownJudge: If there is no such judge.
@@ -71,12 +83,13 @@ async def estimate_group(roster: Roster, judge_name: str, request: RankRequest) 
     if isinstance(judge, ChecksJudge):
         return CostRange()
     screening = screen(judge, request)
+    context = context or RequestContext()
     names = judge.members if isinstance(judge, JuryJudge) else [name]
     ranges = []
     for each in names:
         config = roster.llms[each].config
         group = GroupToRank(request, screening, each, config, roster.llms)
-        run, situation = await prepare_run(group, RequestContext())
+        run, situation = await prepare_run(group, context)
         ranges.append(await _estimate_run(run, situation))
     return reduce(CostRange.__add__, ranges)
 
@@ -85,6 +98,18 @@ def price_of(judge: LLMJudge) -> Price | None:
     """Return the judge's price: the one in its settings, else the known one of its model."""
     known = find_price(judge.model)
     return judge.price or (known.price if known else None)
+
+
+def price_note(name: str, judges: Mapping[str, AnyJudge]) -> str:
+    """Say where a judge's price comes from; "" for a price of its own, or without an LLM."""
+    judge = judges[name]
+    if isinstance(judge, JuryJudge):
+        return "; ".join(note for each in judge.members if (note := price_note(each, judges)))
+    if not isinstance(judge, LLMJudge) or judge.price:
+        return ""
+    if known := find_price(judge.model):
+        return f"{name}: price of {judge.model} as of {known.checked}, check it"
+    return f"{name}: the price of {judge.model} is not known: set price in the judges file"
 
 
 async def _estimate_run(run: Run, situation: Situation) -> CostRange:
