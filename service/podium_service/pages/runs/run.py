@@ -40,8 +40,6 @@ class Chart:
     keys: Sequence[str] = ()
 
 
-
-
 def win_rate_of(step: RunStep) -> float | None:
     """Return the win rate of a step, which alone has a standard error."""
     return step.win_rate
