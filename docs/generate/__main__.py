@@ -9,6 +9,7 @@ from docs.generate.commands import podium_commands
 from docs.generate.errors import error_codes
 from docs.generate.files import file_formats, file_shapes
 from docs.generate.messages import message_shapes
+from docs.generate.metrics import step_metrics, step_timings
 from docs.generate.modules import layers, module_map
 from docs.generate.rewards import worked_example
 from docs.generate.settings import check_settings, judge_settings, jury_settings, llm_settings
@@ -24,12 +25,14 @@ PARTS: dict[str, Callable[[], str]] = {
     "how to add": how_to_add,
     "layers": layers,
     "message shapes": message_shapes,
+    "metrics of a step": step_metrics,
     "modules": module_map,
     "settings of every judge": judge_settings,
     "settings of an LLM judge": llm_settings,
     "settings of a checks judge": check_settings,
     "settings of a jury": jury_settings,
     "settings of a run": train_settings,
+    "timings of a step": step_timings,
     "worked example": worked_example,
 }
 _PART = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)

@@ -7,6 +7,8 @@ from typing import Any
 from podium.answers import GroupReward, Ranking, TrajectoryResult, Usage
 from podium.errors import JudgeFailed
 from podium_trainer.config import ModelConfig, TaskConfig, TrainConfig
+from podium_trainer.evaluation.evaluator import HeldOut
+from podium_trainer.evaluation.win_rate import WinRate
 from podium_trainer.policy.samples import Attempt, Sample
 from podium_trainer.records.metrics import JsonlFile
 from podium_trainer.records.metrics_rows import Clock, Gathered, metrics_row, timings_row
@@ -70,12 +72,16 @@ def group(
 
 
 def step_rows(
-    groups: Sequence[RankedGroup], held_out: float | None = None, stats: UpdateStats | None = STATS
+    groups: Sequence[RankedGroup],
+    held_out: float | None = None,
+    stats: UpdateStats | None = STATS,
+    wins: WinRate | None = None,
 ) -> tuple[Any, Any]:
     """Make a step's metrics and timings rows as the trainer does."""
     gathered = Gathered([each for each in groups if each.has_signal], list(groups))
     clock = Clock({"rollout": 2.0, "rank": 1.0, "update": 3.0, "sync": 0.0, "held_out": 0.0})
-    return metrics_row(gathered, stats, held_out, 1), timings_row(gathered, clock)
+    found = HeldOut([], held_out, wins)
+    return metrics_row(gathered, stats, found, 1), timings_row(gathered, found, clock)
 
 
 def write_run(out: Path, held_out: Sequence[float | None], reward: float = 0.5) -> Path:

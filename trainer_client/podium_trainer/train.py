@@ -1,6 +1,5 @@
 """The training loop: rollout, rank, update, sync. Start reading at `Trainer.run`."""
 
-import statistics
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -9,6 +8,7 @@ import torch
 from podium.blocking_client import RankClient
 from podium.errors import RankError
 from podium_trainer.config import TrainConfig
+from podium_trainer.evaluation.evaluator import Evaluator
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Attempt
 from podium_trainer.records.checkpoint import RunState, save_checkpoint
@@ -18,7 +18,7 @@ from podium_trainer.rollout.rollout import Rollout
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.weight_sync import WeightSync
 from podium_trainer.tasks.task import Prompt, PromptCursor, Task
-from podium_trainer.update.groups import RankedGroup, to_samples, to_wire
+from podium_trainer.update.groups import RankedGroup, group_advantages, to_samples, to_wire
 from podium_trainer.update.learning_rate import learning_rate
 from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.update import UpdateStats, update
@@ -53,6 +53,7 @@ class Trainer:
         policy: the model that is trained.
         optimizer: the optimizer over the policy's parameters.
         rollout: plays prompts with the sampler.
+        evaluator: measures the policy on held-out prompts.
         client: asks the reward service.
         sync: gives the sampler new weights.
         state: the point to start from; step 0 for a new run.
@@ -69,6 +70,7 @@ class Trainer:
         policy: Policy,
         optimizer: torch.optim.Optimizer,
         rollout: Rollout,
+        evaluator: Evaluator,
         client: RankClient,
         sync: WeightSync,
         state: RunState,
@@ -77,10 +79,12 @@ class Trainer:
         watcher: Watcher,
     ) -> None:
         self.config = config
+        self.scheme = config.loss.advantages or LOSSES[config.loss.name].advantages
         self.task = task
         self.policy = policy
         self.optimizer = optimizer
         self.rollout = rollout
+        self.evaluator = evaluator
         self.client = client
         self.sync = sync
         self.cursor = PromptCursor(task.train, config.seed, state.prompts_taken)
@@ -182,12 +186,11 @@ class Trainer:
     def learn(self, groups: Sequence[RankedGroup], clock: Clock) -> UpdateStats | None:
         """Update the policy on ranked groups, and give the sampler the new weights."""
         config = self.config
-        loss = LOSSES[config.loss.name]
         samples = to_samples(
             groups,
-            config.loss.advantages or loss.advantages,
+            self.scheme,
             mask_truncated=config.rollout.mask_truncated,
-            needs_positive=loss.needs_positive,
+            needs_positive=LOSSES[config.loss.name].needs_positive,
         )
         if not samples:
             return None
@@ -212,23 +215,6 @@ class Trainer:
             self.policy_version += 1
             self.sync.push(self.policy_version)
         return stats
-
-    def held_out_score(self) -> float | None:
-        """Return the mean score of new attempts at the held-out prompts; None without a score."""
-        prompts = self.task.held_out[: self.config.eval.limit]
-        if not prompts:
-            return None
-        self.watcher.phase("held out")
-        groups = self.rollout.sample_groups(
-            prompts, self.config.eval.samples, seed=f"{self.config.seed}/{self.step}/held out"
-        )
-        scores = [
-            self.task.score(prompt, attempt.messages)
-            for prompt, attempts in zip(prompts, groups, strict=True)
-            for attempt in attempts
-        ]
-        numbers = [score for score in scores if score is not None]
-        return statistics.fmean(numbers) if numbers else None
 
     def state(self) -> RunState:
         """Return the state of the run without the weights."""
@@ -260,12 +246,12 @@ class Trainer:
         every = self.config.eval.every
         with clock.time("held_out"):
             is_due = every and (step % every == 0 or step == self.config.steps)
-            held_out = self.held_out_score() if is_due else None
-        row = {
-            **metrics_row(gathered, stats, held_out, self.policy_version),
-            "prompts_too_long": self.task.too_long,
-        }
-        timing = timings_row(gathered, clock)
+            held_out = self.evaluator.evaluate(step, self.watcher.phase) if is_due else None
+        gathered.advantages = group_advantages(gathered.kept, self.scheme)
+        lr = self.optimizer.param_groups[0]["lr"]
+        gathered.too_long = self.task.too_long
+        row = metrics_row(gathered, stats, held_out, self.policy_version, lr)
+        timing = timings_row(gathered, held_out, clock)
         for listener in self.metrics:
             listener.log(step, row)
         self.timings.log(step, timing)

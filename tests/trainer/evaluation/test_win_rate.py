@@ -10,12 +10,12 @@ from scipy.stats import t
 
 from podium.answers import GroupReward
 from podium.errors import JudgeFailed
-from podium.groups import TrajectoryGroup
 from podium_trainer.evaluation.win_rate import (
+    Comparison,
     Played,
     average,
     interval,
-    mixed_group,
+    mix,
     share_won,
     t_quantile,
 )
@@ -29,12 +29,13 @@ def played(*texts: str) -> list[Played]:
     return [Played([*PROMPT.messages, {"role": "assistant", "content": t}], "stop") for t in texts]
 
 
-def mixed(now: Sequence[str], old: Sequence[str], seed: str = "0") -> TrajectoryGroup:
-    return mixed_group(PROMPT, played(*now), played(*old), run="demo", step=20, seed=seed)
+def mixed(now: Sequence[str], old: Sequence[str], seed: str = "0") -> Comparison:
+    return mix(PROMPT, played(*now), played(*old), run="demo", step=20, seed=seed)
 
 
-def answered(group: TrajectoryGroup, ranks: dict[str, float]) -> GroupReward:
+def answered(comparison: Comparison, ranks: dict[str, float]) -> GroupReward:
     """The service's answer that gives each text its rank."""
+    group = comparison.group
     texts = {each.id: str(each.messages[-1]["content"]) for each in group.trajectories}
     wire = ranking(group.to_wire(), dict.fromkeys(texts, 0.5))
     for result in wire["results"]:
@@ -43,8 +44,8 @@ def answered(group: TrajectoryGroup, ranks: dict[str, float]) -> GroupReward:
 
 
 def test_metadata_alone_say_which_attempts_are_of_step_0() -> None:
-    group = mixed(["new 1", "new 2"], ["old 1", "old 2"])
-    wire = group.to_wire()
+    comparison = mixed(["new 1", "new 2"], ["old 1", "old 2"])
+    wire = comparison.group.to_wire()
     baseline = wire["metadata"].pop("baseline")
     assert wire.pop("metadata") == {
         "run": "demo", "step": 20, "prompt_id": "p", "kind": "win_rate", "baseline_step": 0,
@@ -52,12 +53,13 @@ def test_metadata_alone_say_which_attempts_are_of_step_0() -> None:
     assert [each["id"] for each in wire["trajectories"]] == ["0", "1", "2", "3"]
     said = {each["id"]: each["messages"][-1]["content"] for each in wire["trajectories"]}
     assert sorted(said[id] for id in baseline) == ["old 1", "old 2"]
+    assert [said[id] for id in comparison.ids] == ["new 1", "new 2"]
     assert (wire["task"], wire["reference"]) == ("say it", "a")
 
 
 def test_the_order_of_a_mixed_group_is_random_and_seeded() -> None:
     def places(seed: str) -> list[str]:
-        return list((mixed(["a", "b"], ["c", "d"], seed).metadata or {})["baseline"])
+        return list((mixed(["a", "b"], ["c", "d"], seed).group.metadata or {})["baseline"])
 
     assert places("0") == places("0")
     assert len({tuple(places(str(seed))) for seed in range(200)}) == 6  # 2 of 4 places

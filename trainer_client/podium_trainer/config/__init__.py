@@ -18,7 +18,7 @@ from podium_trainer.config.learning import (
     ServiceConfig,
 )
 from podium_trainer.config.model import LoraConfig, ModelConfig
-from podium_trainer.config.records import CheckpointConfig, EvalConfig, LogConfig
+from podium_trainer.config.records import CheckpointConfig, EvalConfig, LogConfig, WinRateConfig
 from podium_trainer.config.sampling import RolloutConfig, SamplerConfig, TaskConfig
 from podium_trainer.config.section import Section
 
@@ -38,6 +38,7 @@ __all__ = [
     "ServiceConfig",
     "TaskConfig",
     "TrainConfig",
+    "WinRateConfig",
 ]
 
 

@@ -5,14 +5,40 @@ from pydantic import Field
 from podium_trainer.config.section import Section
 
 
+class WinRateConfig(Section):
+    """The comparison of held-out attempts with those of step 0, by a judge."""
+
+    prompts: int = Field(
+        32, ge=0, description="Held-out prompts at most, chosen by the seed; 0: no win rate."
+    )
+    samples: int = Field(
+        2,
+        ge=1,
+        le=32,
+        description="Attempts per prompt, which are ranked in one group with as many of step 0.",
+    )
+
+
 class EvalConfig(Section):
     """The evaluation on held-out prompts."""
 
     every: int = Field(10, ge=0, description="Steps between evaluations; 0: never.")
-    samples: int = Field(8, ge=1, description="Attempts per held-out prompt.")
+    samples: int = Field(
+        8, ge=1, description="Attempts per held-out prompt, if the task has a score."
+    )
     limit: int | None = Field(
         None, ge=1, description="Number of held-out prompts to use; null: all."
     )
+    judge: str | None = Field(
+        None,
+        description="Judge of the win rate; null: `service.judge`. Another one finds out a policy"
+        " that has learnt to please its own.",
+    )
+    rubric: str | None = Field(
+        None,
+        description="Rubric of the win rate; null: `service.rubric`, or `eval.judge`'s own.",
+    )
+    win_rate: WinRateConfig = WinRateConfig()
 
 
 class LogConfig(Section):

@@ -1,8 +1,8 @@
 """Draw learning curves: `python -m podium_trainer.display.curve RUN [RUN ...] --out curve.png`.
 
-One run is drawn as held-out score, reward with its spread, and share of groups with signal. Several
-runs, such as one recipe with several seeds, are a thin line each, their mean, and a band from the
-lowest to the highest.
+One run is drawn as held-out score, win rate with its 95% interval, reward with its spread, and
+share of groups with signal. Several runs, such as one recipe with several seeds, are a thin line
+each, their mean, and a band from the lowest to the highest.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import yaml
 
 from podium_trainer.display.history import Series, series
 from podium_trainer.display.text import BLOCKS
+from podium_trainer.evaluation.win_rate import interval
 from podium_trainer.records.metrics import Row, read_rows
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # matplotlib takes a second to import
 
 SIZE = (8, 6)  # inches
 DPI = 120
-HELD_OUT, REWARD, SIGNAL = "tab:green", "tab:blue", "tab:gray"
+HELD_OUT, WIN_RATE, REWARD, SIGNAL = "tab:green", "tab:orange", "tab:blue", "tab:gray"
 MOST_MARKERS = 40
 TEXT_HEIGHT = 6
 LEAST_TEXT_WIDTH = 40
@@ -57,9 +58,10 @@ def draw_curve(run_folders: Sequence[Path], png: Path) -> None:
         if spread:
             draw_spread(axes, runs[0])
         draw_lines(axes, runs, "held_out", "held-out score", HELD_OUT, "o")
+        draw_win_rate(axes, runs)
         draw_lines(below, runs, "signal_share", "", SIGNAL, ".")
         axes.set_title(title(run_folders), parse_math=False)
-        for each, name in ((axes, "score and reward"), (below, "groups with signal")):
+        for each, name in ((axes, "score, win rate and reward"), (below, "groups with signal")):
             each.set_ylim(-0.03, 1.03)
             each.set_ylabel(name)
             each.grid(alpha=0.25)
@@ -95,6 +97,23 @@ def draw_lines(
     axes.plot(
         steps, means, color=color, linewidth=1.8, markersize=5, label=label or None,
         marker=marker if len(bold) <= MOST_MARKERS else None,
+    )  # fmt: skip
+
+
+def draw_win_rate(axes: "Axes", runs: Sequence[Sequence[Row]]) -> None:
+    """Draw the win rate of the runs over the line of .5, of one run with its 95% interval."""
+    if not any(series(rows, "win_rate") for rows in runs):
+        return
+    axes.axhline(0.5, color=WIN_RATE, linewidth=0.8, linestyle="--", alpha=0.7)
+    draw_lines(axes, runs, "win_rate", "win rate against step 0", WIN_RATE, "s")
+    if len(runs) > 1:
+        return
+    stderrs, prompts = (dict(series(runs[0], f"win_rate_{n}")) for n in ("stderr", "prompts"))
+    rates = [(step, rate) for step, rate in series(runs[0], "win_rate") if step in stderrs]
+    bands = [interval(rate, stderrs[step], int(prompts[step])) for step, rate in rates]
+    axes.fill_between(
+        [step for step, _ in rates], [low for low, _ in bands], [high for _, high in bands],
+        color=WIN_RATE, alpha=0.15, linewidth=0,
     )  # fmt: skip
 
 
@@ -141,8 +160,8 @@ def draw_run(out: Path) -> str | None:
     return None
 
 
-def text_curve(points: Series, width: int) -> list[str]:
-    """Draw scores over steps in block characters, with straight lines between evaluations.
+def text_curve(points: Series, width: int, name: str = "held-out score") -> list[str]:
+    """Draw values over steps in block characters, with straight lines between evaluations.
 
     Returns:
         Lines of at most `width` characters; none for fewer than two points or a small width.
@@ -162,7 +181,7 @@ def text_curve(points: Series, width: int) -> list[str]:
         lines.append(f"{label:>6} ┤{filled}".rstrip())
     ends = f"step {first}"
     lines.append(f"{'':8}{ends}{last:>{room - len(ends)}}")
-    return ["held-out score", *lines]
+    return [name, *lines]
 
 
 def block(eighths: int) -> str:

@@ -104,10 +104,15 @@ def metrics_table(history: History, room: int) -> Table:
     table.add_column(width=LABEL, style="dim", no_wrap=True)
     table.add_column(width=room, no_wrap=True, overflow="ellipsis")
     rewards, scores = history.values("reward_mean"), history.values("held_out")
+    wins = history.values("win_rate")
     table.add_row("reward", reward(history))
     table.add_row("", Text(sparkline(rewards, room) or DASH, style="cyan"))
-    table.add_row("held out", held_out(scores))
-    table.add_row("", Text(sparkline(scores, room) or DASH, style="green"))
+    if wins:
+        table.add_row("win rate", win_rate(history))
+        table.add_row("", Text(sparkline(wins, room), style="yellow"))
+    if scores or not wins:
+        table.add_row("held out", held_out(scores))
+        table.add_row("", Text(sparkline(scores, room) or DASH, style="green"))
     table.add_row("groups", groups(history))
     tokens = number(history.now("completion_tokens"), 1)
     truncated = share(history.now("truncated_share"))
@@ -134,6 +139,18 @@ def held_out(scores: Sequence[float]) -> Text:
     return last.append(rest, style="not bold")
 
 
+def win_rate(history: History) -> Text:
+    """Describe the last win rate, with its standard error; failures stand out."""
+    step, rate = series(history.metrics, "win_rate")[-1]
+    stderr, prompts, failed = (
+        dict(series(history.metrics, f"win_rate_{name}")).get(step)
+        for name in ("stderr", "prompts", "failed")
+    )
+    text = Text(number(rate), style="bold")
+    text.append(f" ± {number(stderr)} · {prompts:.0f} prompts", style="not bold")
+    return text.append(f" · {failed:.0f} failed" if failed else "", style="bold red")
+
+
 def groups(history: History) -> Text:
     """Describe the groups of the last step; failures stand out."""
     failed = int(history.now("groups_failed") or 0)
@@ -144,8 +161,12 @@ def groups(history: History) -> Text:
 
 def judge(history: History) -> str:
     """Describe the judge's usage so far."""
-    calls, tokens = amount(history.total("judge_calls")), amount(history.total("judge_tokens"))
-    return f"{calls} calls · {tokens} tokens · {cost(history.total('judge_cost_usd'))}"
+
+    def total(name: str) -> float:
+        return history.total(f"judge_{name}") + history.total(f"eval_judge_{name}")
+
+    spent = cost(total("cost_usd"))
+    return f"{amount(total('calls'))} calls · {amount(total('tokens'))} tokens · {spent}"
 
 
 def timings_table(history: History) -> Table:
@@ -174,7 +195,7 @@ def step_line(history: History, steps: int) -> str:
     parts = [f"step {history.step}/{steps}"]
     if history.now("groups"):
         parts += [f"reward {reward(history)}"]
-    parts += [f"held out {number(history.now('held_out'))}"]
+    parts += progress(history)
     if history.now("groups"):
         tokens, truncated = history.now("completion_tokens"), history.now("truncated_share")
         parts += [str(groups(history))]
@@ -188,6 +209,15 @@ def step_line(history: History, steps: int) -> str:
     return " · ".join(parts)
 
 
+def progress(history: History) -> list[str]:
+    """Describe the evaluation after the last step: the win rate, and the score if there is one."""
+    rate, stderr = history.now("win_rate"), history.now("win_rate_stderr")
+    parts = [f"win rate {number(rate)} ± {number(stderr)}"] if rate is not None else []
+    if history.values("held_out") or not history.values("win_rate"):
+        parts += [f"held out {number(history.now('held_out'))}"]
+    return parts
+
+
 def last_seconds(history: History) -> list[tuple[str, float]]:
     """Return the phases of the last step, with their seconds."""
     last = [(phase, series(history.timings[-1:], f"{phase}_s")) for phase in PHASES]
@@ -196,11 +226,14 @@ def last_seconds(history: History) -> list[tuple[str, float]]:
 
 def summary(history: History, steps: int, files: str) -> str:
     """Describe the whole run in one line."""
-    scores = history.values("held_out")
-    scored = DASH
+    scores, wins = history.values("held_out"), history.values("win_rate")
+    found = []
+    if len(wins) > 1:
+        found += [f"win rate {win_rate(history)}"]
     if scores:
-        scored = f"{number(scores[0])} → {number(scores[-1])} (best {number(max(scores))})"
+        best = max(scores)
+        found += [f"held out {number(scores[0])} → {number(scores[-1])} (best {number(best)})"]
     is_done = history.step >= steps
     count = f"{steps}" if is_done else f"stopped after {history.step} of {steps}"
     steps_in = f"{count} step{'s' * (steps != 1)} in {duration(history.seconds())}"
-    return f"{steps_in} · held out {scored} · {files}"
+    return " · ".join([steps_in, *(found or [f"held out {DASH}"]), files])

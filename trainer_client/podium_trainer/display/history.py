@@ -54,6 +54,13 @@ class History:
         points = series(self.metrics[-1:], name)
         return points[0][1] if points else None
 
+    def headline(self) -> tuple[Series, str]:
+        """Return what shows progress, and its name: the score, or else the win rate."""
+        scores, wins = series(self.metrics, "held_out"), series(self.metrics, "win_rate")
+        if wins and not scores:
+            return wins, "win rate against step 0"
+        return scores, "held-out score"
+
     def values(self, name: str) -> list[float]:
         """Return all numbers of a metric, oldest first."""
         return [value for _, value in series(self.metrics, name)]

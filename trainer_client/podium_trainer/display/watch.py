@@ -24,7 +24,7 @@ from podium_trainer.display.dashboard import (
     step_line,
     summary,
 )
-from podium_trainer.display.history import History, series
+from podium_trainer.display.history import History
 from podium_trainer.display.text import cut, duration, visible
 from podium_trainer.records.metrics import Row
 from podium_trainer.update.groups import RankedGroup
@@ -113,7 +113,8 @@ class Screen:
         self.now = ("done" if self.history.step >= self.config.steps else "stopped", 0, 0)
         self.phase_since = None
         self.live.stop()
-        for line in text_curve(series(self.history.metrics, "held_out"), self.width):
+        points, name = self.history.headline()
+        for line in text_curve(points, self.width, name):
             self.console.print(Text(line, style="green"))
         for line in closing_lines(self.config, self.history):
             self.console.print(Text(line, style="bold"), soft_wrap=True)
@@ -155,7 +156,8 @@ class Lines:
         """Draw the curve, and name the files."""
         if not self.is_begun:
             return
-        curve = text_curve(series(self.history.metrics, "held_out"), LOG_WIDTH)
+        points, name = self.history.headline()
+        curve = text_curve(points, LOG_WIDTH, name)
         for line in (*curve, *closing_lines(self.config, self.history)):
             self.say(line)
 

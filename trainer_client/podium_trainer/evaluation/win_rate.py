@@ -34,6 +34,19 @@ class Played:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A group of attempts of now and of step 0 at one prompt.
+
+    Attributes:
+        group: as the service gets it.
+        ids: the ids in the group of the attempts of now, in their order.
+    """
+
+    group: TrajectoryGroup
+    ids: list[str]
+
+
+@dataclass(frozen=True)
 class WinRate:
     """The win rate over P held-out prompts.
 
@@ -51,7 +64,7 @@ class WinRate:
     failed: int
 
 
-def mixed_group(
+def mix(
     prompt: Prompt,
     now: Sequence[Played],
     baseline: Sequence[Played],
@@ -62,8 +75,8 @@ def mixed_group(
     judge: str | None = None,
     rubric: str | None = None,
     tools: Sequence[Mapping[str, Any]] = (),
-) -> TrajectoryGroup:
-    """Mix attempts of now with attempts of step 0.
+) -> Comparison:
+    """Mix attempts of now with attempts of step 0 into one group.
 
     Args:
         prompt: the prompt of all attempts.
@@ -74,20 +87,22 @@ def mixed_group(
         judge, rubric: None for the service's defaults.
         tools: OpenAI definitions of the tools that the attempts could call.
     """
-    mixed = [*((each, False) for each in now), *((each, True) for each in baseline)]
-    random.Random(f"{seed}/{step}/{prompt.id}").shuffle(mixed)
+    attempts = [*now, *baseline]
+    order = list(range(len(attempts)))
+    random.Random(f"{seed}/{step}/{prompt.id}").shuffle(order)
+    ids = {place: str(shown) for shown, place in enumerate(order)}
     metadata = {
         "run": run,
         "step": step,
         "prompt_id": prompt.id,
         "kind": KIND,
         "baseline_step": BASELINE_STEP,
-        "baseline": [str(place) for place, (_, is_baseline) in enumerate(mixed) if is_baseline],
+        "baseline": [ids[place] for place in order if place >= len(now)],
     }
-    return TrajectoryGroup(
+    group = TrajectoryGroup(
         [
-            Trajectory(str(place), each.messages, finish_reason=each.finish_reason)
-            for place, (each, _) in enumerate(mixed)
+            Trajectory(ids[place], each.messages, finish_reason=each.finish_reason)
+            for place, each in ((place, attempts[place]) for place in order)
         ],
         group_id=f"win-rate/step-{step}/{prompt.id}"[:MAX_GROUP_ID_CHARS],
         judge=judge,
@@ -97,13 +112,14 @@ def mixed_group(
         tools=tools or None,
         metadata=metadata,
     )
+    return Comparison(group, [ids[place] for place in range(len(now))])
 
 
-def share_won(group: TrajectoryGroup, outcome: GroupReward) -> float | None:
+def share_won(comparison: Comparison, outcome: GroupReward) -> float | None:
     """Return the share of pairs in which the attempt of now ranks first; a tie counts half.
 
     Args:
-        group: as `mixed_group` makes it.
+        comparison: the group that was sent.
         outcome: the service's answer.
 
     Returns:
@@ -111,9 +127,8 @@ def share_won(group: TrajectoryGroup, outcome: GroupReward) -> float | None:
     """
     if outcome.results is None:
         return None
-    baseline = set((group.metadata or {})["baseline"])
-    now = [result.rank for result in outcome.results if result.id not in baseline]
-    old = [result.rank for result in outcome.results if result.id in baseline]
+    now = [result.rank for result in outcome.results if result.id in comparison.ids]
+    old = [result.rank for result in outcome.results if result.id not in comparison.ids]
     return statistics.fmean(
         1.0 if mine < other else 0.5 if mine == other else 0.0 for mine in now for other in old
     )
@@ -134,11 +149,15 @@ def average(shares: Sequence[float | None]) -> WinRate:
 
 
 def interval(rate: float, stderr: float, prompts: int) -> tuple[float, float]:
-    """Return the 95% interval of a win rate over at least two prompts, by Student's t.
+    """Return the 95% interval of a win rate, by Student's t.
 
     Prompts are the observations; the attempts at one prompt are a cluster.
+
+    Args:
+        rate, stderr: the win rate and its standard error.
+        prompts: the number of prompts; at least two, unless the standard error is 0.
     """
-    reach = t_quantile(prompts - 1) * stderr
+    reach = t_quantile(prompts - 1) * stderr if stderr else 0.0
     return max(0.0, rate - reach), min(1.0, rate + reach)
 
 

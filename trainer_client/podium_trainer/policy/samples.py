@@ -131,3 +131,8 @@ class Attempt:
     samples: list[Sample]
     finish_reason: FinishReason
     num_turns: int
+
+    @property
+    def num_tokens(self) -> int:
+        """The number of tokens that the policy sampled."""
+        return sum(sample.num_loss_tokens for sample in self.samples)

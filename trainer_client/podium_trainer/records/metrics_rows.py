@@ -1,16 +1,22 @@
-"""Turn a step into rows of numbers: its metrics and its timings."""
+"""Turn a step into rows of numbers: its metrics and its timings.
 
+A row is the fields of the dataclasses below, and of `UpdateStats`. docs/metrics.md is made from
+the `Attributes` in their docstrings. To add a number: add a field with a line about it there, and
+compute it in the function that makes the dataclass.
+"""
+
+import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 
+from podium.answers import GroupReward, Usage
+from podium_trainer.evaluation.evaluator import HeldOut
 from podium_trainer.records.metrics import Row
 from podium_trainer.update.groups import RankedGroup
 from podium_trainer.update.update import UpdateStats
-
-UPDATE_FIELDS = [field.name for field in fields(UpdateStats)]
 
 
 @dataclass
@@ -36,56 +42,267 @@ class Gathered:
     Attributes:
         kept: the groups with signal, which are trained on.
         seen: all groups that were rolled out.
+        advantages: for each group of `kept`, the advantages of its attempts; empty until then.
+        too_long: the number of the task's prompts that were left out for their length.
     """
 
     kept: list[RankedGroup] = field(default_factory=list)
     seen: list[RankedGroup] = field(default_factory=list)
+    advantages: list[list[float]] = field(default_factory=list)
+    too_long: int = 0
+
+
+@dataclass(frozen=True)
+class RolloutMetrics:
+    """The attempts of a step and their rewards.
+
+    Attributes:
+        policy_version: version of the weights after the step.
+        reward_mean: mean reward of all ranked attempts. Rewards are relative, so that it hovers
+            about .5, and tells nothing about progress.
+        reward_std: mean over groups of the rewards' standard deviation within the group.
+        groups: number of groups that were rolled out, refills included.
+        groups_failed: number of groups that the service could not rank, and that are left out.
+        groups_tied: number of groups whose rewards are all equal, and that teach nothing.
+        groups_trained: number of groups that were trained on.
+        signal_share: groups_trained / groups. It falls as the judge ceases to tell the attempts
+            apart, or as the policy always gives the same answer.
+        reliability: mean over groups of the share of the differences between the judge's scores
+            that is signal, as the service estimates it.
+        tokens: number of tokens that were sampled.
+        completion_tokens: mean number of sampled tokens of an attempt, over all its turns.
+        completion_tokens_p95: the number that 95% of the attempts do not exceed.
+        truncated_share: share of attempts whose last completion was cut off.
+        turns: mean number of completions of an attempt.
+        restarted_samples: number of times that the chat template rewrote earlier turns, so that an
+            attempt goes on in a sample of its own.
+        entropy: mean of minus the log-probability of a sampled token, in nats: an estimate of the
+            entropy of the policy's next token, with its temperature. Near 0 all attempts are alike
+            and nothing more can be learnt.
+        prompts_too_long: number of the task's prompts that were left out, because they leave no
+            room for a completion.
+    """
+
+    policy_version: int
+    reward_mean: float | None
+    reward_std: float | None
+    groups: int
+    groups_failed: int
+    groups_tied: int
+    groups_trained: int
+    signal_share: float | None
+    reliability: float | None
+    tokens: int
+    completion_tokens: float | None
+    completion_tokens_p95: float | None
+    truncated_share: float | None
+    turns: float | None
+    restarted_samples: int
+    entropy: float | None
+    prompts_too_long: int
+
+
+@dataclass(frozen=True)
+class HeldOutMetrics:
+    """An evaluation on held-out prompts; null in steps without one.
+
+    Attributes:
+        held_out: mean score of the attempts, as the task scores them; null if it has no score.
+        win_rate: mean over prompts of the share of pairs, one attempt of now and one of step 0, in
+            which the judge ranks the attempt of now first; a tie counts half. Step 0 has .5.
+        win_rate_stderr: standard error of the win rate. Prompts are the observations, because the
+            pairs of one prompt depend on each other. The curve's band is the 95% interval by
+            Student's t with win_rate_prompts - 1 degrees of freedom.
+        win_rate_prompts: number of prompts that the win rate is a mean over.
+        win_rate_failed: number of comparisons that could not be ranked; they are left out.
+    """
+
+    held_out: float | None = None
+    win_rate: float | None = None
+    win_rate_stderr: float | None = None
+    win_rate_prompts: int | None = None
+    win_rate_failed: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainedMetrics:
+    """What the update was made from; null in steps without one.
+
+    Attributes:
+        lr: learning rate of the update.
+        advantage_norm: root mean square of the advantages of the attempts in trained groups. It
+            falls with the judge's reliability, because rewards shrink by it.
+        staleness: mean over the sampled tokens of trained groups of the number of updates between
+            the weights that drew the token and those that were updated.
+        staleness_max: the largest such number.
+    """
+
+    lr: float | None = None
+    advantage_norm: float | None = None
+    staleness: float | None = None
+    staleness_max: int | None = None
+
+
+@dataclass(frozen=True)
+class Timings:
+    """What a step took; seconds of a phase that did not run are null.
+
+    Attributes:
+        rollout_s: seconds of sampling, tools included.
+        rank_s: seconds of waiting for the service.
+        update_s: seconds of the update.
+        sync_s: seconds until the sampler had the new weights.
+        held_out_s: seconds of the evaluation, the ranking of the win rate included.
+        tokens_per_s: sampled tokens per second of the rollout.
+        judge_calls: number of calls to the judge for the rewards; an answer from the service's
+            store costs none.
+        judge_tokens: tokens of these calls, of prompts and of replies.
+        judge_cost_usd: their cost in US dollars; 0 if the judge has no price.
+        eval_judge_calls, eval_judge_tokens, eval_judge_cost_usd: the same for the win rate.
+    """
+
+    rollout_s: float | None = None
+    rank_s: float | None = None
+    update_s: float | None = None
+    sync_s: float | None = None
+    held_out_s: float | None = None
+    tokens_per_s: float | None = None
+    judge_calls: int = 0
+    judge_tokens: int = 0
+    judge_cost_usd: float = 0.0
+    eval_judge_calls: int = 0
+    eval_judge_tokens: int = 0
+    eval_judge_cost_usd: float = 0.0
+
+
+METRICS = (RolloutMetrics, HeldOutMetrics, TrainedMetrics, UpdateStats)
+UPDATE_FIELDS = [field.name for field in fields(UpdateStats)]
 
 
 def metrics_row(
-    gathered: Gathered, stats: UpdateStats | None, held_out: float | None, version: int
+    gathered: Gathered,
+    stats: UpdateStats | None,
+    held_out: HeldOut | None,
+    version: int,
+    lr: float | None = None,
 ) -> Row:
-    """Return the numbers of a step that do not depend on the machine's speed."""
-    ranked = [group for group in gathered.seen if group.is_ranked]
-    attempts = [attempt for group in gathered.seen for attempt in group.attempts]
-    lengths = [sum(s.num_loss_tokens for s in attempt.samples) for attempt in attempts]
+    """Return the numbers of a step that do not depend on the machine's speed.
+
+    Args:
+        gathered: the groups of the step.
+        stats: the update's numbers; None without an update.
+        held_out: the evaluation after the step; None without one.
+        version: the version of the weights after the step.
+        lr: the learning rate of the update.
+    """
+    trained = TrainedMetrics() if stats is None else trained_metrics(gathered, version - 1, lr)
     return {
-        "policy_version": version,
-        "reward_mean": mean([r for group in ranked for r in group.rewards]),
-        "reward_std": mean([statistics.pstdev(group.rewards) for group in ranked]),
-        "held_out": held_out,
-        "groups": len(gathered.seen),
-        "groups_failed": len(gathered.seen) - len(ranked),
-        "groups_tied": len(ranked) - len(gathered.kept),
-        "groups_trained": len(gathered.kept),
-        "signal_share": len(gathered.kept) / len(gathered.seen) if gathered.seen else None,
-        "reliability": mean([r for r in map(reliability, ranked) if r is not None]),
-        "completion_tokens": mean(lengths),
-        "truncated_share": mean([float(a.finish_reason == "length") for a in attempts]),
-        "turns": mean([float(a.num_turns) for a in attempts]),
-        "restarted_samples": sum(len(a.samples) - 1 for a in attempts),
+        **asdict(rollout_metrics(gathered, version)),
+        **asdict(held_out_metrics(held_out)),
+        **asdict(trained),
         **(dict.fromkeys(UPDATE_FIELDS) if stats is None else asdict(stats)),
     }
 
 
-def timings_row(gathered: Gathered, clock: Clock) -> Row:
-    """Return the seconds of a step, its tokens per second and the judge's usage."""
+def rollout_metrics(gathered: Gathered, version: int) -> RolloutMetrics:
+    ranked = [group for group in gathered.seen if group.is_ranked]
     attempts = [attempt for group in gathered.seen for attempt in group.attempts]
-    tokens = sum(s.num_loss_tokens for attempt in attempts for s in attempt.samples)
+    lengths = [attempt.num_tokens for attempt in attempts]
+    known = [group.answer.ranking for group in ranked if group.answer.ranking]
+    return RolloutMetrics(
+        policy_version=version,
+        reward_mean=mean([r for group in ranked for r in group.rewards]),
+        reward_std=mean([statistics.pstdev(group.rewards) for group in ranked]),
+        groups=len(gathered.seen),
+        groups_failed=len(gathered.seen) - len(ranked),
+        groups_tied=len(ranked) - len(gathered.kept),
+        groups_trained=len(gathered.kept),
+        signal_share=len(gathered.kept) / len(gathered.seen) if gathered.seen else None,
+        reliability=mean([r.reliability for r in known if r.reliability is not None]),
+        tokens=sum(lengths),
+        completion_tokens=mean(lengths),
+        completion_tokens_p95=percentile(lengths, 0.95),
+        truncated_share=mean([float(a.finish_reason == "length") for a in attempts]),
+        turns=mean([float(a.num_turns) for a in attempts]),
+        restarted_samples=sum(len(a.samples) - 1 for a in attempts),
+        entropy=entropy(gathered.seen),
+        prompts_too_long=gathered.too_long,
+    )
+
+
+def held_out_metrics(held_out: HeldOut | None) -> HeldOutMetrics:
+    if held_out is None:
+        return HeldOutMetrics()
+    wins = held_out.win_rate
+    if wins is None:
+        return HeldOutMetrics(held_out.score)
+    return HeldOutMetrics(held_out.score, wins.rate, wins.stderr, wins.prompts, wins.failed)
+
+
+def trained_metrics(gathered: Gathered, version: int, lr: float | None) -> TrainedMetrics:
+    """Return the numbers of an update of the weights of this version."""
+    advantages = [a for group in gathered.advantages for a in group]
+    ages = [
+        version - drawn
+        for group in gathered.kept
+        for attempt in group.attempts
+        for sample in attempt.samples
+        for drawn, is_sampled in zip(sample.policy_versions, sample.loss_mask, strict=True)
+        if is_sampled
+    ]
+    norm = math.sqrt(statistics.fmean(a * a for a in advantages)) if advantages else None
+    return TrainedMetrics(lr, norm, mean(ages), max(ages, default=None))
+
+
+def timings_row(gathered: Gathered, held_out: HeldOut | None, clock: Clock) -> Row:
+    """Return the seconds of a step, its tokens per second and the judge's usage."""
+    tokens = sum(a.num_tokens for group in gathered.seen for a in group.attempts)
     rollout_s = clock.seconds.get("rollout", 0.0)
-    usages = [g.answer.ranking.usage for g in gathered.seen if g.answer.ranking]
-    reported = [usage for usage in usages if usage is not None]
-    return {
-        **{f"{phase}_s": round(seconds, 4) for phase, seconds in clock.seconds.items()},
-        "tokens_per_s": round(tokens / rollout_s, 1) if rollout_s else None,
-        "judge_calls": sum(usage.calls for usage in reported),
-        "judge_tokens": sum(usage.prompt_tokens + usage.completion_tokens for usage in reported),
-        "judge_cost_usd": sum(usage.cost_usd or 0.0 for usage in reported),
-    }
+    seconds = {f"{phase}_s": round(spent, 4) for phase, spent in clock.seconds.items()}
+    rewards = usage_of([group.answer for group in gathered.seen])
+    compared = usage_of([g.outcome for g in held_out.groups if g.outcome] if held_out else [])
+    timings = Timings(
+        tokens_per_s=round(tokens / rollout_s, 1) if rollout_s else None,
+        judge_calls=rewards.calls,
+        judge_tokens=rewards.prompt_tokens + rewards.completion_tokens,
+        judge_cost_usd=rewards.cost_usd or 0.0,
+        eval_judge_calls=compared.calls,
+        eval_judge_tokens=compared.prompt_tokens + compared.completion_tokens,
+        eval_judge_cost_usd=compared.cost_usd or 0.0,
+    )
+    return asdict(timings) | seconds
 
 
-def reliability(group: RankedGroup) -> float | None:
-    return group.answer.ranking.reliability if group.answer.ranking else None
+def usage_of(outcomes: Sequence[GroupReward]) -> Usage:
+    """Sum the judge's usage over groups; those that failed report none."""
+    usages = [outcome.ranking.usage for outcome in outcomes if outcome.ranking]
+    known = [usage for usage in usages if usage is not None]
+    return Usage(
+        calls=sum(usage.calls for usage in known),
+        prompt_tokens=sum(usage.prompt_tokens for usage in known),
+        completion_tokens=sum(usage.completion_tokens for usage in known),
+        cost_usd=math.fsum(usage.cost_usd or 0.0 for usage in known),
+    )
+
+
+def entropy(groups: Sequence[RankedGroup]) -> float | None:
+    """Estimate the entropy of a token from the log-probabilities of those that were sampled."""
+    logprobs = [
+        logprob
+        for group in groups
+        for attempt in group.attempts
+        for sample in attempt.samples
+        for logprob, is_sampled in zip(sample.behavior_logprobs, sample.loss_mask, strict=True)
+        if is_sampled
+    ]
+    return -statistics.fmean(logprobs) if logprobs else None
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """Return the smallest value that at least this share of the values does not exceed."""
+    if not values:
+        return None
+    return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
 def mean(values: Sequence[float]) -> float | None:

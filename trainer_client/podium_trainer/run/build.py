@@ -14,6 +14,8 @@ import yaml
 from podium.blocking_client import RankClient
 from podium.errors import RankError
 from podium_trainer.config import OptimizerConfig, TrainConfig
+from podium_trainer.evaluation.baseline import BaselineError
+from podium_trainer.evaluation.evaluator import Evaluator
 from podium_trainer.policy.chat import ChatError
 from podium_trainer.policy.load import PolicyError, check_model_path, load_policy
 from podium_trainer.policy.policy import Policy
@@ -63,6 +65,7 @@ class StartError(Exception):
 
 
 KNOWN_ERRORS = (
+    BaselineError,
     ChatError,
     CheckpointError,
     MetricsError,
@@ -90,7 +93,7 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
         task = open_task(config.task.name, config.task.options)
         checkpoint = find_checkpoint(config, resume)
         state = read_state(checkpoint) if checkpoint else RunState()
-        check_service(config.service)
+        check_service(config.service, config.eval.judge)
         # The trainer counts idle steps itself, over all batches of a step.
         client = stack.enter_context(
             RankClient(config.service.url, deadline_s=config.service.deadline_s, max_dry=None)
@@ -137,8 +140,9 @@ def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iter
         for listener in (*metrics, timings):
             stack.callback(listener.close)
         yield Trainer(
-            resolved, task=task, policy=policy, optimizer=optimizer, rollout=rollout, client=client,
-            sync=sync, state=state, metrics=metrics, timings=timings, watcher=watcher,
+            resolved, task=task, policy=policy, optimizer=optimizer, rollout=rollout,
+            evaluator=Evaluator(resolved, task, rollout, client), client=client, sync=sync,
+            state=state, metrics=metrics, timings=timings, watcher=watcher,
         )  # fmt: skip
 
 

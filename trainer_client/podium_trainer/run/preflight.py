@@ -15,8 +15,12 @@ class PreflightError(Exception):
     """The service cannot rank as configured; the message says why and what to do."""
 
 
-def check_service(config: ServiceConfig) -> str:
+def check_service(config: ServiceConfig, eval_judge: str | None = None) -> str:
     """Ask the service for its judges.
+
+    Args:
+        config: the service and the judge of the rewards.
+        eval_judge: the judge of the win rate, if it is another one.
 
     Returns:
         The name of the judge that will rank.
@@ -41,7 +45,10 @@ def check_service(config: ServiceConfig) -> str:
         ) from error
     if response.status_code in (401, 403):
         raise PreflightError(f"{url} refuses the API key: set PODIUM_API_KEY to one of its keys")
-    return require_judge(config.judge, read_judges(url, response))
+    judges = read_judges(url, response)
+    if eval_judge is not None:
+        require_judge(eval_judge, judges, "eval.judge")
+    return require_judge(config.judge, judges, "service.judge")
 
 
 def read_judges(url: httpx.URL, response: httpx.Response) -> dict[str, dict[str, Any]]:
@@ -55,13 +62,13 @@ def read_judges(url: httpx.URL, response: httpx.Response) -> dict[str, dict[str,
         ) from error
 
 
-def require_judge(wanted: str | None, judges: dict[str, dict[str, Any]]) -> str:
-    """Return the name of the wanted judge, or of the default judge."""
+def require_judge(wanted: str | None, judges: dict[str, dict[str, Any]], setting: str) -> str:
+    """Return the name of the judge that a setting wants, or of the default judge."""
     default = next((name for name, judge in judges.items() if judge.get("default")), None)
     name = wanted or default
     if name is None or name not in judges:
         known = ", ".join(sorted(judges))
-        raise PreflightError(f"service.judge {name!r} is not configured: use one of {known}")
+        raise PreflightError(f"{setting} {name!r} is not configured: use one of {known}")
     judge = judges[name]
     if not judge.get("answers") and not judge.get("fallback"):
         reasons = [str(end.get("detail")) for end in judge.get("endpoints", [])]

@@ -76,6 +76,12 @@ def to_wire(
     )
 
 
+def group_advantages(groups: Sequence[RankedGroup], scheme: str) -> list[list[float]]:
+    """Return the advantages of each group's attempts, by a scheme in ADVANTAGES."""
+    rewards = [torch.tensor(group.rewards) for group in groups]
+    return [advantages_G.tolist() for advantages_G in ADVANTAGES[scheme](rewards)]
+
+
 def to_samples(
     groups: Sequence[RankedGroup],
     scheme: str,
@@ -95,10 +101,9 @@ def to_samples(
         For each group its attempts, and for each attempt its samples, as far as they have a token
         to train on.
     """
-    rewards = [torch.tensor(group.rewards) for group in groups]
     collected = []
-    for group, advantages_G in zip(groups, ADVANTAGES[scheme](rewards), strict=True):
-        pairs = zip(group.attempts, advantages_G.tolist(), strict=True)
+    for group, advantages in zip(groups, group_advantages(groups, scheme), strict=True):
+        pairs = zip(group.attempts, advantages, strict=True)
         attempts = [
             [with_advantage(s, advantage) for s in attempt.samples if s.num_loss_tokens]
             for attempt, advantage in pairs
