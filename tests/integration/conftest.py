@@ -1,6 +1,7 @@
 """What integration tests need; missing on a laptop it is a skip, missing in CI a failure."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,3 +46,16 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the path of a Chromium: PODIUM_CHROMIUM, or one on the path."""
+    names = (os.environ.get("PODIUM_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        reason = "no Chromium is installed: set PODIUM_CHROMIUM, or run apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found

@@ -1,11 +1,9 @@
 """The pages in a real browser: hostile texts, keys, no JavaScript, phones, accessibility.
 
-They need Chromium: PODIUM_CHROMIUM names it, else it is looked for on the path.
+They need Chromium: see the fixture `chromium`.
 """
 
 import json
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,19 +39,6 @@ XSS = (
 CONTRAST_ONLY = {"runOnly": ["color-contrast"]}  # nothing else differs between themes
 PATIENCE_MS = 120_000  # other tests may keep the machine busy
 WIDTHS = ((1440, 900), (390, 844))
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Return the path of a Chromium; without one skip the test, but fail it in CI."""
-    names = (os.environ.get("PODIUM_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if name and (path := shutil.which(name))), None)
-    if found is None:
-        reason = "no Chromium is installed: set PODIUM_CHROMIUM, or run apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 @asynccontextmanager
