@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from benchmarks.ranking.arms import Outcome
-from podium_service.evaluation.measures import agreement, kendall_tau_b
+from podium_service.scoring.agreement import agreement, kendall_tau_b
 from podium_service.scoring.bootstrap import Array, Bootstrap, Measure
 
 Z_90 = 1.6449

@@ -130,6 +130,7 @@ PAGES = (
     "/ui/runs",
     "/ui/runs/airline",
     "/ui/judges",
+    "/ui/gold",
     "/ui/failures",
     "/ui/keys",
     "/ui/api",

@@ -11,11 +11,12 @@ from podium_service.evaluation import bias, measures
 from podium_service.evaluation.advice.passes import PassesAdvice, advise_passes
 from podium_service.evaluation.advice.prompts import PromptTrial, choose_prompt
 from podium_service.evaluation.bias import LengthBin, SlotEffect
-from podium_service.evaluation.measures import Agreement, JudgedGroup
+from podium_service.evaluation.measures import JudgedGroup
 from podium_service.evaluation.run_judge import CallSummary, GroupOutcome
 from podium_service.judges.judges_file import AnyJudge
 from podium_service.judges.settings.secrets import dump_without_secrets
 from podium_service.prompts.wording import Style
+from podium_service.scoring.agreement import Agreement
 from podium_service.scoring.bootstrap import Bootstrap, Measure
 
 Groups = Sequence[JudgedGroup | None]

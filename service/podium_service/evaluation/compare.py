@@ -6,9 +6,9 @@ from itertools import chain, combinations
 
 from podium_service.evaluation import card
 from podium_service.evaluation.calibrate import require_one_ranked
-from podium_service.evaluation.measures import kendall_tau_b
 from podium_service.evaluation.run_judge import GroupOutcome, JudgeRunner
 from podium_service.schemas import Ranking, RankRequest
+from podium_service.scoring.agreement import kendall_tau_b
 from podium_service.scoring.bootstrap import Bootstrap, Measure
 
 _ROUNDING = 1e-9  # a reward this near to the group's mean counts as the mean

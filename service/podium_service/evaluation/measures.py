@@ -17,6 +17,7 @@ from math import fsum
 import numpy as np
 
 from podium_service.ranking.methods.designs import links_all
+from podium_service.scoring.agreement import Agreement, agreement, kendall_tau_b, pair_signs
 from podium_service.scoring.bootstrap import Array
 from podium_service.scoring.least_squares import KNOTS, least_squares
 
@@ -57,24 +58,6 @@ class JudgedGroup:
         return len(self.num_characters)
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How far values agree with labels, over the pairs of items whose labels differ.
-
-    Attributes:
-        accuracy: share of pairs in the right order; a tie is not right.
-        auc: chance that the better item has the higher value; a tie counts half.
-        tau_b: Kendall's tau_b; 0 where all values tie.
-        top1: chance that one of the items with the highest value, drawn at random, has the highest
-            label; None if the values do not cover the group.
-    """
-
-    accuracy: float
-    auc: float
-    tau_b: float
-    top1: float | None
-
-
 def reward_agreement(group: JudgedGroup) -> Agreement | None:
     """Compare the rewards with the labels."""
     return agreement(group.rewards, group.labels)
@@ -103,38 +86,6 @@ def one_pass_agreement(group: JudgedGroup) -> Agreement | None:
     )
 
 
-def agreement(values: Sequence[float], labels: Sequence[float]) -> Agreement | None:
-    """Compare values with labels, both per item; None where all labels are equal."""
-    if len(set(labels)) < 2:
-        return None
-    signs, true_signs = _pair_signs(values), _pair_signs(labels)
-    differ = true_signs != 0
-    right, tied = signs[differ] == true_signs[differ], signs[differ] == 0
-    best = [label for value, label in zip(values, labels, strict=True) if value == max(values)]
-    return Agreement(
-        accuracy=float(right.mean()),
-        auc=float(right.mean() + tied.mean() / 2),
-        tau_b=kendall_tau_b(values, labels) or 0.0,
-        top1=best.count(max(labels)) / len(best),
-    )
-
-
-def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Return Kendall's tau_b: 0 where one side ties all items, None where both do.
-
-    It is the number of concordant less that of discordant pairs, over the geometric mean of the
-    numbers of pairs that each side does not tie.
-
-    Source:
-        Kendall 1945, Biometrika 33(3).
-    """
-    a, b = _pair_signs(first), _pair_signs(second)
-    untied_a, untied_b = np.count_nonzero(a), np.count_nonzero(b)
-    if untied_a == 0 or untied_b == 0:
-        return None if untied_a == untied_b else 0.0
-    return float((a * b).sum() / np.sqrt(float(untied_a) * float(untied_b)))
-
-
 def order_flips(group: JudgedGroup) -> float | None:
     """Return the share of pairs that a pass and its reverse order differently.
 
@@ -147,7 +98,7 @@ def order_flips(group: JudgedGroup) -> float | None:
             continue
         if reverses := unmatched[pass_.source, tuple(reversed(pass_.order))]:
             reverse = reverses.pop()
-            flips.append(_pair_signs(pass_.scores) != _pair_signs(reverse.scores[::-1]))
+            flips.append(pair_signs(pass_.scores) != pair_signs(reverse.scores[::-1]))
         else:
             unmatched[pass_.source, tuple(pass_.order)].append(pass_)
     return float(np.concatenate(flips).mean()) if flips else None
@@ -174,7 +125,7 @@ def retest_tau(group: JudgedGroup) -> float | None:
 
 def tie_rate(group: JudgedGroup) -> float | None:
     """Return the share of pairs within a pass that get the same score."""
-    signs = [_pair_signs(pass_.scores) for pass_ in group.passes if len(pass_.scores) > 1]
+    signs = [pair_signs(pass_.scores) for pass_ in group.passes if len(pass_.scores) > 1]
     return float((np.concatenate(signs) == 0).mean()) if signs else None
 
 
@@ -210,13 +161,6 @@ def _pass_agreement(group: JudgedGroup, pass_: Pass) -> Agreement | None:
 def _append_gated(values: list[float], group: JudgedGroup) -> list[float]:
     lowest = min(values, default=0.0) + _GATED
     return values + [lowest] * (len(group.labels) - group.num_shown)
-
-
-def _pair_signs(values: Sequence[float]) -> Array:
-    """Return the sign of each pair's difference, i < j, shape (n (n - 1) / 2,)."""
-    array = np.asarray(values, dtype=np.float64)
-    i, j = np.triu_indices(len(array), k=1)
-    return np.asarray(np.sign(array[i] - array[j]))
 
 
 def _mean(values: Iterable[float]) -> float:

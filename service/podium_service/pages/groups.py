@@ -51,6 +51,7 @@ def render_groups(
         chosen={name: chosen.get(name, "") for name in FIELDS},
         is_filtered=bool(chosen),
         hidden=hidden,
+        all_chosen=chosen,
         quick=quick,
         next_url=frame.url("/ui", **{**chosen, "cursor": page.next}) if page.next else "",
         first_url=frame.url("/ui", **chosen) if cursor else "",

@@ -10,16 +10,15 @@ from podium_service.evaluation.bias import slot_bias
 from podium_service.evaluation.measures import (
     JudgedGroup,
     Pass,
-    agreement,
     all_passes_agreement,
     combine_passes,
-    kendall_tau_b,
     one_pass_agreement,
     order_flips,
     retest_tau,
     reward_agreement,
     tie_rate,
 )
+from podium_service.scoring.agreement import agreement, kendall_tau_b
 from podium_service.scoring.bootstrap import Bootstrap
 from tests.service.evaluation.helpers import judged_group
 

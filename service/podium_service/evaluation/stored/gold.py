@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from statistics import fmean
 
 import sqlalchemy as sa
 
@@ -12,7 +11,7 @@ from podium_service.schemas import RankRequest
 from podium_service.store.asks.sent import read_transcript
 from podium_service.store.database.compression import decompress
 from podium_service.store.database.tables import TRANSCRIPTS
-from podium_service.store.people.gold import GoldOrder, GoldOrders
+from podium_service.store.people.gold import GoldOrder, GoldOrders, mean_labels
 from podium_service.store.store import SQLStore
 
 _MAX_ORDERS = 100_000
@@ -53,16 +52,3 @@ def labelled_group(content: bytes, orders: Sequence[GoldOrder]) -> LabelledGroup
     group["trajectories"] = [{"id": name, **each} for name, each in named]
     request = RankRequest.model_validate({**group, "group_id": newest.group_id})
     return LabelledGroup(request, mean_labels([order.ranks for order in orders]))
-
-
-def mean_labels(ranks: Sequence[Sequence[float]]) -> list[float]:
-    """Return the share of the other attempts that each one is better than, as the mean of people.
-
-    Args:
-        ranks: of G >= 1 attempts, by person; ties share the mean rank.
-
-    Returns:
-        G labels in [0, 1]; an attempt that is equal to another is better than half of it.
-    """
-    number = len(ranks[0])
-    return [(number - fmean(of_one)) / max(1, number - 1) for of_one in zip(*ranks, strict=True)]

@@ -1,22 +1,25 @@
 """The pages that show what the store keeps; each route reads models and renders them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import fields
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import TypeAdapter, ValidationError
 
-from podium_service.errors import InvalidRequest, NotFound
+from podium_service.errors import NotFound
+from podium_service.http.ui.gold_routes import gold_routes
 from podium_service.http.ui.group_pages import GroupPages
 from podium_service.http.ui.judge_routes import failure_routes
 from podium_service.http.ui.site import HEADERS, Site
 from podium_service.pages.groups import first_curl, render_groups
 from podium_service.pages.runs.prompt import render_prompt
 from podium_service.pages.runs.run import render_run, render_runs
-from podium_service.store.history.filters import RankingFilters
+from podium_service.store.history.filters import (
+    RankingFilters,
+    chosen_filters,
+    read_filters,
+)
 from podium_service.telemetry.routes import UI
 
 PAGE_ROWS = 50
@@ -24,8 +27,6 @@ PLOTTED_GROUPS = 40
 DRAWN_GROUPS = 300  # of one prompt
 EXCERPT_ROWS = 24
 MAX_EXPORTED = 5000
-_FILTERS = TypeAdapter(RankingFilters)
-_NAMES = {field.name for field in fields(RankingFilters)}
 
 
 def page_routes(site: Site) -> APIRouter:
@@ -34,6 +35,7 @@ def page_routes(site: Site) -> APIRouter:
     _add_group_pages(router, site)
     _add_run_pages(router, site)
     router.include_router(failure_routes(site))
+    router.include_router(gold_routes(site))
     return router
 
 
@@ -128,27 +130,6 @@ def _add_run_pages(router: APIRouter, site: Site) -> None:
             first_url=frame.url(f"{UI}/prompt", run=run, id=id) if cursor else "",
         )
         return site.page(request, html)
-
-
-def chosen_filters(query: Mapping[str, str]) -> dict[str, str]:
-    """Return the filters in an address; empty ones are left out, as forms send them."""
-    return {name: value for name, value in query.items() if name in _NAMES and value.strip()}
-
-
-def read_filters(chosen: Mapping[str, str]) -> RankingFilters:
-    """Return filters from their texts.
-
-    Raises:
-        InvalidRequest: If one of them has another type.
-    """
-    try:
-        return _FILTERS.validate_strings(dict(chosen))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = fault["loc"][0] if fault["loc"] else "filter"
-        raise InvalidRequest(
-            f"{name} is {chosen.get(str(name), '')[:64]!r}: {fault['msg']}"
-        ) from None
 
 
 async def export_lines(site: Site, filters: RankingFilters) -> AsyncIterator[str]:

@@ -1,8 +1,10 @@
 """Choose asks: which rows a page of rankings shows, and where the next page begins."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter, ValidationError
 
 from podium_service.errors import InvalidRequest
 from podium_service.schemas.history import Outcome
@@ -67,6 +69,31 @@ class RankingFilters:
         if self.since is not None:
             found.append(ASKS.c.id >= first_ask_at(self.since))
         return found
+
+
+_FILTERS = TypeAdapter(RankingFilters)
+_NAMES = {field.name for field in fields(RankingFilters)}
+
+
+def chosen_filters(query: Mapping[str, str]) -> dict[str, str]:
+    """Return the filters in an address; empty ones are left out, as forms send them."""
+    return {name: value for name, value in query.items() if name in _NAMES and value.strip()}
+
+
+def read_filters(chosen: Mapping[str, str]) -> RankingFilters:
+    """Return filters from their texts.
+
+    Raises:
+        InvalidRequest: If one of them has another type.
+    """
+    try:
+        return _FILTERS.validate_strings(dict(chosen))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = fault["loc"][0] if fault["loc"] else "filter"
+        raise InvalidRequest(
+            f"{name} is {chosen.get(str(name), '')[:64]!r}: {fault['msg']}"
+        ) from None
 
 
 def read_cursor(cursor: str | None) -> int | None:

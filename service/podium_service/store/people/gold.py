@@ -16,6 +16,7 @@ the ask may be gone before. `evaluation.stored.gold` reads the groups with label
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import orjson
@@ -148,6 +149,19 @@ class GoldOrders:
     async def _list(self, query: sa.Select[Any]) -> list[GoldOrder]:
         rows = await self._store.select(query.order_by(GOLD.c.made_at.desc(), *_KEY))
         return [_order_of(row) for row in rows]
+
+
+def mean_labels(ranks: Sequence[Sequence[float]]) -> list[float]:
+    """Return the share of the other attempts that each one is better than, as the mean of people.
+
+    Args:
+        ranks: of G >= 1 attempts, by person; ties share the mean rank.
+
+    Returns:
+        G labels in [0, 1]; an attempt that is equal to another is better than half of it.
+    """
+    number = len(ranks[0])
+    return [(number - fmean(of_one)) / max(1, number - 1) for of_one in zip(*ranks, strict=True)]
 
 
 def require_each_once(ids: Sequence[str], placed: Sequence[str]) -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from podium_service.cli.commands.calibrate import calibrate_command
 from podium_service.errors import InvalidRequest
-from podium_service.evaluation.stored.gold import mean_labels, read_gold_groups
+from podium_service.evaluation.stored.gold import read_gold_groups
 from podium_service.schemas import RankRequest
 from podium_service.store.history.reader import HistoryReader
-from podium_service.store.people.gold import GoldOrders
+from podium_service.store.people.gold import GoldOrders, mean_labels
 from podium_service.store.people.person import Person
 from podium_service.store.store import open_store
 from tests.service.evaluation.helpers import run_command, write_lines

@@ -17,6 +17,7 @@ PAGES = (
     "/ui/runs",
     "/ui/judges",
     "/ui/compare",
+    "/ui/gold",
     "/ui/failures",
     "/ui/keys",
     "/ui/api",
