@@ -3,8 +3,9 @@
     python -m benchmarks.history [--groups 100000] [--repeats 20] [--quick]
 
 The groups are synthetic, written in bulk: 20 runs of 250 steps, 2% failures, 10% answers from the
-store. Each call of the reader is timed `--repeats` times. Writing is timed for groups as a service
-writes them, with the group as it was sent and without texts (`--no-texts`).
+store. Each call of the reader and each page is timed `--repeats` times; a page from its request to
+its last byte, without a network. Writing is timed for groups as a service writes them, with the
+group as it was sent and without texts (`--no-texts`).
 """
 
 import asyncio
@@ -16,10 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import orjson
 import sqlalchemy as sa
 import typer
 
+from podium_service.http.app import create_app
+from podium_service.http.service import open_service
 from podium_service.schemas import Ranking, RankRequest, TrajectoryResult, Usage
 from podium_service.store.asks.ids import AskIds, ask_name
 from podium_service.store.asks.records import Ask, write_asks
@@ -30,6 +34,24 @@ from podium_service.store.store import SQLStore, open_store
 
 RUNS, STEPS, SIZE = 20, 250, 8
 AT_ONCE = 5000
+PAGES = {
+    "groups": "/ui",
+    "groups of a step": "/ui?run=run-3&step=7",
+    "no signal": "/ui?signal=false",
+    "longest wins": "/ui?longest_wins=true",
+    "a text nowhere": "/ui?q=no+such+text",
+    "runs": "/ui/runs",
+    "one run": "/ui/runs/run-3",
+    "two runs": "/ui/runs/run-3?other=run-4",
+    "one prompt": "/ui/prompt?run=run-3&id=p3",
+    "judges": "/ui/judges",
+    "compare": "/ui/compare",
+    "gold": "/ui/gold",
+    "failures": "/ui/failures",
+    "keys and spend": "/ui/keys",
+    "api": "/ui/api",
+    "config": "/ui/config",
+}
 WORDS = ["sum", "of", "two", "numbers", "that", "were", "given", "in", "the", "second", "letter"]
 
 
@@ -55,6 +77,7 @@ async def measure(folder: Path, groups: int, repeats: int, written: int) -> None
         for name, read in readers(HistoryReader(store), last).items():
             print(f"{name:<24} {await timed(read, repeats)}")
         print(f"{'write, as sent':<24} {await write(store, written)}")
+    await time_pages(str(path), last, repeats)
     async with open_store(str(folder / "bare.db"), keep_texts=False) as store:
         print(f"{'write, without texts':<24} {await write(store, written)}")
 
@@ -79,6 +102,21 @@ def readers(reader: HistoryReader, last: str) -> dict[str, Callable[[], Awaitabl
         "runs": reader.list_runs,
         "one run": lambda: reader.read_run("run-3"),
     }
+
+
+async def time_pages(path: str, last: str, repeats: int) -> None:
+    """Print how long each page takes on a store, and its size; a first request warms it up."""
+    async with open_service(None, path) as service:
+        transport = httpx.ASGITransport(create_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            newest = (await HistoryReader(service.store).list_rankings()).rankings[0].ask
+            groups = {"group": last, "group with texts": newest}
+            pages = PAGES | {name: f"/ui/rankings/{ask}" for name, ask in groups.items()}
+            for name, address in pages.items():
+                first = await http.get(address)
+                assert first.status_code == 200, address
+                took = await timed(partial(http.get, address), repeats)
+                print(f"{'page: ' + name:<24} {took}   {len(first.content) / 1000:5.0f} kB")
 
 
 async def neighbours(reader: HistoryReader, ask: str) -> None:
@@ -138,7 +176,7 @@ def row(draw: random.Random, ask: int, number: int, groups: int) -> dict[str, An
         "run": f"run-{number // per_run}",
         "step": (number % per_run) * STEPS // per_run,
         "group_id": f"step-{number % per_run}/prompt-{number % 64}",
-        "prompt_id": f"{draw.randrange(4096):016x}",
+        "prompt_id": f"p{draw.randrange(64)}",
         "judge": f"judge-{draw.randrange(3)}",
         "code": code if failed else None,
         "kind": None,

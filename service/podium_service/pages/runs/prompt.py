@@ -120,10 +120,15 @@ def _length(group: RankingSummary) -> float | None:
 
 
 def _series(frame: Frame, groups: Sequence[RankingSummary], name: str, value: Value) -> Series:
-    xs = [float(index if each.step is None else each.step) for index, each in enumerate(groups)]
+    """Draw the groups that have a value; a group without a step stands at its place in time."""
+    placed = [
+        (float(place if each.step is None else each.step), y, each)
+        for place, each in enumerate(groups)
+        if (y := value(each)) is not None
+    ]
     return Series(
         name,
-        [(x, value(each)) for x, each in zip(xs, groups, strict=True)],
-        [frame.ranking(each.ask) for each in groups],
-        [f"step {x:g}: {fixed(value(each), 3)}" for x, each in zip(xs, groups, strict=True)],
+        [(x, y) for x, y, _ in placed],
+        [frame.ranking(each.ask) for *_, each in placed],
+        [f"step {x:g}: {fixed(y, 3)}" for x, y, _ in placed],
     )
