@@ -11,6 +11,7 @@ from podium_service.pages.numbers import fixed
 
 WHISKER_WIDTH, WHISKER_HEIGHT, _PAD = 180, 22, 6
 _CHART_WIDTH, _CHART_HEIGHT = 420, 180
+MAX_DOTS = 60  # of a line, because each one with its link takes 200 bytes
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 24
 
 
@@ -165,7 +166,8 @@ def _draw_series(
             if len(run) > 1
         ]
     radius = 2.5 if len(series.points) > 40 or not with_line else 3.5
-    for index, (x, y) in enumerate(series.points):
+    for index in _choose_dots(series, with_line=with_line):
+        x, y = series.points[index]
         if y is None:
             continue
         at = place(x, y)
@@ -187,6 +189,13 @@ def _draw_series(
             else dot
         )
     return parts
+
+
+def _choose_dots(series: Series, *, with_line: bool) -> list[int]:
+    """Return the points that get a dot: the last one, and few others where there is a line."""
+    known = [index for index, (_, y) in enumerate(series.points) if y is not None]
+    step = -(-len(known) // MAX_DOTS) if with_line else 1
+    return known[::-1][:: max(1, step)][::-1]
 
 
 def _say(series: Series) -> str:

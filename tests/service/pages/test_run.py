@@ -2,7 +2,7 @@
 
 import pytest
 
-from podium_service.pages.figures import lines, sparkline, whisker
+from podium_service.pages.figures import Series, lines, sparkline, whisker
 from podium_service.pages.frame import Frame
 from podium_service.pages.numbers import count, fixed, money, percent, seconds, signed
 from podium_service.pages.runs.prompt import render_prompt
@@ -117,3 +117,16 @@ def test_figures_have_no_style_and_say_what_they_show() -> None:
     assert 'aria-label="rewards .90, .20"' in figures[1]
     assert "no data" in figures[2]
     assert not any("style=" in str(each) for each in figures)
+
+
+def test_a_long_line_has_few_dots_and_one_at_its_end() -> None:
+    long = Series("a", [(float(x), 0.5) for x in range(250)], [f"/{x}" for x in range(250)])
+    figure = lines("x", [long])
+    assert figure.count("<circle") <= 60
+    assert 'href="/249"' in figure
+    assert str(figure).count(",") == 250  # the line goes through all points
+    rare = Series("a", [(float(x), 0.5 if x % 50 == 3 else None) for x in range(250)])
+    assert lines("x", [rare]).count("<circle") == 5
+    html = render_run(FRAME, run_of("a", 250))
+    assert "The last 100 of 250 steps" in html
+    assert len(html) < 300_000

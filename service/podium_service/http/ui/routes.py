@@ -94,13 +94,12 @@ def _add_run_pages(router: APIRouter, site: Site) -> None:
         if detail is None:
             raise NotFound(f"no run {run[:64]!r}: no group names it in its metadata")
         recent = await site.reader.list_rankings(RankingFilters(run=run), limit=PLOTTED_GROUPS)
-        runs = await site.reader.list_runs(limit=PAGE_ROWS)
         html = await asyncio.to_thread(
             render_run,
             site.frame(request, "Runs"),
             detail,
             other=await site.reader.read_run(other) if other else None,
-            others=[each.run for each in runs.runs],
+            others=await site.reader.list_run_names(),
             groups=recent.rankings,
             prompts=await site.reader.list_prompts(run),
         )

@@ -18,6 +18,7 @@ from podium_service.schemas.history import (
 )
 
 Value = Callable[[RunStep], float | None]
+MAX_STEPS = 100  # in the table
 MAX_CODES = 4  # as many as there are colours of lines
 
 
@@ -105,6 +106,7 @@ def render_run(
         others=[each for each in others if each != run.summary.run],
         fooled=plot_lengths(frame, groups),
         last_first=run.steps[::-1],
+        max_steps=MAX_STEPS,
         has_win_rate=any(step.win_rate is not None for step in run.steps),
         prompts=[each for each in prompts if each.groups > 1],
     )

@@ -4,7 +4,6 @@ Each read looks at the newest rows alone, so that its time does not grow with th
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +13,12 @@ import sqlalchemy as sa
 from podium_service.scoring.noise import PastGroup
 from podium_service.store.asks.ids import ask_name, first_ask_at
 from podium_service.store.database.tables import ASKS, CALLS, PAST_GROUPS
+from podium_service.store.history.rows import distinct_query
 from podium_service.store.store import SQLStore
 
 _PAST_GROUPS = 800
 _CALLS = 1000
+_JUDGES = 1000
 _LOOKED_AT = 5000  # calls; no index knows the faults, which are rare
 _ASKS_OF_JUDGE = 400
 _LONGEST_GROUP_S = 3700.0  # from a call to the answer of its group: the longest deadline
@@ -181,10 +182,8 @@ class JudgingReader:
 
     async def list_judges(self) -> list[str]:
         """Return the names of all judges that groups were sent to."""
-        rows: Sequence[Any] = await self._store.select(
-            sa.select(ASKS.c.judge).distinct().order_by(ASKS.c.judge)
-        )
-        return [row.judge for row in rows]
+        rows = await self._store.select(distinct_query(ASKS.c.judge, _JUDGES))
+        return [row.value for row in rows]
 
 
 def _fault(row: sa.Row[Any]) -> FaultyReply:

@@ -29,7 +29,13 @@ from podium_service.store.database.tables import ASKS, PAST_GROUPS, RANKINGS, TR
 from podium_service.store.history import runs
 from podium_service.store.history.calls import view_call
 from podium_service.store.history.filters import RankingFilters, read_cursor, write_cursor
-from podium_service.store.history.rows import LISTED, problem_of, sent_group, summary_of
+from podium_service.store.history.rows import (
+    LISTED,
+    distinct_query,
+    problem_of,
+    sent_group,
+    summary_of,
+)
 from podium_service.store.store import SQLStore
 
 MAX_LIMIT = 500
@@ -149,6 +155,11 @@ class HistoryReader:
             runs=[runs.summary_of(row) for row in rows[:limit]],
             next=write_cursor(rows[limit - 1].last) if len(rows) > limit else None,
         )
+
+    async def list_run_names(self, limit: int = 200) -> list[str]:
+        """Return the names of runs in order; unlike `list_runs` this sums up nothing."""
+        rows = await self._store.select(distinct_query(ASKS.c.run, limit))
+        return [row.value for row in rows]
 
     async def read_run(self, run: str) -> RunDetail | None:
         """Return a run step by step; None if no group names it."""

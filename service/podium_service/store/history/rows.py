@@ -22,6 +22,17 @@ _LISTED = (
 LISTED = [ASKS.c[name] for name in _LISTED]  # the columns of a summary
 
 
+def distinct_query(column: sa.Column[Any], limit: int) -> sa.Select[Any]:
+    """Select the values of a column with an index, in order, each by one step through that index.
+
+    `SELECT DISTINCT` would go through all rows.
+    """
+    first = sa.select(sa.func.min(column).label("value")).cte("found", recursive=True)
+    following = sa.select(sa.func.min(column)).where(column > first.c.value).scalar_subquery()
+    found = first.union_all(sa.select(following).where(first.c.value.is_not(None)))
+    return sa.select(found.c.value).where(found.c.value.is_not(None)).limit(limit)
+
+
 def summary_of(row: sa.Row[Any]) -> RankingSummary:
     """Return one ask as lists show it."""
     problem = orjson.loads(row.problem) if row.problem else {}

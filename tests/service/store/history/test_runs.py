@@ -23,7 +23,7 @@ async def add(
     **meta: Any,
 ) -> None:
     """Add a group of the run `r`, whose attempts have these ranks."""
-    sent = group(*(f"{number} {name}" for name in ranks), metadata={"run": "r", **meta})
+    sent = group(*(f"{number} {name}" for name in ranks), metadata={"run": "r"} | meta)
     for name, each in zip(ranks, sent["trajectories"], strict=True):
         each["id"] = name
         each["verified_reward"] = verified
@@ -80,3 +80,13 @@ async def test_without_texts_a_win_rate_and_the_plan_are_kept(tmp_path: Any) -> 
     assert run
     assert (run.steps[0].win_rate, run.summary.planned_steps) == (1.0, 7)
     assert [each.kind for each in page.rankings] == [None, "win_rate"]
+
+
+async def test_the_names_of_runs_are_each_there_once(url: str) -> None:
+    async with open_store(url) as store:
+        reader = HistoryReader(store)
+        assert await reader.list_run_names() == []
+        for number, run in enumerate(["b", "a", "b", "c/d"]):
+            await add(store, number, {"x": 1, "y": 2}, run=run)
+        assert await reader.list_run_names() == ["a", "b", "c/d"]
+        assert await reader.list_run_names(limit=2) == ["a", "b"]
