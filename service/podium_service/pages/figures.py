@@ -11,7 +11,7 @@ from podium_service.pages.numbers import fixed
 
 WHISKER_WIDTH, WHISKER_HEIGHT, _PAD = 180, 22, 6
 _CHART_WIDTH, _CHART_HEIGHT = 420, 180
-MAX_DOTS = 60  # of a line, because each one with its link takes 200 bytes
+MAX_DOTS = 40  # of a line, because each one with its link takes 200 bytes
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 24
 
 
