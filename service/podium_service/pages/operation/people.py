@@ -135,7 +135,9 @@ def read_tiers(
         raise ValueError("each attempt needs a place")
     tiers: dict[int, list[str]] = {}
     for index, place in zip(indices, places, strict=True):
-        if not 0 <= int(index) < len(ids):
+        if not place.isdecimal():
+            raise ValueError(f"a place must be a number, not {place[:8]!r}")
+        if not index.isdecimal() or int(index) >= len(ids):
             raise ValueError(f"there is no attempt {index[:8]}")
         tiers.setdefault(int(place), []).append(ids[int(index)])
     return [tiers[place] for place in sorted(tiers)]
