@@ -113,7 +113,8 @@ def curl_command(detail: RankingDetail, base_url: str) -> str | None:
     """
     if detail.request is None:
         return None
-    body = detail.request.model_dump(exclude_none=True)
+    skipped = set() if detail.request.flip_order else {"flip_order"}
+    body = detail.request.model_dump(exclude_none=True, exclude=skipped)
     if detail.metadata:
         body["metadata"] = detail.metadata
     sent = to_json(body, ensure_ascii=True)

@@ -101,7 +101,7 @@ class SentGroup(BaseModel):
     reference: str | None = None
     rubric: str | None = None
     tools: list[dict[str, Any]] | None = None
-    flip_order: Literal[True] | None = Field(default=None, description="null: it was not asked")
+    flip_order: bool = False
     trajectories: list[SentTrajectory]
 
 

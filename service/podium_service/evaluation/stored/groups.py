@@ -23,12 +23,15 @@ async def read_stored_groups(
 ) -> tuple[list[RankRequest], dict[str, int]]:
     """Return the newest `limit` groups that were ranked, and how many were left out by reason.
 
+    What a person had judged again is not among them.
+
     Raises:
         InvalidRequest: If the store has no group that can be ranked again.
         StoreUnavailable: If the database does not answer.
     """
     newest = sa.select(ASKS.c.id, ASKS.c.transcript)
-    newest = newest.where(ASKS.c.code.is_(None)).order_by(ASKS.c.id.desc()).limit(_SCAN * limit)
+    newest = newest.where(ASKS.c.code.is_(None), ASKS.c.again_of.is_(None))
+    newest = newest.order_by(ASKS.c.id.desc()).limit(_SCAN * limit)
     seen: set[bytes] = set()
     requests: list[RankRequest] = []
     left_out: Counter[str] = Counter()
@@ -64,4 +67,4 @@ async def _read_group(store: SQLStore, ask: int) -> RankRequest:
     query: sa.Select[Any] = sa.select(ASKS, TRANSCRIPTS.c.content).select_from(joined)
     [row] = await store.select(query.where(ASKS.c.id == ask))
     group = sent_group(row, decompress(row.content))
-    return RankRequest.model_validate(group.model_dump(exclude={"judge"}))
+    return RankRequest.model_validate(group.model_dump(exclude={"judge", "flip_order"}))

@@ -70,7 +70,7 @@ def sent_group(row: sa.Row[Any], content: bytes) -> SentGroup:
         {
             "group_id": row.group_id,
             "judge": row.judge,
-            "flip_order": row.flip_order or None,
+            "flip_order": row.flip_order,
             **fields,
         }
     )

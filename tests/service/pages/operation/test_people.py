@@ -32,7 +32,8 @@ def test_items_follow_an_order_that_was_given_under_other_ids() -> None:
 def test_an_order_tells_how_far_the_judge_agrees() -> None:
     [said] = list_said([ORDER], DETAIL.ranking, BOB)
     # The judge has t0 > t1 > t2; the order has t2 on top, and ties the others.
-    assert (said.is_own, said.tau) == (False, pytest.approx(-2 / 6**0.5))
+    assert not said.is_own
+    assert said.tau == pytest.approx(-2 / 6**0.5)
     assert list_said([ORDER], DETAIL.ranking, ANN)[0].is_own
     assert list_said([ORDER], None, None)[0].tau is None
 
