@@ -31,7 +31,7 @@ from podium_service.store.database.tables import ASKS, CALLS, PAST_GROUPS, RANKI
 from podium_service.store.migrations.schema import open_database
 from podium_service.store.protocol import StoredVerdicts
 from podium_service.store.pruning import prune_some
-from podium_service.store.quotas.ledger import add_calls, select_new
+from podium_service.store.quotas.ledger import Ledger
 from podium_service.store.quotas.payer import NOBODY, Payer
 from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.store.write_queue import Write, WriteQueue
@@ -59,16 +59,16 @@ class SQLStore:
         self._database = database
         self.keeps_texts = keep_texts
         self.quotas = QuotaService(database)
-        claim_rows = ClaimRows(database)
+        claim_rows, ledger = ClaimRows(database), Ledger(database)
 
         def commit(rows: Rows, released: list[str]) -> None:
             # Before the transaction, because other writers wait for that.
             rows = write_asks(rows, keep_texts=keep_texts)
             compress_texts(rows)
             with database.writing() as connection:
-                paid = select_new(connection, rows.get(CALLS, ()))
+                paid = ledger.select_new(connection, rows.get(CALLS, ()))
                 database.insert(connection, rows)
-                add_calls(database, connection, paid)
+                ledger.add_calls(connection, paid)
                 claim_rows.release(connection, released)
 
         self.write_queue = WriteQueue(lambda *write: database.run(lambda: commit(*write)))

@@ -130,6 +130,7 @@ def _ask_row(ask: Ask, *, keep_texts: bool) -> Row:
     prompt, prompt_id = prompt_of(request)
     ranking = answer if isinstance(answer, Ranking) else None
     results = ranking.results if ranking else []
+    lengths = [length_of(each) for each in request.trajectories]
     return {
         "id": ask.id,
         "ranking_id": ask.ranking_id,
@@ -142,7 +143,7 @@ def _ask_row(ask: Ask, *, keep_texts: bool) -> Row:
         "kind": name_of(metadata.get("kind")),
         "cached": ranking.cached if ranking else False,
         "reliability": ranking.reliability if ranking else None,
-        **statistics_of(request, ranking),
+        **statistics_of(request, ranking, lengths),
         "latency_s": ask.latency_s,
         "cost_usd": ask.usage.cost_usd,
         "tokens": ask.usage.prompt_tokens + ask.usage.completion_tokens,
@@ -156,7 +157,7 @@ def _ask_row(ask: Ask, *, keep_texts: bool) -> Row:
         "flags": _flags(ranking),
         "ids": to_json([each.id for each in request.trajectories]),
         "rewards": orjson.dumps([each.reward for each in results]) if ranking else None,
-        "lengths": orjson.dumps([length_of(each) for each in request.trajectories]),
+        "lengths": orjson.dumps(lengths),
         "problem": _problem(answer, keep_texts=keep_texts),
         "metadata": to_json(metadata) if metadata else None,
         "calls": orjson.dumps(dict(ask.calls)) if ask.calls else None,

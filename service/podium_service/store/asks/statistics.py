@@ -11,10 +11,14 @@ from podium_service.schemas import Ranking, RankRequest, Trajectory
 WIN_RATE = "win_rate"  # the kind of the groups that compare attempts with those of the start
 
 
-def statistics_of(request: RankRequest, ranking: Ranking | None) -> dict[str, Any]:
-    """Return the columns of `asks` that sum up a group; those of its answer only if it has one."""
+def statistics_of(
+    request: RankRequest, ranking: Ranking | None, lengths: Sequence[int]
+) -> dict[str, Any]:
+    """Return the columns of `asks` that sum up a group; those of its answer only if it has one.
+
+    `lengths` has one item per trajectory, as `length_of` counts.
+    """
     trajectories = request.trajectories
-    lengths = [length_of(each) for each in trajectories]
     rewards = [each.reward for each in ranking.results] if ranking else []
     scores = [each.score for each in ranking.results if each.score is not None] if ranking else []
     taus = (

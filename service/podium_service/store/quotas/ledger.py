@@ -14,35 +14,42 @@ from podium_service.store.database.database import Database, Row
 from podium_service.store.database.tables import CALLS, LEDGER
 
 _KEY = tuple(column.name for column in LEDGER.primary_key)
+_FIND_CALLS = sa.select(CALLS.c.id).where(CALLS.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
-def select_new(connection: sa.Connection, calls: Sequence[Row]) -> list[Row]:
-    """Return the rows of calls that are not in the database; the others are counted already.
+class Ledger:
+    """The sums in one database.
 
-    A transaction is tried again though its first commit may have gone through.
+    Its statements are built once, because that takes longer than running them.
     """
-    if not calls:
-        return []
-    ids = [row["id"] for row in calls]
-    found = set(connection.execute(sa.select(CALLS.c.id).where(CALLS.c.id.in_(ids))).scalars())
-    return [row for row in calls if row["id"] not in found]
 
+    def __init__(self, database: Database) -> None:
+        insert = database.insert_into(LEDGER)
+        new = insert.excluded
+        updated = {
+            "calls": LEDGER.c.calls + new.calls,
+            "tokens": LEDGER.c.tokens + new.tokens,
+            "cost_usd": sa.func.coalesce(
+                LEDGER.c.cost_usd + new.cost_usd, LEDGER.c.cost_usd, new.cost_usd
+            ),
+        }
+        self._add = insert.on_conflict_do_update(index_elements=_KEY, set_=updated)
 
-def add_calls(database: Database, connection: sa.Connection, calls: Iterable[Row]) -> None:
-    """Add what calls cost to the sums, which must be in the transaction that inserts the calls."""
-    sums = sum_calls(calls)
-    if not sums:
-        return
-    insert = database.insert_into(LEDGER)
-    new = insert.excluded
-    updated = {
-        "calls": LEDGER.c.calls + new.calls,
-        "tokens": LEDGER.c.tokens + new.tokens,
-        "cost_usd": sa.func.coalesce(
-            LEDGER.c.cost_usd + new.cost_usd, LEDGER.c.cost_usd, new.cost_usd
-        ),
-    }
-    connection.execute(insert.on_conflict_do_update(index_elements=_KEY, set_=updated), sums)
+    def select_new(self, connection: sa.Connection, calls: Sequence[Row]) -> list[Row]:
+        """Return the rows of calls that are not in the database; the others are counted already.
+
+        A transaction is tried again though its first commit may have gone through.
+        """
+        if not calls:
+            return []
+        ids = [row["id"] for row in calls]
+        found = set(connection.execute(_FIND_CALLS, {"ids": ids}).scalars())
+        return [row for row in calls if row["id"] not in found]
+
+    def add_calls(self, connection: sa.Connection, calls: Iterable[Row]) -> None:
+        """Add what calls cost; it must be in the transaction that inserts the calls."""
+        if sums := sum_calls(calls):
+            connection.execute(self._add, sums)
 
 
 def sum_calls(calls: Iterable[Row]) -> list[Row]:

@@ -11,7 +11,7 @@ from podium_service.schemas.spend import SpendBy, SpendReport
 from podium_service.store.call_records import call_rows
 from podium_service.store.database.tables import CALLS, LEDGER
 from podium_service.store.history.spend import read_spend, to_csv
-from podium_service.store.quotas import ledger
+from podium_service.store.quotas.ledger import Ledger
 from podium_service.store.quotas.payer import NOBODY, Payer
 from podium_service.store.store import SQLStore, open_store
 from tests.service.helpers import add_new_key, call
@@ -74,6 +74,7 @@ async def test_spending_is_told_by_key_judge_run_and_day(url: str) -> None:
 
 async def test_a_commit_that_is_repeated_counts_once(url: str) -> None:
     async with open_store(url) as store:
+        ledger = Ledger(store._database)
         rows = call_rows(KEY, 0, "main", call("x"), PAID)
         more = call_rows(KEY, 1, "main", call("x"), PAID)
 
@@ -81,7 +82,7 @@ async def test_a_commit_that_is_repeated_counts_once(url: str) -> None:
             def work(connection: sa.Connection) -> None:
                 new = ledger.select_new(connection, calls)
                 store._database.insert(connection, {CALLS: calls})
-                ledger.add_calls(store._database, connection, new)
+                ledger.add_calls(connection, new)
 
             return store.run_in_transaction(work)
 
