@@ -79,6 +79,8 @@ class Message(BaseModel):
         """What the model thought before it spoke; empty if the message does not hold it."""
         if self.role != "assistant":
             return ""
+        if not (self.reasoning_content or self.reasoning or isinstance(self.content, list)):
+            return ""  # most messages leave here
         beside = flatten(self.reasoning_content) or flatten(self.reasoning)
         if beside or not isinstance(self.content, list):
             return beside

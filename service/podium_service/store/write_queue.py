@@ -30,6 +30,9 @@ from podium_service.store.database.tables import ASKS, CALLS, PAST_GROUPS, TEXTS
 
 _RETRY_S = 0.5
 _MAX_KEPT_CALLS = 10_000
+# Passes of the event loop within which a group puts its last call, what it told, the release of its
+# claim and its ranking. One commit then holds them all.
+_PASSES_OF_A_GROUP = 10
 
 log = structlog.get_logger(__name__)
 
@@ -130,6 +133,8 @@ class WriteQueue:
                 writes = [await self._queue.get()]
         except TimeoutError:
             return []
+        for _ in range(_PASSES_OF_A_GROUP):
+            await asyncio.sleep(0)
         return writes + self._drain()
 
     def _drain(self) -> list[Write | None]:

@@ -72,7 +72,9 @@ class Admission:
 
     def note_queued(self, key: str, num_calls: int = 1) -> None:
         """Count calls of an API key no longer as yet to queue, because they queue now."""
-        self._unqueued -= Counter({key: num_calls})
+        self._unqueued[key] -= num_calls
+        if self._unqueued[key] <= 0:
+            del self._unqueued[key]
 
     async def admit(self, request_context: RequestContext, num_calls: int) -> None:
         """Admit a group that is about to make so many calls at once.

@@ -71,10 +71,9 @@ def length_of(trajectory: Trajectory) -> int:
     for message in trajectory.messages:
         if message.role != "assistant":
             continue
-        content = message.content
-        length += len(content) if isinstance(content, str) else len(message.text)
-        length += len(message.thoughts)
-        length += sum(len(str(call.called.arguments or "")) for call in message.calls)
+        length += len(message.text) + len(message.thoughts)
+        for call in message.calls:
+            length += len(str(call.called.arguments or ""))
     return length
 
 
