@@ -105,7 +105,7 @@ def run(folder: Path, service: str, steps: int, seed: int, setting: dict[str, An
         **setting,
     })  # fmt: skip
     watcher = Quiet()
-    with open_trainer(config, watcher, resume=False) as trainer:
+    with open_trainer(config, watcher) as trainer:
         trainer.run()
     return watcher.scores
 

@@ -186,7 +186,7 @@ def ranking_service(arm: Arm, judge_url: str, folder: Path) -> Iterator[str]:
 def trained(config: TrainConfig, setup: Setup) -> tuple[list[Record], list[Record]]:
     """Each step's row, and what was seen of the held-out prompts along the way."""
     notes = Notes()
-    with open_trainer(config, notes, resume=False) as trainer:
+    with open_trainer(config, notes) as trainer:
         looks = [look_at(trainer, setup.eval_samples)]
         while trainer.step < config.steps:  # not `run`, which would write checkpoints
             trainer.one_step()

@@ -70,7 +70,7 @@ def record(model: str, folder: Path, seed: int) -> Iterator[Line]:
             "eval": {"every": 0},
             "log": {"samples_every": 0},
         })  # fmt: skip
-        with open_trainer(config, Silent(), resume=False) as trainer:
+        with open_trainer(config, Silent()) as trainer:
             yield from _stages(trainer)
 
 

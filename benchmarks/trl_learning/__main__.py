@@ -58,7 +58,7 @@ class Quiet:
 def podium_side(job: Job) -> Run:
     """Train by the loop of `podium-train`, in this process."""
     recipe = job.recipe
-    with open_trainer(recipe, Quiet(), resume=False) as trainer:
+    with open_trainer(recipe, Quiet()) as trainer:
 
         def tried() -> Run:
             samples = job.eval_samples

@@ -14,6 +14,7 @@ import yaml
 from podium_trainer.config import TrainConfig
 from podium_trainer.records.metrics import Row
 from podium_trainer.run.build import open_trainer
+from podium_trainer.run.recipe import Resume
 from podium_trainer.train import Trainer
 from podium_trainer.update.groups import RankedGroup
 from tests.trainer.tiny import save_model
@@ -90,13 +91,15 @@ def train(
     recipe: dict[str, Any],
     *,
     resume: bool = False,
+    resume_from: int | None = None,
     watcher: Recorder | None = None,
     before: Callable[[Trainer], None] = lambda trainer: None,
 ) -> Recorder:
     """Run to the end in this process."""
     torch.set_num_threads(1)
     watcher = watcher or Recorder()
-    with open_trainer(TrainConfig.model_validate(recipe), watcher, resume=resume) as trainer:
+    start = Resume(resume or resume_from is not None, resume_from)
+    with open_trainer(TrainConfig.model_validate(recipe), watcher, start) as trainer:
         before(trainer)
         trainer.run()
     return watcher

@@ -1,47 +1,32 @@
 """The training loop: rollout, rank, update, sync. Start reading at `Trainer.run`."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 
 from podium.blocking_client import RankClient
-from podium.errors import RankError
 from podium_trainer.config import TrainConfig
-from podium_trainer.evaluation.evaluator import Evaluator
+from podium_trainer.evaluation.evaluator import Evaluator, HeldOut
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Attempt
+from podium_trainer.records.best import progress
 from podium_trainer.records.checkpoint import RunState, save_checkpoint
 from podium_trainer.records.metrics import Listener, Row
 from podium_trainer.records.metrics_rows import Clock, Gathered, metrics_row, timings_row
+from podium_trainer.records.step import Done, idle_message, why_skipped
+from podium_trainer.records.watcher import Watcher
 from podium_trainer.rollout.rollout import Rollout
-from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.weight_sync import WeightSync
 from podium_trainer.tasks.task import Prompt, PromptCursor, Task
 from podium_trainer.update.groups import RankedGroup, group_advantages, to_samples, to_wire
 from podium_trainer.update.learning_rate import learning_rate
 from podium_trainer.update.loss import LOSSES
-from podium_trainer.update.update import UpdateStats, update
+from podium_trainer.update.mini_batch import GroupSamples
+from podium_trainer.update.update import UpdateSkipped, UpdateStats, update
 
 
 class TrainingStopped(Exception):
     """The run cannot go on; the message is one line that says why and what to do."""
-
-
-class Watcher(Protocol):
-    """A display that shows a run to a person."""
-
-    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
-        """Show the present phase of the step, and `done` of its `total` parts."""
-
-    def note(self, text: str) -> None:
-        """Show a line about the run."""
-
-    def step_done(self, step: int, row: Row, timing: Row) -> None:
-        """Show the numbers of a step."""
-
-    def groups(self, step: int, groups: Sequence[RankedGroup]) -> None:
-        """Show some completions with their rewards and the judge's explanations."""
 
 
 class Trainer:
@@ -91,8 +76,11 @@ class Trainer:
         self.step = state.step
         self.policy_version = state.policy_version
         self.idle_steps = state.idle_steps
-        self.saved_step = state.step
-        self.is_learning = False
+        self.skipped_steps = state.skipped_steps
+        self.best_step, self.best_score = state.best_step, state.best_score
+        self.saved_step = self.logged_step = state.step
+        self.good: RunState | None = state  # that of the present weights; None within an update
+        self.done = Done(Gathered())
         self.metrics = metrics
         self.timings = timings
         self.watcher = watcher
@@ -102,37 +90,50 @@ class Trainer:
 
         Raises:
             TrainingStopped: If no step had anything to train on for too long.
-            SamplerError, CheckpointError, RankError, UpdateError: If a part fails for good. The
-                steps before it are in a checkpoint, unless it failed within an update.
+            SamplerError, CheckpointError, RankError, UserCodeError: If a part fails for good. The
+                last good state is then in a checkpoint.
         """
         if self.step == 0:
-            self._report(0, Gathered(), None, Clock())
+            self._report()
         while self.step < self.config.steps:
             self._step_or_save()
-            if self.step % self.config.checkpoint.every == 0 or self.step == self.config.steps:
+            is_due = self.step % self.config.checkpoint.every == 0
+            if is_due or self.step in (self.config.steps, self.best_step):
                 self.save()
 
     def _step_or_save(self) -> None:
-        """Run one step; if it fails before it changes the weights, save the state before it."""
-        before = self.state()
+        """Run one step; if anything fails outside of the update, save the last good state."""
+        self.good = self.state()
         try:
             self.one_step()
-        except (TrainingStopped, SamplerError, RankError, KeyboardInterrupt):
-            if not self.is_learning and before.step > self.saved_step:
-                self.save(before)
+        except (Exception, KeyboardInterrupt):
+            self._save_good()
             raise
+
+    def _save_good(self) -> None:
+        """Save the state that the weights are in; if that is after the step, also write its row."""
+        good = self.good
+        if good is None or good.step <= self.saved_step or not self.policy.is_finite:
+            return
+        if good.step > self.logged_step:
+            self._log(None)
+        self.save(good)
 
     def one_step(self) -> None:
         """Run one step: rollout, rank, update, sync, report."""
         self.step += 1
-        self.is_learning = False
-        clock = Clock()
-        gathered = self.gather(clock)
-        stats = None
-        if gathered.kept:
-            stats = self.learn(gathered.kept, clock)
-        self._report(self.step, gathered, stats, clock)
-        self._count_idle(gathered, has_learned=stats is not None)
+        self.done = Done(Gathered())
+        try:
+            self.done.gathered = self.gather(self.done.clock)
+            if self.done.gathered.kept:
+                self.learn(self.done)
+        except (UpdateSkipped, torch.OutOfMemoryError) as error:
+            self.done.skipped = why_skipped(error)
+        self._report()
+        if self.done.skipped:
+            self._count_skipped(self.done.skipped)
+        else:
+            self._count_idle(self.done)
 
     def gather(self, clock: Clock) -> Gathered:
         """Return the groups of a step.
@@ -183,42 +184,63 @@ class Trainer:
         )
         return [RankedGroup(*parts) for parts in zip(prompts, played, answers, strict=True)]
 
-    def learn(self, groups: Sequence[RankedGroup], clock: Clock) -> UpdateStats | None:
-        """Update the policy on ranked groups, and give the sampler the new weights."""
+    def learn(self, done: Done) -> None:
+        """Update the policy on the groups with signal, and give the sampler the new weights.
+
+        Raises:
+            UpdateSkipped: If the update fails. The weights are then those before it, or those
+                after some of its steps, which the sampler has got.
+        """
         config = self.config
         samples = to_samples(
-            groups,
+            done.gathered.kept,
             self.scheme,
             mask_truncated=config.rollout.mask_truncated,
             needs_positive=LOSSES[config.loss.name].needs_positive,
         )
         if not samples:
-            return None
-        self.is_learning = True
-        with clock.time("update"):
-            self.watcher.phase("update")
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(config.optimizer, self.step, config.steps)
-            stats = update(
-                self.policy,
-                self.optimizer,
-                samples,
-                config.loss,
-                max_completion_tokens=config.sampler.max_tokens * self.task.max_turns,
-                micro_batch_tokens=config.optimizer.micro_batch_tokens,
-                max_grad_norm=config.optimizer.max_grad_norm,
-                passes=config.optimizer.passes,
-                mini_batches=config.optimizer.mini_batches,
-            )
+            return
+        before, self.good = self.good, None
+        try:
+            with done.clock.time("update"):
+                done.stats = self._update(samples)
+        except UpdateSkipped as error:
+            if error.num_steps:
+                self._push(done.clock)
+            else:
+                self.good = before
+            raise
+        self._push(done.clock)
+
+    def _update(self, samples: Sequence[GroupSamples]) -> UpdateStats:
+        self.watcher.phase("update")
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config.optimizer, self.step, config.steps)
+        return update(
+            self.policy, self.optimizer, samples, config.loss,
+            max_completion_tokens=config.sampler.max_tokens * self.task.max_turns,
+            micro_batch_tokens=config.optimizer.micro_batch_tokens,
+            max_grad_norm=config.optimizer.max_grad_norm,
+            passes=config.optimizer.passes,
+            mini_batches=config.optimizer.mini_batches,
+        )  # fmt: skip
+
+    def _push(self, clock: Clock) -> None:
+        """Give the sampler the new weights; the state with them is good from now on."""
+        self.policy_version += 1
+        self.idle_steps = 0
+        self.good = self.state()
         with clock.time("sync"):
             self.watcher.phase("sync")
-            self.policy_version += 1
             self.sync.push(self.policy_version)
-        return stats
 
     def state(self) -> RunState:
         """Return the state of the run without the weights."""
-        return RunState(self.step, self.cursor.num_taken, self.policy_version, self.idle_steps)
+        return RunState(
+            self.step, self.cursor.num_taken, self.policy_version, self.idle_steps,
+            self.skipped_steps, self.best_step, self.best_score,
+        )  # fmt: skip
 
     def save(self, state: RunState | None = None) -> None:
         """Write a checkpoint of the weights with this state, by default the present one."""
@@ -233,45 +255,47 @@ class Trainer:
         )
         self.saved_step = state.step
 
-    def _count_idle(self, gathered: Gathered, *, has_learned: bool) -> None:
+    def _count_skipped(self, reason: str) -> None:
+        self.skipped_steps += 1
+        self.watcher.note(f"step {self.step} was skipped: {reason}")
+        if self.skipped_steps >= self.config.max_skipped_steps:
+            count = f"{self.skipped_steps} steps in a row were skipped"
+            raise TrainingStopped(f"{count}; in the last one {reason}")
+
+    def _count_idle(self, done: Done) -> None:
+        gathered, has_learned = done.gathered, done.stats is not None
+        self.skipped_steps = 0 if has_learned else self.skipped_steps
         self.idle_steps = 0 if has_learned else self.idle_steps + 1
         reasons = [group.answer.error for group in gathered.seen if group.answer.error]
         first_step_lost = self.step == 1 and len(reasons) == len(gathered.seen)
         if first_step_lost or self.idle_steps >= self.config.max_idle_steps:
             raise TrainingStopped(idle_message(self.idle_steps, gathered, reasons))
 
-    def _report(
-        self, step: int, gathered: Gathered, stats: UpdateStats | None, clock: Clock
-    ) -> None:
-        every = self.config.eval.every
-        with clock.time("held_out"):
-            is_due = every and (step % every == 0 or step == self.config.steps)
+    def _report(self) -> None:
+        """Evaluate the policy if it is time to, and write what the step was."""
+        every, step = self.config.eval.every, self.step
+        is_due = every and (step % every == 0 or step == self.config.steps)
+        with self.done.clock.time("held_out"):
             held_out = self.evaluator.evaluate(step, self.watcher.phase) if is_due else None
-        gathered.advantages = group_advantages(gathered.kept, self.scheme)
+        score = progress(self._log(held_out))
+        if score is not None and (self.best_score is None or score > self.best_score):
+            self.best_score, self.best_step = score, step or None
+        shown = self.config.log.samples_every
+        if self.done.gathered.seen and shown and (step % shown == 0 or step == 1):
+            self.watcher.groups(step, self.done.gathered.seen)
+
+    def _log(self, held_out: HeldOut | None) -> Row:
+        """Give the rows of the step to all listeners, and return the metrics row."""
+        step, done = self.step, self.done
+        done.gathered.advantages = group_advantages(done.gathered.kept, self.scheme)
+        done.gathered.too_long = self.task.too_long
+        done.gathered.is_skipped = done.skipped is not None
         lr = self.optimizer.param_groups[0]["lr"]
-        gathered.too_long = self.task.too_long
-        row = metrics_row(gathered, stats, held_out, self.policy_version, lr)
-        timing = timings_row(gathered, held_out, clock)
+        row = metrics_row(done.gathered, done.stats, held_out, self.policy_version, lr)
+        timing = timings_row(done.gathered, held_out, done.clock)
         for listener in self.metrics:
             listener.log(step, row)
         self.timings.log(step, timing)
+        self.logged_step = step
         self.watcher.step_done(step, row, timing)
-        shown = self.config.log.samples_every
-        if gathered.seen and shown and (step % shown == 0 or step == 1):
-            self.watcher.groups(step, gathered.seen)
-
-
-def idle_message(idle_steps: int, gathered: Gathered, reasons: Sequence[RankError]) -> str:
-    """Say in one line why nothing could be trained on, and what to do."""
-    if reasons:
-        why = f"{len(reasons)} of {len(gathered.seen)} groups could not be ranked: {reasons[0]}"
-        return f"no group to train on in {idle_steps} steps; in the last one {why}"
-    if gathered.kept:
-        return (
-            f"no token to train on in {idle_steps} steps: every attempt was truncated; raise"
-            " sampler.max_tokens or the task's max_turns, or set rollout.mask_truncated to false"
-        )
-    return (
-        f"no group to train on in {idle_steps} steps: the rewards of every group were equal;"
-        " raise rollout.group_size or sampler.temperature, or take an easier or harder task"
-    )
+        return row

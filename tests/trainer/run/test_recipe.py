@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from podium_trainer.config import AdvantageName, LossName, ModelConfig, TrainConfig
 from podium_trainer.policy.tool_calls import FORMATS
-from podium_trainer.run.recipe import RecipeError, list_recipes, read_command_line
+from podium_trainer.run.recipe import RecipeError, Resume, list_recipes, read_command_line
 from podium_trainer.update.advantages import ADVANTAGES
 from podium_trainer.update.loss import LOSSES
 
@@ -97,8 +97,9 @@ def test_the_flag_of_a_section_sets_its_first_field(
 
 
 def test_resume_is_a_flag_and_no_setting(recipe: Path) -> None:
-    assert read_command_line([str(recipe), "--resume"]) == (read(recipe), True)
-    assert read_command_line([str(recipe)])[1] is False
+    assert read_command_line([str(recipe), "--resume"]) == (read(recipe), Resume(True))
+    assert read_command_line([str(recipe), "--resume-from", "20"])[1] == Resume(True, 20)
+    assert read_command_line([str(recipe)])[1] == Resume()
 
 
 def test_the_command_line_sets_lists_sections_and_null(recipe: Path) -> None:
@@ -152,7 +153,7 @@ def test_the_environment_changes_nothing(recipe: Path, monkeypatch: pytest.Monke
     before = read(recipe)
     for name in ("STEPS", "steps", "SEED", "OUT", "RESUME", "LOSS", "MODEL", "LOSS__NAME"):
         monkeypatch.setenv(name, "999")
-    assert read_command_line([str(recipe)]) == (before, False)
+    assert read_command_line([str(recipe)]) == (before, Resume())
 
 
 @pytest.mark.parametrize(

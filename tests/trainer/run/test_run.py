@@ -95,7 +95,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path, service_ur
         train(recipe)
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """Ends a run between two steps, with nothing saved."""
 
 

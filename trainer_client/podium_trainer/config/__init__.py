@@ -65,3 +65,9 @@ class TrainConfig(Section):
     max_idle_steps: int = Field(
         10, ge=1, description="Stop after so many steps in a row without a group to train on."
     )
+    max_skipped_steps: int = Field(
+        3,
+        ge=1,
+        description="Stop after so many updates in a row that failed: a gradient that is not"
+        " finite, or no memory. Until then such a step is skipped.",
+    )

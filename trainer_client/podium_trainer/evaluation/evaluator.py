@@ -26,6 +26,7 @@ from podium_trainer.evaluation.win_rate import (
 from podium_trainer.policy.samples import Attempt
 from podium_trainer.rollout.rollout import Rollout
 from podium_trainer.tasks.task import Prompt, Task, no_score
+from podium_trainer.tasks.user_code import score_attempt
 
 Phase = Callable[[str, int, int], None]
 _log = logging.getLogger("podium")
@@ -121,7 +122,9 @@ class Evaluator:
         )
         groups = [
             HeldOutGroup(
-                prompt, attempts, [self.task.score(prompt, each.messages) for each in attempts]
+                prompt,
+                attempts,
+                [score_attempt(self.task.score, prompt, each.messages) for each in attempts],
             )
             for prompt, attempts in zip(self.prompts, played, strict=True)
         ]

@@ -149,6 +149,11 @@ class Policy:
         named = self.base.named_parameters()
         return sum(p.numel() for name, p in named if "lora_" not in name)
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether every parameter that is trained is a finite number."""
+        return all(bool(p.isfinite().all()) for p in self.parameters())
+
     def parameters(self) -> list[torch.nn.Parameter]:
         """Return the parameters that are trained."""
         return [p for p in self.model.parameters() if p.requires_grad]

@@ -4,7 +4,8 @@ checkpoints/step-000020/
   weights/        the model or its adapter, as transformers, peft and vLLM load it
   optimizer.pt    the state of AdamW
   rng.pt          the generators of Python, NumPy, torch and the GPUs
-  state.json      step, prompts taken, policy version
+  state.json      step, prompts taken, policy version, best step
+checkpoints/best  a link to the best one by held-out score, which is kept beside the newest
 """
 
 import json
@@ -12,6 +13,7 @@ import os
 import pickle
 import random
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -41,23 +43,35 @@ class RunState:
         prompts_taken: the number of prompts that the task's cursor has given out.
         policy_version: the version of the weights that the sampler had.
         idle_steps: the number of last steps in a row that had no group to train on.
+        skipped_steps: the number of last updates in a row that failed.
+        best_step: the step with the best held-out score; None if that is step 0 or unknown.
+        best_score: the best held-out score, that of step 0 included.
     """
 
     step: int = 0
     prompts_taken: int = 0
     policy_version: int = 0
     idle_steps: int = 0
+    skipped_steps: int = 0
+    best_step: int | None = None
+    best_score: float | None = None
 
 
 def save_checkpoint(
     folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, state: RunState, keep: int
 ) -> Path:
-    """Write a checkpoint beside the others, then delete all but the newest `keep`.
+    """Write a checkpoint beside the others, then delete all but the newest `keep` and the best.
 
     Raises:
-        CheckpointError: If it cannot be written, as on a full disk; the others stay as they are.
+        CheckpointError: If it cannot be written, as on a full disk, or a weight is not finite; the
+            others stay as they are.
     """
-    final = folder / f"step-{state.step:06d}"
+    final = checkpoint_path(folder, state.step)
+    if not policy.is_finite:
+        raise CheckpointError(
+            f"the weights after step {state.step} are not finite and were not saved: lower"
+            " optimizer.lr and add --resume, or --resume-from an earlier step"
+        )
     partial_folder = folder / f".{final.name}"
     try:
         shutil.rmtree(partial_folder, ignore_errors=True)
@@ -73,9 +87,38 @@ def save_checkpoint(
     except (OSError, RuntimeError) as error:
         shutil.rmtree(partial_folder, ignore_errors=True)
         raise CheckpointError(f"cannot write {final}: {error}") from error
+    best = None if state.best_step is None else checkpoint_path(folder, state.best_step)
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)  # the next call tries again
+        if old != best:
+            shutil.rmtree(old, ignore_errors=True)  # the next call tries again
+    if best is not None and best.is_dir():
+        link_best(best)
     return final
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint after a step."""
+    return folder / f"step-{step:06d}"
+
+
+def link_best(best: Path) -> None:
+    """Let `best` beside a checkpoint point to it; the link is replaced whole."""
+    with suppress(OSError):  # a file system without links still has the checkpoint itself
+        partial_link = best.parent / ".best"
+        partial_link.unlink(missing_ok=True)
+        partial_link.symlink_to(best.name)
+        partial_link.replace(best.parent / "best")
+
+
+def set_aside_after(folder: Path, step: int) -> list[Path]:
+    """Rename the checkpoints after a step that a run starts over from; return the new paths."""
+    renamed = []
+    for path in checkpoints(folder):
+        if read_state(path).step > step:
+            aside = path.with_name(f"replaced-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            renamed.append(path.rename(aside))
+    return renamed
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -44,12 +44,14 @@ class Gathered:
         seen: all groups that were rolled out.
         advantages: for each group of `kept`, the advantages of its attempts; empty until then.
         too_long: the number of the task's prompts that were left out for their length.
+        is_skipped: whether the update failed.
     """
 
     kept: list[RankedGroup] = field(default_factory=list)
     seen: list[RankedGroup] = field(default_factory=list)
     advantages: list[list[float]] = field(default_factory=list)
     too_long: int = 0
+    is_skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class RolloutMetrics:
             and nothing more can be learnt.
         prompts_too_long: number of the task's prompts that were left out, because they leave no
             room for a completion.
+        skipped: 1 if the step's update failed, because a gradient was not finite or there was no
+            memory left; else 0.
     """
 
     policy_version: int
@@ -100,6 +104,7 @@ class RolloutMetrics:
     restarted_samples: int
     entropy: float | None
     prompts_too_long: int
+    skipped: int
 
 
 @dataclass(frozen=True)
@@ -227,6 +232,7 @@ def rollout_metrics(gathered: Gathered, version: int) -> RolloutMetrics:
         restarted_samples=sum(len(a.samples) - 1 for a in attempts),
         entropy=entropy(gathered.seen),
         prompts_too_long=gathered.too_long,
+        skipped=int(gathered.is_skipped),
     )
 
 

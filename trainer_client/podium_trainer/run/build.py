@@ -22,10 +22,12 @@ from podium_trainer.policy.policy import Policy
 from podium_trainer.records.checkpoint import (
     CheckpointError,
     RunState,
+    checkpoint_path,
     checkpoints,
     flush_file,
     load_optimizer,
     read_state,
+    set_aside_after,
 )
 from podium_trainer.records.metrics import (
     JsonlFile,
@@ -42,11 +44,13 @@ from podium_trainer.records.trackers import (
     check_trackers,
     open_trackers,
 )
+from podium_trainer.records.watcher import Watcher
 from podium_trainer.rollout.rollout import PromptTooLong, Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
 from podium_trainer.run.parity import ParityError, check_parity
 from podium_trainer.run.preflight import PreflightError, check_service
 from podium_trainer.run.prompts import fit_prompts
+from podium_trainer.run.recipe import Resume
 from podium_trainer.samplers import Sampler, SamplerError
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.samplers.vllm import VllmSampler
@@ -55,7 +59,7 @@ from podium_trainer.samplers.vllm_servers import VllmServers
 from podium_trainer.samplers.weight_sync import FullReload, LoraSwap, SharedWeights, WeightSync
 from podium_trainer.tasks import open_task
 from podium_trainer.tasks.task import TaskError
-from podium_trainer.train import Trainer, TrainingStopped, Watcher
+from podium_trainer.train import Trainer, TrainingStopped
 from podium_trainer.update.learning_rate import default_rate
 from podium_trainer.update.update import UpdateError
 
@@ -64,6 +68,7 @@ class StartError(Exception):
     """The run cannot start; the message is one line that says why and what to do."""
 
 
+NEW_RUN = Resume()
 KNOWN_ERRORS = (
     BaselineError,
     ChatError,
@@ -84,7 +89,9 @@ KNOWN_ERRORS = (
 
 
 @contextmanager
-def open_trainer(config: TrainConfig, watcher: Watcher, *, resume: bool) -> Iterator[Trainer]:
+def open_trainer(
+    config: TrainConfig, watcher: Watcher, resume: Resume = NEW_RUN
+) -> Iterator[Trainer]:
     """Open all parts of a run, and close them when the block ends."""
     with ExitStack() as stack:
         seed_everything(config.seed)
@@ -188,7 +195,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def find_checkpoint(config: TrainConfig, resume: bool) -> Path | None:
+def find_checkpoint(config: TrainConfig, resume: Resume) -> Path | None:
     """Return the checkpoint to resume from.
 
     It is None for a new run, and for a run that was killed before its first checkpoint.
@@ -196,10 +203,16 @@ def find_checkpoint(config: TrainConfig, resume: bool) -> Path | None:
     Raises:
         StartError: If `out` holds a run and --resume is not set, or holds another run.
     """
-    if resume:
+    if resume.is_wanted:
         check_same_run(config)
         saved = checkpoints(config.out / "checkpoints")
-        return saved[-1] if saved else None
+        if resume.step is None:
+            return saved[-1] if saved else None
+        wanted = checkpoint_path(config.out / "checkpoints", resume.step)
+        if wanted not in saved:
+            known = ", ".join(path.name for path in saved) or "none"
+            raise StartError(f"--resume-from {resume.step}: no such checkpoint; there are: {known}")
+        return wanted
     if read_rows(config.out / "metrics.jsonl"):
         raise StartError(f"{config.out} already holds a run: add --resume or choose another --out")
     return None
@@ -255,5 +268,6 @@ def prepare_folder(config: TrainConfig, state: RunState) -> None:
         partial.replace(config.out / "config.yaml")
         for name in ("metrics.jsonl", "timings.jsonl"):
             drop_rows_after(config.out / name, state.step if state.step else -1)
+        set_aside_after(config.out / "checkpoints", state.step)
     except (OSError, ValueError) as error:
         raise StartError(f"out {config.out} cannot be used: {error}") from error

@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with (
             open_watcher(config) as watcher,
-            open_trainer(config, watcher, resume=resume) as trainer,
+            open_trainer(config, watcher, resume) as trainer,
         ):
             watcher.begin()
             trainer.run()

@@ -1,6 +1,7 @@
 """Read a recipe file and the command line into a `TrainConfig`, or say which settings are wrong."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ SHORT_FLAGS = {
     "--service": "--service.url",
     "--sampler": "--sampler.kind",
     "--loss": "--loss.name",
+    "--resume-from": "--resume_from",
 }
 
 
@@ -39,6 +41,9 @@ class _CommandLine(BaseSettings, TrainConfig):
     resume: CliImplicitFlag[bool] = Field(
         False, description="Go on from the last checkpoint in `out`."
     )
+    resume_from: int | None = Field(
+        None, ge=1, description="Go on from the checkpoint of this step, and set later ones aside."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -53,8 +58,21 @@ class _CommandLine(BaseSettings, TrainConfig):
         return (init_settings,)
 
 
-def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, bool]:
-    """Read `RECIPE [--section.field value ...] [--resume]`: the config, and whether to resume.
+@dataclass(frozen=True)
+class Resume:
+    """Where a run starts.
+
+    Attributes:
+        is_wanted: whether it goes on from a checkpoint; if not, `out` must hold no run.
+        step: the step of that checkpoint; None for the newest.
+    """
+
+    is_wanted: bool = False
+    step: int | None = None
+
+
+def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, Resume]:
+    """Read `RECIPE [--section.field value ...] [--resume | --resume-from STEP]`.
 
     Raises:
         RecipeError: If the recipe cannot be read or a setting does not fit.
@@ -81,8 +99,9 @@ def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, bool]:
         raise RecipeError("\n".join(map(describe, error.errors()))) from error
     except SettingsError as error:
         raise RecipeError(f"{error}; podium-train --help lists all settings") from error
-    values = settings.model_dump(exclude={"resume"})
-    return TrainConfig.model_validate(values), settings.resume
+    values = settings.model_dump(exclude={"resume", "resume_from"})
+    step = settings.resume_from
+    return TrainConfig.model_validate(values), Resume(settings.resume or step is not None, step)
 
 
 def with_long_name(argument: str) -> str:

@@ -6,13 +6,15 @@ no file of it can stand in for a module that is installed.
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from podium_trainer.tasks.task import TaskError
+from podium_trainer.tasks.task import Message, Prompt, TaskError
+
+Score = Callable[[Prompt, Sequence[Message]], float | None]
 
 
 class UserCodeError(TaskError):
@@ -81,6 +83,20 @@ def import_here(module_name: str, name: str, setting: str) -> ModuleType:
             f"{setting} {name!r}: {here} has the name of an installed module ({loaded}): rename it"
         )
     return module
+
+
+def score_attempt(score: Score, prompt: Prompt, messages: Sequence[Message]) -> float | None:
+    """Call a task's score.
+
+    Raises:
+        UserCodeError: If it raises an exception.
+    """
+    try:
+        return score(prompt, messages)
+    except Exception as error:
+        name = getattr(score, "__qualname__", repr(score))
+        where = f"{getattr(score, '__module__', '?')}:{name}"
+        raise raised(error, f"the score {where} at prompt {prompt.id!r}") from error
 
 
 def raised(error: BaseException, what: str) -> UserCodeError:

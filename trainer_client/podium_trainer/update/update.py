@@ -26,6 +26,16 @@ class UpdateError(Exception):
     """No step can be taken and no weight has changed; one line with the reason and the remedy."""
 
 
+class UpdateSkipped(UpdateError):
+    """A step failed, and the rest of the update was left out.
+
+    Attributes:
+        num_steps: the number of optimizer steps before it, which changed the weights.
+    """
+
+    num_steps = 0
+
+
 @dataclass(frozen=True)
 class UpdateStats:
     """Numbers about one call of `update`, from its last pass.
@@ -85,23 +95,47 @@ def update(
         mini_batches: the number of optimizer steps in a pass.
 
     Raises:
-        UpdateError: If no token is to be trained on, or the gradient is not finite.
+        UpdateError: If no token is to be trained on.
+        UpdateSkipped: If a gradient is not finite, or the device has no memory left.
     """
     denominator = LOSSES[config.name].denominator
     parts = split(groups, mini_batches, denominator, max_completion_tokens)
     if not parts:
         raise UpdateError("no token to train on: no sample has a sampled token")
-    for part in parts[1:]:  # those of the first come with its first pass, before any step
-        part.old_logprobs = compute_logprobs(policy, part, micro_batch_tokens)
-    for _ in range(passes):
-        tally, grad_norms = Tally(), []
-        for part in parts:
-            accumulate(policy, part, config, micro_batch_tokens, tally)
-            grad_norms.append(take_step(policy, optimizer, max_grad_norm))
+    grad_norms: list[float] = []
+    try:
+        for part in parts[1:]:  # those of the first come with its first pass, before any step
+            part.old_logprobs = compute_logprobs(policy, part, micro_batch_tokens)
+        for _ in range(passes):
+            tally = Tally()
+            for part in parts:
+                accumulate(policy, part, config, micro_batch_tokens, tally)
+                grad_norms.append(take_step(policy, optimizer, max_grad_norm))
+    except (UpdateSkipped, torch.OutOfMemoryError) as error:
+        optimizer.zero_grad(set_to_none=True)
+        raise skipped(error, len(grad_norms)) from error
+    return build_stats(tally, grad_norms[-len(parts) :], config)
+
+
+def skipped(error: UpdateSkipped | torch.OutOfMemoryError, num_steps: int) -> UpdateSkipped:
+    """Return the error of an update that ends after so many steps."""
+    words = str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        words = (
+            f"the update ran out of memory ({words.partition('.')[0]}): lower"
+            " optimizer.micro_batch_tokens, or set model.gradient_checkpointing"
+        )
+    result = UpdateSkipped(words)
+    result.num_steps = num_steps
+    return result
+
+
+def build_stats(tally: Tally, grad_norms: Sequence[float], config: LossConfig) -> UpdateStats:
+    """Make the numbers of an update from the sums and the gradients of its last pass."""
     tokens = tally.get("tokens")
     return UpdateStats(
-        loss=tally.get("loss") / len(parts),
-        grad_norm=sum(grad_norms) / len(parts),
+        loss=tally.get("loss") / len(grad_norms),
+        grad_norm=sum(grad_norms) / len(grad_norms),
         k3=tally.get("k3") / tokens,
         effective_share=tally.get("ratio") ** 2 / (tally.get("ratio_squared") * tokens),
         max_ratio=tally.max_ratio,
@@ -143,12 +177,12 @@ def take_step(policy: Policy, optimizer: torch.optim.Optimizer, max_grad_norm: f
         The gradient's norm before clipping.
 
     Raises:
-        UpdateError: If the gradient is not finite; the weights are then untouched.
+        UpdateSkipped: If the gradient is not finite; the weights are then untouched.
     """
     norm = float(torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm))
     if not norm < float("inf"):
         optimizer.zero_grad(set_to_none=True)
-        raise UpdateError(
+        raise UpdateSkipped(
             f"the gradient's norm is {norm}: lower optimizer.lr or loss.importance_cap"
         )
     optimizer.step()

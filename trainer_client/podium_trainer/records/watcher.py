@@ -1,0 +1,23 @@
+"""Define what shows a run to a person; display/watch.py has a live display and a log."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from podium_trainer.records.metrics import Row
+from podium_trainer.update.groups import RankedGroup
+
+
+class Watcher(Protocol):
+    """A display that shows a run to a person."""
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+        """Show the present phase of the step, and `done` of its `total` parts."""
+
+    def note(self, text: str) -> None:
+        """Show a line about the run."""
+
+    def step_done(self, step: int, row: Row, timing: Row) -> None:
+        """Show the numbers of a step."""
+
+    def groups(self, step: int, groups: Sequence[RankedGroup]) -> None:
+        """Show some completions with their rewards and the judge's explanations."""
