@@ -1,11 +1,11 @@
 """The pages of runs, from models alone."""
 
 import pytest
-from podium_service.pages.runs.prompt import render_prompt
 
 from podium_service.pages.figures import Series, lines, sparkline, whisker
 from podium_service.pages.frame import Frame
 from podium_service.pages.numbers import count, fixed, money, percent, seconds, signed
+from podium_service.pages.runs.prompt import render_prompt
 from podium_service.pages.runs.run import count_failures, plot_lengths, render_run, summarize
 from podium_service.schemas.history import RunPrompt
 from tests.service.helpers import chat
