@@ -37,7 +37,7 @@ class Fault:
                 raise self.error
             return gradient * float("nan")
 
-        trainer.policy.parameters()[0].register_hook(spoil)
+        trainer.policy.parameters()[0].register_hook(spoil)  # type: ignore[no-untyped-call]
 
 
 FAULTS = [
