@@ -139,6 +139,14 @@ async def judged(
         yield http, judge
 
 
+async def ranked(http: httpx.AsyncClient, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the ranking of a group; a refusal fails the test with its words."""
+    answer = await http.post("/rank", json=asked)
+    assert answer.status_code == 200, answer.text
+    ranking: dict[str, Any] = answer.json()
+    return ranking
+
+
 async def test_messages_of_real_clients_are_ranked_and_shown(tmp_path: Path) -> None:
     async with judged(tmp_path) as (http, judge):
         for what, messages, shown in SHOWN:
@@ -159,7 +167,7 @@ async def test_an_attempt_that_only_thought_is_empty(
     asked = group_of([ASKS, cut_off], [ASKS, GOOD], chat("worth 0.1", ASKS["content"]))
     asked["trajectories"][0]["finish_reason"] = "length"
     async with judged(tmp_path, show_reasoning=True) as (http, judge):
-        ranking = (await http.post("/rank", json=asked)).json()
+        ranking = await ranked(http, asked)
     empty, good, bad = ranking["results"]
     assert (empty["reward"], empty["rank"], empty["flags"]) == (0, 3, ["gate:not_empty"])
     assert good["reward"] > bad["reward"] > empty["reward"]
@@ -171,7 +179,7 @@ async def test_an_attempt_that_only_thought_is_empty(
 async def test_one_member_without_an_attempt_fails_alone(messages: Any, tmp_path: Path) -> None:
     asked = group_of(messages, [ASKS, GOOD], chat("worth 0.1", ASKS["content"]))
     async with judged(tmp_path) as (http, _):
-        results = (await http.post("/rank", json=asked)).json()["results"]
+        results = (await ranked(http, asked))["results"]
     assert results[0]["flags"] == ["gate:not_empty"]
     assert [each["reward"] for each in results] == [0, 1, 0.5]
     assert [each["rank"] for each in results] == [3, 1, 2]
@@ -186,11 +194,11 @@ async def test_reasoning_is_shown_only_where_the_judge_asks(
     one = [ASKS, {"role": "assistant", **thoughts, "content": content}]
     asked = group_of(one, [ASKS, GOOD], chat("worth 0.1", ASKS["content"]))
     async with judged(tmp_path) as (http, judge):
-        hidden = (await http.post("/rank", json=asked)).json()
+        hidden = await ranked(http, asked)
         assert not any("secret" in each.text for each in judge.asked)
     (tmp_path / "shown").mkdir()
     async with judged(tmp_path / "shown", show_reasoning=True) as (http, judge):
-        shown = (await http.post("/rank", json=asked)).json()
+        shown = await ranked(http, asked)
         assert all("<thoughts>\nsecret\n</thoughts>" in each.text for each in judge.asked)
     # Without the reasoning, the two good attempts are one.
     assert hidden["results"][0]["reward"] == hidden["results"][1]["reward"]
@@ -205,7 +213,7 @@ async def test_steering_in_thoughts_counts_only_if_they_are_shown(tmp_path: Path
         folder = tmp_path / str(show_reasoning)
         folder.mkdir()
         async with judged(folder, show_reasoning=show_reasoning, datamark="never") as (http, _):
-            flags = (await http.post("/rank", json=asked)).json()["results"][0]["flags"]
+            flags = (await ranked(http, asked))["results"][0]["flags"]
         assert bool(flags) == show_reasoning
 
 
@@ -214,7 +222,7 @@ async def test_numbers_stand_for_ids_names_and_references(tmp_path: Path) -> Non
     for number, trajectory in enumerate(asked["trajectories"]):
         trajectory["id"] = number
     async with judged(tmp_path) as (http, judge):
-        ranking = (await http.post("/rank", json=asked)).json()
+        ranking = await ranked(http, asked)
         batch = await http.post("/rank/batch", json={"groups": [asked | {"tsak": 1}]})
     assert ranking["group_id"] == json.loads(batch.text)["group_id"] == str(2**70)
     assert [each["id"] for each in ranking["results"]] == ["0", "1"]

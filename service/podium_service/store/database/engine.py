@@ -1,5 +1,7 @@
 """Open a SQLAlchemy engine for a store's URL: SQLite by a file's path, or PostgreSQL."""
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ from podium_service.errors import ConfigError
 
 # Pages of a new file are larger than SQLite's default, because texts are long and each page is one
 # write.
-_SQLITE_PRAGMAS = ("busy_timeout=10000", "page_size=16384", "journal_mode=WAL", "synchronous=FULL")
+_SQLITE_PRAGMAS = ("page_size=16384", "journal_mode=WAL", "synchronous=FULL")
+_BUSY_S = 10.0
+_POLL_S = 0.01
 # How long a PostgreSQL server may be silent: seconds to connect, milliseconds to acknowledge.
 _POSTGRES_TIMEOUTS = {"connect_timeout": 10, "tcp_user_timeout": 20_000}
 _IDLE_MS = 10_000
@@ -108,6 +112,24 @@ def _set_idle_timeout(connection: Any, _: Any) -> None:
     connection.commit()
 
 
-def _set_pragmas(connection: Any, _: Any) -> None:
+def _set_pragmas(connection: sqlite3.Connection, _: Any) -> None:
+    connection.execute(f"PRAGMA busy_timeout={1000 * _BUSY_S:.0f}")
     for pragma in _SQLITE_PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
+        _execute_when_free(connection, f"PRAGMA {pragma}")
+
+
+def _execute_when_free(connection: sqlite3.Connection, statement: str) -> None:
+    """Execute a statement, and wait for other connections.
+
+    SQLite itself does not wait where two connections change the journal of a new file at once.
+    """
+    end = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > end:
+                raise
+        time.sleep(_POLL_S)
