@@ -38,6 +38,7 @@ class FakeVllm:
         adapters: the folder of each loaded adapter, by name.
         label: the current label of the weights.
         reloaded: the folder of the last full reload.
+        root: the model's folder, as /v1/models reports it.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class FakeVllm:
         self.label = "default"
         self.reloaded: str | None = None
         self.is_paused = False
+        self.root = "/models/policy"
         self.url = ""
+        self._port = 0
 
     @property
     def paths(self) -> list[str]:
@@ -70,7 +73,12 @@ class FakeVllm:
 
     @contextmanager
     def serving(self) -> Iterator["FakeVllm"]:
-        """Listen on a free loopback port; break all connections at the end."""
+        """Listen on a free loopback port; break all connections at the end.
+
+        Again: listen on that port as a process does that has started anew.
+        """
+        self.adapters, self.label, self.reloaded = {}, "default", None
+        self.is_paused = False
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(self._listen()):
             yield self
 
@@ -86,8 +94,9 @@ class FakeVllm:
             conversations.add(task)
             task.add_done_callback(conversations.discard)
 
-        server = await asyncio.start_server(connected, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        server = await asyncio.start_server(connected, "127.0.0.1", self._port)
+        self._port = server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
         try:
             yield
         finally:
@@ -119,6 +128,8 @@ class FakeVllm:
     async def _answer(self, method: str, target: str, content: bytes) -> Answer:
         path, _, query = target.partition("?")
         if method == "GET":
+            if path == "/weight_info":
+                return 200, {"weight_version": self.label}
             return self._models() if path == "/v1/models" else NO_ROUTE
         body: Wire = json.loads(content) if content else dict(parse_qsl(query))
         self.calls.append((path, body))
@@ -146,7 +157,9 @@ class FakeVllm:
 
     def _models(self) -> Answer:
         names = [self.model, *self.adapters]
-        entries = [{"id": name, "max_model_len": self.max_model_len} for name in names]
+        entries = [
+            {"id": name, "root": self.root, "max_model_len": self.max_model_len} for name in names
+        ]
         return 200, {"object": "list", "data": entries}
 
     def _serves(self, body: Wire) -> bool:

@@ -35,7 +35,7 @@ def test_a_missing_server_is_reported_first() -> None:
 
 def test_a_missing_server_among_several_is_named(fake: FakeVllm) -> None:
     dead = dead_url()
-    line = check_error(SamplerConfig(kind="vllm", urls=[fake.url, dead]))
+    line = check_error(SamplerConfig(kind="vllm", urls=[fake.url, dead], min_servers=2))
     assert line.startswith(f"1 of 2 servers: {dead}/v1/models")
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from podium_trainer.policy.samples import Request
 from podium_trainer.samplers import SamplerError
+from podium_trainer.samplers.membership import NotEnoughServers
 from podium_trainer.samplers.vllm_requests import COMPLETIONS, GENERATE, Weights
 from tests.trainer.fake_vllm import FakeVllm, Wire, fault
-from tests.trainer.samplers.vllm_sampling import sampling
+from tests.trainer.samplers.vllm_sampling import sampling, use
 
 REQUEST = Request([1, 2, 3], 2, 3)
 WEIGHTS_4 = Weights(4, "policy", "run-4")
@@ -21,7 +22,7 @@ WEIGHTS_4 = Weights(4, "policy", "run-4")
 @pytest.mark.parametrize("scale_out", [True, False])
 def test_tokens_and_logprobs_are_the_servers_own(scale_out: bool) -> None:
     with FakeVllm(scale_out=scale_out).serving() as fake, sampling(fake) as sampler:
-        sampler.use(Weights(7, "policy"))
+        use(sampler, Weights(7, "policy"))
         [group] = sampler.sample([REQUEST], seed=0)
     assert fake.paths == [GENERATE if scale_out else COMPLETIONS]
     assert len(group) == 2
@@ -55,7 +56,7 @@ def test_each_version_has_a_prefix_cache_of_its_own(fake: FakeVllm) -> None:
     with sampling(fake) as sampler:
         for weights in (WEIGHTS_4, Weights(5, "policy", "run-5")):
             fake.label = weights.label or ""
-            sampler.use(weights)
+            use(sampler, weights)
             sampler.sample([REQUEST], seed=0)
     assert [body["cache_salt"] for _, body in fake.calls] == ["run-4", "run-5"]
 
@@ -99,9 +100,9 @@ def test_requests_are_shared_among_servers() -> None:
 def test_sampling_without_any_server_ends_at_the_time_limit() -> None:
     with ExitStack() as stack:
         with FakeVllm().serving() as fake:
-            sampler = stack.enter_context(sampling(fake, timeout_s=0.6))
+            sampler = stack.enter_context(sampling(fake, wait_s=0.6))
         started = time.monotonic()
-        with pytest.raises(SamplerError, match=r"sampler\.timeout_s = 0\.6 s: http.*connection"):
+        with pytest.raises(NotEnoughServers, match=r"0 of 1 vLLM servers ready.*connection"):
             sampler.sample([REQUEST], seed=0)
         assert time.monotonic() - started < 20
 
@@ -174,8 +175,8 @@ def test_a_response_of_another_form_is_an_error(fake: FakeVllm) -> None:
 
 def test_a_completion_across_a_reload_has_both_versions(fake: FakeVllm) -> None:
     with sampling(fake) as sampler:
-        sampler.use(WEIGHTS_4)
-        sampler.use(Weights(5, "policy", "run-5"))
+        use(sampler, WEIGHTS_4)
+        use(sampler, Weights(5, "policy", "run-5"))
         fake.spans = [
             {"version": "run-4", "start": 0, "end": 2},
             {"version": "run-5", "start": 2, "end": 3},
@@ -184,11 +185,10 @@ def test_a_completion_across_a_reload_has_both_versions(fake: FakeVllm) -> None:
     assert [completion.policy_versions for completion in group] == [[4, 4, 5]] * 2
 
 
-def test_weights_that_another_run_pushed_are_an_error(fake: FakeVllm) -> None:
+def test_a_request_that_no_server_survives_is_an_error(fake: FakeVllm) -> None:
     with sampling(fake) as sampler:
-        sampler.use(WEIGHTS_4)
-        fake.label = "other-9"
-        with pytest.raises(SamplerError, match="weights 'other-9', which this run did not push"):
+        use(sampler, WEIGHTS_4)  # and the answers say default
+        with pytest.raises(SamplerError, match=r"^6 answers were lost: .*weights 'default'"):
             sampler.sample([REQUEST], seed=0)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,41 @@ from podium_trainer.config import SamplerConfig
 from podium_trainer.policy.samples import Request
 from podium_trainer.samplers.vllm import VllmSampler
 from podium_trainer.samplers.vllm_check import open_servers
+from podium_trainer.samplers.vllm_requests import Weights
+from podium_trainer.samplers.vllm_server import VllmServer
 from tests.trainer.fake_vllm import FakeVllm
+
+
+@dataclass(frozen=True)
+class Given:
+    """A push of weights that every server has already."""
+
+    weights: Weights
+
+    async def find(self, server: VllmServer) -> str:
+        return self.weights.name
+
+    async def give(self, server: VllmServer) -> None: ...
+
+
+def use(sampler: VllmSampler, weights: Weights) -> None:
+    """Ask for these weights from now on."""
+    sampler.servers.adopt(Given(weights))
 
 
 @contextmanager
 def sampling(
-    *fakes: FakeVllm, urls: tuple[str, ...] = (), **settings: Any
+    *fakes: FakeVllm,
+    urls: tuple[str, ...] = (),
+    notes: list[str] | None = None,
+    look_every_s: float = 0.05,
+    **settings: Any,
 ) -> Iterator[VllmSampler]:
     """Open a sampler of checked servers, and forget the calls that checked them."""
     settings = {"max_tokens": 8, "timeout_s": 5.0, "admin_timeout_s": 5.0} | settings
     config = SamplerConfig(kind="vllm", urls=[*urls, *(fake.url for fake in fakes)], **settings)
-    with open_servers(config) as servers:
+    note = (notes if notes is not None else []).append
+    with open_servers(config, note, look_every_s=look_every_s) as servers:
         for fake in fakes:
             fake.calls.clear()
         yield VllmSampler(

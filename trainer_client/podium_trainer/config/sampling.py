@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from podium_trainer.config.section import Section
 
@@ -32,6 +32,14 @@ class SamplerConfig(Section):
         min_length=1,
         description="URLs of vLLM servers, which share the work.",
     )
+    min_servers: int = Field(
+        1, ge=1, description="Servers with which the run goes on while others are gone or behind."
+    )
+    wait_s: float = Field(
+        600.0,
+        gt=0,
+        description="Seconds to wait for `min_servers` before the run saves its state and stops.",
+    )
     model_name: str = Field("policy", description="The --served-model-name of the servers.")
     weights_dir: Path | None = Field(
         None,
@@ -55,6 +63,14 @@ class SamplerConfig(Section):
         description="Largest mean |log ratio| between sampler and policy before the first step; a"
         " bfloat16 sampler of a float32 policy has about .04.",
     )
+
+    @model_validator(mode="after")
+    def _refuse_impossible_minimum(self) -> "SamplerConfig":
+        if self.kind == "vllm" and self.min_servers > len(self.urls):
+            raise ValueError(
+                f"min_servers {self.min_servers} exceeds the number of urls, {len(self.urls)}"
+            )
+        return self
 
 
 class RolloutConfig(Section):

@@ -108,7 +108,7 @@ def open_trainer(
         servers = None
         if config.sampler.kind == "vllm":
             watcher.phase("connecting to the vLLM servers")
-            servers = stack.enter_context(open_servers(config.sampler))
+            servers = stack.enter_context(open_servers(config.sampler, watcher.note))
         watcher.phase("loading the model")
         policy = load_policy(
             config.model,

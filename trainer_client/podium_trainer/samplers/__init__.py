@@ -24,11 +24,14 @@ class Sampler(Protocol):
     Attributes:
         in_lockstep: True if one thread calls `sample` at a time, with as many requests as there
             are; False if any number of threads may call at once.
-        policy_version: the version of the weights that new completions start with.
     """
 
     in_lockstep: bool
-    policy_version: int
+
+    @property
+    def policy_version(self) -> int:
+        """The version of the weights that new completions start with."""
+        ...
 
     def sample(self, requests: Sequence[Request], *, seed: int) -> list[list[Completion]]:
         """Draw the completions of each request, `num_completions` of them.

@@ -24,8 +24,10 @@ from podium_trainer.samplers.vllm_responses import (
     parse_completions,
     parse_generate,
 )
-from podium_trainer.samplers.vllm_server import Refused, Unavailable, VllmServer
+from podium_trainer.samplers.vllm_server import LostWeights, Refused, Unavailable, VllmServer
 from podium_trainer.samplers.vllm_servers import VllmServers
+
+MAX_LOST = 5  # answers to one request, because a prompt may be what ends the servers
 
 
 class VllmSampler:
@@ -52,18 +54,14 @@ class VllmSampler:
     ) -> None:
         self.servers = servers
         self.timeout_s = timeout_s
-        self.weights = Weights(0, servers.model_name)
-        self.policy_version = 0
-        self._version_of_label: dict[str, int] = {}
         self._open_requests: Counter[str] = Counter()
         self._settings = sampling_settings(sorted(stop_ids), temperature)
 
-    def use(self, weights: Weights) -> None:
-        """Ask for these weights from now on; open requests keep those that they asked for."""
-        if weights.label is not None:
-            self._version_of_label[weights.label] = weights.version
-        self.weights = weights
-        self.policy_version = weights.version
+    @property
+    def policy_version(self) -> int:
+        """The version of the push that the servers have been given, 0 before the first."""
+        push = self.servers.membership.push
+        return push.weights.version if push else 0
 
     def has_open_requests(self, model: str) -> bool:
         """Return whether a request that asks for this model has no answer yet."""
@@ -73,7 +71,8 @@ class VllmSampler:
         """Draw the completions of each request; `seed` is not used.
 
         Raises:
-            SamplerError: If a server refuses, or no server answers within the time limit.
+            SamplerError: If a server refuses, none answers within the time limit, or too few are
+                ready for too long.
         """
         return self.servers.run(partial(self._sample_all, requests))
 
@@ -96,20 +95,26 @@ class VllmSampler:
 
     async def _sample(self, request: Request) -> list[Completion]:
         """Ask for one request's completions, elsewhere or later if a server is unavailable."""
+        membership = self.servers.membership
         ends_at = anyio.current_time() + self.timeout_s
+        num_lost = 0
         while True:
-            server, wait_s = self.servers.choose()
+            ends_at += await membership.wait_until_enough()
+            server, wait_s = membership.choose()
             left_s = ends_at - anyio.current_time()
             if left_s <= wait_s:
                 limit = f"no completion within sampler.timeout_s = {self.timeout_s:g} s"
-                raise SamplerError(f"{limit}: {server.last_error}") from server.last_error
+                raise SamplerError(f"{limit}: {server.last_failure}") from server.last_failure
             if wait_s:
                 await anyio.sleep(wait_s)
                 continue  # because another server may be available by now
             try:
                 completions = await self._sample_from(server, request, left_s)
             except Unavailable as error:
-                server.back_off(error)
+                num_lost += error.status is None and not error.is_unreachable
+                if num_lost > MAX_LOST:
+                    raise SamplerError(f"{num_lost} answers were lost: {error}") from error
+                membership.doubt(server, error)
             else:
                 server.reset_backoff()
                 return completions
@@ -117,21 +122,17 @@ class VllmSampler:
     async def _sample_from(
         self, server: VllmServer, request: Request, left_s: float
     ) -> list[Completion]:
-        weights = self.weights
-        with self._count_request(server, weights.model):
-            return await sample_once(
-                server, request, weights, self._settings, self._version_of_label, left_s
-            )
+        weights, labels = server.weights, self.servers.membership.version_of_label
+        with self._count_request(weights.model):
+            return await sample_once(server, request, weights, self._settings, labels, left_s)
 
     @contextmanager
-    def _count_request(self, server: VllmServer, model: str) -> Iterator[None]:
-        """Count a request as open, for its server and for its weights."""
-        server.open_requests += 1
+    def _count_request(self, model: str) -> Iterator[None]:
+        """Count a request as open for its weights."""
         self._open_requests[model] += 1
         try:
             yield
         finally:
-            server.open_requests -= 1
             self._open_requests[model] -= 1
 
 
@@ -154,6 +155,7 @@ async def sample_once(
         timeout_s: the limit in seconds.
 
     Raises:
+        LostWeights: If the server does not have the weights.
         Unavailable: If another attempt may do better.
         Refused: If another attempt would not.
     """
@@ -165,14 +167,15 @@ async def sample_once(
         )
     except Refused as error:
         if error.status == 404 and weights.version and not error.is_no_route:
-            reason = "the server has restarted and gets new weights with the next version"
-            raise Unavailable(f"{error}: {reason}") from error
+            raise LostWeights(f"{error}: the server has restarted") from error
         raise
     try:
         if server.reports_versions:
             return parse_generate(response.content, request, weights, version_of_label)
         return parse_completions(response.content, request, weights)
-    except (Aborted, ForeignWeights) as error:
+    except ForeignWeights as error:
+        raise LostWeights(f"{server.url}{path}: {error}") from error
+    except Aborted as error:
         raise Unavailable(f"{server.url}{path}: {error}") from error
     except BadResponse as error:
         raise Refused(f"{server.url}{path} gave no completion that can be used: {error}") from error

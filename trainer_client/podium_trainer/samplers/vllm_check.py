@@ -1,6 +1,7 @@
 """Connect to the vLLM servers of a config, and refuse unfit ones before the model is loaded."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 from pydantic import BaseModel, ValidationError
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from podium_trainer.config import SamplerConfig
 from podium_trainer.policy.samples import Request
 from podium_trainer.samplers import SamplerError
+from podium_trainer.samplers.membership import LOOK_EVERY_S
 from podium_trainer.samplers.vllm import sample_once
 from podium_trainer.samplers.vllm_requests import COMPLETIONS, GENERATE, Weights, sampling_settings
 from podium_trainer.samplers.vllm_server import Refused, Unavailable, VllmServer
@@ -17,13 +19,16 @@ PROBE = Request([1, 2, 3], 1, 1)  # every model has these tokens
 MODELS_TIMEOUT_S = 10.0
 
 
-class _Model(BaseModel):
+class ServedModel(BaseModel):
+    """A model in a server's list."""
+
     id: str
+    root: str | None = None
     max_model_len: int | None = None
 
 
 class _Models(BaseModel):
-    data: list[_Model]
+    data: list[ServedModel]
 
 
 class _TopLogprobs(BaseModel):
@@ -38,16 +43,34 @@ class _TopResponse(BaseModel):
     choices: list[_TopChoice]
 
 
-def open_servers(config: SamplerConfig) -> VllmServers:
-    """Connect to the servers of a config and check them.
+def open_servers(
+    config: SamplerConfig,
+    note: Callable[[str], None] = lambda line: None,
+    *,
+    look_every_s: float = LOOK_EVERY_S,
+) -> VllmServers:
+    """Connect to the servers of a config, check them, and keep looking at them.
+
+    Args:
+        config: the sampler section of a recipe.
+        note: told in one line about each server that leaves or returns.
+        look_every_s: seconds between looks at a server.
 
     Raises:
-        SamplerError: If a server does not answer, serves another model, has no room for a
-            completion, or gives logprobs of another distribution than the one sampled from.
+        SamplerError: If fewer than `min_servers` answer, or one serves another model, has no room
+            for a completion, or gives logprobs of another distribution than the one sampled from.
     """
-    servers = VllmServers(config.urls, model_name=config.model_name)
+    servers = VllmServers(
+        config.urls,
+        partial(check_server, config=config),
+        model_name=config.model_name,
+        min_servers=config.min_servers,
+        wait_s=config.wait_s,
+        note=note,
+        look_every_s=look_every_s,
+    )
     try:
-        servers.call_all(partial(check_server, config=config))
+        servers.start()
     except BaseException:
         servers.close()
         raise
@@ -55,12 +78,15 @@ def open_servers(config: SamplerConfig) -> VllmServers:
 
 
 async def check_server(server: VllmServer, *, config: SamplerConfig) -> None:
-    """Check one server, and set its `max_model_len` and `reports_versions`.
+    """Check one server, and set its `max_model_len`, `root` and `reports_versions`.
 
     Raises:
-        SamplerError: As `open_servers`.
+        Unavailable: If it does not answer or does not sample.
+        SamplerError: If it is unfit, as `open_servers` says, or is not what it was before.
     """
-    server.max_model_len = await read_max_model_len(server, config)
+    served = await read_model(server, config)
+    refuse_change(server, served)
+    server.max_model_len, server.root = served.max_model_len or 2**31, served.root
     if server.max_model_len <= config.max_tokens:
         raise SamplerError(
             f"{server.url} serves sequences of at most {server.max_model_len} tokens, which leaves"
@@ -72,7 +98,7 @@ async def check_server(server: VllmServer, *, config: SamplerConfig) -> None:
         server.reports_versions = await can_report_versions(server, config)
         await sample_once(server, PROBE, weights, settings, {}, config.admin_timeout_s)
     except Unavailable as error:
-        raise SamplerError(f"{error}: vLLM answers but does not sample, see its log") from error
+        raise Unavailable(f"{error}: vLLM answers but does not sample, see its log") from error
     if config.temperature != 1 and not await gives_processed_logprobs(server, config):
         raise SamplerError(
             f"{server.url} gives the logprobs of temperature 1, not of sampler.temperature"
@@ -80,11 +106,26 @@ async def check_server(server: VllmServer, *, config: SamplerConfig) -> None:
         )
 
 
-async def read_max_model_len(server: VllmServer, config: SamplerConfig) -> int:
-    """Return the largest number of tokens in a sequence of the model.
+def refuse_change(server: VllmServer, served: ServedModel) -> None:
+    """Raise SamplerError if a server that returns serves another model, or less of it."""
+    if server.root is not None and served.root != server.root:
+        raise SamplerError(
+            f"{server.url} has returned with the model {served.root!r}, not {server.root!r}: start"
+            f" vLLM there with --model {server.root}"
+        )
+    if served.max_model_len and served.max_model_len < server.max_model_len:
+        raise SamplerError(
+            f"{server.url} has returned with --max-model-len {served.max_model_len}, less than"
+            f" {server.max_model_len} before"
+        )
+
+
+async def read_model(server: VllmServer, config: SamplerConfig) -> ServedModel:
+    """Return what a server says about the model.
 
     Raises:
-        SamplerError: If the server does not answer or does not serve the model.
+        Unavailable: If it does not answer.
+        SamplerError: If it does not serve the model.
     """
     try:
         response = await server.request(
@@ -92,15 +133,16 @@ async def read_max_model_len(server: VllmServer, config: SamplerConfig) -> int:
         )
         models = _Models.model_validate_json(response.content).data
     except Unavailable as error:
-        raise SamplerError(
+        raise Unavailable(
             f"{error}: start vLLM there with --served-model-name {config.model_name}, or set"
-            " sampler.urls"
+            " sampler.urls",
+            is_unreachable=error.is_unreachable,
         ) from error
     except ValidationError as error:
         raise SamplerError(f"{server.url}/v1/models lists no models: is it vLLM?") from error
     for model in models:
         if model.id == config.model_name:
-            return model.max_model_len or 2**31
+            return model
     raise SamplerError(
         f"{server.url} serves {', '.join(model.id for model in models) or 'nothing'}, not"
         f" {config.model_name!r}: start vLLM with --served-model-name {config.model_name}, or set"

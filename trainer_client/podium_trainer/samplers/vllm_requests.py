@@ -33,6 +33,11 @@ class Weights:
     model: str
     label: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The name that no other weights have, of this run or another."""
+        return self.label or self.model
+
 
 def sampling_settings(stop_ids: Sequence[int], temperature: float) -> dict[str, object]:
     """Ask for the whole distribution at one temperature, with the drawn tokens' logprobs."""
@@ -61,7 +66,7 @@ def generate_body(
     return {
         "model": weights.model,
         "token_ids": list(request.prompt_ids),
-        "cache_salt": weights.label or weights.model,
+        "cache_salt": weights.name,
         "sampling_params": {
             **settings,
             "n": request.num_completions,
@@ -79,7 +84,7 @@ def completions_body(
         **settings,
         "model": weights.model,
         "prompt": list(request.prompt_ids),
-        "cache_salt": weights.label or weights.model,
+        "cache_salt": weights.name,
         "n": request.num_completions,
         "max_tokens": request.max_tokens,
         "return_token_ids": True,

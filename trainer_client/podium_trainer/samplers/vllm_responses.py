@@ -192,7 +192,7 @@ def expand_spans(
         if span.version not in version_of_label:
             raise ForeignWeights(
                 f"tokens come from weights {span.version!r}, which this run did not push: the"
-                " server restarted or serves another run, too; go on with --resume"
+                " server has restarted or serves another run, too"
             )
         if span.start != len(versions):
             raise BadResponse(f"weight_versions leave a gap before token {span.start}")

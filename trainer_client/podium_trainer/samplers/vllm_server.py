@@ -12,14 +12,17 @@ The sampler sends no requests to a server that has just failed:
                                  (reset_backoff makes it available and starts over with .25 s)
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
 
 import anyio
 import httpx
 
 from podium_trainer.samplers import SamplerError
+from podium_trainer.samplers.vllm_requests import Weights
 
+State = Literal["ready", "behind", "gone"]
 CONNECT_S = 5.0
 # With httpx 0.28.1 one pool falls from 290 to 60 calls/s between 64 and 128 open connections.
 NUM_SAMPLING_POOLS, POOL_SIZE = 4, 64
@@ -32,11 +35,19 @@ class Unavailable(SamplerError):
 
     Attributes:
         status: the HTTP status; None if no answer came.
+        is_unreachable: whether nothing listens there, or no such host exists.
     """
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(
+        self, message: str, status: int | None = None, *, is_unreachable: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.is_unreachable = is_unreachable
+
+
+class LostWeights(Unavailable):
+    """A server has other weights than the run gave it, so it has restarted."""
 
 
 class Refused(SamplerError):
@@ -66,31 +77,55 @@ class VllmServer:
 
     Args:
         url: without a trailing /v1.
+        model_name: the name under which it serves the model.
         pools: 1 + NUM_SAMPLING_POOLS of them. The first is for everything but sampling, because a
             `/resume` must not wait for the completions that wait for it.
 
     Attributes:
-        open_requests: the number of sampling requests without an answer, for the sampler to count.
+        state: whether it may be asked for completions (see membership.py, which sets it).
+        weights: those that it has been given; the model's own before the first push.
+        in_push: held while it is given weights.
+        is_taken: whether another run gives it weights, too.
+        num_misses: looks in a row without an answer.
         available_at: the time on anyio's clock until which other servers are asked first.
-        last_error: the failure that it backed off for.
+        last_error: why it is not ready.
+        last_failure: the failure that it backed off for.
+        root: the model's path or name on the server; set by `vllm_check`.
         max_model_len: the largest number of tokens in a sequence; set by `vllm_check`.
         reports_versions: whether /inference/v1/generate says which weights drew which token; set by
             `vllm_check`.
     """
 
-    def __init__(self, url: str, pools: Sequence[ConnectionPool]) -> None:
+    def __init__(self, url: str, model_name: str, pools: Sequence[ConnectionPool]) -> None:
         self.url = url
-        self.open_requests = 0
+        self.state: State = "ready"
+        self.weights = Weights(0, model_name)
+        self.in_push = anyio.Lock()
+        self.is_taken = False
+        self.num_misses = 0
         self.available_at = 0.0
-        self.last_error: Unavailable | None = None
+        self.last_error: SamplerError | None = None
+        self.last_failure: Unavailable | None = None
+        self.root: str | None = None
         self.max_model_len = 0
         self.reports_versions = False
         self._backoff_s = MIN_BACKOFF_S
         self._admin_pool, *self._sampling_pools = pools
         self._num_sampled = 0
+        self._open_requests: set[anyio.CancelScope] = set()
 
     def __repr__(self) -> str:
         return f"VllmServer({self.url!r})"
+
+    @property
+    def open_requests(self) -> int:
+        """The number of sampling requests without an answer."""
+        return len(self._open_requests)
+
+    def end_requests(self) -> None:
+        """End all open sampling requests as Unavailable."""
+        for scope in self._open_requests:
+            scope.cancel()
 
     async def request(
         self,
@@ -117,20 +152,34 @@ class VllmServer:
         pool = self._next_sampling_pool() if is_sampling else self._admin_pool
         timeout = httpx.Timeout(None, connect=CONNECT_S)
         try:
-            with anyio.fail_after(timeout_s):
+            with anyio.fail_after(timeout_s), self._open(where) if is_sampling else nullcontext():
                 async with pool.slots:
                     response = await pool.http.request(method, where, json=body, timeout=timeout)
         except TimeoutError as error:
             raise Unavailable(f"{where}: no answer within {timeout_s:.3g} s") from error
+        except httpx.ConnectError as error:
+            raise Unavailable(f"{where}: {error}", is_unreachable=True) from error
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise Unavailable(f"{where}: {error or type(error).__name__}") from error
         if response.status_code != 200:
             raise build_error(where, response)
         return response
 
+    @contextmanager
+    def _open(self, where: str) -> Iterator[None]:
+        """Count a sampling request as open, for `end_requests`."""
+        with anyio.CancelScope() as scope:
+            self._open_requests.add(scope)
+            try:
+                yield
+            finally:
+                self._open_requests.discard(scope)
+        if scope.cancelled_caught:
+            raise Unavailable(f"{where}: the server is gone")
+
     def back_off(self, error: Unavailable) -> None:
         """Ask other servers first for a while, which doubles with every failure in a row."""
-        self.last_error = error
+        self.last_failure = error
         now = anyio.current_time()
         if now >= self.available_at:
             self.available_at = now + self._backoff_s

@@ -1,19 +1,12 @@
-"""Hold a run's vLLM servers: choose one, or call all of them. Sampler and weight sync share them.
+"""Hold the connections to a run's vLLM servers. Sampler and weight sync share them.
 
-All requests run on one background thread, so that any number of threads may call. A request is sent
-once; whether and where it is sent again is decided by the sampler and by the weight sync:
-
-    one sampling request                          one step of a push (weight_sync.py)
-    choose() ──► server with the fewest open      call_all() ──► every server, side by side
-        ▲          requests, or a wait               │ all succeed          │ any fails
-        │                    │                       ▼                      ▼
-        └──(Unavailable)─────┘                     results            SamplerError that names
-                                                                      the servers that failed
+All requests run on one background thread, so that any number of threads may call. On that thread
+membership.py says which servers may be asked, and looks at each of them again and again.
 """
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Self, TypeVar
 
@@ -23,6 +16,7 @@ from anyio.from_thread import start_blocking_portal
 
 from podium.connections import parse_key, parse_url
 from podium_trainer.samplers import SamplerError
+from podium_trainer.samplers.membership import LOOK_EVERY_S, Membership, Push
 from podium_trainer.samplers.vllm_server import (
     NUM_SAMPLING_POOLS,
     POOL_SIZE,
@@ -39,12 +33,24 @@ class VllmServers:
     Args:
         urls: of the servers; a trailing /v1 is ignored.
         model_name: the name under which the servers serve the model.
+        check: refuses a server that cannot be used.
+        min_servers, wait_s, look_every_s, note: as in `Membership`.
 
     Raises:
         SamplerError: If a URL or the key in VLLM_API_KEY cannot be used.
     """
 
-    def __init__(self, urls: Sequence[str], *, model_name: str) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        check: Callable[[VllmServer], Awaitable[None]],
+        *,
+        model_name: str,
+        min_servers: int,
+        wait_s: float,
+        note: Callable[[str], None],
+        look_every_s: float = LOOK_EVERY_S,
+    ) -> None:
         self.model_name = model_name
         try:
             key = parse_key(os.environ.get("VLLM_API_KEY"))
@@ -65,10 +71,18 @@ class VllmServers:
             stack.callback(self._portal.call, http.aclose)
             return ConnectionPool(http)
 
-        self.members = [
-            VllmServer(base, [open_pool() for _ in range(1 + NUM_SAMPLING_POOLS)]) for base in bases
+        members = [
+            VllmServer(base, model_name, [open_pool() for _ in range(1 + NUM_SAMPLING_POOLS)])
+            for base in bases
         ]
+        self.membership = self._portal.call(
+            partial(
+                Membership, members, check, min_servers=min_servers, wait_s=wait_s,
+                look_every_s=look_every_s, note=note,
+            )
+        )  # fmt: skip
         self.close = stack.close
+        self._stack = stack
 
     def __enter__(self) -> Self:
         return self
@@ -76,16 +90,36 @@ class VllmServers:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Check all servers, then look at every one again and again until this is closed.
+
+        Raises:
+            SamplerError: As `Membership.check_all`.
+        """
+        self.run(self.membership.check_all)
+        for server in self.membership.members:
+            server.max_model_len = server.max_model_len or self.max_model_len
+            future = self._portal.start_task_soon(self.membership.watch, server)
+            self._stack.callback(future.cancel)
+
+    @property
+    def num_ready(self) -> int:
+        """The number of servers that may be asked for completions."""
+        return len(self.membership.ready)
+
     @property
     def max_model_len(self) -> int:
-        """The largest number of tokens in a sequence that every server takes."""
-        return min(server.max_model_len for server in self.members)
+        """The largest number of tokens in a sequence that every server takes, once it answers."""
+        lengths = [server.max_model_len for server in self.membership.members]
+        return min(length for length in lengths if length)
 
-    def choose(self) -> tuple[VllmServer, float]:
-        """Return the server to ask next, and the seconds until it is available."""
-        now = anyio.current_time()
-        best = min(self.members, key=lambda s: (max(0.0, s.available_at - now), s.open_requests))
-        return best, max(0.0, best.available_at - now)
+    def adopt(self, push: Push) -> None:
+        """Give a push to the ready servers, and make it what the others get later.
+
+        Raises:
+            SamplerError: As `Membership.adopt`.
+        """
+        self.run(partial(self.membership.adopt, push))
 
     def run(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Run a coroutine on the background thread and return its result."""
@@ -95,35 +129,15 @@ class VllmServers:
         finally:
             future.cancel()  # so that ctrl-C here ends the requests there
 
-    def call_all(self, call: Callable[[VllmServer], Awaitable[_T]]) -> list[_T]:
-        """Run a coroutine for every server side by side, and wait for all of them.
+    def call_ready(self, call: Callable[[VllmServer], Awaitable[None]]) -> None:
+        """Run a coroutine for every ready server side by side, and let each fail alone."""
+        self.run(partial(self._call_ready, call))
 
-        Returns:
-            The results in the order of the servers.
-
-        Raises:
-            SamplerError: If any fails; one line that names the servers.
-        """
-        return self.run(partial(self._call_all, call))
-
-    async def _call_all(self, call: Callable[[VllmServer], Awaitable[_T]]) -> list[_T]:
-        results: dict[int, _T] = {}
-        errors: dict[int, SamplerError] = {}
-
-        async def call_one(index: int, server: VllmServer) -> None:
-            try:
-                results[index] = await call(server)
-            except SamplerError as error:
-                errors[index] = error
+    async def _call_ready(self, call: Callable[[VllmServer], Awaitable[None]]) -> None:
+        async def call_one(server: VllmServer) -> None:
+            with suppress(SamplerError):
+                await call(server)
 
         async with anyio.create_task_group() as tasks:
-            for index, server in enumerate(self.members):
-                tasks.start_soon(call_one, index, server)
-        if errors:
-            first = errors[min(errors)]
-            if len(self.members) == 1:
-                raise first
-            share = f"{len(errors)} of {len(self.members)} servers"
-            reasons = "; ".join(str(errors[index]) for index in sorted(errors))
-            raise SamplerError(f"{share}: {reasons}") from first
-        return [results[index] for index in range(len(self.members))]
+            for server in self.membership.ready:
+                tasks.start_soon(call_one, server)

@@ -4,41 +4,42 @@ SharedWeights: the sampler reads the policy's own memory, and only the version c
 
 LoraSwap: every version is an adapter with its own name, and vLLM serves several at once.
 
-    save ──► load on all servers ──► sampler.use(new) ──► unload the old adapter on all servers
-                  │ any fails                                 │ a request still uses it
-                  ▼                                           ▼
-        the old version stays in use,             it stays loaded until the next push
-        SamplerError
+    save ──► load on every ready server ──► ask for it ──► unload the old adapter
+                                                              │ a request still uses it
+                                                              ▼
+                                               it stays loaded until the next push
 
 FullReload: vLLM reloads all weights in place. Open completions pause; they keep their tokens and
 continue with the new weights.
 
-    save ──► pause ──► reload ──► set label ──► sampler.use(new) ──► resume ──► delete the old files
-               └──────────┴───────────┴─ any fails ─► resume ──► SamplerError
+    save ──► pause ──► reload ──► set label ──► resume ──► ask for it ──► delete the old files
+               └──────────┴───────────┴─ any fails ─► resume
 
-A step is sent to all servers side by side, and the next one begins when all have answered.
+All servers do this side by side, each at its own pace. One that fails is brought up later, by the
+files that stay until the next push (membership.py).
 """
 
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import anyio
+from pydantic import BaseModel, ValidationError
 
 from podium_trainer.policy.policy import Policy
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.local import LocalSampler
+from podium_trainer.samplers.membership import OWN_NAME
 from podium_trainer.samplers.vllm import VllmSampler
 from podium_trainer.samplers.vllm_requests import Weights
 from podium_trainer.samplers.vllm_server import Refused, Unavailable, VllmServer
 from podium_trainer.samplers.weight_files import remove_versions, save_weights
 
 RETRY_AFTER_S = 1.0
+FIND_TIMEOUT_S = 10.0
 
 
 class WeightSync(Protocol):
@@ -48,7 +49,8 @@ class WeightSync(Protocol):
         """Give the sampler the policy's weights under this version.
 
         Raises:
-            SamplerError: If it does not take them in time.
+            SamplerError: If it is the first push and too few servers take it in time, or the
+                weights cannot be written.
         """
         ...
 
@@ -62,6 +64,10 @@ class SharedWeights:
     def push(self, version: int) -> None:
         """Set the version."""
         self.sampler.policy_version = version
+
+
+class _WeightInfo(BaseModel):
+    weight_version: str
 
 
 class _ServerSync:
@@ -87,10 +93,41 @@ class _ServerSync:
 
 @dataclass(frozen=True)
 class Adapter:
-    """A version's adapter: its name on the servers and the folder of its files."""
+    """A push of an adapter: its name on the servers is the model to ask for.
 
-    name: str
+    Attributes:
+        weights: without a label.
+        folder: of the adapter's files.
+        timeout_s: the limit of one request, in seconds.
+    """
+
+    weights: Weights
     folder: Path
+    timeout_s: float
+
+    async def find(self, server: VllmServer) -> str:
+        """Return the adapter's name if it is loaded there."""
+        response = await server.request("/v1/models", method="GET", timeout_s=FIND_TIMEOUT_S)
+        return self.weights.name if self.weights.name.encode() in response.content else OWN_NAME
+
+    async def give(self, server: VllmServer) -> None:
+        """Load the adapter on one server."""
+        body = {"lora_name": self.weights.name, "lora_path": str(self.folder)}
+        try:
+            await request_with_retry(server, "/v1/load_lora_adapter", body, self.timeout_s)
+        except SamplerError as error:
+            raise explain(
+                error,
+                "vLLM must see that folder under the same path and needs --enable-lora,"
+                " --max-lora-rank of at least model.lora.rank and the environment"
+                " VLLM_ALLOW_RUNTIME_LORA_UPDATING=True; its log says more (limit of a call:"
+                f" sampler.admin_timeout_s = {self.timeout_s:g})",
+            ) from error
+
+    async def remove(self, server: VllmServer) -> None:
+        """Unload the adapter from one server."""
+        body = {"lora_name": self.weights.name}
+        await server.request("/v1/unload_lora_adapter", body, timeout_s=self.timeout_s)
 
 
 class LoraSwap(_ServerSync):
@@ -109,40 +146,65 @@ class LoraSwap(_ServerSync):
     def push(self, version: int) -> None:
         """Save and load the adapter, ask for it, and unload those without open requests."""
         servers = self.sampler.servers
-        name = f"{servers.model_name}-{self._run}-{version}"
-        new = Adapter(name, save_weights(self.policy, self._folder, version))
-        servers.call_all(partial(self._load, new))
-        self.sampler.use(Weights(version, name))
+        weights = Weights(version, f"{servers.model_name}-{self._run}-{version}")
+        new = Adapter(weights, save_weights(self.policy, self._folder, version), self.timeout_s)
+        servers.adopt(new)
         old, self._loaded = self._loaded, [new]
         for adapter in old:
-            if self.sampler.has_open_requests(adapter.name):  # vLLM may read its files again
+            if self.sampler.has_open_requests(adapter.weights.model):  # vLLM may read its files
                 self._loaded.append(adapter)
             else:
-                servers.call_all(partial(self._unload, adapter))
+                servers.call_ready(adapter.remove)
                 shutil.rmtree(adapter.folder, ignore_errors=True)
 
-    async def _load(self, adapter: Adapter, server: VllmServer) -> None:
-        """Load an adapter on one server; a second attempt does no harm."""
-        body = {"lora_name": adapter.name, "lora_path": str(adapter.folder)}
-        try:
-            await request_with_retry(server, "/v1/load_lora_adapter", body, self.timeout_s)
-        except SamplerError as error:
-            raise SamplerError(
-                f"{error}: vLLM must see that folder under the same path and needs --enable-lora,"
-                " --max-lora-rank of at least model.lora.rank and the environment"
-                " VLLM_ALLOW_RUNTIME_LORA_UPDATING=True; its log says more (limit of a call:"
-                f" sampler.admin_timeout_s = {self.timeout_s:g})"
-            ) from error
 
-    async def _unload(self, adapter: Adapter, server: VllmServer) -> None:
-        """Unload an adapter from one server, unless it is not loaded there."""
+@dataclass(frozen=True)
+class Reload:
+    """A push of all weights.
+
+    Attributes:
+        weights: with a label.
+        folder: of the weights' files.
+        timeout_s: the limit of one request, in seconds.
+    """
+
+    weights: Weights
+    folder: Path
+    timeout_s: float
+
+    async def find(self, server: VllmServer) -> str:
+        """Return the label of the server's weights."""
         try:
-            await server.request(
-                "/v1/unload_lora_adapter", {"lora_name": adapter.name}, timeout_s=self.timeout_s
-            )
-        except Refused as error:
-            if error.status != 404:  # a server that has restarted has lost the adapter already
-                raise
+            response = await server.request("/weight_info", method="GET", timeout_s=FIND_TIMEOUT_S)
+            return _WeightInfo.model_validate_json(response.content).weight_version
+        except (Refused, ValidationError):  # `give` says better what is missing
+            return OWN_NAME
+
+    async def give(self, server: VllmServer) -> None:
+        """Pause, reload, set the label, and resume, also after a failure."""
+        reload = {"method": "reload_weights", "kwargs": {"weights_path": str(self.folder)}}
+        try:
+            await self._call(server, "/pause?mode=keep")
+            await self._call(server, "/collective_rpc", reload)
+            await self._call(server, "/update_weight_version", {"new_version": self.weights.name})
+        except BaseException as error:
+            # The first failure says more, and nothing answers where nobody listens.
+            if not (isinstance(error, Unavailable) and error.is_unreachable):
+                with suppress(SamplerError), anyio.CancelScope(shield=True):
+                    await self._call(server, "/resume")
+            raise
+        await self._call(server, "/resume")
+
+    async def _call(self, server: VllmServer, path: str, body: object = None) -> None:
+        try:
+            await request_with_retry(server, path, body, self.timeout_s)
+        except SamplerError as error:
+            raise explain(
+                error,
+                "to reload weights vLLM needs the environment VLLM_SERVER_DEV_MODE=1 and must see"
+                " the folder of weights under the same path; its log says more (limit of a call:"
+                f" sampler.admin_timeout_s = {self.timeout_s:g})",
+            ) from error
 
 
 class FullReload(_ServerSync):
@@ -155,45 +217,21 @@ class FullReload(_ServerSync):
         self._loaded_folder: Path | None = None
 
     def push(self, version: int) -> None:
-        """Save the weights, pause, reload, set the label, resume."""
+        """Save the weights, give them to the servers, and delete those before."""
+        servers = self.sampler.servers
         folder = save_weights(self.policy, self._folder, version)
-        label = f"{self._run}-{version}"
-        reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
-        with self._pause_servers():
-            self._call_all("/collective_rpc", reload)
-            self._call_all("/update_weight_version", {"new_version": label})
-            self.sampler.use(Weights(version, self.sampler.servers.model_name, label))
+        weights = Weights(version, servers.model_name, f"{self._run}-{version}")
+        servers.adopt(Reload(weights, folder, self.timeout_s))
         if self._loaded_folder not in (None, folder):
             shutil.rmtree(self._loaded_folder, ignore_errors=True)
         self._loaded_folder = folder
 
-    @contextmanager
-    def _pause_servers(self) -> Iterator[None]:
-        """Hold all servers paused, and resume them even if pausing or the block fails."""
-        try:
-            self._call_all("/pause?mode=keep")
-            yield
-        except BaseException:
-            with suppress(SamplerError):  # the first failure says more
-                self._call_all("/resume")
-            raise
-        self._call_all("/resume")
 
-    def _call_all(self, path: str, body: object = None) -> None:
-        """Send one step of a push to all servers."""
-
-        async def call_one(server: VllmServer) -> None:
-            try:
-                await request_with_retry(server, path, body, self.timeout_s)
-            except SamplerError as error:
-                raise SamplerError(
-                    f"{error}: to reload weights vLLM needs the environment"
-                    " VLLM_SERVER_DEV_MODE=1 and must see the folder of weights under the same"
-                    " path; its log says more; restart it after a reload that failed (limit of a"
-                    f" call: sampler.admin_timeout_s = {self.timeout_s:g})"
-                ) from error
-
-        self.sampler.servers.call_all(call_one)
+def explain(error: SamplerError, remedy: str) -> SamplerError:
+    """Add a remedy to a failure; a server that cannot be reached stays known as that."""
+    if isinstance(error, Unavailable):
+        return Unavailable(f"{error}: {remedy}", error.status, is_unreachable=error.is_unreachable)
+    return SamplerError(f"{error}: {remedy}")
 
 
 async def request_with_retry(server: VllmServer, path: str, body: object, timeout_s: float) -> None:
