@@ -25,7 +25,7 @@ async def test_judges_shows_which_answer_and_fails_if_one_does_not(tmp_path: Pat
         told = await podium("judges", "--config", "ill.yaml", "--json", cwd=tmp_path, **environment)
     assert (well.code, ill.code, told.code) == (0, 1, 1)
     assert "main (default)" in well.out
-    assert "listwise x 4" in well.out
+    assert "auto x 4" in well.out
     assert well.out.count("yes") == 2
     assert "no: http://127.0.0.1:1/v1" in ill.out
     by_name = {each["name"]: each for each in json.loads(told.out)}

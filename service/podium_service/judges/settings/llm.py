@@ -41,11 +41,11 @@ class LLMJudge(ConnectedJudge):
     """`llm` (the default): this judge asks an LLM."""
     model: Annotated[str, Field(min_length=1), QUALITY]
     """The model's name, as the endpoint knows it."""
-    method: Annotated[MethodName, QUALITY] = "listwise"
-    """Trajectories in one call: `listwise` (the default) all of them, `subsets` `block_size` of
-    them, `pairwise` two, `pointwise` one, rated by itself. For endpoints that give token
-    probabilities: `best_of` shows all of them, up to 8, else `block_size` of them, and asks for the
-    letter of the best; `yes_no` shows one and asks whether it is correct and complete. `auto` takes
+    method: Annotated[MethodName, QUALITY] = "auto"
+    """Trajectories in one call: `listwise` all of them, `subsets` `block_size` of them, `pairwise`
+    two, `pointwise` one, rated by itself. For endpoints that give token probabilities: `best_of`
+    shows all of them, up to 8, else `block_size` of them, and asks for the letter of the best;
+    `yes_no` shows one and asks whether it is correct and complete. `auto` (the default) takes
     `best_of` for models whose name says 9B parameters or fewer, while their endpoint gives
     probabilities, else the first of the first four that suits the group's size, the model's context
     and the budget."""
