@@ -6,6 +6,11 @@ VLLM_VENV := .venv-vllm
 SMOLLM2 := .models/smollm2-135m-instruct
 JUDGES := .models/judges.yaml
 LIBRARIES := $(notdir $(patsubst %/requirements.txt,%,$(wildcard tests/integrations/*/requirements.txt)))
+# Integration tests that may share the machine, and those that measure time or take all its cores.
+PARALLEL := install or fuzz or restart or demo or browser
+ALONE := vllm or judge or benchmark or chaos
+MODELS = PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \
+	PODIUM_JUDGES=$(abspath .models)
 PIP := -m pip install --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
@@ -28,12 +33,11 @@ test: $(VENV)/dev.ok  ## ruff, mypy strict and the fast suite.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -n 3 -m "not vllm and not install and not benchmark and not fuzz and not restart and not chaos and not judge and not demo and not integrations and not browser"
+	$(VENV)/bin/python -m pytest -n 3 -m "not ($(PARALLEL) or $(ALONE) or integrations)"
 
 test-integration: $(VENV)/dev.ok $(VENV)/judge.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json chromium  ## vLLM and llama.cpp on the CPU, a fresh install, fuzzing, restarts, chaos, the pages in a browser.
-	PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \
-		PODIUM_JUDGES=$(abspath .models) \
-		$(VENV)/bin/python -m pytest -m "vllm or judge or install or benchmark or fuzz or restart or chaos or demo or browser"
+	$(MODELS) $(VENV)/bin/python -m pytest --durations=10 -n 2 --dist worksteal -m "($(PARALLEL)) and not ($(ALONE))"
+	$(MODELS) $(VENV)/bin/python -m pytest --durations=10 -m "$(ALONE)"
 
 test-integrations: $(VENV)/service.ok  ## Each hook with the trainer it is for, in an environment of its own.
 	@set -e; for library in $(LIBRARIES); do \

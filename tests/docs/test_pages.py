@@ -32,6 +32,7 @@ def test_the_judge_quickstart_runs_from_top_to_bottom(tmp_path: Path, judge_url:
     assert "$0.0" in said
 
 
+@pytest.mark.demo
 def test_the_trainer_quickstart_runs_from_top_to_bottom(tmp_path: Path, free_port: int) -> None:
     said = run_blocks(
         [each for each in blocks(DOCS / "quickstart-trainer.md") if each.language in RUN],
@@ -43,6 +44,7 @@ def test_the_trainer_quickstart_runs_from_top_to_bottom(tmp_path: Path, free_por
     assert said.count('"status":"ranked"') == 2
 
 
+@pytest.mark.demo
 def test_the_commands_of_the_operations_page_run(tmp_path: Path) -> None:
     said = run_blocks(
         [each for each in blocks(DOCS / "operations.md") if each.language in RUN],

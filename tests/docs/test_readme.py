@@ -45,6 +45,7 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 165
 
 
+@pytest.mark.demo
 def test_a_judge_of_ones_own_ranks_a_group(tmp_path: Path, judge_url: str) -> None:
     replaced = {"https://api.openai.com/v1": judge_url}
     said = run_blocks(runnable(JUDGE), tmp_path, replaced=replaced, environment={})
@@ -52,6 +53,7 @@ def test_a_judge_of_ones_own_ranks_a_group(tmp_path: Path, judge_url: str) -> No
     assert (tmp_path / "podium.db").exists()
 
 
+@pytest.mark.demo
 def test_a_trainer_of_ones_own_gets_rewards(tmp_path: Path, free_port: int) -> None:
     said = run_blocks(
         runnable(TRAINER),
@@ -64,6 +66,7 @@ def test_a_trainer_of_ones_own_gets_rewards(tmp_path: Path, free_port: int) -> N
     assert '"rank":1.0,"reward":1.0' in said
 
 
+@pytest.mark.demo
 def test_a_team_makes_a_key_and_serves_by_two_workers(tmp_path: Path, free_port: int) -> None:
     said = run_blocks(
         runnable(TEAM),
@@ -74,6 +77,7 @@ def test_a_team_makes_a_key_and_serves_by_two_workers(tmp_path: Path, free_port:
     assert '{"judges":[{"name":"checks"' in said
 
 
+@pytest.mark.demo
 def test_the_tables_of_the_demo_are_what_it_prints(tmp_path: Path) -> None:
     examples = ROOT / "service/podium_service/examples"
     command = f"podium rank {examples}/group.json --config {examples}/judges.yaml"

@@ -63,6 +63,12 @@ def start_with_retries(start: Callable[[], object]) -> None:
             return
 
 
+def forget_disk(server: Any) -> None:
+    """Let a server never wait for the disk: no test switches the machine off."""
+    for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
+        server.psql(statement)
+
+
 @contextmanager
 def postgres_server(directories: pytest.TempPathFactory) -> Iterator[Any]:
     """Run a server; where the wheel is missing, the test is skipped, but fails in CI."""
@@ -79,6 +85,7 @@ def postgres_server(directories: pytest.TempPathFactory) -> Iterator[Any]:
             server = get_server(Path(folder) / "data", start=False)
             start_with_retries(server.start)
         try:
+            forget_disk(server)
             yield server
         finally:
             server.cleanup()

@@ -121,8 +121,8 @@ def write_judges_file(name: str, provider: Provider, base_url: str, model: str) 
         lines.append("    context_tokens: 16384")
     lines += [
         *_price_lines(model, provider),
-        "    # How the group is shown: listwise (all at once), pairwise, best_of (one letter) ...; auto",
-        "    # takes what suits the model and the group.",
+        "    # How the group is shown: listwise (all at once), pairwise, best_of (one letter) ...",
+        "    # auto takes what suits the model and the group.",
         "    method: auto",
         "    # How often each trajectory is shown; more passes cost more and tell more.",
         f"    {'# ' if provider.is_local else ''}passes: {{min: 1, max: 4}}",
