@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import inf
 
 from podium_service.errors import JudgeQuotaExhausted, JudgeRateLimited, JudgeUnavailable
 from podium_service.judges.dispatch.fair_queue import CallQueue, FairQueue
@@ -185,14 +186,14 @@ class EndpointQueue(CallQueue):
             )
 
     def _schedule_assignment(self) -> None:
-        """Assign places again when the next endpoint with a free place will be ready.
+        """Assign places again when the next endpoint will be ready with a free place.
 
-        It may be ready by now, or be avoided. A full endpoint needs no timer, because the call that
-        leaves it assigns its place.
+        It may be ready by now, or be avoided. An endpoint whose places are all open and taken needs
+        no timer, because the call that leaves it assigns its place.
         """
         if self._timer:
             self._timer.cancel()
-        free = [each for each in self._endpoints if each.num_free > 0]
-        if free:
-            wait_s = max(_LEAST_WAIT_S, min(each.wait_s() for each in free))
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self._assign_places)
+        wait_s = min(each.free_place_s() for each in self._endpoints)
+        if wait_s < inf:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(_LEAST_WAIT_S, wait_s), self._assign_places)

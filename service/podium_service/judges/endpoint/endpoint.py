@@ -14,8 +14,8 @@ import orjson
 import structlog
 
 from podium_service.errors import JudgeError, JudgeUnavailable, VerdictInvalid
-from podium_service.judges.endpoint.adaptive_limit import AdaptiveLimit
 from podium_service.judges.endpoint.circuit_breaker import CircuitBreaker
+from podium_service.judges.endpoint.concurrency.adaptive_limit import AdaptiveLimit
 from podium_service.judges.endpoint.dialects.base import Dialect, FailedAnswer, NoAnswer
 from podium_service.judges.endpoint.errors import (
     ParameterRejected,
@@ -78,7 +78,13 @@ class Endpoint:
     @property
     def num_free(self) -> int:
         """How many more calls may be active; negative after the limit has fallen."""
-        return self.concurrency.limit - self.num_active
+        return self.concurrency.read_open(asyncio.get_running_loop().time()) - self.num_active
+
+    def free_place_s(self) -> float:
+        """Return in how many seconds there may be a free place, if no call ends until then."""
+        if self.num_free > 0:
+            return self.wait_s()
+        return max(self.wait_s(), self.concurrency.wait_s(asyncio.get_running_loop().time()))
 
     def affinity(self, prefix: bytes) -> bytes:
         """Return how well this endpoint suits prompts that begin with `prefix`.

@@ -1,6 +1,7 @@
 """Servers over TCP get as many calls at once as they can take, with default settings."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
@@ -68,3 +69,21 @@ async def test_groups_that_would_be_late_are_refused() -> None:
         assert 1 <= (refused.value.retry_after_s or 0) < 5
         await asyncio.gather(*calls)
     assert server.calls == 12
+
+
+async def test_calls_of_a_closed_loop_do_not_stay_in_step() -> None:
+    call_s, ends_at = 0.25, list[float]()
+    concurrency = {"min": 1, "max": 16}
+    async with open_judge(always=later(GOOD, call_s), concurrency=concurrency) as (judge, _):
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        async def ask_again() -> None:
+            while loop.time() < began + 8 * call_s:
+                await ask(judge)
+                ends_at.append(loop.time())
+
+        await asyncio.gather(*(ask_again() for _ in range(16)))
+    fifths = Counter(int(at % call_s * 5 / call_s) for at in ends_at if at > began + 3 * call_s)
+    assert len(fifths) == 5
+    assert max(fifths.values()) < 0.5 * fifths.total()

@@ -4,9 +4,11 @@ Times are in units of what one call takes, so that a server of one slot that tak
 one that takes 40 s are the same.
 """
 
+from collections import Counter
+
 import pytest
 
-from podium_service.judges.endpoint.adaptive_limit import AdaptiveLimit
+from podium_service.judges.endpoint.concurrency.adaptive_limit import AdaptiveLimit
 from tests.fakes import (
     fails,
 )
@@ -15,7 +17,13 @@ from tests.service.judges.builders import (
     ask,
     open_judge,
 )
-from tests.service.judges.endpoint.queueing import Server, noisy, shared, simulate, slots
+from tests.service.judges.endpoint.concurrency.queueing import (
+    Server,
+    noisy,
+    shared,
+    simulate,
+    slots,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -59,10 +67,19 @@ def test_a_few_slots_are_kept_busy_without_long_queues(number: int, sd: float) -
 
 def test_a_server_without_limits_gets_all_after_three_rounds() -> None:
     trace = simulate(AdaptiveLimit(1, 256), slots(10**9), 10)
-    assert [trace.reached_at(each) for each in (16, 64, 256)] == [1.0, 2.0, 3.0]
-    # The warm-up costs 2.7 s of 256 calls a second: 84 calls are answered in 3 s.
-    assert sum(at <= 3.0 for at in trace.ended_at) == 4 + 16 + 64
-    assert trace.rate(since=3.1) > 0.85 * 256
+    # After a round of 1 s, 12 places open .02 s apart, then 48, and 192 over the time of a call.
+    ramps_s, reached = (0.24, 0.96, 1.0), [1.0, 2.24, 4.2]
+    assert [trace.reached_at(each) for each in (16, 64, 256)] == pytest.approx(reached)
+    assert trace.had_in_flight_at(256) == pytest.approx(sum(ramps_s) + 3)
+    assert trace.rate(since=5.3) > 0.95 * 256
+
+
+def test_calls_that_places_open_for_do_not_end_in_step() -> None:
+    trace = simulate(AdaptiveLimit(1, 64), slots(10**9), 20)
+    shares = Counter(int(at % 1 * 10) for at in trace.ended_at if 10 <= at < 20)
+    assert len(shares) == 10  # of the tenths of a second
+    # 16 calls have gone on in step since the second round, in the first quarter; 48 fill the rest.
+    assert max(shares.values()) <= 2 * 64
 
 
 def test_a_batching_server_that_slows_down_mildly_gets_hundreds() -> None:
@@ -120,14 +137,22 @@ def test_the_limit_stays_within_its_bounds() -> None:
 
 def test_a_refusal_cuts_once_a_round_and_not_below_the_bound() -> None:
     limit = AdaptiveLimit(4, 100)
-    simulate(limit, slots(10**9), 4)
+    simulate(limit, slots(10**9), 8)
     assert limit.limit == 100
-    limit.record_overload(started_at=5.0, now=6.0)
-    limit.record_overload(started_at=5.5, now=6.1)  # it started before the cut
-    assert limit.limit == 70
-    for moment in range(7, 25):
+    limit.record_overload(started_at=9.0, now=10.0)
+    limit.record_overload(started_at=9.5, now=10.1)  # it started before the cut
+    assert limit.limit == limit.read_open(10.1) == 70
+    for moment in range(11, 29):
         limit.record_overload(started_at=moment, now=moment)
     assert limit.limit == 4
+
+
+def test_a_refusal_cuts_what_was_open_then() -> None:
+    limit = AdaptiveLimit(1, 256)
+    simulate(limit, slots(10**9), 1.9)
+    limit.record_overload(started_at=1.9, now=2.24 + 0.5)
+    simulate(limit, slots(10**9), 0.1, began_at=2.24 + 0.5)
+    assert limit.limit == limit.read_open(3.0) == int(0.7 * 16)
 
 
 def test_in_slow_start_the_highest_limit_is_expected() -> None:

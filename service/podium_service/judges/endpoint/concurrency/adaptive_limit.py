@@ -9,10 +9,10 @@
     │                  ▼                                                          │
     └─no more answers─ a little more, round after round ──more answers after all──┘
 
-A round is as many answers as the limit allows calls. A server that works on one call at a time
-refuses none; calls just take longer the more of them there are. So the sign of too many calls is
-that they bring no more answers a second. What waits in our queue instead is served in turn, and can
-still be refused, or be sent elsewhere.
+A larger limit opens its places one by one, and then a round begins: as many answers as the limit
+allows calls. A server that works on one call at a time refuses none; calls just take longer the
+more of them there are. So the sign of too many calls is that they bring no more answers a second.
+What waits in our queue instead is served in turn, and can still be refused, or be sent elsewhere.
 
 Source:
     Jacobson 1988, "Congestion Avoidance and Control". That the rate of answers tells more than
@@ -21,7 +21,8 @@ Source:
 
 from math import inf
 
-from podium_service.judges.endpoint.load_meter import Load, LoadMeter
+from podium_service.judges.endpoint.concurrency.load_meter import Load, LoadMeter
+from podium_service.judges.endpoint.concurrency.ramp import Ramp
 
 _START = 4  # calls at first: the passes of one group
 _FAST, _CAREFUL = 4.0, 2.0  # growth of slow start; of its first step after a fall
@@ -39,6 +40,9 @@ _DIP = 0.7  # of what the endpoint took, in case it takes less by now
 _LONGEST_REST = 8  # rounds
 _CUT = 0.7  # what a refusal leaves of the limit
 _STEPS_TO_HIGH, _LARGEST_STEP = 32, 0.25  # of `high`; of the limit
+# Places open so far apart, or over the time of a call if that is less. A group takes 5 to 10 ms of
+# CPU, so a process that gets through its calls at this pace has time for more.
+_SPACING_S = 0.02
 
 
 class AdaptiveLimit:
@@ -47,6 +51,7 @@ class AdaptiveLimit:
     def __init__(self, low: int, high: int) -> None:
         self._low, self._high = float(low), float(high)
         self._limit = min(self._high, max(self._low, _START))
+        self._ramp = Ramp(self._limit)
         self._meter = LoadMeter()
         self._yardstick: Load | None = None  # the load that others are compared with
         self._taken = inf  # how many calls the endpoint was seen to take; infinite in slow start
@@ -57,8 +62,16 @@ class AdaptiveLimit:
 
     @property
     def limit(self) -> int:
-        """The number of calls that may be active now."""
+        """The number of calls that may be active once all places are open."""
         return int(self._limit)
+
+    def read_open(self, now: float) -> int:
+        """Return how many calls may be active now."""
+        return self._ramp.read(now)
+
+    def wait_s(self, now: float) -> float:
+        """Return in how many seconds one more may be, if none ends; infinite if none may."""
+        return self._ramp.wait_s(now)
 
     @property
     def expected_limit(self) -> int:
@@ -67,17 +80,22 @@ class AdaptiveLimit:
 
     def record_start(self, now: float) -> None:
         """Note that a call is sent."""
+        self._begin_round(now)
         self._meter.record_start(now)
 
     def record_end(self, started_at: float, now: float, work: float | None) -> None:
         """Note that a call ended; `work` is what its answer took, in any unit, None without one."""
+        self._begin_round(now)
         self._meter.record_end(started_at, now, work)
         # Answers come in batches, which make the rate of a short round inexact. The large steps of
         # slow start can do with that.
         needed = self.limit if self._taken == inf else 2 * self.limit
-        is_of_round = started_at >= self._meter.began_at
+        is_of_round = started_at >= max(self._meter.began_at, self._ramp.ends_at)
         if is_of_round and self._meter.num_answered >= max(_LEAST_ANSWERS, needed):
-            self._learn(self._meter.finish_round())
+            load, limit = self._meter.finish_round(), self._limit
+            self._learn(load)
+            over_s = min(load.call_s, _SPACING_S * (self._limit - limit))
+            self._ramp.move(self._limit, now, over_s)
 
     def record_overload(self, started_at: float, now: float) -> None:
         """Cut the limit after a call that was refused for load or timed out.
@@ -86,10 +104,16 @@ class AdaptiveLimit:
         since then.
         """
         if started_at > self._cut_at:
-            self._limit = self._taken = max(self._low, _CUT * self._limit)
+            self._limit = self._taken = max(self._low, _CUT * self.read_open(now))
+            self._ramp.move(self._limit, now)
             self._cut_at, self._yardstick = now, None
             self._factor, self._rest, self._is_settling = _CAREFUL, 0, True
             self._meter.start_round(now)
+
+    def _begin_round(self, now: float) -> None:
+        """Begin a round once all places are open, because one with fewer calls tells too little."""
+        if self._meter.began_at < self._ramp.ends_at <= now:
+            self._meter.start_round(self._ramp.ends_at)
 
     def _learn(self, load: Load) -> None:
         """Change the limit by what a round has shown."""

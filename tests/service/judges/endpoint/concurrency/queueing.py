@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from podium_service.judges.endpoint.adaptive_limit import AdaptiveLimit
+from podium_service.judges.endpoint.concurrency.adaptive_limit import AdaptiveLimit
 
 # How many of so many calls a server works on, and how many seconds of each it does in a second.
 Server = Callable[[int], tuple[int, float]]
@@ -43,8 +43,12 @@ class Trace:
     num_refused: int = 0
 
     def reached_at(self, limit: int) -> float:
-        """Return when the limit was so high first."""
+        """Return when the limit was so high first, whether its places were open or not."""
         return next(at for at, each, _ in self.events if each >= limit)
+
+    def had_in_flight_at(self, number: int) -> float:
+        """Return when so many calls were in flight first."""
+        return next(at for at, _, calls in self.events if calls >= number)
 
     def most_in_flight(self, since: float = 0.0) -> int:
         return max(calls for at, _, calls in self.events if at >= since)
@@ -82,7 +86,7 @@ def simulate(
     trace, now, unsent = Trace(), began_at, groups_of or 10**9
     calls: list[list[float]] = []  # of each: start, seconds left, seconds needed
     while now < began_at + seconds:
-        while len(calls) < limit.limit and unsent:
+        while len(calls) < limit.read_open(now) and unsent:
             limit.record_start(now)
             if len(calls) >= takes:
                 trace.num_refused += 1
@@ -95,6 +99,8 @@ def simulate(
         trace.events.append((now, limit.limit, len(calls)))
         number, speed = server(len(calls))
         step = min(left_s for _, left_s, _ in calls[:number]) / speed
+        if unsent:
+            step = min(step, max(limit.wait_s(now), 1e-6))
         now += step
         for call in calls[:number]:
             call[1] -= step * speed

@@ -2,7 +2,7 @@
 
 import pytest
 
-from podium_service.judges.endpoint.load_meter import Load, LoadMeter
+from podium_service.judges.endpoint.concurrency.load_meter import Load, LoadMeter
 
 
 def numbers(load: Load) -> tuple[float, float, float]:

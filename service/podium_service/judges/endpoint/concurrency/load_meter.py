@@ -20,11 +20,13 @@ class Load:
         num_at_once: on how many calls the endpoint seems to have worked at once: the best rate of
             answers since the round began, times the least time of a call. This holds for a round
             that began with an idle endpoint.
+        call_s: the mean seconds of a call.
     """
 
     in_flight: float
     rate: float
     num_at_once: float
+    call_s: float
 
 
 class LoadMeter:
@@ -74,6 +76,7 @@ class LoadMeter:
             in_flight=self._calls_s / self._busy_s,
             rate=self._work / self._busy_s,
             num_at_once=self._best_rate * self._least_s,
+            call_s=self._calls_s / self.num_answered,
         )
         self.start_round(self._changed_at)
         return load
