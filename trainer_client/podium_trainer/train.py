@@ -13,8 +13,9 @@ from podium_trainer.records.best import progress
 from podium_trainer.records.checkpoint import RunState, save_checkpoint
 from podium_trainer.records.metrics import Listener, Row
 from podium_trainer.records.metrics_rows import Clock, Gathered, metrics_row, timings_row
-from podium_trainer.records.step import Done, idle_message, why_skipped
+from podium_trainer.records.step import Done, idle_message, lost_line, why_skipped
 from podium_trainer.records.watcher import Watcher
+from podium_trainer.rollout.failures import part_failures
 from podium_trainer.rollout.rollout import Rollout
 from podium_trainer.samplers.weight_sync import WeightSync
 from podium_trainer.tasks.task import Prompt, PromptCursor, Task
@@ -138,8 +139,8 @@ class Trainer:
     def gather(self, clock: Clock) -> Gathered:
         """Return the groups of a step.
 
-        Groups without signal or without a ranking are replaced by groups of new prompts, at most
-        `rollout.max_refills` times.
+        Groups that the sampler fails at, without a ranking or without signal are replaced by groups
+        of new prompts, at most `rollout.max_refills` times.
         """
         config = self.config.rollout
         gathered = Gathered()
@@ -150,7 +151,7 @@ class Trainer:
             prompts = self.cursor.take(missing)
             with clock.time("rollout"):
                 self.watcher.phase("rollout")
-                played = self.rollout.sample_groups(
+                played = self.rollout.try_groups(
                     prompts,
                     config.group_size,
                     seed=f"{self.config.seed}/{self.step}/{attempt}",
@@ -158,9 +159,13 @@ class Trainer:
                 )
             with clock.time("rank"):
                 self.watcher.phase("rank")
-                ranked = self.rank(prompts, played)
+                prompts, attempts, failures = part_failures(prompts, played)
+                ranked = self.rank(prompts, attempts)
+            gathered.lost += failures
             gathered.seen += ranked
             gathered.kept += [group for group in ranked if group.has_signal]
+        if gathered.lost:
+            self.watcher.note(f"step {self.step}: {lost_line(gathered)}")
         return gathered
 
     def rank(self, prompts: Sequence[Prompt], played: Sequence[list[Attempt]]) -> list[RankedGroup]:
@@ -266,10 +271,9 @@ class Trainer:
         gathered, has_learned = done.gathered, done.stats is not None
         self.skipped_steps = 0 if has_learned else self.skipped_steps
         self.idle_steps = 0 if has_learned else self.idle_steps + 1
-        reasons = [group.answer.error for group in gathered.seen if group.answer.error]
-        first_step_lost = self.step == 1 and len(reasons) == len(gathered.seen)
+        first_step_lost = self.step == 1 and not any(group.is_ranked for group in gathered.seen)
         if first_step_lost or self.idle_steps >= self.config.max_idle_steps:
-            raise TrainingStopped(idle_message(self.idle_steps, gathered, reasons))
+            raise TrainingStopped(idle_message(self.idle_steps, gathered))
 
     def _report(self) -> None:
         """Evaluate the policy if it is time to, and write what the step was."""

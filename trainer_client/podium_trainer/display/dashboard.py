@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -23,6 +24,7 @@ from podium_trainer.display.text import (
     sparkline,
     visible,
 )
+from podium_trainer.records.lost import LostMetrics
 
 MAX_WIDTH = 120
 LABEL = 10
@@ -156,7 +158,9 @@ def groups(history: History) -> Text:
     failed = int(history.now("groups_failed") or 0)
     tied = int(history.now("groups_tied") or 0)
     text = Text(f"{share(history.now('signal_share'))} signal · {tied} tied · ")
-    return text.append(f"{failed} failed", style="bold red" if failed else "")
+    text.append(f"{failed} failed", style="bold red" if failed else "")
+    lost = sum(int(history.now(each.name) or 0) for each in fields(LostMetrics))
+    return text.append(f" · {lost} not sampled" if lost else "", style="bold red")
 
 
 def judge(history: History) -> str:

@@ -24,6 +24,7 @@ from podium_trainer.evaluation.win_rate import (
     share_won,
 )
 from podium_trainer.policy.samples import Attempt
+from podium_trainer.rollout.failures import describe_failures, part_failures
 from podium_trainer.rollout.rollout import Rollout
 from podium_trainer.tasks.task import Prompt, Task, no_score
 from podium_trainer.tasks.user_code import score_attempt
@@ -60,11 +61,13 @@ class HeldOut:
         groups: all attempts, by prompt.
         score: the mean score of all attempts that have one; None if none has.
         win_rate: the win rate against step 0; None if it is not measured.
+        lost: the number of prompts that the sampler failed at, which have no group.
     """
 
     groups: list[HeldOutGroup]
     score: float | None
     win_rate: WinRate | None
+    lost: int = 0
 
 
 class Evaluator:
@@ -114,22 +117,25 @@ class Evaluator:
         if not self.prompts:
             return None
         on_phase("held out", 0, 0)
-        played = self.rollout.sample_groups(
+        played = self.rollout.try_groups(
             self.prompts,
             self.num_attempts,
             seed=f"{self.config.seed}/{step}/held out",
             on_progress=lambda done, total: on_phase("held out", done, total),
         )
+        prompts, attempts_by_prompt, failures = part_failures(self.prompts, played)
+        if failures:
+            _log.warning("held out: %s", describe_failures(failures, len(played)))
         groups = [
             HeldOutGroup(
                 prompt,
                 attempts,
                 [score_attempt(self.task.score, prompt, each.messages) for each in attempts],
             )
-            for prompt, attempts in zip(self.prompts, played, strict=True)
+            for prompt, attempts in zip(prompts, attempts_by_prompt, strict=True)
         ]
         groups, win_rate = self._compare(step, groups, on_phase)
-        return HeldOut(groups, mean_score(groups), win_rate)
+        return HeldOut(groups, mean_score(groups), win_rate, len(failures))
 
     def _compare(
         self, step: int, groups: list[HeldOutGroup], on_phase: Phase
@@ -150,7 +156,7 @@ class Evaluator:
         comparisons = {
             prompt.id: self._mix(step, prompt, now[prompt.id], baseline[prompt.id])
             for prompt in self.compared
-            if prompt.id in baseline
+            if prompt.id in baseline and prompt.id in now
         }
         if not comparisons:
             self._warn()

@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, field, fields
 
 from podium.answers import GroupReward, Usage
 from podium_trainer.evaluation.evaluator import HeldOut
+from podium_trainer.records.lost import LostMetrics, lost_metrics
 from podium_trainer.records.metrics import Row
+from podium_trainer.samplers import SamplingFailed
 from podium_trainer.update.groups import RankedGroup
 from podium_trainer.update.update import UpdateStats
 
@@ -42,6 +44,7 @@ class Gathered:
     Attributes:
         kept: the groups with signal, which are trained on.
         seen: all groups that were rolled out.
+        lost: the failures of the groups that the sampler failed at.
         advantages: for each group of `kept`, the advantages of its attempts; empty until then.
         too_long: the number of the task's prompts that were left out for their length.
         is_skipped: whether the update failed.
@@ -49,6 +52,7 @@ class Gathered:
 
     kept: list[RankedGroup] = field(default_factory=list)
     seen: list[RankedGroup] = field(default_factory=list)
+    lost: list[SamplingFailed] = field(default_factory=list)
     advantages: list[list[float]] = field(default_factory=list)
     too_long: int = 0
     is_skipped: bool = False
@@ -113,6 +117,7 @@ class HeldOutMetrics:
 
     Attributes:
         held_out: mean score of the attempts, as the task scores them; null if it has no score.
+        held_out_lost: number of held-out prompts that the sampler failed at; they are left out.
         win_rate: mean over prompts of the share of pairs, one attempt of now and one of step 0, in
             which the judge ranks the attempt of now first; a tie counts half. Step 0 has .5.
         win_rate_stderr: standard error of the win rate. Prompts are the observations, because the
@@ -123,6 +128,7 @@ class HeldOutMetrics:
     """
 
     held_out: float | None = None
+    held_out_lost: int | None = None
     win_rate: float | None = None
     win_rate_stderr: float | None = None
     win_rate_prompts: int | None = None
@@ -180,7 +186,7 @@ class Timings:
     eval_judge_cost_usd: float = 0.0
 
 
-METRICS = (RolloutMetrics, HeldOutMetrics, TrainedMetrics, UpdateStats)
+METRICS = (RolloutMetrics, LostMetrics, HeldOutMetrics, TrainedMetrics, UpdateStats)
 UPDATE_FIELDS = [field.name for field in fields(UpdateStats)]
 
 
@@ -203,6 +209,7 @@ def metrics_row(
     trained = TrainedMetrics() if stats is None else trained_metrics(gathered, version - 1, lr)
     return {
         **asdict(rollout_metrics(gathered, version)),
+        **asdict(lost_metrics(gathered.lost)),
         **asdict(held_out_metrics(held_out)),
         **asdict(trained),
         **(dict.fromkeys(UPDATE_FIELDS) if stats is None else asdict(stats)),
@@ -241,8 +248,9 @@ def held_out_metrics(held_out: HeldOut | None) -> HeldOutMetrics:
         return HeldOutMetrics()
     wins = held_out.win_rate
     if wins is None:
-        return HeldOutMetrics(held_out.score)
-    return HeldOutMetrics(held_out.score, wins.rate, wins.stderr, wins.prompts, wins.failed)
+        return HeldOutMetrics(held_out.score, held_out.lost)
+    lost = held_out.lost
+    return HeldOutMetrics(held_out.score, lost, wins.rate, wins.stderr, wins.prompts, wins.failed)
 
 
 def trained_metrics(gathered: Gathered, version: int, lr: float | None) -> TrainedMetrics:

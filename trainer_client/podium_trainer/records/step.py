@@ -1,12 +1,11 @@
 """Hold what a step has done so far, and say in one line why it failed or the run stops."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from podium.errors import RankError
 from podium_trainer.records.metrics_rows import Clock, Gathered
+from podium_trainer.rollout.failures import describe_failures
 from podium_trainer.update.update import UpdateSkipped, UpdateStats
 
 
@@ -35,8 +34,16 @@ def why_skipped(error: UpdateSkipped | torch.OutOfMemoryError) -> str:
     return f"the rollout ran out of memory ({words}): lower sampler.max_rows"
 
 
-def idle_message(idle_steps: int, gathered: Gathered, reasons: Sequence[RankError]) -> str:
-    """Say in one line why nothing could be trained on, and what to do."""
+def lost_line(gathered: Gathered) -> str:
+    """Say in one line how many groups the sampler failed at, of which there is at least one."""
+    return describe_failures(gathered.lost, len(gathered.lost) + len(gathered.seen))
+
+
+def idle_message(idle_steps: int, gathered: Gathered) -> str:
+    """Say in one line why nothing could be trained on in so many steps, and what to do."""
+    reasons = [group.answer.error for group in gathered.seen if group.answer.error]
+    if gathered.lost:
+        return f"no group to train on in {idle_steps} steps; in the last one {lost_line(gathered)}"
     if reasons:
         why = f"{len(reasons)} of {len(gathered.seen)} groups could not be ranked: {reasons[0]}"
         return f"no group to train on in {idle_steps} steps; in the last one {why}"

@@ -20,7 +20,7 @@ from podium_trainer.policy.samples import (
 from podium_trainer.policy.tool_calls import BadToolCall, ToolCall
 from podium_trainer.rollout.conversation import Conversation, describe_call, start_conversation
 from podium_trainer.rollout.tool_runner import ToolRunner
-from podium_trainer.samplers import Sampler
+from podium_trainer.samplers import Sampler, SamplingFailed
 from podium_trainer.tasks.task import Message, Prompt, Task
 
 MAX_THREADS = 64
@@ -80,20 +80,54 @@ class Rollout:
             P lists of `group_size` attempts, in the order of the prompts.
 
         Raises:
+            SamplerError: If the sampler fails for any prompt.
+            PromptTooLong: If a prompt leaves no room for a completion.
+        """
+        groups = self.try_groups(prompts, group_size, seed=seed, on_progress=on_progress)
+        for group in groups:
+            if isinstance(group, SamplingFailed):
+                raise group
+        return [group for group in groups if not isinstance(group, SamplingFailed)]
+
+    def try_groups(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        *,
+        seed: str,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[list[Attempt] | SamplingFailed]:
+        """Sample as `sample_groups` does, with the failure of a group in its place.
+
+        Raises:
             SamplerError: If the sampler fails for good.
             PromptTooLong: If a prompt leaves no room for a completion.
         """
         if not prompts:
             return []
-        if self.sampler.in_lockstep:
-            groups = self._sample_together(prompts, group_size, seed)
-            on_progress(len(groups), len(groups))
-            return groups
+        if not self.sampler.in_lockstep:
+            return self._sample_apart(prompts, group_size, seed, on_progress)
+        groups: list[list[Attempt] | SamplingFailed]
+        try:
+            groups = [*self._sample_together(prompts, group_size, seed)]
+        except SamplingFailed:  # one of them is at fault, and the others must not suffer
+            groups = [self._try_group(prompt, group_size, seed) for prompt in prompts]
+        on_progress(len(groups), len(groups))
+        return groups
+
+    def _sample_apart(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        seed: str,
+        on_progress: Callable[[int, int], None],
+    ) -> list[list[Attempt] | SamplingFailed]:
+        """Take the attempts at each prompt through their turns in a thread of their own."""
         num_done = 0
 
-        def sample_group(prompt: Prompt) -> list[Attempt]:
+        def sample_group(prompt: Prompt) -> list[Attempt] | SamplingFailed:
             nonlocal num_done
-            [group] = self._sample_together([prompt], group_size, f"{seed}/{prompt.id}")
+            group = self._try_group(prompt, group_size, seed)
             num_done += 1
             on_progress(num_done, len(prompts))
             return group
@@ -103,6 +137,16 @@ class Rollout:
             return list(threads.map(sample_group, prompts))
         finally:  # after an error or ctrl-C nobody needs the other groups, so do not wait for them
             threads.shutdown(wait=False, cancel_futures=True)
+
+    def _try_group(
+        self, prompt: Prompt, group_size: int, seed: str
+    ) -> list[Attempt] | SamplingFailed:
+        """Sample the attempts at one prompt, or return their failure."""
+        try:
+            [group] = self._sample_together([prompt], group_size, f"{seed}/{prompt.id}")
+        except SamplingFailed as error:
+            return error
+        return group
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Return a prompt's tokens.

@@ -9,13 +9,27 @@ To add a sampler:
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from podium_trainer.policy.samples import Completion, Request
+
+Cause = Literal["unanswered", "refused", "not_finite"]
 
 
 class SamplerError(Exception):
     """A sampler cannot do what it was asked for; one line with the reason and the remedy."""
+
+
+class SamplingFailed(SamplerError):
+    """A request has no completions that can be used, while others may have some.
+
+    Attributes:
+        cause: no answer came in time, the request was refused, or a logprob is not finite.
+    """
+
+    def __init__(self, message: str, cause: Cause) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class Sampler(Protocol):
@@ -41,7 +55,8 @@ class Sampler(Protocol):
             seed: decides the draws, if the sampler can promise that; the vLLM one cannot.
 
         Raises:
-            SamplerError: If the completions cannot be drawn.
+            SamplingFailed: If those of a request cannot be drawn.
+            SamplerError: If none can be drawn any more.
         """
         ...
 

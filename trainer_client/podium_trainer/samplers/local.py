@@ -11,7 +11,7 @@ from transformers import DynamicCache
 from podium_trainer.policy.packing import shared_prefix_length
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Completion, Request
-from podium_trainer.samplers import SamplerError
+from podium_trainer.samplers import SamplingFailed
 
 MAX_CACHE_TOKENS = 2**17  # keys and values of a 135M model in float32: 6 GiB
 
@@ -39,7 +39,7 @@ class LocalSampler:
         Equal requests, weights and seeds give equal completions.
 
         Raises:
-            SamplerError: If a logprob is not finite.
+            SamplingFailed: If a logprob is not finite.
         """
         generator = torch.Generator(self.policy.device).manual_seed(seed)
         completions: list[list[Completion]] = [[] for _ in requests]
@@ -101,9 +101,10 @@ class LocalSampler:
                 logprobs[row].append(logprob)
                 is_stopped[row] = token_id in self.policy.chat.stop_ids
                 if not math.isfinite(logprob):
-                    raise SamplerError(
+                    raise SamplingFailed(
                         f"the policy gives a token the logprob {logprob}: its weights are broken;"
-                        " lower optimizer.lr and resume from an earlier checkpoint"
+                        " lower optimizer.lr and resume from an earlier checkpoint",
+                        "not_finite",
                     )
                 if not is_stopped[row] and len(token_ids[row]) < requests[rows[row]].max_tokens:
                     remaining.append(at)

@@ -8,7 +8,7 @@ from functools import partial
 import anyio
 
 from podium_trainer.policy.samples import Completion, Request
-from podium_trainer.samplers import SamplerError
+from podium_trainer.samplers import Cause, SamplingFailed
 from podium_trainer.samplers.vllm_requests import (
     COMPLETIONS,
     GENERATE,
@@ -21,6 +21,7 @@ from podium_trainer.samplers.vllm_responses import (
     Aborted,
     BadResponse,
     ForeignWeights,
+    NotFinite,
     parse_completions,
     parse_generate,
 )
@@ -71,8 +72,9 @@ class VllmSampler:
         """Draw the completions of each request; `seed` is not used.
 
         Raises:
-            SamplerError: If a server refuses, none answers within the time limit, or too few are
-                ready for too long.
+            SamplingFailed: If a server refuses, none answers within the time limit, or a logprob is
+                not finite.
+            SamplerError: If too few are ready for too long.
         """
         return self.servers.run(partial(self._sample_all, requests))
 
@@ -104,7 +106,8 @@ class VllmSampler:
             left_s = ends_at - anyio.current_time()
             if left_s <= wait_s:
                 limit = f"no completion within sampler.timeout_s = {self.timeout_s:g} s"
-                raise SamplerError(f"{limit}: {server.last_failure}") from server.last_failure
+                failure = f"{limit}: {server.last_failure}"
+                raise SamplingFailed(failure, "unanswered") from server.last_failure
             if wait_s:
                 await anyio.sleep(wait_s)
                 continue  # because another server may be available by now
@@ -113,7 +116,8 @@ class VllmSampler:
             except Unavailable as error:
                 num_lost += error.status is None and not error.is_unreachable
                 if num_lost > MAX_LOST:
-                    raise SamplerError(f"{num_lost} answers were lost: {error}") from error
+                    failure = f"{num_lost} answers were lost: {error}"
+                    raise SamplingFailed(failure, "unanswered") from error
                 membership.doubt(server, error)
             else:
                 server.reset_backoff()
@@ -178,4 +182,6 @@ async def sample_once(
     except Aborted as error:
         raise Unavailable(f"{server.url}{path}: {error}") from error
     except BadResponse as error:
-        raise Refused(f"{server.url}{path} gave no completion that can be used: {error}") from error
+        cause: Cause = "not_finite" if isinstance(error, NotFinite) else "refused"
+        message = f"{server.url}{path} gave no completion that can be used: {error}"
+        raise Refused(message, cause=cause) from error

@@ -25,6 +25,10 @@ class BadResponse(ValueError):
     """A response that holds no usable completion; the message says why."""
 
 
+class NotFinite(BadResponse):
+    """A sampled token has a logprob that is NaN or infinite."""
+
+
 class ForeignWeights(Exception):
     """Tokens come from weights that this run did not push."""
 
@@ -132,13 +136,19 @@ def parse_completions(content: bytes, request: Request, weights: Weights) -> lis
 
 
 def parse_response(kind: type[_Response], content: bytes) -> _Response:
-    """Parse a body; raise BadResponse with the first wrong field if it has another form."""
+    """Parse a body.
+
+    Raises:
+        NotFinite: If a number is NaN or infinite.
+        BadResponse: If it has another form; the message names the first wrong field.
+    """
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        raise BadResponse(f"{field or 'the body'}: {first['msg']}") from error
+        kind_of_error = NotFinite if first["type"] == "finite_number" else BadResponse
+        raise kind_of_error(f"{field or 'the body'}: {first['msg']}") from error
 
 
 def sort_choices(choices: list[_Choice], request: Request) -> list[_Choice]:
@@ -159,6 +169,7 @@ def build_completion(
     """Build a completion of T tokens from lists of a response, after checking them.
 
     Raises:
+        NotFinite: If a logprob stands for minus infinity or NaN.
         BadResponse: If the lists do not fit the request or each other.
         Aborted: If the server aborted the completion.
     """
@@ -174,7 +185,7 @@ def build_completion(
         )
     lowest = min(logprobs)
     if lowest <= INVALID_LOGPROB:
-        raise BadResponse(f"a sampled token has logprob {lowest:g}")
+        raise NotFinite(f"a sampled token has logprob {lowest:g}")
     return Completion(token_ids, logprobs, reasons[finish_reason], versions)
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import anyio
 import httpx
 
-from podium_trainer.samplers import SamplerError
+from podium_trainer.samplers import Cause, SamplerError, SamplingFailed
 from podium_trainer.samplers.vllm_requests import Weights
 
 State = Literal["ready", "behind", "gone"]
@@ -50,7 +50,7 @@ class LostWeights(Unavailable):
     """A server has other weights than the run gave it, so it has restarted."""
 
 
-class Refused(SamplerError):
+class Refused(SamplingFailed):
     """A server understood a request and refused it, or its response makes no sense.
 
     Attributes:
@@ -58,8 +58,15 @@ class Refused(SamplerError):
         is_no_route: whether the server has no such endpoint.
     """
 
-    def __init__(self, message: str, status: int = 200, *, is_no_route: bool = False) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        status: int = 200,
+        *,
+        is_no_route: bool = False,
+        cause: Cause = "refused",
+    ) -> None:
+        super().__init__(message, cause)
         self.status = status
         self.is_no_route = is_no_route
 

@@ -1,0 +1,44 @@
+"""Part the groups that were sampled from those that the sampler failed at, and count the latter."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from podium_trainer.policy.samples import Attempt
+from podium_trainer.samplers import Cause, SamplingFailed
+from podium_trainer.tasks.task import Prompt
+
+WORDS: dict[Cause, str] = {
+    "unanswered": "not answered",
+    "refused": "refused",
+    "not_finite": "not finite",
+}
+
+
+def part_failures(
+    prompts: Sequence[Prompt], played: Sequence[list[Attempt] | SamplingFailed]
+) -> tuple[list[Prompt], list[list[Attempt]], list[SamplingFailed]]:
+    """Return the prompts that have attempts, the attempts at each of them, and the failures."""
+    kept: list[Prompt] = []
+    groups: list[list[Attempt]] = []
+    failures: list[SamplingFailed] = []
+    for prompt, group in zip(prompts, played, strict=True):
+        if isinstance(group, SamplingFailed):
+            failures.append(group)
+        else:
+            kept.append(prompt)
+            groups.append(group)
+    return kept, groups, failures
+
+
+def describe_failures(failures: Sequence[SamplingFailed], num_groups: int) -> str:
+    """Say in one line how many of some groups failed, by cause, and quote the last failure.
+
+    Args:
+        failures: at least one.
+        num_groups: the number of all groups.
+    """
+    counts = Counter(failure.cause for failure in failures)
+    causes = ", ".join(
+        f"{counts[cause]} {words}" for cause, words in WORDS.items() if counts[cause]
+    )
+    return f"{len(failures)} of {num_groups} groups were not sampled ({causes}): {failures[-1]}"
