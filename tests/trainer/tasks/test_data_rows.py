@@ -165,7 +165,6 @@ def test_a_dataset_that_cannot_be_had_is_one_line() -> None:
 
 
 def test_datasets_loads_a_folder_as_it_does_the_hub(tmp_path: Path) -> None:
-    pytest.importorskip("datasets", reason="the extra `data` is not installed")
     write_parquet(tmp_path / "data/train-00000-of-00001.parquet", [{"prompt": "a"}])
     [row] = hub_rows(str(tmp_path), None, "train")
     assert row.values == {"prompt": "a"}
