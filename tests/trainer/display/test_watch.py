@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,14 @@ def test_tool_calls_and_results_are_part_of_a_completion() -> None:
     )  # fmt: skip
     [best, _] = shown_attempts(shown)
     assert best.completion == 'let me see ↵ → add({"a":1}) ↵ ⇒ 3 ↵ three'
+
+
+def test_an_attempt_without_an_answer_shows_what_it_thought() -> None:
+    shown = ranked.group(["a", "b"], [0.0, 1.0], ["", ""])
+    thought = {"role": "assistant", "content": "", "reasoning_content": "is it 5"}
+    shown.attempts[0] = replace(shown.attempts[0], messages=[*shown.prompt.messages, thought])
+    answers = [each.completion for each in shown_attempts(shown)]
+    assert answers == ["b", "[no answer, only thoughts] is it 5"]
 
 
 def test_a_log_has_a_line_per_step_and_no_escape_codes(tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ def test_a_template_that_rewrites_turns_starts_a_new_sample(run_rollout: RunRoll
     assert "hm" not in chat.decode(second.token_ids)
     assert write_call("add", a=1, b=2) in chat.decode(second.token_ids)
     assert attempt.num_turns == 2
-    assert attempt.messages[1]["content"] == "<think>hm</think>"  # the judge sees the thinking
+    assert attempt.messages[1]["content"] is None
+    assert attempt.messages[1]["reasoning_content"] == "hm"
 
 
 def test_a_prompt_that_leaves_no_room_is_refused_with_sizes(run_rollout: RunRollout) -> None:

@@ -6,6 +6,13 @@ from pydantic import Field, field_validator, model_validator
 
 from podium_trainer.config.section import Section
 
+# Arguments of `apply_chat_template` that are no variables of a template, or that the trainer sets.
+OWN_VARIABLES = {
+    "add_generation_prompt", "chat_template", "continue_final_message", "conversation",
+    "max_length", "messages", "padding", "return_assistant_tokens_mask", "return_dict",
+    "return_tensors", "tokenize", "tokenizer_kwargs", "tools", "truncation",
+}  # fmt: skip
+
 
 class LoraConfig(Section):
     """Low-rank adapters: only they are trained, and a sampler swaps them in less than a second."""
@@ -40,9 +47,24 @@ class ModelConfig(Section):
         False, description="Save memory: compute activations twice instead of keeping them."
     )
     lora: LoraConfig | None = Field(None, description="Train adapters; null: train all weights.")
+    chat_template_kwargs: dict[str, Any] = Field(
+        {}, description="Variables of the chat template, such as `{enable_thinking: false}`."
+    )
     tool_format: Literal["hermes", "llama3_json"] | None = Field(
         None, description="How the model writes tool calls; null: the form in its chat template."
     )
+    reasoning_format: Literal["think", "mistral", "seed", "granite", "none"] | None = Field(
+        None,
+        description="How the model marks its thoughts; null: the form in its chat template, else"
+        " `<think>...</think>`; `none`: they are part of the answer.",
+    )
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _refuse_own(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(OWN_VARIABLES & set(values)):
+            raise ValueError(f"the trainer itself sets {', '.join(taken)}: leave it out")
+        return values
 
     @model_validator(mode="after")
     def _refuse_bfloat16_weights(self) -> "ModelConfig":

@@ -18,6 +18,12 @@ class TaskConfig(Section):
     options: dict[str, Any] = Field(
         {}, description="Arguments of the task, such as the path of data."
     )
+    system: str | None = Field(
+        None,
+        min_length=1,
+        description="System prompt, which comes before all other messages; a prompt's own system"
+        " message follows it.",
+    )
     tool_timeout_s: float = Field(10.0, gt=0, description="Time limit of one tool call.")
 
 

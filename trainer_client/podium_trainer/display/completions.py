@@ -76,6 +76,8 @@ def completion(prompt: Prompt, attempt: Attempt) -> str:
 def message_text(message: Mapping[str, Any]) -> str:
     content = message.get("content")
     text = content if isinstance(content, str) else "" if content is None else str(content)
+    if message.get("reasoning_content") and not text and not message.get("tool_calls"):
+        text = f"[no answer, only thoughts] {message['reasoning_content']}"
     if message.get("role") == "tool":
         return f"⇒ {text}"
     calls = [call["function"] for call in message.get("tool_calls") or ()]

@@ -4,14 +4,19 @@ Sampled tokens are never encoded again from their text: the next prompt of a con
 tokens plus the tokens of whatever the template adds.
 """
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
 
+from podium_trainer.policy import reasoning
+from podium_trainer.policy.reasoning import Turn, find_opening, split_thoughts
 from podium_trainer.policy.tool_calls import FORMATS, ToolCall, ToolFormat
 
 Message = Mapping[str, Any]
+TAIL_TOKENS = 32  # of a prompt, more than any opening mark has
 
 
 class ChatError(Exception):
@@ -25,13 +30,21 @@ class Chat:
         tokenizer: a Hugging Face tokenizer with a chat template.
         stop_ids: tokens that end a completion besides the tokenizer's own end token.
         tool_format: a name in `tool_calls.FORMATS`; None guesses it from the template's text.
+        reasoning_format: a name in `reasoning.FORMATS`; None guesses likewise.
+        template_kwargs: more variables of the template, such as `enable_thinking`.
 
     Raises:
-        ValueError: If the tokenizer has no chat template or no end token.
+        ValueError: If the tokenizer has no chat template or no end token, or the template does not
+            use one of the variables.
     """
 
     def __init__(
-        self, tokenizer: Any, stop_ids: Sequence[int] = (), tool_format: str | None = None
+        self,
+        tokenizer: Any,
+        stop_ids: Sequence[int] = (),
+        tool_format: str | None = None,
+        reasoning_format: str | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         if not tokenizer.chat_template:
             raise ValueError(
@@ -49,7 +62,18 @@ class Chat:
         self.control_tokens: list[str] = [w for w in tokenizer.all_special_tokens if len(w) > 1]
         template = str(tokenizer.chat_template)
         self.template_shows_tools = "tools" in template
+        self.takes_objects = bool(re.search(r"arguments\W*\|\s*tojson", template))
         self.tool_format: ToolFormat = FORMATS[tool_format or guess_tool_format(template)]
+        self.reasoning_format = reasoning.FORMATS[
+            reasoning_format or reasoning.guess_reasoning_format(template)
+        ]
+        self.template_kwargs = dict(template_kwargs or {})
+        for name in self.template_kwargs:
+            if not re.search(rf"\b{re.escape(name)}\b", template):
+                raise ValueError(
+                    f"its chat template does not use {name!r} of model.chat_template_kwargs:"
+                    " check the name, or leave it out"
+                )
 
     def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> str:
         """Render the text of a prompt, up to where the assistant's turn begins.
@@ -62,9 +86,15 @@ class Chat:
             if tools:
                 description = self.tool_format.describe_tools(tools)
                 messages, tools = add_to_system_message(messages, description), None
+        elif self.takes_objects:
+            messages = [read_arguments(message) for message in messages]
         try:
             text: str = self.tokenizer.apply_chat_template(
-                list(messages), tools=tools, add_generation_prompt=True, tokenize=False
+                list(messages),
+                tools=tools,
+                add_generation_prompt=True,
+                tokenize=False,
+                **self.template_kwargs,
             )
         except TemplateError as error:
             raise ChatError(
@@ -98,6 +128,22 @@ class Chat:
         """Decode a completion without its stop token."""
         return self.decode(token_ids[:-1] if token_ids[-1] in self.stop_ids else token_ids)
 
+    def read_turn(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int]
+    ) -> tuple[str, Turn]:
+        """Read what a completion says, and what it thinks before.
+
+        Returns:
+            The text of the message that the template is given for it, and the thoughts and answer.
+            Where the prompt opened the thought, the message begins with that mark, so that the
+            template's next prompt can repeat the tokens of this one.
+        """
+        tail = self.decode(prompt_ids[-TAIL_TOKENS:])
+        opening = find_opening(tail, self.reasoning_format)
+        text = self.decode_completion(completion_ids)
+        turn = split_thoughts(text, self.reasoning_format, is_open=bool(opening))
+        return opening + text, turn
+
     def break_control_tokens(self, text: str) -> str:
         """Put a space into every control token in a text, so that a tool cannot end a turn."""
         for token in self.control_tokens:
@@ -124,6 +170,24 @@ class Chat:
 def guess_tool_format(template: str) -> str:
     """Guess the name of the tool call format from a chat template; Hermes if nothing tells."""
     return "llama3_json" if "<|python_tag|>" in template or "ipython" in template else "hermes"
+
+
+def read_arguments(message: Message) -> Message:
+    """Return a message whose tool calls have arguments as objects, as `tojson` wants them.
+
+    OpenAI messages have them as texts.
+    """
+    if not message.get("tool_calls"):
+        return message
+    calls = []
+    for call in message["tool_calls"]:
+        function = call["function"]
+        try:
+            arguments = json.loads(function["arguments"])
+        except (TypeError, ValueError):  # an object already, or no JSON
+            arguments = function["arguments"]
+        calls.append({**call, "function": {**function, "arguments": arguments}})
+    return {**message, "tool_calls": calls}
 
 
 def add_to_system_message(messages: Sequence[Message], text: str) -> list[Message]:

@@ -61,7 +61,13 @@ def load_policy(
         model = load_model(path, config).to(device)
         tokenizer = AutoTokenizer.from_pretrained(config.path)
         stops = model.generation_config.eos_token_id
-        chat = Chat(tokenizer, stops if isinstance(stops, list) else [stops], config.tool_format)
+        chat = Chat(
+            tokenizer,
+            stops if isinstance(stops, list) else [stops],
+            config.tool_format,
+            config.reasoning_format,
+            config.chat_template_kwargs,
+        )
         reference = None
         if needs_reference and is_full:
             reference = load_model(config.path, config).to(device).eval().requires_grad_(False)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from podium_trainer.policy.chat import Chat
+from podium_trainer.policy.reasoning import Turn
 from podium_trainer.policy.samples import (
     Attempt,
     Completion,
@@ -189,13 +190,13 @@ class Rollout:
 
     def _append_completion(self, conversation: Conversation, completion: Completion) -> None:
         """Add a completion's tokens and messages, and decide whether the attempt stays open."""
+        text, turn = self.chat.read_turn(conversation.sample.token_ids, completion.token_ids)
         conversation.sample = append_completion(conversation.sample, completion)
         conversation.finish_reason = completion.finish_reason
         conversation.num_turns += 1
-        text = self.chat.decode_completion(completion.token_ids)
         conversation.raw_messages.append({"role": "assistant", "content": text})
-        conversation.calls = self._parse_calls(text)
-        conversation.messages.append(self._assistant_message(conversation, text))
+        conversation.calls = self._parse_calls(turn.answer)
+        conversation.messages.append(self._assistant_message(conversation, turn))
         wants_turn = bool(conversation.calls) and completion.finish_reason == "stop"
         conversation.is_open = wants_turn and conversation.num_turns < self.task.max_turns
         if wants_turn and not conversation.is_open:
@@ -210,16 +211,17 @@ class Rollout:
         except BadToolCall as error:
             return [error]
 
-    def _assistant_message(self, conversation: Conversation, text: str) -> Message:
-        """Write a completion as an OpenAI chat message, with its calls apart from its text."""
+    def _assistant_message(self, conversation: Conversation, turn: Turn) -> Message:
+        """Write a completion as an OpenAI chat message: thoughts and calls apart from the text."""
+        thoughts = {"reasoning_content": turn.thoughts} if turn.thoughts else {}
         if not conversation.calls:
-            return {"role": "assistant", "content": text}
+            return {"role": "assistant", "content": turn.answer, **thoughts}
         tool_calls = [
-            {"id": call_id, "type": "function", "function": describe_call(call, text)}
+            {"id": call_id, "type": "function", "function": describe_call(call, turn.answer)}
             for call_id, call in conversation.calls_by_id()
         ]
-        content = self.chat.tool_format.remove_calls(text)
-        return {"role": "assistant", "content": content or None, "tool_calls": tool_calls}
+        content = self.chat.tool_format.remove_calls(turn.answer) or None
+        return {"role": "assistant", "content": content, "tool_calls": tool_calls, **thoughts}
 
     def _run_calls(self, conversations: Sequence[Conversation]) -> None:
         """Run the calls of open conversations, append the results and extend the prompts."""

@@ -58,6 +58,7 @@ from podium_trainer.samplers.vllm_check import open_servers
 from podium_trainer.samplers.vllm_servers import VllmServers
 from podium_trainer.samplers.weight_sync import FullReload, LoraSwap, SharedWeights, WeightSync
 from podium_trainer.tasks import open_task
+from podium_trainer.tasks.system import with_system
 from podium_trainer.tasks.task import TaskError
 from podium_trainer.train import Trainer, TrainingStopped
 from podium_trainer.update.learning_rate import default_rate
@@ -97,7 +98,7 @@ def open_trainer(
         seed_everything(config.seed)
         check_trackers(config)
         check_model_path(config.model.path)
-        task = open_task(config.task.name, config.task.options)
+        task = with_system(open_task(config.task.name, config.task.options), config.task.system)
         checkpoint = find_checkpoint(config, resume)
         state = read_state(checkpoint) if checkpoint else RunState()
         check_service(config.service, config.eval.judge)
@@ -224,7 +225,8 @@ def check_same_run(config: TrainConfig) -> None:
     if not path.is_file():
         raise StartError(f"{config.out} holds no run: check --out, or start without --resume")
     began, now = yaml.safe_load(path.read_text()), config.model_dump(mode="json")
-    for name in ("model.path", "model.lora", "model.tool_format", "task.name", "seed"):
+    for name in ("model.path", "model.lora", "model.tool_format", "model.reasoning_format",
+                 "model.chat_template_kwargs", "task.name", "task.system", "seed"):  # fmt: skip
         first, second = (reduce(dict.__getitem__, name.split("."), each) for each in (began, now))
         if first != second:
             raise StartError(
