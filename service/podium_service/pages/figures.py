@@ -65,15 +65,15 @@ class Series:
 
     Attributes:
         points: x and y; a y of None is a gap.
-        links: the address behind each point; none if it is empty.
-        titles: what a point says when it is pointed at.
+        link: takes the place of a point in `points`, and returns the address behind it.
+        title: likewise, and returns what the point says when it is pointed at.
         errors: the standard error of each y, drawn as a whisker; none if it is empty.
     """
 
     name: str
     points: Sequence[tuple[float, float | None]]
-    links: Sequence[str] = ()
-    titles: Sequence[str] = ()
+    link: Callable[[int], str] | None = None
+    title: Callable[[int], str] | None = None
     errors: Sequence[float | None] = ()
 
 
@@ -177,12 +177,12 @@ def _draw_series(
                 f'<line class="error c{colour}" x1="{at[0]:.1f}" x2="{at[0]:.1f}"'
                 f' y1="{top:.1f}" y2="{bottom:.1f}"/>'
             )
-        title = series.titles[index] if series.titles else f"{series.name} {x:g}: {_short(y)}"
+        title = series.title(index) if series.title else f"{series.name} {x:g}: {_short(y)}"
         dot = (
             f'<circle class="point c{colour}" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius}">'
             f"<title>{escape(title)}</title></circle>"
         )
-        link = series.links[index] if series.links else ""
+        link = series.link(index) if series.link else ""
         parts.append(
             f'<a href="{escape(link)}" tabindex="-1" aria-label="{escape(title)}">{dot}</a>'
             if link

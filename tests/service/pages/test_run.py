@@ -120,7 +120,7 @@ def test_figures_have_no_style_and_say_what_they_show() -> None:
 
 
 def test_a_long_line_has_few_dots_and_one_at_its_end() -> None:
-    long = Series("a", [(float(x), 0.5) for x in range(250)], [f"/{x}" for x in range(250)])
+    long = Series("a", [(float(x), 0.5) for x in range(250)], lambda index: f"/{index}")
     figure = lines("x", [long])
     assert figure.count("<circle") <= 40
     assert 'href="/249"' in figure

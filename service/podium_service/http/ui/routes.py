@@ -114,7 +114,7 @@ def _add_run_pages(router: APIRouter, site: Site) -> None:
         if not drawn.rankings:
             raise NotFound(f"no group of run {run[:64]!r} has the prompt {id[:64]!r}")
         page = await site.reader.list_rankings(filters, cursor, EXCERPT_ROWS)
-        details = [await site.reader.read_ranking(each.ask) for each in page.rankings]
+        details = await site.reader.read_rankings([each.ask for each in page.rankings])
         frame = site.frame(request, "Runs")
         html = await asyncio.to_thread(
             render_prompt,
@@ -122,7 +122,7 @@ def _add_run_pages(router: APIRouter, site: Site) -> None:
             run,
             id,
             drawn.rankings,
-            [each for each in details if each],
+            details,
             next_url=frame.url(f"{UI}/prompt", run=run, id=id, cursor=page.next)
             if page.next
             else "",
@@ -136,9 +136,8 @@ async def export_lines(site: Site, filters: RankingFilters) -> AsyncIterator[str
     cursor, left = None, MAX_EXPORTED
     while left > 0:
         page = await site.reader.list_rankings(filters, cursor, min(PAGE_ROWS, left))
-        for summary in page.rankings:
-            if detail := await site.reader.read_ranking(summary.ask):
-                yield detail.model_dump_json(exclude_none=True) + "\n"
+        for detail in await site.reader.read_rankings([each.ask for each in page.rankings]):
+            yield detail.model_dump_json(exclude_none=True) + "\n"
         left -= len(page.rankings)
         cursor = page.next
         if cursor is None:

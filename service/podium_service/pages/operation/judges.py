@@ -145,11 +145,15 @@ def _chart(title: str, points: Sequence[tuple[Window, float | None, bool]]) -> M
     """Draw a figure of each window, and those that have drifted in another colour."""
     if not any(y is not None for _, y, _ in points):
         return Markup()
-    say = [f"{moment(each.at)}: {fixed(y, 3)}" for each, y, _ in points]
+
+    def say(index: int) -> str:
+        window, y, _ = points[index]
+        return f"{moment(window.at)}: {fixed(y, 3)}"
+
     xs = range(1, len(points) + 1)
-    all_of = Series(title, [(x, y) for x, (_, y, _) in zip(xs, points, strict=True)], titles=say)
+    all_of = Series(title, [(x, y) for x, (_, y, _) in zip(xs, points, strict=True)], title=say)
     moved = [(x, y if is_new else None) for x, (_, y, is_new) in zip(xs, points, strict=True)]
-    drifted = [Series("drift", moved, titles=[f"drift, {each}" for each in say])]
+    drifted = [Series("drift", moved, title=lambda index: f"drift, {say(index)}")]
     return lines(
         title, [all_of, *(drifted if any(y is not None for _, y in moved) else [])], low=0.0
     )

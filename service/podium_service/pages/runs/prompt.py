@@ -129,6 +129,6 @@ def _series(frame: Frame, groups: Sequence[RankingSummary], name: str, value: Va
     return Series(
         name,
         [(x, y) for x, y, _ in placed],
-        [frame.ranking(each.ask) for *_, each in placed],
-        [f"step {x:g}: {fixed(y, 3)}" for x, y, _ in placed],
+        link=lambda index: frame.ranking(placed[index][2].ask),
+        title=lambda index: f"step {placed[index][0]:g}: {fixed(placed[index][1], 3)}",
     )

@@ -190,7 +190,7 @@ def count_failures(run: RunDetail) -> list[tuple[str, int]]:
 def plot_lengths(frame: Frame, groups: Sequence[RankingSummary]) -> Markup | None:
     """Plot rewards against lengths; None unless some groups have both."""
     points = [
-        (float(length), reward, frame.ranking(group.ask), f"{each}: {numbers.fixed(reward)}")
+        (float(length), reward, group.ask, each)
         for group in groups
         if group.rewards and group.lengths
         for each, length, reward in zip(group.ids, group.lengths, group.rewards, strict=False)
@@ -200,31 +200,37 @@ def plot_lengths(frame: Frame, groups: Sequence[RankingSummary]) -> Markup | Non
     series = Series(
         "reward",
         [(length, reward) for length, reward, _, _ in points],
-        [link for _, _, link, _ in points],
-        [title for *_, title in points],
+        link=lambda index: frame.ranking(points[index][2]),
+        title=lambda index: f"{points[index][3]}: {numbers.fixed(points[index][1])}",
     )
     return scatter("Reward against length", [series], "characters")
 
 
 def _series(frame: Frame, run: RunDetail, value: Value) -> Series:
-    name = run.summary.run
-    steps = _numbered(run)
+    name, steps = run.summary.run, _numbered(run)
+    points = [(at, value(step)) for at, step in steps]
+
+    def say(index: int) -> str:
+        at, y = points[index]
+        return f"{name}, step {at:g}: {numbers.fixed(y, 3)}"
+
     return Series(
         name,
-        [(at, value(step)) for at, step in steps],
-        [frame.url("/ui", run=name, step=step.step) for _, step in steps],
-        [f"{name}, step {at:g}: {numbers.fixed(value(step), 3)}" for at, step in steps],
-        [step.win_rate_stderr for _, step in steps] if value is win_rate_of else (),
+        points,
+        link=lambda index: frame.url("/ui", run=name, step=steps[index][1].step),
+        title=say,
+        errors=[step.win_rate_stderr for _, step in steps] if value is win_rate_of else (),
     )
 
 
 def _failing(frame: Frame, run: RunDetail, code: str) -> Series:
     name, steps = run.summary.run, _numbered(run)
+    points = [(at, float(step.failures.get(code, 0))) for at, step in steps]
     return Series(
         code,
-        [(at, float(step.failures.get(code, 0))) for at, step in steps],
-        [frame.url("/ui", run=name, step=step.step, code=code) for _, step in steps],
-        [f"{code}, step {at:g}: {step.failures.get(code, 0)}" for at, step in steps],
+        points,
+        link=lambda index: frame.url("/ui", run=name, step=steps[index][1].step, code=code),
+        title=lambda index: "{}, step {:g}: {:.0f}".format(code, *points[index]),
     )
 
 

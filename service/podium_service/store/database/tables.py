@@ -13,7 +13,7 @@ METADATA = sa.MetaData()
 
 # The version of the tables: the last of `migrations.versions`. The one row of the table below tells
 # which version a database has; alembic made up its name.
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 VERSIONS = sa.Table(
     "alembic_version", METADATA, sa.Column("version_num", sa.String(32), primary_key=True)
 )
@@ -132,7 +132,8 @@ ASKS = sa.Table(
     sa.Column("answer", sa.LargeBinary),
     sa.Column("again_of", sa.BigInteger),
     sa.Column("flip_order", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Index("asks_by_run", "run", "step", "id"),
+    # With what the list of runs sums up, which it reads in the index alone.
+    sa.Index("asks_by_run", "run", "step", "id", "code", "cost_usd", "tokens"),
     sa.Index("asks_by_judge", "judge", "id"),
     sa.Index("asks_by_group", "group_id", "id"),
     sa.Index("asks_by_prompt", "prompt_id", "id"),

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from podium_service.errors import InvalidRequest
 from podium_service.schemas.history import Outcome
@@ -64,11 +66,38 @@ class RankingFilters:
             found.append(ASKS.c.spread > 0 if self.signal else ASKS.c.spread <= 0)
         if self.q:
             texts = (ASKS.c.prompt, ASKS.c.group_id)
-            holds = [text.icontains(self.q, autoescape=True) for text in texts]
-            found.append(sa.or_(*holds, ASKS.c.ranking_id == self.q))
+            found.append(
+                sa.or_(*(_holds(text, self.q) for text in texts), ASKS.c.ranking_id == self.q)
+            )
         if self.since is not None:
             found.append(ASKS.c.id >= first_ask_at(self.since))
         return found
+
+
+class _matches(sa.sql.functions.GenericFunction[bool]):
+    """Whether a text matches a pattern of LIKE in any case; `/` escapes."""
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+
+@compiles(_matches)
+def _write_ilike(element: _matches, compiler: SQLCompiler, **options: object) -> str:
+    text, pattern = (compiler.process(each, **options) for each in element.clauses)
+    return f"({text} ILIKE {pattern} ESCAPE '/')"
+
+
+@compiles(_matches, "sqlite")
+def _write_like(element: _matches, compiler: SQLCompiler, **options: object) -> str:
+    """Write LIKE, which ignores the case of ASCII as `lower` does, in half the time."""
+    text, pattern = (compiler.process(each, **options) for each in element.clauses)
+    return f"({text} LIKE {pattern} ESCAPE '/')"
+
+
+def _holds(text: sa.Column[str], part: str) -> sa.ColumnElement[bool]:
+    for special in "/%_":
+        part = part.replace(special, f"/{special}")
+    return _matches(text, f"%{part}%")
 
 
 _FILTERS = TypeAdapter(RankingFilters)

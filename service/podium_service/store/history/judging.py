@@ -19,7 +19,7 @@ from podium_service.store.store import SQLStore
 _PAST_GROUPS = 800
 _CALLS = 1000
 _JUDGES = 1000
-_LOOKED_AT = 5000  # calls; no index knows the faults, which are rare
+_LOOKED_AT = 5000  # rows; no index knows which replies had faults, or which groups have texts
 _ASKS_OF_JUDGE = 400
 _LONGEST_GROUP_S = 3700.0  # from a call to the answer of its group: the longest deadline
 _ASKS_AFTER_CALL = 5000
@@ -171,9 +171,12 @@ class JudgingReader:
     async def list_ranked(self, judge: str) -> list[RankedGroup]:
         """Return the last groups that a judge ranked and whose texts are kept, newest first."""
         names = ("id", "group_id", "prompt", "transcript", "rewards", "cost_usd", "cached")
+        newest = sa.select(ASKS.c.id).where(ASKS.c.judge == judge).order_by(ASKS.c.id.desc())
+        looked_at = newest.limit(_LOOKED_AT).subquery()
         query = (
             sa.select(*(ASKS.c[name] for name in names))
             .where(ASKS.c.judge == judge, ASKS.c.rewards.is_not(None))
+            .where(ASKS.c.id >= sa.select(sa.func.min(looked_at.c.id)).scalar_subquery())
             .where(ASKS.c.transcript.is_not(None))
             .order_by(ASKS.c.id.desc())
             .limit(_ASKS_OF_JUDGE)

@@ -69,8 +69,10 @@ class HistoryReader:
         conditions = (filters or RankingFilters()).conditions()
         if (last := read_cursor(cursor)) is not None:
             conditions.append(ASKS.c.id < last)
-        query = sa.select(*LISTED).where(*conditions).order_by(ASKS.c.id.desc()).limit(limit + 1)
-        rows = await self._store.select(query)
+        newest = sa.select(ASKS.c.id).where(*conditions).order_by(ASKS.c.id.desc())
+        # Where no index has the order, ids alone are sorted, and not whole rows.
+        query = sa.select(*LISTED).where(ASKS.c.id.in_(newest.limit(limit + 1)))
+        rows = await self._store.select(query.order_by(ASKS.c.id.desc()))
         return RankingPage(
             rankings=[summary_of(row) for row in rows[:limit]],
             next=write_cursor(rows[limit - 1].id) if len(rows) > limit else None,
@@ -82,23 +84,21 @@ class HistoryReader:
         Args:
             ranking_id: also the id of one of the asks for a ranking; else it is the first one's.
         """
-        found = await self._find(ranking_id)
-        if found is None:
-            return None
-        row, answer = found
-        transcripts: Sequence[Any] = ()
-        if row.transcript:
-            transcripts = await self._store.select(
-                sa.select(TRANSCRIPTS.c.content).where(TRANSCRIPTS.c.key == row.transcript)
-            )
-        return await asyncio.to_thread(_detail, row, answer, [each.content for each in transcripts])
+        ask = await self._find(ranking_id)
+        details = await self._read_details([ask]) if ask is not None else []
+        return next(iter(details), None)
+
+    async def read_rankings(self, asks: Sequence[str]) -> list[RankingDetail]:
+        """Return what `read_ranking` returns for these asks, in order, without those not there."""
+        return await self._read_details([ask for name in asks if (ask := parse_ask(name))])
 
     async def read_calls(self, ranking_id: str) -> list[CallView] | None:
         """Return the calls behind a ranking or a failure, oldest first; None as `read_ranking`."""
-        found = await self._find(ranking_id)
-        if found is None:
+        query = sa.select(ASKS.c.ids, ASKS.c.calls)
+        rows = await self._store.select(query.where(ASKS.c.id == await self._find(ranking_id)))
+        if not rows:
             return None
-        row = found[0]
+        [row] = rows
         members: dict[str, list[int] | None] = orjson.loads(row.calls) if row.calls else {}
         ids: list[str] = orjson.loads(row.ids)
         views = []
@@ -173,34 +173,49 @@ class HistoryReader:
         rows = await self._store.select(runs.prompts_query(run, limit))
         return [RunPrompt.model_validate(dict(row._mapping)) for row in rows]
 
-    async def _find(self, ranking_id: str) -> tuple[sa.Row[Any], bytes | None] | None:
-        """Return the ask of an id, and the answer of its ranking."""
-        ask, answer = parse_ask(ranking_id), None
-        if ask is None:
-            query = sa.select(RANKINGS.c.ask, RANKINGS.c.answer).where(RANKINGS.c.id == ranking_id)
-            for each in await self._store.select(query):
-                ask, answer = each.ask, each.answer
-        rows = await self._store.select(sa.select(ASKS).where(ASKS.c.id == ask))
-        if not rows:
-            return None
-        [row] = rows
-        if row.answer:
-            answer = decompress(row.answer)
-        elif answer is None and not row.code:
-            query = sa.select(RANKINGS.c.answer).where(RANKINGS.c.id == row.ranking_id)
-            answer = next((each.answer for each in await self._store.select(query)), None)
-        return row, answer
+    async def _find(self, ranking_id: str) -> int | None:
+        """Return the ask of an id: its own, or the first one for a ranking."""
+        ask = parse_ask(ranking_id)
+        if ask is not None:
+            return ask
+        query = sa.select(RANKINGS.c.ask).where(RANKINGS.c.id == ranking_id)
+        return next((row.ask for row in await self._store.select(query)), None)
+
+    async def _read_details(self, asks: Sequence[int]) -> list[RankingDetail]:
+        """Return the rankings of asks in this order, without those that are not there."""
+        rows = await self._store.select(sa.select(ASKS).where(ASKS.c.id.in_(asks)))
+        answers = await self._read_answers(rows)
+        groups = await self._read_groups(rows)
+        found = {row.id: row for row in rows}
+        return await asyncio.to_thread(
+            lambda: [
+                _detail(row, answers.get(row.ranking_id), groups.get(row.transcript))
+                for ask in asks
+                if (row := found.get(ask))
+            ]
+        )
+
+    async def _read_answers(self, rows: Sequence[sa.Row[Any]]) -> dict[str, bytes]:
+        """Return the first answer of each ranking that asks have no other answer to."""
+        ids = {row.ranking_id for row in rows if not row.answer and not row.code}
+        query = sa.select(RANKINGS.c.id, RANKINGS.c.answer).where(RANKINGS.c.id.in_(ids))
+        return {each.id: each.answer for each in await self._store.select(query)} if ids else {}
+
+    async def _read_groups(self, rows: Sequence[sa.Row[Any]]) -> dict[bytes, bytes]:
+        """Return the groups that the store keeps of asks, compressed, by the transcript's key."""
+        keys = {row.transcript for row in rows if row.transcript}
+        query = sa.select(TRANSCRIPTS.c.key, TRANSCRIPTS.c.content)
+        query = query.where(TRANSCRIPTS.c.key.in_(keys))
+        return {each.key: each.content for each in await self._store.select(query)} if keys else {}
 
 
-def _detail(row: sa.Row[Any], answer: bytes | None, transcripts: list[bytes]) -> RankingDetail:
-    request = None
-    for content in transcripts:
-        request = sent_group(row, decompress(content))
+def _detail(row: sa.Row[Any], first: bytes | None, group: bytes | None) -> RankingDetail:
+    answer = decompress(row.answer) if row.answer else first
     return RankingDetail(
         summary=summary_of(row),
         ranking=Ranking.model_validate_json(answer) if answer else None,
         problem=problem_of(row),
-        request=request,
+        request=sent_group(row, decompress(group)) if group else None,
         request_id=row.request_id,
         metadata=from_json(row.metadata) if row.metadata else None,
     )
