@@ -13,8 +13,8 @@ from podium.errors import JudgeFailed, RequestRefused, Unauthorized
 from podium.groups import Trajectory, TrajectoryGroup
 from podium_service import schemas
 from podium_service.http.app import create_app
-from podium_service.http.openapi import examples, history_examples
-from podium_service.schemas import history
+from podium_service.http.openapi import examples, history_examples, people_examples
+from podium_service.schemas import history, people
 from tests.contract.openapi import PUBLISHED, document
 from tests.fakes import ScriptedJudge, by_length, fails, scores
 from tests.service.helpers import chat, llm, service
@@ -50,6 +50,10 @@ async def test_the_published_openapi_document_is_up_to_date() -> None:
         (history.CallList, history_examples.CALL_LIST),
         (history.RunPage, history_examples.RUN_PAGE),
         (history.RunDetail, history_examples.RUN_DETAIL),
+        (people.NoteRequest, people_examples.NOTE_REQUEST),
+        (people.NoteList, people_examples.NOTE_LIST),
+        (people.OrderRequest, people_examples.ORDER_REQUEST),
+        (people.OrderList, people_examples.ORDER_LIST),
     ],
 )
 def test_each_published_example_is_valid(model: type[BaseModel], example: dict[str, Any]) -> None:
@@ -64,7 +68,8 @@ async def test_operations_have_short_names_and_ask_for_a_key() -> None:
         "livez", "readyz", "metrics", "rank", "rank_batch", "get_ranking", "list_judges",
         "list_keys", "create_key", "edit_key", "revoke_key", "join_group", "bridge_openrlhf",
         "bridge_slime", "bridge_nemo_gym_verify", "bridge_nemo_gym_compare", "list_rankings",
-        "get_calls", "list_runs", "get_run", "get_spend",
+        "get_calls", "list_runs", "get_run", "get_spend", "list_notes", "write_note",
+        "remove_note", "list_orders", "keep_order", "remove_order",
     }  # fmt: skip
     assert operations.keys() == names | {f"v1_{name}" for name in names}
     unguarded = {name for name, op in operations.items() if not op["security"]}

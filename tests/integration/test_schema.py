@@ -42,6 +42,9 @@ OPERATIONS = [
     "POST /keys", "PATCH /keys/{key_id}", "DELETE /keys/{key_id}", "GET /spend",
     "GET /rankings/{ranking_id}", "GET /rankings", "GET /rankings/{ranking_id}/calls",
     "GET /runs", "GET /runs/{run}", "POST /rank", "POST /rank/batch",
+    "GET /rankings/{ranking_id}/notes", "POST /rankings/{ranking_id}/notes",
+    "DELETE /rankings/{ranking_id}/notes/{note_id}", "GET /rankings/{ranking_id}/orders",
+    "POST /rankings/{ranking_id}/orders", "DELETE /rankings/{ranking_id}/orders",
 ]  # fmt: skip
 # They wait for other members of a group, and answer 504 if those do not come.
 BRIDGE = [

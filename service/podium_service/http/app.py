@@ -19,7 +19,8 @@ from podium_service.http.admin.keys import key_routes
 from podium_service.http.admin.spend import spend_routes
 from podium_service.http.batch import rank_all
 from podium_service.http.bridge.routes import TRAINER_BODIES, bridge_routes
-from podium_service.http.history import history_routes
+from podium_service.http.history.people import people_routes
+from podium_service.http.history.stored import history_routes
 from podium_service.http.openapi import examples
 from podium_service.http.openapi.document import (
     json_body,
@@ -80,6 +81,7 @@ def create_app(
         _probe_routes(service),
         bridge_routes(service),
         history_routes(service),
+        people_routes(service),
         key_routes(service, keys),
         spend_routes(service),
     ]

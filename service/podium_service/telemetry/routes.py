@@ -3,6 +3,8 @@
 Every path but those of the pages and of `OPENAPI` is there twice: as it is, and below `V1`.
 """
 
+import re
+
 V1 = "/v1"
 
 LIVEZ = "/livez"
@@ -13,6 +15,9 @@ RANK_BATCH = "/rank/batch"
 RANKINGS = "/rankings"
 RANKING = "/rankings/{ranking_id}"
 RANKING_CALLS = "/rankings/{ranking_id}/calls"
+RANKING_NOTES = "/rankings/{ranking_id}/notes"
+RANKING_NOTE = "/rankings/{ranking_id}/notes/{note_id}"
+RANKING_ORDERS = "/rankings/{ranking_id}/orders"
 RUNS = "/runs"
 RUN = "/runs/{run}"
 JUDGES = "/judges"
@@ -45,7 +50,10 @@ _PLAIN = frozenset(
         *BRIDGE,
     }
 )  # fmt: skip
-_NAMED = {route.rpartition("/")[0]: route for route in (RANKING, KEY)}
+_NAMED = {
+    re.compile(re.sub("{[a-z_]+}", "[^/]+", route)): route
+    for route in (RANKING, RANKING_CALLS, RANKING_NOTES, RANKING_NOTE, RANKING_ORDERS, KEY)
+}
 
 
 def is_page(path: str) -> bool:
@@ -77,7 +85,4 @@ def _bare_route_of(path: str) -> str:
         return UI
     if path.startswith(f"{RUNS}/") and path != f"{RUNS}/":
         return RUN  # the name of a run may hold slashes
-    folder, slash, name = path.rpartition("/")
-    if name == "calls" and (above := folder.rpartition("/"))[0] == RANKINGS and above[2]:
-        return RANKING_CALLS
-    return _NAMED.get(folder, UNROUTED) if slash and name else UNROUTED
+    return next((route for form, route in _NAMED.items() if form.fullmatch(path)), UNROUTED)

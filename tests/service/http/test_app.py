@@ -154,7 +154,9 @@ async def test_the_openapi_document_lists_all_routes(http: httpx.AsyncClient) ->
     described = (await http.get("/openapi.json")).json()
     paths = {
         "/livez", "/readyz", "/metrics", "/rank", "/rank/batch", "/rankings",
-        "/rankings/{ranking_id}", "/rankings/{ranking_id}/calls", "/runs", "/runs/{run}",
+        "/rankings/{ranking_id}", "/rankings/{ranking_id}/calls",
+        "/rankings/{ranking_id}/notes", "/rankings/{ranking_id}/notes/{note_id}",
+        "/rankings/{ranking_id}/orders", "/runs", "/runs/{run}",
         "/judges", "/keys", "/keys/{key_id}", "/bridge/join", "/bridge/openrlhf", "/bridge/slime",
         "/spend",
         "/bridge/nemo-gym/compare", "/bridge/nemo-gym/verify",

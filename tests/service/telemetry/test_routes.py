@@ -37,5 +37,8 @@ async def test_every_route_is_counted_under_its_own_path(tmp_path: Path) -> None
         routes = list(create_app(opened).openapi()["paths"])
     assert "/rank" in routes
     assert "/v1/rank" in routes
-    asked = [path.replace("{ranking_id}", "rk_1").replace("{run}", "a/b") for path in routes]
+    asked = [
+        path.replace("{ranking_id}", "rk_1").replace("{note_id}", "3").replace("{run}", "a/b")
+        for path in routes
+    ]
     assert [route_of(path) for path in asked] == routes

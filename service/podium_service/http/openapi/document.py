@@ -23,6 +23,7 @@ from podium_service.schemas import (
     Problem,
     RankRequest,
 )
+from podium_service.schemas.people import NoteRequest, OrderRequest
 from podium_service.telemetry.routes import unversioned
 
 _REF = "#/components/schemas/{model}"
@@ -105,6 +106,8 @@ def openapi_document(app: FastAPI, more_models: Sequence[type[BaseModel]]) -> di
             JoinRequest,
             KeyRequest,
             KeyChange,
+            NoteRequest,
+            OrderRequest,
             *more_models,
         ]
         _, definitions = models_json_schema(

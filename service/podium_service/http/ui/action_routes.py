@@ -6,7 +6,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from podium_service.errors import Forbidden, InvalidRequest, NotFound, PodiumError
+from podium_service.errors import InvalidRequest, NotFound, PodiumError
+from podium_service.http.access.person import require_person
 from podium_service.http.requests.body import validate
 from podium_service.http.requests.disconnect import run_while_connected
 from podium_service.http.service import Service
@@ -21,7 +22,6 @@ from podium_service.ranking.methods import METHODS
 from podium_service.schemas import RankRequest
 from podium_service.schemas.history import RankingDetail
 from podium_service.store.asks.ids import parse_ask
-from podium_service.store.people.person import Person
 from podium_service.telemetry.routes import UI
 
 GROUP = f"{UI}/rankings/{{ranking_id}}"
@@ -41,7 +41,7 @@ def _add_again(router: APIRouter, site: Site, service: Service, pages: GroupPage
     @router.post(f"{GROUP}/again", name="judge_again")
     async def judge_again(request: Request, ranking_id: str) -> Response:
         fields = await read_form(request)
-        _require_actor(request)
+        require_person(request)
         detail = await pages.read(ranking_id)
         choice = Choice(
             first(fields, "judge"), bool(first(fields, "flip")), first(fields, "rubric")
@@ -118,7 +118,7 @@ def _add_order(router: APIRouter, site: Site, pages: GroupPages) -> None:
     @router.post(f"{GROUP}/order", name="keep_order")
     async def keep_order(request: Request, ranking_id: str) -> Response:
         fields = await read_form(request)
-        person = _require_actor(request)
+        person = require_person(request)
         summary = (await pages.read(ranking_id)).summary
         try:
             if first(fields, "remove"):
@@ -140,7 +140,7 @@ def _add_notes(router: APIRouter, site: Site, pages: GroupPages) -> None:
     @router.post(f"{GROUP}/notes", name="write_note")
     async def write_note(request: Request, ranking_id: str) -> Response:
         fields = await read_form(request)
-        person = _require_actor(request)
+        person = require_person(request)
         summary, text = (await pages.read(ranking_id)).summary, first(fields, "text")
         try:
             if note := first(fields, "remove"):
@@ -153,14 +153,6 @@ def _add_notes(router: APIRouter, site: Site, pages: GroupPages) -> None:
             people = {"note_problem": error.detail, "draft": text}
             return await pages.show(request, ranking_id, error.status, people=people)
         return site.redirect(f"{UI}/rankings/{ranking_id}#notes")
-
-
-def _require_actor(request: Request) -> Person:
-    """Return who acts; raise Forbidden if the key may only look."""
-    key = request.state.key
-    if not key.may("rank"):
-        raise Forbidden(f"key {key.name!r} may only read: use a key with the scope rank")
-    return Person(key.id, key.name)
 
 
 def _plain(text: str) -> str:

@@ -2,13 +2,13 @@
 
 import asyncio
 from hashlib import sha256
-from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from podium_service.errors import Forbidden, NotFound
+from podium_service.errors import NotFound
+from podium_service.http.access.person import person_of, require_person
 from podium_service.http.ui.site import Site, first, read_form
 from podium_service.pages.gold.blind import read_tiers, render_blind
 from podium_service.pages.gold.gold import render_gold
@@ -16,7 +16,6 @@ from podium_service.store.asks.ids import parse_ask
 from podium_service.store.history.filters import chosen_filters, read_filters
 from podium_service.store.people.gold import GoldOrders
 from podium_service.store.people.gold_sets import GoldSets
-from podium_service.store.people.person import Person
 from podium_service.telemetry.routes import UI
 
 MAX_ORDERS = 5000
@@ -100,12 +99,6 @@ def _add_actions(router: APIRouter, site: Site, sets: GoldSets, gold: GoldOrders
         return site.redirect(f"{UI}/gold/rank?{urlencode({'set': name})}")
 
 
-def person_of(request: Request) -> Person:
-    """Return who sent a request."""
-    key: Any = request.state.key
-    return Person(key.id, key.name)
-
-
 async def read_allowed(request: Request) -> dict[str, list[str]]:
     """Return the fields of a form, from a key that may rank.
 
@@ -113,6 +106,5 @@ async def read_allowed(request: Request) -> dict[str, list[str]]:
         Forbidden: If the key may only read.
     """
     fields = await read_form(request)
-    if not request.state.key.may("rank"):
-        raise Forbidden("this key may only read: sign in with a key that has the scope rank")
+    require_person(request)
     return fields

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from podium_service.pages.attempts import Attempt
 from podium_service.pages.operation.compare import tau_b
 from podium_service.schemas import Ranking
+from podium_service.schemas.people import MAX_NOTE_CHARS
 from podium_service.store.people.gold import GoldOrder
-from podium_service.store.people.notes import MAX_CHARS, Note
+from podium_service.store.people.notes import Note
 from podium_service.store.people.person import Person
 
 _EXCERPT_CHARS = 160
@@ -62,7 +63,7 @@ class People:
     order_problem: str = ""
     note_problem: str = ""
     draft: str = ""
-    max_note_chars: int = MAX_CHARS
+    max_note_chars: int = MAX_NOTE_CHARS
 
     @property
     def has_own(self) -> bool:

@@ -39,7 +39,7 @@ class GoldOrder:
 
     Attributes:
         transcript: the key of the group's texts, as in `asks.transcript`.
-        ids: of the attempts as the person saw them, in the order of the request.
+        ids: of the attempts, in the order of the request.
         tiers: ids, best first; those of one tier are equal.
         ask: the id of the ask on whose page it was given, as `RankingSummary.ask`.
         at: when, in seconds since the epoch.
@@ -108,10 +108,17 @@ class GoldOrders:
         return next(each for each in orders if each.person.api_key_id == person.api_key_id)
 
     async def list_of(self, ask: str) -> list[GoldOrder]:
-        """Return all orders of the group of an ask, the newest first; none if it is not there."""
-        transcript = sa.select(ASKS.c.transcript).where(ASKS.c.id == parse_ask(ask))
-        query = sa.select(GOLD).where(GOLD.c.transcript == transcript.scalar_subquery())
-        return await self._list(query)
+        """Return all orders of the group of an ask, the newest first; none if it is not there.
+
+        Their ids are those of this ask.
+        """
+        query = (
+            sa.select(GOLD, ASKS.c.ids.label("ids_of_ask"))
+            .join(ASKS, ASKS.c.transcript == GOLD.c.transcript)
+            .where(ASKS.c.id == parse_ask(ask))
+        )
+        rows = await self._store.select(query.order_by(GOLD.c.made_at.desc(), *_KEY))
+        return [_order_of(row, orjson.loads(row.ids_of_ask)) for row in rows]
 
     async def list_newest(self, limit: int, before: float | None = None) -> list[GoldOrder]:
         """Return the newest orders of all groups, at most `limit`.
@@ -122,7 +129,8 @@ class GoldOrders:
         query = sa.select(GOLD).limit(limit)
         if before is not None:
             query = query.where(GOLD.c.made_at < before)
-        return await self._list(query)
+        rows = await self._store.select(query.order_by(GOLD.c.made_at.desc(), *_KEY))
+        return [_order_of(row, orjson.loads(row.ids)) for row in rows]
 
     async def remove(self, ask: str, person: Person) -> bool:
         """Delete a person's order of the group of an ask; return whether there was one."""
@@ -145,10 +153,6 @@ class GoldOrders:
                 )
             return row
         raise NotFound(f"no ranking {ask[:64]!r}: it was never made, or pruned")
-
-    async def _list(self, query: sa.Select[Any]) -> list[GoldOrder]:
-        rows = await self._store.select(query.order_by(GOLD.c.made_at.desc(), *_KEY))
-        return [_order_of(row) for row in rows]
 
 
 def mean_labels(ranks: Sequence[Sequence[float]]) -> list[float]:
@@ -184,8 +188,7 @@ def _upsert(connection: sa.Connection, values: dict[str, Any]) -> None:
     connection.execute(insert.on_conflict_do_update(index_elements=_KEY, set_=changed))
 
 
-def _order_of(row: sa.Row[Any]) -> GoldOrder:
-    ids: list[str] = orjson.loads(row.ids)
+def _order_of(row: sa.Row[Any], ids: list[str]) -> GoldOrder:
     return GoldOrder(
         transcript=row.transcript,
         person=Person(row.api_key_id, row.person),

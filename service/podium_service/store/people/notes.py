@@ -10,13 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from podium_service.errors import InvalidRequest
+from podium_service.schemas.people import MAX_NOTE_CHARS
 from podium_service.store.asks.ids import AskIds, ask_name, asked_at, parse_ask
 from podium_service.store.asks.records import storable
 from podium_service.store.database.tables import NOTES
 from podium_service.store.people.person import Person
 from podium_service.store.store import SQLStore
 
-MAX_CHARS = 4000
 MAX_NOTES = 100  # of one ranking
 
 
@@ -46,8 +46,10 @@ class Notes:
         text = storable(text.replace("\r\n", "\n").strip())
         if not text:
             raise InvalidRequest("the note is empty: write something")
-        if len(text) > MAX_CHARS:
-            raise InvalidRequest(f"the note has {len(text)} characters: write at most {MAX_CHARS}")
+        if len(text) > MAX_NOTE_CHARS:
+            raise InvalidRequest(
+                f"the note has {len(text)} characters: write at most {MAX_NOTE_CHARS}"
+            )
         if len(await self.list_of(ranking_id)) >= MAX_NOTES:
             raise InvalidRequest(f"this ranking has {MAX_NOTES} notes: remove one first")
         note_id = self._ids.next()

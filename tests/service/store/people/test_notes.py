@@ -3,7 +3,8 @@
 import pytest
 
 from podium_service.errors import InvalidRequest
-from podium_service.store.people.notes import MAX_CHARS, Notes
+from podium_service.schemas.people import MAX_NOTE_CHARS
+from podium_service.store.people.notes import Notes
 from podium_service.store.people.person import Person
 from podium_service.store.store import open_store
 
@@ -37,7 +38,7 @@ async def test_a_note_is_removed_by_who_wrote_it_or_without_a_name(url: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"), [(" \n\0", "empty"), ("x" * (MAX_CHARS + 1), "4001 characters")]
+    ("text", "fault"), [(" \n\0", "empty"), ("x" * (MAX_NOTE_CHARS + 1), "4001 characters")]
 )
 async def test_a_note_has_some_text_and_not_too_much(url: str, text: str, fault: str) -> None:
     async with open_store(url) as store:

@@ -60,10 +60,7 @@ def _add_ranking_routes(router: APIRouter, reader: HistoryReader) -> None:
 
         The id of a ranking that was asked for several times stands for the first one.
         """
-        detail = await reader.read_ranking(_checked(ranking_id))
-        if detail is None:
-            raise _unknown(ranking_id)
-        return _json(detail)
+        return _json(await read_known(reader, ranking_id))
 
     @router.get(
         routes.RANKING_CALLS,
@@ -103,6 +100,19 @@ def _add_run_routes(router: APIRouter, reader: HistoryReader) -> None:
         if detail is None:
             raise NotFound(f"no run {run[:_MAX_ID_CHARS]!r}: no group's metadata name it")
         return _json(detail)
+
+
+async def read_known(reader: HistoryReader, ranking_id: str) -> history.RankingDetail:
+    """Return a ranking.
+
+    Raises:
+        InvalidRequest: If the id can be none.
+        NotFound: If there is no such ranking.
+    """
+    detail = await reader.read_ranking(_checked(ranking_id))
+    if detail is None:
+        raise _unknown(ranking_id)
+    return detail
 
 
 def _filters(query: history.RankingQuery) -> RankingFilters:

@@ -1,0 +1,1 @@
+"""The routes that tell what the store keeps, and take what people say about it."""
