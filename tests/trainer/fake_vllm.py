@@ -39,6 +39,7 @@ class FakeVllm:
         label: the current label of the weights.
         reloaded: the folder of the last full reload.
         root: the model's folder, as /v1/models reports it.
+        is_hung: whether it takes requests and answers none.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class FakeVllm:
         self.reloaded: str | None = None
         self.is_paused = False
         self.root = "/models/policy"
+        self.is_hung = False
         self.url = ""
         self._port = 0
 
@@ -114,6 +116,8 @@ class FakeVllm:
                 headers = {name.lower(): value.strip() for name, value in pairs}
                 content = await reader.readexactly(int(headers.get("content-length", 0)))
                 self.keys.add(headers.get("authorization"))
+                while self.is_hung:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
                 status, body = await self._answer(method, target, content)
                 text = json.dumps(body).encode()
                 writer.write(

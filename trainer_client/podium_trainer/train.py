@@ -294,6 +294,7 @@ class Trainer:
         done.gathered.advantages = group_advantages(done.gathered.kept, self.scheme)
         done.gathered.too_long = self.task.too_long
         done.gathered.is_skipped = done.skipped is not None
+        done.gathered.servers_ready = self.rollout.sampler.servers_ready
         lr = self.optimizer.param_groups[0]["lr"]
         row = metrics_row(done.gathered, done.stats, held_out, self.policy_version, lr)
         timing = timings_row(done.gathered, held_out, done.clock)

@@ -74,6 +74,21 @@ def test_the_display_fits_the_terminal_and_shows_the_numbers(tmp_path: Path, wid
     assert re.search(r"tokens/s +2\.00 +2\.00", text)
 
 
+def test_the_display_and_the_log_say_how_many_servers_are_ready(tmp_path: Path) -> None:
+    file = io.StringIO()
+    screen, lines = (
+        Screen(ranked.config(tmp_path, steps=9), plain(100)),
+        Lines(ranked.config(tmp_path, steps=9), file),
+    )
+    assert "servers" not in printed(after_steps(tmp_path, plain(100), 0.1).view(), 100)
+    for step, ready in enumerate([2, 1]):
+        row, timing = ranked.step_rows([HOSTILE_GROUP])
+        for watcher in (screen, lines):
+            watcher.step_done(step, row | {"servers_ready": ready}, timing)
+    assert re.search(r"servers +1 ready", printed(screen.view(), 100))
+    assert "· 1 server ready ·" in file.getvalue().splitlines()[-1]
+
+
 @WIDTHS
 def test_missing_numbers_are_dashes(tmp_path: Path, width: int) -> None:
     screen = after_steps(tmp_path, plain(width))

@@ -23,6 +23,8 @@ class ScriptedSampler:
         seeds: the seed of each call.
     """
 
+    servers_ready = None
+
     def __init__(
         self, script: Sequence[str | list[int]], *, in_lockstep: bool = True, chat: Chat = CHAT
     ) -> None:

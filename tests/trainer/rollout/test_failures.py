@@ -20,6 +20,7 @@ class PickySampler:
     """Draws a stop token for every prompt but those with the word `bad`."""
 
     policy_version = 0
+    servers_ready = None
 
     def __init__(self, *, in_lockstep: bool, error: SamplerError) -> None:
         self.in_lockstep = in_lockstep

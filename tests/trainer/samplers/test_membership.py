@@ -165,6 +165,30 @@ def test_work_on_a_server_that_dies_is_done_by_the_other(
     assert pair.fakes[1].paths.count(GENERATE) == 8
 
 
+def test_a_server_that_hangs_is_gone_until_it_answers(pair: Pair, tmp_path: Path) -> None:
+    sync = FullReload(tiny_policy(), pair.sampler, tmp_path, timeout_s=0.5)
+    sync.push(0)
+    pair.fakes[0].is_hung = True
+    assert versions(pair.sampler) == {0}
+    assert pair.num_ready == 1
+    assert any(f"{pair.fakes[0].url} is gone: " in note for note in pair.notes)
+    sync.push(1)
+    assert versions(pair.sampler) == {1}
+    pair.fakes[0].is_hung = False
+    wait_for(lambda: pair.num_ready == 2)
+    assert versions(pair.sampler, 20) == {1}
+    assert pushes(pair.fakes[0]) == ["version-000000", "version-000001"]
+
+
+def test_a_server_that_hangs_in_a_push_does_not_stop_it(pair: Pair, tmp_path: Path) -> None:
+    sync = FullReload(tiny_policy(), pair.sampler, tmp_path, timeout_s=0.5)
+    sync.push(0)
+    pair.fakes[0].is_hung = True
+    sync.push(1)
+    assert versions(pair.sampler) == {1}
+    assert pair.num_ready == 1
+
+
 def test_a_server_that_restarts_unseen_is_brought_up(
     pair: Pair, sync: FullReload | LoraSwap
 ) -> None:

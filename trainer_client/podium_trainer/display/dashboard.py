@@ -185,6 +185,9 @@ def timings_table(history: History) -> Table:
         table.add_row(phase.replace("_", " "), *last_and_average(history.timing(f"{phase}_s")))
     table.add_row("")
     table.add_row("tokens/s", *last_and_average(history.timing("tokens_per_s")))
+    if (ready := history.now("servers_ready")) is not None:
+        missing = ready < max(history.values("servers_ready"))
+        table.add_row("servers", Text(f"{ready:.0f} ready", style="bold red" if missing else ""))
     return table
 
 
@@ -206,6 +209,8 @@ def step_line(history: History, steps: int) -> str:
         parts += [f"{number(tokens, 1)} tokens, {share(truncated)} truncated"]
         k3, norm = number(history.now("k3"), 4), number(history.now("grad_norm"), 2)
         parts += [f"k3 {k3}, grad norm {norm}"]
+    if (ready := history.now("servers_ready")) is not None:
+        parts += [f"{ready:.0f} server{'s' * (ready != 1)} ready"]
     spent = [f"{name} {value:.1f} s" for name, value in last_seconds(history)]
     parts += [", ".join(spent)] if spent else []
     left = seconds_left(history, steps)

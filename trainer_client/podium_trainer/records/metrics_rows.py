@@ -48,6 +48,7 @@ class Gathered:
         advantages: for each group of `kept`, the advantages of its attempts; empty until then.
         too_long: the number of the task's prompts that were left out for their length.
         is_skipped: whether the update failed.
+        servers_ready: the number of vLLM servers that may be asked; None without servers.
     """
 
     kept: list[RankedGroup] = field(default_factory=list)
@@ -56,6 +57,7 @@ class Gathered:
     advantages: list[list[float]] = field(default_factory=list)
     too_long: int = 0
     is_skipped: bool = False
+    servers_ready: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class RolloutMetrics:
             room for a completion.
         skipped: 1 if the step's update failed, because a gradient was not finite or there was no
             memory left; else 0.
+        servers_ready: number of vLLM servers that could be asked at the end of the step; the others
+            were gone, or had no present weights yet. Null with the local sampler.
     """
 
     policy_version: int
@@ -109,6 +113,7 @@ class RolloutMetrics:
     entropy: float | None
     prompts_too_long: int
     skipped: int
+    servers_ready: int | None
 
 
 @dataclass(frozen=True)
@@ -240,6 +245,7 @@ def rollout_metrics(gathered: Gathered, version: int) -> RolloutMetrics:
         entropy=entropy(gathered.seen),
         prompts_too_long=gathered.too_long,
         skipped=int(gathered.is_skipped),
+        servers_ready=gathered.servers_ready,
     )
 
 

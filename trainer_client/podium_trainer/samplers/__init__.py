@@ -38,9 +38,13 @@ class Sampler(Protocol):
     Attributes:
         in_lockstep: True if one thread calls `sample` at a time, with as many requests as there
             are; False if any number of threads may call at once.
+        servers_ready: the number of servers that may be asked; None if there are none.
     """
 
     in_lockstep: bool
+
+    @property
+    def servers_ready(self) -> int | None: ...
 
     @property
     def policy_version(self) -> int:

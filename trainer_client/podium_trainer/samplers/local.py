@@ -26,6 +26,7 @@ class LocalSampler:
     """
 
     in_lockstep = True
+    servers_ready = None
 
     def __init__(self, policy: Policy, *, temperature: float, max_rows: int = 256) -> None:
         self.policy = policy

@@ -64,6 +64,11 @@ class VllmSampler:
         push = self.servers.membership.push
         return push.weights.version if push else 0
 
+    @property
+    def servers_ready(self) -> int:
+        """The number of servers that may be asked for completions."""
+        return self.servers.num_ready
+
     def has_open_requests(self, model: str) -> bool:
         """Return whether a request that asks for this model has no answer yet."""
         return self._open_requests[model] > 0

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Protocol
 
 import anyio
+import httpx
 from pydantic import BaseModel, ValidationError
 
 from podium_trainer.policy.policy import Policy
@@ -39,7 +40,7 @@ from podium_trainer.samplers.vllm_server import Refused, Unavailable, VllmServer
 from podium_trainer.samplers.weight_files import remove_versions, save_weights
 
 RETRY_AFTER_S = 1.0
-FIND_TIMEOUT_S = 10.0
+QUICK_S = 10.0  # a server that lives does some things at once
 
 
 class WeightSync(Protocol):
@@ -107,7 +108,7 @@ class Adapter:
 
     async def find(self, server: VllmServer) -> str:
         """Return the adapter's name if it is loaded there."""
-        response = await server.request("/v1/models", method="GET", timeout_s=FIND_TIMEOUT_S)
+        response = await ask(server, "/v1/models", self.timeout_s)
         return self.weights.name if self.weights.name.encode() in response.content else OWN_NAME
 
     async def give(self, server: VllmServer) -> None:
@@ -175,7 +176,7 @@ class Reload:
     async def find(self, server: VllmServer) -> str:
         """Return the label of the server's weights."""
         try:
-            response = await server.request("/weight_info", method="GET", timeout_s=FIND_TIMEOUT_S)
+            response = await ask(server, "/weight_info", self.timeout_s)
             return _WeightInfo.model_validate_json(response.content).weight_version
         except (Refused, ValidationError):  # `give` says better what is missing
             return OWN_NAME
@@ -190,7 +191,7 @@ class Reload:
         except BaseException as error:
             # The first failure says more, and nothing answers where nobody listens.
             if not (isinstance(error, Unavailable) and error.is_unreachable):
-                with suppress(SamplerError), anyio.CancelScope(shield=True):
+                with suppress(SamplerError), anyio.move_on_after(QUICK_S, shield=True):
                     await self._call(server, "/resume")
             raise
         await self._call(server, "/resume")
@@ -225,6 +226,11 @@ class FullReload(_ServerSync):
         if self._loaded_folder not in (None, folder):
             shutil.rmtree(self._loaded_folder, ignore_errors=True)
         self._loaded_folder = folder
+
+
+async def ask(server: VllmServer, path: str, timeout_s: float) -> httpx.Response:
+    """Ask a server which weights it has."""
+    return await server.request(path, method="GET", timeout_s=min(QUICK_S, timeout_s))
 
 
 def explain(error: SamplerError, remedy: str) -> SamplerError:

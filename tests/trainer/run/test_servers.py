@@ -1,0 +1,92 @@
+"""Whole runs with fake vLLM servers that leave within a step."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podium_trainer.records.checkpoint import checkpoints, read_state
+from podium_trainer.records.metrics import read_rows
+from podium_trainer.samplers.membership import NotEnoughServers
+from tests.service.process import running
+from tests.trainer.fake_vllm import FakeVllm
+from tests.trainer.runs import Recorder, settings, train, write_judges
+from tests.trainer.tiny import VOCAB
+
+
+@pytest.fixture(scope="module")
+def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("service")
+    with running("--config", str(write_judges(folder)), cwd=folder) as podium:
+        assert podium.url
+        yield podium.url
+
+
+class InPhase(Recorder):
+    """A watcher that acts when a phase of a step begins."""
+
+    def __init__(self, step: int, name: str, act: Callable[[], None]) -> None:
+        super().__init__()
+        self.when, self.act = (step, name), act
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+        if (len(self.rows), name) == self.when and not done:
+            self.act()
+
+
+def varied(choice: dict[str, Any]) -> dict[str, Any]:
+    """Make the completions differ, so that the judge can tell them apart."""
+    tokens = [random.randrange(3, VOCAB) for _ in choice["token_ids"]]
+    content = [{"token_id": token, "logprob": -1.0} for token in tokens]
+    return choice | {"token_ids": tokens, "logprobs": {"content": content}}
+
+
+def recipe_with(folder: Path, service: str, *fakes: FakeVllm, **changes: Any) -> dict[str, Any]:
+    """Make a recipe whose held-out prompts are played after each step."""
+    recipe = settings(
+        folder, service,
+        sampler={
+            "kind": "vllm", "urls": [fake.url for fake in fakes], "parity_bound": 1e3,
+            "wait_s": 0.3, "max_tokens": 1,
+        },
+        eval={"every": 1, "win_rate": {"prompts": 0}},
+        checkpoint={"every": 99},
+        **changes,
+    )  # fmt: skip
+    recipe["task"]["options"]["held_out"] = 0.3
+    return recipe
+
+
+def test_servers_missing_in_an_evaluation_lose_no_step(tmp_path: Path, service_url: str) -> None:
+    fake = FakeVllm()
+    fake.spoil = varied
+    with ExitStack() as life:
+        life.enter_context(fake.serving())
+        recipe = recipe_with(tmp_path, service_url, fake)
+        with pytest.raises(NotEnoughServers, match=r"sampler\.wait_s = 0\.3 s"):
+            train(recipe, watcher=InPhase(2, "held out", life.close))
+    rows = read_rows(tmp_path / "run/metrics.jsonl")
+    assert [row["policy_version"] for row in rows] == [0, 1, 2]
+    assert [row["held_out"] is None for row in rows] == [False, False, True]
+    assert [row["servers_ready"] for row in rows] == [1, 1, 0]
+    [saved] = checkpoints(tmp_path / "run/checkpoints")
+    assert read_state(saved).step == 2
+    with fake.serving():
+        train(recipe, resume=True)
+    rows = read_rows(tmp_path / "run/metrics.jsonl")
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+
+
+def test_a_run_goes_on_with_one_server_of_two(tmp_path: Path, service_url: str) -> None:
+    first, second = FakeVllm(), FakeVllm()
+    first.spoil = second.spoil = varied
+    with ExitStack() as life, first.serving():
+        life.enter_context(second.serving())
+        recipe = recipe_with(tmp_path, service_url, first, second)
+        watcher = train(recipe, watcher=InPhase(2, "rollout", life.close))
+    assert [row["servers_ready"] for row in watcher.rows] == [2, 2, 1, 1]
+    assert watcher.rows[-1]["policy_version"] == 3
+    assert any(f"{second.url} is gone" in note for note in watcher.notes)
