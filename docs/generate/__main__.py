@@ -12,6 +12,7 @@ from docs.generate.messages import message_shapes
 from docs.generate.metrics import step_metrics, step_timings
 from docs.generate.modules import layers, module_map
 from docs.generate.rewards import worked_example
+from docs.generate.rollouts import rollout_fields, show_options
 from docs.generate.settings import check_settings, judge_settings, jury_settings, llm_settings
 from docs.generate.training import train_settings
 
@@ -27,6 +28,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "message shapes": message_shapes,
     "metrics of a step": step_metrics,
     "modules": module_map,
+    "options of show": show_options,
+    "rollout fields": rollout_fields,
     "settings of every judge": judge_settings,
     "settings of an LLM judge": llm_settings,
     "settings of a checks judge": check_settings,

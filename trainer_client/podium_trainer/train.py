@@ -11,8 +11,9 @@ from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Attempt
 from podium_trainer.records.best import progress
 from podium_trainer.records.checkpoint import RunState, save_checkpoint
-from podium_trainer.records.metrics import Listener, Row
-from podium_trainer.records.metrics_rows import Clock, Gathered, metrics_row, timings_row
+from podium_trainer.records.metrics import Row
+from podium_trainer.records.metrics_rows import Clock, Gathered
+from podium_trainer.records.run_log import RunLog
 from podium_trainer.records.step import Done, idle_message, lost_line, why_skipped
 from podium_trainer.records.watcher import Watcher
 from podium_trainer.rollout.failures import part_failures
@@ -43,8 +44,7 @@ class Trainer:
         client: asks the reward service.
         sync: gives the sampler new weights.
         state: the point to start from; step 0 for a new run.
-        metrics: listeners that get the metrics row of each step.
-        timings: the listener that gets the timings row of each step.
+        log: writes what each step was.
         watcher: the display.
     """
 
@@ -60,8 +60,7 @@ class Trainer:
         client: RankClient,
         sync: WeightSync,
         state: RunState,
-        metrics: Sequence[Listener],
-        timings: Listener,
+        log: RunLog,
         watcher: Watcher,
     ) -> None:
         self.config = config
@@ -82,8 +81,7 @@ class Trainer:
         self.saved_step = self.logged_step = state.step
         self.good: RunState | None = state  # that of the present weights; None within an update
         self.done = Done(Gathered())
-        self.metrics = metrics
-        self.timings = timings
+        self.log = log
         self.watcher = watcher
 
     def run(self) -> None:
@@ -296,11 +294,7 @@ class Trainer:
         done.gathered.is_skipped = done.skipped is not None
         done.gathered.servers_ready = self.rollout.sampler.servers_ready
         lr = self.optimizer.param_groups[0]["lr"]
-        row = metrics_row(done.gathered, done.stats, held_out, self.policy_version, lr)
-        timing = timings_row(done.gathered, held_out, done.clock)
-        for listener in self.metrics:
-            listener.log(step, row)
-        self.timings.log(step, timing)
+        row, timing = self.log.write(step, done, held_out, self.policy_version, lr)
         self.logged_step = step
         self.watcher.step_done(step, row, timing)
         return row

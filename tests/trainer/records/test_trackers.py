@@ -7,7 +7,7 @@ import pytest
 from podium_trainer.config import LogConfig
 from podium_trainer.records.metrics import JsonlFile, Listener, read_rows
 from podium_trainer.records.trackers import Prefixed, TrackerError, open_trackers, require_package
-from podium_trainer.run.build import open_listeners
+from podium_trainer.run.build import open_log
 from tests.trainer import ranked
 
 
@@ -21,24 +21,25 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {name: [(e.step, round(e.value, 4)) for e in events.Scalars(name)] for name in names}
 
 
-def log_steps(out: Path, start: int, stop: int, **log: bool | str) -> None:
+def log_steps(out: Path, start: int, stop: int, **settings: bool | str) -> None:
     """What a run from a step on logs; each session's scores differ."""
-    config = ranked.config(out, log=LogConfig.model_validate(log))
-    metrics, timings = open_listeners(config, open_trackers(config, start))
+    config = ranked.config(out, log=LogConfig.model_validate(settings))
+    log = open_log(config, open_trackers(config, start))
     for step in range(start + 1, stop + 1):
         row, timing = ranked.step_rows(
             [ranked.group(["a", "b"], [0, 1], ["", ""])], (start + step) / 100
         )
-        for listener in metrics:
+        for listener in log.metrics:
             listener.log(step, row)
-        timings.log(step, timing)
-    for listener in (*metrics, timings):
-        listener.close()
+        log.timings.log(step, timing)
+    log.close()
 
 
-def test_a_run_without_trackers_writes_two_files(tmp_path: Path) -> None:
+def test_a_run_without_trackers_writes_its_files(tmp_path: Path) -> None:
     log_steps(tmp_path, 0, 2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "timings.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "metrics.jsonl", "rollouts.jsonl.zst", "timings.jsonl",
+    ]  # fmt: skip
     assert read_rows(tmp_path / "metrics.jsonl")[1]["held_out"] == 0.02
     assert read_rows(tmp_path / "timings.jsonl")[1]["rollout_s"] == 2.0
 

@@ -22,6 +22,7 @@ from podium_trainer.config import ModelConfig
 from podium_trainer.policy.load import PolicyError, load_model
 from podium_trainer.records.checkpoint import checkpoints
 from podium_trainer.records.metrics import JsonlFile, MetricsError, read_rows
+from podium_trainer.records.rollouts.file import NAME, read_lines
 from podium_trainer.run.build import StartError
 from podium_trainer.run.preflight import PreflightError
 from podium_trainer.train import TrainingStopped
@@ -74,6 +75,8 @@ def test_invariant_10_a_killed_run_resumes_to_the_same_metrics(
     assert [row["step"] for row in read_rows(killed / "run/timings.jsonl")] == list(range(41))
     weights = [checkpoints(folder / "run/checkpoints")[-1] for folder in (unbroken, killed)]
     files = [(path / "weights/model.safetensors").read_bytes() for path in weights]
+    rollouts = [list(read_lines(each / "run" / NAME)) for each in (unbroken, killed)]
+    assert rollouts[0] == rollouts[1], "no step is lost or repeated"
     assert files[0] == files[1]
 
 
@@ -126,6 +129,9 @@ def test_a_lora_run_with_a_reference_resumes_to_the_same_metrics(
     train(recipe, resume=True)
     same = (whole / "run/metrics.jsonl").read_bytes()
     assert (broken / "run/metrics.jsonl").read_bytes() == same
+    rollouts = [list(read_lines(each / "run" / NAME)) for each in (whole, broken)]
+    assert rollouts[0] == rollouts[1]
+    assert {line["step"] for line in rollouts[0]} == {1, 2, 3, 4}
 
 
 class Reviver(Recorder):

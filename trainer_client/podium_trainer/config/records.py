@@ -42,7 +42,7 @@ class EvalConfig(Section):
 
 
 class LogConfig(Section):
-    """The logs beside `metrics.jsonl`, `timings.jsonl` and the curve, which are always written."""
+    """The logs beside the files of the run and the curve, which are always written."""
 
     samples_every: int = Field(
         10, ge=0, description="Steps between tables of completions; 0: none."

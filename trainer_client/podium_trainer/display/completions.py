@@ -3,16 +3,15 @@
 All these texts come from a model, so they go through `text.visible` and never become markup.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from podium_trainer.display.text import DASH, cut, visible
+from podium_trainer.display.text import DASH, cut, message_text, visible
 from podium_trainer.policy.samples import Attempt
 from podium_trainer.tasks.task import Prompt
 from podium_trainer.update.groups import RankedGroup
@@ -71,18 +70,6 @@ def shown_attempts(group: RankedGroup) -> Iterator[ShownAttempt]:
 def completion(prompt: Prompt, attempt: Attempt) -> str:
     """Return in one line what follows the prompt: texts, tool calls and tool results."""
     return visible("\n".join(map(message_text, attempt.messages[len(prompt.messages) :]))) or DASH
-
-
-def message_text(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
-    text = content if isinstance(content, str) else "" if content is None else str(content)
-    if message.get("reasoning_content") and not text and not message.get("tool_calls"):
-        text = f"[no answer, only thoughts] {message['reasoning_content']}"
-    if message.get("role") == "tool":
-        return f"⇒ {text}"
-    calls = [call["function"] for call in message.get("tool_calls") or ()]
-    written = [f"→ {call['name']}({call['arguments']})" for call in calls]
-    return " ".join([text, *written] if text else written)
 
 
 def heading(group: RankedGroup) -> str:

@@ -36,6 +36,8 @@ from podium_trainer.records.metrics import (
     drop_rows_after,
     read_rows,
 )
+from podium_trainer.records.rollouts.file import NAME, RolloutsFile, drop_steps_after
+from podium_trainer.records.run_log import RunLog
 from podium_trainer.records.trackers import (
     TIME,
     Prefixed,
@@ -144,13 +146,12 @@ def open_trainer(
         )
         trackers = open_trackers(resolved, state.step)
         prepare_folder(config, state)
-        metrics, timings = open_listeners(config, trackers)
-        for listener in (*metrics, timings):
-            stack.callback(listener.close)
+        log = open_log(config, trackers)
+        stack.callback(log.close)
         yield Trainer(
             resolved, task=task, policy=policy, optimizer=optimizer, rollout=rollout,
             evaluator=Evaluator(resolved, task, rollout, client), client=client, sync=sync,
-            state=state, metrics=metrics, timings=timings, watcher=watcher,
+            state=state, log=log, watcher=watcher,
         )  # fmt: skip
 
 
@@ -177,13 +178,13 @@ def open_optimizer(config: OptimizerConfig, policy: Policy) -> torch.optim.Optim
     )
 
 
-def open_listeners(
-    config: TrainConfig, trackers: Sequence[Listener]
-) -> tuple[list[Listener], Listener]:
-    """Return the listeners of metrics rows, and the one listener of timings rows."""
+def open_log(config: TrainConfig, trackers: Sequence[Listener]) -> RunLog:
+    """Open the run's files, and have them and the trackers told what each step was."""
     metrics = JsonlFile(config.out / "metrics.jsonl")
     timings = JsonlFile(config.out / "timings.jsonl")
-    return [metrics, *trackers], Together([timings, *(Prefixed(t, TIME) for t in trackers)])
+    prefixed = [Prefixed(tracker, TIME) for tracker in trackers]
+    rollouts = RolloutsFile(config.out / NAME)
+    return RunLog([metrics, *trackers], Together([timings, *prefixed]), [rollouts])
 
 
 def seed_everything(seed: int) -> None:
@@ -270,6 +271,7 @@ def prepare_folder(config: TrainConfig, state: RunState) -> None:
         partial.replace(config.out / "config.yaml")
         for name in ("metrics.jsonl", "timings.jsonl"):
             drop_rows_after(config.out / name, state.step if state.step else -1)
+        drop_steps_after(config.out / NAME, state.step if state.step else -1)
         set_aside_after(config.out / "checkpoints", state.step)
     except (OSError, ValueError) as error:
         raise StartError(f"out {config.out} cannot be used: {error}") from error

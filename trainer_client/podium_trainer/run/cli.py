@@ -1,4 +1,4 @@
-"""The `podium-train` command: read the settings, train, and print a known error as one line."""
+"""The `podium-train` command: train or show a run, and print a known error as one line."""
 
 import os
 import signal
@@ -9,7 +9,9 @@ from podium_trainer.run.recipe import RecipeError, read_command_line
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Train as the command line says, and return the exit status."""
+    """Train, or show a run, as the command line says, and return the exit status."""
+    if arguments[:1] == ["show"]:
+        return run_show(arguments[1:])
     try:
         config, resume = read_command_line(arguments)
     except RecipeError as error:
@@ -39,6 +41,16 @@ def run(arguments: Sequence[str]) -> int:
         hint = f"--resume goes on from {saved[-1].name}" if saved else "there is no checkpoint yet"
         return fail(f"stopped; {hint}", 130)
     return 0
+
+
+def run_show(arguments: Sequence[str]) -> int:
+    """Show what was sampled in a run, and return the exit status."""
+    from podium_trainer.run.show import ShowError, show
+
+    try:
+        return show(arguments)
+    except ShowError as error:
+        return fail(str(error), 1)
 
 
 def silence_libraries() -> None:

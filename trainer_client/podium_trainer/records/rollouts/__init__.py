@@ -1,0 +1,1 @@
+"""Keep what was sampled at each step, and why it earned what it did: `rollouts.jsonl.zst`."""
