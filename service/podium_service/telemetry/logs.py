@@ -2,27 +2,47 @@
 
 import logging
 import sys
+from contextlib import suppress
+from typing import Any
 
 import structlog
 from structlog import processors
-from structlog.stdlib import LoggerFactory, ProcessorFormatter
+from structlog.stdlib import ProcessorFormatter
 
 from podium_service.errors import InternalError
 
 log = structlog.get_logger(__name__)
 
 
+class _Stderr:
+    """Writes the lines of structlog; one that cannot be written is dropped.
+
+    The logger of the standard library would look for the caller of each line, and take three times
+    as long.
+    """
+
+    def __init__(self, *_: Any) -> None:
+        self._stderr = sys.stderr
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stderr.write(f"{line}\n")
+            self._stderr.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
 def configure(level: str) -> None:
-    """Send the records of structlog and of the standard library through one JSON renderer."""
+    """Write lines of structlog and of the standard library by one JSON renderer."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         processors.add_log_level,
         processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[*shared, ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, processors.format_exc_info, processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=LoggerFactory(),
+        logger_factory=_Stderr,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
