@@ -68,6 +68,8 @@ class Message(BaseModel):
     def text(self) -> str:
         """The text of the message, its parts joined; empty if there is none."""
         content = self.content
+        if content and isinstance(content, str):
+            return content  # most messages leave here
         if isinstance(content, list):
             content = "".join(text for text, is_thought in read_parts(content) if not is_thought)
         if not content and self.refusal and self.role == "assistant":

@@ -2,12 +2,13 @@
 
 The id is a number of 62 bits: the microseconds since the epoch, then 11 random bits, because two
 processes may answer in the same microsecond. So rows are added at the end of their table, and the
-newest ones are found without another index.
+newest ones are found without another index. Ids are no secrets: they are counted up, and need no
+randomness of the system, for which the event loop would wait.
 """
 
 import re
 import time
-from secrets import randbits
+from random import getrandbits
 
 _RANDOM_BITS = 11
 _NAME = re.compile(r"[0-9a-f]{16}")
@@ -22,7 +23,7 @@ class AskIds:
 
     def next(self, at: float | None = None) -> int:
         """Return the id of an ask at a moment, in seconds since the epoch; None: now."""
-        wanted = first_ask_at(time.time() if at is None else at) | randbits(_RANDOM_BITS)
+        wanted = first_ask_at(time.time() if at is None else at) | getrandbits(_RANDOM_BITS)
         self._last = max(wanted, self._last + 1)
         return self._last
 
