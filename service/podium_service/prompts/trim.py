@@ -43,6 +43,15 @@ def estimate_shown(transcript: Transcript, texts: Sequence[str]) -> int:
     return sum(map(estimate_tokens, texts)) + images
 
 
+def bound_shown(transcript: Transcript, texts: Sequence[str]) -> int:
+    """Return a number that `estimate_shown` never exceeds, without a look at the texts.
+
+    Most groups surely fit, and UTF-8 has at most four bytes per character.
+    """
+    bounds = (1 + len(text) * (1 if text.isascii() else 4) for text in texts)
+    return sum(bounds) + transcript.image_tokens * len(transcript.images)
+
+
 def fit(transcript: Transcript, budget: int, shown: Sequence[int] | None = None) -> Transcript:
     """Cut the longest parts down to one common length, so that all fit in `budget` tokens.
 
@@ -64,9 +73,7 @@ def fit(transcript: Transcript, budget: int, shown: Sequence[int] | None = None)
     """
     indices = range(len(transcript.bodies)) if shown is None else shown
     parts = [transcript.context, *(transcript.bodies[index] for index in indices)]
-    # The common case needs no count, because UTF-8 has at most four bytes per character.
-    bounds = (1 + len(part) * (1 if part.isascii() else 4) for part in parts)
-    if sum(bounds) + transcript.image_tokens * len(transcript.images) <= budget:
+    if bound_shown(transcript, parts) <= budget:
         return transcript
     common, estimate = _count_images(transcript, parts)
     left = budget - common

@@ -11,6 +11,7 @@ from podium_service.prompts.message_parts.images import list_labels
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.trim import (
     MIN_TOKENS,
+    bound_shown,
     cut_middle,
     estimate_shown,
     estimate_tokens,
@@ -44,6 +45,12 @@ def test_tokens_are_a_third_of_the_bytes_and_one_per_digit() -> None:
     assert estimate_tokens("漢" * 300) == 301  # 3 bytes each
     assert estimate_tokens("é" * 300) == 201  # 2 bytes each
     assert estimate_tokens("a1" * 300) == 401  # (600 + 2 * 300) / 3 + 1
+
+
+@given(RUNS, RUNS)
+@example("7" * 300, "¬" * 300)
+def test_no_estimate_exceeds_the_bound(one: str, two: str) -> None:
+    assert estimate_shown(transcript(), [one, two]) <= bound_shown(transcript(), [one, two])
 
 
 @given(st.text(st.sampled_from("0123456789漢字かな한글、。"), max_size=200))

@@ -9,6 +9,7 @@ The steps call each other in this order:
 """
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,7 @@ from podium_service.prompts import wording
 from podium_service.prompts.defences.escape import DATAMARK
 from podium_service.prompts.plain import show_plainly
 from podium_service.prompts.transcript import Transcript, transcribe
-from podium_service.prompts.trim import estimate_shown, estimate_tokens
+from podium_service.prompts.trim import bound_shown, estimate_shown, estimate_tokens
 from podium_service.prompts.verdict import Verdict
 from podium_service.ranking import content_keys
 from podium_service.ranking.audit import plan_audit
@@ -32,7 +33,7 @@ from podium_service.ranking.group_scores import GroupScores, GroupToRank
 from podium_service.ranking.judge_history import JudgeHistory
 from podium_service.ranking.kinds.rounds import Rounds
 from podium_service.ranking.kinds.run import TOKENS_PER_FENCE, Run
-from podium_service.ranking.methods import METHODS, Situation, choose_method
+from podium_service.ranking.methods import METHODS, Situation, choose_method, prefer_methods
 from podium_service.ranking.screening import require_visible_images
 from podium_service.ranking.single_flight import SingleFlight
 from podium_service.scoring.estimate import Estimate, estimate_unscored
@@ -220,23 +221,33 @@ async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: s
     if config.method != "auto":
         return config.method
     context, limits = await judge.context_tokens(), config.budget or BudgetLimits()
-    shared = estimate_shown(transcript, [transcript.context])
+    # Small judges compare in one letter, and give every attempt of a list the same score.
+    prefers_letters = config.is_small and judge.gives_probabilities
 
-    def overhead(method: str, num_shown: int) -> int:
-        system = _system_prompt(config, method, rubric, transcript, is_datamarked=True)
-        reply = judge.reply_tokens(METHODS[method].form, num_shown, context)
-        return shared + estimate_tokens(system) + reply
+    def choose(
+        count: Callable[[Transcript, Sequence[str]], int], otherwise: str = "listwise"
+    ) -> str:
+        shared = count(transcript, [transcript.context])
 
-    return choose_method(
-        [estimate_shown(transcript, [body]) + TOKENS_PER_FENCE for body in transcript.bodies],
-        overhead,
-        context,
-        block_size=config.block_size,
-        max_calls=limits.calls or inf,
-        max_tokens=limits.tokens or inf,
-        # Small judges compare in one letter, and give every attempt of a list the same score.
-        prefers_letters=config.is_small and judge.gives_probabilities,
-    )
+        def overhead(method: str, num_shown: int) -> int:
+            system = _system_prompt(config, method, rubric, transcript, is_datamarked=True)
+            reply = judge.reply_tokens(METHODS[method].form, num_shown, context)
+            return shared + estimate_tokens(system) + reply
+
+        return choose_method(
+            [count(transcript, [body]) + TOKENS_PER_FENCE for body in transcript.bodies],
+            overhead,
+            context,
+            block_size=config.block_size,
+            max_calls=limits.calls or inf,
+            max_tokens=limits.tokens or inf,
+            prefers_letters=prefers_letters,
+            otherwise=otherwise,
+        )
+
+    # What fits by a bound needs no count, which takes half as long as validating the group.
+    best = prefer_methods(len(transcript.bodies), prefers_letters=prefers_letters)[0]
+    return best if choose(bound_shown, otherwise="") == best else choose(estimate_shown)
 
 
 def _system_prompt(

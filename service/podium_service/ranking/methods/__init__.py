@@ -18,7 +18,7 @@ from podium_service.ranking.methods.pointwise import POINTWISE
 from podium_service.ranking.methods.subsets import SUBSETS
 from podium_service.ranking.methods.yes_no import YES_NO
 
-__all__ = ["METHODS", "Method", "Plan", "Situation", "choose_method"]
+__all__ = ["METHODS", "Method", "Plan", "Situation", "choose_method", "prefer_methods"]
 
 METHODS: dict[str, Method] = {
     "listwise": LISTWISE,
@@ -30,6 +30,14 @@ METHODS: dict[str, Method] = {
 }
 
 
+def prefer_methods(num_items: int, *, prefers_letters: bool) -> list[str]:
+    """Return the methods that `auto` may stand for, the best one first."""
+    by_scores = ["listwise", "subsets", "pairwise", "pointwise"]
+    if num_items > MAX_LISTWISE_ITEMS:
+        by_scores = [*by_scores[1:], "listwise"]
+    return ["best_of", *by_scores] if prefers_letters else by_scores
+
+
 def choose_method(
     bodies: Sequence[int],
     overhead: Callable[[str, int], int],
@@ -39,6 +47,7 @@ def choose_method(
     max_calls: float = inf,
     max_tokens: float = inf,
     prefers_letters: bool = False,
+    otherwise: str = "listwise",
 ) -> str:
     """Return the method that `auto` stands for: the first that fits the context and the budget.
 
@@ -50,6 +59,8 @@ def choose_method(
         block_size: trajectories in a call of the method `subsets`.
         max_calls, max_tokens: calls and tokens that the budget holds.
         prefers_letters: whether to try `best_of` first.
+        otherwise: what to return where nothing fits; a list's trajectories are trimmed until it
+            does.
     """
     longest = sorted(bodies, reverse=True)
     num_items = len(longest)
@@ -71,10 +82,7 @@ def choose_method(
 
     if prefers_letters and fits("best_of"):
         return "best_of"
-    preferred = [method for method in smallest_plans if method != "best_of"]
-    if num_items > MAX_LISTWISE_ITEMS:
-        preferred = [*preferred[1:], "listwise"]
-        if fits("listwise") and not fits("subsets"):
-            return "listwise"
-    # Where nothing fits, the trajectories of a list are trimmed until they do.
-    return next(filter(fits, preferred), "listwise")
+    if num_items > MAX_LISTWISE_ITEMS and fits("listwise") and not fits("subsets"):
+        return "listwise"
+    preferred = prefer_methods(num_items, prefers_letters=False)
+    return next(filter(fits, preferred), otherwise)

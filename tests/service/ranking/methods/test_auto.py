@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium_service.judges.settings import LLMJudge
-from podium_service.ranking.methods import METHODS, choose_method
+from podium_service.ranking.methods import METHODS, choose_method, prefer_methods
 from tests.fakes import Answer, Asked, ScriptedJudge, Step, chooses, names_best, rates, scores
 from tests.service.helpers import client_of_judge, group, llm, request, service
 
@@ -55,6 +55,26 @@ def test_the_choice_does_not_depend_on_the_order_of_bodies(
     assert chosen == choose_method(
         sorted(bodies), lambda *_: 50, max_call_tokens, block_size=5, max_calls=max_calls
     )
+
+
+@given(
+    st.lists(st.integers(1, 900), min_size=1, max_size=20),
+    st.integers(0, 9000),
+    st.integers(1, 30),
+    st.booleans(),
+)
+def test_what_is_best_and_fits_by_bounds_is_chosen_exactly(
+    bodies: list[int], max_call_tokens: int, max_calls: int, letters: bool
+) -> None:
+    def choose(sizes: list[int], otherwise: str) -> str:
+        return choose_method(
+            sizes, lambda *_: 50, max_call_tokens, block_size=5, max_calls=max_calls,
+            prefers_letters=letters, otherwise=otherwise,
+        )  # fmt: skip
+
+    best = prefer_methods(len(bodies), prefers_letters=letters)[0]
+    if choose([3 * size for size in bodies], "none") == best:
+        assert choose(bodies, "listwise") == best
 
 
 def any_form(asked: Asked) -> Answer:
