@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from podium_service.judges.dispatch.request_context import RequestContext
+from podium_service.schemas import RankRequest
+from podium_service.store.asks.ids import parse_ask
 from tests.service.cli.helpers import answers, assert_one_line
 from tests.service.helpers import client, service
 from tests.service.pages.test_bundle import check_links
@@ -45,6 +48,32 @@ async def test_a_ranking_becomes_one_page(tmp_path: Path) -> None:
     files = read_files(tmp_path / "one")
     check_links(files)
     assert b"Task 0." in files["index.html"]
+
+
+async def test_what_became_of_a_group_is_on_its_page(tmp_path: Path) -> None:
+    async with service(tmp_path) as opened, client(opened) as http:
+        body = answers("5", "6", metadata={"run": "airline", "step": 0}, task="Sum.")
+        ranking = (await http.post("/rank", json=body)).json()
+        said = f"/rankings/{ranking['id']}"
+        note = {"text": "The second one guessed."}
+        assert (await http.post(f"{said}/notes", json=note)).is_success
+        ids = [each["id"] for each in body["trajectories"]]
+        order = {"tiers": [[ids[1]], [ids[0]]]}
+        assert (await http.post(f"{said}/orders", json=order)).is_success
+        first = parse_ask((await http.get(said)).json()["summary"]["ask"])
+        again = RankRequest.model_validate({**body, "metadata": None, "rubric": "Be strict."})
+        await opened.ranker.rank(again, request_context=RequestContext(again_of=first))
+    for name in ("airline", ranking["id"]):
+        assert (await podium("export", name, "--html", name, cwd=tmp_path)).code == 0
+        files = read_files(tmp_path / name)
+        check_links(files)
+        [page] = [each for each in files.values() if b"Later judgments" in each]
+        assert b"The second one guessed." in page
+        assert b"Kendall's tau" in page
+        assert b"tau with the judge" in page
+        assert b">open</a>" in page
+        assert b"<button name" not in page
+        assert sum(b"A second judgment of a group" in each for each in files.values()) == 1
 
 
 async def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from podium_service.pages.bundle import bundle_group, bundle_run
+from podium_service.pages.bundle import ExportedGroup, bundle_group, bundle_run
 from tests.service.helpers import chat
 from tests.service.pages.samples import calls_of, detail_of, example_group, run_of
 
@@ -28,7 +28,7 @@ def large_group(index: int) -> Any:
 
 def test_a_group_is_one_page_with_its_files() -> None:
     detail = detail_of(example_group())
-    files = bundle_group((detail, calls_of(detail)))
+    files = bundle_group(ExportedGroup(detail, calls_of(detail)))
     check_links(files)
     assert next(iter(files)) == "index.html"
     assert b"<form" not in files["index.html"].replace(b'<form method="dialog">', b"").replace(
@@ -37,7 +37,7 @@ def test_a_group_is_one_page_with_its_files() -> None:
 
 
 def test_a_run_leads_to_its_groups_and_back() -> None:
-    groups = [(detail, calls_of(detail)) for detail in map(large_group, range(3))]
+    groups = [ExportedGroup(detail, calls_of(detail)) for detail in map(large_group, range(3))]
     files = bundle_run(run_of("airline", 12), groups)
     check_links(files)
     assert b'href="groups/ask-1.html"' in files["groups.html"]

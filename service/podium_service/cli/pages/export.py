@@ -1,5 +1,6 @@
 """`podium export`: pages as files, which a browser opens without a service."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,10 +58,10 @@ async def _make(store: "SQLStore", name: str, limit: int) -> dict[str, bytes]:
     reader = HistoryReader(store)
     if (run := await reader.read_run(name)) is not None:
         summaries = await _list_groups(reader, run, limit)
-        groups = [group for each in summaries if (group := await _read(reader, each.ask))]
-        return bundle_run(run, groups)
-    if (only := await _read(reader, name)) is not None:
-        return bundle_group(only)
+        groups = [group for each in summaries if (group := await _read(store, each.ask))]
+        return bundle_run(run, groups, await _read_later(store, groups))
+    if (only := await _read(store, name)) is not None:
+        return bundle_group(only, await _read_later(store, [only]))
     raise NotFound(f"no run and no ranking {name[:64]!r} in the store: see --store, PODIUM_STORE")
 
 
@@ -81,8 +82,28 @@ async def _list_groups(
     return found
 
 
-async def _read(reader: "HistoryReader", ranking_id: str) -> "ExportedGroup | None":
+async def _read_later(
+    store: "SQLStore", groups: "Sequence[ExportedGroup]"
+) -> "list[ExportedGroup]":
+    """Return the judgments by which people had these groups ranked again."""
+    asks = [judged.summary.ask for group in groups for judged in group.again.judged]
+    return [later for ask in asks if (later := await _read(store, ask))]
+
+
+async def _read(store: "SQLStore", ranking_id: str) -> "ExportedGroup | None":
+    from podium_service.http.ui.aftermath import read_again, read_people
+    from podium_service.pages.bundle import ExportedGroup
+    from podium_service.store.history.reader import HistoryReader
+    from podium_service.store.people.gold import GoldOrders
+    from podium_service.store.people.notes import Notes
+
+    reader = HistoryReader(store)
     detail = await reader.read_ranking(ranking_id)
     if detail is None:
         return None
-    return detail, await reader.read_calls(ranking_id) or []
+    return ExportedGroup(
+        detail,
+        await reader.read_calls(ranking_id) or [],
+        await read_again(reader, detail),
+        await read_people(GoldOrders(store), Notes(store), detail),
+    )

@@ -9,17 +9,18 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from podium_service.errors import NotFound
+from podium_service.http.access.person import person_of
+from podium_service.http.ui.aftermath import read_again, read_people
 from podium_service.http.ui.site import Site
 from podium_service.judges.settings import LLMJudge
 from podium_service.pages.attempts import read_attempts
 from podium_service.pages.group import render_group
-from podium_service.pages.operation.again import Again, Choice, compare_rankings, list_judged
-from podium_service.pages.operation.people import People, list_items, list_said
+from podium_service.pages.operation.again import Again, Choice
+from podium_service.pages.operation.people import People, list_items
 from podium_service.prompts.wording import DEFAULT_RUBRIC
 from podium_service.schemas.history import RankingDetail
 from podium_service.store.people.gold import GoldOrders
 from podium_service.store.people.notes import Notes
-from podium_service.store.people.person import Person
 from podium_service.telemetry.routes import UI
 
 _NOT_KEPT = "The texts of this group were not kept, so it cannot be {}."
@@ -93,18 +94,13 @@ class GroupPages:
         return (detail.request.rubric if detail.request else None) or own
 
     async def _read_again(self, detail: RankingDetail, beside: str, *, can_act: bool) -> Again:
-        reader, summary = self._site.reader, detail.summary
-        others = await reader.list_again(summary.ask)
-        first = await reader.read_ranking(summary.again_of) if summary.again_of else None
-        names = [each.ask for each, _ in others if each.rewards]
-        chosen = beside if beside in names else next(iter(names), "")
-        later = detail if first else await reader.read_ranking(chosen) if chosen else None
-        judges = list(self._judges()) if can_act else []
-        named = summary.judge if summary.judge in judges else next(iter(judges), "")
-        return Again(
-            first=first.summary if first else None,
-            judged=list_judged(summary, others),
-            beside=compare_rankings(first or detail, later) if later else None,
+        again = await read_again(self._site.reader, detail, beside)
+        if not can_act:
+            return again
+        judges, judge = list(self._judges()), detail.summary.judge
+        named = judge if judge in judges else next(iter(judges), "")
+        return replace(
+            again,
             judges=judges,
             choice=Choice(named, flip_order=False, rubric=self.applied_rubric(detail)),
             refusal="" if detail.request else _NOT_KEPT.format("judged again"),
@@ -113,19 +109,17 @@ class GroupPages:
     async def _read_people(
         self, request: Request, detail: RankingDetail, *, can_act: bool
     ) -> People:
-        key, summary = request.state.key, detail.summary
-        person = Person(key.id, key.name) if can_act else None
-        orders = await self.gold.list_of(summary.ask)
-        said = list_said(orders, detail.ranking, person)
-        own = next((each.order for each in said if each.is_own), None)
-        can_order = can_act and detail.request is not None and len(summary.ids) > 1
-        return People(
-            items=list_items(read_attempts(detail, ()), summary.ids, own) if can_order else (),
-            said=said,
-            notes=await self.notes.list_of(summary.id),
+        if not can_act:
+            return await read_people(self.gold, self.notes, detail)
+        people = await read_people(self.gold, self.notes, detail, person_of(request))
+        own = next((each.order for each in people.said if each.is_own), None)
+        ids = detail.summary.ids
+        can_order = detail.request is not None and len(ids) > 1
+        return replace(
+            people,
+            items=list_items(read_attempts(detail, ()), ids, own) if can_order else (),
             refusal="" if detail.request else _NOT_KEPT.format("put in order"),
-            person=person,
-            may_remove_all=can_act and key.may("admin"),
+            may_remove_all=request.state.key.may("admin"),
         )
 
     def _judges(self) -> dict[str, Any]:
