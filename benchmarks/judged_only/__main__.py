@@ -4,7 +4,7 @@
 
 Prints each run's win rate against its first policy, with the interval over prompts, and the mean of
 the runs with the interval over runs; writes both as JSON after every run, and draws the curves.
-Runs that the file holds already are not done again. About 3 minutes a run on one core.
+Runs that the file holds already are not done again. About 3 to 5 minutes a run on one core.
 """
 
 import json

@@ -58,6 +58,7 @@ def draw(runs: Sequence[Record], png: Path) -> None:
                       markersize=4, label=f"{NAMES[arm]}, mean of {means[0]['runs']}")  # fmt: skip
             lows, highs = ([each[name] for each in means] for name in ("low", "high"))
             axes.fill_between(steps, lows, highs, color=color, alpha=0.15, linewidth=0)
+        axes.set_xticks(sorted({each["step"] for run in runs for each in run["win_rates"]}))
         axes.set_xlabel("step")
         axes.set_ylabel("win rate against step 0, by another judge")
         axes.set_ylim(0, 1)
