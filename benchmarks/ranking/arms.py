@@ -6,6 +6,7 @@ A bench has its own store, so what it learns of a judge comes from its own group
 import asyncio
 import json
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -94,6 +95,18 @@ class Bench:
                 return None
 
         return [outcome for outcome in await all_of(one, groups) if outcome]
+
+    async def judge_all(self, name: str, groups: Sequence[Labelled]) -> list[Outcome]:
+        """All groups by one judge; if some fail, all are asked again, from the store where it can.
+
+        Raises:
+            RuntimeError: If groups still fail at the third time.
+        """
+        for _ in range(3):
+            found = await self.judge(name, groups)
+            if len(found) == len(groups):
+                return found
+        raise RuntimeError(f"groups of {name} fail: {Counter(self.failures)}")
 
     async def rank(
         self, name: str, groups: Sequence[Mapping[str, Any]], in_flight: int = IN_FLIGHT

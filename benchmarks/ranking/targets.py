@@ -75,7 +75,7 @@ async def _arm(
     order = rng.permutation(len(mixed))
     async with bench({"warm": at(url, passes=4), "arm": at(url, passes=passes, audit=0)}) as held:
         await held.judge("warm", warm)
-        found = await held.judge("arm", [mixed[index][1] for index in order])
+        found = await held.judge_all("arm", [mixed[index][1] for index in order])
     by_name = {each.group.group["group_id"]: each for each in found}
     return {
         kind: [by_name[each.group["group_id"]] for each in some] for kind, some in groups.items()
@@ -105,7 +105,7 @@ async def _flips(
         judges = {"warm": at(url, passes=4, seed=1), "arm": at(url, passes=passes, audit=0, seed=1)}
         async with bench(judges) as held:
             await held.judge("warm", warm)
-            outcomes = await held.judge("arm", permuted)
+            outcomes = await held.judge_all("arm", permuted)
         restored = [
             _restored(each.rewards, order) for each, order in zip(outcomes, orders, strict=True)
         ]
