@@ -25,7 +25,7 @@ from typing import Any
 from podium_service.prompts.labels import label_logprobs, read_probabilities
 from podium_service.prompts.reply import Reply
 from podium_service.prompts.templates import Prompt
-from podium_service.prompts.verdict import Verdict, parse_verdict
+from podium_service.prompts.verdict import Fault, Verdict, parse_verdict
 from podium_service.prompts.wording import DIGITS, TIE, YES_NO, Explanations
 from podium_service.scoring.estimate import NATS_PER_SCORE
 
@@ -82,9 +82,29 @@ def _read_scores(reply: Reply, prompt: Prompt) -> Verdict:
 
 def _read_choice(reply: Reply, prompt: Prompt) -> Verdict:
     """Read the probability that each of two is better; a tie counts half for each."""
-    probabilities = read_probabilities(reply, [*prompt.ids, TIE])
+    probabilities = _read_letters(reply, prompt, [*prompt.ids, TIE])
     wins = round(probabilities[0] + probabilities[2] / 2, 12)
     return Verdict(prompt.order, prompt.ids, [wins, round(1 - wins, 12)], ["", ""])
+
+
+def _read_letters(reply: Reply, prompt: Prompt, labels: Sequence[str]) -> list[float]:
+    """Return the probability of each letter; a reply that scores them all names the best.
+
+    Some judges answer any question about several trajectories with a score for each.
+    """
+    try:
+        return read_probabilities(reply, labels)
+    except Fault:
+        text, place = reply.answer
+        try:
+            scores = parse_verdict(text, prompt.ids, prompt.order, place).scores
+        except Fault:
+            scores = []
+        best = [id_ for id_, score in zip(prompt.ids, scores, strict=False) if score == max(scores)]
+        named = best[0] if len(best) == 1 else TIE
+        if not scores or named not in labels:
+            raise
+        return [float(label == named) for label in labels]
 
 
 def _read_rating(reply: Reply, prompt: Prompt) -> Verdict:
@@ -106,7 +126,7 @@ def _read_best(reply: Reply, prompt: Prompt) -> Verdict:
     ids = prompt.ids
     logprobs = label_logprobs(reply, ids)
     if logprobs is None:
-        draws = read_probabilities(reply, ids)
+        draws = _read_letters(reply, prompt, ids)
         logprobs = [log((1 + drawn) / (1 + len(ids))) for drawn in draws]
     total = log(fsum(map(exp, logprobs)))
     scores = [round(max(0.0, 1 + (each - total) / NATS_PER_SCORE), 12) for each in logprobs]

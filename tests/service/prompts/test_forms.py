@@ -226,6 +226,31 @@ def test_a_bare_yes_is_1_and_a_bare_no_0(text: str, score: float) -> None:
     assert FORMS["yes_no"].read(reply(text), YES_NO).scores == [score]
 
 
+@pytest.mark.parametrize(
+    ("text", "chance"),
+    [
+        ('{"B": {"explanation": "wrong", "score": 0.2}, "K": {"score": 0.9}}', 1),
+        ('```json\n{"K": 0.1, "B": "0.4"}\n```', 0),
+        ('{"scores": [{"id": "K", "score": 0.5}, {"id": "B", "score": 0.5}]}', 0.5),
+    ],
+)
+def test_a_score_for_each_letter_names_the_best(text: str, chance: float) -> None:
+    assert choice(text) == chance
+
+
+@pytest.mark.parametrize("text", ['{"K": 0.9}', '{"K": 0.9, "B": 9}', '{"K": 1, "B": 0, "T": 0}'])
+def test_scores_that_are_no_verdict_name_no_letter(text: str) -> None:
+    with pytest.raises(Fault, match="not clear which of K, B, ="):
+        choice(text)
+
+
+def test_the_best_of_several_may_be_told_by_their_scores() -> None:
+    told = FORMS["best"].read(reply('{"B": 0.3, "K": 0.8, "T": 0.1}'), BEST)
+    assert told.scores == FORMS["best"].read(reply("K"), BEST).scores
+    with pytest.raises(Fault, match="not clear"):
+        FORMS["best"].read(reply('{"B": 0.8, "K": 0.8, "T": 0.1}'), BEST)
+
+
 def test_letters_inside_words_are_no_labels() -> None:
     with pytest.raises(Fault, match="names none of K, B, ="):
         choice("Kind of Both")
