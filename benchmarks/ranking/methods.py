@@ -32,7 +32,7 @@ BLOCK = 5
 SHAPES = ("linear", "primacy", "random")
 # Tokens a call of each form, by method; measured once for each size.
 PILOTS: dict[str, dict[str, Any]] = {
-    "listwise": {"passes": 1, "audit": 0},
+    "listwise": {"method": "listwise", "passes": 1, "audit": 0},
     "subsets": {"method": "subsets", "passes": 1, "audit": 0},
     "pairwise": {"method": "pairwise"},
     "pointwise": {"method": "pointwise", "passes": 1, "audit": 0},
@@ -151,7 +151,7 @@ async def _tokens_per_call(url: str, groups: Sequence[Labelled]) -> dict[str, fl
     costs = {}
     async with bench({name: at(url, **settings) for name, settings in PILOTS.items()}) as held:
         for name in PILOTS:
-            outcomes = await held.judge(name, groups)
+            outcomes = await held.judge_all(name, groups)
             costs[name] = sum(o.tokens for o in outcomes) / sum(o.calls for o in outcomes)
     return costs
 
@@ -180,11 +180,13 @@ def _arms(
     rounds: dict[str, Any] = {"method": "pointwise", "passes": each}
     within = {"budget": {"tokens": int(whole)}, "max_tokens": 40 * size + 64, "passes": cell.budget}
     jurors = {
-        f"juror{seed}": at(urls[f"juror{seed}"], seed=seed, passes=max(1, cell.budget // 3))
+        f"juror{seed}": at(
+            urls[f"juror{seed}"], method="listwise", seed=seed, passes=max(1, cell.budget // 3)
+        )
         for seed in range(len(SHAPES))
     }
     return {
-        "listwise": {"arm": at(url, passes=cell.budget)},
+        "listwise": {"arm": at(url, method="listwise", passes=cell.budget)},
         "subsets of 5": {"arm": at(url, **dealt)},
         "pairwise, logprobs": {"arm": at(url, **in_pairs)},
         "pairwise": {"arm": at(urls["without"], **in_pairs)},

@@ -23,7 +23,7 @@ FILES = {
     "gsm8k": "gsm8k_groups4.jsonl",
 }
 METHODS: dict[str, dict[str, Any]] = {
-    "listwise": {},
+    "listwise": {"method": "listwise"},
     "subsets": {"method": "subsets", "block_size": 4},
     "pairwise": {"method": "pairwise"},
     "pointwise": {"method": "pointwise"},
