@@ -92,13 +92,14 @@ def train(
     *,
     resume: bool = False,
     resume_from: int | None = None,
+    accepts_changes: bool = False,
     watcher: Recorder | None = None,
     before: Callable[[Trainer], None] = lambda trainer: None,
 ) -> Recorder:
     """Run to the end in this process."""
     torch.set_num_threads(1)
     watcher = watcher or Recorder()
-    start = Resume(resume or resume_from is not None, resume_from)
+    start = Resume(resume or resume_from is not None, resume_from, accepts_changes)
     with open_trainer(TrainConfig.model_validate(recipe), watcher, start) as trainer:
         before(trainer)
         trainer.run()

@@ -1,6 +1,7 @@
 """The training loop: rollout, rank, update, sync. Start reading at `Trainer.run`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -10,8 +11,8 @@ from podium_trainer.evaluation.evaluator import Evaluator, HeldOut
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Attempt
 from podium_trainer.records.best import progress
-from podium_trainer.records.checkpoint import RunState, save_checkpoint
-from podium_trainer.records.metrics import Row
+from podium_trainer.records.checkpoint import CheckpointError, RunState, save_checkpoint
+from podium_trainer.records.metrics import MetricsError, Row
 from podium_trainer.records.metrics_rows import Clock, Gathered
 from podium_trainer.records.run_log import RunLog
 from podium_trainer.records.step import Done, idle_message, lost_line, why_skipped
@@ -44,6 +45,7 @@ class Trainer:
         client: asks the reward service.
         sync: gives the sampler new weights.
         state: the point to start from; step 0 for a new run.
+        made_with: what its checkpoints are made with, as records/made_with.py says it.
         log: writes what each step was.
         watcher: the display.
     """
@@ -60,6 +62,7 @@ class Trainer:
         client: RankClient,
         sync: WeightSync,
         state: RunState,
+        made_with: Mapping[str, Any],
         log: RunLog,
         watcher: Watcher,
     ) -> None:
@@ -81,6 +84,7 @@ class Trainer:
         self.saved_step = self.logged_step = state.step
         self.good: RunState | None = state  # that of the present weights; None within an update
         self.done = Done(Gathered())
+        self.made_with = made_with
         self.log = log
         self.watcher = watcher
 
@@ -114,9 +118,12 @@ class Trainer:
         good = self.good
         if good is None or good.step <= self.saved_step or not self.policy.is_finite:
             return
-        if good.step > self.logged_step:
-            self._log(None)
-        self.save(good)
+        try:
+            if good.step > self.logged_step:
+                self._log(None)
+            self.save(good)
+        except (CheckpointError, MetricsError) as error:  # what stops the run says more
+            self.watcher.note(f"step {good.step} was not saved: {error}")
 
     def one_step(self) -> None:
         """Run one step: rollout, rank, update, sync, report."""
@@ -250,12 +257,9 @@ class Trainer:
         state = state or self.state()
         self.watcher.phase("checkpoint")
         save_checkpoint(
-            self.config.out / "checkpoints",
-            self.policy,
-            self.optimizer,
-            state,
-            self.config.checkpoint.keep,
-        )
+            self.config.out / "checkpoints", self.policy, self.optimizer, state,
+            self.config.checkpoint.keep, self.made_with,
+        )  # fmt: skip
         self.saved_step = state.step
 
     def _count_skipped(self, reason: str) -> None:

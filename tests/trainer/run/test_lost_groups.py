@@ -57,7 +57,7 @@ def test_a_group_that_is_not_sampled_is_counted_and_left_out(
 ) -> None:
     rollout = {"prompts_per_step": 5, "max_refills": 0}
     recipe = vllm_settings(tmp_path, service_url, fake, steps=1, rollout=rollout)
-    recipe["sampler"]["timeout_s"] = 1.5
+    recipe["sampler"]["timeout_s"] = 3.0  # long enough for those that answer
     faults: list[Answer | float] = [TOO_LONG, 30.0, (200, with_logprob(math.nan))]
     watcher = train(recipe, before=lambda trainer: fake.faults[PATH].extend(faults))
     row = watcher.rows[1]

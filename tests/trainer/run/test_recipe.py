@@ -99,6 +99,8 @@ def test_the_flag_of_a_section_sets_its_first_field(
 def test_resume_is_a_flag_and_no_setting(recipe: Path) -> None:
     assert read_command_line([str(recipe), "--resume"]) == (read(recipe), Resume(True))
     assert read_command_line([str(recipe), "--resume-from", "20"])[1] == Resume(True, 20)
+    changed = read_command_line([str(recipe), "--resume", "--accept-changes"])[1]
+    assert changed == Resume(True, accepts_changes=True)
     assert read_command_line([str(recipe)])[1] == Resume()
 
 

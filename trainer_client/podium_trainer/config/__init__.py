@@ -3,7 +3,8 @@
 To add a setting: give its section, in the module of this package that has it, a field with a type,
 a default and a description. It is then documented by `podium-train --help`, and can be set in YAML
 as `section: {name: value}` and on the command line as `--section.name value`. A value that does not
-fit is refused by the field's name.
+fit is refused by the field's name. A run that resumes must have the same value, unless
+`records.made_with.FREE` names the setting.
 """
 
 from pathlib import Path

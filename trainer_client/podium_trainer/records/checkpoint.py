@@ -4,6 +4,7 @@ checkpoints/step-000020/
   weights/        the model or its adapter, as transformers, peft and vLLM load it
   optimizer.pt    the state of AdamW
   rng.pt          the generators of Python, NumPy, torch and the GPUs
+  made_with.json  the settings, and hashes of the data (made_with.py)
   state.json      step, prompts taken, policy version, best step
 checkpoints/best  a link to the best one by held-out score, which is kept beside the newest
 """
@@ -13,10 +14,12 @@ import os
 import pickle
 import random
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -58,9 +61,22 @@ class RunState:
 
 
 def save_checkpoint(
-    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, state: RunState, keep: int
+    folder: Path,
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    state: RunState,
+    keep: int,
+    made_with: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
     """Write a checkpoint beside the others, then delete all but the newest `keep` and the best.
+
+    Args:
+        folder: of all checkpoints.
+        policy: the weights.
+        optimizer: its state.
+        state: the state of the run.
+        keep: the number of checkpoints to keep.
+        made_with: JSON values that a run is compared with that goes on from the checkpoint.
 
     Raises:
         CheckpointError: If it cannot be written, as on a full disk, or a weight is not finite; the
@@ -70,7 +86,7 @@ def save_checkpoint(
     if not policy.is_finite:
         raise CheckpointError(
             f"the weights after step {state.step} are not finite and were not saved: lower"
-            " optimizer.lr and add --resume, or --resume-from an earlier step"
+            " optimizer.lr and add --resume --accept-changes, or --resume-from an earlier step"
         )
     partial_folder = folder / f".{final.name}"
     try:
@@ -79,6 +95,7 @@ def save_checkpoint(
         policy.save(partial_folder / "weights")
         torch.save(optimizer.state_dict(), partial_folder / "optimizer.pt")
         torch.save(rng_state(), partial_folder / "rng.pt")
+        (partial_folder / "made_with.json").write_text(json.dumps(dict(made_with)))
         (partial_folder / "state.json").write_text(json.dumps(asdict(state)))
         flush(partial_folder)
         shutil.rmtree(final, ignore_errors=True)
@@ -134,15 +151,29 @@ def read_state(checkpoint: Path) -> RunState:
         raise CheckpointError(f"{checkpoint}/state.json cannot be read: {error}") from error
 
 
+def read_made_with(checkpoint: Path) -> dict[str, Any]:
+    """Read what a checkpoint was made with."""
+    path = checkpoint / "made_with.json"
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
 def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
     """Restore optimizer and generators; the policy loads the weights itself.
+
+    The optimizer keeps its own settings, such as betas.
 
     Raises:
         CheckpointError: If a file is missing or belongs to another model.
     """
     try:
         load = partial(torch.load, map_location="cpu", weights_only=True)
+        own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
         optimizer.load_state_dict(load(checkpoint / "optimizer.pt"))
+        for group, settings in zip(optimizer.param_groups, own, strict=True):
+            group.update(settings)
         restore_rng(load(checkpoint / "rng.pt"))
     except UNREADABLE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

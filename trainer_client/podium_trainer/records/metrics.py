@@ -36,14 +36,27 @@ class JsonlFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
+        self._last_step: int | None = None
 
     def log(self, step: int, row: Row) -> None:
+        """Write a row whole or not at all; a step that has a row keeps it.
+
+        Raises:
+            MetricsError: If it cannot be written.
+        """
+        if step == self._last_step:
+            return
+        line = (json.dumps({"step": step} | dict(row)) + "\n").encode()
+        end = os.fstat(self._file.fileno()).st_size
         try:
-            self._file.write(json.dumps({"step": step} | dict(row)) + "\n")
-            self._file.flush()
+            while line:
+                line = line[self._file.write(line) :]
             os.fsync(self._file.fileno())
+            self._last_step = step
         except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._file.fileno(), end)
             raise MetricsError(
                 f"{self.path} cannot be written: {error}: make room, then add --resume"
             ) from error
@@ -64,9 +77,22 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 def drop_rows_after(path: Path, step: int) -> None:
     """Delete the rows after a step, which a resumed run writes again; do all of it or nothing."""
     rows = [row for row in read_rows(path) if row["step"] <= step]
-    partial_file = path.with_suffix(".tmp")
-    with partial_file.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
-    partial_file.replace(path)
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole, or leave the one that is there as it is.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    partial_file = path.with_name(f".{path.name}")
+    try:
+        with partial_file.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial_file.replace(path)
+    except OSError:
+        partial_file.unlink(missing_ok=True)
+        raise

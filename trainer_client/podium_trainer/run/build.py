@@ -4,12 +4,9 @@ import random
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import reduce
-from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 from podium.blocking_client import RankClient
 from podium.errors import RankError
@@ -22,21 +19,16 @@ from podium_trainer.policy.policy import Policy
 from podium_trainer.records.checkpoint import (
     CheckpointError,
     RunState,
-    checkpoint_path,
-    checkpoints,
-    flush_file,
     load_optimizer,
     read_state,
-    set_aside_after,
 )
+from podium_trainer.records.made_with import describe
 from podium_trainer.records.metrics import (
     JsonlFile,
     Listener,
     MetricsError,
-    drop_rows_after,
-    read_rows,
 )
-from podium_trainer.records.rollouts.file import NAME, RolloutsFile, drop_steps_after
+from podium_trainer.records.rollouts.file import NAME, RolloutsFile
 from podium_trainer.records.run_log import RunLog
 from podium_trainer.records.trackers import (
     TIME,
@@ -49,6 +41,13 @@ from podium_trainer.records.trackers import (
 from podium_trainer.records.watcher import Watcher
 from podium_trainer.rollout.rollout import PromptTooLong, Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
+from podium_trainer.run.folder import (
+    StartError,
+    accept_changes,
+    find_checkpoint,
+    prepare_folder,
+)
+from podium_trainer.run.lock import LockError, lock_folder
 from podium_trainer.run.parity import ParityError, check_parity
 from podium_trainer.run.preflight import PreflightError, check_service
 from podium_trainer.run.prompts import fit_prompts
@@ -66,16 +65,12 @@ from podium_trainer.train import Trainer, TrainingStopped
 from podium_trainer.update.learning_rate import default_rate
 from podium_trainer.update.update import UpdateError
 
-
-class StartError(Exception):
-    """The run cannot start; the message is one line that says why and what to do."""
-
-
 NEW_RUN = Resume()
 KNOWN_ERRORS = (
     BaselineError,
     ChatError,
     CheckpointError,
+    LockError,
     MetricsError,
     ParityError,
     PolicyError,
@@ -100,8 +95,12 @@ def open_trainer(
         seed_everything(config.seed)
         check_trackers(config)
         check_model_path(config.model.path)
-        task = with_system(open_task(config.task.name, config.task.options), config.task.system)
+        stack.enter_context(lock_folder(config.out))
         checkpoint = find_checkpoint(config, resume)
+        task = with_system(open_task(config.task.name, config.task.options), config.task.system)
+        made_with = describe(config, task)
+        for change in accept_changes(checkpoint, made_with, resume) if checkpoint else ():
+            watcher.note(f"changed: {change}")
         state = read_state(checkpoint) if checkpoint else RunState()
         check_service(config.service, config.eval.judge)
         # The trainer counts idle steps itself, over all batches of a step.
@@ -151,7 +150,7 @@ def open_trainer(
         yield Trainer(
             resolved, task=task, policy=policy, optimizer=optimizer, rollout=rollout,
             evaluator=Evaluator(resolved, task, rollout, client), client=client, sync=sync,
-            state=state, log=log, watcher=watcher,
+            state=state, made_with=made_with, log=log, watcher=watcher,
         )  # fmt: skip
 
 
@@ -197,45 +196,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def find_checkpoint(config: TrainConfig, resume: Resume) -> Path | None:
-    """Return the checkpoint to resume from.
-
-    It is None for a new run, and for a run that was killed before its first checkpoint.
-
-    Raises:
-        StartError: If `out` holds a run and --resume is not set, or holds another run.
-    """
-    if resume.is_wanted:
-        check_same_run(config)
-        saved = checkpoints(config.out / "checkpoints")
-        if resume.step is None:
-            return saved[-1] if saved else None
-        wanted = checkpoint_path(config.out / "checkpoints", resume.step)
-        if wanted not in saved:
-            known = ", ".join(path.name for path in saved) or "none"
-            raise StartError(f"--resume-from {resume.step}: no such checkpoint; there are: {known}")
-        return wanted
-    if read_rows(config.out / "metrics.jsonl"):
-        raise StartError(f"{config.out} already holds a run: add --resume or choose another --out")
-    return None
-
-
-def check_same_run(config: TrainConfig) -> None:
-    """Raise StartError if model, task or seed are not those that the run began with."""
-    path = config.out / "config.yaml"
-    if not path.is_file():
-        raise StartError(f"{config.out} holds no run: check --out, or start without --resume")
-    began, now = yaml.safe_load(path.read_text()), config.model_dump(mode="json")
-    for name in ("model.path", "model.lora", "model.tool_format", "model.reasoning_format",
-                 "model.chat_template_kwargs", "task.name", "task.system", "seed"):  # fmt: skip
-        first, second = (reduce(dict.__getitem__, name.split("."), each) for each in (began, now))
-        if first != second:
-            raise StartError(
-                f"{name} {second!r} is not what {config.out} began with ({first!r}): resume with"
-                " the same, or choose another --out"
-            )
-
-
 def open_sampler(
     config: TrainConfig, policy: Policy, servers: VllmServers | None
 ) -> tuple[Sampler, WeightSync]:
@@ -254,24 +214,3 @@ def open_sampler(
     folder = base / own_name if base else config.out / "weights"
     sync = LoraSwap if policy.is_lora else FullReload
     return sampler, sync(policy, sampler, folder, timeout_s=settings.admin_timeout_s)
-
-
-def prepare_folder(config: TrainConfig, state: RunState) -> None:
-    """Make the folder `out`, write the config, and drop the rows of steps that are done again.
-
-    Raises:
-        StartError: If a file cannot be written.
-    """
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-        partial = config.out / ".config.yaml"
-        partial.write_text(text)
-        flush_file(partial)
-        partial.replace(config.out / "config.yaml")
-        for name in ("metrics.jsonl", "timings.jsonl"):
-            drop_rows_after(config.out / name, state.step if state.step else -1)
-        drop_steps_after(config.out / NAME, state.step if state.step else -1)
-        set_aside_after(config.out / "checkpoints", state.step)
-    except (OSError, ValueError) as error:
-        raise StartError(f"out {config.out} cannot be used: {error}") from error

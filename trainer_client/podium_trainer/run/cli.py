@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from podium_trainer.run.preflight import PreflightError, check_only_process
 from podium_trainer.run.recipe import RecipeError, read_command_line
 
 
@@ -13,7 +14,10 @@ def run(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["show"]:
         return run_show(arguments[1:])
     try:
+        check_only_process(os.environ)
         config, resume = read_command_line(arguments)
+    except PreflightError as error:  # of torchrun's copies one is enough to say it
+        return fail(str(error), 2) if os.environ.get("RANK", "0") == "0" else 2
     except RecipeError as error:
         return fail(str(error), 2)
     # Torch takes two seconds to import, which --help and a wrong setting need not wait for.

@@ -26,6 +26,7 @@ SHORT_FLAGS = {
     "--sampler": "--sampler.kind",
     "--loss": "--loss.name",
     "--resume-from": "--resume_from",
+    "--accept-changes": "--accept_changes",
 }
 
 
@@ -43,6 +44,9 @@ class _CommandLine(BaseSettings, TrainConfig):
     )
     resume_from: int | None = Field(
         None, ge=1, description="Go on from the checkpoint of this step, and set later ones aside."
+    )
+    accept_changes: CliImplicitFlag[bool] = Field(
+        False, description="Resume with other settings or data than the checkpoint was made with."
     )
 
     @classmethod
@@ -65,14 +69,16 @@ class Resume:
     Attributes:
         is_wanted: whether it goes on from a checkpoint; if not, `out` must hold no run.
         step: the step of that checkpoint; None for the newest.
+        accepts_changes: whether settings and data may differ from those it was made with.
     """
 
     is_wanted: bool = False
     step: int | None = None
+    accepts_changes: bool = False
 
 
 def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, Resume]:
-    """Read `RECIPE [--section.field value ...] [--resume | --resume-from STEP]`.
+    """Read `RECIPE [--section.field value ...] [--resume | --resume-from STEP] [...]`.
 
     Raises:
         RecipeError: If the recipe cannot be read or a setting does not fit.
@@ -99,9 +105,10 @@ def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, Resume]:
         raise RecipeError("\n".join(map(describe, error.errors()))) from error
     except SettingsError as error:
         raise RecipeError(f"{error}; podium-train --help lists all settings") from error
-    values = settings.model_dump(exclude={"resume", "resume_from"})
+    values = settings.model_dump(exclude={"resume", "resume_from", "accept_changes"})
     step = settings.resume_from
-    return TrainConfig.model_validate(values), Resume(settings.resume or step is not None, step)
+    resume = Resume(settings.resume or step is not None, step, settings.accept_changes)
+    return TrainConfig.model_validate(values), resume
 
 
 def with_long_name(argument: str) -> str:

@@ -104,7 +104,7 @@ class LocalSampler:
                 if not math.isfinite(logprob):
                     raise SamplingFailed(
                         f"the policy gives a token the logprob {logprob}: its weights are broken;"
-                        " lower optimizer.lr and resume from an earlier checkpoint",
+                        " lower optimizer.lr and add --resume --accept-changes",
                         "not_finite",
                     )
                 if not is_stopped[row] and len(token_ids[row]) < requests[rows[row]].max_tokens:

@@ -28,14 +28,15 @@ class RolloutsFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab", buffering=0)
         self._compressor = zstandard.ZstdCompressor(write_checksum=True)
+        self._last_step: int | None = None
 
     def log(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Append a frame with the lines of a step; a step without lines has none.
+        """Append a frame with the lines of a step; one without lines, or with a frame, gets none.
 
         Raises:
             MetricsError: If it cannot be written.
         """
-        if not lines:
+        if not lines or step == self._last_step:
             return
         content = "".join(json.dumps(line, default=to_plain) + "\n" for line in lines)
         frame = memoryview(self._compressor.compress(content.encode()))
@@ -43,6 +44,7 @@ class RolloutsFile:
             while frame:
                 frame = frame[self._file.write(frame) :]
             os.fsync(self._file.fileno())
+            self._last_step = step
         except OSError as error:
             raise MetricsError(
                 f"{self.path} cannot be written: {error}: make room, then add --resume"
