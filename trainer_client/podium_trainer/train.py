@@ -148,7 +148,7 @@ class Trainer:
         of new prompts, at most `rollout.max_refills` times.
         """
         config = self.config.rollout
-        gathered = Gathered()
+        gathered = Gathered(group_size=config.group_size)
         for attempt in range(1 + config.max_refills):
             missing = config.prompts_per_step - len(gathered.kept)
             if not missing:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.trainer.rollout.conftest import RunRollout
+from podium_trainer.tasks.task import Tool
+from tests.trainer.rollout.conftest import Play, RunRollout
 from tests.trainer.rollout.scripted_sampler import (
     CHAT,
     ScriptedSampler,
@@ -12,7 +13,9 @@ from tests.trainer.rollout.scripted_sampler import (
     trained_ids,
     write_call,
 )
+from tests.trainer.rollout.worlds import Counter
 from tests.trainer.tiny import CHATML, END, WITHOUT_TOOLS, tiny_chat
+from tests.trainer.tools import TOOLS
 
 
 def test_the_judge_reads_openai_messages_with_ids_that_match(run_rollout: RunRollout) -> None:
@@ -134,3 +137,18 @@ def test_llama_calls_are_run(run_rollout: RunRollout) -> None:
     sampler = ScriptedSampler(['{"name": "add", "parameters": {"a": 1, "b": 2}}', "3"], chat=chat)
     [[attempt]] = run_rollout(sampler)
     assert tool_results(attempt) == ["3"]
+
+
+class Till(Counter):
+    """Counts what tools say."""
+
+    add_own = Counter.add
+
+
+def test_tools_and_methods_of_an_environment_mix(play: Play) -> None:
+    own = Tool("add_own", "A tool.", {"type": "object", "properties": {}})
+    calls = write_call("add_own", number=5) + write_call("add", a=1, b=2)
+    calls += write_call("add_own", number=2)
+    [[attempt]] = play(Till, calls, "a", with_tools=(own, *TOOLS), max_turns=2)
+    assert tool_results(attempt) == ["5", "3", "7"]
+    assert attempt.messages[-1] == {"role": "user", "content": "count 8"}

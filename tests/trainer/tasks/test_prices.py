@@ -8,6 +8,7 @@ def test_prices_has_a_tool_and_accepts_the_bare_number() -> None:
     assert len(task.held_out) == 5
     assert not {p.id for p in task.train} & {p.id for p in task.held_out}
     [tool] = task.tools
+    assert tool.function is not None
     assert task.max_turns > 1
     for prompt in (*task.train, *task.held_out):
         price = str(tool.function(item=prompt.id))

@@ -20,12 +20,18 @@ from podium_trainer.config.learning import (
 )
 from podium_trainer.config.model import LoraConfig, ModelConfig
 from podium_trainer.config.records import CheckpointConfig, EvalConfig, LogConfig, WinRateConfig
-from podium_trainer.config.sampling import RolloutConfig, SamplerConfig, TaskConfig
+from podium_trainer.config.sampling import (
+    EnvironmentConfig,
+    RolloutConfig,
+    SamplerConfig,
+    TaskConfig,
+)
 from podium_trainer.config.section import Section
 
 __all__ = [
     "AdvantageName",
     "CheckpointConfig",
+    "EnvironmentConfig",
     "EvalConfig",
     "LogConfig",
     "LoraConfig",
@@ -58,6 +64,7 @@ class TrainConfig(Section):
     service: ServiceConfig = ServiceConfig()
     sampler: SamplerConfig = SamplerConfig()
     rollout: RolloutConfig = RolloutConfig()
+    environment: EnvironmentConfig = EnvironmentConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     eval: EvalConfig = EvalConfig()

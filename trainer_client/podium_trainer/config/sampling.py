@@ -12,8 +12,8 @@ class TaskConfig(Section):
     """The task that the policy is trained on."""
 
     name: str = Field(
-        description="`addition`, `data`, `prices`, `questions`, or module:function; the module may"
-        " be a file of the current folder."
+        description="`addition`, `data`, `guess`, `prices`, `questions`, or module:function; the"
+        " module may be a file of the current folder."
     )
     options: dict[str, Any] = Field(
         {}, description="Arguments of the task, such as the path of data."
@@ -25,6 +25,22 @@ class TaskConfig(Section):
         " message follows it.",
     )
     tool_timeout_s: float = Field(10.0, gt=0, description="Time limit of one tool call.")
+
+
+class EnvironmentConfig(Section):
+    """The environments of a task that has one for each attempt."""
+
+    kind: Literal["thread", "process"] = Field(
+        "thread",
+        description="Run an attempt's environment in this process, or in a process of its own that"
+        " may crash or use another core.",
+    )
+    workers: int = Field(
+        64, ge=1, description="Calls that run at once; async ones of kind `thread` are not counted."
+    )
+    timeout_s: float = Field(
+        60.0, gt=0, description="Time limit of one call; an attempt that exceeds it is left out."
+    )
 
 
 class SamplerConfig(Section):

@@ -130,7 +130,10 @@ class Evaluator:
             HeldOutGroup(
                 prompt,
                 attempts,
-                [score_attempt(self.task.score, prompt, each.messages) for each in attempts],
+                [
+                    score_attempt(self.task.score, prompt, a.messages, a.environment_reward)
+                    for a in attempts
+                ],
             )
             for prompt, attempts in zip(prompts, attempts_by_prompt, strict=True)
         ]

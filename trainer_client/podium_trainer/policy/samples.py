@@ -125,12 +125,14 @@ class Attempt:
         finish_reason: "length" if the attempt was cut off: by the largest number of tokens of a
             completion, of turns, or of tokens in the model's context; else "stop".
         num_turns: the number of completions.
+        environment_reward: the sum of the rewards of its environment; None if it gave none.
     """
 
     messages: Sequence[Mapping[str, Any]]
     samples: list[Sample]
     finish_reason: FinishReason
     num_turns: int
+    environment_reward: float | None = None
 
     @property
     def num_tokens(self) -> int:

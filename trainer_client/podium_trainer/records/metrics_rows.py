@@ -45,6 +45,7 @@ class Gathered:
         kept: the groups with signal, which are trained on.
         seen: all groups that were rolled out.
         lost: the failures of the groups that the sampler failed at.
+        group_size: the number of attempts in a group of which none failed.
         advantages: for each group of `kept`, the advantages of its attempts; empty until then.
         too_long: the number of the task's prompts that were left out for their length.
         is_skipped: whether the update failed.
@@ -54,6 +55,7 @@ class Gathered:
     kept: list[RankedGroup] = field(default_factory=list)
     seen: list[RankedGroup] = field(default_factory=list)
     lost: list[SamplingFailed] = field(default_factory=list)
+    group_size: int = 0
     advantages: list[list[float]] = field(default_factory=list)
     too_long: int = 0
     is_skipped: bool = False
@@ -211,10 +213,11 @@ def metrics_row(
         version: the version of the weights after the step.
         lr: the learning rate of the update.
     """
+    sizes = [len(group.attempts) for group in gathered.seen]
     trained = TrainedMetrics() if stats is None else trained_metrics(gathered, version - 1, lr)
     return {
         **asdict(rollout_metrics(gathered, version)),
-        **asdict(lost_metrics(gathered.lost)),
+        **asdict(lost_metrics(gathered.lost, sizes, gathered.group_size)),
         **asdict(held_out_metrics(held_out)),
         **asdict(trained),
         **(dict.fromkeys(UPDATE_FIELDS) if stats is None else asdict(stats)),

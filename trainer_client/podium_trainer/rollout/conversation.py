@@ -1,10 +1,10 @@
 """Hold one attempt while it is being sampled: its messages, its tokens and its open tool calls.
 
-    start ──► open ──(completion)──► calls to run ──(results; room for a completion)──► open
+    start ──► open ──(completion)──► to answer ──(results; room for a completion)──► open
                           │                │
-                          │ no calls,      │ no room for
-                          │ cut off or     │ another completion
-                          │ max_turns      ▼
+                          │ no calls and   │ done, failed, max_turns, or
+                          │ no environment,│ no room for another completion
+                          │ or cut off     ▼
                           └────────────► closed ──► attempt()
 
 `Rollout` moves conversations between these states.
@@ -33,6 +33,8 @@ class Conversation:
             room for another one that it asked for.
         num_turns: the number of completions so far.
         is_open: whether another completion will be sampled.
+        reward: the sum of the rewards of its environment so far; None if there was none.
+        error: why the attempt failed through no fault of the model; None if it did not.
     """
 
     messages: list[Message]
@@ -43,6 +45,18 @@ class Conversation:
     finish_reason: FinishReason | None = None
     num_turns: int = 0
     is_open: bool = True
+    reward: float | None = None
+    error: str | None = None
+
+    def fail(self, reason: str) -> None:
+        """Close the attempt, which will not count."""
+        self.error = reason
+        self.is_open = False
+
+    def add(self, messages: Sequence[Message]) -> None:
+        """Add what is said to the model; no template reads more than the role and the content."""
+        self.messages += messages
+        self.raw_messages += [{"role": m["role"], "content": m["content"]} for m in messages]
 
     def calls_by_id(self) -> list[tuple[str, ToolCall | BadToolCall]]:
         """Return the last completion's calls with ids that no other turn uses."""
@@ -52,12 +66,24 @@ class Conversation:
         """Return the trajectory so far; there must be a completion."""
         assert self.finish_reason is not None
         samples = [*self.finished_samples, self.sample]
-        return Attempt(self.messages, samples, self.finish_reason, self.num_turns)
+        return Attempt(self.messages, samples, self.finish_reason, self.num_turns, self.reward)
 
 
 def start_conversation(prompt: Prompt, prompt_ids: Sequence[int]) -> Conversation:
     """Start an attempt at a prompt, given the prompt's tokens."""
     return Conversation(list(prompt.messages), list(prompt.messages), start_sample(prompt_ids))
+
+
+def share_prompts(groups: Sequence[Sequence[Conversation]]) -> list[list[Conversation]]:
+    """Return the open conversations in lists; those of a list are of a group and begin alike."""
+    sharers: list[list[Conversation]] = []
+    for group in groups:
+        by_prompt: dict[tuple[int, ...], list[Conversation]] = {}
+        for conversation in group:
+            if conversation.is_open:
+                by_prompt.setdefault(tuple(conversation.sample.token_ids), []).append(conversation)
+        sharers += by_prompt.values()
+    return sharers
 
 
 def describe_call(call: ToolCall | BadToolCall, completion_text: str) -> dict[str, str]:

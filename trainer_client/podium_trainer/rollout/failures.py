@@ -1,9 +1,10 @@
-"""Part the groups that were sampled from those that the sampler failed at, and count the latter."""
+"""Part the groups that were sampled from those that failed, and count the latter."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from podium_trainer.policy.samples import Attempt
+from podium_trainer.rollout.conversation import Conversation
 from podium_trainer.samplers import Cause, SamplingFailed
 from podium_trainer.tasks.task import Prompt
 
@@ -11,7 +12,17 @@ WORDS: dict[Cause, str] = {
     "unanswered": "not answered",
     "refused": "refused",
     "not_finite": "not finite",
+    "environment": "failed in their environment",
 }
+
+
+def attempts_of(group: Sequence[Conversation]) -> list[Attempt] | SamplingFailed:
+    """Return the attempts whose environment did not fail, or why there are none to compare."""
+    attempts = [conversation.attempt() for conversation in group if conversation.error is None]
+    errors = [conversation.error for conversation in group if conversation.error is not None]
+    if errors and len(attempts) < min(2, len(group)):
+        return SamplingFailed(errors[-1], "environment")
+    return attempts
 
 
 def part_failures(

@@ -1,7 +1,7 @@
-"""Sample groups of attempts at prompts, turn by turn, with tools.
+"""Sample groups of attempts at prompts, turn by turn, with tools and environments.
 
-All open conversations of a call take their turns side by side. A tool's result becomes tokens after
-the sampled ones, and no sampled token is ever tokenized again.
+All open conversations of a call take their turns side by side. What a tool or an environment says
+becomes tokens after the sampled ones, and no sampled token is ever tokenized again.
 """
 
 import zlib
@@ -14,13 +14,22 @@ from podium_trainer.policy.samples import (
     Attempt,
     Completion,
     Request,
+    Sample,
     append_completion,
     append_prompt,
     start_sample,
 )
 from podium_trainer.policy.tool_calls import BadToolCall, ToolCall
-from podium_trainer.rollout.conversation import Conversation, describe_call, start_conversation
+from podium_trainer.rollout.conversation import (
+    Conversation,
+    describe_call,
+    share_prompts,
+    start_conversation,
+)
+from podium_trainer.rollout.environments.environments import Environments
+from podium_trainer.rollout.failures import attempts_of
 from podium_trainer.rollout.tool_runner import ToolRunner
+from podium_trainer.rollout.world import World
 from podium_trainer.samplers import Sampler, SamplingFailed
 from podium_trainer.tasks.task import Message, Prompt, Task
 
@@ -39,6 +48,7 @@ class Rollout:
         chat: the policy's tokenizer and chat template.
         sampler: draws the completions.
         tools: runs the task's tools.
+        environments: gives each attempt its environment; None for a task without.
         max_tokens: the largest number of tokens in one completion.
         context: the largest number of tokens in a whole conversation.
     """
@@ -50,13 +60,14 @@ class Rollout:
         sampler: Sampler,
         tools: ToolRunner,
         *,
+        environments: Environments | None = None,
         max_tokens: int,
         context: int,
     ) -> None:
         self.task = task
         self.chat = chat
         self.sampler = sampler
-        self.tools = tools
+        self.world = World(task, chat, tools, environments)
         self.max_tokens = max_tokens
         self.context = context
         self.definitions = [tool.definition() for tool in task.tools]
@@ -78,10 +89,11 @@ class Rollout:
             on_progress: called with (groups done, groups in all).
 
         Returns:
-            P lists of `group_size` attempts, in the order of the prompts.
+            P lists of `group_size` attempts, in the order of the prompts. Attempts whose
+            environment failed are left out.
 
         Raises:
-            SamplerError: If the sampler fails for any prompt.
+            SamplerError: If the sampler fails for any prompt, or fewer than two attempts are left.
             PromptTooLong: If a prompt leaves no room for a completion.
         """
         groups = self.try_groups(prompts, group_size, seed=seed, on_progress=on_progress)
@@ -108,9 +120,8 @@ class Rollout:
             return []
         if not self.sampler.in_lockstep:
             return self._sample_apart(prompts, group_size, seed, on_progress)
-        groups: list[list[Attempt] | SamplingFailed]
         try:
-            groups = [*self._sample_together(prompts, group_size, seed)]
+            groups = self._sample_together(prompts, group_size, seed)
         except SamplingFailed:  # one of them is at fault, and the others must not suffer
             groups = [self._try_group(prompt, group_size, seed) for prompt in prompts]
         on_progress(len(groups), len(groups))
@@ -166,27 +177,43 @@ class Rollout:
 
     def _sample_together(
         self, prompts: Sequence[Prompt], group_size: int, seed: str
-    ) -> list[list[Attempt]]:
+    ) -> list[list[Attempt] | SamplingFailed]:
         """Take all attempts at some prompts through their turns side by side."""
-        requests = [Request(self.prompt_ids(p), group_size, self.max_tokens) for p in prompts]
-        completions = self.sampler.sample(requests, seed=hash_seed(f"{seed}/0"))
         groups = []
-        for prompt, request, own_completions in zip(prompts, requests, completions, strict=True):
-            group = [start_conversation(prompt, request.prompt_ids) for _ in own_completions]
-            for conversation, completion in zip(group, own_completions, strict=True):
+        for prompt in prompts:
+            ids = self.prompt_ids(prompt)
+            groups.append([start_conversation(prompt, ids) for _ in range(group_size)])
+        members = [conversation for group in groups for conversation in group]
+        try:
+            self._reset(members, [prompt for prompt in prompts for _ in range(group_size)])
+            self._sample(share_prompts(groups), f"{seed}/0")
+            turn = 1
+            while open_conversations := [c for c in members if c.is_open]:
+                self._answer(open_conversations)
+                self._sample([[c] for c in members if c.is_open], f"{seed}/{turn}")
+                turn += 1
+        finally:
+            self.world.close(members)
+        return [attempts_of(group) for group in groups]
+
+    def _reset(self, conversations: Sequence[Conversation], prompts: Sequence[Prompt]) -> None:
+        """Give each conversation its environment, and start its sample anew if that says more."""
+        for conversation in self.world.reset(conversations, prompts):
+            conversation.sample = start_sample(self.chat.encode(self._render(conversation)))
+            if not self._has_room(conversation.sample):
+                conversation.fail("reset returned so much that no completion has room")
+
+    def _sample(self, sharers: Sequence[Sequence[Conversation]], seed: str) -> None:
+        """Sample one completion for each conversation; those of a list share their prompt."""
+        if not sharers:
+            return
+        requests = [
+            Request(same[0].sample.token_ids, len(same), self.max_tokens) for same in sharers
+        ]
+        drawn = self.sampler.sample(requests, seed=hash_seed(seed))
+        for same, completions in zip(sharers, drawn, strict=True):
+            for conversation, completion in zip(same, completions, strict=True):
                 self._append_completion(conversation, completion)
-            groups.append(group)
-        turn = 1
-        while open_conversations := [c for group in groups for c in group if c.is_open]:
-            self._run_calls(open_conversations)
-            open_conversations = [c for c in open_conversations if c.is_open]
-            requests = [Request(c.sample.token_ids, 1, self.max_tokens) for c in open_conversations]
-            if requests:
-                completions = self.sampler.sample(requests, seed=hash_seed(f"{seed}/{turn}"))
-                for conversation, [completion] in zip(open_conversations, completions, strict=True):
-                    self._append_completion(conversation, completion)
-            turn += 1
-        return [[conversation.attempt() for conversation in group] for group in groups]
 
     def _append_completion(self, conversation: Conversation, completion: Completion) -> None:
         """Add a completion's tokens and messages, and decide whether the attempt stays open."""
@@ -197,9 +224,11 @@ class Rollout:
         conversation.raw_messages.append({"role": "assistant", "content": text})
         conversation.calls = self._parse_calls(turn.answer)
         conversation.messages.append(self._assistant_message(conversation, turn))
-        wants_turn = bool(conversation.calls) and completion.finish_reason == "stop"
-        conversation.is_open = wants_turn and conversation.num_turns < self.task.max_turns
-        if wants_turn and not conversation.is_open:
+        is_last = conversation.num_turns >= self.task.max_turns
+        conversation.is_open = completion.finish_reason == "stop" and (
+            not is_last if conversation.calls else self.world.answers_texts
+        )
+        if conversation.calls and is_last:
             conversation.finish_reason = "length"
 
     def _parse_calls(self, text: str) -> list[ToolCall | BadToolCall]:
@@ -223,17 +252,20 @@ class Rollout:
         content = self.chat.tool_format.remove_calls(turn.answer) or None
         return {"role": "assistant", "content": content, "tool_calls": tool_calls, **thoughts}
 
-    def _run_calls(self, conversations: Sequence[Conversation]) -> None:
-        """Run the calls of open conversations, append the results and extend the prompts."""
-        readable = [call for c in conversations for call in c.calls if isinstance(call, ToolCall)]
-        results = iter(self.tools.run_all(readable))
+    def _answer(self, conversations: Sequence[Conversation]) -> None:
+        """Answer the last completions, and extend the prompts."""
+        self.world.answer(conversations)
         for conversation in conversations:
-            for call_id, call in conversation.calls_by_id():
-                result = f"error: {call}" if isinstance(call, BadToolCall) else next(results)
-                message = {"role": "tool", "content": self.chat.break_control_tokens(result)}
-                conversation.raw_messages.append(message)
-                conversation.messages.append({**message, "tool_call_id": call_id})
-            self._extend_prompt(conversation)
+            if conversation.is_open:
+                self._extend_prompt(conversation)
+        self.world.close([c for c in conversations if not c.is_open])
+
+    def _render(self, conversation: Conversation) -> str:
+        return self.chat.render(conversation.raw_messages, self.definitions or None)
+
+    def _has_room(self, sample: Sample) -> bool:
+        """Return whether the context has room for another completion."""
+        return len(sample.token_ids) + self.max_tokens <= self.context
 
     def _extend_prompt(self, conversation: Conversation) -> None:
         """Extend a conversation's sample to its next prompt, or close the conversation.
@@ -242,14 +274,14 @@ class Rollout:
         completion the attempt is cut off and its sample stays as it is, because the model may be
         unable to read what would be added, such as a long tool result.
         """
-        rendered = self.chat.render(conversation.raw_messages, self.definitions or None)
+        rendered = self._render(conversation)
         old = conversation.sample
         added_ids = self.chat.encode_continuation(old.token_ids, rendered)
         if added_ids is None:
             new = start_sample(self.chat.encode(rendered))
         else:
             new = append_prompt(old, added_ids)
-        conversation.is_open = len(new.token_ids) + self.max_tokens <= self.context
+        conversation.is_open = self._has_room(new)
         if conversation.is_open:
             conversation.sample = new
             conversation.finished_samples += [old] if added_ids is None else []

@@ -126,7 +126,16 @@ def remove_secrets() -> None:
 def run_tool(function: Callable[..., object], arguments: Mapping[str, Any]) -> str:
     """Call a tool in this tool process; return its result, or the exception it raised, as text."""
     try:
-        text = str(function(**arguments))
+        return to_text(function(**arguments))
     except BaseException as error:  # noqa: BLE001 - even sys.exit becomes text for the model
-        text = "error: " + "".join(traceback.format_exception_only(error)).strip()
-    return text[:MAX_RESULT_CHARS].encode(errors="replace").decode()
+        return describe_error(error)
+
+
+def to_text(result: object) -> str:
+    """Return the result of a tool as the text that the model reads, of bounded length."""
+    return str(result)[:MAX_RESULT_CHARS].encode(errors="replace").decode()
+
+
+def describe_error(error: BaseException) -> str:
+    """Tell the model what a tool raised."""
+    return to_text("error: " + "".join(traceback.format_exception_only(error)).strip())

@@ -39,6 +39,7 @@ from podium_trainer.records.trackers import (
     open_trackers,
 )
 from podium_trainer.records.watcher import Watcher
+from podium_trainer.rollout.environments.environments import open_environments
 from podium_trainer.rollout.rollout import PromptTooLong, Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
 from podium_trainer.run.folder import (
@@ -125,11 +126,13 @@ def open_trainer(
         sampler, sync = open_sampler(config, policy, servers)
         stack.callback(sampler.close)
         tools = stack.enter_context(ToolRunner(task.tools, timeout_s=config.task.tool_timeout_s))
+        environments = stack.enter_context(open_environments(task.environment, config.environment))
         rollout = Rollout(
             task,
             policy.chat,
             sampler,
             tools,
+            environments=environments,
             max_tokens=config.sampler.max_tokens,
             context=min(policy.context, servers.max_model_len) if servers else policy.context,
         )

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from podium_trainer.policy.samples import Completion, Request
 
-Cause = Literal["unanswered", "refused", "not_finite"]
+Cause = Literal["unanswered", "refused", "not_finite", "environment"]
 
 
 class SamplerError(Exception):
@@ -24,7 +24,8 @@ class SamplingFailed(SamplerError):
     """A request has no completions that can be used, while others may have some.
 
     Attributes:
-        cause: no answer came in time, the request was refused, or a logprob is not finite.
+        cause: no answer came in time, the request was refused, a logprob is not finite, or the
+            environments of the attempts failed.
     """
 
     def __init__(self, message: str, cause: Cause) -> None:

@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 Message = Mapping[str, Any]
 
@@ -41,13 +41,14 @@ class Tool:
         name, description: how the tool is introduced to the model.
         parameters: JSON schema of the arguments, an object.
         function: called with the arguments by keyword in a process of its own, so it must be
-            importable; the model reads the `str` of its result.
+            importable; the model reads the `str` of its result. None calls the method of the
+            attempt's environment that has the tool's name.
     """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
-    function: Callable[..., object]
+    function: Callable[..., object] | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -63,14 +64,55 @@ class Tool:
         return {"type": "function", "function": function | {"parameters": self.parameters}}
 
 
+class Step(NamedTuple):
+    """The answer of an environment to a completion; a plain tuple does as well.
+
+    Attributes:
+        messages: what the model reads next: a text, which the user says, or chat messages. The
+            judge reads them, too, so the last one may say how it ended.
+        is_done: whether the attempt ends here.
+        reward: what the step was worth; None if the environment does not tell.
+    """
+
+    messages: str | Sequence[Message]
+    is_done: bool
+    reward: float | None = None
+
+
+class Environment(Protocol):
+    """The world of one attempt, with a state of its own.
+
+    `Task.environment` makes one for each attempt. A method may be `def` or `async def`. No two
+    calls for one attempt run at once, except that `close` need not wait for a call that took too
+    long. A method that raises, takes too long or returns something else fails its attempt alone.
+    """
+
+    def reset(self, prompt: Prompt) -> Any:
+        """Begin; return what the model reads after the prompt: a text, messages, or None.
+
+        The attempts at one prompt are compared, so they should begin alike.
+        """
+
+    def step(self, completion: Message) -> Any:
+        """Take the model's message, which calls no tool; return a `Step`."""
+
+    def close(self) -> Any:
+        """Free what the attempt holds; called once, also after a failure."""
+
+
 def no_score(prompt: Prompt, messages: Sequence[Message]) -> float | None:
     """Return None, for tasks that cannot tell a right answer from a wrong one."""
     return None
 
 
+def environment_reward(prompt: Prompt, messages: Sequence[Message]) -> float | None:
+    """Stand for the sum of the rewards that the attempt's environment gave, as a task's score."""
+    return None
+
+
 @dataclass(frozen=True)
 class Task:
-    """Prompts to train on, prompts to test on, and tools.
+    """Prompts to train on, prompts to test on, and what the model meets: tools, an environment.
 
     Attributes:
         train: prompts in any order; each epoch shuffles them anew.
@@ -78,7 +120,9 @@ class Task:
         tools: empty for single-turn tasks.
         max_turns: the largest number of completions in one trajectory.
         score: maps a prompt and an attempt's messages to how right the attempt is, in [0, 1], or to
-            None where that is unknown. It measures held-out attempts and never trains.
+            None where that is unknown; or `environment_reward`. It measures held-out attempts and
+            never trains.
+        environment: makes the environment of one attempt, such as its class; None for none.
         notes: what is said at the start of a run, one line each.
         too_long: the number of prompts that were left out, because they leave no room for a
             completion; the run sets it.
@@ -89,12 +133,18 @@ class Task:
     tools: Sequence[Tool] = ()
     max_turns: int = 1
     score: Callable[[Prompt, Sequence[Message]], float | None] = no_score
+    environment: Callable[[], Environment] | None = None
     notes: Sequence[str] = ()
     too_long: int = 0
 
     def __post_init__(self) -> None:
         if not self.train:
             raise TaskError("the task yields no prompt to train on")
+        idle = [tool.name for tool in self.tools if tool.function is None]
+        if idle and self.environment is None:
+            raise TaskError(
+                f"tool {idle[0]!r} has no function, and the task no environment to call: give one"
+            )
         counts = Counter(prompt.id for prompt in (*self.train, *self.held_out))
         [(repeated, count)] = counts.most_common(1)
         if count > 1:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from podium_trainer.tasks.task import Message, Prompt, TaskError
+from podium_trainer.tasks.task import Message, Prompt, TaskError, environment_reward
 
 Score = Callable[[Prompt, Sequence[Message]], float | None]
 
@@ -85,12 +85,19 @@ def import_here(module_name: str, name: str, setting: str) -> ModuleType:
     return module
 
 
-def score_attempt(score: Score, prompt: Prompt, messages: Sequence[Message]) -> float | None:
-    """Call a task's score.
+def score_attempt(
+    score: Score,
+    prompt: Prompt,
+    messages: Sequence[Message],
+    reward: float | None = None,
+) -> float | None:
+    """Call a task's score, or return the reward of the attempt's environment if the task says so.
 
     Raises:
         UserCodeError: If it raises an exception.
     """
+    if score is environment_reward:
+        return reward
     try:
         return score(prompt, messages)
     except Exception as error:

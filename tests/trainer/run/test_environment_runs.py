@@ -1,0 +1,55 @@
+"""Whole runs in environments, with and without faults, of a tiny model."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podium_trainer.train import TrainingStopped
+from tests.service.process import running
+from tests.trainer.runs import settings, train, write_judges
+
+
+@pytest.fixture(scope="module")
+def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("service")
+    with running("--config", str(write_judges(folder)), cwd=folder) as podium:
+        assert podium.url
+        yield podium.url
+
+
+def recipe(folder: Path, service: str, task: str, **changes: Any) -> dict[str, Any]:
+    """A recipe for a model of which every second token ends its turn."""
+    settled = settings(folder, service, steps=2, eval={"every": 2, "samples": 2}, **changes)
+    path = folder / "model/generation_config.json"
+    ends = {"eos_token_id": list(range(2, 260, 2))}
+    path.write_text(json.dumps(json.loads(path.read_text()) | ends))
+    return settled | {"task": {"name": task}}
+
+
+def test_a_game_of_several_turns_is_trained(tmp_path: Path, service_url: str) -> None:
+    watcher = train(recipe(tmp_path, service_url, "guess"))
+    last: dict[str, Any] = dict(watcher.rows[-1])
+    assert last["policy_version"] > 0
+    assert last["turns"] > 1
+    assert last["attempts_failed"] == 0
+    assert 0 <= last["held_out"] <= 1
+    for attempt in watcher.seen[1][0].attempts:
+        assert attempt.num_tokens <= 6 * attempt.num_turns  # the hints are not trained on
+
+
+def test_faults_of_environments_are_counted(tmp_path: Path, service_url: str) -> None:
+    task = "tests.trainer.rollout.worlds:third_fails"
+    rows: list[Any] = [*train(recipe(tmp_path, service_url, task)).rows]
+    assert len(rows) == 3
+    assert all(row["attempts_failed"] > 0 for row in rows[1:])
+    assert rows[-1]["groups_unplayed"] == 0
+    assert rows[-1]["policy_version"] > 0
+
+
+def test_a_run_whose_environments_all_fail_says_why(tmp_path: Path, service_url: str) -> None:
+    task = "tests.trainer.rollout.worlds:all_fail"
+    with pytest.raises(TrainingStopped, match=r"failed in their environment\): step raised Run"):
+        train(recipe(tmp_path, service_url, task))
