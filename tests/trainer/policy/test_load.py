@@ -23,8 +23,11 @@ from tests.trainer.tiny import (
 )
 
 
+@pytest.mark.parametrize("dense_tokens", [1000, 0], ids=["short rows", "long rows"])
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_gradient_checkpointing_gives_the_same_gradients(name: str, tmp_path: Path) -> None:
+def test_gradient_checkpointing_gives_the_same_gradients(
+    name: str, dense_tokens: int, tmp_path: Path
+) -> None:
     model = seeded(MODELS[name])
     model.resize_token_embeddings(263)
     folder = save_model(tmp_path, model)
@@ -34,6 +37,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name: str, tmp_path: Pa
             path=str(folder), device="cpu", autocast=False, gradient_checkpointing=checkpointing
         )
         policy = load_policy(config, temperature=1.0)
+        policy.dense_tokens = dense_tokens
         flags = [getattr(m, "gradient_checkpointing", False) for m in policy.model.modules()]
         assert any(flags) == checkpointing
         torch.cat(packed_logprobs(policy, GROUP)).sum().backward()  # type: ignore[no-untyped-call]

@@ -1,22 +1,28 @@
 """Packing: it changes which tokens are computed together, and no logprob."""
 
+import random
+import time
 from collections import Counter
 from collections.abc import Callable
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from podium_trainer.policy.packing import MicroBatch, pack_padded, pack_shared, shared_prefix_length
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Sample
+from podium_trainer.policy.tree_attention import TreeRow
 from tests.trainer.tiny import naive_logprobs, sample, tiny_llama, tiny_policy
 
 Pack = Callable[[list[Sample], int], list[MicroBatch]]
 PACKS: dict[str, Pack] = {
     "shared": lambda samples, max_tokens: list(pack_shared(samples, max_tokens)),
+    "spans": lambda samples, max_tokens: list(pack_shared(samples, max_tokens, dense_tokens=0)),
     "padded": lambda samples, max_tokens: list(pack_padded(samples, max_tokens)),
 }
 
@@ -114,6 +120,7 @@ def test_trees_hold_every_prefix_and_stay_within_the_budget(
         streams = [samples[i].token_ids for i in batch.samples]
         assert batch.input_ids_BT.numel() <= max(max_tokens, *map(len, streams))
         prefixes: set[tuple[int, ...]] = set()
+        assert batch.attention_mask is not None
         for ids_T, mask_TT in zip(batch.input_ids_BT, batch.attention_mask[:, 0], strict=True):
             positions = ids_T.nonzero()[:, 0].tolist()  # only padding has token id 0
             prefixes |= {tuple(ids_T[mask_TT[t]].tolist()) for t in positions}
@@ -130,7 +137,50 @@ def test_padded_rows_stay_within_the_budget(samples: list[Sample], max_tokens: i
         rows, length = batch.input_ids_BT.shape
         assert rows * length <= max_tokens or rows == 1
         assert length == max(len(samples[i].token_ids) for i in batch.samples)
-        assert batch.attention_mask.sum() == sum(len(samples[i].token_ids) for i in batch.samples)
+        assert (batch.input_ids_BT != 0).sum() == sum(
+            len(samples[i].token_ids) for i in batch.samples
+        )
+
+
+@given(samples=token_streams(), max_tokens=st.sampled_from([1, 6, 12, 1000]))
+@example(samples=NESTED, max_tokens=1000)
+@settings(max_examples=40, deadline=None)
+def test_spans_say_what_a_mask_says(samples: list[Sample], max_tokens: int) -> None:
+    masked, cut = (list(pack_shared(samples, max_tokens, dense)) for dense in (1000, 0))
+    for with_mask, with_spans in zip(masked, cut, strict=True):
+        assert with_mask.attention_mask is not None
+        assert with_spans.tree_rows is not None
+        assert with_mask.tree_rows is None
+        assert with_spans.attention_mask is None
+        assert torch.equal(with_mask.input_ids_BT, with_spans.input_ids_BT)
+        for mask_TT, row in zip(with_mask.attention_mask[:, 0], with_spans.tree_rows, strict=True):
+            assert torch.equal(mask_TT, mask_of(row))
+
+
+def mask_of(row: TreeRow) -> Tensor:
+    """Write a row's spans as a mask (T, T)."""
+    pieces = torch.split(torch.arange(sum(row.sizes)), row.sizes)
+    mask_TT = torch.eye(sum(row.sizes), dtype=torch.bool)
+    for ancestors, own in row.spans:
+        for t in torch.cat([pieces[i] for i in own]).tolist():
+            seen = torch.cat([pieces[i] for i in (*ancestors, *own)])
+            mask_TT[t, seen[seen <= t]] = True
+    return mask_TT
+
+
+def test_32k_tokens_are_packed_in_a_second_and_100_mb() -> None:
+    draw = random.Random(0)
+    prompt = [draw.randrange(3, 40) for _ in range(20_000)]
+    long = [draw.randrange(3, 40) for _ in range(12_768)]
+    samples = [sample([*prompt, *long], range(20_000, 32_768)), sample([*prompt, 5, 2], [20_001])]
+    peak_kb, started = getrusage(RUSAGE_SELF).ru_maxrss, time.process_time()
+    [batch] = pack_shared(samples, 32_770)
+    assert time.process_time() - started < 1
+    assert getrusage(RUSAGE_SELF).ru_maxrss - peak_kb < 100_000
+    assert batch.input_ids_BT.shape == (1, 32_770)
+    [row] = batch.tree_rows or []
+    assert row.sizes == [20_000, 2, 12_768, 0]
+    assert row.spans == [([], [0, 1]), ([0], [2])]
 
 
 def test_the_prompt_of_a_group_is_computed_once() -> None:

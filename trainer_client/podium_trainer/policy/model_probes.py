@@ -10,25 +10,56 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from podium_trainer.policy.tree_attention import NAME as TREE_ATTENTION
+from podium_trainer.policy.tree_attention import Span, cut_row, tree_inputs
+
 
 def can_share_prefixes(model: Any) -> bool:
-    """Return whether a tree mask gives the hidden states that separate rows give.
-
-    A row of seven tokens holds two samples of five that share their first three.
-    """
+    """Return whether a tree mask gives the hidden states that separate rows give."""
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"} or getattr(model.config, "sliding_window", None):
         return False
-    first, second = [1, 2, 3, 4, 5], [1, 2, 3, 5, 4]
     tree_mask_TT = torch.ones(7, 7, dtype=torch.bool).tril()
     tree_mask_TT[5:, 3:5] = False
+    return is_tree_right(model, attention_mask=tree_mask_TT[None, None].to(model.device))
+
+
+def use_tree_attention(model: Any) -> bool:
+    """Let a model attend by spans (tree_attention.py), if that gives what separate rows give.
+
+    Returns:
+        Whether it does so from now on; if not, the model is left as it was.
+    """
+    if model.config._attn_implementation != "sdpa":
+        return False
+    row = cut_row([Span((0, 5), []), Span((5, 7), [(0, 3)])], 7)
+    try:
+        model.set_attn_implementation(TREE_ATTENTION)
+        if is_tree_right(model, **tree_inputs([row], model.device)):
+            return True
+    except (RuntimeError, ValueError):
+        pass
+    model.set_attn_implementation("sdpa")
+    return False
+
+
+def is_tree_right(model: Any, **attention: Any) -> bool:
+    """Return whether a tree row has the hidden states of separate rows.
+
+    The row of seven tokens holds two samples of five that share their first three.
+
+    Args:
+        model: the model.
+        attention: its arguments that make the row a tree.
+    """
+    first, second = [1, 2, 3, 4, 5], [1, 2, 3, 5, 4]
     try:
         with eval_mode(model):
             tree_TD = model.get_decoder()(
                 input_ids=torch.tensor([[*first, 5, 4]], device=model.device),
                 position_ids=torch.tensor([[0, 1, 2, 3, 4, 3, 4]], device=model.device),
-                attention_mask=tree_mask_TT[None, None].to(model.device),
                 use_cache=False,
+                **attention,
             ).last_hidden_state[0]
             rows_BTD = model.get_decoder()(
                 input_ids=torch.tensor([first, second], device=model.device), use_cache=False

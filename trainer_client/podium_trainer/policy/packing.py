@@ -7,7 +7,12 @@ own ancestors only:
     samples   P P P a b        one row   P P P a b c d      c and d see P P P, but not a b
               P P P c d
 
-`pack_padded` gives each sample a row of its own, for models whose layers cannot take such a mask.
+A long row has no mask, whose size is the square of the row's, but says which spans see which others
+(tree_attention.py).
+
+`pack_padded` gives each sample a row of its own, for models whose layers cannot take a tree. Rows
+are padded on the right, where no token sees the padding, so that they need no mask.
+
 Both keep, for every trained token, the position whose hidden state predicts it.
 """
 
@@ -18,8 +23,10 @@ import torch
 from torch import Tensor
 
 from podium_trainer.policy.samples import Sample
+from podium_trainer.policy.tree_attention import Range, Span, TreeRow, cut_row, first_tokens
 
 MIN_ROW_TOKENS = 256  # shorter rows run no faster
+DENSE_TOKENS = 1024  # rows up to here run faster with a mask
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class MicroBatch:
 
     Attributes:
         input_ids_BT, position_ids_BT: int64.
-        attention_mask: bool (B, 1, T, T) for trees; int64 (B, T) for padded rows.
+        attention_mask: bool (B, 1, T, T) for short trees, else None.
+        tree_rows: B rows for long trees, else None.
         source_U: int64, flat positions b * T + t whose hidden states predict.
         target_U: int64, the predicted token ids.
         prediction_N: int64, the index in U of each trained token's prediction.
@@ -42,7 +50,8 @@ class MicroBatch:
 
     input_ids_BT: Tensor
     position_ids_BT: Tensor
-    attention_mask: Tensor
+    attention_mask: Tensor | None
+    tree_rows: list[TreeRow] | None
     source_U: Tensor
     target_U: Tensor
     prediction_N: Tensor
@@ -62,8 +71,16 @@ class MicroBatch:
         return MicroBatch(**(vars(self) | tensors))
 
 
-def pack_shared(samples: Sequence[Sample], max_tokens: int) -> Iterator[MicroBatch]:
-    """Pack samples into tree rows, at most `max_tokens` a micro-batch unless one is longer."""
+def pack_shared(
+    samples: Sequence[Sample], max_tokens: int, dense_tokens: int = DENSE_TOKENS
+) -> Iterator[MicroBatch]:
+    """Pack samples into tree rows, at most `max_tokens` a micro-batch unless one is longer.
+
+    Args:
+        samples: any number of samples.
+        max_tokens: the largest number of tokens in a micro-batch.
+        dense_tokens: the largest number of tokens in a row that has a mask.
+    """
     clusters = cluster_samples(samples, max_tokens)
     row_tokens = min(max_tokens, max((cluster.size for cluster in clusters), default=0))
     rows: list[_Tree] = []
@@ -76,7 +93,7 @@ def pack_shared(samples: Sequence[Sample], max_tokens: int) -> Iterator[MicroBat
     rows.sort(key=lambda row: -row.size)  # so that the first row of a micro-batch is its widest
     while rows:
         count = max(1, max_tokens // rows[0].size)
-        yield build_tree_batch(samples, rows[:count])
+        yield build_tree_batch(samples, rows[:count], dense_tokens)
         rows = rows[count:]
 
 
@@ -112,7 +129,8 @@ class _Tree:
         self.samples: list[int] = []
         self.paths: list[list[int]] = []
         self._last_ids: list[int] = []  # the tokens of the sample added last
-        self._spans: list[tuple[int, int, Tensor]] = []  # first node, end, ancestors before it
+        self._last_ranges: list[Range] = []  # and its nodes
+        self.spans: list[Span] = []
 
     @property
     def size(self) -> int:
@@ -132,35 +150,56 @@ class _Tree:
         shared, first = self.num_shared(sample), self.size
         self.token_ids += sample.token_ids[shared:]
         self.depths += range(shared, len(sample.token_ids))
-        ancestors = self.paths[-1][:shared] if self.paths else []
-        self._spans.append((first, self.size, torch.tensor(ancestors, dtype=torch.long)))
-        self._last_ids = sample.token_ids
+        own = (first, self.size)
+        ancestors = first_tokens(self._last_ranges, shared)
+        if first < self.size:
+            self.spans.append(Span(own, ancestors))
+        self._last_ids, self._last_ranges = sample.token_ids, [*ancestors, own]
         self.samples.append(index)
-        self.paths.append(ancestors + list(range(first, self.size)))
+        self.paths.append([*(self.paths[-1][:shared] if self.paths else []), *range(*own)])
 
     def fill_mask(self, mask_TT: Tensor) -> None:
         """Let every token see itself and its ancestors."""
-        for first, end, ancestors in self._spans:
-            mask_TT[first:end, ancestors] = True
+        for span in self.spans:
+            first, end = span.own
+            for seen_first, seen_end in span.ancestors:
+                mask_TT[first:end, seen_first:seen_end] = True
             mask_TT[first:end, first:end] = torch.ones(
                 end - first, end - first, dtype=torch.bool
             ).tril()
 
 
-def build_tree_batch(samples: Sequence[Sample], trees: Sequence[_Tree]) -> MicroBatch:
+def build_tree_batch(
+    samples: Sequence[Sample], trees: Sequence[_Tree], dense_tokens: int
+) -> MicroBatch:
     """Lay trees into rows, padded on the right to the largest; padding sees itself alone."""
     size = max(tree.size for tree in trees)
+    is_dense = size <= dense_tokens
     input_ids_BT = torch.zeros(len(trees), size, dtype=torch.long)
     positions_BT = torch.zeros_like(input_ids_BT)
-    mask_BTT = torch.eye(size, dtype=torch.bool).repeat(len(trees), 1, 1)
     paths = []
     for row, tree in enumerate(trees):
         input_ids_BT[row, : tree.size] = torch.tensor(tree.token_ids)
         positions_BT[row, : tree.size] = torch.tensor(tree.depths)
-        tree.fill_mask(mask_BTT[row])
         paths += [[row * size + node for node in path] for path in tree.paths]
     indices = [index for tree in trees for index in tree.samples]
-    return build_batch(samples, indices, paths, input_ids_BT, positions_BT, mask_BTT[:, None])
+    return build_batch(
+        samples,
+        indices,
+        paths,
+        input_ids_BT,
+        positions_BT,
+        build_mask(trees, size) if is_dense else None,
+        None if is_dense else [cut_row(tree.spans, size) for tree in trees],
+    )
+
+
+def build_mask(trees: Sequence[_Tree], size: int) -> Tensor:
+    """Return the mask (B, 1, T, T) of rows of T = `size` tokens."""
+    mask_BTT = torch.eye(size, dtype=torch.bool).repeat(len(trees), 1, 1)
+    for tree, mask_TT in zip(trees, mask_BTT, strict=True):
+        tree.fill_mask(mask_TT)
+    return mask_BTT[:, None]
 
 
 def shared_prefix_length(left: Sequence[int], right: Sequence[int]) -> int:
@@ -181,17 +220,15 @@ def pack_padded(samples: Sequence[Sample], max_tokens: int) -> Iterator[MicroBat
         num_rows = max(1, max_tokens // longest)
         indices, order = order[:num_rows], order[num_rows:]
         input_ids_BT = torch.zeros(len(indices), longest, dtype=torch.long)
-        mask_BT = torch.zeros_like(input_ids_BT)
         for row, index in enumerate(indices):
             token_ids = samples[index].token_ids
             input_ids_BT[row, : len(token_ids)] = torch.tensor(token_ids)
-            mask_BT[row, : len(token_ids)] = 1
         positions_BT = torch.arange(longest).expand_as(input_ids_BT)
         paths = [
             list(range(row * longest, row * longest + len(samples[index].token_ids)))
             for row, index in enumerate(indices)
         ]
-        yield build_batch(samples, indices, paths, input_ids_BT, positions_BT, mask_BT)
+        yield build_batch(samples, indices, paths, input_ids_BT, positions_BT)
 
 
 def build_batch(
@@ -200,7 +237,8 @@ def build_batch(
     paths: list[list[int]],
     input_ids_BT: Tensor,
     position_ids_BT: Tensor,
-    attention_mask: Tensor,
+    attention_mask: Tensor | None = None,
+    tree_rows: list[TreeRow] | None = None,
 ) -> MicroBatch:
     """Gather the trained tokens of samples, given the flat position of each of their tokens.
 
@@ -225,6 +263,7 @@ def build_batch(
         input_ids_BT,
         position_ids_BT,
         attention_mask,
+        tree_rows,
         torch.tensor(sources, dtype=torch.long),
         input_ids_BT.flatten()[torch.tensor(list(predictions), dtype=torch.long)],
         torch.tensor(prediction, dtype=torch.long),

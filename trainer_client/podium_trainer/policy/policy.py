@@ -13,9 +13,15 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from podium_trainer.policy.chat import Chat
-from podium_trainer.policy.model_probes import can_share_prefixes, eval_mode, has_plain_head
-from podium_trainer.policy.packing import MicroBatch, pack_padded, pack_shared
+from podium_trainer.policy.model_probes import (
+    can_share_prefixes,
+    eval_mode,
+    has_plain_head,
+    use_tree_attention,
+)
+from podium_trainer.policy.packing import DENSE_TOKENS, MicroBatch, pack_padded, pack_shared
 from podium_trainer.policy.samples import Sample
+from podium_trainer.policy.tree_attention import tree_inputs
 
 LOGITS_CHUNK = 512  # tokens whose logits exist at once
 
@@ -30,11 +36,13 @@ class Policy:
         autocast: multiply matrices in bfloat16; the weights keep their type.
         reference: a frozen copy for the KL penalty; None if there is no penalty, or if switching
             the adapters off gives the reference.
+        dense_tokens: the largest number of tokens in a row whose attention has a mask.
 
     Attributes:
         base: the model below its adapters.
         context: the largest number of tokens in a sequence.
         shares_prefixes: whether rows can be trees (see packing.py).
+        attends_by_spans: whether they can be so without a mask (see tree_attention.py).
         chunks_logits: whether logits can be computed for a chunk of hidden states at a time.
     """
 
@@ -46,6 +54,7 @@ class Policy:
         temperature: float,
         autocast: bool = False,
         reference: Any = None,
+        dense_tokens: int = DENSE_TOKENS,
     ) -> None:
         self.model = model
         self.chat = chat
@@ -58,7 +67,10 @@ class Policy:
         parameters = signature(self.base.forward).parameters
         self._is_recurrent = "cache_params" in parameters
         self.context = int(getattr(self.base.config, "max_position_embeddings", 0) or 2**31)
+        self.dense_tokens = dense_tokens
         self.shares_prefixes = can_share_prefixes(self.base)
+        models = [each for each in (self.base, reference) if each is not None]
+        self.attends_by_spans = self.shares_prefixes and all(map(use_tree_attention, models))
         self.chunks_logits = has_plain_head(self.base)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -109,8 +121,14 @@ class Policy:
             samples: any number of samples.
             max_tokens: the largest number of tokens in a micro-batch, unless one sample is longer.
         """
-        pack = pack_shared if self.shares_prefixes else pack_padded
-        return (batch.to(self.device) for batch in pack(samples, max_tokens))
+        longest = max((len(sample.token_ids) for sample in samples), default=0)
+        if self.attends_by_spans:
+            batches = pack_shared(samples, max_tokens, self.dense_tokens)
+        elif self.shares_prefixes and longest <= self.dense_tokens:
+            batches = pack_shared(samples, max_tokens, 2 * self.dense_tokens)
+        else:
+            batches = pack_padded(samples, max_tokens)
+        return (batch.to(self.device) for batch in batches)
 
     def logprobs(self, batch: MicroBatch) -> Tensor:
         """Compute the logprobs (N,) of a micro-batch's trained tokens, float32 with gradient."""
@@ -132,6 +150,8 @@ class Policy:
             "attention_mask": batch.attention_mask,
             "use_cache": False,
         }
+        if batch.tree_rows is not None:
+            inputs |= tree_inputs(batch.tree_rows, self.device)
         if self.chunks_logits:
             hidden_BTD = model.get_decoder()(**inputs).last_hidden_state
             hidden_UD = hidden_BTD.flatten(0, 1)[batch.source_U]
