@@ -100,6 +100,11 @@ class OptimizerConfig(Section):
     )
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
     max_grad_norm: float = Field(1.0, gt=0, description="Norm to which gradients are clipped.")
+    offload: bool = Field(
+        False,
+        description="Keep AdamW's averages in the memory of the CPU and take its steps there: frees"
+        " 8 bytes of a GPU for each trained weight, and costs time.",
+    )
     passes: int = Field(1, ge=1, description="Times that a rollout is trained on.")
     mini_batches: int = Field(
         1, ge=1, description="Optimizer steps per pass; a group is never split."
