@@ -40,6 +40,7 @@ class FakeVllm:
         reloaded: the folder of the last full reload.
         root: the model's folder, as /v1/models reports it.
         is_hung: whether it takes requests and answers none.
+        dtype: what it computes in, as /server_info reports it; None for a server without it.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class FakeVllm:
         self.is_paused = False
         self.root = "/models/policy"
         self.is_hung = False
+        self.dtype: str | None = None
         self.url = ""
         self._port = 0
 
@@ -134,6 +136,8 @@ class FakeVllm:
         if method == "GET":
             if path == "/weight_info":
                 return 200, {"weight_version": self.label}
+            if path == "/server_info" and self.dtype:
+                return 200, {"vllm_config": {"model_config": {"dtype": f"torch.{self.dtype}"}}}
             return self._models() if path == "/v1/models" else NO_ROUTE
         body: Wire = json.loads(content) if content else dict(parse_qsl(query))
         self.calls.append((path, body))

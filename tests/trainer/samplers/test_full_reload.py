@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from podium_trainer.policy.samples import Request
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.vllm import VllmSampler
+from podium_trainer.samplers.weight_files import narrow
 from podium_trainer.samplers.weight_sync import FullReload
 from tests.trainer.fake_vllm import NO_ROUTE, FakeVllm, fault
 from tests.trainer.samplers.vllm_sampling import names_in, one_line, sample_versions, sampling
@@ -120,3 +121,45 @@ def test_a_tied_head_is_written_by_name(
     assert written.keys() == policy.base.state_dict().keys()
     assert torch.equal(written["lm_head.weight"], written["model.embed_tokens.weight"])
     assert policy.model.lm_head.weight is policy.model.model.embed_tokens.weight
+
+
+def pushed_types(folder: Path) -> set[torch.dtype]:
+    tensors = load_file(folder / "version-000000/model.safetensors")
+    return {tensor.dtype for tensor in tensors.values()}
+
+
+def test_weights_are_pushed_in_the_type_that_servers_compute_in(tmp_path: Path) -> None:
+    policy = tiny_policy()
+    with FakeVllm().serving() as fake, sampling(fake) as sampler:
+        FullReload(policy, sampler, tmp_path, timeout_s=5.0).push(0)
+        assert pushed_types(tmp_path) == {torch.float32}
+        size = (tmp_path / "version-000000/model.safetensors").stat().st_size
+        fake.dtype = "bfloat16"
+        FullReload(policy, sampler, tmp_path, timeout_s=5.0).push(0)
+        assert pushed_types(tmp_path) == {torch.bfloat16}
+        assert (tmp_path / "version-000000/model.safetensors").stat().st_size < 0.6 * size
+        FullReload(policy, sampler, tmp_path, timeout_s=5.0, dtype="float32").push(0)
+        assert pushed_types(tmp_path) == {torch.float32}
+    assert {p.dtype for p in policy.parameters()} == {torch.float32}
+
+
+def test_servers_of_different_types_get_the_weights_as_they_are(tmp_path: Path) -> None:
+    with FakeVllm().serving() as first, FakeVllm().serving() as second:
+        first.dtype, second.dtype = "bfloat16", "float16"
+        with sampling(first, second) as sampler:
+            FullReload(tiny_policy(), sampler, tmp_path, timeout_s=5.0).push(0)
+    assert pushed_types(tmp_path) == {torch.float32}
+
+
+def test_narrowed_weights_are_rounded_and_some_stay() -> None:
+    state = {
+        "head.weight": torch.tensor([1 + 2**-9]),
+        "gate.bias": torch.tensor([1 + 2**-9]),
+        "steps": torch.tensor([3]),
+        "half": torch.tensor([1.0], dtype=torch.float16),
+    }
+    narrowed = narrow(state, torch.bfloat16, kept=["gate.bias"])
+    assert narrowed["head.weight"].tolist() == [1.0]
+    assert narrowed["gate.bias"].tolist() == [1 + 2**-9]
+    assert narrowed["steps"].dtype == torch.int64
+    assert narrowed["half"].dtype == torch.float16

@@ -68,6 +68,11 @@ class SamplerConfig(Section):
         description="Folder for new weights, which trainer and servers see under the same path;"
         " null: a folder in `out`.",
     )
+    dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
+        None,
+        description="Type in which all weights are pushed to vLLM servers; null: the one that they"
+        " compute in, if they tell it.",
+    )
     timeout_s: float = Field(600.0, gt=0, description="Seconds that one sampling call may take.")
     admin_timeout_s: float = Field(
         120.0, gt=0, description="Seconds that one call of a weight sync may take."

@@ -64,6 +64,7 @@ from podium_trainer.tasks.system import with_system
 from podium_trainer.tasks.task import TaskError
 from podium_trainer.train import Trainer, TrainingStopped
 from podium_trainer.update.learning_rate import default_rate
+from podium_trainer.update.offload import OffloadedAdamW
 from podium_trainer.update.update import UpdateError
 
 NEW_RUN = Resume()
@@ -171,7 +172,8 @@ def with_learning_rate(config: TrainConfig, policy: Policy, watcher: Watcher) ->
 
 def open_optimizer(config: OptimizerConfig, policy: Policy) -> torch.optim.Optimizer:
     assert config.lr is not None
-    return torch.optim.AdamW(
+    kind = OffloadedAdamW if config.offload else torch.optim.AdamW
+    return kind(
         policy.parameters(),
         lr=config.lr,
         betas=config.betas,
@@ -215,5 +217,8 @@ def open_sampler(
     base = settings.weights_dir
     own_name = f"{config.out.name}-{zlib.crc32(str(config.out.resolve()).encode()):08x}"
     folder = base / own_name if base else config.out / "weights"
-    sync = LoraSwap if policy.is_lora else FullReload
-    return sampler, sync(policy, sampler, folder, timeout_s=settings.admin_timeout_s)
+    limit_s = settings.admin_timeout_s
+    if policy.is_lora:
+        return sampler, LoraSwap(policy, sampler, folder, timeout_s=limit_s)
+    sync = FullReload(policy, sampler, folder, timeout_s=limit_s, dtype=settings.dtype)
+    return sampler, sync

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from podium_trainer.config import SamplerConfig
 from podium_trainer.policy.samples import Request
@@ -17,6 +18,7 @@ from podium_trainer.samplers.vllm_servers import VllmServers
 
 PROBE = Request([1, 2, 3], 1, 1)  # every model has these tokens
 MODELS_TIMEOUT_S = 10.0
+INFO_TIMEOUT_S = 60.0  # a server looks at its whole environment before it answers
 
 
 class ServedModel(BaseModel):
@@ -29,6 +31,19 @@ class ServedModel(BaseModel):
 
 class _Models(BaseModel):
     data: list[ServedModel]
+
+
+class _ModelConfig(BaseModel):
+    dtype: str
+
+
+class _VllmConfig(BaseModel):
+    model_config = {"protected_namespaces": ()}
+    model: _ModelConfig = Field(alias="model_config")
+
+
+class _ServerInfo(BaseModel):
+    vllm_config: _VllmConfig
 
 
 class _TopLogprobs(BaseModel):
@@ -196,3 +211,23 @@ async def measure_logprob_range(
         raise SamplerError(
             f"{server.url}{COMPLETIONS} gives no logprobs of the likeliest tokens: is it vLLM?"
         ) from error
+
+
+def read_dtype(servers: VllmServers) -> str | None:
+    """Return the type that the ready servers compute in, such as `bfloat16`.
+
+    Returns:
+        The name as torch has it; None if they differ, or none tells. Those with the environment
+        VLLM_SERVER_DEV_MODE=1 do, which a reload of all weights needs anyway.
+    """
+    found = set()
+
+    async def ask(server: VllmServer) -> None:
+        path = "/server_info?config_format=json"
+        response = await server.request(path, method="GET", timeout_s=INFO_TIMEOUT_S)
+        with suppress(ValidationError):
+            info = _ServerInfo.model_validate_json(response.content)
+            found.add(info.vllm_config.model.dtype.removeprefix("torch."))
+
+    servers.call_ready(ask)
+    return found.pop() if len(found) == 1 else None

@@ -1,8 +1,10 @@
 """Write a version's weights into a folder that vLLM servers can load."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -10,8 +12,16 @@ from podium_trainer.policy.policy import Policy
 from podium_trainer.samplers import SamplerError
 
 
-def save_weights(policy: Policy, folder: Path, version: int) -> Path:
+def save_weights(
+    policy: Policy, folder: Path, version: int, dtype: torch.dtype | None = None
+) -> Path:
     """Write the weights (the adapter alone, if there is one) into the version's own folder.
+
+    Args:
+        policy: the model.
+        folder: for all versions.
+        version: of the policy.
+        dtype: the type to write all weights in; None for their own. An adapter keeps its own.
 
     Returns:
         The version's folder, below `folder`.
@@ -25,10 +35,38 @@ def save_weights(policy: Policy, folder: Path, version: int) -> Path:
             policy.model.save_pretrained(path)
         else:
             state = copy_tied_weights(policy.base.state_dict())
+            if dtype is not None:
+                state = narrow(state, dtype, kept=names_in_float32(policy))
             policy.base.save_pretrained(path, state_dict=state)
     except (OSError, SafetensorError) as error:
         raise SamplerError(f"sampler.weights_dir: cannot write {path}: {error}") from error
     return path
+
+
+def names_in_float32(policy: Policy) -> list[str]:
+    """Return parts of the names of weights that the model wants in float32, whatever the rest."""
+    lists = ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
+    return [name for each in lists for name in getattr(policy.base, each, None) or ()]
+
+
+def narrow(
+    state: dict[str, Tensor], dtype: torch.dtype, kept: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """Round wider weights to a type as vLLM does when it loads them, in the memory of the CPU.
+
+    Args:
+        state: weights by name.
+        dtype: the type.
+        kept: parts of the names of weights that stay as they are.
+    """
+    return {
+        name: weight.to("cpu", dtype)
+        if weight.is_floating_point()
+        and weight.itemsize > dtype.itemsize
+        and not any(part in name for part in kept)
+        else weight
+        for name, weight in state.items()
+    }
 
 
 def copy_tied_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ from typing import Protocol
 
 import anyio
 import httpx
+import torch
 from pydantic import BaseModel, ValidationError
 
 from podium_trainer.policy.policy import Policy
@@ -35,12 +36,14 @@ from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.samplers.membership import OWN_NAME
 from podium_trainer.samplers.vllm import VllmSampler
+from podium_trainer.samplers.vllm_check import read_dtype
 from podium_trainer.samplers.vllm_requests import Weights
 from podium_trainer.samplers.vllm_server import Refused, Unavailable, VllmServer
 from podium_trainer.samplers.weight_files import remove_versions, save_weights
 
 RETRY_AFTER_S = 1.0
 QUICK_S = 10.0  # a server that lives does some things at once
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 
 
 class WeightSync(Protocol):
@@ -209,18 +212,34 @@ class Reload:
 
 
 class FullReload(_ServerSync):
-    """Reloads all weights in the running servers, which pause meanwhile."""
+    """Reloads all weights in the running servers, which pause meanwhile.
+
+    The files have the type that the servers compute in, which is half as many bytes for bfloat16.
+
+    Args:
+        policy, sampler, folder, timeout_s: as above.
+        dtype: the name of the type; None asks the servers, and keeps the policy's own where they
+            do not tell or differ.
+    """
 
     def __init__(
-        self, policy: Policy, sampler: VllmSampler, folder: Path, *, timeout_s: float
+        self,
+        policy: Policy,
+        sampler: VllmSampler,
+        folder: Path,
+        *,
+        timeout_s: float,
+        dtype: str | None = None,
     ) -> None:
         super().__init__(policy, sampler, folder, timeout_s=timeout_s)
         self._loaded_folder: Path | None = None
+        name = dtype or read_dtype(sampler.servers)
+        self._dtype = DTYPES.get(name) if name else None
 
     def push(self, version: int) -> None:
         """Save the weights, give them to the servers, and delete those before."""
         servers = self.sampler.servers
-        folder = save_weights(self.policy, self._folder, version)
+        folder = save_weights(self.policy, self._folder, version, self._dtype)
         weights = Weights(version, servers.model_name, f"{self._run}-{version}")
         servers.adopt(Reload(weights, folder, self.timeout_s))
         if self._loaded_folder not in (None, folder):
