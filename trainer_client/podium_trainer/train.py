@@ -1,6 +1,7 @@
 """The training loop: rollout, rank, update, sync. Start reading at `Trainer.run`."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,6 @@ from podium.blocking_client import RankClient
 from podium_trainer.config import TrainConfig
 from podium_trainer.evaluation.evaluator import Evaluator, HeldOut
 from podium_trainer.policy.policy import Policy
-from podium_trainer.policy.samples import Attempt
 from podium_trainer.records.best import progress
 from podium_trainer.records.checkpoint import CheckpointError, RunState, save_checkpoint
 from podium_trainer.records.metrics import MetricsError, Row
@@ -20,11 +20,12 @@ from podium_trainer.records.watcher import Watcher
 from podium_trainer.rollout.failures import part_failures
 from podium_trainer.rollout.rollout import Rollout
 from podium_trainer.samplers.weight_sync import WeightSync
-from podium_trainer.tasks.task import Prompt, PromptCursor, Task
-from podium_trainer.update.groups import RankedGroup, group_advantages, to_samples, to_wire
+from podium_trainer.tasks.task import PromptCursor, Task
+from podium_trainer.update.groups import group_advantages, to_samples
 from podium_trainer.update.learning_rate import learning_rate
 from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.mini_batch import GroupSamples
+from podium_trainer.update.ranker import Ranker
 from podium_trainer.update.update import UpdateSkipped, UpdateStats, update
 
 
@@ -73,7 +74,7 @@ class Trainer:
         self.optimizer = optimizer
         self.rollout = rollout
         self.evaluator = evaluator
-        self.client = client
+        self.ranker = Ranker(config, task, rollout, client)
         self.sync = sync
         self.cursor = PromptCursor(task.train, config.seed, state.prompts_taken)
         self.step = state.step
@@ -165,34 +166,15 @@ class Trainer:
             with clock.time("rank"):
                 self.watcher.phase("rank")
                 prompts, attempts, failures = part_failures(prompts, played)
-                ranked = self.rank(prompts, attempts)
+                ranked = self.ranker.rank(
+                    self.step, prompts, attempts, partial(self.watcher.phase, "rank")
+                )
             gathered.lost += failures
             gathered.seen += ranked
             gathered.kept += [group for group in ranked if group.has_signal]
         if gathered.lost:
             self.watcher.note(f"step {self.step}: {lost_line(gathered)}")
         return gathered
-
-    def rank(self, prompts: Sequence[Prompt], played: Sequence[list[Attempt]]) -> list[RankedGroup]:
-        """Ask the service to rank each group; a group that it cannot rank comes back masked."""
-        service = self.config.service
-        groups = [
-            to_wire(
-                prompt,
-                attempts,
-                step=self.step,
-                judge=service.judge,
-                rubric=service.rubric,
-                tools=self.rollout.definitions,
-                run=self.config.out.name,
-                steps=self.config.steps,
-            )
-            for prompt, attempts in zip(prompts, played, strict=True)
-        ]
-        answers = self.client.rank_many(
-            groups, on_progress=lambda done, total: self.watcher.phase("rank", done, total)
-        )
-        return [RankedGroup(*parts) for parts in zip(prompts, played, answers, strict=True)]
 
     def learn(self, done: Done) -> None:
         """Update the policy on the groups with signal, and give the sampler the new weights.

@@ -1,6 +1,7 @@
 """Groups of attempts on the wire, and rewards on the samples that are trained on."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -130,3 +131,13 @@ def test_a_completion_whose_lists_differ_in_length_is_refused(logprobs: list[flo
         Completion([4, 5], logprobs, "stop", [0, 0])
     with pytest.raises(ValueError, match="must be equally long"):
         Completion([], [], "stop", [])
+
+
+def test_verified_rewards_go_with_their_attempts() -> None:
+    wire = partial(
+        to_wire, PROMPT, [attempt(text=text) for text in "ab"],
+        step=1, judge=None, rubric=None, tools=(), run="r", steps=2,
+    )  # fmt: skip
+    sent = wire([0.25, None]).to_wire()["trajectories"]
+    assert [each.get("verified_reward") for each in sent] == [0.25, None]
+    assert "verified_reward" not in str(wire().to_wire())

@@ -24,6 +24,12 @@ class TaskConfig(Section):
         description="System prompt, which comes before all other messages; a prompt's own system"
         " message follows it.",
     )
+    reward: str | None = Field(
+        None,
+        description="What is sent with each attempt as its `verified_reward`: `score` for the"
+        " task's own score, the name of a scorer, or module:function; null: what the task itself"
+        " sends, by default nothing.",
+    )
     tool_timeout_s: float = Field(10.0, gt=0, description="Time limit of one tool call.")
 
 

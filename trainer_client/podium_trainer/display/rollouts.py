@@ -79,6 +79,7 @@ def standing(attempt: Mapping[str, Any]) -> str:
         f"#{rank:g}" if rank is not None else "not ranked",
         "of step 0" if attempt["is_baseline"] else None,
         told("reward", attempt["reward"]),
+        told("verified", attempt["verified"], ".3g"),
         told("advantage", attempt["advantage"], "+.3f"),
         told("score", attempt["task_score"], ".3g"),
         f"{attempt['tokens']} tokens" if attempt["tokens"] is not None else None,

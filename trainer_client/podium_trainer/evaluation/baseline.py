@@ -1,7 +1,7 @@
 """Keep the held-out attempts of step 0 in the run's folder, for all later comparisons.
 
 `baseline.jsonl` has one line for each attempt: the prompt's id, the attempt's messages with the
-prompt first, and its finish reason.
+prompt first, its finish reason and the reward of its environment.
 """
 
 import json
@@ -35,6 +35,7 @@ def write_baseline(path: Path, attempts: Mapping[str, Sequence[Played]]) -> None
                         "prompt_id": prompt_id,
                         "messages": list(each.messages),
                         "finish_reason": each.finish_reason,
+                        "environment_reward": each.environment_reward,
                     }
                     file.write(json.dumps(line) + "\n")
             file.flush()
@@ -66,7 +67,9 @@ def read_baseline(path: Path, prompts: Sequence[Prompt]) -> dict[str, list[Playe
             record = json.loads(line)
             name, messages = record["prompt_id"], record["messages"]
             if name in asked and messages[: len(asked[name])] == asked[name]:
-                attempts.setdefault(name, []).append(Played(messages, record["finish_reason"]))
+                attempts.setdefault(name, []).append(
+                    Played(messages, record["finish_reason"], record.get("environment_reward"))
+                )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BaselineError(
             f"{path} cannot be read: {error}: delete it to go on without a win rate"

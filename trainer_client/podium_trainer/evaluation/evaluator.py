@@ -9,6 +9,7 @@ import random
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from podium.answers import GroupReward
 from podium.blocking_client import RankClient
@@ -26,6 +27,7 @@ from podium_trainer.evaluation.win_rate import (
 from podium_trainer.policy.samples import Attempt
 from podium_trainer.rollout.failures import describe_failures, part_failures
 from podium_trainer.rollout.rollout import Rollout
+from podium_trainer.tasks.reward import verify
 from podium_trainer.tasks.task import Prompt, Task, no_score
 from podium_trainer.tasks.user_code import score_attempt
 
@@ -196,6 +198,7 @@ class Evaluator:
             judge=settings.judge or service.judge,
             rubric=own_rubric if settings.rubric is None else settings.rubric,
             tools=self.rollout.definitions,
+            verify=partial(verify, self.task, prompt),
         )
 
     def _warn(self) -> None:
@@ -216,7 +219,7 @@ def choose(prompts: Sequence[Prompt], count: int, seed: int) -> list[Prompt]:
 
 def as_played(attempts: Sequence[Attempt]) -> list[Played]:
     """Return what a judge may see of attempts."""
-    return [Played(attempt.messages, attempt.finish_reason) for attempt in attempts]
+    return [Played(each.messages, each.finish_reason, each.environment_reward) for each in attempts]
 
 
 def mean_score(groups: Sequence[HeldOutGroup]) -> float | None:

@@ -9,7 +9,7 @@ form.
 import math
 import random
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -27,10 +27,17 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Played:
-    """An attempt as it is compared: its messages, prompt first, and why it ended."""
+    """An attempt as it is compared.
+
+    Attributes:
+        messages: its messages, prompt first.
+        finish_reason: why it ended.
+        environment_reward: as of an `Attempt`.
+    """
 
     messages: Sequence[Message]
     finish_reason: FinishReason
+    environment_reward: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ def mix(
     judge: str | None = None,
     rubric: str | None = None,
     tools: Sequence[Mapping[str, Any]] = (),
+    verify: Callable[[Played], float | None] = lambda attempt: None,
 ) -> Comparison:
     """Mix attempts of now with attempts of step 0 into one group.
 
@@ -86,6 +94,8 @@ def mix(
         seed: decides the order, together with the step and the prompt.
         judge, rubric: None for the service's defaults.
         tools: OpenAI definitions of the tools that the attempts could call.
+        verify: returns an attempt's verified reward, without which a judge that mixes it in ranks
+            no group; it does not count for ranks.
     """
     attempts = [*now, *baseline]
     order = list(range(len(attempts)))
@@ -101,7 +111,12 @@ def mix(
     }
     group = TrajectoryGroup(
         [
-            Trajectory(ids[place], each.messages, finish_reason=each.finish_reason)
+            Trajectory(
+                ids[place],
+                each.messages,
+                finish_reason=each.finish_reason,
+                verified_reward=verify(each),
+            )
             for place, each in ((place, attempts[place]) for place in order)
         ],
         group_id=f"win-rate/step-{step}/{prompt.id}"[:MAX_GROUP_ID_CHARS],

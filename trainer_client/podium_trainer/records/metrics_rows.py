@@ -70,6 +70,8 @@ class RolloutMetrics:
         policy_version: version of the weights after the step.
         reward_mean: mean reward of all ranked attempts. Rewards are relative, so that it hovers
             about .5, and tells nothing about progress.
+        verified_mean: mean verified reward of all attempts (`task.reward`), which is not relative;
+            null if none is sent.
         reward_std: mean over groups of the rewards' standard deviation within the group.
         groups: number of groups that were rolled out, refills included.
         groups_failed: number of groups that the service could not rank, and that are left out.
@@ -99,6 +101,7 @@ class RolloutMetrics:
 
     policy_version: int
     reward_mean: float | None
+    verified_mean: float | None
     reward_std: float | None
     groups: int
     groups_failed: int
@@ -232,6 +235,7 @@ def rollout_metrics(gathered: Gathered, version: int) -> RolloutMetrics:
     return RolloutMetrics(
         policy_version=version,
         reward_mean=mean([r for group in ranked for r in group.rewards]),
+        verified_mean=mean([v for g in gathered.seen for v in g.verified if v is not None]),
         reward_std=mean([statistics.pstdev(group.rewards) for group in ranked]),
         groups=len(gathered.seen),
         groups_failed=len(gathered.seen) - len(ranked),

@@ -60,6 +60,7 @@ from podium_trainer.samplers.vllm_check import open_servers
 from podium_trainer.samplers.vllm_servers import VllmServers
 from podium_trainer.samplers.weight_sync import FullReload, LoraSwap, SharedWeights, WeightSync
 from podium_trainer.tasks import open_task
+from podium_trainer.tasks.reward import sends_reward, with_reward
 from podium_trainer.tasks.system import with_system
 from podium_trainer.tasks.task import TaskError
 from podium_trainer.train import Trainer, TrainingStopped
@@ -100,11 +101,13 @@ def open_trainer(
         stack.enter_context(lock_folder(config.out))
         checkpoint = find_checkpoint(config, resume)
         task = with_system(open_task(config.task.name, config.task.options), config.task.system)
+        task = with_reward(task, config.task.reward)
         made_with = describe(config, task)
         for change in accept_changes(checkpoint, made_with, resume) if checkpoint else ():
             watcher.note(f"changed: {change}")
         state = read_state(checkpoint) if checkpoint else RunState()
-        check_service(config.service, config.eval.judge)
+        for line in check_service(config.service, config.eval.judge, sends_reward(task)):
+            watcher.note(line)
         # The trainer counts idle steps itself, over all batches of a step.
         client = stack.enter_context(
             RankClient(config.service.url, deadline_s=config.service.deadline_s, max_dry=None)

@@ -30,19 +30,23 @@ def check_only_process(environment: Mapping[str, str]) -> None:
         )
 
 
-def check_service(config: ServiceConfig, eval_judge: str | None = None) -> str:
+def check_service(
+    config: ServiceConfig, eval_judge: str | None = None, sends_reward: bool = False
+) -> list[str]:
     """Ask the service for its judges.
 
     Args:
         config: the service and the judge of the rewards.
         eval_judge: the judge of the win rate, if it is another one.
+        sends_reward: whether the task sends verified rewards.
 
     Returns:
-        The name of the judge that will rank.
+        What a person should know about the judges, one line each.
 
     Raises:
         PreflightError: If the service does not answer, refuses the key or does not know the judge,
-            or if the judge's endpoint does not answer.
+            if the judge's endpoint does not answer, or if it needs verified rewards and the task
+            sends none.
     """
     try:
         url = parse_url(config.url or os.environ.get("PODIUM_URL") or "http://127.0.0.1:8000")
@@ -62,8 +66,16 @@ def check_service(config: ServiceConfig, eval_judge: str | None = None) -> str:
         raise PreflightError(f"{url} refuses the API key: set PODIUM_API_KEY to one of its keys")
     judges = read_judges(url, response)
     if eval_judge is not None:
-        require_judge(eval_judge, judges, "eval.judge")
-    return require_judge(config.judge, judges, "service.judge")
+        evaluating = require_judge(eval_judge, judges, "eval.judge")
+        require_reward(evaluating, judges, sends_reward)
+    name = require_judge(config.judge, judges, "service.judge")
+    weight = require_reward(name, judges, sends_reward)
+    if sends_reward and not weight:
+        return [
+            f"the task sends verified rewards, but judge {name!r} does not count them: give it a"
+            " verified_weight in the judges file"
+        ]
+    return []
 
 
 def read_judges(url: httpx.URL, response: httpx.Response) -> dict[str, dict[str, Any]]:
@@ -89,3 +101,14 @@ def require_judge(wanted: str | None, judges: dict[str, dict[str, Any]], setting
         reasons = [str(end.get("detail")) for end in judge.get("endpoints", [])]
         raise PreflightError(f"judge {name!r} does not answer: {'; '.join(reasons)}")
     return name
+
+
+def require_reward(name: str, judges: dict[str, dict[str, Any]], sends_reward: bool) -> float:
+    """Return the judge's weight of verified rewards, which it can have only if there are any."""
+    weight = float(judges[name].get("verified_weight") or 0.0)
+    if weight and not sends_reward:
+        raise PreflightError(
+            f"judge {name!r} mixes in verified rewards (verified_weight {weight:g}), and the task"
+            " sends none: set task.reward to score, to a scorer or to module:function"
+        )
+    return weight

@@ -78,30 +78,32 @@ SCORERS: dict[str, Score] = {
 }
 
 
-def find_scorer(name: str) -> Score:
+def find_scorer(name: str, setting: str = "task.options.scorer") -> Score:
     """Return the scorer of a name, or the function that module:function names.
+
+    Args:
+        name: a name in SCORERS, or module:function.
+        setting: where the user wrote it, for errors.
 
     Raises:
         TaskError: If there is none.
     """
     if name in SCORERS:
         if name == "math_verify":
-            check_math_verify()
+            check_math_verify(setting)
         return SCORERS[name]
     if not isinstance(name, str) or ":" not in name:
-        raise TaskError(
-            f"task.options.scorer {name!r}: take one of {', '.join(SCORERS)} or module:function"
-        )
-    return import_function(name, "task.options.scorer")
+        raise TaskError(f"{setting} {name!r}: take one of {', '.join(SCORERS)} or module:function")
+    return import_function(name, setting)
 
 
-def check_math_verify() -> None:
+def check_math_verify(setting: str) -> None:
     """Raise TaskError if math-verify is not installed."""
     try:
         import math_verify  # noqa: F401
     except ImportError as error:
         raise TaskError(
-            "task.options.scorer 'math_verify' needs math-verify: pip install 'podium[data]'"
+            f"{setting} 'math_verify' needs math-verify: pip install 'podium[data]'"
         ) from error
 
 

@@ -122,6 +122,8 @@ class Task:
         score: maps a prompt and an attempt's messages to how right the attempt is, in [0, 1], or to
             None where that is unknown; or `environment_reward`. It measures held-out attempts and
             never trains.
+        reward: the same for attempts that are trained on. It is sent with them as their
+            `verified_reward`, which a judge with a `verified_weight` mixes into the reward.
         environment: makes the environment of one attempt, such as its class; None for none.
         notes: what is said at the start of a run, one line each.
         too_long: the number of prompts that were left out, because they leave no room for a
@@ -133,6 +135,7 @@ class Task:
     tools: Sequence[Tool] = ()
     max_turns: int = 1
     score: Callable[[Prompt, Sequence[Message]], float | None] = no_score
+    reward: Callable[[Prompt, Sequence[Message]], float | None] = no_score
     environment: Callable[[], Environment] | None = None
     notes: Sequence[str] = ()
     too_long: int = 0

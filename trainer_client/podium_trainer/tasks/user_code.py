@@ -90,8 +90,12 @@ def score_attempt(
     prompt: Prompt,
     messages: Sequence[Message],
     reward: float | None = None,
+    *,
+    what: str = "score",
 ) -> float | None:
     """Call a task's score, or return the reward of the attempt's environment if the task says so.
+
+    `what` names the function in errors.
 
     Raises:
         UserCodeError: If it raises an exception.
@@ -101,9 +105,13 @@ def score_attempt(
     try:
         return score(prompt, messages)
     except Exception as error:
-        name = getattr(score, "__qualname__", repr(score))
-        where = f"{getattr(score, '__module__', '?')}:{name}"
-        raise raised(error, f"the score {where} at prompt {prompt.id!r}") from error
+        raise raised(error, f"the {what} {name_of(score)} at prompt {prompt.id!r}") from error
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """Return a function's name as module:function."""
+    name = getattr(function, "__qualname__", repr(function))
+    return f"{getattr(function, '__module__', '?')}:{name}"
 
 
 def raised(error: BaseException, what: str) -> UserCodeError:

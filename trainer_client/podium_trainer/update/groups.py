@@ -16,11 +16,19 @@ from podium_trainer.update.mini_batch import GroupSamples
 
 @dataclass(frozen=True)
 class RankedGroup:
-    """One prompt's attempts and the service's answer."""
+    """One prompt's attempts and the service's answer.
+
+    Attributes:
+        prompt: the prompt.
+        attempts: its attempts.
+        answer: the service's answer.
+        verified: the verified reward that was sent with each attempt; empty if none was.
+    """
 
     prompt: Prompt
     attempts: list[Attempt]
     answer: GroupReward
+    verified: Sequence[float | None] = ()
 
     @property
     def is_ranked(self) -> bool:
@@ -42,6 +50,7 @@ class RankedGroup:
 def to_wire(
     prompt: Prompt,
     attempts: Sequence[Attempt],
+    verified: Sequence[float | None] = (),
     *,
     step: int,
     judge: str | None,
@@ -55,6 +64,7 @@ def to_wire(
     Args:
         prompt: the prompt of all attempts.
         attempts: at least two; their ids on the wire are their indices.
+        verified: the verified reward of each attempt; empty for none.
         step: the step of the run, for the group's id and metadata.
         judge, rubric: None for the service's defaults.
         tools: OpenAI definitions of the tools that the attempts could call.
@@ -63,8 +73,15 @@ def to_wire(
     """
     return TrajectoryGroup(
         [
-            Trajectory(str(number), attempt.messages, finish_reason=attempt.finish_reason)
-            for number, attempt in enumerate(attempts)
+            Trajectory(
+                str(number),
+                attempt.messages,
+                finish_reason=attempt.finish_reason,
+                verified_reward=reward,
+            )
+            for number, (attempt, reward) in enumerate(
+                zip(attempts, verified or [None] * len(attempts), strict=True)
+            )
         ],
         group_id=f"step-{step}/{prompt.id}",
         judge=judge,

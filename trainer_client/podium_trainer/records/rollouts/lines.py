@@ -38,6 +38,7 @@ class AttemptLine:
         turns: number of completions; null for an attempt of step 0.
         rank: place in the group, 1 is best; null without a ranking, as all down to `flags`.
         reward: reward in [0, 1].
+        verified: the verified reward that was sent; null if none was.
         advantage: what the loss multiplies by; null if the group was not trained on.
         score: the judge's score.
         stderr: standard error of the score.
@@ -53,6 +54,7 @@ class AttemptLine:
     turns: int | None = None
     rank: float | None = None
     reward: float | None = None
+    verified: float | None = None
     advantage: float | None = None
     score: float | None = None
     stderr: float | None = None
@@ -125,9 +127,12 @@ def train_line(step: int, group: RankedGroup, advantages: Sequence[float] | None
         AttemptLine(
             **words_of(attempt, start),
             **verdict_of(results.get(str(place))),
+            verified=verified,
             advantage=advantage,
         )
-        for place, (attempt, advantage) in enumerate(zip(group.attempts, known, strict=True))
+        for place, (attempt, verified, advantage) in enumerate(
+            zip(group.attempts, group.verified or [None] * len(known), known, strict=True)
+        )
     ]
     return GroupLine(
         step, "train", group.prompt.id, group.prompt.messages, group.prompt.task,

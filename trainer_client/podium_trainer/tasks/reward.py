@@ -1,0 +1,84 @@
+"""Check attempts that are trained on, for the part of their reward that no judge decides.
+
+The value is sent as each trajectory's `verified_reward`. No judge sees it; the service mixes it
+into the reward by the judge's `verified_weight`.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from podium_trainer.tasks.scorers import find_scorer
+from podium_trainer.tasks.task import Message, Prompt, Task, TaskError, no_score
+from podium_trainer.tasks.user_code import name_of, score_attempt
+
+OWN_SCORE = "score"
+
+
+def with_reward(task: Task, name: str | None) -> Task:
+    """Return the task with the reward that a recipe asks for.
+
+    Args:
+        task: the task.
+        name: `score` for the task's own score, a name in SCORERS, or module:function; None leaves
+            the task as it is.
+
+    Raises:
+        TaskError: If there is no such function, or the task has no score.
+    """
+    if name is None:
+        return task
+    if name != OWN_SCORE:
+        return replace(task, reward=find_scorer(name, "task.reward"))
+    if task.score is no_score:
+        raise TaskError(
+            "task.reward 'score': the task has no score: name a scorer or module:function"
+        )
+    return replace(task, reward=task.score)
+
+
+def sends_reward(task: Task) -> bool:
+    """Return whether the attempts of a task have a verified reward."""
+    return task.reward is not no_score
+
+
+class AttemptToCheck(Protocol):
+    """An attempt, as far as it can be checked."""
+
+    @property
+    def messages(self) -> Sequence[Message]: ...
+
+    @property
+    def environment_reward(self) -> float | None: ...
+
+
+def verify_all(
+    task: Task, prompt: Prompt, attempts: Iterable[AttemptToCheck]
+) -> list[float | None]:
+    """Return the verified reward of each attempt; empty if the task has none.
+
+    Raises:
+        UserCodeError, TaskError: As `verify`.
+    """
+    return [verify(task, prompt, each) for each in attempts] if sends_reward(task) else []
+
+
+def verify(task: Task, prompt: Prompt, attempt: AttemptToCheck) -> float | None:
+    """Return the verified reward of an attempt; None where the task cannot tell.
+
+    Raises:
+        UserCodeError: If the task's function raises an exception.
+        TaskError: If it returns anything but None or a number from 0 to 1.
+    """
+    value = score_attempt(
+        task.reward, prompt, attempt.messages, attempt.environment_reward, what="reward"
+    )
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
+        raise TaskError(
+            f"the reward {name_of(task.reward)} at prompt {prompt.id!r} is {value!r}: it must be a"
+            " number from 0 to 1, or None"
+        )
+    return float(value)
