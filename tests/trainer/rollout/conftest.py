@@ -10,7 +10,7 @@ from podium_trainer.rollout.environments.environments import Environments
 from podium_trainer.rollout.rollout import Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
 from podium_trainer.samplers import SamplingFailed
-from podium_trainer.tasks.task import Environment, Task, Tool
+from podium_trainer.tasks.task import Environment, Prompt, Task, Tool
 from tests.trainer.rollout.scripted_sampler import (
     ScriptedSampler,
     assert_consistent,
@@ -70,7 +70,7 @@ def play(tools: ToolRunner) -> Play:
     def run(
         make: Callable[[], Environment],
         *script: Any,
-        questions: tuple[str, ...] = ("hi",),
+        prompts: Sequence[Prompt] = (make_prompt("hi"),),
         group_size: int = 1,
         max_turns: int = 9,
         with_tools: Sequence[Tool] = (),
@@ -78,7 +78,6 @@ def play(tools: ToolRunner) -> Play:
         context: int = 4000,
     ) -> list[list[Attempt]]:
         sampler = ScriptedSampler(script)
-        prompts = [make_prompt(question) for question in questions]
         task = Task(prompts, tools=with_tools, max_turns=max_turns, environment=make)
         with Environments(make, workers=workers, timeout_s=0.3) as environments:
             rollout = Rollout(

@@ -131,7 +131,7 @@ def test_the_model_reads_how_an_environment_begins(play: Play) -> None:
     [group] = play(Begins, *"abcdef", group_size=2)
     assert sorted(attempt.messages[1]["content"] for attempt in group) == ["begin 0", "begin 1"]
     assert all("begin" in CHAT.decode(attempt.samples[0].token_ids) for attempt in group)
-    assert play(Begins, questions=("long",), context=1000) == [[]]
+    assert play(Begins, prompts=[make_prompt("long")], context=1000) == [[]]
 
 
 def test_an_observation_cannot_end_a_turn(play: Play) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from podium_trainer.tasks.addition import addition
 from podium_trainer.tasks.data import data
+from podium_trainer.tasks.environments.servers import environment_server
 from podium_trainer.tasks.guess import guess
 from podium_trainer.tasks.prices import prices
 from podium_trainer.tasks.questions import questions
@@ -24,6 +25,7 @@ from podium_trainer.tasks.user_code import import_function, raised
 TASKS: dict[str, Callable[..., Task]] = {
     "addition": addition,
     "data": data,
+    "environment_server": environment_server,
     "guess": guess,
     "prices": prices,
     "questions": questions,
