@@ -211,7 +211,7 @@ class RequireKey:
     async def _authorize(self, scope: Scope) -> None:
         """Store the request's key in its state, or raise an error if it may not be used here."""
         key = await self._find_key(scope)
-        needed = required_scope(scope["path"])
+        needed = required_scope(scope["path"], scope["method"])
         if not key.may(needed):
             scopes = " and ".join(sorted(key.scopes))
             raise Forbidden(

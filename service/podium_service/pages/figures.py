@@ -207,7 +207,7 @@ def _say(series: Series) -> str:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Return two to five round numbers between two others."""
-    raw = (high - low) / 3
+    raw = (high - low) / 4
     power = 10.0 ** floor(log10(raw))
     step = next(power * each for each in (1, 2, 2.5, 5, 10) if power * each >= raw * 0.999)
     first = floor(low / step + 0.999)
@@ -219,7 +219,8 @@ def _short(value: float) -> str:
         return f"{value / 1e6:.3g}M"
     if abs(value) >= 1e4:
         return f"{value / 1e3:.3g}k"
-    return f"{value:.3g}"
+    text = f"{value:.3g}"
+    return text.replace("0.", ".", 1) if 0 < abs(value) < 1 and "e" not in text else text
 
 
 def _svg(kind: str, size: tuple[int, int], label: str, *parts: str) -> Markup:

@@ -164,9 +164,14 @@ def is_open(path: str) -> bool:
     )
 
 
-def required_scope(path: str) -> Scope:
-    """Return the scope that a key needs for a path; `read` unless the path has another."""
+def required_scope(path: str, method: str = "GET") -> Scope:
+    """Return the scope that a key needs for a path; `read` unless the path has another.
+
+    A page says itself what its forms need.
+    """
     path = routes.unversioned(path)
+    if method not in ("GET", "HEAD") and path.startswith(routes.RANKINGS):
+        return "rank"
     if path.startswith((routes.KEY.removesuffix("{key_id}"), routes.UI_ADMIN)):
         return "admin"
     return _SCOPE_BY_PATH.get(path, "read")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from podium_service.errors import NotFound
-from podium_service.http.access.person import require_person
+from podium_service.http.access.person import person_of
 from podium_service.http.history.stored import read_known
 from podium_service.http.openapi import people_examples as examples
 from podium_service.http.openapi.document import json_body, json_response, problem_responses
@@ -50,7 +50,7 @@ def _add_notes(router: APIRouter, reader: HistoryReader, notes: Notes) -> None:
     )
     async def write_note(ranking_id: str, request: Request) -> people.NoteView:
         """Write a note about a ranking, for all who may read it."""
-        person = require_person(request)
+        person = person_of(request)
         sent = validate(people.NoteRequest, await read_json(request, _MAX_BODY_BYTES))
         summary = (await read_known(reader, ranking_id)).summary
         return _note(await notes.add(summary.id, sent.text, person))
@@ -58,7 +58,7 @@ def _add_notes(router: APIRouter, reader: HistoryReader, notes: Notes) -> None:
     @router.delete(routes.RANKING_NOTE, status_code=204, response_class=Response, responses=_OF_ONE)
     async def remove_note(ranking_id: str, note_id: str, request: Request) -> Response:
         """Delete a note of one's own; a key with the scope `admin` deletes any."""
-        person = require_person(request)
+        person = person_of(request)
         summary = (await read_known(reader, ranking_id)).summary
         owner = None if request.state.key.may("admin") else person
         if not await notes.remove(summary.id, note_id, owner):
@@ -85,7 +85,7 @@ def _add_orders(router: APIRouter, reader: HistoryReader, gold: GoldOrders) -> N
 
         `podium calibrate --gold` measures judges by it.
         """
-        person = require_person(request)
+        person = person_of(request)
         sent = validate(people.OrderRequest, await read_json(request, _MAX_BODY_BYTES))
         detail = await read_known(reader, ranking_id)
         order = await gold.put(detail.summary.ask, sent.tiers, person, is_blind=sent.is_blind)
@@ -97,7 +97,7 @@ def _add_orders(router: APIRouter, reader: HistoryReader, gold: GoldOrders) -> N
     )
     async def remove_order(ranking_id: str, request: Request) -> Response:
         """Delete one's own order of a group."""
-        person = require_person(request)
+        person = person_of(request)
         summary = (await read_known(reader, ranking_id)).summary
         if not await gold.remove(summary.ask, person):
             raise NotFound("this key has no order of this group: see the list of orders")

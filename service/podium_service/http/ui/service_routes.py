@@ -28,7 +28,12 @@ def service_routes(
     @router.get(f"{UI}/api", name="api_page")
     async def api_page(request: Request) -> Response:
         document = read_document()
-        scopes = {path: required_scope(path) for path in document["paths"] if not is_open(path)}
+        scopes = {
+            (path, method): required_scope(path, method.upper())
+            for path, operations in document["paths"].items()
+            for method in operations
+            if not is_open(path)
+        }
         return site.page(request, render_reference(site.frame(request, "API"), document, scopes))
 
     @router.get(f"{UI}/config", name="config_page")

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from podium_service.pages.frame import Frame, render
 from podium_service.pages.operation.openapi_types import (
     Field,
@@ -75,12 +77,14 @@ class Model:
     fields: list[Field]
 
 
-def render_reference(frame: Frame, document: Mapping[str, Any], scopes: Mapping[str, str]) -> str:
+def render_reference(
+    frame: Frame, document: Mapping[str, Any], scopes: Mapping[tuple[str, str], str]
+) -> str:
     """Return the reference of the API.
 
     Args:
         document: the OpenAPI document.
-        scopes: what an API key needs for each path that needs one.
+        scopes: what an API key needs, by path and method, where one is needed.
     """
     sections: dict[str, list[Operation]] = {}
     for operation in read_operations(document, scopes, frame.base_url):
@@ -92,18 +96,31 @@ def render_reference(frame: Frame, document: Mapping[str, Any], scopes: Mapping[
         sections=sorted(sections.items(), key=lambda each: order.index(each[0])),
         models=read_models(document),
         openapi_url=frame.url("/openapi.json"),
+        code=mark_code,
+    )
+
+
+def mark_code(text: str) -> Markup:
+    """Return HTML of a description, in which what stands between backticks is code."""
+    parts = [escape(part) for part in text.split("`")]
+    if not len(parts) % 2:  # one of them stands alone
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part
+        for index, part in enumerate(parts)
     )
 
 
 def read_operations(
-    document: Mapping[str, Any], scopes: Mapping[str, str], base_url: str
+    document: Mapping[str, Any], scopes: Mapping[tuple[str, str], str], base_url: str
 ) -> Iterator[Operation]:
     """Yield the operations of a document; a path that is also there under `/v1` only as that."""
     paths = document["paths"]
     for path, operations in paths.items():
         if f"/v1{path}" not in paths:
             for method, operation in operations.items():
-                yield _operation(document, path, method, operation, scopes.get(path, ""), base_url)
+                scope = scopes.get((path, method), "")
+                yield _operation(document, path, method, operation, scope, base_url)
 
 
 def read_models(document: Mapping[str, Any]) -> list[Model]:
