@@ -1,11 +1,12 @@
 """How fast the past is read and written, in a store of many groups.
 
-    python -m benchmarks.history [--groups 100000] [--repeats 20] [--quick]
+    python -m benchmarks.history [--groups 100000] [--repeats 20] [--loads 500] [--quick]
 
 The groups are synthetic, written in bulk: 20 runs of 250 steps, 2% failures, 10% answers from the
 store. Each call of the reader and each page is timed `--repeats` times; a page from its request to
-its last byte, without a network. Writing is timed for groups as a service writes them, with the
-group as it was sent and without texts (`--no-texts`).
+its last byte, without a network. Then each page is loaded a tenth of `--loads` times, then the rest
+of them, and the memory of the process is told after both. Writing is timed for groups as a service
+writes them, with the group as it was sent and without texts (`--no-texts`).
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from typing import Annotated, Any
 
 import httpx
 import orjson
+import psutil
 import sqlalchemy as sa
 import typer
 
@@ -58,17 +60,18 @@ WORDS = ["sum", "of", "two", "numbers", "that", "were", "given", "in", "the", "s
 def main(
     groups: Annotated[int, typer.Option(min=1)] = 100_000,
     repeats: Annotated[int, typer.Option(min=1)] = 20,
+    loads: Annotated[int, typer.Option(min=10)] = 500,
     written: Annotated[int, typer.Option(min=1)] = 512,
     quick: Annotated[bool, typer.Option("--quick")] = False,
 ) -> None:
     """Print the times of reading and of writing."""
     if quick:
-        groups, repeats, written = 500, 2, 16
+        groups, repeats, loads, written = 500, 2, 10, 16
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(measure(Path(folder), groups, repeats, written))
+        asyncio.run(measure(Path(folder), groups, repeats, loads, written))
 
 
-async def measure(folder: Path, groups: int, repeats: int, written: int) -> None:
+async def measure(folder: Path, groups: int, repeats: int, loads: int, written: int) -> None:
     """Fill a store, read it, and write to it and to one without texts."""
     path = folder / "podium.db"
     async with open_store(str(path)) as store:
@@ -77,7 +80,7 @@ async def measure(folder: Path, groups: int, repeats: int, written: int) -> None
         for name, read in readers(HistoryReader(store), last).items():
             print(f"{name:<24} {await timed(read, repeats)}")
         print(f"{'write, as sent':<24} {await write(store, written)}")
-    await time_pages(str(path), last, repeats)
+    await time_pages(str(path), last, repeats, loads)
     async with open_store(str(folder / "bare.db"), keep_texts=False) as store:
         print(f"{'write, without texts':<24} {await write(store, written)}")
 
@@ -104,8 +107,11 @@ def readers(reader: HistoryReader, last: str) -> dict[str, Callable[[], Awaitabl
     }
 
 
-async def time_pages(path: str, last: str, repeats: int) -> None:
-    """Print how long each page takes on a store, and its size; a first request warms it up."""
+async def time_pages(path: str, last: str, repeats: int, loads: int) -> None:
+    """Print how long each page takes on a store, its size, and what many loads of it leave.
+
+    A first request of each page warms it up.
+    """
     async with open_service(None, path) as service:
         transport = httpx.ASGITransport(create_app(service))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
@@ -117,6 +123,18 @@ async def time_pages(path: str, last: str, repeats: int) -> None:
                 assert first.status_code == 200, address
                 took = await timed(partial(http.get, address), repeats)
                 print(f"{'page: ' + name:<24} {took}   {len(first.content) / 1000:5.0f} kB")
+            for name, address in pages.items():
+                few = await load(http, address, loads // 10)
+                many = await load(http, address, loads - loads // 10)
+                told = f"{few:.1f} MB after {loads // 10} loads, {many:.1f} MB after {loads}"
+                print(f"{'memory: ' + name:<28} {told}", flush=True)
+
+
+async def load(http: httpx.AsyncClient, address: str, times: int) -> float:
+    """Load a page several times, and return the memory of this process in MB."""
+    for _ in range(times):
+        await http.get(address)
+    return float(psutil.Process().memory_info().rss) / 1e6
 
 
 async def neighbours(reader: HistoryReader, ask: str) -> None:
