@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import threading
 import time
 from collections import defaultdict, deque
@@ -41,6 +42,8 @@ class FakeVllm:
         root: the model's folder, as /v1/models reports it.
         is_hung: whether it takes requests and answers none.
         dtype: what it computes in, as /server_info reports it; None for a server without it.
+        can_sleep: whether it sleeps when it says so.
+        is_asleep: whether it sleeps.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class FakeVllm:
         max_model_len: int = 1024,
         scale_out: bool = True,
         raw_logprobs: bool = False,
+        port: int = 0,
     ) -> None:
         self.model = model
         self.max_model_len = max_model_len
@@ -68,8 +72,9 @@ class FakeVllm:
         self.root = "/models/policy"
         self.is_hung = False
         self.dtype: str | None = None
+        self.can_sleep, self.is_asleep = True, False
         self.url = ""
-        self._port = 0
+        self._port = port
 
     @property
     def paths(self) -> list[str]:
@@ -134,11 +139,7 @@ class FakeVllm:
     async def _answer(self, method: str, target: str, content: bytes) -> Answer:
         path, _, query = target.partition("?")
         if method == "GET":
-            if path == "/weight_info":
-                return 200, {"weight_version": self.label}
-            if path == "/server_info" and self.dtype:
-                return 200, {"vllm_config": {"model_config": {"dtype": f"torch.{self.dtype}"}}}
-            return self._models() if path == "/v1/models" else NO_ROUTE
+            return self._get(path)
         body: Wire = json.loads(content) if content else dict(parse_qsl(query))
         self.calls.append((path, body))
         if self.faults[path]:
@@ -155,6 +156,8 @@ class FakeVllm:
             "/resume": self._resume,
             "/collective_rpc": self._reload,
             "/update_weight_version": self._name,
+            "/sleep": self._sleep,
+            "/wake_up": self._wake,
         }
         return usual[path](body) if path in usual else NO_ROUTE
 
@@ -162,6 +165,18 @@ class FakeVllm:
         ends_at = time.monotonic() + seconds
         while time.monotonic() < ends_at and not self.release.is_set():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+
+    def _get(self, path: str) -> Answer:
+        answers: dict[str, Callable[[], Answer]] = {
+            "/health": lambda: (200, ""),
+            "/v1/models": self._models,
+            "/weight_info": lambda: (200, {"weight_version": self.label}),
+            "/is_sleeping": lambda: (200, {"is_sleeping": self.is_asleep}),
+        }
+        if self.dtype:
+            config = {"model_config": {"dtype": f"torch.{self.dtype}"}}
+            answers["/server_info"] = lambda: (200, {"vllm_config": config})
+        return answers[path]() if path in answers else NO_ROUTE
 
     def _models(self) -> Answer:
         names = [self.model, *self.adapters]
@@ -236,10 +251,26 @@ class FakeVllm:
         self.reloaded = body["kwargs"]["weights_path"]
         return 200, {"results": [None]}
 
+    def _sleep(self, body: Wire) -> Answer:
+        assert body == {"level": "1"}
+        self.is_asleep = self.can_sleep
+        return 200, {"status": "sleeping", "level": 1}
+
+    def _wake(self, body: Wire) -> Answer:
+        self.is_asleep = False
+        return 200, {"status": "awake", "tags": None}
+
     def _name(self, body: Wire) -> Answer:
         assert self.is_paused
         self.label = body["new_version"]
         return 200, {"success": True}
+
+
+def varied(choice: Wire) -> Wire:
+    """Draw other tokens for a choice, so that a judge can tell completions apart."""
+    tokens = [random.randrange(3, 48) for _ in choice["token_ids"]]
+    content = [{"token_id": token, "logprob": -1.0} for token in tokens]
+    return choice | {"token_ids": tokens, "logprobs": {"content": content}}
 
 
 def draw_completion(count: int) -> tuple[list[int], list[float]]:

@@ -1,6 +1,7 @@
 """The training loop: rollout, rank, update, sync. Start reading at `Trainer.run`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -49,6 +50,7 @@ class Trainer:
         made_with: what its checkpoints are made with, as records/made_with.py says it.
         log: writes what each step was.
         watcher: the display.
+        asleep: entered for each update; a sampler that shares the GPU gives its memory back.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Trainer:
         made_with: Mapping[str, Any],
         log: RunLog,
         watcher: Watcher,
+        asleep: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.config = config
         self.scheme = config.loss.advantages or LOSSES[config.loss.name].advantages
@@ -88,6 +91,7 @@ class Trainer:
         self.made_with = made_with
         self.log = log
         self.watcher = watcher
+        self.asleep = asleep
 
     def run(self) -> None:
         """Train until `config.steps`.
@@ -194,7 +198,7 @@ class Trainer:
             return
         before, self.good = self.good, None
         try:
-            with done.clock.time("update"):
+            with done.clock.time("update"), self.asleep():
                 done.stats = self._update(samples)
         except UpdateSkipped as error:
             if error.num_steps:

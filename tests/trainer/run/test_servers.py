@@ -1,20 +1,22 @@
-"""Whole runs with fake vLLM servers that leave within a step."""
+"""Whole runs with vLLM servers without a model: some leave within a step, some are started."""
 
-import random
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from podium_trainer.records.checkpoint import checkpoints, read_state
 from podium_trainer.records.metrics import read_rows
 from podium_trainer.samplers.membership import NotEnoughServers
+from podium_trainer.train import Trainer
 from tests.service.process import running
-from tests.trainer.fake_vllm import FakeVllm
+from tests.trainer.fake_vllm import FakeVllm, varied
 from tests.trainer.runs import Recorder, settings, train, write_judges
-from tests.trainer.tiny import VOCAB
+from tests.trainer.samplers.launch import fake_server
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +37,6 @@ class InPhase(Recorder):
     def phase(self, name: str, done: int = 0, total: int = 0) -> None:
         if (len(self.rows), name) == self.when and not done:
             self.act()
-
-
-def varied(choice: dict[str, Any]) -> dict[str, Any]:
-    """Make the completions differ, so that the judge can tell them apart."""
-    tokens = [random.randrange(3, VOCAB) for _ in choice["token_ids"]]
-    content = [{"token_id": token, "logprob": -1.0} for token in tokens]
-    return choice | {"token_ids": tokens, "logprobs": {"content": content}}
 
 
 def recipe_with(folder: Path, service: str, *fakes: FakeVllm, **changes: Any) -> dict[str, Any]:
@@ -90,3 +85,58 @@ def test_a_run_goes_on_with_one_server_of_two(tmp_path: Path, service_url: str) 
     assert [row["servers_ready"] for row in watcher.rows] == [2, 2, 1, 1]
     assert watcher.rows[-1]["policy_version"] == 3
     assert any(f"{second.url} is gone" in note for note in watcher.notes)
+
+
+def vllm_python(folder: Path) -> Path:
+    """Write a program that takes a Python's arguments, and is a server without a model."""
+    path = folder / "python"
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_server.__file__} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def launched() -> list[psutil.Process]:
+    """Return the processes of the servers that this process has started."""
+    found = psutil.Process().children(recursive=True)
+    return [each for each in found if each.cmdline()[1:2] == [fake_server.__file__]]
+
+
+def test_a_run_starts_its_servers_and_ends_them(tmp_path: Path, service_url: str) -> None:
+    recipe = recipe_with(tmp_path, service_url)
+    own = {"launch": True, "servers": 2, "vllm": {"python": str(vllm_python(tmp_path))}}
+    del recipe["sampler"]["urls"]
+    recipe["sampler"] |= own
+    lost: list[psutil.Process] = []
+
+    def kill_one() -> None:
+        lost.append(launched()[0])
+        lost[0].kill()
+
+    watcher = train(recipe, watcher=InPhase(2, "rollout", kill_one))
+    assert watcher.rows[-1]["policy_version"] == 3
+    assert [row["servers_ready"] for row in watcher.rows][:2] == [2, 2]
+    assert any(note.endswith("; it is started again") for note in watcher.notes)
+    assert launched() == []
+    logs = sorted(path.name for path in (tmp_path / "run/servers").iterdir())
+    assert logs == ["server-0.log", "server-1.log"]
+
+
+def test_the_sampler_sleeps_in_each_update_and_no_longer(tmp_path: Path, service_url: str) -> None:
+    seen: list[str] = []
+
+    @contextmanager
+    def asleep() -> Iterator[None]:
+        seen.append("asleep")
+        yield
+        seen.append("awake")
+
+    def attach(trainer: Trainer) -> None:
+        trainer.asleep = asleep
+
+    class Phases(Recorder):
+        def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+            seen.append(name)
+
+    train(settings(tmp_path, service_url, steps=1), watcher=Phases(), before=attach)
+    began = seen.index("asleep")
+    assert seen[began - 1 : began + 4] == ["rank", "asleep", "update", "awake", "sync"]

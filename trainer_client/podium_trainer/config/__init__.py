@@ -27,6 +27,7 @@ from podium_trainer.config.sampling import (
     TaskConfig,
 )
 from podium_trainer.config.section import Section
+from podium_trainer.config.vllm import VllmConfig
 
 __all__ = [
     "AdvantageName",
@@ -45,6 +46,7 @@ __all__ = [
     "ServiceConfig",
     "TaskConfig",
     "TrainConfig",
+    "VllmConfig",
     "WinRateConfig",
 ]
 

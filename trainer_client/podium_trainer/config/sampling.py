@@ -6,6 +6,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from podium_trainer.config.section import Section
+from podium_trainer.config.vllm import VllmConfig
+
+DEFAULT_URLS = ["http://127.0.0.1:8001"]
 
 
 class TaskConfig(Section):
@@ -56,10 +59,22 @@ class SamplerConfig(Section):
         "local", description="Sample in this process, or from vLLM servers over HTTP."
     )
     urls: list[str] = Field(
-        ["http://127.0.0.1:8001"],
+        DEFAULT_URLS,
         min_length=1,
-        description="URLs of vLLM servers, which share the work.",
+        description="URLs of vLLM servers that run already; they share the work.",
     )
+    launch: bool = Field(
+        False,
+        description="Start the vLLM servers on this machine, and end them with the run; `urls` are"
+        " not used then.",
+    )
+    servers: int = Field(1, ge=1, description="Number of servers to start.")
+    colocate: bool = Field(
+        False,
+        description="Let the first server that is started use the trainer's GPU, and sleep during"
+        " the update.",
+    )
+    vllm: VllmConfig = Field(VllmConfig(), description="The servers that `launch` starts.")
     min_servers: int = Field(
         1, ge=1, description="Servers with which the run goes on while others are gone or behind."
     )
@@ -99,10 +114,23 @@ class SamplerConfig(Section):
 
     @model_validator(mode="after")
     def _refuse_impossible_minimum(self) -> "SamplerConfig":
-        if self.kind == "vllm" and self.min_servers > len(self.urls):
+        count, what = (self.servers, "servers") if self.launch else (len(self.urls), "urls")
+        if self.kind == "vllm" and self.min_servers > count:
             raise ValueError(
-                f"min_servers {self.min_servers} exceeds the number of urls, {len(self.urls)}"
+                f"min_servers {self.min_servers} exceeds the number of {what}, {count}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> "SamplerConfig":
+        if self.launch and self.kind != "vllm":
+            raise ValueError("launch starts vLLM servers: set kind: vllm")
+        if self.launch and self.urls != DEFAULT_URLS:
+            raise ValueError("urls are those of servers that run already: leave out urls or launch")
+        if self.servers != 1 and not self.launch:
+            raise ValueError(f"servers {self.servers} are started with launch: true only")
+        if self.colocate and not self.launch:
+            raise ValueError("colocate needs a server that the run starts: set launch: true")
         return self
 
 

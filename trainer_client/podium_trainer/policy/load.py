@@ -54,7 +54,7 @@ def load_policy(
         PolicyError: If the folder holds no causal LM that transformers can load, its tokenizer has
             no chat template, or torch cannot use the device.
     """
-    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = choose_device(config)
     is_full = config.lora is None
     path = str(weights) if weights and is_full else config.path
     try:
@@ -85,6 +85,19 @@ def load_policy(
     model.train()
     autocast = config.autocast if config.autocast is not None else has_fast_bfloat16(device)
     return Policy(model, chat, temperature=temperature, autocast=autocast, reference=reference)
+
+
+def choose_device(config: ModelConfig) -> torch.device:
+    """Return the device that the policy is trained on: the GPU if there is one, unless set.
+
+    Raises:
+        PolicyError: If torch knows no such device.
+    """
+    try:
+        return torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PolicyError(f"model.device {config.device!r} cannot be used: {reason}") from error
 
 
 def load_model(path: str, config: ModelConfig) -> Any:

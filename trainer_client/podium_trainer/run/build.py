@@ -54,9 +54,9 @@ from podium_trainer.run.preflight import PreflightError, check_service
 from podium_trainer.run.prompts import fit_prompts
 from podium_trainer.run.recipe import Resume
 from podium_trainer.samplers import Sampler, SamplerError
+from podium_trainer.samplers.launch.open import open_vllm
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.samplers.vllm import VllmSampler
-from podium_trainer.samplers.vllm_check import open_servers
 from podium_trainer.samplers.vllm_servers import VllmServers
 from podium_trainer.samplers.weight_sync import FullReload, LoraSwap, SharedWeights, WeightSync
 from podium_trainer.tasks import open_task
@@ -112,10 +112,7 @@ def open_trainer(
         client = stack.enter_context(
             RankClient(config.service.url, deadline_s=config.service.deadline_s, max_dry=None)
         )
-        servers = None
-        if config.sampler.kind == "vllm":
-            watcher.phase("connecting to the vLLM servers")
-            servers = stack.enter_context(open_servers(config.sampler, watcher.note))
+        servers, asleep = stack.enter_context(open_vllm(config, watcher.phase, watcher.note))
         watcher.phase("loading the model")
         policy = load_policy(
             config.model,
@@ -157,7 +154,7 @@ def open_trainer(
         yield Trainer(
             resolved, task=task, policy=policy, optimizer=optimizer, rollout=rollout,
             evaluator=Evaluator(resolved, task, rollout, client), client=client, sync=sync,
-            state=state, made_with=made_with, log=log, watcher=watcher,
+            state=state, made_with=made_with, log=log, watcher=watcher, asleep=asleep,
         )  # fmt: skip
 
 

@@ -113,6 +113,10 @@ class VllmServers:
         lengths = [server.max_model_len for server in self.membership.members]
         return min(length for length in lengths if length)
 
+    def lose(self, server: VllmServer, error: SamplerError) -> None:
+        """Count a server as gone until it answers again."""
+        self._portal.call(self.membership.lose, server, error)
+
     def adopt(self, push: Push) -> None:
         """Give a push to the ready servers, and make it what the others get later.
 

@@ -1,0 +1,54 @@
+"""Open the vLLM servers of a run: start them, connect to them, and let one sleep in updates."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+
+from podium_trainer.config import TrainConfig
+from podium_trainer.samplers.launch.launcher import Launcher
+from podium_trainer.samplers.launch.plan import plan_servers
+from podium_trainer.samplers.launch.shared_gpu import SharedGpu
+from podium_trainer.samplers.vllm_check import open_servers
+from podium_trainer.samplers.vllm_servers import VllmServers
+
+Asleep = Callable[[], AbstractContextManager[None]]
+
+
+@contextmanager
+def open_vllm(
+    config: TrainConfig, on_phase: Callable[[str], None], note: Callable[[str], None]
+) -> Iterator[tuple[VllmServers | None, Asleep]]:
+    """Open the servers of a run, and close them when the block ends.
+
+    Args:
+        config: all settings of the run.
+        on_phase: told what is waited for.
+        note: told in one line about each server that leaves, returns or is started again.
+
+    Yields:
+        The servers, None with the local sampler; and what is entered for each update.
+
+    Raises:
+        SamplerError: If they cannot be started, do not answer, or are unfit.
+    """
+    settings = config.sampler
+    if settings.kind != "vllm":
+        yield None, nullcontext
+        return
+    with ExitStack() as stack:
+        launcher = None
+        if settings.launch:
+            plans = plan_servers(config)
+            on_phase("starting vLLM")
+            note(f"the logs of the vLLM servers are in {plans[0].log.parent}")
+            launcher = stack.enter_context(
+                Launcher(plans, start_s=settings.vllm.start_s, note=note)
+            )
+            settings = settings.model_copy(update={"urls": launcher.urls})
+        on_phase("connecting to the vLLM servers")
+        servers = stack.enter_context(open_servers(settings, note))
+        if launcher is None or not settings.colocate:
+            yield servers, nullcontext
+            return
+        gpu = SharedGpu(servers, launcher, timeout_s=settings.admin_timeout_s)
+        gpu.check()
+        yield servers, gpu.asleep

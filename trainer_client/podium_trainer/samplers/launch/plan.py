@@ -1,0 +1,169 @@
+"""Plan the vLLM servers of a run: the command, the address, the GPUs and the log of each."""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from podium_trainer.config import TrainConfig
+from podium_trainer.policy.load import choose_device
+from podium_trainer.samplers import SamplerError
+
+HOST = "127.0.0.1"
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM takes as --max-lora-rank
+SHARED_MEMORY = 0.4  # the share of a GPU's memory that a server takes beside the trainer
+NEEDED = {
+    "VLLM_SERVER_DEV_MODE": "1",  # for the routes that pause, reload and sleep
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+}
+
+
+@dataclass(frozen=True)
+class ServerPlan:
+    """A server that is to be started.
+
+    Attributes:
+        url: its address.
+        command: what is run.
+        log: the file that gets its output.
+        environment: the variables that it gets beside those of this process.
+        shares_gpu: whether one of its GPUs is the trainer's.
+    """
+
+    url: str
+    command: list[str]
+    log: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    shares_gpu: bool = False
+
+
+def plan_servers(config: TrainConfig) -> list[ServerPlan]:
+    """Plan the servers of a run.
+
+    Raises:
+        SamplerError: If there are too few GPUs, or `sampler.colocate` is set without one.
+    """
+    settings = config.sampler
+    device = choose_device(config.model)
+    if settings.colocate and device.type == "cpu":
+        raise SamplerError(
+            "sampler.colocate: vLLM can sleep on a GPU only, and the trainer runs on the CPU: set"
+            " sampler.colocate to false"
+        )
+    shares = deal_gpus(
+        visible_gpus(), own_gpu(device),
+        servers=settings.servers, each=settings.vllm.gpus, colocate=settings.colocate,
+    )  # fmt: skip
+    folder = (config.out / "servers").resolve()
+    return [
+        ServerPlan(
+            url=f"http://{HOST}:{port}",
+            command=serve_command(config, port),
+            log=folder / f"server-{number}.log",
+            environment=NEEDED | ({"CUDA_VISIBLE_DEVICES": ",".join(share)} if share else {}),
+            shares_gpu=settings.colocate and number == 0,
+        )
+        for number, (port, share) in enumerate(
+            zip(free_ports(settings.servers), shares, strict=True)
+        )
+    ]
+
+
+def serve_command(config: TrainConfig, port: int) -> list[str]:
+    """Return the command that serves the policy; the options of `sampler.vllm` come before ours."""
+    settings = config.sampler
+    options: dict[str, Any] = {
+        "host": HOST,
+        "port": port,
+        "model": config.model.path,
+        "served-model-name": settings.model_name,
+        "enable-scale-out": True,
+        "logprobs-mode": "processed_logprobs",
+    }
+    if config.model.lora is not None:
+        options |= {"enable-lora": True, "max-lora-rank": lora_rank(config.model.lora.rank)}
+    if settings.vllm.gpus > 1:
+        options["tensor-parallel-size"] = settings.vllm.gpus
+    if settings.colocate:
+        options |= {"enable-sleep-mode": True, "gpu-memory-utilization": SHARED_MEMORY}
+    options |= {name.replace("_", "-"): value for name, value in settings.vllm.options.items()}
+    python = settings.vllm.python or sys.executable
+    return [str(python), "-m", "vllm.entrypoints.openai.api_server", *as_flags(options)]
+
+
+def as_flags(options: Mapping[str, Any]) -> list[str]:
+    """Write options as flags: true as a flag alone, false and null not at all."""
+    flags = []
+    for name, value in options.items():
+        if value is True:
+            flags.append(f"--{name}")
+        elif value is not None and value is not False:
+            text = json.dumps(value) if isinstance(value, dict | list) else str(value)
+            flags.append(f"--{name}={text}")
+    return flags
+
+
+def lora_rank(rank: int) -> int:
+    """Return the smallest rank that vLLM can be started with and that has room for this one."""
+    return next((each for each in LORA_RANKS if each >= rank), rank)
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs of this process, by the names that CUDA_VISIBLE_DEVICES takes."""
+    count = torch.cuda.device_count()
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named[:count] if named else [str(number) for number in range(count)]
+
+
+def own_gpu(device: torch.device) -> int | None:
+    """Return the trainer's GPU as a place among the visible ones; None for the CPU."""
+    return (device.index or 0) if device.type == "cuda" else None
+
+
+def deal_gpus(
+    visible: Sequence[str], own: int | None, *, servers: int, each: int, colocate: bool
+) -> list[list[str]]:
+    """Deal the GPUs out to the servers.
+
+    Args:
+        visible: the names of all GPUs.
+        own: the trainer's place among them; None if it needs none.
+        servers: the number of servers.
+        each: the GPUs of each server.
+        colocate: whether the first server gets the trainer's GPU; else no server does.
+
+    Returns:
+        The GPUs of each server; none where there is no GPU at all.
+
+    Raises:
+        SamplerError: If there are too few.
+    """
+    if not visible:
+        return [[] for _ in range(servers)]
+    others = [name for place, name in enumerate(visible) if place != own]
+    shared = [visible[own]] if colocate and own is not None else []
+    free = [*shared, *others]
+    if len(free) < servers * each:
+        beside = "" if colocate or own is None else " beside the trainer's"
+        remedy = ", or set sampler.colocate" if beside and servers == 1 else ""
+        raise SamplerError(
+            f"sampler.servers {servers} with sampler.vllm.gpus {each} need {servers * each}"
+            f" GPUs{beside}, and there are {len(free)}: lower one of them{remedy}"
+        )
+    return [list(free[start : start + each]) for start in range(0, servers * each, each)]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((HOST, 0))
+        return [each.getsockname()[1] for each in sockets]
