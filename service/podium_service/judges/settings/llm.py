@@ -45,10 +45,10 @@ class LLMJudge(ConnectedJudge):
     """Trajectories in one call: `listwise` all of them, `subsets` `block_size` of them, `pairwise`
     two, `pointwise` one, rated by itself. For endpoints that give token probabilities: `best_of`
     shows all of them, up to 8, else `block_size` of them, and asks for the letter of the best;
-    `yes_no` shows one and asks whether it is correct and complete. `auto` (the default) takes
-    `best_of` for models whose name says 9B parameters or fewer, while their endpoint gives
-    probabilities, else the first of the first four that suits the group's size, the model's context
-    and the budget."""
+    `yes_no` shows one and asks whether it is correct and complete. `auto` (the default) takes,
+    for models whose name says 9B parameters or fewer, while their endpoint gives probabilities,
+    `yes_no` if the group has a `reference` and `best_of` if not; else the first of the first four
+    that suits the group's size, the model's context and the budget."""
     passes: Annotated[Passes | None, QUALITY] = None
     """How often each trajectory is shown: a number from 1 to 64, or `{min, max, rollout_cost,
     until_stderr}` to stop when another pass buys too little; unless set `{min: 1, max: 4}`, for

@@ -36,6 +36,7 @@ from podium_service.ranking.kinds.run import TOKENS_PER_FENCE, Run
 from podium_service.ranking.methods import METHODS, Situation, choose_method, prefer_methods
 from podium_service.ranking.screening import require_visible_images
 from podium_service.ranking.single_flight import SingleFlight
+from podium_service.schemas import RankRequest
 from podium_service.scoring.estimate import Estimate, estimate_unscored
 from podium_service.scoring.noise import EMPTY_PAST_GROUP, JudgeNoise, SlotDrift
 from podium_service.store.protocol import Store, StoredVerdicts
@@ -195,7 +196,7 @@ async def _show(judge: EndpointJudge, group: GroupToRank[LLMJudge]) -> _Shown:
     transcript = write(datamark=is_datamarked)
     if len(transcript.bodies) > 1:
         require_visible_images(group.judge_name, config, transcript)
-    method_name = await _choose_method(judge, transcript, group.request.rubric)
+    method_name = await _choose_method(judge, transcript, group.request)
     form, style = METHODS[method_name].form, config.style_for(method_name)
     if screening.is_steered:
         is_hidden = _hides(screening.steering, style)
@@ -215,14 +216,17 @@ def _hides(steering: Steering, style: wording.Style) -> bool:
     return steering == "hide" or (steering == "auto" and style == "short")
 
 
-async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: str | None) -> str:
+async def _choose_method(judge: EndpointJudge, transcript: Transcript, request: RankRequest) -> str:
     """Return the judge's method; for `auto`, the one that suits the group."""
     config = judge.config
     if config.method != "auto":
         return config.method
     context, limits = await judge.context_tokens(), config.budget or BudgetLimits()
-    # Small judges compare in one letter, and give every attempt of a list the same score.
-    prefers_letters = config.is_small and judge.gives_probabilities
+    by_words = ""
+    if config.is_small and judge.gives_probabilities:
+        # Small judges give every attempt of a list the same score, and compare in one letter. With
+        # the right answer before them they tell whether an attempt is right far better than that.
+        by_words = "yes_no" if request.reference else "best_of"
 
     def choose(
         count: Callable[[Transcript, Sequence[str]], int], otherwise: str = "listwise"
@@ -230,7 +234,7 @@ async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: s
         shared = count(transcript, [transcript.context])
 
         def overhead(method: str, num_shown: int) -> int:
-            system = _system_prompt(config, method, rubric, transcript, is_datamarked=True)
+            system = _system_prompt(config, method, request.rubric, transcript, is_datamarked=True)
             reply = judge.reply_tokens(METHODS[method].form, num_shown, context)
             return shared + estimate_tokens(system) + reply
 
@@ -241,12 +245,12 @@ async def _choose_method(judge: EndpointJudge, transcript: Transcript, rubric: s
             block_size=config.block_size,
             max_calls=limits.calls or inf,
             max_tokens=limits.tokens or inf,
-            prefers_letters=prefers_letters,
+            by_words=by_words,
             otherwise=otherwise,
         )
 
     # What fits by a bound needs no count, which takes half as long as validating the group.
-    best = prefer_methods(len(transcript.bodies), prefers_letters=prefers_letters)[0]
+    best = prefer_methods(len(transcript.bodies), by_words=by_words)[0]
     return best if choose(bound_shown, otherwise="") == best else choose(estimate_shown)
 
 

@@ -30,12 +30,17 @@ METHODS: dict[str, Method] = {
 }
 
 
-def prefer_methods(num_items: int, *, prefers_letters: bool) -> list[str]:
-    """Return the methods that `auto` may stand for, the best one first."""
+def prefer_methods(num_items: int, *, by_words: str = "") -> list[str]:
+    """Return the methods that `auto` may stand for, the best one first.
+
+    Args:
+        num_items: distinct trajectories.
+        by_words: the method by the probabilities of letters or words to prefer; empty for none.
+    """
     by_scores = ["listwise", "subsets", "pairwise", "pointwise"]
     if num_items > MAX_LISTWISE_ITEMS:
         by_scores = [*by_scores[1:], "listwise"]
-    return ["best_of", *by_scores] if prefers_letters else by_scores
+    return [by_words, *by_scores] if by_words else by_scores
 
 
 def choose_method(
@@ -46,7 +51,7 @@ def choose_method(
     block_size: int,
     max_calls: float = inf,
     max_tokens: float = inf,
-    prefers_letters: bool = False,
+    by_words: str = "",
     otherwise: str = "listwise",
 ) -> str:
     """Return the method that `auto` stands for: the first that fits the context and the budget.
@@ -58,7 +63,7 @@ def choose_method(
         max_call_tokens: tokens that one call may take.
         block_size: trajectories in a call of the method `subsets`.
         max_calls, max_tokens: calls and tokens that the budget holds.
-        prefers_letters: whether to try `best_of` first.
+        by_words: `best_of` or `yes_no`, to try it first; empty for neither.
         otherwise: what to return where nothing fits; a list's trajectories are trimmed until it
             does.
     """
@@ -72,6 +77,7 @@ def choose_method(
         "subsets": in_blocks,
         "pairwise": (2, 2 * (num_items - 1)),
         "pointwise": (1, num_items),
+        "yes_no": (1, num_items),
     }
 
     def fits(method: str) -> bool:
@@ -80,9 +86,9 @@ def choose_method(
         fits_budget = num_calls <= max_calls and num_calls * tokens <= max_tokens
         return fits_budget and tokens <= max_call_tokens
 
-    if prefers_letters and fits("best_of"):
-        return "best_of"
+    if by_words and fits(by_words):
+        return by_words
     if num_items > MAX_LISTWISE_ITEMS and fits("listwise") and not fits("subsets"):
         return "listwise"
-    preferred = prefer_methods(num_items, prefers_letters=False)
+    preferred = prefer_methods(num_items)
     return next(filter(fits, preferred), otherwise)

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from podium_service.judges.settings import LLMJudge
 from podium_service.ranking.methods import METHODS, choose_method, prefer_methods
-from tests.fakes import Answer, Asked, ScriptedJudge, Step, chooses, names_best, rates, scores
+from tests.fakes import (
+    Answer,
+    Asked,
+    ScriptedJudge,
+    Step,
+    chooses,
+    names_best,
+    rates,
+    says_yes,
+    scores,
+)
 from tests.service.helpers import client_of_judge, group, llm, request, service
 
 pytestmark = pytest.mark.anyio
@@ -61,18 +71,18 @@ def test_the_choice_does_not_depend_on_the_order_of_bodies(
     st.lists(st.integers(1, 900), min_size=1, max_size=20),
     st.integers(0, 9000),
     st.integers(1, 30),
-    st.booleans(),
+    st.sampled_from(["", "best_of", "yes_no"]),
 )
 def test_what_is_best_and_fits_by_bounds_is_chosen_exactly(
-    bodies: list[int], max_call_tokens: int, max_calls: int, letters: bool
+    bodies: list[int], max_call_tokens: int, max_calls: int, by_words: str
 ) -> None:
     def choose(sizes: list[int], otherwise: str) -> str:
         return choose_method(
             sizes, lambda *_: 50, max_call_tokens, block_size=5, max_calls=max_calls,
-            prefers_letters=letters, otherwise=otherwise,
+            by_words=by_words, otherwise=otherwise,
         )  # fmt: skip
 
-    best = prefer_methods(len(bodies), prefers_letters=letters)[0]
+    best = prefer_methods(len(bodies), by_words=by_words)[0]
     if choose([3 * size for size in bodies], "none") == best:
         assert choose(bodies, "listwise") == best
 
@@ -151,3 +161,12 @@ async def test_auto_asks_a_small_judge_for_letters(tmp_path: Path) -> None:
         ]
     assert first.get("method") == "best_of", first
     assert [each["method"] for each in ranked] == ["best_of", "listwise"]
+
+
+async def test_auto_asks_a_small_judge_for_a_yes_if_it_has_the_answer(tmp_path: Path) -> None:
+    settings = {"method": "auto", "model": "tiny-1b", "passes": 1}
+    step = says_yes(lambda text: 0.9 if text == "5" else 0.2)
+    async with client_of_judge(tmp_path, step, **settings) as (http, _):
+        ranked = (await http.post("/rank", json=group("5", "six", reference="5"))).json()
+    assert ranked.get("method") == "yes_no", ranked
+    assert [each["rank"] for each in ranked["results"]] == [1, 2]
