@@ -42,7 +42,7 @@ async def test_no_line_quotes_a_caller_or_a_judge(tmp_path: Path) -> None:
                 for body in (
                     group("5", "6", canary=1),
                     group("5", "6", judge="canary"),
-                    group("5", "6 canary", deadline_s=1),
+                    group("5", "6 canary", deadline_s=3),
                 ):
                     answer = await http.post("/rank", json=body)
                     assert "canary" in answer.text

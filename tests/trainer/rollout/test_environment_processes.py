@@ -110,7 +110,7 @@ def test_a_process_that_hangs_is_killed(
     assert "step took longer than 4 s" in caplog.text
 
 
-def test_an_environment_that_is_not_made_or_not_sent_is_explained(
+def test_an_environment_not_made_or_not_sent_is_explained(
     tools: ToolRunner, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ExitStack() as stack:
