@@ -1,8 +1,10 @@
 """docker/ cannot be built here: what it names is checked against the project instead."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -92,7 +94,7 @@ def test_the_judges_file_names_the_compose_judge() -> None:
     started = COMPOSE["services"]["judge"]
     assert started["command"][:2] == ["--model", judge.model]
     assert [url.host for url in judge.base_urls] == ["judge"]
-    assert started["profiles"] == ["gpus"]
+    assert started["profiles"] == ["gpus", "train"]
 
 
 def test_the_store_url_names_the_compose_postgres() -> None:
@@ -109,7 +111,7 @@ def test_a_stopping_container_outlasts_the_grace_period() -> None:
     assert float(grace.removesuffix("s")) > GRACE_S + 2 > DEFAULT_DEADLINE_S
 
 
-@pytest.mark.parametrize("name", ["service", "postgres", "judge"])
+@pytest.mark.parametrize("name", sorted({*COMPOSE["services"]} - {"trainer"}))
 def test_every_compose_service_restarts_after_a_crash(name: str) -> None:
     assert COMPOSE["services"][name]["restart"] == "unless-stopped"
 
@@ -123,7 +125,9 @@ def test_the_trainer_image_copies_existing_paths_and_commands() -> None:
     paths = [path for line in copied for path in line.split()]
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
-    command = re.search(r'^ENTRYPOINT \["podium-train"\]$', TRAINER_DOCKERFILE, re.MULTILINE)
+    command = re.search(
+        r'^ENTRYPOINT \["with-secrets", "podium-train"\]$', TRAINER_DOCKERFILE, re.MULTILINE
+    )
     assert command
     assert 'podium-train = "podium_trainer.__main__:main"' in (ROOT / "pyproject.toml").read_text()
     assert "useradd --create-home --uid 10001 podium" in TRAINER_DOCKERFILE
@@ -132,10 +136,13 @@ def test_the_trainer_image_copies_existing_paths_and_commands() -> None:
 
 def test_the_trainer_stage_does_not_install_vllm() -> None:
     stages = re.findall(r"^FROM (\S+) AS (\w+)$", TRAINER_DOCKERFILE, re.MULTILINE)
-    assert {name for _, name in stages} == {"policy", "trainer"}
+    assert [name for _, name in stages] == ["vllm", "policy", "trainer"]
     assert "'.[trainer]'" in TRAINER_DOCKERFILE.split("AS trainer")[1]
-    built = {name: COMPOSE["services"][name]["build"]["target"] for name in ("policy", "trainer")}
-    assert built == {"policy": "policy", "trainer": "trainer"}
+    built = {
+        name: COMPOSE["services"][name]["build"]["target"]
+        for name in ("judge", "policy", "trainer")
+    }
+    assert built == {"judge": "vllm", "policy": "policy", "trainer": "trainer"}
 
 
 def test_the_compose_recipe_names_the_compose_servers() -> None:
@@ -167,6 +174,78 @@ def test_compose_mounts_the_recipe_and_the_prompts() -> None:
     here = ROOT / "docker" / Path(prompts).name
     assert len(open_task(RECIPE.task.name, {"path": str(here)}).train) == 4
     assert any(volume.endswith(f":{RECIPE.out.parent}") for volume in trainer["volumes"])
+
+
+# secrets, GPUs and what a container may do
+
+
+def test_every_secret_is_a_file_that_git_leaves_out() -> None:
+    assert "/docker/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert "docker/secrets" in (ROOT / ".dockerignore").read_text().splitlines()
+    made = set(re.findall(r"for name in (.*); do", COMPOSE_TEXT)[0].split())
+    made |= set(re.findall(r"docker/secrets/(\w+)", re.findall("touch (.*)", COMPOSE_TEXT)[0]))
+    assert {name: f"./secrets/{name}" for name in made} == {
+        name: secret["file"] for name, secret in COMPOSE["secrets"].items()
+    }
+    assert "${" not in COMPOSE_TEXT
+    for each in COMPOSE["services"].values():
+        if "./:/etc/podium:ro" in each.get("volumes", ()):
+            assert "/etc/podium/secrets" in each["tmpfs"]  # the folder's own are hidden
+
+
+def test_a_container_gets_its_secrets_as_variables(tmp_path: Path) -> None:
+    (tmp_path / "podium_api_key").write_text("a 'b' $c\n")
+    (tmp_path / "hf_token").write_text("")
+    (tmp_path / "kubernetes.io").mkdir()
+    script = [str(ROOT / "docker/with-secrets"), "env"]
+    env = {"PATH": os.environ["PATH"], "SECRETS_DIR": str(tmp_path)}
+    shown = subprocess.run(script, env=env, check=True, capture_output=True, text=True).stdout
+    assert "PODIUM_API_KEY=a 'b' $c" in shown.splitlines()
+    assert "HF_TOKEN" not in shown
+    names = {
+        each if isinstance(each, str) else each["target"]
+        for name in ("service", "trainer")
+        for each in COMPOSE["services"][name]["secrets"]
+    }
+    assert names == {"podium_api_key", "pgpassword", "hf_token"}
+
+
+def test_no_two_services_share_a_gpu() -> None:
+    ids = {
+        name: device["device_ids"]
+        for name, service in COMPOSE["services"].items()
+        for device in service["deploy"]["resources"].get("reservations", {}).get("devices", ())
+    }
+    assert ids == {"judge": ["0"], "policy": ["1"], "trainer": ["2"]}
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
+def test_every_container_is_pinned_bounded_and_unprivileged(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert {"cpus", "memory"} <= set(service["deploy"]["resources"]["limits"])
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service.get("read_only") or name in ("judge", "policy")
+    assert service["networks"]
+    if image := service.get("image"):
+        assert re.search(r":v?\d+\.\d+", image), f"{image} is not pinned"
+    needed = service.get("depends_on", {})
+    if isinstance(needed, dict):
+        assert all(how == {"condition": "service_healthy"} for how in needed.values())
+    for text in (DOCKERFILE, TRAINER_DOCKERFILE):
+        for base in re.findall(r"^(?:FROM |ARG VLLM_IMAGE=)([\w/-]+:\S+)", text, re.MULTILINE):
+            assert re.search(r":v?\d+\.\d+\.\d+", base), f"{base} is not pinned"
+
+
+def test_only_the_trainer_reaches_the_policy() -> None:
+    on = {name: service["networks"] for name, service in COMPOSE["services"].items()}
+    assert {name for name in on if "policy" in on[name]} == {"policy", "trainer"}
+    assert {name for name in on if "store" in on[name]} == {"postgres", "service"}
+    assert set(COMPOSE["networks"]) == {network for each in on.values() for network in each}
+    assert {name for name, service in COMPOSE["services"].items() if "ports" in service} == {
+        "service",
+        "grafana",
+    }
 
 
 # what watches it
@@ -251,10 +330,11 @@ def test_prometheus_reads_with_a_read_only_key() -> None:
     assert job["static_configs"] == [{"targets": [f"service:{serve_options()['PODIUM_PORT']}"]}]
     [secret] = prometheus["secrets"]
     assert job["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
-    variable = COMPOSE["secrets"][secret]["environment"]
-    assert variable == "PODIUM_METRICS_KEY"
-    assert variable not in services["service"]["environment"]  # those have all scopes
-    made = re.search(r"exec service podium (keys create .*)$", COMPOSE_TEXT, re.MULTILINE)
+    assert secret == "podium_metrics_key"
+    assert secret not in services["service"]["secrets"]  # those have all scopes
+    made = re.search(
+        r"exec service with-secrets podium (keys create .*)$", COMPOSE_TEXT, re.MULTILINE
+    )
     assert made
     assert made[1].split() == ["keys", "create", "metrics", "--scope", required_scope("/metrics")]
     mounts = dict(each.split(":")[:2] for each in prometheus["volumes"] + grafana["volumes"])
