@@ -79,7 +79,8 @@ def step_rows(
 ) -> tuple[Any, Any]:
     """Make a step's metrics and timings rows as the trainer does."""
     gathered = Gathered([each for each in groups if each.has_signal], list(groups))
-    clock = Clock({"rollout": 2.0, "rank": 1.0, "update": 3.0, "sync": 0.0, "held_out": 0.0})
+    spent = {"rollout": 2.0, "rank": 1.0, "waited": 3.0, "update": 3.0, "sync": 0.0}
+    clock = Clock(spent | {"held_out": 0.0}, {"rollout": 0.625, "rank": 0.75, "update": 0.5})
     found = HeldOut([], held_out, wins)
     return metrics_row(gathered, stats, found, 1), timings_row(gathered, found, clock)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any
 
 import torch
@@ -10,15 +9,17 @@ import torch
 from podium.blocking_client import RankClient
 from podium_trainer.config import TrainConfig
 from podium_trainer.evaluation.evaluator import Evaluator, HeldOut
+from podium_trainer.gathering.activity import Activity
+from podium_trainer.gathering.ahead import Ahead
+from podium_trainer.gathering.gatherer import Gatherer
 from podium_trainer.policy.policy import Policy
 from podium_trainer.records.best import progress
 from podium_trainer.records.checkpoint import CheckpointError, RunState, save_checkpoint
 from podium_trainer.records.metrics import MetricsError, Row
 from podium_trainer.records.metrics_rows import Clock, Gathered
 from podium_trainer.records.run_log import RunLog
-from podium_trainer.records.step import Done, idle_message, lost_line, why_skipped
+from podium_trainer.records.step import Done, idle_message, why_skipped
 from podium_trainer.records.watcher import Watcher
-from podium_trainer.rollout.failures import part_failures
 from podium_trainer.rollout.rollout import Rollout
 from podium_trainer.samplers.weight_sync import WeightSync
 from podium_trainer.tasks.task import PromptCursor, Task
@@ -28,6 +29,8 @@ from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.mini_batch import GroupSamples
 from podium_trainer.update.ranker import Ranker
 from podium_trainer.update.update import UpdateSkipped, UpdateStats, update
+
+STOP_S = 5.0
 
 
 class TrainingStopped(Exception):
@@ -77,9 +80,16 @@ class Trainer:
         self.optimizer = optimizer
         self.rollout = rollout
         self.evaluator = evaluator
-        self.ranker = Ranker(config, task, rollout, client)
         self.sync = sync
-        self.cursor = PromptCursor(task.train, config.seed, state.prompts_taken)
+        self.activity = Activity()
+        self.gatherer = Gatherer(
+            config, rollout=rollout, ranker=Ranker(config, task, rollout, client),
+            cursor=PromptCursor(task.train, config.seed, state.prompts_taken),
+            activity=self.activity, watcher=watcher,
+        )  # fmt: skip
+        self.ahead = Ahead(
+            self.gatherer.begin, max_staleness=config.max_staleness, last=config.steps
+        )
         self.step = state.step
         self.policy_version = state.policy_version
         self.idle_steps = state.idle_steps
@@ -101,13 +111,16 @@ class Trainer:
             SamplerError, CheckpointError, RankError, UserCodeError: If a part fails for good. The
                 last good state is then in a checkpoint.
         """
-        if self.step == 0:
-            self._report()
-        while self.step < self.config.steps:
-            self._step_or_save()
-            is_due = self.step % self.config.checkpoint.every == 0
-            if is_due or self.step in (self.config.steps, self.best_step):
-                self.save()
+        try:
+            if self.step == 0:
+                self._report()
+            while self.step < self.config.steps:
+                self._step_or_save()
+                is_due = self.step % self.config.checkpoint.every == 0
+                if is_due or self.step in (self.config.steps, self.best_step):
+                    self.save()
+        finally:
+            self._stop_gathers()
 
     def _step_or_save(self) -> None:
         """Run one step; if anything fails outside of the update, save the last good state."""
@@ -115,8 +128,16 @@ class Trainer:
         try:
             self.one_step()
         except (Exception, KeyboardInterrupt):
-            self._save_good()
+            try:
+                self._stop_gathers()
+            finally:
+                self._save_good()
             raise
+
+    def _stop_gathers(self) -> None:
+        """End the gathers ahead, and do not wait for one that does not end."""
+        self.gatherer.stop()
+        self.ahead.wait(STOP_S)
 
     def _save_good(self) -> None:
         """Save the state that the weights are in; if that is after the step, also write its row."""
@@ -135,7 +156,8 @@ class Trainer:
         self.step += 1
         self.done = Done(Gathered())
         try:
-            self.done.gathered = self.gather(self.done.clock)
+            with self.done.clock.time("waited"), self.gatherer.shown(self.step):
+                self.done.gathered = self.ahead.take(self.step)
             if self.done.gathered.kept:
                 self.learn(self.done)
         except (UpdateSkipped, torch.OutOfMemoryError) as error:
@@ -145,40 +167,6 @@ class Trainer:
             self._count_skipped(self.done.skipped)
         else:
             self._count_idle(self.done)
-
-    def gather(self, clock: Clock) -> Gathered:
-        """Return the groups of a step.
-
-        Groups that the sampler fails at, without a ranking or without signal are replaced by groups
-        of new prompts, at most `rollout.max_refills` times.
-        """
-        config = self.config.rollout
-        gathered = Gathered(group_size=config.group_size)
-        for attempt in range(1 + config.max_refills):
-            missing = config.prompts_per_step - len(gathered.kept)
-            if not missing:
-                break
-            prompts = self.cursor.take(missing)
-            with clock.time("rollout"):
-                self.watcher.phase("rollout")
-                played = self.rollout.try_groups(
-                    prompts,
-                    config.group_size,
-                    seed=f"{self.config.seed}/{self.step}/{attempt}",
-                    on_progress=lambda done, total: self.watcher.phase("rollout", done, total),
-                )
-            with clock.time("rank"):
-                self.watcher.phase("rank")
-                prompts, attempts, failures = part_failures(prompts, played)
-                ranked = self.ranker.rank(
-                    self.step, prompts, attempts, partial(self.watcher.phase, "rank")
-                )
-            gathered.lost += failures
-            gathered.seen += ranked
-            gathered.kept += [group for group in ranked if group.has_signal]
-        if gathered.lost:
-            self.watcher.note(f"step {self.step}: {lost_line(gathered)}")
-        return gathered
 
     def learn(self, done: Done) -> None:
         """Update the policy on the groups with signal, and give the sampler the new weights.
@@ -198,7 +186,7 @@ class Trainer:
             return
         before, self.good = self.good, None
         try:
-            with done.clock.time("update"), self.asleep():
+            with done.clock.time("update"), self.activity.part("update"), self.asleep():
                 done.stats = self._update(samples)
         except UpdateSkipped as error:
             if error.num_steps:
@@ -227,14 +215,14 @@ class Trainer:
         self.policy_version += 1
         self.idle_steps = 0
         self.good = self.state()
-        with clock.time("sync"):
+        with clock.time("sync"), self.activity.part("update"):
             self.watcher.phase("sync")
             self.sync.push(self.policy_version)
 
     def state(self) -> RunState:
         """Return the state of the run without the weights."""
         return RunState(
-            self.step, self.cursor.num_taken, self.policy_version, self.idle_steps,
+            self.step, self.gatherer.place(self.step + 1), self.policy_version, self.idle_steps,
             self.skipped_steps, self.best_step, self.best_score,
         )  # fmt: skip
 
@@ -283,6 +271,7 @@ class Trainer:
         done.gathered.too_long = self.task.too_long
         done.gathered.is_skipped = done.skipped is not None
         done.gathered.servers_ready = self.rollout.sampler.servers_ready
+        done.clock.idle = self.activity.read()
         lr = self.optimizer.param_groups[0]["lr"]
         row, timing = self.log.write(step, done, held_out, self.policy_version, lr)
         self.logged_step = step

@@ -70,7 +70,8 @@ def test_the_display_fits_the_terminal_and_shows_the_numbers(tmp_path: Path, wid
         "clipped 0.8% · grad norm 2.50", "1:42 left",
     ):  # fmt: skip
         assert part in text
-    assert re.search(r"rollout +2\.00 +2\.00", text)
+    assert re.search(r"rollout +2\.00 +2\.00 +62%", text)
+    assert re.search(r"update +3\.00 +3\.00 +50%", text)
     assert re.search(r"tokens/s +2\.00 +2\.00", text)
 
 
@@ -195,7 +196,10 @@ def test_a_log_has_a_line_per_step_and_no_escape_codes(tmp_path: Path) -> None:
     assert found[0] == "loading the model ..."
     assert found[2].startswith("step 0/2 · held out 0.125")
     assert found[3].startswith("step 1/2 · reward 0.457 ± 0.277 · held out – · 100% signal")
-    assert found[3].endswith("rollout 2.0 s, rank 1.0 s, update 3.0 s · 0:06 left")
+    assert found[3].endswith(
+        "rollout 2.0 s, rank 1.0 s, update 3.0 s · bottleneck update, idle: rollout 62%, rank 75%"
+        " · 0:06 left"
+    )
     assert "step 2/2 · reward – ± – · held out 0.500 · 0% signal · 0 tied · 1 failed" in found[-1]
 
 
@@ -298,7 +302,7 @@ def test_the_display_refreshes_and_steps_scroll_above_it(tmp_path: Path) -> None
 def test_the_time_left_counts_the_running_step_down() -> None:
     history = History()
     for step in range(3):
-        history.add(step, {}, {"rollout_s": 6.0 if step else 500.0, "tokens_per_s": 1e6})
+        history.add(step, {}, {"waited_s": 6.0 if step else 500.0, "rollout_s": 1e6})
     assert seconds_left(history, 12) == 60
     assert seconds_left(history, 12, running_s=4) == 56
     assert seconds_left(history, 12, running_s=400) == 54

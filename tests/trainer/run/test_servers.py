@@ -80,7 +80,8 @@ def test_a_run_goes_on_with_one_server_of_two(tmp_path: Path, service_url: str) 
     first.spoil = second.spoil = varied
     with ExitStack() as life, first.serving():
         life.enter_context(second.serving())
-        recipe = recipe_with(tmp_path, service_url, first, second)
+        in_turn = {"max_staleness": 0}
+        recipe = recipe_with(tmp_path, service_url, first, second, rollout=in_turn)
         watcher = train(recipe, watcher=InPhase(2, "rollout", life.close))
     assert [row["servers_ready"] for row in watcher.rows] == [2, 2, 1, 1]
     assert watcher.rows[-1]["policy_version"] == 3

@@ -9,7 +9,7 @@ fit is refused by the field's name. A run that resumes must have the same value,
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from podium_trainer.config.learning import (
     AdvantageName,
@@ -81,3 +81,20 @@ class TrainConfig(Section):
         description="Stop after so many updates in a row that failed: a gradient that is not"
         " finite, or no memory. Until then such a step is skipped.",
     )
+
+    @property
+    def max_staleness(self) -> int:
+        """The number of gathers that run ahead of the update."""
+        if self.rollout.max_staleness is None:
+            return int(self.sampler.samples_in_updates)
+        return self.rollout.max_staleness
+
+    @model_validator(mode="after")
+    def _refuse_gathers_within_an_update(self) -> "TrainConfig":
+        if self.max_staleness and not self.sampler.samples_in_updates:
+            raise ValueError(
+                f"rollout.max_staleness: {self.max_staleness}: must be 0 with sampler.kind local,"
+                " which draws from the weights in training, and with sampler.colocate, whose server"
+                " sleeps during the update"
+            )
+        return self

@@ -112,6 +112,11 @@ class SamplerConfig(Section):
         " bfloat16 sampler of a float32 policy has about .04.",
     )
 
+    @property
+    def samples_in_updates(self) -> bool:
+        """Whether completions can be drawn while the policy is updated."""
+        return self.kind == "vllm" and not self.colocate
+
     @model_validator(mode="after")
     def _refuse_impossible_minimum(self) -> "SamplerConfig":
         count, what = (self.servers, "servers") if self.launch else (len(self.urls), "urls")
@@ -141,6 +146,13 @@ class RolloutConfig(Section):
     group_size: int = Field(8, ge=2, le=64, description="Trajectories per group.")
     max_refills: int = Field(
         1, ge=0, description="Times that groups without signal or ranking are replaced, per step."
+    )
+    max_staleness: int | None = Field(
+        None,
+        ge=0,
+        description="Steps that are rolled out and ranked ahead of the update; a token's weights"
+        " are at most so many updates older than those it trains. null: 1 with vLLM, 0 with the"
+        " local sampler, which draws from the weights in training, and with `sampler.colocate`.",
     )
     mask_truncated: bool = Field(
         False, description="Count truncated attempts in the baseline, but do not train on them."

@@ -1,6 +1,7 @@
 """Render the history and the present phase of a run for a terminal."""
 
 import os
+import statistics
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -24,6 +25,7 @@ from podium_trainer.display.text import (
     sparkline,
     visible,
 )
+from podium_trainer.gathering.activity import PARTS
 from podium_trainer.records.lost import LostMetrics
 
 MAX_WIDTH = 120
@@ -174,21 +176,46 @@ def judge(history: History) -> str:
 
 
 def timings_table(history: History) -> Table:
-    """Render seconds per phase and tokens per second: of the last step, and on average."""
+    """Render seconds per phase and tokens per second, of the last step and on average.
+
+    Beside them is the share of recent time in which a part was idle; the least stands out.
+    """
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
     table.add_column(style="dim", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    dim = "dim"
-    table.add_row("seconds", Text("last", style=dim), Text("average", style=dim))
+    for _ in range(3):
+        table.add_column(justify="right", no_wrap=True)
+    shares, dim = idle(history), "dim"
+    heads = ("last", "mean", "idle" if shares else "")
+    table.add_row("seconds", *(Text(head, style=dim) for head in heads))
     for phase in PHASES:
-        table.add_row(phase.replace("_", " "), *last_and_average(history.timing(f"{phase}_s")))
+        style = "bold" if shares and phase == min(shares, key=lambda part: shares[part]) else ""
+        free = Text(share(shares[phase]), style=style) if phase in shares else ""
+        spent = last_and_average(history.timing(f"{phase}_s"))
+        table.add_row(phase.replace("_", " "), *spent, free)
+    if waited := history.timing("waited_s"):
+        table.add_row("waited", *last_and_average(waited))
     table.add_row("")
     table.add_row("tokens/s", *last_and_average(history.timing("tokens_per_s")))
     if (ready := history.now("servers_ready")) is not None:
         missing = ready < max(history.values("servers_ready"))
         table.add_row("servers", Text(f"{ready:.0f} ready", style="bold red" if missing else ""))
     return table
+
+
+def idle(history: History) -> dict[str, float]:
+    """Return the share of recent time in which each part was idle, as far as it is known."""
+    recent = {part: history.recent(f"{part}_idle") for part in PARTS}
+    return {part: statistics.fmean(found) for part, found in recent.items() if found}
+
+
+def bottleneck(history: History) -> list[str]:
+    """Say which part bounds the speed of the run, and how idle the others are."""
+    shares = idle(history)
+    if not shares:
+        return []
+    busiest = min(shares, key=lambda part: shares[part])
+    others = ", ".join(f"{part} {share(shares[part])}" for part in shares if part != busiest)
+    return [f"bottleneck {busiest}, idle: {others}"]
 
 
 def last_and_average(values: Sequence[float]) -> tuple[str, str]:
@@ -213,6 +240,7 @@ def step_line(history: History, steps: int) -> str:
         parts += [f"{ready:.0f} server{'s' * (ready != 1)} ready"]
     spent = [f"{name} {value:.1f} s" for name, value in last_seconds(history)]
     parts += [", ".join(spent)] if spent else []
+    parts += bottleneck(history)
     left = seconds_left(history, steps)
     parts += [f"{duration(left)} left"] if left is not None else []
     return " · ".join(parts)

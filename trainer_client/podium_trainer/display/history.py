@@ -9,6 +9,7 @@ from pathlib import Path
 from podium_trainer.records.metrics import Row, read_rows
 
 RECENT = 50
+OWN_PHASES = ("waited", "update", "sync", "held_out")  # no two of them at the same time
 Series = list[tuple[int, float]]
 
 
@@ -69,6 +70,10 @@ class History:
         """Return a timing of all steps in which it is not zero."""
         return [value for _, value in series(self.timings, name) if value]
 
+    def recent(self, name: str) -> list[float]:
+        """Return a timing of recent steps, as far as they have it."""
+        return [value for _, value in series(self.timings[-RECENT:], name)]
+
     def total(self, name: str) -> float:
         """Return the sum of a timing over all steps."""
         return math.fsum(self.timing(name))
@@ -84,9 +89,6 @@ class History:
 
 
 def seconds_of(timing: Row) -> float:
-    """Return the sum of a step's seconds over all phases."""
-    return math.fsum(
-        value
-        for name, value in timing.items()
-        if name.endswith("_s") and not name.endswith("_per_s") and isinstance(value, int | float)
-    )
+    """Return the seconds that a step took; what is done beside it, ahead of later steps, is not."""
+    spent = [timing.get(f"{phase}_s") for phase in OWN_PHASES]
+    return math.fsum(value for value in spent if isinstance(value, int | float))

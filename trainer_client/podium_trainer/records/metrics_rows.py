@@ -23,9 +23,15 @@ from podium_trainer.update.update import UpdateStats
 
 @dataclass
 class Clock:
-    """Seconds per phase of one step."""
+    """Seconds per phase of one step.
+
+    Attributes:
+        seconds: by phase.
+        idle: for each part, the share of the time since the step before in which it was idle.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    idle: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def time(self, phase: str) -> Iterator[None]:
@@ -50,6 +56,7 @@ class Gathered:
         too_long: the number of the task's prompts that were left out for their length.
         is_skipped: whether the update failed.
         servers_ready: the number of vLLM servers that may be asked; None without servers.
+        clock: what rollout and ranking took.
     """
 
     kept: list[RankedGroup] = field(default_factory=list)
@@ -60,6 +67,7 @@ class Gathered:
     too_long: int = 0
     is_skipped: bool = False
     servers_ready: int | None = None
+    clock: Clock = field(default_factory=Clock)
 
 
 @dataclass(frozen=True)
@@ -169,11 +177,17 @@ class Timings:
     """What a step took; seconds of a phase that did not run are null.
 
     Attributes:
+        waited_s: seconds that the update waited for the groups of the step, which is less than
+            rollout_s and rank_s together if they were gathered ahead.
         rollout_s: seconds of sampling, tools included.
         rank_s: seconds of waiting for the service.
         update_s: seconds of the update.
         sync_s: seconds until the sampler had the new weights.
         held_out_s: seconds of the evaluation, the ranking of the win rate included.
+        rollout_idle: share of the time since the step before in which no attempt was sampled for
+            training. The part that is least idle bounds the speed of the run.
+        rank_idle: the same for the ranking: the share in which no group was with the service.
+        update_idle: the same for the update and the sync of the weights.
         tokens_per_s: sampled tokens per second of the rollout.
         judge_calls: number of calls to the judge for the rewards; an answer from the service's
             store costs none.
@@ -182,11 +196,15 @@ class Timings:
         eval_judge_calls, eval_judge_tokens, eval_judge_cost_usd: the same for the win rate.
     """
 
+    waited_s: float | None = None
     rollout_s: float | None = None
     rank_s: float | None = None
     update_s: float | None = None
     sync_s: float | None = None
     held_out_s: float | None = None
+    rollout_idle: float | None = None
+    rank_idle: float | None = None
+    update_idle: float | None = None
     tokens_per_s: float | None = None
     judge_calls: int = 0
     judge_tokens: int = 0
@@ -284,8 +302,10 @@ def trained_metrics(gathered: Gathered, version: int, lr: float | None) -> Train
 def timings_row(gathered: Gathered, held_out: HeldOut | None, clock: Clock) -> Row:
     """Return the seconds of a step, its tokens per second and the judge's usage."""
     tokens = sum(a.num_tokens for group in gathered.seen for a in group.attempts)
-    rollout_s = clock.seconds.get("rollout", 0.0)
-    seconds = {f"{phase}_s": round(spent, 4) for phase, spent in clock.seconds.items()}
+    by_phase = gathered.clock.seconds | clock.seconds
+    rollout_s = by_phase.get("rollout", 0.0)
+    seconds = {f"{phase}_s": round(spent, 4) for phase, spent in by_phase.items()}
+    idle = {f"{part}_idle": round(share, 4) for part, share in clock.idle.items()}
     rewards = usage_of([group.answer for group in gathered.seen])
     compared = usage_of([g.outcome for g in held_out.groups if g.outcome] if held_out else [])
     timings = Timings(
@@ -297,7 +317,7 @@ def timings_row(gathered: Gathered, held_out: HeldOut | None, clock: Clock) -> R
         eval_judge_tokens=compared.prompt_tokens + compared.completion_tokens,
         eval_judge_cost_usd=compared.cost_usd or 0.0,
     )
-    return asdict(timings) | seconds
+    return asdict(timings) | seconds | idle
 
 
 def usage_of(outcomes: Sequence[GroupReward]) -> Usage:

@@ -1,6 +1,7 @@
 """Define what shows a run to a person; display/watch.py has a live display and a log."""
 
 from collections.abc import Sequence
+from threading import RLock
 from typing import Protocol
 
 from podium_trainer.records.metrics import Row
@@ -21,3 +22,27 @@ class Watcher(Protocol):
 
     def groups(self, step: int, groups: Sequence[RankedGroup]) -> None:
         """Show some completions with their rewards and the judge's explanations."""
+
+
+class OneAtATime:
+    """Lets one thread at a time call a watcher, so that the watcher need not know of threads."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._lock = RLock()
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+        with self._lock:
+            self._watcher.phase(name, done, total)
+
+    def note(self, text: str) -> None:
+        with self._lock:
+            self._watcher.note(text)
+
+    def step_done(self, step: int, row: Row, timing: Row) -> None:
+        with self._lock:
+            self._watcher.step_done(step, row, timing)
+
+    def groups(self, step: int, groups: Sequence[RankedGroup]) -> None:
+        with self._lock:
+            self._watcher.groups(step, groups)

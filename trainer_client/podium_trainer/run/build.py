@@ -38,7 +38,7 @@ from podium_trainer.records.trackers import (
     check_trackers,
     open_trackers,
 )
-from podium_trainer.records.watcher import Watcher
+from podium_trainer.records.watcher import OneAtATime, Watcher
 from podium_trainer.rollout.environments.environments import open_environments
 from podium_trainer.rollout.rollout import PromptTooLong, Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
@@ -94,6 +94,7 @@ def open_trainer(
     config: TrainConfig, watcher: Watcher, resume: Resume = NEW_RUN
 ) -> Iterator[Trainer]:
     """Open all parts of a run, and close them when the block ends."""
+    watcher = OneAtATime(watcher)  # gathers, servers and the client call it from their threads
     with ExitStack() as stack:
         seed_everything(config.seed)
         check_trackers(config)

@@ -160,4 +160,6 @@ def describe(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return f"{name}: {error['input']!r}: there is no such setting"
     message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:  # it concerns several sections, and says which settings it means
+        return str(message)
     return f"{name}: {error['input']!r}: {message[0].lower()}{message[1:]}"

@@ -66,5 +66,5 @@ class Sampler(Protocol):
         ...
 
     def close(self) -> None:
-        """Close connections."""
+        """Close connections; calls of other threads end at once with an error."""
         ...

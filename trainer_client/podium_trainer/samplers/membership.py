@@ -94,6 +94,7 @@ class Membership:
         self._note = note
         self._changed = anyio.Event()
         self._short_since: float | None = None
+        self._is_pushing = False
         self._is_begun = False  # whether the first push has succeeded
 
     @property
@@ -134,11 +135,17 @@ class Membership:
     async def wait_until_enough(self) -> float:
         """Wait until enough servers are ready, and return the seconds that it took.
 
+        While a push is on, no server counts as missing, because a push has limits of its own.
+
         Raises:
             NotEnoughServers: If there are too few for `wait_s`, counted over all that wait.
         """
         started = anyio.current_time()
         while len(self.ready) < self.min_servers:
+            if self._is_pushing:
+                self._short_since = None
+                await self._changed.wait()
+                continue
             if self._short_since is None:
                 self._short_since = anyio.current_time()
             left_s = self._short_since + self.wait_s - anyio.current_time()
@@ -169,9 +176,14 @@ class Membership:
         reached = self.ready
         for server in reached:
             server.state = "behind"
-        async with anyio.create_task_group() as tasks:
-            for server in reached:
-                tasks.start_soon(self._bring_up, server)
+        self._is_pushing = True
+        try:
+            async with anyio.create_task_group() as tasks:
+                for server in reached:
+                    tasks.start_soon(self._bring_up, server)
+        finally:
+            self._is_pushing = False
+            self._tell_waiting()
         if not self._is_begun and len(self.ready) < self.min_servers:
             raise join_errors([s.last_error for s in self.members if s.last_error], self.members)
         self._is_begun = True
@@ -263,6 +275,9 @@ class Membership:
         server.state, server.last_error = state, error
         if reason != (str(before) if before else None):
             self._note(f"vLLM server {server.url} is {state}" + (f": {reason}" if reason else ""))
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
 

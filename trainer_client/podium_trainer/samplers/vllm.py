@@ -84,7 +84,8 @@ class VllmSampler:
         return self.servers.run(partial(self._sample_all, requests))
 
     def close(self) -> None:
-        """Do nothing, because the caller closes the servers."""
+        """End the calls of all threads; the caller closes the servers."""
+        self.servers.end_calls()
 
     async def _sample_all(self, requests: Sequence[Request]) -> list[list[Completion]]:
         results: dict[int, list[Completion]] = {}

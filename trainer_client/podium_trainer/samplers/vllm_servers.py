@@ -6,9 +6,10 @@ membership.py says which servers may be asked, and looks at each of them again a
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import anyio
 import httpx
@@ -81,7 +82,8 @@ class VllmServers:
                 look_every_s=look_every_s, note=note,
             )
         )  # fmt: skip
-        self.close = stack.close
+        self._calls: set[Future[Any]] = set()
+        self._is_ended = False
         self._stack = stack
 
     def __enter__(self) -> Self:
@@ -89,6 +91,17 @@ class VllmServers:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def close(self) -> None:
+        """End all calls, close all connections and end the background thread."""
+        self.end_calls()
+        self._stack.close()
+
+    def end_calls(self) -> None:
+        """End the calls of all threads, and those that come later; they raise SamplerError."""
+        self._is_ended = True
+        for future in list(self._calls):
+            future.cancel()
 
     def start(self) -> None:
         """Check all servers, then look at every one again and again until this is closed.
@@ -126,11 +139,21 @@ class VllmServers:
         self.run(partial(self.membership.adopt, push))
 
     def run(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Run a coroutine on the background thread and return its result."""
+        """Run a coroutine on the background thread and return its result.
+
+        Raises:
+            SamplerError: If `end_calls` has ended it.
+        """
         future = self._portal.start_task_soon(call)
+        self._calls.add(future)
+        if self._is_ended:
+            future.cancel()
         try:
             return future.result()
+        except CancelledError as error:
+            raise SamplerError("the run ends, and with it all requests to its servers") from error
         finally:
+            self._calls.discard(future)
             future.cancel()  # so that ctrl-C here ends the requests there
 
     def call_ready(self, call: Callable[[VllmServer], Awaitable[None]]) -> None:
