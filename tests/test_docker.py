@@ -13,6 +13,7 @@ import pytest
 import typer
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg.pq import Conninfo
 
 from podium_service.cli.main import app
 from podium_service.http.access.api_key import required_scope
@@ -208,6 +209,8 @@ def test_a_container_gets_its_secrets_as_variables(tmp_path: Path) -> None:
         for each in COMPOSE["services"][name]["secrets"]
     }
     assert names == {"podium_api_key", "pgpassword", "hf_token"}
+    read = {option.keyword: option.envvar for option in Conninfo.get_defaults()}
+    assert read[b"password"] == b"PGPASSWORD"
 
 
 def test_no_two_services_share_a_gpu() -> None:

@@ -1,0 +1,35 @@
+{{- define "podium.labels" -}}
+app.kubernetes.io/name: podium
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "podium.container" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "podium.pod" -}}
+automountServiceAccountToken: false
+# A Service called podium would set PODIUM_PORT to its own URL.
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "podium.judges" -}}
+{{- $file := deepCopy .Values.judges -}}
+{{- if .Values.judgePool.enabled -}}
+{{- $judge := required "judgePool.judge must be one of judges.judges" (index $file.judges .Values.judgePool.judge) -}}
+{{- $urls := list -}}
+{{- range $i := until (int .Values.judgePool.replicas) -}}
+{{- $urls = append $urls (printf "http://%s-judge-%d.%s-judge:8000/v1" $.Release.Name $i $.Release.Name) -}}
+{{- end -}}
+{{- $_ := set $judge "base_urls" $urls -}}
+{{- end -}}
+{{- toYaml $file -}}
+{{- end }}
