@@ -76,10 +76,11 @@ def play(tools: ToolRunner) -> Play:
         with_tools: Sequence[Tool] = (),
         workers: int = 4,
         context: int = 4000,
+        timeout_s: float = 10.0,
     ) -> list[list[Attempt]]:
         sampler = ScriptedSampler(script)
         task = Task(prompts, tools=with_tools, max_turns=max_turns, environment=make)
-        with Environments(make, workers=workers, timeout_s=0.3) as environments:
+        with Environments(make, workers=workers, timeout_s=timeout_s) as environments:
             rollout = Rollout(
                 task, sampler.chat, sampler, tools,
                 environments=environments, max_tokens=100, context=context,

@@ -15,8 +15,8 @@ class TaskConfig(Section):
     """The task that the policy is trained on."""
 
     name: str = Field(
-        description="`addition`, `data`, `environment_server`, `guess`, `prices`, `questions`, or"
-        " module:function; the module may be a file of the current folder."
+        description="`addition`, `data`, `environment_server`, `guess`, `prices`, `questions`,"
+        " `till`, or module:function; the module may be a file of the current folder."
     )
     options: dict[str, Any] = Field(
         {}, description="Arguments of the task, such as the path of data."

@@ -20,6 +20,7 @@ from podium_trainer.tasks.guess import guess
 from podium_trainer.tasks.prices import prices
 from podium_trainer.tasks.questions import questions
 from podium_trainer.tasks.task import Task, TaskError
+from podium_trainer.tasks.till import till
 from podium_trainer.tasks.user_code import import_function, raised
 
 TASKS: dict[str, Callable[..., Task]] = {
@@ -29,6 +30,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "guess": guess,
     "prices": prices,
     "questions": questions,
+    "till": till,
 }
 
 

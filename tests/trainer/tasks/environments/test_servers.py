@@ -151,7 +151,7 @@ def test_a_slow_or_empty_answer_costs_its_attempt(play: Play, fault: str) -> Non
     with serving(gym) as address:
         task = open_server(f"http://{address}")
         assert task.environment is not None
-        assert play(task.environment, fault, prompts=task.train[:1]) == [[]]
+        assert play(task.environment, fault, prompts=task.train[:1], timeout_s=0.6) == [[]]
 
 
 def test_sessions_are_closed_for_the_next_ones(play: Play) -> None:
