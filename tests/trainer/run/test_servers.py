@@ -103,7 +103,7 @@ def launched() -> list[psutil.Process]:
 
 
 def test_a_run_starts_its_servers_and_ends_them(tmp_path: Path, service_url: str) -> None:
-    recipe = recipe_with(tmp_path, service_url)
+    recipe = recipe_with(tmp_path, service_url, rollout={"max_staleness": 0})
     own = {"launch": True, "servers": 2, "vllm": {"python": str(vllm_python(tmp_path))}}
     del recipe["sampler"]["urls"]
     recipe["sampler"] |= own
