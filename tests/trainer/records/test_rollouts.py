@@ -1,6 +1,7 @@
 """The file of rollouts tells what was sampled and what it earned, and survives kills."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from podium_trainer.records.metrics import MetricsError
 from podium_trainer.records.metrics_rows import Gathered
 from podium_trainer.records.rollouts.file import RolloutsFile, drop_steps_after, read_lines
 from podium_trainer.records.rollouts.lines import Line, rollout_lines
+from podium_trainer.records.rollouts.table import Cell, Tables, table_rows
 from podium_trainer.update.groups import RankedGroup, group_advantages
 from tests.trainer import ranked
 
@@ -97,6 +99,29 @@ def test_a_held_out_group_shows_what_it_was_ranked_against() -> None:
         (3, None, True, "length", None),
     ]
     assert line["attempts"][3]["messages"] == [{"role": "assistant", "content": "old"}]
+
+
+class TableTracker:
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def log_table(self, step: int, columns: Sequence[str], rows: Sequence[list[Cell]]) -> None:
+        self.steps.append(step)
+        assert {len(columns)} == {len(row) for row in rows}
+
+
+def test_trackers_get_a_table_every_few_steps() -> None:
+    tracker, none = TableTracker(), TableTracker()
+    for step in range(7):
+        Tables([tracker], 3).log(step, lines_of(step, TRAINED) if step else [])
+        Tables([none], 0).log(step, lines_of(step, TRAINED))
+    assert (tracker.steps, none.steps) == ([1, 3, 6], [])
+
+
+def test_a_table_has_a_row_for_each_attempt() -> None:
+    first, _, lost, _ = table_rows(lines_of(2, TRAINED, FAILED))
+    assert first == [2, "What is 3 + 4?", "four", 1.0, 0.25, -0.25, "too long"]
+    assert lost[3:] == [None, None, None, "verdict_invalid: no verdict (HTTP 502, request r-1)"]
 
 
 def test_lines_are_read_as_they_were_written(tmp_path: Path) -> None:

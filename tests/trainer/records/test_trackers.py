@@ -6,6 +6,8 @@ import pytest
 
 from podium_trainer.config import LogConfig
 from podium_trainer.records.metrics import JsonlFile, Listener, read_rows
+from podium_trainer.records.metrics_rows import Gathered
+from podium_trainer.records.rollouts.lines import rollout_lines
 from podium_trainer.records.trackers import Prefixed, TrackerError, open_trackers, require_package
 from podium_trainer.run.build import open_log
 from tests.trainer import ranked
@@ -32,6 +34,8 @@ def log_steps(out: Path, start: int, stop: int, **settings: bool | str) -> None:
         for listener in log.metrics:
             listener.log(step, row)
         log.timings.log(step, timing)
+        for each in log.rollouts:
+            each.log(step, rollout_lines(step, Gathered([], [ranked.group(["said"], None)]), None))
     log.close()
 
 
@@ -76,7 +80,7 @@ def test_wandb_keeps_the_same_run_over_a_resume(
     log_steps(tmp_path, 2, 3, wandb="project")
     assert (tmp_path / "wandb_id").read_text() == id
     records = b"".join(path.read_bytes() for path in tmp_path.glob(f"wandb/*/run-{id}.wandb"))
-    for name in (b"held_out", b"time/rollout_s", b"some/model-1B"):
+    for name in (b"held_out", b"time/rollout_s", b"some/model-1B", b"table-file"):
         assert name in records
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from podium_trainer.config import ServiceConfig
@@ -24,7 +24,11 @@ def url() -> Iterator[str]:
     async def judges(request: Request) -> Response:
         return JSONResponse({"judges": JUDGES})
 
-    with serve(Starlette(routes=[Route("/judges", judges)])) as base_url:
+    async def login(request: Request) -> Response:
+        return HTMLResponse("<h1>Sign in</h1>")
+
+    routes = [Route("/judges", judges), Route("/ui/login", login)]
+    with serve(Starlette(routes=routes)) as base_url:
         yield base_url
 
 
@@ -43,3 +47,16 @@ def test_a_judge_that_needs_verified_rewards_must_get_them(
 ) -> None:
     with pytest.raises(PreflightError, match=r"^judge 'mixed' mixes in .* set task\.reward to sco"):
         check_service(ServiceConfig(url=url, judge=judge), eval_judge)
+
+
+def test_the_page_of_the_run_is_named(url: str) -> None:
+    [note] = check_service(ServiceConfig(url=url), run="my run")
+    assert note == f"page of the run: {url}/ui/runs/my%20run"
+
+
+def test_a_service_without_pages_names_none() -> None:
+    async def judges(request: Request) -> Response:
+        return JSONResponse({"judges": JUDGES})
+
+    with serve(Starlette(routes=[Route("/judges", judges)])) as base_url:
+        assert check_service(ServiceConfig(url=base_url), run="r") == []

@@ -48,7 +48,13 @@ class LogConfig(Section):
         10, ge=0, description="Steps between tables of completions; 0: none."
     )
     tensorboard: bool = Field(False, description="Also write TensorBoard events.")
-    wandb: str | None = Field(None, description="Also log to this Weights & Biases project.")
+    wandb: str | None = Field(
+        None,
+        description="Also log to this Weights & Biases project, with tables of completions.",
+    )
+    trackio: str | None = Field(
+        None, description="Also log to this trackio project, with tables of completions."
+    )
 
 
 class CheckpointConfig(Section):

@@ -11,8 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from podium_trainer.display.text import DASH, cut, message_text, visible
+from podium_trainer.display.text import DASH, cut, visible
 from podium_trainer.policy.samples import Attempt
+from podium_trainer.records.rollouts.table import message_text
 from podium_trainer.tasks.task import Prompt
 from podium_trainer.update.groups import RankedGroup
 

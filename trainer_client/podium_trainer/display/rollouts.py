@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from podium_trainer.display.text import DASH, cut, message_text, visible
+from podium_trainer.display.text import DASH, cut, visible
+from podium_trainer.records.rollouts.table import message_text
 
 STANDING_INDENT = 2
 TEXT_INDENT = 4

@@ -1,9 +1,8 @@
 """Format numbers and untrusted texts for one line of a terminal or a log."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from rich.cells import cell_len
 
@@ -19,19 +18,6 @@ def visible(text: str) -> str:
     """
     lines = text.replace("\t", " ").replace("\xa0", " ").splitlines()
     return " ↵ ".join("".join(c if c.isprintable() else "\ufffd" for c in line) for line in lines)
-
-
-def message_text(message: Mapping[str, Any]) -> str:
-    """Return what a message says and calls, or what a tool answered, as it was written."""
-    content = message.get("content")
-    text = content if isinstance(content, str) else "" if content is None else str(content)
-    if message.get("reasoning_content") and not text and not message.get("tool_calls"):
-        text = f"[no answer, only thoughts] {message['reasoning_content']}"
-    if message.get("role") == "tool":
-        return f"⇒ {text}"
-    calls = [call["function"] for call in message.get("tool_calls") or ()]
-    written = [f"→ {call['name']}({call['arguments']})" for call in calls]
-    return " ".join([text, *written] if text else written)
 
 
 def cut(text: str, cells: int) -> str:

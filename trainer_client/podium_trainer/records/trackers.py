@@ -1,4 +1,4 @@
-"""Send the numbers of a run to dashboards: TensorBoard and Weights & Biases.
+"""Send the numbers of a run to dashboards: TensorBoard, Weights & Biases and trackio.
 
 Each tracker is a `Listener`. Timings have the prefix `time/` there, so that both kinds of rows can
 go to one run.
@@ -12,6 +12,7 @@ from typing import Any
 
 from podium_trainer.config import TrainConfig
 from podium_trainer.records.metrics import Listener, Row
+from podium_trainer.records.rollouts.table import Cell
 
 TIME = "time/"
 
@@ -79,6 +80,56 @@ class Wandb:
     def log(self, step: int, row: Row) -> None:
         self._run.log({"step": step, **numbers_of(row)})
 
+    def log_table(self, step: int, columns: Sequence[str], rows: Sequence[list[Cell]]) -> None:
+        """Show a table under `completions`."""
+        import wandb
+
+        table = wandb.Table(columns=list(columns), data=list(rows))
+        self._run.log({"step": step, "completions": table})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class Trackio:
+    """A run of trackio, on this machine or where its own variables say; it resumes as `Wandb` does.
+
+    Args:
+        project: the name of the project.
+        out: the run's folder, which holds `trackio_id`, the end of the run's name.
+        settings: the run's config.
+
+    Raises:
+        TrackerError: If trackio cannot start a run.
+    """
+
+    def __init__(self, project: str, out: Path, settings: dict[str, Any]) -> None:
+        import trackio
+
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            self._run = trackio.init(
+                project=project,
+                name=f"{out.name}-{read_or_make_id(out / 'trackio_id')}",
+                config=settings,
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
+        except (ValueError, OSError, RuntimeError) as error:
+            raise TrackerError(f"log.trackio: {error}") from error
+
+    def log(self, step: int, row: Row) -> None:
+        self._run.log(numbers_of(row), step=step)
+
+    def log_table(self, step: int, columns: Sequence[str], rows: Sequence[list[Cell]]) -> None:
+        """Show a table under `completions`."""
+        import trackio
+
+        table = trackio.Table(columns=list(columns), data=list(rows))
+        self._run.log({"completions": table}, step=step)
+
     def close(self) -> None:
         self._run.finish()
 
@@ -121,6 +172,8 @@ def check_trackers(config: TrainConfig) -> None:
         require_package("log.tensorboard", "tensorboard")
     if config.log.wandb:
         require_package("log.wandb", "wandb")
+    if config.log.trackio:
+        require_package("log.trackio", "trackio")
 
 
 def require_package(setting: str, package: str) -> None:
@@ -141,6 +194,8 @@ def open_trackers(config: TrainConfig, start: int) -> list[Listener]:
     trackers: list[Listener] = []
     if config.log.wandb:
         trackers.append(Wandb(config.log.wandb, config.out, config.model_dump(mode="json")))
+    if config.log.trackio:
+        trackers.append(Trackio(config.log.trackio, config.out, config.model_dump(mode="json")))
     if config.log.tensorboard:
         trackers.append(TensorBoard(config.out / "tensorboard", start))
     return trackers

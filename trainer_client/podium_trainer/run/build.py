@@ -29,12 +29,15 @@ from podium_trainer.records.metrics import (
     MetricsError,
 )
 from podium_trainer.records.rollouts.file import NAME, RolloutsFile
+from podium_trainer.records.rollouts.table import Tables
 from podium_trainer.records.run_log import RunLog
 from podium_trainer.records.trackers import (
     TIME,
     Prefixed,
     Together,
     TrackerError,
+    Trackio,
+    Wandb,
     check_trackers,
     open_trackers,
 )
@@ -107,7 +110,9 @@ def open_trainer(
         for change in accept_changes(checkpoint, made_with, resume) if checkpoint else ():
             watcher.note(f"changed: {change}")
         state = read_state(checkpoint) if checkpoint else RunState()
-        for line in check_service(config.service, config.eval.judge, sends_reward(task)):
+        for line in check_service(
+            config.service, config.eval.judge, sends_reward(task), run=config.out.name
+        ):
             watcher.note(line)
         # The trainer counts idle steps itself, over all batches of a step.
         client = stack.enter_context(
@@ -189,7 +194,9 @@ def open_log(config: TrainConfig, trackers: Sequence[Listener]) -> RunLog:
     timings = JsonlFile(config.out / "timings.jsonl")
     prefixed = [Prefixed(tracker, TIME) for tracker in trackers]
     rollouts = RolloutsFile(config.out / NAME)
-    return RunLog([metrics, *trackers], Together([timings, *prefixed]), [rollouts])
+    shown = [tracker for tracker in trackers if isinstance(tracker, Wandb | Trackio)]
+    tables = Tables(shown, config.log.samples_every)
+    return RunLog([metrics, *trackers], Together([timings, *prefixed]), [rollouts, tables])
 
 
 def seed_everything(seed: int) -> None:

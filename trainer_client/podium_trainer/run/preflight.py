@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -31,7 +32,11 @@ def check_only_process(environment: Mapping[str, str]) -> None:
 
 
 def check_service(
-    config: ServiceConfig, eval_judge: str | None = None, sends_reward: bool = False
+    config: ServiceConfig,
+    eval_judge: str | None = None,
+    sends_reward: bool = False,
+    *,
+    run: str | None = None,
 ) -> list[str]:
     """Ask the service for its judges.
 
@@ -39,9 +44,10 @@ def check_service(
         config: the service and the judge of the rewards.
         eval_judge: the judge of the win rate, if it is another one.
         sends_reward: whether the task sends verified rewards.
+        run: the name of the run, whose page is named if the service has pages.
 
     Returns:
-        What a person should know about the judges, one line each.
+        What a person should know about the service, one line each.
 
     Raises:
         PreflightError: If the service does not answer, refuses the key or does not know the judge,
@@ -57,6 +63,7 @@ def check_service(
     try:
         with httpx.Client(base_url=url, trust_env=False, timeout=TIMEOUT_S) as client:
             response = client.get("/judges", headers=headers)
+            notes = [] if run is None else page_notes(client, run)
     except httpx.TransportError as error:
         raise PreflightError(
             f"the reward service at {url} does not answer ({error}): start it with `podium serve`,"
@@ -71,11 +78,24 @@ def check_service(
     name = require_judge(config.judge, judges, "service.judge")
     weight = require_reward(name, judges, sends_reward)
     if sends_reward and not weight:
-        return [
+        notes += [
             f"the task sends verified rewards, but judge {name!r} does not count them: give it a"
             " verified_weight in the judges file"
         ]
-    return []
+    return notes
+
+
+def page_notes(client: httpx.Client, run: str) -> list[str]:
+    """Return the address of the run's page; nothing if the service has no pages.
+
+    The page of signing in is asked for, because it needs no key, and a run has no page of its own
+    before its first group.
+    """
+    answer = client.get("/ui/login")
+    is_page = answer.headers.get("content-type", "").startswith("text/html")
+    if answer.status_code != 200 or not is_page:
+        return []
+    return [f"page of the run: {str(client.base_url).rstrip('/')}/ui/runs/{quote(run)}"]
 
 
 def read_judges(url: httpx.URL, response: httpx.Response) -> dict[str, dict[str, Any]]:
