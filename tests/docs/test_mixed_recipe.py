@@ -32,7 +32,6 @@ def recipe(tmp_path: Path, judge_url: str, monkeypatch: pytest.MonkeyPatch) -> d
     lines = [json.dumps({"prompt": f"with {word}", "reference": word}) for word in WORDS]
     (tmp_path / "sentences.jsonl").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     small = settings(tmp_path, "unused")
     made: dict[str, Any] = yaml.safe_load(recipe)
     return made | {
@@ -48,7 +47,8 @@ def recipe(tmp_path: Path, judge_url: str, monkeypatch: pytest.MonkeyPatch) -> d
 def test_the_mixed_recipe_trains_on_a_judge_and_a_check(
     tmp_path: Path, recipe: dict[str, Any]
 ) -> None:
-    with running("--config", "judges.yaml", cwd=tmp_path) as podium:
+    key = {"OPENAI_API_KEY": "sk-test"}
+    with running("--config", "judges.yaml", cwd=tmp_path, **key) as podium:
         recipe["service"]["url"] = podium.url
         seen = train(recipe)
         plain = {**recipe, "out": "other", "task": {**recipe["task"], "reward": None}}
