@@ -75,7 +75,9 @@ def test_a_server_that_dies_is_started_again_at_its_address(tmp_path: Path) -> N
         wait(lambda: is_up(launcher, 0, other_than=first))
         assert httpx.get(f"{launcher.urls[0]}/health", trust_env=False).status_code == 200
         [note] = notes
-        assert note.startswith(f"vLLM server {launcher.urls[0]} has ended with status 137: ")
+        assert note.startswith(
+            f"vLLM server {launcher.urls[0]} has ended with status 137: it was killed, "
+        )
         assert note.endswith("; it is started again")
 
 

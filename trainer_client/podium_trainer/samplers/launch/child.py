@@ -72,7 +72,12 @@ class Child:
         self._guard.wait()
 
     def why_ended(self) -> str:
-        """Return the line of its log that says best why it ended, and the log's name."""
+        """Return the line of its log that says best why it ended, and the log's name.
+
+        After a kill it is the signal, because the log says nothing about that.
+        """
+        if self.status == 128 + signal.SIGKILL:
+            return f"it was killed, maybe for want of memory (its log: {self._log})"
         with self._log.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(self._starts_at, size - TAIL_BYTES))
