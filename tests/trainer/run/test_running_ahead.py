@@ -105,34 +105,35 @@ def checkpoints_of(folder: Path) -> list[Path]:
     return checkpoints(folder / "run/checkpoints")
 
 
+class HangsAfterStep2(UntilSampled):
+    """Lets the requests of step 3 hang: those of step 2 are there when the first update begins."""
+
+    def __init__(self, fake: FakeVllm) -> None:
+        super().__init__(fake)
+        self.began = 0.0
+        self.after = self.stop
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+        super().phase(name, done, total)
+        if name == "update" and len(self.rows) == 1:
+            self.fake.faults[GENERATE].extend([300.0] * PROMPTS)
+
+    def stop(self, step: int) -> None:
+        if step == 2:
+            self.began = time.monotonic()
+            raise KeyboardInterrupt
+
+
 def test_a_stop_ends_the_gathers_ahead_at_once(
     tmp_path: Path, service_url: str, fake: FakeVllm
 ) -> None:
-    began = 0.0
-
-    def stop(step: int) -> None:
-        nonlocal began
-        if step == 1:
-            began = time.monotonic()
-            raise KeyboardInterrupt
-
-    watcher = UntilSampled(fake)
-    watcher.after = stop
-
-    def hang_after_the_first_step(trainer: Trainer) -> None:
-        watcher.start(trainer)
-        fake.faults[GENERATE].extend([0.0] * PROMPTS + [300.0] * PROMPTS)
-
+    watcher = HangsAfterStep2(fake)
     with pytest.raises(KeyboardInterrupt):
-        train(
-            recipe_for(tmp_path, service_url, fake),
-            watcher=watcher,
-            before=hang_after_the_first_step,
-        )
-    assert time.monotonic() - began < STOP_S
+        train(recipe_for(tmp_path, service_url, fake), watcher=watcher, before=watcher.start)
+    assert time.monotonic() - watcher.began < STOP_S
     [saved] = checkpoints_of(tmp_path)
-    assert read_state(saved).step == 1
-    assert read_state(saved).prompts_taken == PROMPTS
+    assert read_state(saved).step == 2
+    assert read_state(saved).prompts_taken == 2 * PROMPTS
 
 
 def test_the_local_sampler_cannot_run_ahead() -> None:

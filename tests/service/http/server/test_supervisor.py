@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -58,8 +59,7 @@ def have_ranked(url: str | None, number: int) -> Callable[[], Awaitable[bool]]:
 async def test_workers_share_port_and_metrics_and_are_replaced(
     tmp_path: Path,
 ) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+    temporary = Path(tempfile.mkdtemp(prefix="podium-"))  # short: it holds a socket
     options = ("--workers", "2", "--drain-s", "0")
     with running(*options, cwd=tmp_path, TMPDIR=str(temporary)) as process:
         assert [each.name[:15] for each in temporary.iterdir()] == ["podium-metrics-"]
@@ -75,7 +75,7 @@ async def test_workers_share_port_and_metrics_and_are_replaced(
         process.send(signal.SIGTERM)
         assert await process.ended() == 0
         assert all(map(has_ended, first))
-    assert list(temporary.iterdir()) == []
+    temporary.rmdir()  # fails unless it is empty
 
 
 async def test_a_bad_config_ends_the_supervisor_with_one_line(tmp_path: Path) -> None:
