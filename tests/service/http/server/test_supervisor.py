@@ -1,11 +1,12 @@
 """`podium serve --workers N`: no request is lost, and no process is left behind."""
 
 import asyncio
+import os
 import signal
-import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import psutil
@@ -55,14 +56,20 @@ def have_ranked(url: str | None, number: int) -> Callable[[], Awaitable[bool]]:
     return condition
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """Yield a folder whose path is short enough for a socket in it."""
+    with TemporaryDirectory(prefix="podium-") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.restart
 async def test_workers_share_port_and_metrics_and_are_replaced(
-    tmp_path: Path,
+    tmp_path: Path, temporary: Path
 ) -> None:
-    temporary = Path(tempfile.mkdtemp(prefix="podium-"))  # short: it holds a socket
     options = ("--workers", "2", "--drain-s", "0")
     with running(*options, cwd=tmp_path, TMPDIR=str(temporary)) as process:
-        assert [each.name[:15] for each in temporary.iterdir()] == ["podium-metrics-"]
+        assert [name[:15] for name in os.listdir(temporary)] == ["podium-metrics-"]
         first = workers(process)
         assert len(first) == 2
         assert await asyncio.gather(*(ask(process.url) for _ in range(20))) == [200] * 20
@@ -75,7 +82,7 @@ async def test_workers_share_port_and_metrics_and_are_replaced(
         process.send(signal.SIGTERM)
         assert await process.ended() == 0
         assert all(map(has_ended, first))
-    temporary.rmdir()  # fails unless it is empty
+    assert os.listdir(temporary) == []
 
 
 async def test_a_bad_config_ends_the_supervisor_with_one_line(tmp_path: Path) -> None:
