@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from podium_trainer.samplers.launch import guard
 from tests.integration.conftest import need
 from tests.integration.test_vllm_training import JUDGE
 from tests.integration.vllm_server import SERVER_ENVIRONMENT
@@ -38,12 +39,15 @@ class KillsOnce(Recorder):
 
 
 def servers() -> list[psutil.Process]:
-    """Return the servers that this process has started, with the processes that they started."""
-    found = psutil.Process().children(recursive=True)
-    leaders = [
-        each for each in found if each.cmdline()[2:3] == ["vllm.entrypoints.openai.api_server"]
+    """Return the servers that a run of this process has started, and what they have started.
+
+    Servers of other tests may still run.
+    """
+    children = [
+        each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE
     ]
-    return [each for leader in leaders for each in (leader, *leader.children(recursive=True))]
+    guards = [each for each in children if guard.__file__ in each.cmdline()]
+    return [each for one in guards for each in one.children(recursive=True)]
 
 
 def test_a_server_that_the_run_has_started_is_replaced(
@@ -72,7 +76,7 @@ def test_a_server_that_the_run_has_started_is_replaced(
                         },
                     },
                 },
-                "rollout": {"prompts_per_step": 2, "max_refills": 5},
+                "rollout": {"prompts_per_step": 2, "max_refills": 5, "max_staleness": 0},
                 "optimizer": {"lr": 1e-3, "warmup_steps": 0},
                 "eval": {"every": 0},
             },

@@ -66,13 +66,15 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield process.url
 
 
-def train(out: Path, url: str, service: str, *flags: str) -> list[dict[str, float]]:
+def train(
+    out: Path, url: str, service: str, *flags: str, max_staleness: int = 0
+) -> list[dict[str, float]]:
     """Train on addition; the rows of the steps."""
     status = run([
         "addition", "--out", str(out), "--service", service, "--model", str(need("PODIUM_SMOLLM2")),
         "--model.autocast", "false", "--sampler", "vllm", "--sampler.urls", url,
         "--rollout.prompts_per_step", "2", "--rollout.max_refills", "5", "--eval.every", "0",
-        "--optimizer.warmup_steps", "0", *flags,
+        "--optimizer.warmup_steps", "0", "--rollout.max_staleness", str(max_staleness), *flags,
     ])  # fmt: skip
     assert status == 0
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -82,6 +84,22 @@ def train(out: Path, url: str, service: str, *flags: str) -> list[dict[str, floa
 def served_models(url: str) -> list[str]:
     answer = httpx.get(f"{url}/v1/models", trust_env=False).json()
     return [model["id"] for model in answer["data"]]
+
+
+def assert_ahead(rows: list[dict[str, float]]) -> None:
+    """Assert that all groups of three steps were trained on, and no token was two updates old."""
+    assert [row["policy_version"] for row in rows] == [1, 2, 3]
+    assert all(row["groups_failed"] == 0 for row in rows)
+    assert all(row["staleness_max"] <= 1 for row in rows)
+
+
+@float32
+def test_an_adapter_is_swapped_while_the_next_step_is_gathered(
+    url: str, service: str, tmp_path: Path
+) -> None:
+    """The first test, because an adapter is made for the weights that the server began with."""
+    rows = train(tmp_path, url, service, "--steps", "3", "--model.lora.rank", "8", max_staleness=1)
+    assert_ahead(rows)
 
 
 @float32
@@ -103,6 +121,14 @@ def test_a_run_trains_on_the_tokens_that_vllm_sampled(
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["version-000003"]
     new = set(served_models(url)) - set(before)
     assert [name.rsplit("-", 1)[1] for name in new] == (["3"] if flags else [])
+
+
+@float32
+def test_weights_are_replaced_while_the_next_step_is_gathered(
+    url: str, service: str, tmp_path: Path
+) -> None:
+    rows = train(tmp_path, url, service, "--steps", "3", max_staleness=1)
+    assert_ahead(rows)
 
 
 @float32
