@@ -1,23 +1,13 @@
 """Whole runs in environments, with and without faults, of a tiny model."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from podium_trainer.train import TrainingStopped
-from tests.service.process import running
-from tests.trainer.runs import settings, train, write_judges
-
-
-@pytest.fixture(scope="module")
-def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("service")
-    with running("--config", str(write_judges(folder)), cwd=folder) as podium:
-        assert podium.url
-        yield podium.url
+from tests.trainer.runs import settings, train
 
 
 def recipe(folder: Path, service: str, task: str, **changes: Any) -> dict[str, Any]:

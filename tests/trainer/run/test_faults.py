@@ -1,6 +1,5 @@
 """Faults within a run: a step that fails is skipped, and what stops a run loses nothing."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,7 @@ from podium_trainer.records.best import progress
 from podium_trainer.records.checkpoint import checkpoints, read_state
 from podium_trainer.records.metrics import read_rows
 from podium_trainer.train import Trainer, TrainingStopped
-from tests.service.process import running
-from tests.trainer.runs import Recorder, settings, train, write_judges
-
-
-@pytest.fixture(scope="module")
-def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("service")
-    with running("--config", str(write_judges(folder)), cwd=folder) as podium:
-        assert podium.url
-        yield podium.url
+from tests.trainer.runs import Recorder, settings, train
 
 
 class Fault:

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,7 @@ from podium_trainer.run.cli import run
 from podium_trainer.run.folder import StartError
 from podium_trainer.run.lock import LockError, lock_folder
 from podium_trainer.tasks import open_task
-from tests.service.process import running
-from tests.trainer.runs import settings, train, write_judges
-
-
-@pytest.fixture(scope="module")
-def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("service")
-    with running("--config", str(write_judges(folder)), cwd=folder) as podium:
-        assert podium.url
-        yield podium.url
+from tests.trainer.runs import settings, train
 
 
 def test_a_folder_in_use_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -10,21 +10,12 @@ import pytest
 from podium_trainer.records.checkpoint import checkpoints
 from podium_trainer.records.metrics import read_rows
 from podium_trainer.train import TrainingStopped
-from tests.service.process import running
 from tests.trainer.fake_vllm import Answer, FakeVllm, Wire, fault
-from tests.trainer.runs import Recorder, settings, train, write_judges
+from tests.trainer.runs import Recorder, settings, train
 from tests.trainer.samplers.test_sampling_failures import with_logprob
 
 TOO_LONG = fault(400, "This model's maximum context length is 1024 tokens")
 PATH = "/inference/v1/generate"
-
-
-@pytest.fixture(scope="module")
-def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("service")
-    with running("--config", str(write_judges(folder)), cwd=folder) as podium:
-        assert podium.url
-        yield podium.url
 
 
 def differ(choice: Wire) -> Wire:

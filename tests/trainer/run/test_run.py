@@ -4,7 +4,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,6 @@ from tests.fake_service import failed, ranked, serve
 from tests.service.process import Podium, running
 from tests.trainer.runs import Recorder, settings, start_process, train, write_judges
 from tests.trainer.tiny import naive_logprobs
-
-
-@pytest.fixture(scope="module")
-def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("service")
-    with running("--config", str(write_judges(folder)), cwd=folder) as podium:
-        assert podium.url
-        yield podium.url
 
 
 def wait_for_rows(path: Path, count: int) -> None:

@@ -15,19 +15,10 @@ from podium_trainer.run.recipe import RecipeError, read_command_line
 from podium_trainer.samplers.vllm_requests import GENERATE
 from podium_trainer.tasks.task import PromptCursor
 from podium_trainer.train import STOP_S, Trainer
-from tests.service.process import running
 from tests.trainer.fake_vllm import FakeVllm, varied
-from tests.trainer.runs import Recorder, settings, train, write_judges
+from tests.trainer.runs import Recorder, settings, train
 
 STEPS, PROMPTS = 4, 3
-
-
-@pytest.fixture(scope="module")
-def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("service")
-    with running("--config", str(write_judges(folder)), cwd=folder) as podium:
-        assert podium.url
-        yield podium.url
 
 
 @pytest.fixture

@@ -13,18 +13,9 @@ from podium_trainer.records.checkpoint import checkpoints, read_state
 from podium_trainer.records.metrics import read_rows
 from podium_trainer.samplers.membership import NotEnoughServers
 from podium_trainer.train import Trainer
-from tests.service.process import running
 from tests.trainer.fake_vllm import FakeVllm, varied
-from tests.trainer.runs import Recorder, settings, train, write_judges
+from tests.trainer.runs import Recorder, settings, train
 from tests.trainer.samplers.launch import fake_server
-
-
-@pytest.fixture(scope="module")
-def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("service")
-    with running("--config", str(write_judges(folder)), cwd=folder) as podium:
-        assert podium.url
-        yield podium.url
 
 
 class InPhase(Recorder):

@@ -4,7 +4,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ import yaml
 from podium_trainer.records.checkpoint import CheckpointError, checkpoints
 from podium_trainer.records.rollouts.file import NAME, read_lines
 from podium_trainer.train import Trainer
-from tests.service.process import running
 from tests.trainer.fake_vllm import FakeVllm, Wire
 from tests.trainer.rollout.scripted_sampler import CHAT, write_call
 from tests.trainer.run import failing_task
-from tests.trainer.runs import Recorder, settings, train, write_judges
+from tests.trainer.runs import Recorder, settings, train
 from tests.trainer.tiny import END
 
 SCORE = """
@@ -37,14 +35,6 @@ import resource, runpy, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
 runpy.run_module("podium_trainer", run_name="__main__", alter_sys=True)
 """
-
-
-@pytest.fixture(scope="module")
-def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("service")
-    with running("--config", str(write_judges(folder)), cwd=folder) as podium:
-        assert podium.url
-        yield podium.url
 
 
 def podium_train(
