@@ -6,7 +6,8 @@ from inspect import cleandoc
 from typing import Any
 
 from docs.generate.tables import table
-from podium_trainer.records.metrics_rows import METRICS, Timings
+from podium_trainer.records.rows.metrics import METRICS
+from podium_trainer.records.rows.timings import Timings
 
 _ENTRY = re.compile(r"^(\w+(?:, \w+)*): (.+)$", re.DOTALL)
 

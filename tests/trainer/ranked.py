@@ -11,7 +11,9 @@ from podium_trainer.evaluation.evaluator import HeldOut
 from podium_trainer.evaluation.win_rate import WinRate
 from podium_trainer.policy.samples import Attempt, Sample
 from podium_trainer.records.metrics import JsonlFile
-from podium_trainer.records.metrics_rows import Clock, Gathered, metrics_row, timings_row
+from podium_trainer.records.rows.gathered import Clock, Gathered
+from podium_trainer.records.rows.metrics import metrics_row
+from podium_trainer.records.rows.timings import timings_row
 from podium_trainer.tasks.task import Prompt
 from podium_trainer.update.groups import RankedGroup
 from podium_trainer.update.update import UpdateStats

@@ -16,7 +16,7 @@ from podium_trainer.policy.policy import Policy
 from podium_trainer.records.best import progress
 from podium_trainer.records.checkpoint import CheckpointError, RunState, save_checkpoint
 from podium_trainer.records.metrics import MetricsError, Row
-from podium_trainer.records.metrics_rows import Clock, Gathered
+from podium_trainer.records.rows.gathered import Clock, Gathered
 from podium_trainer.records.run_log import RunLog
 from podium_trainer.records.step import Done, idle_message, why_skipped
 from podium_trainer.records.watcher import Watcher

@@ -11,10 +11,10 @@ from podium.answers import GroupReward, Ranking, TrajectoryResult
 from podium_trainer.evaluation.evaluator import HeldOut, HeldOutGroup
 from podium_trainer.evaluation.win_rate import Played, mix
 from podium_trainer.records.metrics import MetricsError
-from podium_trainer.records.metrics_rows import Gathered
 from podium_trainer.records.rollouts.file import RolloutsFile, drop_steps_after, read_lines
 from podium_trainer.records.rollouts.lines import Line, rollout_lines
 from podium_trainer.records.rollouts.table import Cell, Tables, table_rows
+from podium_trainer.records.rows.gathered import Gathered
 from podium_trainer.update.groups import RankedGroup, group_advantages
 from tests.trainer import ranked
 

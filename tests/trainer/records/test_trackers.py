@@ -6,8 +6,8 @@ import pytest
 
 from podium_trainer.config import LogConfig
 from podium_trainer.records.metrics import JsonlFile, Listener, read_rows
-from podium_trainer.records.metrics_rows import Gathered
 from podium_trainer.records.rollouts.lines import rollout_lines
+from podium_trainer.records.rows.gathered import Gathered
 from podium_trainer.records.trackers import Prefixed, TrackerError, open_trackers, require_package
 from podium_trainer.run.build import open_log
 from tests.trainer import ranked

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from podium_trainer.evaluation.evaluator import HeldOut, HeldOutGroup
-from podium_trainer.records.metrics_rows import Gathered
 from podium_trainer.records.rollouts.file import NAME, RolloutsFile
 from podium_trainer.records.rollouts.lines import rollout_lines
+from podium_trainer.records.rows.gathered import Gathered
 from podium_trainer.run.cli import run
 from podium_trainer.update.groups import RankedGroup, group_advantages
 from tests.trainer import ranked

@@ -26,7 +26,7 @@ from podium_trainer.display.text import (
     visible,
 )
 from podium_trainer.gathering.activity import PARTS
-from podium_trainer.records.lost import LostMetrics
+from podium_trainer.records.rows.lost import LostMetrics
 
 MAX_WIDTH = 120
 LABEL = 10

@@ -7,7 +7,7 @@ from threading import Event, Lock
 
 from podium_trainer.config import TrainConfig
 from podium_trainer.gathering.activity import Activity
-from podium_trainer.records.metrics_rows import Gathered
+from podium_trainer.records.rows.gathered import Gathered
 from podium_trainer.records.step import lost_line
 from podium_trainer.records.watcher import Watcher
 from podium_trainer.rollout.failures import part_failures

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from podium_trainer.evaluation.evaluator import HeldOut
 from podium_trainer.records.metrics import Listener, Row
-from podium_trainer.records.metrics_rows import metrics_row, timings_row
 from podium_trainer.records.rollouts.lines import RolloutListener, rollout_lines
+from podium_trainer.records.rows.metrics import metrics_row
+from podium_trainer.records.rows.timings import timings_row
 from podium_trainer.records.step import Done
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from podium_trainer.records.metrics_rows import Clock, Gathered
+from podium_trainer.records.rows.gathered import Clock, Gathered
 from podium_trainer.rollout.failures import describe_failures
 from podium_trainer.update.update import UpdateSkipped, UpdateStats
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from podium.answers import GroupReward, TrajectoryResult
 from podium_trainer.evaluation.evaluator import HeldOut, HeldOutGroup
 from podium_trainer.policy.samples import Attempt
-from podium_trainer.records.metrics_rows import Gathered
+from podium_trainer.records.rows.gathered import Gathered
 from podium_trainer.update.groups import RankedGroup
 
 Line = Mapping[str, Any]

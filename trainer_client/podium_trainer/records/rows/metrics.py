@@ -1,4 +1,4 @@
-"""Turn a step into rows of numbers: its metrics and its timings.
+"""Turn a step into a row of its numbers, which do not depend on the machine's speed.
 
 A row is the fields of the dataclasses below, and of `UpdateStats`. docs/metrics.md is made from
 the `Attributes` in their docstrings. To add a number: add a field with a line about it there, and
@@ -7,67 +7,15 @@ compute it in the function that makes the dataclass.
 
 import math
 import statistics
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 
-from podium.answers import GroupReward, Usage
 from podium_trainer.evaluation.evaluator import HeldOut
-from podium_trainer.records.lost import LostMetrics, lost_metrics
 from podium_trainer.records.metrics import Row
-from podium_trainer.samplers import SamplingFailed
+from podium_trainer.records.rows.gathered import Gathered
+from podium_trainer.records.rows.lost import LostMetrics, lost_metrics
 from podium_trainer.update.groups import RankedGroup
 from podium_trainer.update.update import UpdateStats
-
-
-@dataclass
-class Clock:
-    """Seconds per phase of one step.
-
-    Attributes:
-        seconds: by phase.
-        idle: for each part, the share of the time since the step before in which it was idle.
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    idle: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def time(self, phase: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - started
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
-
-
-@dataclass
-class Gathered:
-    """The groups of one step.
-
-    Attributes:
-        kept: the groups with signal, which are trained on.
-        seen: all groups that were rolled out.
-        lost: the failures of the groups that the sampler failed at.
-        group_size: the number of attempts in a group of which none failed.
-        advantages: for each group of `kept`, the advantages of its attempts; empty until then.
-        too_long: the number of the task's prompts that were left out for their length.
-        is_skipped: whether the update failed.
-        servers_ready: the number of vLLM servers that may be asked; None without servers.
-        clock: what rollout and ranking took.
-    """
-
-    kept: list[RankedGroup] = field(default_factory=list)
-    seen: list[RankedGroup] = field(default_factory=list)
-    lost: list[SamplingFailed] = field(default_factory=list)
-    group_size: int = 0
-    advantages: list[list[float]] = field(default_factory=list)
-    too_long: int = 0
-    is_skipped: bool = False
-    servers_ready: int | None = None
-    clock: Clock = field(default_factory=Clock)
 
 
 @dataclass(frozen=True)
@@ -172,48 +120,6 @@ class TrainedMetrics:
     staleness_max: int | None = None
 
 
-@dataclass(frozen=True)
-class Timings:
-    """What a step took; seconds of a phase that did not run are null.
-
-    Attributes:
-        waited_s: seconds that the update waited for the groups of the step, which is less than
-            rollout_s and rank_s together if they were gathered ahead.
-        rollout_s: seconds of sampling, tools included.
-        rank_s: seconds of waiting for the service.
-        update_s: seconds of the update.
-        sync_s: seconds until the sampler had the new weights.
-        held_out_s: seconds of the evaluation, the ranking of the win rate included.
-        rollout_idle: share of the time since the step before in which no attempt was sampled for
-            training. The part that is least idle bounds the speed of the run.
-        rank_idle: the same for the ranking: the share in which no group was with the service.
-        update_idle: the same for the update and the sync of the weights.
-        tokens_per_s: sampled tokens per second of the rollout.
-        judge_calls: number of calls to the judge for the rewards; an answer from the service's
-            store costs none.
-        judge_tokens: tokens of these calls, of prompts and of replies.
-        judge_cost_usd: their cost in US dollars; 0 if the judge has no price.
-        eval_judge_calls, eval_judge_tokens, eval_judge_cost_usd: the same for the win rate.
-    """
-
-    waited_s: float | None = None
-    rollout_s: float | None = None
-    rank_s: float | None = None
-    update_s: float | None = None
-    sync_s: float | None = None
-    held_out_s: float | None = None
-    rollout_idle: float | None = None
-    rank_idle: float | None = None
-    update_idle: float | None = None
-    tokens_per_s: float | None = None
-    judge_calls: int = 0
-    judge_tokens: int = 0
-    judge_cost_usd: float = 0.0
-    eval_judge_calls: int = 0
-    eval_judge_tokens: int = 0
-    eval_judge_cost_usd: float = 0.0
-
-
 METRICS = (RolloutMetrics, LostMetrics, HeldOutMetrics, TrainedMetrics, UpdateStats)
 UPDATE_FIELDS = [field.name for field in fields(UpdateStats)]
 
@@ -297,39 +203,6 @@ def trained_metrics(gathered: Gathered, version: int, lr: float | None) -> Train
     ]
     norm = math.sqrt(statistics.fmean(a * a for a in advantages)) if advantages else None
     return TrainedMetrics(lr, norm, mean(ages), max(ages, default=None))
-
-
-def timings_row(gathered: Gathered, held_out: HeldOut | None, clock: Clock) -> Row:
-    """Return the seconds of a step, its tokens per second and the judge's usage."""
-    tokens = sum(a.num_tokens for group in gathered.seen for a in group.attempts)
-    by_phase = gathered.clock.seconds | clock.seconds
-    rollout_s = by_phase.get("rollout", 0.0)
-    seconds = {f"{phase}_s": round(spent, 4) for phase, spent in by_phase.items()}
-    idle = {f"{part}_idle": round(share, 4) for part, share in clock.idle.items()}
-    rewards = usage_of([group.answer for group in gathered.seen])
-    compared = usage_of([g.outcome for g in held_out.groups if g.outcome] if held_out else [])
-    timings = Timings(
-        tokens_per_s=round(tokens / rollout_s, 1) if rollout_s else None,
-        judge_calls=rewards.calls,
-        judge_tokens=rewards.prompt_tokens + rewards.completion_tokens,
-        judge_cost_usd=rewards.cost_usd or 0.0,
-        eval_judge_calls=compared.calls,
-        eval_judge_tokens=compared.prompt_tokens + compared.completion_tokens,
-        eval_judge_cost_usd=compared.cost_usd or 0.0,
-    )
-    return asdict(timings) | seconds | idle
-
-
-def usage_of(outcomes: Sequence[GroupReward]) -> Usage:
-    """Sum the judge's usage over groups; those that failed report none."""
-    usages = [outcome.ranking.usage for outcome in outcomes if outcome.ranking]
-    known = [usage for usage in usages if usage is not None]
-    return Usage(
-        calls=sum(usage.calls for usage in known),
-        prompt_tokens=sum(usage.prompt_tokens for usage in known),
-        completion_tokens=sum(usage.completion_tokens for usage in known),
-        cost_usd=math.fsum(usage.cost_usd or 0.0 for usage in known),
-    )
 
 
 def entropy(groups: Sequence[RankedGroup]) -> float | None:
