@@ -30,7 +30,7 @@ from benchmarks.judges.reading import NothingShown
 from benchmarks.judges.simulated import SimulatedJudge, by_case
 
 MAX_MODEL_LEN = 131_072
-STOP_S = 10.0
+STOP_S = 60.0
 
 
 class Replies(Protocol):

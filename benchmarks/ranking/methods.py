@@ -18,6 +18,7 @@ from benchmarks.ranking import figures
 from benchmarks.ranking.arms import Bench, Outcome, at, bench, made_up
 from benchmarks.ranking.report import Report, Row
 from benchmarks.ranking.ruler import rule_labelled
+from podium_service.ranking.methods.listwise import MAX_LISTWISE_ITEMS
 
 JUDGES = ("GPT-4/best", "PaLM2/best", "Falcon/best")
 SWEPT = "PaLM2/best"
@@ -36,6 +37,7 @@ PILOTS: dict[str, dict[str, Any]] = {
     "subsets": {"method": "subsets", "passes": 1, "audit": 0},
     "pairwise": {"method": "pairwise"},
     "pointwise": {"method": "pointwise", "passes": 1, "audit": 0},
+    "best_of": {"method": "best_of", "passes": 1, "audit": 0},
 }
 
 Point = dict[str, Any]
@@ -178,6 +180,13 @@ def _arms(
     in_pairs["passes"] = max(1, calls["pairwise"] // (size * (size - 1)))
     each = max(1, calls["pointwise"] // size)
     rounds: dict[str, Any] = {"method": "pointwise", "passes": each}
+    shown = size if size <= MAX_LISTWISE_ITEMS else BLOCK
+    letters: dict[str, Any] = {
+        "method": "best_of",
+        "block_size": BLOCK,
+        "budget": {"calls": max(2, calls["best_of"])},
+        "passes": max(2, -(-calls["best_of"] * shown // size)),
+    }
     within = {"budget": {"tokens": int(whole)}, "max_tokens": 40 * size + 64, "passes": cell.budget}
     jurors = {
         f"juror{seed}": at(
@@ -192,6 +201,9 @@ def _arms(
         "pairwise": {"arm": at(urls["without"], **in_pairs)},
         "pointwise, logprobs": {"arm": at(url, **rounds)},
         "pointwise": {"arm": at(urls["without"], **rounds)},
+        "best of, logprobs": {"arm": at(url, **letters)},
+        # Once, whatever the budget: a real judge that is asked the same again answers the same.
+        "yes or no, logprobs": {"arm": at(url, method="yes_no")},
         "auto": {"arm": at(url, method="auto", **within)},
         "jury of 3": {"arm": {"kind": "jury", "members": list(jurors)}, **jurors},
     }

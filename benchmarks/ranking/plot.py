@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 mpl.use("Agg")
 
+_FIXED = ("pass", "passes")
+
 
 def draw(sections: dict[str, Any], path: Path) -> None:
     """One panel for each kind of curve that there is, from the JSON of all sections."""
@@ -29,7 +31,7 @@ def _targets(axes: Axes, curves: dict[str, Any]) -> None:
         axes.axhline(ceiling, color="0.85", lw=0.8, zorder=0)
         axes.annotate(f"ceiling of {key}", (0.99, ceiling), xycoords=("axes fraction", "data"),
                       ha="right", va="bottom", fontsize=6, color="0.5")  # fmt: skip
-    _arms(axes, [each for each in curves["targets"] if "adaptive" not in each["label"]])
+    _arms(axes, [each for each in curves["targets"] if not _is_adaptive(each["label"])])
     axes.set_title("truth sd = noise sd")
 
 
@@ -39,18 +41,23 @@ def _mix(axes: Axes, curves: dict[str, Any]) -> None:
 
 
 def _arms(axes: Axes, arms: list[Any]) -> None:
-    fixed = [each for each in arms if each["label"].endswith(("pass", "passes"))]
+    fixed = [each for each in arms if each["label"].endswith(_FIXED)]
     axes.plot(
         [e["tokens"]["value"] for e in fixed], [e["tau"]["value"] for e in fixed], color="C0", lw=1
     )
     for each in arms:
-        colour = "C3" if each["label"] == "RULER" else "C2" if "adaptive" in each["label"] else "C0"
+        is_adaptive = _is_adaptive(each["label"])
+        colour = "C3" if each["label"] == "RULER" else "C2" if is_adaptive else "C0"
         _point(axes, each["tokens"], each["tau"], colour)
-        place = (-12, 10) if each["label"] == "adaptive 1-8" else (4, -9)
+        place = (-12, 10) if is_adaptive else (4, -9)
         axes.annotate(each["label"], (each["tokens"]["value"], each["tau"]["value"]), fontsize=7,
                       xytext=place, textcoords="offset points")  # fmt: skip
     axes.margins(0.12)
     axes.set(xlabel="judge tokens a group of 8", ylabel="Kendall's tau with the truth")
+
+
+def _is_adaptive(label: str) -> bool:
+    return label != "RULER" and not label.endswith(_FIXED)
 
 
 def _methods(axes: Axes, curves: dict[str, Any]) -> None:

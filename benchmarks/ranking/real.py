@@ -27,6 +27,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "subsets": {"method": "subsets", "block_size": 4},
     "pairwise": {"method": "pairwise"},
     "pointwise": {"method": "pointwise"},
+    "best of": {"method": "best_of"},
+    "yes or no": {"method": "yes_no"},
     "auto": {"method": "auto"},
 }
 

@@ -28,7 +28,7 @@ does not.
 - You may give some partial credit for a trajectory that makes progress towards its goal but does \
 not complete it."""
 LAST = "Judge them all."
-TIMEOUT_S = 60.0
+TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
