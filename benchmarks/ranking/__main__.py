@@ -21,6 +21,7 @@ from benchmarks.ranking import (
     cpu,
     defences,
     invariance,
+    left_out,
     methods,
     real,
     recorded,
@@ -37,6 +38,7 @@ SECTIONS: dict[str, Callable[[Report], Coroutine[Any, Any, None]]] = {
     "real": real.run,
     "cpu": cpu.run,
     "invariance": invariance.run,
+    "left_out": left_out.run,
 }
 NO_DATA = Path("no-data-given")
 RESULTS = Path("benchmarks/results/ranking.json")
