@@ -39,7 +39,12 @@ ROWS = {
     "cost_usd": ("Cost", "US dollars per group"),
 }
 PROMPTS_COLUMNS = ("Prompt", "AUC", "Ahead of the other", "Tokens of a group")
-PASSES_COLUMNS = ("Rollouts of a group cost, in passes", "Best number of passes", "Reliability")
+PASSES_COLUMNS = (
+    "Rollouts of a group cost, in passes",
+    "Best number of passes",
+    "Reliability",
+    "In the judges file",
+)
 COLUMNS = {"one_pass": "one pass alone", "all_passes": "all passes", "reward": "reward returned"}
 
 
@@ -94,9 +99,10 @@ def format_measure(measure: Measure) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def describe_advice(advice: PassesAdvice) -> tuple[str, str, str]:
+def describe_advice(advice: PassesAdvice) -> tuple[str, ...]:
     """Return the cells of one row under `PASSES_COLUMNS`."""
-    return f"{advice.rollout_cost:g}", str(advice.passes), format_number(advice.reliability)
+    cost, reliability = f"{advice.rollout_cost:g}", format_number(advice.reliability)
+    return cost, str(advice.passes), reliability, advice.setting
 
 
 def describe_trial(trial: PromptTrial, best: str | None) -> list[str]:

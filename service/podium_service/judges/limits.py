@@ -6,6 +6,8 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from podium_service.judges.base_settings import COST, NETWORK, QUALITY, Count, Positive, Settings
 
+MAX_PASSES = 64
+
 
 class Price(Settings):
     """The price of the judge's tokens."""
@@ -51,9 +53,9 @@ class Passes(Range):
     a pass does on average, up to `max` times.
     """
 
-    min: Annotated[int, Field(ge=1, le=64), QUALITY]
+    min: Annotated[int, Field(ge=1, le=MAX_PASSES), QUALITY]
     """Each trajectory is shown at least so many times."""
-    max: Annotated[int, Field(ge=1, le=64), QUALITY]
+    max: Annotated[int, Field(ge=1, le=MAX_PASSES), QUALITY]
     """Each trajectory is shown at most so many times."""
     rollout_cost: Annotated[Positive, QUALITY] = 1.0
     """Cost of producing the group's trajectories, in units of one pass: the larger, the more passes
@@ -67,9 +69,10 @@ class Passes(Range):
     def _number_is_both(cls, value: Any) -> Any:
         if isinstance(value, dict | cls):
             return value
-        if type(value) is not int or not 1 <= value <= 64:
+        if type(value) is not int or not 1 <= value <= MAX_PASSES:
             raise ValueError(
-                f"{value!r} is neither 1 to 64 nor {{min, max, rollout_cost, until_stderr}}"
+                f"{value!r} is neither 1 to {MAX_PASSES} nor "
+                "{min, max, rollout_cost, until_stderr}"
             )
         return {"min": value, "max": value}
 

@@ -250,7 +250,9 @@ async def test_a_card_recommends_passes_by_the_cost_of_rollouts(tmp_path: Path) 
     assert 0.4 < advice[0]["reliability"] < advice[-1]["reliability"] < 0.9
     page = _Page((tmp_path / "cards" / "main.html").read_text())
     assert page.count["table"] > 4
-    assert "Passes that pay" in (tmp_path / "cards" / "main.html").read_text()
+    html = (tmp_path / "cards" / "main.html").read_text()
+    assert "Passes that pay" in html
+    assert "passes: {min: 1, max: 4, rollout_cost: 1}" in html
 
 
 async def test_few_groups_recommend_no_passes(tmp_path: Path) -> None:

@@ -6,12 +6,16 @@ from statistics import fmean
 
 from podium_service.evaluation.measures import JudgedGroup
 from podium_service.evaluation.run_judge import GroupOutcome
+from podium_service.judges.limits import MAX_PASSES
+from podium_service.judges.settings.llm import DEFAULT_PASSES
 from podium_service.ranking.methods.designs import links_all
 from podium_service.scoring.least_squares import Fit, fit_ratings, least_squares
 from podium_service.scoring.noise import MIN_GROUPS, JudgeNoise, PastGroup, learn_noise
 from podium_service.scoring.signal_ratio import mean_reliability, yield_of_passes
 
 ROLLOUT_COSTS = (0.3, 1.0, 3.0, 10.0)
+# Groups in between get more passes than the average; those that are clear early get fewer.
+_MOST_OVER_AVERAGE, _MOST_AT_LEAST = 2, DEFAULT_PASSES["listwise"].max
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class PassesAdvice:
     rollout_cost: float  # of producing a group, in units of one pass
     passes: int
     reliability: float  # expected after so many passes, averaged over groups
+    setting: str  # the line of the judges file that gives each group what pays for it
 
 
 def advise_passes(
@@ -37,12 +42,21 @@ def advise_passes(
     if noise is None:
         return [], f"fewer than {MIN_GROUPS} groups with two passes have told the judge's noise"
     information = fmean(fit.information / num_passes for fit, num_passes, _ in fits)
+    least = _least_passes(outcomes)
     advice = []
     for cost in ROLLOUT_COSTS:
         passes = 1 + int(yield_of_passes(noise.ratios_R, information, cost).argmax())
         reliability = mean_reliability(noise.ratios_R, information * passes)
-        advice.append(PassesAdvice(cost, passes, reliability))
+        most = min(MAX_PASSES, max(_MOST_AT_LEAST, _MOST_OVER_AVERAGE * passes))
+        setting = f"passes: {{min: {least}, max: {most}, rollout_cost: {cost:g}}}"
+        advice.append(PassesAdvice(cost, passes, reliability, setting))
     return advice, None
+
+
+def _least_passes(outcomes: Sequence[GroupOutcome]) -> int:
+    """Return the passes that each group gets by default under the methods that were used."""
+    methods = {outcome.ranking.method for outcome in outcomes if outcome.ranking}
+    return max((DEFAULT_PASSES[each].min for each in methods & DEFAULT_PASSES.keys()), default=1)
 
 
 def _fit(group: JudgedGroup) -> tuple[Fit, float, int] | None:
