@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from podium.answers import GroupReward
@@ -94,10 +95,15 @@ def arguments(url: str, **more: Any) -> SimpleNamespace:
     )
 
 
-async def test_slime_gets_a_reward_for_each_sample(tmp_path: Path) -> None:
+async def test_slime_gets_a_reward_for_each_sample(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     samples = [Sample("5"), Sample("five"), Sample("fifth", status=Status.TRUNCATED)]
-    async with served(tmp_path, scores(by_length)) as (url, judge):
-        rewards = await group_rm(arguments(url), samples)
+    async with served(tmp_path, scores(by_length)) as (url, judge), httpx.AsyncClient() as http:
+        rewards = await group_rm(arguments(url, wandb_group="sums"), samples)
+        page = capsys.readouterr().err.split()[-1]
+        assert page == f"{url}/ui/runs/sums"
+        assert (await http.get(page)).status_code == 200
     assert rewards == [0, 0.5, 1] == [sample.reward for sample in samples]
     assert not any(sample.remove_sample for sample in samples)
     assert samples[0].metadata["podium/groups_ranked"] == 1

@@ -72,6 +72,10 @@ class RankClient:
         """Close all connections and end the background thread; the next request starts another."""
         self._thread.close()
 
+    def page(self, *, run: str | None = None, ranking: str | None = None) -> str:
+        """Return the address of a page of the service; see `AsyncRankClient.page`."""
+        return self._client.page(run=run, ranking=ranking)
+
     def rank(self, group: TrajectoryGroup, *, deadline_s: float | None = None) -> GroupReward:
         """Ask for the rewards of one group; see `AsyncRankClient.rank`."""
         return self._wait_for(self._client.rank(group, deadline_s=deadline_s))

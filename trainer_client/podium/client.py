@@ -24,7 +24,7 @@ import httpx
 
 from podium.answers import GroupReward, read_answer
 from podium.batch import PendingGroups, Progress, refuses_all, split_into_chunks
-from podium.connections import Connections, parse_key, parse_url
+from podium.connections import Connections, page_url, parse_key, parse_url
 from podium.errors import RankError, ServiceAbsent, ServiceUnavailable, transport_errors
 from podium.groups import TrajectoryGroup, list_groups, require_group
 from podium.retry import Retry, check_deadline
@@ -98,6 +98,15 @@ class AsyncRankClient:
     async def aclose(self) -> None:
         """Close the connections of the running event loop; a loop that ends closes its own."""
         await self._connections.aclose()
+
+    def page(self, *, run: str | None = None, ranking: str | None = None) -> str:
+        """Return the address of a page of the service: of a run, a ranking, or all groups.
+
+        Args:
+            run: the name of a run, as the metadata of its groups have it.
+            ranking: the id of a ranking.
+        """
+        return page_url(self._connections.base_url, run=run, ranking=ranking)
 
     async def rank(self, group: TrajectoryGroup, *, deadline_s: float | None = None) -> GroupReward:
         """Ask for the rewards of one group, again after each failure that may pass.

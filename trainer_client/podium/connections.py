@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -151,11 +152,26 @@ class Connections:
         timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
         return httpx.Request(
             "POST",
-            self.base_url.copy_with(raw_path=self.base_url.raw_path.rstrip(b"/") + path.encode()),
+            join_url(self.base_url, path),
             headers=self.headers,
             content=b'{"deadline_s":%.3f,' % told_s + members,
             extensions={"timeout": timeout.as_dict()},
         )
+
+
+def join_url(base_url: httpx.URL, path: str) -> httpx.URL:
+    """Return the URL of a path of a service."""
+    return base_url.copy_with(raw_path=base_url.raw_path.rstrip(b"/") + path.encode())
+
+
+def page_url(base_url: httpx.URL, *, run: str | None = None, ranking: str | None = None) -> str:
+    """Return the address of a page for people: of a run, of a ranking, or of all groups."""
+    path = "/ui"
+    if ranking is not None:
+        path = f"/ui/rankings/{quote(ranking, safe='')}"
+    elif run is not None:
+        path = f"/ui/runs/{quote(run, safe='')}"
+    return str(join_url(base_url, path))
 
 
 def parse_url(url: str) -> httpx.URL:

@@ -1,5 +1,6 @@
 """The policy that all hooks share: anchors are not trained on, failures are no numbers."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from podium.integrations.outcome import (
     results_of,
     rewards_of,
     run_metadata,
+    tell_page,
     win_rate,
     with_anchor,
 )
@@ -119,18 +121,29 @@ def test_every_group_is_counted_once(ranked: list[bool]) -> None:
 
 
 def test_columns_show_a_ranking_or_its_error() -> None:
-    shown = columns(outcome({"a": 1.0, "b": 3.0, ANCHOR: 2.0}, {"a": 0.9}), 2)
-    assert shown == {
-        "podium/ranking": ["rk_1", "rk_1"],
-        "podium/rank": [1.0, 3.0],
-        "podium/score": [0.9, None],
-        "podium/explanation": ["a is what it is", "b is what it is"],
-        "podium/error": [None, None],
+    ranked = outcome({"a": 1.0, "b": 3.0, ANCHOR: 2.0}, {"a": 0.9})
+    assert columns([ranked, FAILED], [2, 1]) == {
+        "podium/ranking": ["rk_1", "rk_1", None],
+        "podium/rank": [1.0, 3.0, None],
+        "podium/score": [0.9, None, None],
+        "podium/explanation": ["a is what it is", "b is what it is", None],
+        "podium/error": [None, None, str(FAILED.error)],
     }
-    failed = columns(FAILED, 2)
-    assert failed.keys() == shown.keys()
-    assert failed["podium/error"] == [str(FAILED.error)] * 2
-    assert failed["podium/rank"] == [None, None]
+
+
+def test_the_page_of_a_run_is_told_once(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for run in ("one", "one", "two"):
+        tell_page(f"http://podium.test/ui/runs/{run}")
+    assert capsys.readouterr().err.splitlines() == [
+        "podium: the groups of this run: http://podium.test/ui/runs/one",
+        "podium: the groups of this run: http://podium.test/ui/runs/two",
+    ]
+    with caplog.at_level(logging.INFO, "podium"):
+        tell_page("http://podium.test/ui")
+    assert caplog.messages == ["the groups of this run: http://podium.test/ui"]
+    assert capsys.readouterr().err == ""
 
 
 def test_metadata_names_the_run_and_the_version_of_the_trainer() -> None:

@@ -150,6 +150,17 @@ def test_ids_and_metadata_tell_the_run_and_the_step(service: Service) -> None:
     }
 
 
+def test_the_page_of_the_run_is_told_at_its_first_batch(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reward, trainer = PodiumReward(service.url), Trainer(run_name="my run/2")
+    for _ in range(2):
+        trainer.ask(reward, ["a", "aa"])
+    assert capsys.readouterr().err.splitlines() == [
+        f"podium: the groups of this run: {service.url}/ui/runs/my%20run%2F2"
+    ]
+
+
 def test_a_number_in_a_column_is_sent_as_text(service: Service) -> None:
     Trainer().ask(PodiumReward(service.url, reference="answer"), ["a", "b"], answer=[4, 4])
     assert service.groups[0]["reference"] == "4"

@@ -172,6 +172,9 @@ async def test_a_running_service_ranks(folder: Path, checks_url: str) -> None:
     assert past.structured_content["results"] == result.structured_content["results"]
     assert asked.structured_content["code"] == "invalid_request"
     assert unknown.structured_content["code"] == "not_found"
+    page = f"{checks_url}/ui/rankings/{ranking_id}"
+    assert result.structured_content["page"] == past.structured_content["page"] == page
+    assert page in text(result)
     assert "checks" in text(judges)
 
 

@@ -21,4 +21,5 @@ def test_the_script_of_the_page_trains(tmp_path: Path, checks_url: str) -> None:
     )
     said = "\n".join(lines)
     assert said.count("podium/groups_ranked") == 3
+    assert said.count(f"podium: the groups of this run: {checks_url}/ui") == 1
     assert "scale_rewards" not in said  # nothing to warn about

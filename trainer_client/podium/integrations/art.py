@@ -26,6 +26,7 @@ from podium.integrations.outcome import (
     metrics,
     results_of,
     run_metadata,
+    tell_page,
     with_anchor,
 )
 
@@ -84,7 +85,9 @@ async def podium_score_group(
         return scored
     judge = judge_name(judge_model, judges)
     asked = _group(scored, judge, rubric, reference=reference, anchor=anchor, run=run)
-    outcome = await (client or _shared_client()).try_rank(asked)
+    client = client or _shared_client()
+    outcome = await client.try_rank(asked)
+    tell_page(client.page(run=run))
     if outcome.error is None:
         _score(scored, outcome, debug=debug)
         return scored

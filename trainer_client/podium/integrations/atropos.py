@@ -17,7 +17,13 @@ from podium.client import AsyncRankClient
 from podium.errors import RankError
 from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.chat import Message, conversation
-from podium.integrations.outcome import metrics, rewards_of, run_metadata, with_anchor
+from podium.integrations.outcome import (
+    metrics,
+    rewards_of,
+    run_metadata,
+    tell_page,
+    with_anchor,
+)
 
 __all__ = ["PodiumMixin"]
 
@@ -68,6 +74,7 @@ class PodiumMixin:
             outcome = await self._podium.try_rank(asked)
         except RankError as error:
             raise SystemExit(f"podium: {error}") from error
+        tell_page(self._podium.page(run=self.podium_run))
         self._outcomes.append(outcome)
         rewards = rewards_of(outcome)
         return None if rewards is None else {**group, "scores": rewards}

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from podium.answers import GroupReward, Ranking, read_ranking
 from podium.client import DEFAULT_DEADLINE_S, DEFAULT_MAX_DRY
-from podium.connections import Connections, parse_key, parse_url
+from podium.connections import Connections, page_url, parse_key, parse_url
 from podium.errors import ProtocolError, RankError, transport_errors
 from podium.groups import TrajectoryGroup
 from podium.integrations.outcome import ANCHOR_ID
@@ -54,6 +54,10 @@ class BridgeClient:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._connections.aclose()
+
+    def page(self, *, run: str | None = None) -> str:
+        """Return the address of the page of a run, or of all groups."""
+        return page_url(self._connections.base_url, run=run)
 
     async def try_join(
         self,

@@ -4,6 +4,7 @@ The service takes messages as clients write them: without call ids, with null or
 is left to do here is what JSON cannot carry. To convert one more kind of value, add it to `_part`.
 """
 
+import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -20,6 +21,13 @@ def conversation(prompt: Text, completion: Text) -> list[Message]:
     """
     messages = [*_messages("user", prompt), *_messages("assistant", completion)]
     return [_sendable(message) for message in messages if message]
+
+
+def as_text(value: Any) -> str | None:
+    """Return a value of a data set as text, which is JSON for lists and objects; None for None."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return None if value is None else str(value)
 
 
 def _messages(role: str, text: Text) -> Sequence[Message]:

@@ -12,12 +12,17 @@
     log(metrics([outcome]))
     rewards = rewards_of(outcome)  # None: leave the group out
 
+The first answer of a run also tells where people can look at its groups (`tell_page`).
+
 Nothing here knows a trainer. To add a metric, add it to `metrics` and to the table in
 `docs/integrations/index.md`.
 """
 
+import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from statistics import fmean
 from typing import Any
@@ -25,6 +30,7 @@ from typing import Any
 from podium.answers import GroupReward, TrajectoryResult
 from podium.groups import Trajectory, TrajectoryGroup
 
+_log = logging.getLogger("podium")
 ANCHOR_ID = "podium-anchor"
 MAX_GROUP_ID_CHARS = 256  # the service refuses longer ones
 
@@ -102,27 +108,32 @@ def metrics(outcomes: Sequence[GroupReward]) -> dict[str, float]:
     return found
 
 
-def columns(outcome: GroupReward, num_trajectories: int) -> dict[str, list[Any]]:
-    """Return what to show beside the completions of a group, one value for each.
+def columns(outcomes: Sequence[GroupReward], sizes: Sequence[int]) -> dict[str, list[Any]]:
+    """Return what to show beside the completions of groups, one value for each.
 
     Args:
-        outcome: the outcome of the group.
-        num_trajectories: the number of trajectories that are trained on.
+        outcomes: the outcomes of the groups.
+        sizes: of each group, the number of trajectories that are trained on.
 
     Returns:
         The columns `podium/ranking`, `podium/rank`, `podium/score`, `podium/explanation` and
         `podium/error`, with None where there is nothing to show.
     """
-    results: Sequence[TrajectoryResult | None] = results_of(outcome) or [None] * num_trajectories
-    ranking_id = outcome.ranking.id if outcome.ranking is not None else None
-    error = str(outcome.error) if outcome.error is not None else None
-    return {
-        "podium/ranking": [ranking_id] * num_trajectories,
-        "podium/rank": [result.rank if result else None for result in results],
-        "podium/score": [result.score if result else None for result in results],
-        "podium/explanation": [result.explanation if result else None for result in results],
-        "podium/error": [error] * num_trajectories,
-    }
+    shown: dict[str, list[Any]] = {}
+    for outcome, size in zip(outcomes, sizes, strict=True):
+        results: Sequence[TrajectoryResult | None] = results_of(outcome) or [None] * size
+        ranking_id = outcome.ranking.id if outcome.ranking is not None else None
+        error = str(outcome.error) if outcome.error is not None else None
+        own: dict[str, list[Any]] = {
+            "podium/ranking": [ranking_id] * size,
+            "podium/rank": [result.rank if result else None for result in results],
+            "podium/score": [result.score if result else None for result in results],
+            "podium/explanation": [result.explanation if result else None for result in results],
+            "podium/error": [error] * size,
+        }
+        for name, values in own.items():
+            shown.setdefault(name, []).extend(values)
+    return shown
 
 
 def run_metadata(trainer: str, run: str | None, step: int | None) -> dict[str, Any]:
@@ -139,6 +150,37 @@ def run_metadata(trainer: str, run: str | None, step: int | None) -> dict[str, A
         installed = None
     values = {"run": run, "step": step, "trainer": trainer, "version": installed}
     return {name: value for name, value in values.items() if value is not None}
+
+
+@cache
+def tell_page(url: str) -> None:
+    """Tell where people can look at the groups of a run, once in each process.
+
+    The line goes to stderr unless the program shows INFO in its log, because few programs do.
+
+    Args:
+        url: as `page(run=...)` of a client returns it.
+    """
+    if _log.isEnabledFor(logging.INFO) and _log.hasHandlers():
+        _log.info("the groups of this run: %s", url)
+    else:
+        sys.stderr.write(f"podium: the groups of this run: {url}\n")
+
+
+@cache
+def warn_of_spread(setting: str, instead: str) -> None:
+    """Warn, once in each process, that a trainer divides advantages by the spread of their group.
+
+    Args:
+        setting: what does it.
+        instead: what to set.
+    """
+    _log.warning(
+        "%s divides the advantages of each group by their spread, so that a near tie trains as "
+        "hard as a clear win; set %s",
+        setting,
+        instead,
+    )
 
 
 def _wins(rank: float, against: float) -> float:

@@ -10,7 +10,6 @@ PODIUM_RUBRIC, `podium_deadline_s` or PODIUM_DEADLINE_S. slime itself is not imp
 are taken as they come.
 """
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -19,12 +18,17 @@ from typing import TYPE_CHECKING, Any
 from podium.answers import GroupReward
 from podium.client import DEFAULT_DEADLINE_S, AsyncRankClient
 from podium.groups import Trajectory, TrajectoryGroup
-from podium.integrations.outcome import metrics, rewards_of, run_metadata
+from podium.integrations.outcome import (
+    metrics,
+    rewards_of,
+    run_metadata,
+    tell_page,
+    warn_of_spread,
+)
 
 if TYPE_CHECKING:
     from slime.utils.types import Sample
 
-_log = logging.getLogger("podium")
 _NO_REWARD = 0.0
 
 
@@ -42,12 +46,15 @@ async def group_rm(
         RankError: If no later group can be ranked either, or none was for too long; slime's rollout
             ends.
     """
-    _warn_of_std(bool(getattr(args, "grpo_std_normalization", False)))
+    if getattr(args, "grpo_std_normalization", False):
+        warn_of_spread("slime", "--disable-grpo-std-normalization")
     rollouts = [list(each) if isinstance(each, Sequence) else [each] for each in samples]
-    outcome = await _client(_setting(args, "url")).try_rank(
+    client = _client(_setting(args, "url"))
+    outcome = await client.try_rank(
         _group(args, [rollout[-1] for rollout in rollouts]),
         deadline_s=float(_setting(args, "deadline_s") or DEFAULT_DEADLINE_S),
     )
+    tell_page(client.page(run=_run(args)))
     rewards = rewards_of(outcome) or [_NO_REWARD] * len(rollouts)
     for rollout, reward in zip(rollouts, rewards, strict=True):
         for sample in rollout:
@@ -73,8 +80,12 @@ def _group(args: Any, samples: "Sequence[Sample]") -> TrajectoryGroup:
         judge=_setting(args, "judge"),
         rubric=_setting(args, "rubric"),
         reference=None if label in (None, "") else str(label),
-        metadata=run_metadata("slime", getattr(args, "wandb_group", None), None),
+        metadata=run_metadata("slime", _run(args), None),
     )
+
+
+def _run(args: Any) -> str | None:
+    return getattr(args, "wandb_group", None)
 
 
 def _messages(sample: "Sample") -> list[Mapping[str, Any]]:
@@ -100,12 +111,3 @@ def _settle(sample: "Sample", reward: float, outcome: GroupReward) -> None:
 def _setting(args: Any, name: str) -> Any:
     """Return a setting of slime's arguments, or else of the environment; None if it is nowhere."""
     return getattr(args, f"podium_{name}", None) or os.environ.get(f"PODIUM_{name.upper()}")
-
-
-@cache
-def _warn_of_std(divides: bool) -> None:
-    if divides:
-        _log.warning(
-            "slime divides advantages by the spread of their group, which makes a near tie count "
-            "as much as a clear win: pass --disable-grpo-std-normalization"
-        )

@@ -17,7 +17,13 @@ from tinker_cookbook.rl.types import Trajectory as Rollout
 from podium.client import DEFAULT_DEADLINE_S, AsyncRankClient
 from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.chat import Message, conversation
-from podium.integrations.outcome import metrics, results_of, run_metadata, with_anchor
+from podium.integrations.outcome import (
+    metrics,
+    results_of,
+    run_metadata,
+    tell_page,
+    with_anchor,
+)
 
 __all__ = ["PodiumGroupBuilder"]
 
@@ -101,6 +107,7 @@ class PodiumGroupBuilder(EnvGroupBuilder):  # type: ignore[misc]  # not there fo
         )
         anchor = None if self._anchor is None else [*_prompt(chats[0]), _assistant(self._anchor)]
         outcome = await self._client.rank(with_anchor(group, anchor))
+        tell_page(self._client.page(run=self._run))
         shared = metrics([outcome])
         rewards = []
         for (reward, about), result in zip(own, results_of(outcome) or (), strict=True):

@@ -9,8 +9,6 @@ each returns the rewards of its own completions. A group that failed gets None f
 completions: TRL leaves them out of the baseline and gives them no advantage.
 """
 
-import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,13 +19,20 @@ from podium.blocking_client import RankClient
 from podium.client import DEFAULT_DEADLINE_S, DEFAULT_MAX_DRY
 from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.anchors import FIRST_COMPLETION, FirstCompletions
-from podium.integrations.chat import Text, conversation
-from podium.integrations.outcome import columns, metrics, rewards_of, run_metadata, with_anchor
+from podium.integrations.chat import Text, as_text, conversation
+from podium.integrations.outcome import (
+    columns,
+    metrics,
+    rewards_of,
+    run_metadata,
+    tell_page,
+    warn_of_spread,
+    with_anchor,
+)
 from podium.integrations.processes import gather, run_on_first
 
 __all__ = ["FIRST_COMPLETION", "PodiumReward"]
 
-_log = logging.getLogger("podium")
 _NO_COLUMNS = {"environments"}
 _MAX_RUN_CHARS = 200  # of the 256 that the id of a group may have
 
@@ -137,7 +142,7 @@ class PodiumReward:
             for name, value in metrics(outcomes).items():
                 log_metric(name, value)
         if log_extra is not None:
-            for name, values in _columns(groups, outcomes).items():
+            for name, values in columns(outcomes, [len(group) for group in groups]).items():
                 log_extra(name, values[mine])
         rewards: list[float | None] = []
         for group, outcome in zip(groups, outcomes, strict=True):
@@ -157,7 +162,7 @@ class PodiumReward:
         )
         told = zip(prompts, completions, references, tasks, anchors, reasons, tools, strict=True)
         return [
-            _Row(p, c, _text(reference), _text(task), anchor, reason, own)
+            _Row(p, c, as_text(reference), as_text(task), anchor, reason, own)
             for p, c, reference, task, anchor, reason, own in told
         ]
 
@@ -193,12 +198,13 @@ class PodiumReward:
         begun = self._last_batch[1] if self._last_batch[0] == place else 0
         self._last_batch = (place, begun + len(groups))
         metadata = run_metadata("trl", run, step)
-        return self._client.rank_many(
-            [
-                self._group(rows, f"{place}/prompt-{number}", metadata)
-                for number, rows in enumerate(groups, begun)
-            ]
-        )
+        asked = [
+            self._group(rows, f"{place}/prompt-{number}", metadata)
+            for number, rows in enumerate(groups, begun)
+        ]
+        outcomes = self._client.rank_many(asked)
+        tell_page(self._client.page(run=run))
+        return outcomes
 
     def _group(
         self, rows: Sequence[_Row], group_id: str, metadata: Mapping[str, Any]
@@ -208,7 +214,7 @@ class PodiumReward:
         if self._columns["anchor"] == FIRST_COMPLETION:
             anchor = self._first.anchor(first.prompt, first.completion)
         elif not isinstance(anchor, list):
-            anchor = _text(anchor)
+            anchor = as_text(anchor)
         group = TrajectoryGroup(
             [row.trajectory(str(index)) for index, row in enumerate(rows)],
             group_id,
@@ -229,20 +235,12 @@ def warn_if_spread_divides(args: Any) -> None:
         args: a `GRPOConfig`; None for a trainer that does not tell.
     """
     if getattr(args, "multi_objective_aggregation", None) == "normalize_then_sum":
-        setting, instead = (
-            'multi_objective_aggregation="normalize_then_sum"',
-            ('multi_objective_aggregation="sum_then_normalize", scale_rewards="none"'),
+        warn_of_spread(
+            'GRPOConfig(multi_objective_aggregation="normalize_then_sum")',
+            'multi_objective_aggregation="sum_then_normalize", scale_rewards="none"',
         )
     elif getattr(args, "scale_rewards", None) == "group":
-        setting, instead = 'scale_rewards="group"', 'scale_rewards="none"'
-    else:
-        return
-    _log.warning(
-        "GRPOConfig(%s) divides the rewards of each group by their spread, so that a near tie "
-        "trains as hard as a clear win; set GRPOConfig(%s)",
-        setting,
-        instead,
-    )
+        warn_of_spread('GRPOConfig(scale_rewards="group")', 'scale_rewards="none"')
 
 
 def _finish_reasons(
@@ -291,20 +289,3 @@ def _split(rows: Sequence[_Row], size: int | None) -> list[list[_Row]]:
     if len(rows) % size:
         raise ValueError(f"{len(rows)} completions are no whole groups of {size}")
     return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
-
-
-def _columns(
-    groups: Sequence[Sequence[_Row]], outcomes: Sequence[GroupReward]
-) -> dict[str, list[Any]]:
-    joined: dict[str, list[Any]] = {}
-    for group, outcome in zip(groups, outcomes, strict=True):
-        for name, values in columns(outcome, len(group)).items():
-            joined.setdefault(name, []).extend(values)
-    return joined
-
-
-def _text(value: Any) -> str | None:
-    """Return a column's value as text, which is JSON for lists and objects; None for None."""
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return None if value is None else str(value)

@@ -24,6 +24,7 @@ from podium.integrations.outcome import (
     metrics,
     results_of,
     run_metadata,
+    tell_page,
     with_anchor,
 )
 
@@ -84,6 +85,7 @@ class PodiumEnv(BestOfNEnv, vf.Env[PodiumEnvConfig]):  # type: ignore[misc]
         if not traces:
             return
         outcome = await self._client.rank(self._group(task, episode, traces))
+        tell_page(self._client.page(run=_run(episode)))
         self._record(traces, outcome)
 
     def _group(
@@ -91,7 +93,7 @@ class PodiumEnv(BestOfNEnv, vf.Env[PodiumEnvConfig]):  # type: ignore[misc]
     ) -> TrajectoryGroup:
         settings, first = self.config, traces[0]
         reference = self._field(task, settings.podium_reference)
-        run = getattr(episode.run, "name", None) or getattr(episode.run, "id", None)
+        run = _run(episode)
         step = getattr(getattr(episode.run, "work", None), "step", None)
         group = TrajectoryGroup(
             [_trajectory(index, trace) for index, trace in enumerate(traces)],
@@ -138,6 +140,10 @@ class PodiumEnv(BestOfNEnv, vf.Env[PodiumEnvConfig]):  # type: ignore[misc]
                 "rank": result.rank,
                 "explanation": result.explanation,
             }
+
+
+def _run(episode: vf.Episode) -> str | None:
+    return getattr(episode.run, "name", None) or getattr(episode.run, "id", None)
 
 
 def _trajectory(index: int, trace: vf.Trace) -> Trajectory:

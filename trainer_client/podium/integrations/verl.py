@@ -9,8 +9,6 @@ several processes. They meet in the service, by verl's `uid`. A group that faile
 rewards, because verl cannot leave one out; `podium/groups_failed` tells it.
 """
 
-import json
-import logging
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -22,9 +20,15 @@ from podium.answers import GroupReward
 from podium.client import DEFAULT_DEADLINE_S
 from podium.groups import Trajectory, TrajectoryGroup
 from podium.integrations.bridge import DEFAULT_PATIENCE_S, BridgeClient
-from podium.integrations.outcome import results_of, run_metadata, win_rate
+from podium.integrations.chat import as_text
+from podium.integrations.outcome import (
+    results_of,
+    run_metadata,
+    tell_page,
+    warn_of_spread,
+    win_rate,
+)
 
-_log = logging.getLogger("podium")
 _NO_REWARD = 0.0
 _SETTINGS = {"url", "judge", "rubric", "anchor", "patience_s", "min_members", "deadline_s"}
 
@@ -59,7 +63,8 @@ class PodiumRewardManager(RewardManagerBase):  # type: ignore[misc]
         }
         rollout = config.actor_rollout_ref.rollout
         self._sizes = {"train": int(rollout.n), "val": int(rollout.val_kwargs.n)}
-        self._metadata = run_metadata("verl", None, None)
+        self._run = _run_name(config.get("trainer") or {})
+        self._metadata = run_metadata("verl", self._run, None)
         _warn_of_std(config)
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
@@ -93,6 +98,7 @@ class PodiumRewardManager(RewardManagerBase):  # type: ignore[misc]
             anchor=None if anchor is None else _answered(prompt, anchor),
             **{**self._waits, "min_members": self._least(size)},
         )
+        tell_page(self._client.page(run=self._run))
         return _answer(outcome, member.id, has_anchor=anchor is not None)
 
     def _anchor_of(self, about: Mapping[str, Any]) -> str | None:
@@ -128,12 +134,16 @@ class PodiumRewardManager(RewardManagerBase):  # type: ignore[misc]
         return self._sizes["train" if split == "train" else "val"]
 
 
+def _run_name(trainer: Mapping[str, Any]) -> str | None:
+    """Return the name under which verl logs a run; None if it has none."""
+    names = [trainer.get(name) for name in ("project_name", "experiment_name")]
+    return "/".join(str(name) for name in names if name) or None
+
+
 def _reference(reward_model: Any) -> str | None:
     """Return verl's ground truth as text; None if there is none."""
     truth = reward_model.get("ground_truth") if isinstance(reward_model, Mapping) else None
-    if truth is None or truth == "" or isinstance(truth, str):
-        return truth or None
-    return json.dumps(truth, ensure_ascii=False, default=str)
+    return as_text(truth) or None
 
 
 def _answered(prompt: list[dict[str, Any]], answer: str) -> list[dict[str, Any]]:
@@ -166,10 +176,7 @@ def _answer(outcome: GroupReward, member: str, *, has_anchor: bool) -> dict[str,
 
 
 def _warn_of_std(config: Any) -> None:
-    """Warn once in each worker if verl divides by the group's spread, as it does by default."""
+    """Warn if verl divides by the group's spread, as it does by default."""
     algorithm = config.get("algorithm") or {}
     if algorithm.get("adv_estimator") == "grpo" and algorithm.get("norm_adv_by_std_in_grpo", True):
-        _log.warning(
-            "verl divides advantages by the spread of their group, which makes a near tie count as "
-            "much as a clear win: set algorithm.norm_adv_by_std_in_grpo=False"
-        )
+        warn_of_spread("verl", "algorithm.norm_adv_by_std_in_grpo=False")

@@ -3,11 +3,10 @@
 import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
-from podium.connections import parse_key, parse_url
+from podium.connections import page_url, parse_key, parse_url
 from podium_trainer.config import ServiceConfig
 
 TIMEOUT_S = 30.0
@@ -95,7 +94,7 @@ def page_notes(client: httpx.Client, run: str) -> list[str]:
     is_page = answer.headers.get("content-type", "").startswith("text/html")
     if answer.status_code != 200 or not is_page:
         return []
-    return [f"page of the run: {str(client.base_url).rstrip('/')}/ui/runs/{quote(run)}"]
+    return [f"page of the run: {page_url(client.base_url, run=run)}"]
 
 
 def read_judges(url: httpx.URL, response: httpx.Response) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
@@ -80,18 +79,18 @@ def rank_command(
     else:
         Console().print(lines_view(lines))
         if service:
-            _say_where_pages_are(service, [line.ranking.id for line in lines if line.ranking])
+            _say_where_pages_are(service, lines)
     if reading.faults or any(line.problem for line in lines):
         raise typer.Exit(1)
 
 
-def _say_where_pages_are(service: str, ranking_ids: list[str]) -> None:
-    """Print the address of a ranking's page, or of the list; a key in the URL is left out."""
-    parts = urlsplit(service if "://" in service else f"http://{service}")
-    host = parts.netloc.rpartition("@")[2]
-    path = f"/rankings/{ranking_ids[0]}" if len(ranking_ids) == 1 else ""
-    if ranking_ids:
-        typer.echo(f"See {parts.scheme}://{host}{parts.path.rstrip('/')}/ui{path}")
+def _say_where_pages_are(service: str, lines: "list[BatchLine]") -> None:
+    """Print the address of the page of a ranking; of all groups if there are several, or none."""
+    from podium.connections import page_url, parse_url
+
+    rankings = [line.ranking.id for line in lines if line.ranking]
+    ranking = rankings[0] if len(rankings) == len(lines) == 1 else None
+    typer.echo(f"See {page_url(parse_url(service), ranking=ranking)}")
 
 
 def convert_command(

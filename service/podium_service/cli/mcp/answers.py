@@ -42,8 +42,12 @@ def fence(what: str, texts: Iterable[Foreign]) -> str:
     return "\n".join([warning, f"--- untrusted {token}", *lines, f"--- end of untrusted {token}"])
 
 
-def ranking_text(ranking: Mapping[str, Any]) -> str:
-    """Return a ranking in words, best first; explanations are fenced."""
+def ranking_text(ranking: Mapping[str, Any], page: str | None = None) -> str:
+    """Return a ranking in words, best first; explanations are fenced.
+
+    Args:
+        page: the address where people can look at it.
+    """
     names, foreign = _names(ranking["results"])
     lines = [_headline(ranking)]
     for name, result in sorted(
@@ -52,10 +56,11 @@ def ranking_text(ranking: Mapping[str, Any]) -> str:
         lines.append(_result_line(name, result))
         if result.get("explanation"):
             foreign.append((name, result["explanation"]))
-    return _paragraphs("\n".join(lines), fence("a judge model", foreign))
+    seen = f"People can look at it: {page}" if page else ""
+    return _paragraphs("\n".join(lines), seen, fence("a judge model", foreign))
 
 
-def ranking_data(ranking: Mapping[str, Any]) -> dict[str, Any]:
+def ranking_data(ranking: Mapping[str, Any], page: str | None = None) -> dict[str, Any]:
     """Return a ranking for programs, without any text of others."""
     names, _ = _names(ranking["results"])
     results = [
@@ -69,6 +74,7 @@ def ranking_data(ranking: Mapping[str, Any]) -> dict[str, Any]:
         "cached": ranking["cached"],
         "cost_usd": usage.get("cost_usd"),
         "results": results,
+        "page": page,
     }
 
 

@@ -37,6 +37,9 @@ class Backend(Protocol):
     async def judges(self) -> list[dict[str, Any]]:
         """Return the judges as `GET /judges` lists them."""
 
+    def page(self, ranking_id: str) -> str | None:
+        """Return the address of a ranking's page; None if no service shows it."""
+
 
 class LocalBackend:
     """Rank in this process, with a judges file and a store."""
@@ -63,6 +66,9 @@ class LocalBackend:
     async def judges(self) -> list[dict[str, Any]]:
         return await self._service.ranker.judges.describe()
 
+    def page(self, ranking_id: str) -> str | None:
+        return None
+
 
 class RemoteBackend:
     """Rank by a running service."""
@@ -88,6 +94,9 @@ class RemoteBackend:
 
     async def judges(self) -> list[dict[str, Any]]:
         return await anyio.to_thread.run_sync(judges_remotely, self._url, self._key)
+
+    def page(self, ranking_id: str) -> str | None:
+        return self._client.page(ranking=ranking_id)
 
 
 @asynccontextmanager

@@ -74,7 +74,8 @@ async def _rank(backend: Backend, arguments: RankAttempts) -> CallToolResult:
         if (value := getattr(arguments, name)) is not None:
             group[name] = value
     ranking = await backend.rank(group, arguments.deadline_s)
-    return _result(answers.ranking_text(ranking), answers.ranking_data(ranking))
+    page = backend.page(ranking["id"])
+    return _result(answers.ranking_text(ranking, page), answers.ranking_data(ranking, page))
 
 
 def _trajectory(task: str, attempt: Attempt) -> dict[str, Any]:
@@ -91,10 +92,11 @@ async def _explain(backend: Backend, arguments: ExplainRanking) -> CallToolResul
     if "\0" in arguments.ranking_id:
         raise NotFound("a ranking id holds no NUL")
     ranking = await backend.read(arguments.ranking_id)
-    text = answers.ranking_text(ranking)
+    page = backend.page(ranking["id"])
+    text = answers.ranking_text(ranking, page)
     if arguments.ask_judge:
         text += "\n\n" + answers.words_text(await backend.explain(arguments.ranking_id))
-    return _result(text, answers.ranking_data(ranking))
+    return _result(text, answers.ranking_data(ranking, page))
 
 
 async def _list(backend: Backend, _arguments: ListJudges) -> CallToolResult:
