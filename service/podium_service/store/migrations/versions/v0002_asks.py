@@ -29,7 +29,27 @@ _KEY = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 def upgrade() -> None:
     """Create the tables, and make an ask of each ranking."""
     op.add_column("rankings", sa.Column("ask", sa.BigInteger))
-    asks = op.create_table(
+    _fill(_create_asks())
+    transcripts = op.create_table(
+        "transcripts",
+        sa.Column("key", sa.LargeBinary(32), primary_key=True),
+        sa.Column("used_at", sa.Double, nullable=False),
+        sa.Column("content", sa.LargeBinary, nullable=False),
+    )
+    op.create_index("ix_transcripts_used_at", transcripts.name, ["used_at"])
+    op.create_index("asks_by_run", "asks", ["run", "step", "id"])
+    op.create_index("asks_by_judge", "asks", ["judge", "id"])
+    op.create_index("asks_by_group", "asks", ["group_id", "id"])
+    op.create_index("asks_by_prompt", "asks", ["prompt_id", "id"])
+    failed = sa.text("code IS NOT NULL")
+    op.create_index(
+        "asks_by_code", "asks", ["code", "id"], sqlite_where=failed, postgresql_where=failed
+    )
+    op.drop_column("rankings", "request")
+
+
+def _create_asks() -> sa.Table:
+    return op.create_table(
         "asks",
         sa.Column("id", _KEY, primary_key=True),
         sa.Column("ranking_id", sa.String(64), nullable=False),
@@ -62,12 +82,10 @@ def upgrade() -> None:
         ),
         sa.Column("transcript", sa.LargeBinary(32)),
     )  # fmt: skip
-    transcripts = op.create_table(
-        "transcripts",
-        sa.Column("key", sa.LargeBinary(32), primary_key=True),
-        sa.Column("used_at", sa.Double, nullable=False),
-        sa.Column("content", sa.LargeBinary, nullable=False),
-    )
+
+
+def _fill(asks: sa.Table) -> None:
+    """Make an ask of each ranking, and name it there."""
     connection, ids = op.get_bind(), AskIds()
     for rows in _read_rankings(connection):
         found = [_ask_of(row, ids.next(row.created_at)) for row in rows]
@@ -78,16 +96,6 @@ def upgrade() -> None:
             .values(ask=sa.bindparam("first")),
             [{"ranking": each["ranking_id"], "first": each["id"]} for each in found],
         )
-    op.create_index("ix_transcripts_used_at", transcripts.name, ["used_at"])
-    op.create_index("asks_by_run", "asks", ["run", "step", "id"])
-    op.create_index("asks_by_judge", "asks", ["judge", "id"])
-    op.create_index("asks_by_group", "asks", ["group_id", "id"])
-    op.create_index("asks_by_prompt", "asks", ["prompt_id", "id"])
-    failed = sa.text("code IS NOT NULL")
-    op.create_index(
-        "asks_by_code", "asks", ["code", "id"], sqlite_where=failed, postgresql_where=failed
-    )
-    op.drop_column("rankings", "request")
 
 
 def _read_rankings(connection: sa.Connection) -> Iterator[Sequence[sa.Row[Any]]]:
