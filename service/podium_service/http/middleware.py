@@ -167,8 +167,8 @@ class CheckHost:
             except PodiumError as error:
                 await problem_response(error, scope)(scope, receive, send)
                 return
-            if self._root_path and scope["path"].startswith(f"{self._root_path}/"):
-                scope["path"] = scope["path"].removeprefix(self._root_path)
+            if self._root_path and f"{scope['path']}/".startswith(f"{self._root_path}/"):
+                scope["path"] = scope["path"].removeprefix(self._root_path) or "/"
         await self._app(scope, receive, send)
 
     async def _check(self, header: str) -> None:

@@ -31,7 +31,8 @@ def whisker(score: float | None, stderr: float | None) -> Markup:
     bar = ""
     if stderr:
         low, high = (_PAD + reach * min(1.0, max(0.0, score + s * stderr)) for s in (-1, 1))
-        bar = f'<line class="bar" x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}"/>'
+        ends = "".join(f"M{end:.1f} {middle - 4:g}v8" for end in (low, high))
+        bar = f'<path class="bar" d="M{low:.1f} {middle:g}H{high:.1f}{ends}"/>'
     return _svg(
         "whisker",
         (WHISKER_WIDTH, WHISKER_HEIGHT),
@@ -39,7 +40,7 @@ def whisker(score: float | None, stderr: float | None) -> Markup:
         f'<line class="axis" x1="{_PAD}" x2="{WHISKER_WIDTH - _PAD}" y1="{middle}" y2="{middle}"/>',
         *ticks,
         bar,
-        f'<circle class="dot" cx="{x:.1f}" cy="{middle}" r="4.5"/>',
+        f'<circle class="dot" cx="{x:.1f}" cy="{middle}" r="3.5"/>',
     )
 
 

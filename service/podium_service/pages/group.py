@@ -81,7 +81,7 @@ def explain_reward(ranking: Ranking, reward_method: str | None = None) -> str:
     if ranking.reliability is not None:
         sentences.append(
             f"{100 * ranking.reliability:.0f}% of the differences between the scores are signal, "
-            "so they shrink by the rest"
+            "and the scores shrink toward their mean by the rest"
         )
     meaning = {
         "win_probability": "a reward is the chance to beat a random other attempt of this group",

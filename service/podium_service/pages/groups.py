@@ -44,6 +44,14 @@ def render_groups(
         for label, fields in QUICK_FILTERS
     ]
     hidden = {name: value for name, value in chosen.items() if name not in FIELDS}
+    of_quick = {
+        name for _, fields in QUICK_FILTERS if _is_chosen(fields, chosen) for name in fields
+    }
+    others = [
+        (name, value, frame.url("/ui", **{each: chosen[each] for each in chosen if each != name}))
+        for name, value in hidden.items()
+        if name not in of_quick
+    ]
     return render(
         "groups",
         frame,
@@ -53,10 +61,13 @@ def render_groups(
         hidden=hidden,
         all_chosen=chosen,
         quick=quick,
+        others=others,
         next_url=frame.url("/ui", **{**chosen, "cursor": page.next}) if page.next else "",
         first_url=frame.url("/ui", **chosen) if cursor else "",
         export_url=frame.url("/ui/export.jsonl", **chosen),
-        judges=judges,
+        judges=list(dict.fromkeys([*judges, *filter(None, [chosen.get("judge")])]))
+        if judges
+        else [],
         curl=curl,
         **more,
     )

@@ -31,6 +31,7 @@ BRIDGE_NEMO_GYM_VERIFY = "/bridge/nemo-gym/verify"
 BRIDGE_NEMO_GYM_COMPARE = "/bridge/nemo-gym/compare"
 OPENAPI = "/openapi.json"
 DOCS = "/docs"
+HOME = "/"  # leads people to the pages
 UI = "/ui"
 UI_LOGIN = "/ui/login"
 UI_STATIC = "/ui/static/"
@@ -58,7 +59,7 @@ _NAMED = {
 
 def is_page(path: str) -> bool:
     """Return whether a path is of the pages for people."""
-    return path in (UI, DOCS) or path.startswith(f"{UI}/")
+    return path in (HOME, UI, DOCS) or path.startswith(f"{UI}/")
 
 
 def unversioned(path: str) -> str:

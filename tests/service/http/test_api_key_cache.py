@@ -45,7 +45,15 @@ async def test_only_health_probes_answer_when_all_keys_are_revoked(tmp_path: Pat
         await revoke_key(opened.store, key.id)
         statuses = {
             path: (await http.get(path)).status_code
-            for path in ("/livez", "/readyz", "/judges", "/metrics", "/keys", "/openapi.json", "/")
+            for path in (
+                "/livez",
+                "/readyz",
+                "/judges",
+                "/metrics",
+                "/keys",
+                "/openapi.json",
+                "/no",
+            )
         }
     assert statuses == dict.fromkeys(statuses, 401) | {"/livez": 200, "/readyz": 200}
 

@@ -168,7 +168,6 @@ async def test_the_openapi_document_lists_all_routes(http: httpx.AsyncClient) ->
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "not_found"),
         ("GET", "/v1", 404, "not_found"),
         ("GET", "/v1/ui", 404, "not_found"),
         ("GET", "/v1/v1/judges", 404, "not_found"),

@@ -28,7 +28,7 @@ async def test_only_health_probes_answer_without_the_key(
 ) -> None:
     headers = [] if authorization is None else [(b"Authorization", authorization.encode())]
     async with service(tmp_path) as opened, client(opened, api_keys=[KEY]) as http:
-        paths = ["/openapi.json", "/", "/livez/", *create_app(opened).openapi()["paths"]]
+        paths = ["/openapi.json", "/none", "/livez/", *create_app(opened).openapi()["paths"]]
         for path in paths:
             for method in ("GET", "POST", "OPTIONS"):
                 answer = await http.request(method, path, headers=headers)

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.anyio
         "/runs/",
         "/rank/",
         "",
-        "/",
         "/v1",
         "/v1/",
         "/v1/ui",

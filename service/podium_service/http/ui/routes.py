@@ -20,7 +20,7 @@ from podium_service.store.history.filters import (
     chosen_filters,
     read_filters,
 )
-from podium_service.telemetry.routes import UI
+from podium_service.telemetry.routes import HOME, UI
 
 PAGE_ROWS = 50
 PLOTTED_GROUPS = 40
@@ -41,6 +41,10 @@ def page_routes(site: Site) -> APIRouter:
 
 def _add_group_pages(router: APIRouter, site: Site) -> None:
     pages = GroupPages(site)
+
+    @router.get(HOME, name="home")
+    async def home() -> Response:
+        return site.redirect(UI)
 
     @router.get(UI, name="groups_page")
     async def groups_page(request: Request, cursor: str | None = None) -> Response:

@@ -15,7 +15,6 @@ from podium_service.http.ui.sign_in import sign_in_routes
 from podium_service.http.ui.site import Site
 from podium_service.store.history.reader import HistoryReader
 from podium_service.store.store import SQLStore
-from podium_service.telemetry.routes import UI
 
 
 def create_view_app(store: SQLStore) -> FastAPI:
@@ -24,10 +23,6 @@ def create_view_app(store: SQLStore) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(sign_in_routes(site, None))
     app.include_router(page_routes(site))
-
-    @app.get("/")
-    async def to_pages() -> Response:
-        return site.redirect(UI)
 
     async def show_problem(request: Request, error: Exception) -> Response:
         known = error if isinstance(error, PodiumError) else NotFound("there is no such page")

@@ -70,6 +70,8 @@ async def test_a_root_path_is_taken_off_if_the_proxy_leaves_it(tmp_path: Path) -
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             for path in ("/podium/judges", "/judges"):
                 assert (await http.get(path)).status_code == 200
+            for path in ("/podium", "/podium/", "/"):
+                assert (await http.get(path)).headers["location"] == "/podium/ui"
             page = await http.get("/podium/ui")
             assert 'href="/podium/ui/static/pages.css' in page.text
             assert "Path=/podium/" in page.headers["set-cookie"]
