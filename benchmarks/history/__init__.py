@@ -1,0 +1,1 @@
+"""How fast a store of many groups is read, shown as pages, and written."""
