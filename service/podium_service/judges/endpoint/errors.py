@@ -2,12 +2,13 @@
 
 ParameterRejected     400, 404, 422, 5xx: something that was sent may be at fault, to be left out
 ContextOverflow       the prompt is longer than the context, or than one call may be
-JudgeRefused          400, 403: a content filter stopped the prompt
+JudgeRefused          400, 403, 422, 498: a content filter stopped the prompt
 VerdictInvalid        400: the endpoint could not read the model's reply, so another may do
-JudgeRateLimited      429; `retry_after_s` is the server's floor, from a header or its words
+VerdictTruncated      400: the reply did not fit the cap on its tokens
+JudgeRateLimited      429, 400, 403; `retry_after_s` is the server's floor, of a header or its words
 JudgeQuotaExhausted   402, 429, 400, 403, 412: "no credit"
 JudgeRejected         any other 4xx, a redirect
-JudgeUnavailable      5xx, 408, 409, 425, 499, no connection, no answer
+JudgeUnavailable      5xx, 408, 409, 425, 498, 499, 400 "busy", no connection, no answer
 
 `refusals` reads the words and tells what they mean.
 """
@@ -28,6 +29,7 @@ from podium_service.errors import (
     JudgeRejected,
     JudgeUnavailable,
     VerdictInvalid,
+    VerdictTruncated,
 )
 from podium_service.judges.endpoint.dialects.base import FailedAnswer, NoAnswer
 from podium_service.judges.endpoint.refusals import meaning
@@ -39,7 +41,7 @@ MAX_RETRY_AFTER_S = 3600.0
 _DECIMAL = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 # Behind a gateway that gave up waiting the model may have run, so the call may have been paid.
 _UNANSWERED_STATUSES = (408, 504, 524)
-_BUSY_STATUSES = (408, 409, 425, 499)
+_BUSY_STATUSES = (408, 409, 425, 498, 499)
 _SERVER_FAULTS = (500, 501, 502)  # with words about the call some servers mean a refusal of it
 
 
@@ -115,38 +117,45 @@ def map_answer(
 ) -> Exception:
     """Return the error of ours that an answer of the server stands for."""
     words = read_words(content)
+    is_throttled = status == 429 or (status in (400, 403) and meaning.means_throttled(words))
     detail = f"{base_url} answered {status}: {redact(words.text) or '(no words)'}"
     retry_after_s = read_retry_after(headers)
-    if retry_after_s is None and (status == 429 or status >= 500):
+    if retry_after_s is None and (is_throttled or status >= 500):
         wait_s = meaning.read_wait_s(words)
         retry_after_s = None if wait_s is None else min(MAX_RETRY_AFTER_S, wait_s)
     if status == 402 or (status in (400, 403, 412, 429) and meaning.means_no_credit(words)):
         return JudgeQuotaExhausted(detail, retry_after_s=retry_after_s)
+    if is_throttled and not _is_larger_than_minute(words):
+        return JudgeRateLimited(detail, retry_after_s=retry_after_s)
     if status == 413 or (status != 503 and status >= 400 and _means_overflow(status, words)):
         return ContextOverflow(detail, *meaning.read_context(words))
-    if status == 429:
-        return JudgeRateLimited(detail, retry_after_s=retry_after_s)
-    if status in (400, 403, 422) and meaning.means_filtered(words):
+    if status in (400, 403, 422, 498) and meaning.means_filtered(words):
         return JudgeRefused(detail)
+    if status == 400 and meaning.means_cut_off(words):
+        truncated = VerdictTruncated(detail)
+        truncated.unanswered = True  # the model has run, so it may have been paid
+        return truncated
     if status in (400, 422, *_SERVER_FAULTS) and meaning.means_bad_reply(words):
         return VerdictInvalid(detail)
     failure: JudgeError = JudgeRejected(detail)
-    if status >= 500 or status in _BUSY_STATUSES:
+    is_busy = status == 400 and meaning.means_busy(words)
+    if status >= 500 or status in _BUSY_STATUSES or is_busy:
         unanswered = status in _UNANSWERED_STATUSES
         failure = JudgeUnavailable(detail, unanswered=unanswered, retry_after_s=retry_after_s)
-    if status in (400, 422) or (status in (404, *_SERVER_FAULTS) and _is_about_call(words)):
+    may_be_call = status in (403, 404, *_SERVER_FAULTS) and _is_about_call(words)
+    if (status in (400, 422) and not is_busy) or may_be_call:
         return ParameterRejected(detail, words, failure)
     return failure
 
 
-def _means_overflow(status: int, words: Words) -> bool:
-    """Return whether a status and its words mean an overflow.
+def _is_larger_than_minute(words: Words) -> bool:
+    """Return whether a call is more than fits a minute's limit, so that no wait would help."""
+    return "request too large" in words.text.lower()
 
-    A 429 does if the call is more than fits a minute, so that no wait would help.
-    """
-    if status == 429:
-        return "request too large" in words.text.lower()
-    return status not in (401, 403, 404) and meaning.means_overflow(words)
+
+def _means_overflow(status: int, words: Words) -> bool:
+    """Return whether a status and its words mean an overflow."""
+    return status == 429 or (status not in (401, 403, 404) and meaning.means_overflow(words))
 
 
 def _is_about_call(words: Words) -> bool:
@@ -155,6 +164,7 @@ def _is_about_call(words: Words) -> bool:
         meaning.is_about_system(words)
         or meaning.is_about_format(words)
         or meaning.is_about_some_parameter(words)
+        or meaning.is_about_logprobs(words)
     )
 
 
@@ -175,7 +185,8 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 def find_failed_status(content: bytes) -> int | None:
     """Return the status of an error inside the body of a success; None if there is none.
 
-    Routers answer 200 before the provider fails. A code that is no status is a bad gateway's.
+    Routers answer 200 before the provider fails. A code that is no status is a bad gateway's, but
+    for MiniMax's, whose words tell what it is.
     """
     try:
         body = orjson.loads(content)
@@ -183,11 +194,15 @@ def find_failed_status(content: bytes) -> int | None:
         return None
     if not isinstance(body, dict):
         return None
-    if "error" in (body.get("object"), body.get("type")) and "choices" not in body:
-        body = {"error": body.get("error") or body}  # vLLM's form, and Anthropic's
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     error = body.get("error") or (choice.get("error") if isinstance(choice, dict) else None)
+    if not error and choice is None:
+        if isinstance(base := body.get("base_resp"), dict) and base.get("status_code"):
+            return 400
+        is_failed = "error" in (body.get("object"), body.get("type"), body.get("status"))
+        is_failed |= body.get("success") is False or bool(body.get("errors"))
+        error = body if is_failed else None
     if not error:
         return None
     code = error.get("code") if isinstance(error, dict) else None

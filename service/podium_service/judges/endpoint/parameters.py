@@ -37,7 +37,6 @@ _NUM_LOGPROBS = {
     "gemini": (TOP_LOGPROBS, 5, 0),
 }
 _CAP_NAMES = ("max_completion_tokens", "max_tokens")
-_LOGPROBS_WORDS = ("logprobs", "logprob", "top_n_tokens")
 # What some servers call a parameter that they refuse.
 _OTHER_NAMES = {"reasoning_effort": ("thinking", "reasoning")}
 # So many calls must have failed with a format and succeeded without it until none has it any more.
@@ -130,7 +129,7 @@ class Parameters:
             or self._rename_cap(parameters, lower)
             or self._stop_thinking(words)
             or self._drop_named(lower)
-            or self._give_up_logprobs(parameters, lower)
+            or self._give_up_logprobs(parameters, words)
             or self._merge_system(parameters, words)
             or ((is_sure or not self._format_works) and self._give_up_format(parameters, words))
             or self._give_up_any(parameters, words)
@@ -198,8 +197,8 @@ class Parameters:
             return name
         return None
 
-    def _give_up_logprobs(self, parameters: dict[str, Any], lower: str) -> str | None:
-        if "top_logprobs" not in parameters or not any(word in lower for word in _LOGPROBS_WORDS):
+    def _give_up_logprobs(self, parameters: dict[str, Any], words: Words) -> str | None:
+        if "top_logprobs" not in parameters or not meaning.is_about_logprobs(words):
             return None
         sent = parameters["top_logprobs"]
         # The first one differs if the refusal of a concurrent call has been learnt from.

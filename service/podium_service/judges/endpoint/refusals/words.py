@@ -6,6 +6,7 @@
     {"type": "error", "error": {"type", "message"}}    Anthropic
     {"object": "error", "message": ..., "code"}        vLLM, Mistral
     {"detail": "text"}, {"detail": [{"loc", "msg"}]}   FastAPI
+    {"error": [{"path", "message"}]}                   Zod
     {"title", "detail", "status"}                      RFC 9457
     JSON inside the text of any of them                proxies
     plain text, HTML                                   gateways
@@ -37,7 +38,7 @@ _CONTEXT_KEYS = ("n_ctx", "context_length", "max_context_length")
 _COUNT_KEYS = ("n_prompt_tokens", "prompt_tokens", "input_tokens")
 _UNSEEN = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^<>]{1,1000}>")
-_CODE = re.compile(r"[\w.:/-]{2,80}")
+_CODE = re.compile(r"(?:[\w.]{1,80}#)?([\w.:/-]{2,80})")
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*s?")
 
 
@@ -103,9 +104,10 @@ def _list_texts(value: Any, depth: int = 0) -> Iterator[str]:
         for each in value[:10]:
             yield from _list_texts(each, depth + 1)
     elif isinstance(value, dict):
-        if isinstance(message := value.get("msg"), str) and isinstance(value.get("loc"), list):
-            yield f"{'.'.join(map(str, value['loc']))}: {message}"
-            return
+        for name, place in (("msg", "loc"), ("message", "path")):
+            if isinstance(value.get(name), str) and isinstance(value.get(place), list):
+                yield ": ".join(filter(None, (".".join(map(str, value[place])), value[name])))
+                return
         for key in _WORD_KEYS:
             if key in value:
                 yield from _list_texts(value[key], depth + 1)
@@ -142,8 +144,10 @@ def _parse_inner(text: str) -> Any:
 def _list_codes(value: dict[str, Any]) -> Iterator[str]:
     for key in _CODE_KEYS:
         code = value.get(key)
-        if isinstance(code, int) or (isinstance(code, str) and _CODE.fullmatch(code)):
+        if isinstance(code, int):
             yield str(code)
+        elif isinstance(code, str) and (found := _CODE.fullmatch(code)):
+            yield found[1]
 
 
 def _find_number(objects: list[dict[str, Any]], keys: tuple[str, ...]) -> float | None:
