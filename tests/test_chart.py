@@ -15,12 +15,14 @@ from podium_service.cli.main import app
 from podium_service.http.server.defaults import GRACE_S
 from podium_service.judges import judges_file, settings
 
-DOCKER = Path(__file__).parent.parent / "docker"
+ROOT = Path(__file__).parent.parent
+DOCKER = ROOT / "docker"
 CHART = DOCKER / "chart"
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 SERVICE = (CHART / "templates/service.yaml").read_text()
 JUDGE = (CHART / "templates/judge.yaml").read_text()
+RAY = (CHART / "templates/ray.yaml").read_text()
 HELPERS = (CHART / "templates/_helpers.tpl").read_text()
 
 
@@ -55,6 +57,9 @@ def test_the_chart_s_values_match_its_schema() -> None:
         ("judgePool.gpus", 0),
         ("judgePool.models.size", "200"),
         ("judges.judges", {}),
+        ("ray.workers.gpus", 0),
+        ("ray.rayVersion", "latest"),
+        ("ray.runs.size", "500"),
     ],
 )
 def test_the_schema_refuses_wrong_values(path: str, value: Any) -> None:
@@ -62,12 +67,16 @@ def test_the_schema_refuses_wrong_values(path: str, value: Any) -> None:
         jsonschema.validate(changed(path, value), SCHEMA)
 
 
+def within(section: str, template: str) -> set[str]:
+    """The dotted names that a template reads within the block of a section."""
+    names = set(re.findall(r"(?<=[\s(])\.(\w[\w.]*)", template))
+    return {f"{section}.{name}" for name in names if not name.startswith("Values.")}
+
+
 def test_templates_read_only_values_that_exist() -> None:
-    pool = set(re.findall(r"(?<=[\s(])\.(\w[\w.]*)", JUDGE)) - {"Values.judgePool.enabled"}
-    names = names_of(SERVICE + HELPERS + JUDGE) | {
-        f"judgePool.{name}" for name in pool if not name.startswith("Values.")
-    }
-    assert len(names) > 15
+    names = names_of(SERVICE + HELPERS + JUDGE + RAY)
+    names |= within("judgePool", JUDGE) | within("ray", RAY)
+    assert len(names) > 30
     for name in names:
         inner: Any = VALUES
         for part in name.split("."):
@@ -119,10 +128,11 @@ def test_pods_are_closed_and_roll_with_their_judges() -> None:
     assert "runAsNonRoot: true" in HELPERS
     user = re.search(r"runAsUser: (\d+)", HELPERS)
     assert user
-    for name in ("service.Dockerfile", "trainer.Dockerfile"):
+    for name in ("service.Dockerfile", "trainer.Dockerfile", "ray.Dockerfile"):
         assert f"--uid {user[1]} podium" in (DOCKER / name).read_text()
-    for text in (SERVICE, JUDGE):
+    for text in (SERVICE, JUDGE, RAY):
         assert 'include "podium.pod"' in text
+    for text in (SERVICE, JUDGE, HELPERS):
         assert 'include "podium.container"' in text
     assert "readOnlyRootFilesystem: true" in SERVICE
 
@@ -132,3 +142,20 @@ def test_the_chart_starts_the_model_of_the_compose_judge() -> None:
     pool = VALUES["judgePool"]
     judge = VALUES["judges"]["judges"][pool["judge"]]
     assert compose == ["--model", judge["model"], *pool["args"]]
+
+
+def test_the_chart_s_machines_have_what_a_run_needs() -> None:
+    dockerfile = (DOCKER / "ray.Dockerfile").read_text()
+    pinned = re.search(r"^ray==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned
+    assert VALUES["ray"]["rayVersion"] == pinned[1]
+    assert "'.[trainer,ray]'" in dockerfile
+    copied = re.findall(r"^COPY (.*) \S+$", dockerfile, re.MULTILINE)
+    assert all((ROOT / path).exists() for line in copied for path in line.split())
+    images = [re.findall("VLLM_IMAGE=(.*)", (DOCKER / f"{name}.Dockerfile").read_text())
+              for name in ("ray", "trainer")]  # fmt: skip
+    assert images[0] == images[1] != []
+    # What the pods are given is what the programs read.
+    assert RAY.count('include "podium.ray" ') == RAY.count('include "podium.rayVolumes" ') == 2
+    assert {"PODIUM_URL", "PODIUM_API_KEY"} <= set(re.findall(r"name: (PODIUM_\w+)", HELPERS))
+    assert 'num-cpus: "0", num-gpus: "0"' in RAY

@@ -35,6 +35,7 @@ class FakeVllm:
             seconds to wait before the usual answer.
         release: an event that ends all such waits.
         spoil: changes a choice before it is sent.
+        draw: draws the tokens of a completion from the prompt's and the completion's number.
         spans: the `weight_versions` of every choice; None for one span with the current label.
         adapters: the folder of each loaded adapter, by name.
         label: the current label of the weights.
@@ -53,6 +54,7 @@ class FakeVllm:
         max_model_len: int = 1024,
         scale_out: bool = True,
         raw_logprobs: bool = False,
+        host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
         self.model = model
@@ -64,6 +66,7 @@ class FakeVllm:
         self.faults: dict[str, deque[Answer | float]] = defaultdict(deque)
         self.release = threading.Event()
         self.spoil: Callable[[Wire], Wire] = lambda choice: choice
+        self.draw: Callable[[list[int], int], list[int]] | None = None
         self.spans: list[Wire] | None = None
         self.adapters: dict[str, str] = {}
         self.label = "default"
@@ -74,7 +77,7 @@ class FakeVllm:
         self.dtype: str | None = None
         self.can_sleep, self.is_asleep = True, False
         self.url = ""
-        self._port = port
+        self._host, self._port = host, port
 
     @property
     def paths(self) -> list[str]:
@@ -82,7 +85,7 @@ class FakeVllm:
 
     @contextmanager
     def serving(self) -> Iterator["FakeVllm"]:
-        """Listen on a free loopback port; break all connections at the end.
+        """Listen on a port, a free one unless it is given; break all connections at the end.
 
         Again: listen on that port as a process does that has started anew.
         """
@@ -103,9 +106,9 @@ class FakeVllm:
             conversations.add(task)
             task.add_done_callback(conversations.discard)
 
-        server = await asyncio.start_server(connected, "127.0.0.1", self._port)
+        server = await asyncio.start_server(connected, self._host, self._port)
         self._port = server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"http://{self._host}:{self._port}"
         try:
             yield
         finally:
@@ -196,6 +199,8 @@ class FakeVllm:
         choices = []
         for index in range(body["sampling_params"].get("n", 1)):
             tokens, logprobs = draw_completion(body["sampling_params"]["max_tokens"])
+            if self.draw is not None:
+                tokens = self.draw(body["token_ids"], index)[: len(tokens)]
             span = {"version": self.label, "start": 0, "end": len(tokens)}
             pairs = zip(tokens, logprobs, strict=True)
             choice = {
@@ -271,6 +276,12 @@ def varied(choice: Wire) -> Wire:
     tokens = [random.randrange(3, 48) for _ in choice["token_ids"]]
     content = [{"token_id": token, "logprob": -1.0} for token in tokens]
     return choice | {"token_ids": tokens, "logprobs": {"content": content}}
+
+
+def by_prompt(prompt: list[int], index: int) -> list[int]:
+    """Draw a completion that is the same each time, on each server."""
+    draws = random.Random(f"{prompt} {index}")
+    return [draws.randrange(3, 48) for _ in range(64)]
 
 
 def draw_completion(count: int) -> tuple[list[int], list[float]]:

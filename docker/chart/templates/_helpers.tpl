@@ -33,3 +33,28 @@ securityContext:
 {{- end -}}
 {{- toYaml $file -}}
 {{- end }}
+
+{{- define "podium.ray" -}}
+image: "{{ .Values.ray.image.repository }}:{{ .Values.ray.image.tag }}"
+workingDir: /runs
+env:
+  - {name: PODIUM_URL, value: "http://{{ .Release.Name }}:8000"}
+  - {name: HF_HOME, value: /runs/huggingface}
+  - name: PODIUM_API_KEY
+    valueFrom: {secretKeyRef: {name: {{ .Values.service.secret | quote }}, key: api-key}}
+{{- if .Values.ray.huggingFaceSecret }}
+  - name: HF_TOKEN
+    valueFrom: {secretKeyRef: {name: {{ .Values.ray.huggingFaceSecret | quote }}, key: token}}
+{{- end }}
+{{ include "podium.container" . }}
+volumeMounts:
+  - {name: runs, mountPath: /runs}
+  - {name: shm, mountPath: /dev/shm}
+{{- end }}
+
+{{- define "podium.rayVolumes" -}}
+- name: runs
+  persistentVolumeClaim: {claimName: {{ .Release.Name }}-runs}
+- name: shm
+  emptyDir: {medium: Memory, sizeLimit: 16Gi}
+{{- end }}

@@ -118,6 +118,33 @@ def test_a_returning_server_has_new_weights_before_it_is_asked(
     assert pair.notes[-1] == f"vLLM server {fake.url} is ready"
 
 
+def test_a_server_that_moves_has_new_weights_before_it_is_asked(
+    pair: Pair, sync: FullReload | LoraSwap
+) -> None:
+    sync.push(0)
+    pair.kill(0)
+    sync.push(1)
+    elsewhere, old = FakeVllm(), pair.fakes[0].url
+    with elsewhere.serving():
+        pair.sampler.servers.move(0, elsewhere.url)
+        wait_for(lambda: pair.num_ready == 2)
+        assert pushes(elsewhere) == ["version-000001"]
+        assert versions(pair.sampler, 20) == {1}
+        assert elsewhere.paths[-1] == GENERATE
+    assert f"vLLM server {old} is gone: it has been started again at {elsewhere.url}" in pair.notes
+    assert f"vLLM server {elsewhere.url} is ready" in pair.notes
+
+
+def test_work_on_a_server_that_moves_is_done_elsewhere(pair: Pair) -> None:
+    pair.fakes[0].faults[GENERATE].extend([30.0] * 20)
+    with ThreadPoolExecutor(1) as threads:
+        sampled = threads.submit(lambda: versions(pair.sampler))
+        wait_for(lambda: GENERATE in pair.fakes[0].paths)
+        pair.sampler.servers.move(0, "http://127.0.0.1:9")
+        assert sampled.result(20) == {0}
+    pair.fakes[0].release.set()
+
+
 def test_a_server_killed_during_a_push_gets_it_later(
     pair: Pair, sync: FullReload | LoraSwap
 ) -> None:

@@ -63,6 +63,11 @@ class TrainConfig(Section):
     seed: int = Field(
         0, ge=0, lt=2**32, description="Seed of the order of prompts, of sampling and of adapters."
     )
+    ray: str | None = Field(
+        None,
+        description="Have Ray start the vLLM servers on the machines of a cluster: `auto` for the"
+        " one that this machine belongs to, or HOST:PORT of its head; null: start them here.",
+    )
     service: ServiceConfig = ServiceConfig()
     sampler: SamplerConfig = SamplerConfig()
     rollout: RolloutConfig = RolloutConfig()

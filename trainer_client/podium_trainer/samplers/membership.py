@@ -194,6 +194,13 @@ class Membership:
             self._set(server, "gone", error)
         server.end_requests()
 
+    async def move(self, server: VllmServer, url: str) -> None:
+        """Count a server as gone from its address, and look for it at another one from now on."""
+        self._set(server, "gone", SamplerError(f"it has been started again at {url}"))
+        server.end_requests()
+        async with server.in_push:  # it may still be given weights at the old address
+            server.url, server.state = url, "gone"
+
     def doubt(self, server: VllmServer, error: Unavailable) -> None:
         """Draw the conclusion from a sampling request that failed."""
         if isinstance(error, LostWeights):

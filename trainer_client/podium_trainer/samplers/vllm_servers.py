@@ -130,6 +130,11 @@ class VllmServers:
         """Count a server as gone until it answers again."""
         self._portal.call(self.membership.lose, server, error)
 
+    def move(self, place: int, url: str) -> None:
+        """Look for the server at a place in the list of servers at another address from now on."""
+        member = self.membership.members[place]
+        self._portal.start_task_soon(self.membership.move, member, url)
+
     def adopt(self, push: Push) -> None:
         """Give a push to the ready servers, and make it what the others get later.
 

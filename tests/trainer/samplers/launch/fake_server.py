@@ -1,6 +1,7 @@
-"""Be a vLLM server without a model, in a process: `python fake_server.py --port=N [--fail=TEXT]`.
+"""Be a vLLM server without a model, in a process: `python fake_server.py --host=HOST --port=N`.
 
-`--fail` makes it end with this text before it serves. Each server also has a child of its own, as
+`--fail=TEXT` makes it end with this text before it serves, and `--draws=by-prompt` makes its
+completions the same in every run. Each server also has a child of its own, as
 vLLM has, which outlives it if nobody ends it.
 """
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[4]))
 
-from tests.trainer.fake_vllm import FakeVllm, varied
+from tests.trainer.fake_vllm import FakeVllm, by_prompt, varied
 
 
 def main(flags: list[str]) -> int:
@@ -20,8 +21,11 @@ def main(flags: list[str]) -> int:
     if "fail" in options:
         print(options["fail"], flush=True)
         return 3
-    fake = FakeVllm(port=int(options["port"]))
-    fake.spoil = varied
+    fake = FakeVllm(host=options["host"], port=int(options["port"]))
+    if options.get("draws") == "by-prompt":
+        fake.draw = by_prompt
+    else:
+        fake.spoil = varied
     with fake.serving():
         signal.pause()
     return 0

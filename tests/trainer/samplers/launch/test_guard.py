@@ -47,15 +47,39 @@ def test_a_stopped_server_ends_with_its_children(tmp_path: Path) -> None:
 
 def test_a_server_ends_when_the_run_is_killed() -> None:
     run = f"""\
-import os, subprocess, sys
-command = [sys.executable, {guard.__file__!r}, str(os.getpid()), sys.executable, "-c", {SERVER!r}]
-subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True).wait()
+import subprocess, sys
+command = [sys.executable, {guard.__file__!r}, sys.executable, "-c", {SERVER!r}]
+subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL).wait()
 """
     with subprocess.Popen([sys.executable, "-c", run], stdout=subprocess.PIPE) as killed:
         assert killed.stdout is not None
         processes = group(int(killed.stdout.readline()))
         killed.kill()
         wait(lambda: all(map(has_ended, processes)))
+
+
+def test_a_detached_server_is_ended_by_whom_started_it(tmp_path: Path) -> None:
+    child = Child(COMMAND, os.environ, tmp_path / "log", is_detached=True)
+    assert child.pid
+    processes = group(child.pid)
+    own = psutil.Process().children(recursive=True)
+    assert not {each.pid for each in processes} & {each.pid for each in own}
+    child.stop()
+    child.wait()
+    assert child.status == 128 + signal.SIGTERM
+    wait(lambda: all(map(has_ended, processes)))
+
+
+def test_a_server_ends_when_its_guard_is_killed(tmp_path: Path) -> None:
+    child = start(tmp_path, *COMMAND)
+    assert child.pid
+    processes = group(child.pid)
+    parent = processes[0].parent()
+    assert parent
+    parent.kill()
+    wait(lambda: child.status is not None)
+    assert child.status == 128 + signal.SIGKILL
+    wait(lambda: all(map(has_ended, processes)))
 
 
 def test_the_children_of_a_server_that_dies_are_ended(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Servers that a run starts itself: they come up, are started again, and end with the run."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -14,7 +15,8 @@ import pytest
 
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.launch.launcher import Launcher
-from podium_trainer.samplers.launch.plan import ServerPlan, free_ports
+from podium_trainer.samplers.launch.plan import ServerPlan
+from podium_trainer.samplers.launch.started import StartedHere
 from tests.service.process import has_ended, wait
 from tests.trainer.samplers.launch import fake_server
 from tests.trainer.samplers.vllm_sampling import one_line
@@ -24,11 +26,10 @@ def plans(folder: Path, *flags: tuple[str, ...]) -> list[ServerPlan]:
     """Plan one server for each tuple of flags."""
     return [
         ServerPlan(
-            url=f"http://127.0.0.1:{port}",
-            command=[sys.executable, fake_server.__file__, f"--port={port}", *more],
-            log=folder / f"servers/server-{number}.log",
+            [sys.executable, fake_server.__file__, *more],
+            folder / f"servers/server-{number}.log",
         )
-        for number, (port, more) in enumerate(zip(free_ports(len(flags)), flags, strict=True))
+        for number, more in enumerate(flags)
     ]
 
 
@@ -43,8 +44,9 @@ def launching(
 
 
 def pid_of(launcher: Launcher, place: int) -> int | None:
-    child = launcher.servers[place].child
-    return child.pid if child else None
+    started = launcher.servers[place].started
+    assert started is None or isinstance(started, StartedHere)
+    return started.pid if started else None
 
 
 def is_up(launcher: Launcher, place: int, *, other_than: int | None) -> bool:
@@ -66,19 +68,32 @@ def test_servers_answer_in_the_block_and_end_with_it(tmp_path: Path) -> None:
     wait(lambda: all(map(has_ended, processes)))
 
 
-def test_a_server_that_dies_is_started_again_at_its_address(tmp_path: Path) -> None:
+def test_a_server_that_dies_is_started_again(tmp_path: Path) -> None:
     notes: list[str] = []
+    told: list[tuple[int, str]] = []
     with launching(plans(tmp_path, (), ()), notes) as launcher:
+        before = launcher.urls
         first = pid_of(launcher, 0)
         assert first
-        os.kill(first, signal.SIGKILL)
-        wait(lambda: is_up(launcher, 0, other_than=first))
+        with launcher.telling(lambda *news: told.append(news), known=before):
+            os.kill(first, signal.SIGKILL)
+            wait(lambda: len(told) == 1)
+        assert launcher.urls[1] == before[1]
+        assert told == [(0, launcher.urls[0])]
         assert httpx.get(f"{launcher.urls[0]}/health", trust_env=False).status_code == 200
         [note] = notes
         assert note.startswith(
-            f"vLLM server {launcher.urls[0]} has ended with status 137: it was killed, "
+            f"vLLM server {before[0]} has ended with status 137: it was killed, "
         )
         assert note.endswith("; it is started again")
+
+
+def test_a_server_that_moved_before_anyone_asked_is_told(tmp_path: Path) -> None:
+    told: list[tuple[int, str]] = []
+    with launching(plans(tmp_path, ()), []) as launcher:
+        with launcher.telling(lambda *news: told.append(news), known=["http://127.0.0.1:1"]):
+            wait(lambda: len(told) == 1)
+        assert told == [(0, launcher.urls[0])]
 
 
 def test_a_server_that_hangs_is_started_again(tmp_path: Path) -> None:
@@ -96,15 +111,16 @@ def test_a_server_that_fails_at_once_is_one_line(tmp_path: Path) -> None:
     servers = plans(tmp_path, (), ("--fail=ValueError: no room",))
     with pytest.raises(SamplerError) as caught, launching(servers, []):
         pytest.fail("it came up")
-    assert one_line(caught) == (
-        f"the vLLM server {servers[1].url} has ended with status 3: ValueError: no room (its log:"
+    message = re.sub(r"http://127\.0\.0\.1:\d+", "URL", one_line(caught))
+    assert message == (
+        "the vLLM server URL has ended with status 3: ValueError: no room (its log:"
         f" {servers[1].log})"
     )
 
 
 def test_a_server_that_does_not_come_up_ends_at_the_limit(tmp_path: Path) -> None:
     [plan] = plans(tmp_path, ())
-    silent = ServerPlan(plan.url, [sys.executable, "-c", "import time; time.sleep(600)"], plan.log)
+    silent = ServerPlan([sys.executable, "-c", "import time; time.sleep(600)"], plan.log)
     started = time.monotonic()
     with (
         pytest.raises(SamplerError, match=r"not answered for 0\.3 s = sampler\.vllm\.start_s"),
@@ -118,7 +134,7 @@ def test_no_server_is_started_while_starts_are_held(tmp_path: Path) -> None:
     with launching(plans(tmp_path, ()), []) as launcher:
         first = pid_of(launcher, 0)
         with launcher.starting_none():
-            launcher.end(launcher.urls[0])
+            launcher.end(0)
             time.sleep(1.3)  # longer than the wait before a start
-            assert launcher.servers[0].child is None
+            assert launcher.servers[0].started is None
         wait(lambda: is_up(launcher, 0, other_than=first))

@@ -11,8 +11,8 @@ from podium_trainer.config import SamplerConfig, TrainConfig
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.launch.plan import (
     deal_gpus,
-    free_ports,
     lora_rank,
+    plan_for_ray,
     plan_servers,
     serve_command,
 )
@@ -30,10 +30,12 @@ def config(*, model: dict[str, Any] | None = None, **sampler: Any) -> TrainConfi
 
 
 def test_a_command_serves_the_policy_as_the_trainer_needs_it() -> None:
-    assert serve_command(config(), 8123) == [
+    [plan] = plan_servers(config())
+    assert plan.command_at("127.0.0.1", 8123) == [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server",
-        "--host=127.0.0.1", "--port=8123", "--model=some/model", "--served-model-name=policy",
+        "--model=some/model", "--served-model-name=policy",
         "--enable-scale-out", "--logprobs-mode=processed_logprobs",
+        "--host=127.0.0.1", "--port=8123",
     ]  # fmt: skip
 
 
@@ -42,7 +44,7 @@ def test_adapters_many_gpus_and_sleep_are_options() -> None:
         config(
             model={"lora": {"rank": 24}}, colocate=True,
             vllm={"gpus": 2, "python": "/opt/vllm/bin/python"},
-        ), 1,
+        )
     )  # fmt: skip
     assert command[0] == "/opt/vllm/bin/python"
     assert command[-5:] == [
@@ -56,7 +58,7 @@ def test_own_options_come_instead_of_the_usual_ones() -> None:
         "max_model_len": 4096, "gpu-memory-utilization": 0.6, "enforce-eager": True,
         "enable-scale-out": False, "seed": None, "compilation-config": {"level": 0},
     }  # fmt: skip
-    command = serve_command(config(colocate=True, vllm={"options": options}), 1)
+    command = serve_command(config(colocate=True, vllm={"options": options}))
     assert "--enable-scale-out" not in command
     assert [flag for flag in command if "memory" in flag] == ["--gpu-memory-utilization=0.6"]
     assert command[-3:] == [
@@ -103,14 +105,24 @@ def test_a_server_on_the_cpu_cannot_sleep() -> None:
         plan_servers(config(colocate=True))
 
 
-def test_servers_have_ports_and_logs_of_their_own(tmp_path: Path) -> None:
+def test_servers_have_logs_of_their_own(tmp_path: Path) -> None:
     settings = config(servers=3).model_copy(update={"out": tmp_path / "run"})
-    servers = plan_servers(settings)
-    assert len({server.url for server in servers}) == 3
-    logs = [f"server-{number}.log" for number in range(3)]
-    assert [server.log for server in servers] == [tmp_path / "run/servers" / log for log in logs]
-    assert all(f"--port={server.url.rsplit(':')[-1]}" in server.command for server in servers)
-    assert len(set(free_ports(20))) == 20
+    logs = [tmp_path / f"run/servers/server-{number}.log" for number in range(3)]
+    assert [plan.log for plan in plan_servers(settings)] == logs
+    assert [plan.log for plan in plan_for_ray(settings, has_gpus=False)] == logs
+
+
+@pytest.mark.parametrize(("has_gpus", "num_gpus"), [(True, 4), (False, 0)])
+def test_ray_chooses_the_gpus_of_a_server(has_gpus: bool, num_gpus: int) -> None:
+    plans = plan_for_ray(config(servers=2, vllm={"gpus": 4}), has_gpus=has_gpus)
+    assert [plan.num_gpus for plan in plans] == [num_gpus] * 2
+    assert all("CUDA_VISIBLE_DEVICES" not in plan.environment for plan in plans)
+    assert all("--tensor-parallel-size=4" in plan.command for plan in plans)
+
+
+def test_no_server_elsewhere_shares_the_gpu_of_the_run() -> None:
+    with pytest.raises(SamplerError, match=r"^sampler\.colocate: .* or leave out --ray$"):
+        plan_for_ray(config(colocate=True), has_gpus=True)
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,7 @@ class Shared:
 
     def __init__(self, stack: ExitStack) -> None:
         self.fakes = [stack.enter_context(FakeVllm().serving()) for _ in range(2)]
-        plans = [
-            ServerPlan(fake.url, [], Path(), shares_gpu=place == 0)
-            for place, fake in enumerate(self.fakes)
-        ]
+        plans = [ServerPlan([], Path(), shares_gpu=place == 0) for place in range(len(self.fakes))]
         self.launcher = Launcher(plans, start_s=1.0, note=lambda line: None)
         stack.callback(self.launcher.close)
         self.sampler: VllmSampler = stack.enter_context(sampling(*self.fakes))
@@ -77,7 +74,7 @@ def test_a_server_that_fails_is_started_again(shared: Shared, path: str) -> None
         pass
     members = shared.sampler.servers.membership.members
     assert [server.state for server in members] == ["gone", "ready"]
-    assert shared.launcher.servers[0].child is None
+    assert shared.launcher.servers[0].started is None
     assert not shared.launcher.servers[0].is_due  # after the first wait it is
 
 

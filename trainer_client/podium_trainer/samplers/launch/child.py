@@ -1,10 +1,12 @@
-"""Start a server's process, end it, and read from its log why it ended."""
+"""Start a process, end it, and read from its log why it ended."""
 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +15,7 @@ from pathlib import Path
 from podium_trainer.samplers.launch import guard
 
 STOP_S = guard.GRACE_S + 5.0
+POLL_S = 0.05
 MAX_QUOTED_CHARS = 300
 TAIL_BYTES = 200_000
 # "ValueError: no room", "api_server.py: error: unrecognized arguments"
@@ -21,55 +24,85 @@ _REFERS_TO_ANOTHER = "See root cause above"
 
 
 class Child:
-    """One start of a server, in a process group of its own, which ends with this process.
+    """One start of a command, in a process group of its own, which ends with this process.
 
     Args:
         command: what is run.
         environment: its environment.
         log: the file that its output is added to.
+        is_detached: whether it must outlive, by a moment, a kill of all children of this process.
 
     Attributes:
-        started_at: the time on the monotonic clock.
         pid: of the command and of its group; None if it cannot be run.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self.started_at = time.monotonic()
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        is_detached: bool = False,
+    ) -> None:
         self._log = log
+        self._status: int | None = None
+        self._lock = threading.Lock()
+        flags = [guard.DETACH] if is_detached else []
         with log.open("ab") as output:
             self._starts_at = output.tell()
             self._guard = subprocess.Popen(
-                [sys.executable, "-I", guard.__file__, str(os.getpid()), *command],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-I", guard.__file__, *flags, *command],
+                bufsize=0,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
                 env=dict(environment),
-                start_new_session=True,  # ctrl-C is for the run, which then ends its servers
+                start_new_session=True,  # ctrl-C is for the run, which then ends its processes
             )
         assert self._guard.stdout is not None
-        with self._guard.stdout as answer:
-            line = answer.readline()
+        line = self._guard.stdout.readline().strip()
+        os.set_blocking(self._guard.stdout.fileno(), False)
         self.pid = int(line) if line else None
 
     @property
     def status(self) -> int | None:
         """The exit status, 128 + the number of a signal that ended it; None while it runs."""
-        return self._guard.poll()
+        assert self._guard.stdout is not None
+        with self._lock:
+            if self._status is None:
+                answer = self._guard.stdout.read()  # None: not yet; empty: the guard was killed
+                if answer is not None:
+                    if not answer:
+                        self._kill_group()
+                    self._status = int(answer or 128 + signal.SIGKILL)
+                    self.stop()
+                    self._guard.stdout.close()
+                    self._guard.wait()
+            return self._status
+
+    @property
+    def fault(self) -> str | None:
+        """How and why it has ended; None while it runs."""
+        status = self.status
+        return None if status is None else f"has ended with status {status}: {self.why_ended()}"
 
     def stop(self) -> None:
-        """Ask the server to end, without waiting for it."""
-        self._guard.terminate()
+        """Ask the process to end, without waiting for it."""
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
 
     def wait(self) -> None:
-        """Wait until the server has ended after `stop`, and kill it if that takes too long."""
-        with suppress(subprocess.TimeoutExpired):
-            self._guard.wait(STOP_S)
-            return
+        """Wait until the process has ended after `stop`, and kill it if that takes too long."""
+        ends_at = time.monotonic() + STOP_S
+        while self.status is None and time.monotonic() < ends_at:
+            time.sleep(POLL_S)
+        if self.status is None:
+            self._kill_group()
+
+    def _kill_group(self) -> None:
         if self.pid is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
-        self._guard.kill()
-        self._guard.wait()
 
     def why_ended(self) -> str:
         """Return the line of its log that says best why it ended, and the log's name.
@@ -86,3 +119,10 @@ class Child:
         causes = [reason for reason in reasons if _REFERS_TO_ANOTHER not in reason]
         words = causes or reasons or [line for line in lines if line.strip()] or ["no output"]
         return f"{' '.join(words[-1].split())[:MAX_QUOTED_CHARS]} (its log: {self._log})"
+
+
+def free_port(host: str) -> int:
+    """Return a port of an address of this machine that nobody listens on."""
+    with socket.socket() as found:
+        found.bind((host, 0))
+        return int(found.getsockname()[1])

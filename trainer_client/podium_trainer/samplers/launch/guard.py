@@ -3,15 +3,21 @@
 It is run as a file, and imports only the standard library, so that it starts at once and needs
 nothing of the environment that the command is for:
 
-    python guard.py PID_OF_ITS_PARENT COMMAND ...
+    python guard.py [--detach] COMMAND ...
 
-The first line of its output is the id of the command's process and group. Then it waits:
+Its standard input is a pipe from the process that wants the command, so it ends with that process,
+however that ends. `--detach` makes it no child of that process, for one that ends its children by
+SIGKILL, as Ray's workers do.
 
-    the command ends                     ──► kill what is left of the group, exit with its status
-    the parent has ended, or SIGTERM     ──► SIGTERM to the group, SIGKILL after GRACE_S
+The first line of its output is the id of the command's process and group, empty if it cannot be
+run. Then it waits, and the second line is the exit status, 128 + the number of a signal:
+
+    the command ends              ──► kill what is left of the group
+    the input ends, or SIGTERM    ──► SIGTERM to the group, SIGKILL after GRACE_S
 """
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -20,24 +26,29 @@ from contextlib import suppress
 
 GRACE_S = 10.0
 POLL_S = 0.1
+DETACH = "--detach"
+CANNOT_RUN = 127
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command, and return its exit status; 128 + the number of a signal that ended it."""
-    parent, command = int(arguments[0]), arguments[1:]
+def main(arguments: list[str]) -> None:
+    """Run the command, and write its id and its exit status."""
+    if arguments[0] == DETACH:
+        if os.fork():
+            os._exit(0)
+        arguments = arguments[1:]
     asked_to_stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: asked_to_stop.append(number))
     try:
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sys.stderr, process_group=0
+            arguments, stdin=subprocess.DEVNULL, stdout=sys.stderr, process_group=0
         )
     except OSError as error:
-        sys.stderr.write(f"error: {command[0]} cannot be run: {error.strerror}\n")
-        return 127
-    sys.stdout.write(f"{child.pid}\n")
-    sys.stdout.flush()
-    while not has_ended(child) and os.getppid() == parent and not asked_to_stop:
-        time.sleep(POLL_S)
+        sys.stderr.write(f"error: {arguments[0]} cannot be run: {error.strerror}\n")
+        tell("", str(CANNOT_RUN))
+        return
+    tell(str(child.pid))
+    while not has_ended(child) and not asked_to_stop and not is_alone(POLL_S):
+        pass
     kill_at = time.monotonic() + GRACE_S
     if not has_ended(child):
         send(child, signal.SIGTERM)
@@ -46,7 +57,18 @@ def main(arguments: list[str]) -> int:
         time.sleep(POLL_S)
     send(child, signal.SIGKILL)
     status = child.wait()
-    return status if status >= 0 else 128 - status
+    tell(str(status if status >= 0 else 128 - status))
+
+
+def tell(*lines: str) -> None:
+    """Write lines to the process that wants the command, if it is still there."""
+    with suppress(BrokenPipeError):
+        os.write(1, "".join(f"{line}\n" for line in lines).encode())
+
+
+def is_alone(wait_s: float) -> bool:
+    """Wait, and return whether the process that wants the command has ended."""
+    return bool(select.select([0], [], [], wait_s)[0]) and not os.read(0, 1)
 
 
 def has_ended(child: subprocess.Popen[bytes]) -> bool:
@@ -61,4 +83,4 @@ def send(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

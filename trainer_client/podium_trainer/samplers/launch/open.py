@@ -1,12 +1,16 @@
 """Open the vLLM servers of a run: start them, connect to them, and let one sleep in updates."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from importlib.util import find_spec
 
 from podium_trainer.config import TrainConfig
+from podium_trainer.policy.load import choose_device
+from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.launch.launcher import Launcher
-from podium_trainer.samplers.launch.plan import plan_servers
+from podium_trainer.samplers.launch.plan import ServerPlan, plan_for_ray, plan_servers
 from podium_trainer.samplers.launch.shared_gpu import SharedGpu
+from podium_trainer.samplers.launch.started import Start, StartedHere
 from podium_trainer.samplers.vllm_check import open_servers
 from podium_trainer.samplers.vllm_servers import VllmServers
 
@@ -15,7 +19,9 @@ Asleep = Callable[[], AbstractContextManager[None]]
 
 @contextmanager
 def open_vllm(
-    config: TrainConfig, on_phase: Callable[[str], None], note: Callable[[str], None]
+    config: TrainConfig,
+    on_phase: Callable[[str], None],
+    note: Callable[[str], None],
 ) -> Iterator[tuple[VllmServers | None, Asleep]]:
     """Open the servers of a run, and close them when the block ends.
 
@@ -37,18 +43,36 @@ def open_vllm(
     with ExitStack() as stack:
         launcher = None
         if settings.launch:
-            plans = plan_servers(config)
+            plans, start = stack.enter_context(planned(config))
             on_phase("starting vLLM")
             note(f"the logs of the vLLM servers are in {plans[0].log.parent}")
             launcher = stack.enter_context(
-                Launcher(plans, start_s=settings.vllm.start_s, note=note)
+                Launcher(plans, start=start, start_s=settings.vllm.start_s, note=note)
             )
             settings = settings.model_copy(update={"urls": launcher.urls})
         on_phase("connecting to the vLLM servers")
         servers = stack.enter_context(open_servers(settings, note))
+        if launcher is not None:
+            stack.enter_context(launcher.telling(servers.move, known=settings.urls))
         if launcher is None or not settings.colocate:
             yield servers, nullcontext
             return
         gpu = SharedGpu(servers, launcher, timeout_s=settings.admin_timeout_s)
         gpu.check()
         yield servers, gpu.asleep
+
+
+@contextmanager
+def planned(config: TrainConfig) -> Iterator[tuple[Sequence[ServerPlan], Start]]:
+    """Plan the servers, and yield the plans with what starts them: this process, or Ray."""
+    if config.ray is None:
+        yield plan_servers(config), StartedHere
+        return
+    if find_spec("ray") is None:
+        raise SamplerError("--ray: Ray is not installed: pip install 'podium[ray]'")
+    from podium_trainer.samplers.launch.cluster.connection import connected, has_gpus
+    from podium_trainer.samplers.launch.cluster.process import Server
+
+    with connected(config.ray):
+        uses_gpus = has_gpus() or choose_device(config.model).type != "cpu"
+        yield plan_for_ray(config, has_gpus=uses_gpus), Server

@@ -1,11 +1,9 @@
-"""Plan the vLLM servers of a run: the command, the address, the GPUs and the log of each."""
+"""Plan the vLLM servers of a run: the command, the GPUs and the log of each."""
 
 import json
 import os
-import socket
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from podium_trainer.config import TrainConfig
 from podium_trainer.policy.load import choose_device
 from podium_trainer.samplers import SamplerError
 
-HOST = "127.0.0.1"
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM takes as --max-lora-rank
 SHARED_MEMORY = 0.4  # the share of a GPU's memory that a server takes beside the trainer
 NEEDED = {
@@ -27,25 +24,29 @@ NEEDED = {
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """A server that is to be started.
+    """A server that is to be started, at an address that it gets then.
 
     Attributes:
-        url: its address.
-        command: what is run.
+        command: what is run, without the address.
         log: the file that gets its output.
-        environment: the variables that it gets beside those of this process.
+        environment: the variables that it gets beside those of the process that starts it.
+        num_gpus: the GPUs that it needs where Ray chooses them.
         shares_gpu: whether one of its GPUs is the trainer's.
     """
 
-    url: str
     command: list[str]
     log: Path
     environment: dict[str, str] = field(default_factory=dict)
+    num_gpus: int = 0
     shares_gpu: bool = False
+
+    def command_at(self, host: str, port: int) -> list[str]:
+        """Return the command that serves at an address."""
+        return [*self.command, f"--host={host}", f"--port={port}"]
 
 
 def plan_servers(config: TrainConfig) -> list[ServerPlan]:
-    """Plan the servers of a run.
+    """Plan the servers of a run on this machine.
 
     Raises:
         SamplerError: If there are too few GPUs, or `sampler.colocate` is set without one.
@@ -61,27 +62,50 @@ def plan_servers(config: TrainConfig) -> list[ServerPlan]:
         visible_gpus(), own_gpu(device),
         servers=settings.servers, each=settings.vllm.gpus, colocate=settings.colocate,
     )  # fmt: skip
-    folder = (config.out / "servers").resolve()
     return [
         ServerPlan(
-            url=f"http://{HOST}:{port}",
-            command=serve_command(config, port),
-            log=folder / f"server-{number}.log",
+            serve_command(config),
+            log_of(config, number),
             environment=NEEDED | ({"CUDA_VISIBLE_DEVICES": ",".join(share)} if share else {}),
             shares_gpu=settings.colocate and number == 0,
         )
-        for number, (port, share) in enumerate(
-            zip(free_ports(settings.servers), shares, strict=True)
-        )
+        for number, share in enumerate(shares)
     ]
 
 
-def serve_command(config: TrainConfig, port: int) -> list[str]:
+def plan_for_ray(config: TrainConfig, *, has_gpus: bool) -> list[ServerPlan]:
+    """Plan the servers of a run on machines and GPUs that Ray chooses.
+
+    Args:
+        config: all settings of the run.
+        has_gpus: whether the servers compute on GPUs.
+
+    Raises:
+        SamplerError: If `sampler.colocate` is set.
+    """
+    settings = config.sampler
+    if settings.colocate:
+        raise SamplerError(
+            "sampler.colocate: a server shares the GPU of a run on one machine only: set"
+            " sampler.colocate to false, or leave out --ray"
+        )
+    num_gpus = settings.vllm.gpus if has_gpus else 0
+    return [
+        ServerPlan(
+            serve_command(config), log_of(config, number), environment=NEEDED, num_gpus=num_gpus
+        )
+        for number in range(settings.servers)
+    ]
+
+
+def log_of(config: TrainConfig, number: int) -> Path:
+    return (config.out / "servers").resolve() / f"server-{number}.log"
+
+
+def serve_command(config: TrainConfig) -> list[str]:
     """Return the command that serves the policy; the options of `sampler.vllm` come before ours."""
     settings = config.sampler
     options: dict[str, Any] = {
-        "host": HOST,
-        "port": port,
         "model": config.model.path,
         "served-model-name": settings.model_name,
         "enable-scale-out": True,
@@ -158,12 +182,3 @@ def deal_gpus(
             f" GPUs{beside}, and there are {len(free)}: lower one of them{remedy}"
         )
     return [list(free[start : start + each]) for start in range(0, servers * each, each)]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on, all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]

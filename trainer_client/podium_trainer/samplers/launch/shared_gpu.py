@@ -39,8 +39,13 @@ class SharedGpu:
         self._servers = servers
         self._launcher = launcher
         self._timeout_s = timeout_s
-        shared = {each.plan.url for each in launcher.servers if each.plan.shares_gpu}
-        self._sharing = [each for each in servers.membership.members if each.url in shared]
+        self._places = {
+            member: place
+            for place, (member, launched) in enumerate(
+                zip(servers.membership.members, launcher.servers, strict=True)
+            )
+            if launched.plan.shares_gpu
+        }
 
     def check(self) -> None:
         """Let each server sleep once, and wake it up.
@@ -48,7 +53,7 @@ class SharedGpu:
         Raises:
             SamplerError: If one cannot do it; one line with the reason.
         """
-        for server in self._sharing:
+        for server in self._places:
             try:
                 self._servers.run(partial(self._sleep, server))
                 self._servers.run(partial(self._wake, server))
@@ -62,7 +67,7 @@ class SharedGpu:
     def asleep(self) -> Iterator[None]:
         """Let the servers sleep while the block runs."""
         with self._launcher.starting_none():
-            asleep = [server for server in self._sharing if self._try_to_sleep(server)]
+            asleep = [server for server in self._places if self._try_to_sleep(server)]
             try:
                 yield
             finally:
@@ -88,7 +93,7 @@ class SharedGpu:
             self._end(server, error)
 
     def _end(self, server: VllmServer, error: SamplerError) -> None:
-        self._launcher.end(server.url)
+        self._launcher.end(self._places[server])
         self._servers.lose(server, error)
 
     async def _sleep(self, server: VllmServer) -> None:
