@@ -1,6 +1,6 @@
 """Ranking quality: every method, at equal budgets, against a known truth.
 
-    python -m benchmarks.ranking [--quick] [--only targets,methods] [--out FILE] [--plot FILE]
+    python -m benchmarks.ranking [--quick] [--share .5] [--only targets,methods] [--out FILE]
 
 No network beyond loopback: simulated judges answer over HTTP from a process of their own. Seeds are
 fixed; what the service learns of a judge depends a little on the order in which calls come back, so
@@ -33,6 +33,7 @@ from benchmarks.ranking.report import Report, Settings
 SECTIONS: dict[str, Callable[[Report], Coroutine[Any, Any, None]]] = {
     "targets": targets.run,
     "methods": methods.run,
+    "growth": methods.run_growth,
     "defences": defences.run,
     "recorded": recorded.run,
     "real": real.run,
@@ -54,13 +55,14 @@ def main(
         Path | None, typer.Option(help="The folder of recorded data; sections that need it wait.")
     ] = None,
     quick: Annotated[bool, typer.Option(help="A fraction of the groups, under 40 s.")] = False,
+    share: Annotated[float, typer.Option(min=0.1, max=1, help="Of the groups of a full run.")] = 1,
 ) -> None:
     """Run the sections and print a table each."""
     names = [name.strip() for name in only.split(",") if name.strip()]
     unknown = sorted(set(names) - set(SECTIONS))
     if unknown:
         raise typer.BadParameter(f"no section {', '.join(unknown)}: use {', '.join(SECTIONS)}")
-    report = Report(Settings(quick, data or NO_DATA))
+    report = Report(Settings(quick, data or NO_DATA, share))
     for name in names:
         with report.section(name):
             uvloop.run(SECTIONS[name](report))

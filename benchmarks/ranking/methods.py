@@ -54,24 +54,34 @@ class Cell:
 
 
 async def run(report: Report) -> None:
-    rng = np.random.default_rng(5)
-    quick = report.settings.quick
-    sizes = {8: 12} if quick else SIZES
-    groups = {size: made_up(WARM + num, size, "hard", rng) for size, num in sizes.items()}
+    quick, groups = report.settings.quick, _groups(report)
     points: list[Point] = []
     for judge in (SWEPT,) if quick else JUDGES:
         cells = [Cell(judge, USUAL_GROWTH, size, BUDGET) for size in groups]
         points += await _table(report, cells, groups)
     if quick:
         return
-    for growth in GROWTHS:
-        if growth != USUAL_GROWTH:
-            cells = [Cell(SWEPT, growth, size, BUDGET) for size in SWEPT_SIZES]
-            await _table(report, cells, groups)
     for budget in CURVE_BUDGETS:
         points += await _table(report, [Cell(SWEPT, USUAL_GROWTH, CURVE_SIZE, budget)], groups)
     report.curve("methods", points)
     report.curve("methods_title", f"{SWEPT.partition('/')[0]}-like judge, {CURVE_SIZE} a group")
+
+
+async def run_growth(report: Report) -> None:
+    """Section `growth`: the same where the noise grows with the list by less or by more."""
+    if report.settings.quick:
+        return
+    groups = _groups(report)
+    for growth in GROWTHS:
+        if growth != USUAL_GROWTH:
+            cells = [Cell(SWEPT, growth, size, BUDGET) for size in SWEPT_SIZES]
+            await _table(report, cells, groups)
+
+
+def _groups(report: Report) -> dict[int, list[Labelled]]:
+    rng, num = np.random.default_rng(5), report.settings.num
+    sizes = {8: 12} if report.settings.quick else SIZES
+    return {size: made_up(WARM + num(most, 12), size, "hard", rng) for size, most in sizes.items()}
 
 
 async def _table(

@@ -22,13 +22,18 @@ WIDTH = 190
 
 @dataclass(frozen=True)
 class Settings:
-    """How much to run, and where recorded data lies."""
+    """How much to run, and where recorded data lies.
+
+    Attributes:
+        share: of the groups of a full run; intervals are as much wider as its root is smaller.
+    """
 
     quick: bool
     data: Path
+    share: float = 1.0
 
     def num(self, full: int, quick: int) -> int:
-        return quick if self.quick else full
+        return quick if self.quick else max(quick, round(self.share * full))
 
 
 @dataclass
@@ -43,6 +48,7 @@ class Section:
     """
 
     quick: bool
+    share: float = 1.0
     machine: dict[str, Any] = field(default_factory=machine)
     seconds: float = 0.0
     tables: dict[str, list[Row]] = field(default_factory=dict)
@@ -64,7 +70,7 @@ class Report:
     def section(self, name: str) -> Iterator[None]:
         """All that is found meanwhile belongs to this section."""
         began = time.perf_counter()
-        self._now = self.sections[name] = Section(self.settings.quick)
+        self._now = self.sections[name] = Section(self.settings.quick, self.settings.share)
         self.say(f"section {name}")
         yield
         self._now.seconds = round(time.perf_counter() - began, 1)

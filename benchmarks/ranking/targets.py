@@ -45,7 +45,8 @@ async def run(report: Report) -> None:
         "easy": made_up(num(800, 15), SIZE, "easy", rng),
         "none": made_up(num(800, 15), SIZE, "none", rng),
     }
-    warm = [each for kind in KINDS for each in made_up(num(200, 24) // 3 + 1, SIZE, kind, rng)]
+    num_warm = (24 if report.settings.quick else 200) // 3 + 1
+    warm = [each for kind in KINDS for each in made_up(num_warm, SIZE, kind, rng)]
     rng.shuffle(warm)
     truth = truth_by_case([*warm, *(each for some in groups.values() for each in some)])
     settings = {**FIXED, **ADAPTIVE}

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.benchmark
 TABLES = {
     "targets": 4,
     "methods": 1,
+    "growth": 0,
     "defences": 3,
     "recorded": 1,
     "real": 1,

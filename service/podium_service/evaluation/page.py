@@ -39,12 +39,7 @@ ROWS = {
     "cost_usd": ("Cost", "US dollars per group"),
 }
 PROMPTS_COLUMNS = ("Prompt", "AUC", "Ahead of the other", "Tokens of a group")
-PASSES_COLUMNS = (
-    "Rollouts of a group cost, in passes",
-    "Best number of passes",
-    "Reliability",
-    "In the judges file",
-)
+PASSES_COLUMNS = ("Rollouts cost, in passes", "Best passes", "Reliability", "In the judges file")
 COLUMNS = {"one_pass": "one pass alone", "all_passes": "all passes", "reward": "reward returned"}
 
 
@@ -66,6 +61,7 @@ def render(card: Card) -> str:
     return environment.get_template("card.html.jinja").render(
         card=card,
         rows=ROWS,
+        conclusion=conclude(card),
         columns=COLUMNS,
         passes=[describe_advice(advice) for advice in card.passes],
         passes_columns=PASSES_COLUMNS,
@@ -97,6 +93,20 @@ def format_measure(measure: Measure) -> str:
         return format_number(measure.value)
     value, low, high = map(format_number, (measure.value, measure.low, measure.high))
     return f"{value} [{low}, {high}]"
+
+
+def conclude(card: Card) -> str:
+    """Return in a sentence whether the judge's rewards follow the labels; empty without any."""
+    auc = card.agreement["auc"]["reward"]
+    if auc.value is None:
+        return ""
+    share = f"in {format_measure(auc)} of pairs (a coin: 0.5)"
+    found = f"the better of two attempts gets the higher reward {share}."
+    if auc.low is None or auc.high is None or auc.low <= 0.5 <= auc.high:
+        return f"No signal is shown: {found} Do not train on it as it is."
+    if auc.high < 0.5:
+        return f"The judge prefers the worse attempts: {found}"
+    return f"The judge has a signal: {found}"
 
 
 def describe_advice(advice: PassesAdvice) -> tuple[str, ...]:

@@ -143,7 +143,9 @@ async def test_a_judge_that_ties_all_has_a_card(tmp_path: Path) -> None:
     assert card["steadiness"]["ties"]["value"] == 1
     assert card["steadiness"]["retest_tau"]["value"] is None
     assert card["length"]["correlation"]["value"] is None
-    assert _Page((tmp_path / "cards" / "main.html").read_text()).count["svg"] == 3
+    page = (tmp_path / "cards" / "main.html").read_text()
+    assert _Page(page).count["svg"] == 3
+    assert "No signal is shown" in page
 
 
 async def test_a_second_run_uses_the_store_and_gives_the_same_card(tmp_path: Path) -> None:
@@ -253,6 +255,7 @@ async def test_a_card_recommends_passes_by_the_cost_of_rollouts(tmp_path: Path) 
     html = (tmp_path / "cards" / "main.html").read_text()
     assert "Passes that pay" in html
     assert "passes: {min: 1, max: 4, rollout_cost: 1}" in html
+    assert "The judge has a signal: the better of two attempts gets the higher reward in" in html
 
 
 async def test_few_groups_recommend_no_passes(tmp_path: Path) -> None:

@@ -94,3 +94,5 @@ def _write(card: "Card", out: Path, *, as_json: bool) -> None:
     else:
         Console().print(card_view(card))
         typer.echo(f"written: {files[0]} {files[1]}")
+        if card.best_prompt:
+            typer.echo(f"with `card: {files[0]}` the judge's `prompt: auto` is {card.best_prompt}")

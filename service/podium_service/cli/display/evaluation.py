@@ -12,6 +12,7 @@ from podium_service.evaluation.page import (
     PASSES_COLUMNS,
     PROMPTS_COLUMNS,
     ROWS,
+    conclude,
     describe_advice,
     describe_trial,
     format_measure,
@@ -34,16 +35,19 @@ def card_view(card: Card) -> RenderableType:
     agreement = _table(literal(title), "agreement with the labels", *COLUMNS.values())
     for name, values in card.agreement.items():
         agreement.add_row(ROWS[name][0], *(format_measure(values[of]) for of in COLUMNS))
-    rest = Table("", Column(overflow="fold"), show_header=False, title_justify="left")
+    rest = Table("", Column(overflow="fold"), "", show_header=False, title_justify="left")
     rest.title = "steadiness, length, calls and cost"
     for name, measure in (card.steadiness | card.length | card.calls | card.spend).items():
-        rest.add_row(ROWS[name][0], format_measure(measure))
+        rest.add_row(ROWS[name][0], format_measure(measure), ROWS[name][1])
     slots = ", ".join(f"{slot.position:.2f}: {slot.effect:+.3f}" for slot in card.slots)
-    rest.add_row("Slot effects (0 first, 1 last)", slots or f"– ({card.slots_reason})")
+    rest.add_row(
+        "Slot effects", slots or f"– ({card.slots_reason})", "what a place in a list adds; 0 first"
+    )
     for code, count in card.failures.items():
         rest.add_row(f"Failed: {code}", str(count))
     prompts = [_prompts_table(card)] if card.prompts else []
-    return Group(agreement, rest, *prompts, _passes_table(card))
+    conclusion = [conclude(card)] if conclude(card) else []
+    return Group(agreement, rest, *prompts, _passes_table(card), *conclusion)
 
 
 def _prompts_table(card: Card) -> Table:
@@ -57,6 +61,7 @@ def _prompts_table(card: Card) -> Table:
 def _passes_table(card: Card) -> Table:
     """Show how many passes pay, by the cost of producing a group."""
     table = _table("passes that pay", *PASSES_COLUMNS)
+    table.columns[-1].no_wrap = True  # because it is there to be copied
     for advice in card.passes:
         table.add_row(*describe_advice(advice))
     if card.passes_reason:

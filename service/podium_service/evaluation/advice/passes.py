@@ -20,7 +20,7 @@ _MOST_OVER_AVERAGE, _MOST_AT_LEAST = 2, DEFAULT_PASSES["listwise"].max
 
 @dataclass(frozen=True, slots=True)
 class PassesAdvice:
-    """The number of passes that yields most reliability per cost."""
+    """The number of passes that yields most reliability per cost, from the method's least on."""
 
     rollout_cost: float  # of producing a group, in units of one pass
     passes: int
@@ -45,7 +45,8 @@ def advise_passes(
     least = _least_passes(outcomes)
     advice = []
     for cost in ROLLOUT_COSTS:
-        passes = 1 + int(yield_of_passes(noise.ratios_R, information, cost).argmax())
+        yields = yield_of_passes(noise.ratios_R, information, cost)[least - 1 :]
+        passes = least + int(yields.argmax())
         reliability = mean_reliability(noise.ratios_R, information * passes)
         most = min(MAX_PASSES, max(_MOST_AT_LEAST, _MOST_OVER_AVERAGE * passes))
         setting = f"passes: {{min: {least}, max: {most}, rollout_cost: {cost:g}}}"
