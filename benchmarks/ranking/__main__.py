@@ -33,6 +33,7 @@ from benchmarks.ranking.report import Report, Settings
 SECTIONS: dict[str, Callable[[Report], Coroutine[Any, Any, None]]] = {
     "targets": targets.run,
     "methods": methods.run,
+    "others": methods.run_others,
     "growth": methods.run_growth,
     "defences": defences.run,
     "recorded": recorded.run,

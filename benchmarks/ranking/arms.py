@@ -34,9 +34,7 @@ from podium_service.telemetry.metrics import Metrics
 IN_FLIGHT = 64
 # Load from other processes must not decide which groups are ranked.
 DEADLINE_S = 3600.0
-PATIENT: dict[str, Any] = {
-    "timeout_s": 600, "attempts": 20, "concurrency": {"min": IN_FLIGHT, "max": 256},
-}  # fmt: skip
+PATIENT: dict[str, Any] = {"timeout_s": 600, "attempts": 20}
 CONTEXT_TOKENS = 131_072
 # What turns a quality into a score: a standard deviation of truth is .08 points, a step of the grid
 # a quarter of one. Winners eight noise sds above losers still fit on the scale.

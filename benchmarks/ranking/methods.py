@@ -4,7 +4,7 @@ Judges are fitted to recorded verdicts; how their noise grows with the list, whi
 cannot tell, is swept: a share of the noise more per further trajectory of a list.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,12 +20,11 @@ from benchmarks.ranking.report import Report, Row
 from benchmarks.ranking.ruler import rule_labelled
 from podium_service.ranking.methods.listwise import MAX_LISTWISE_ITEMS
 
-JUDGES = ("GPT-4/best", "PaLM2/best", "Falcon/best")
-SWEPT = "PaLM2/best"
+SWEPT, OTHERS = "PaLM2/best", ("GPT-4/best", "Falcon/best")
 GROWTHS, USUAL_GROWTH = (0.0, 0.03, 0.1), 0.03
-SIZES = {4: 60, 8: 60, 16: 30, 32: 20}  # and how many groups
-SWEPT_SIZES = (32,)
-CURVE_SIZE, CURVE_BUDGETS = 16, (2, 12)
+SIZES = {8: 60, 32: 20}  # and how many groups
+GROWN_SIZE = 32
+CURVE_SIZE, CURVE_BUDGETS = 8, (2, 12)
 BUDGET = 6  # listwise passes; at 4, pairs do not even link a group of short trajectories
 WARM = 20  # enough past groups to learn from
 SPREAD, GRID = 0.12, 0.05
@@ -54,12 +53,9 @@ class Cell:
 
 
 async def run(report: Report) -> None:
-    quick, groups = report.settings.quick, _groups(report)
-    points: list[Point] = []
-    for judge in (SWEPT,) if quick else JUDGES:
-        cells = [Cell(judge, USUAL_GROWTH, size, BUDGET) for size in groups]
-        points += await _table(report, cells, groups)
-    if quick:
+    groups = _groups(report)
+    points = await _table(report, _cells(SWEPT, groups), groups)
+    if report.settings.quick:
         return
     for budget in CURVE_BUDGETS:
         points += await _table(report, [Cell(SWEPT, USUAL_GROWTH, CURVE_SIZE, budget)], groups)
@@ -74,8 +70,20 @@ async def run_growth(report: Report) -> None:
     groups = _groups(report)
     for growth in GROWTHS:
         if growth != USUAL_GROWTH:
-            cells = [Cell(SWEPT, growth, size, BUDGET) for size in SWEPT_SIZES]
-            await _table(report, cells, groups)
+            await _table(report, [Cell(SWEPT, growth, GROWN_SIZE, BUDGET)], groups)
+
+
+async def run_others(report: Report) -> None:
+    """Section `others`: the same with a better and a worse judge."""
+    if report.settings.quick:
+        return
+    groups = _groups(report)
+    for judge in OTHERS:
+        await _table(report, _cells(judge, groups), groups)
+
+
+def _cells(judge: str, sizes: Iterable[int]) -> list[Cell]:
+    return [Cell(judge, USUAL_GROWTH, size, BUDGET) for size in sizes]
 
 
 def _groups(report: Report) -> dict[int, list[Labelled]]:

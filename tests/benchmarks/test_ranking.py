@@ -11,6 +11,7 @@ pytestmark = pytest.mark.benchmark
 TABLES = {
     "targets": 4,
     "methods": 1,
+    "others": 0,
     "growth": 0,
     "defences": 3,
     "recorded": 1,
