@@ -85,15 +85,21 @@ def create_app(
         key_routes(service, keys),
         spend_routes(service),
     ]
-    for prefix in ("", routes.V1):
-        for router in routers:
-            app.include_router(router, prefix=prefix)
-    app.include_router(sign_in_routes(site, Sessions(keys)))
-    app.include_router(page_routes(site))
-    app.include_router(action_routes(site, service))
-    app.include_router(judge_routes(site, service))
-    app.include_router(key_pages(site, service, keys))
-    app.include_router(service_routes(site, service, lambda: app.openapi()))
+    pages = [
+        sign_in_routes(site, Sessions(keys)),
+        page_routes(site),
+        action_routes(site, service),
+        judge_routes(site, service),
+        key_pages(site, service, keys),
+        service_routes(site, service, lambda: app.openapi()),
+    ]
+    for router in (*routers, *pages):
+        app.router.routes += router.routes  # not included, which would build each one again
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            route.unique_id = _operation_id(route)
+    for router in routers:
+        app.include_router(router, prefix=routes.V1)
     app.openapi = lambda: openapi_document(app, TRAINER_BODIES)  # type: ignore[method-assign]
     app.add_exception_handler(errors.PodiumError, partial(_handle_podium_error, site))
     app.add_exception_handler(HTTPException, partial(_handle_http_error, site))

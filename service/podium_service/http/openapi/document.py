@@ -5,6 +5,7 @@ Routes read their bodies through `body.py`, so their signatures name no request 
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
@@ -45,13 +46,18 @@ def json_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]
 
 def query_parameters(model: type[BaseModel]) -> dict[str, Any]:
     """Return `openapi_extra` for a route that reads a `model` from its query."""
-    schema = model.model_json_schema()
+    schema = _schema(model)
     required = schema.get("required", [])
     parameters = [
         {"in": "query", "name": name, "required": name in required, "schema": field}
         for name, field in schema["properties"].items()
     ]
     return {"parameters": parameters}
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
