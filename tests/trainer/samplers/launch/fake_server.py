@@ -1,13 +1,14 @@
 """Be a vLLM server without a model, in a process: `python fake_server.py --host=HOST --port=N`.
 
-`--fail=TEXT` makes it end with this text before it serves, and `--draws=by-prompt` makes its
-completions the same in every run. Each server also has a child of its own, as
-vLLM has, which outlives it if nobody ends it.
+`--fail=TEXT` makes it end with this text before it serves, `--load=SECONDS` take some time before
+it does, and `--draws=by-prompt` makes its completions the same in every run. Each server also has a
+child of its own, as vLLM has, which outlives it if nobody ends it.
 """
 
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[4]))
@@ -21,6 +22,7 @@ def main(flags: list[str]) -> int:
     if "fail" in options:
         print(options["fail"], flush=True)
         return 3
+    time.sleep(float(options.get("load", 0)))
     fake = FakeVllm(host=options["host"], port=int(options["port"]))
     if options.get("draws") == "by-prompt":
         fake.draw = by_prompt

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from podium_trainer.samplers import SamplerError
@@ -11,8 +13,11 @@ from podium_trainer.samplers.launch.launcher import Launcher
 from podium_trainer.samplers.launch.plan import ServerPlan
 from podium_trainer.samplers.launch.shared_gpu import SharedGpu
 from podium_trainer.samplers.vllm import VllmSampler
+from podium_trainer.samplers.vllm_requests import Weights
+from tests.service.process import wait
 from tests.trainer.fake_vllm import FakeVllm, fault
-from tests.trainer.samplers.vllm_sampling import one_line, sampling
+from tests.trainer.samplers.launch.test_launcher import launching, plans
+from tests.trainer.samplers.vllm_sampling import one_line, sampling, use
 
 
 class Shared:
@@ -84,3 +89,25 @@ def test_a_server_that_is_not_ready_is_ended_for_the_update(shared: Shared) -> N
     with shared.gpu.asleep():
         assert shared.fakes[0].calls == []
     assert shared.fakes[0].calls == []
+
+
+def test_a_server_that_loads_is_waited_for(tmp_path: Path) -> None:
+    planned = [replace(each, shares_gpu=True) for each in plans(tmp_path, ("--load=0.5",))]
+    with (
+        launching(planned, []) as launcher,
+        sampling(urls=tuple(launcher.urls)) as sampler,
+        launcher.telling(sampler.servers.move, known=launcher.urls),
+    ):
+        use(sampler, Weights(1, "policy", "default"))
+        gpu = SharedGpu(sampler.servers, launcher, timeout_s=30.0)
+        [member] = sampler.servers.membership.members
+        sampler.servers.lose(member, SamplerError("it died"))
+        launcher.end(0)
+        with gpu.asleep():  # a step without it: nothing holds memory, and its start is not put off
+            assert not launcher.has_process(0)
+        wait(lambda: launcher.is_loading(0))
+        started = launcher.servers[0].started
+        with gpu.asleep():
+            assert httpx.get(f"{member.url}/is_sleeping").json() == {"is_sleeping": True}
+        assert launcher.servers[0].started is started
+        assert member.state == "ready"

@@ -185,6 +185,22 @@ class Launcher:
         with self._lock:
             self.servers[place].drop()
 
+    def has_process(self, place: int) -> bool:
+        """Return whether a server has a process, which may load, answer or hang."""
+        with self._lock:
+            return self.servers[place].started is not None
+
+    def is_loading(self, place: int) -> bool:
+        """Return whether a server has a process that has not answered yet."""
+        with self._lock:
+            server = self.servers[place]
+            return server.started is not None and not server.is_up
+
+    def is_up(self, place: int) -> bool:
+        """Return whether a server has answered since it was started."""
+        with self._lock:
+            return self.servers[place].is_up
+
     @contextmanager
     def telling(self, tell: Callable[[int, str], None], known: Sequence[str]) -> Iterator[None]:
         """While the block runs, tell the place and the address of each server that has moved.

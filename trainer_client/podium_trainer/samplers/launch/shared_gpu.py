@@ -4,9 +4,11 @@
     awake ──(/sleep?level=1)──► asleep ──(/wake_up)──► awake ──► new weights
 
 Asleep, vLLM keeps its weights in the memory of the host and has no KV cache. A server that does not
-fall asleep or wake up in time is ended and started again, and the step goes on without it.
+fall asleep or wake up in time is ended and started again, and the step goes on without it. One that
+loads is waited for, because steps may be shorter than its start, and would end it again and again.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +21,7 @@ from podium_trainer.samplers.launch.launcher import Launcher
 from podium_trainer.samplers.vllm_server import VllmServer
 from podium_trainer.samplers.vllm_servers import VllmServers
 
+POLL_S = 0.1
 SLEEP, WAKE, IS_ASLEEP = "/sleep?level=1", "/wake_up", "/is_sleeping"
 
 
@@ -66,6 +69,8 @@ class SharedGpu:
     @contextmanager
     def asleep(self) -> Iterator[None]:
         """Let the servers sleep while the block runs."""
+        for server in self._places:
+            self._wait_until_up(server)
         with self._launcher.starting_none():
             asleep = [server for server in self._places if self._try_to_sleep(server)]
             try:
@@ -75,8 +80,24 @@ class SharedGpu:
                 for server in asleep:
                     self._try_to_wake(server)
 
+    def _wait_until_up(self, server: VllmServer) -> None:
+        """Wait while a server loads, and then until it has the present weights.
+
+        The launcher ends one that takes too long to load.
+        """
+        place = self._places[server]
+        while self._launcher.is_loading(place):
+            time.sleep(POLL_S)
+        ends_at = time.monotonic() + self._timeout_s
+        while server.state != "ready" and self._launcher.is_up(place):
+            if time.monotonic() > ends_at:
+                return
+            time.sleep(POLL_S)
+
     def _try_to_sleep(self, server: VllmServer) -> bool:
-        """Let a server sleep, or end it; return whether it sleeps."""
+        """Let a server sleep, or end it if it has a process; return whether it sleeps."""
+        if server.state != "ready" and not self._launcher.has_process(self._places[server]):
+            return False
         try:
             if server.state != "ready":
                 raise SamplerError(f"{server.url} is {server.state} before an update")
