@@ -1,6 +1,7 @@
 """Groups of attempts on the wire, and rewards on the samples that are trained on."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -123,6 +124,14 @@ def test_the_wire_carries_messages_and_no_tokens() -> None:
     assert set(json.loads(bare.to_json())) == {
         "group_id", "task", "reference", "metadata", "trajectories",
     }  # fmt: skip
+
+
+def test_the_id_of_a_group_is_no_longer_than_the_service_takes() -> None:
+    group = to_wire(
+        replace(PROMPT, id="x" * 300), [attempt(sample([3, 4]))] * 2,
+        step=1, judge=None, rubric=None, tools=[], run="demo", steps=40,
+    )  # fmt: skip
+    assert json.loads(group.to_json())["group_id"] == "step-1/" + "x" * 249
 
 
 @pytest.mark.parametrize("logprobs", [[], [-1.0], [-1.0, -2.0, -3.0]])

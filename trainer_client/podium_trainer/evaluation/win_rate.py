@@ -17,11 +17,10 @@ from typing import Any
 from podium.answers import GroupReward
 from podium.groups import Trajectory, TrajectoryGroup
 from podium_trainer.policy.samples import FinishReason
-from podium_trainer.tasks.task import Message, Prompt
+from podium_trainer.tasks.task import MAX_GROUP_ID_CHARS, Message, Prompt
 
 KIND = "win_rate"
 BASELINE_STEP = 0
-MAX_GROUP_ID_CHARS = 256  # the service refuses longer ones
 CONFIDENCE = 0.95
 
 

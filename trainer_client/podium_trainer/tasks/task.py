@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 Message = Mapping[str, Any]
+MAX_GROUP_ID_CHARS = 256  # the service refuses longer ids of groups, which hold a prompt's id
 
 
 class TaskError(ValueError):
@@ -94,7 +95,10 @@ class Environment(Protocol):
         """
 
     def step(self, completion: Message) -> Any:
-        """Take the model's message, which calls no tool; return a `Step`."""
+        """Take the model's message; return a `Step`.
+
+        Without `Task.calls_to_step` it calls no tool.
+        """
 
     def close(self) -> Any:
         """Free what the attempt holds; called once, also after a failure."""
@@ -125,6 +129,8 @@ class Task:
         reward: the same for attempts that are trained on. It is sent with them as their
             `verified_reward`, which a judge with a `verified_weight` mixes into the reward.
         environment: makes the environment of one attempt, such as its class; None for none.
+        calls_to_step: whether the environment's `step` gets completions that call tools as well,
+            with their `tool_calls`; it then answers each call by a message of the role `tool`.
         notes: what is said at the start of a run, one line each.
         too_long: the number of prompts that were left out, because they leave no room for a
             completion; the run sets it.
@@ -137,6 +143,7 @@ class Task:
     score: Callable[[Prompt, Sequence[Message]], float | None] = no_score
     reward: Callable[[Prompt, Sequence[Message]], float | None] = no_score
     environment: Callable[[], Environment] | None = None
+    calls_to_step: bool = False
     notes: Sequence[str] = ()
     too_long: int = 0
 
@@ -148,6 +155,8 @@ class Task:
             raise TaskError(
                 f"tool {idle[0]!r} has no function, and the task no environment to call: give one"
             )
+        if self.calls_to_step and (self.environment is None or len(idle) < len(self.tools)):
+            raise TaskError("calls_to_step needs an environment, and tools without a function")
         counts = Counter(prompt.id for prompt in (*self.train, *self.held_out))
         [(repeated, count)] = counts.most_common(1)
         if count > 1:

@@ -9,7 +9,7 @@ import torch
 from podium.answers import GroupReward
 from podium.groups import Trajectory, TrajectoryGroup
 from podium_trainer.policy.samples import Attempt, Sample
-from podium_trainer.tasks.task import Prompt
+from podium_trainer.tasks.task import MAX_GROUP_ID_CHARS, Prompt
 from podium_trainer.update.advantages import ADVANTAGES, has_signal
 from podium_trainer.update.mini_batch import GroupSamples
 
@@ -83,7 +83,7 @@ def to_wire(
                 zip(attempts, verified or [None] * len(attempts), strict=True)
             )
         ],
-        group_id=f"step-{step}/{prompt.id}",
+        group_id=f"step-{step}/{prompt.id}"[:MAX_GROUP_ID_CHARS],
         judge=judge,
         task=prompt.task,
         reference=prompt.reference,
