@@ -74,12 +74,16 @@ def play(tools: ToolRunner) -> Play:
         group_size: int = 1,
         max_turns: int = 9,
         with_tools: Sequence[Tool] = (),
+        calls_to_step: bool = False,
         workers: int = 4,
         context: int = 4000,
         timeout_s: float = 10.0,
     ) -> list[list[Attempt]]:
         sampler = ScriptedSampler(script)
-        task = Task(prompts, tools=with_tools, max_turns=max_turns, environment=make)
+        task = Task(
+            prompts, tools=with_tools, max_turns=max_turns, environment=make,
+            calls_to_step=calls_to_step,
+        )  # fmt: skip
         with Environments(make, workers=workers, timeout_s=timeout_s) as environments:
             rollout = Rollout(
                 task, sampler.chat, sampler, tools,

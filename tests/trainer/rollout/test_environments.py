@@ -9,7 +9,7 @@ import pytest
 from podium_trainer.rollout.environments.environments import Environments
 from podium_trainer.rollout.rollout import Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
-from podium_trainer.tasks.task import Task, TaskError, Tool
+from podium_trainer.tasks.task import Message, Step, Task, TaskError, Tool
 from tests.trainer.rollout.conftest import Play
 from tests.trainer.rollout.scripted_sampler import (
     CHAT,
@@ -30,6 +30,7 @@ from tests.trainer.rollout.worlds import (
     SlowToMake,
 )
 from tests.trainer.tiny import END
+from tests.trainer.tools import TOOLS
 
 LIMIT_S = 0.3
 OWN_TOOLS = [
@@ -210,3 +211,44 @@ def test_a_tool_that_hangs_or_is_missing_fails_the_attempt(play: Play, call: str
 def test_a_tool_without_function_needs_an_environment() -> None:
     with pytest.raises(TaskError, match="tool 'add_own' has no function"):
         Task([make_prompt("hi")], tools=OWN_TOOLS)
+
+
+class Clerk(Counter):
+    """Answers all calls of a completion itself, and is done when it is told."""
+
+    def step(self, completion: Message) -> Any:
+        calls = completion.get("tool_calls")
+        if not calls:
+            return Step("", is_done=True, reward=1.0)
+        self.count += len(calls)
+        done = self.count == 3
+        results = [
+            {"role": "tool", "tool_call_id": call["id"], "content": call["function"]["name"]}
+            for call in calls
+        ]
+        return Step(results, done, 0.25 if done else None)
+
+
+def test_calls_may_be_answered_by_the_step(play: Play) -> None:
+    two = write_call("add_own", number=1) + write_call("tell", what="x")
+    task = {"with_tools": OWN_TOOLS, "calls_to_step": True}
+    [[attempt]] = play(Clerk, two, "<tool_call>{", **task)
+    assert tool_results(attempt) == ["add_own", "tell", "unreadable"]
+    assert (attempt.environment_reward, attempt.finish_reason) == (0.25, "stop")
+    [[ended]] = play(Clerk, two, "bye", **task)
+    assert (ended.environment_reward, ended.finish_reason) == (1.0, "stop")
+
+
+def test_the_step_sees_the_calls_of_the_last_turn(play: Play) -> None:
+    one = write_call("add_own", number=1)
+    [[attempt]] = play(Clerk, one, with_tools=OWN_TOOLS, calls_to_step=True, max_turns=1)
+    assert tool_results(attempt) == ["add_own"]
+    assert (attempt.environment_reward, attempt.finish_reason) == (0.0, "length")
+
+
+def test_calls_to_step_need_an_environment_and_no_function() -> None:
+    prompt = make_prompt("hi")
+    with pytest.raises(TaskError, match="calls_to_step needs an environment"):
+        Task([prompt], calls_to_step=True)
+    with pytest.raises(TaskError, match="calls_to_step needs an environment"):
+        Task([prompt], tools=TOOLS, environment=Clerk, calls_to_step=True)

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -163,6 +164,18 @@ class Witness(Moody):
     def write(self, event: str) -> None:
         with self.path.open("a") as file:
             file.write(f"{event} {os.getpid()}\n")
+
+
+class Dawdler(Witness):
+    """Takes longer for a step than anybody waits who wants to end the run."""
+
+    def step(self, completion: Message) -> Any:
+        self.write("step")
+        time.sleep(600)
+
+
+def dawdle(log: str) -> Task:
+    return Task(PROMPTS, max_turns=2, environment=partial(Dawdler, Path(log)))
 
 
 class Third(Counter):

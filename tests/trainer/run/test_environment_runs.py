@@ -1,13 +1,16 @@
 """Whole runs in environments, with and without faults, of a tiny model."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from podium_trainer.train import TrainingStopped
-from tests.trainer.runs import settings, train
+from tests.service.process import wait
+from tests.trainer.fake_vllm import FakeVllm, Wire
+from tests.trainer.runs import settings, start_process, train
 
 
 def recipe(folder: Path, service: str, task: str, **changes: Any) -> dict[str, Any]:
@@ -43,3 +46,30 @@ def test_a_run_whose_environments_all_fail_says_why(tmp_path: Path, service_url:
     task = "tests.trainer.rollout.worlds:all_fail"
     with pytest.raises(TrainingStopped, match=r"failed in their environment\): step raised Run"):
         train(recipe(tmp_path, service_url, task))
+
+
+def ended(choice: Wire) -> Wire:
+    """Let a choice end with the token that ends a turn."""
+    tokens = [*choice["token_ids"][:-1], 2]
+    content = [{"token_id": token, "logprob": -1.0} for token in tokens]
+    return choice | {"token_ids": tokens, "logprobs": {"content": content}, "finish_reason": "stop"}
+
+
+def test_ctrl_c_ends_a_run_whose_environments_work(tmp_path: Path, service_url: str) -> None:
+    fake, log = FakeVllm(), tmp_path / "events"
+    fake.spoil = ended
+    with fake.serving():
+        sampler = {"kind": "vllm", "urls": [fake.url], "parity_bound": 1e3}
+        settled = settings(tmp_path, service_url, sampler=sampler)
+        settled["task"] = {
+            "name": "tests.trainer.rollout.worlds:dawdle", "options": {"log": str(log)},
+        }  # fmt: skip
+        process = start_process(settled, tmp_path)
+        try:
+            wait(lambda: log.exists() and log.read_text().count("step") >= 12)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130, (tmp_path / "train.log").read_text()
+        finally:
+            process.kill()
+    events = [line.split()[0] for line in log.read_text().splitlines()]
+    assert events.count("close") == events.count("reset") >= 12

@@ -86,10 +86,11 @@ class Gatherer:
                 self._progress.pop(step, None)
 
     def stop(self) -> None:
-        """End all gathers at once, with the requests that they wait for."""
+        """End all gathers at once, with the requests and the environments that they wait for."""
         self._stopped.set()
         self.rollout.sampler.close()
         self.ranker.client.close()
+        self.rollout.world.end()
 
     def _gather(self, step: int, first: Sequence[Prompt]) -> Gathered:
         """Return the groups of a step.

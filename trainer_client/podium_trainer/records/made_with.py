@@ -22,6 +22,7 @@ FREE = (
     "task.options", "task.tool_timeout_s",  # what the options come to is compared
     "service.url", "service.deadline_s",
     "sampler",  # except SAMPLED
+    "environment",
     "optimizer.micro_batch_tokens",
     "eval.every", "eval.samples", "eval.win_rate",
 )  # fmt: skip

@@ -225,10 +225,11 @@ class Rollout:
         conversation.calls = self._parse_calls(turn.answer)
         conversation.messages.append(self._assistant_message(conversation, turn))
         is_last = conversation.num_turns >= self.task.max_turns
+        asks_tools = self.world.asks_tools(conversation)
         conversation.is_open = completion.finish_reason == "stop" and (
-            not is_last if conversation.calls else self.world.answers_texts
+            not is_last if asks_tools else self.world.answers_texts
         )
-        if conversation.calls and is_last:
+        if asks_tools and is_last:
             conversation.finish_reason = "length"
 
     def _parse_calls(self, text: str) -> list[ToolCall | BadToolCall]:

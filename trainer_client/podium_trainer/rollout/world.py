@@ -29,6 +29,7 @@ class World:
         self, task: Task, chat: Chat, tools: ToolRunner, environments: Environments | None
     ) -> None:
         self.max_turns = task.max_turns
+        self.calls_to_step = task.calls_to_step
         self.chat = chat
         self.tools = tools
         self.environments = environments
@@ -53,13 +54,30 @@ class World:
 
     def answer(self, conversations: Sequence[Conversation]) -> None:
         """Answer the last completion of each conversation, and close those that end with it."""
-        self._run_calls([c for c in conversations if c.calls])
-        self._step([c for c in conversations if not c.calls])
+        callers = [c for c in conversations if self.asks_tools(c)]
+        self._run_calls(callers)
+        self._step([c for c in conversations if not self.asks_tools(c)])
+
+    def asks_tools(self, conversation: Conversation) -> bool:
+        """Return whether the last completion has calls that are run one by one."""
+        return bool(conversation.calls) and not self.calls_to_step
+
+    def end(self) -> None:
+        """Close all environments; calls that still run are given up, and no attempt goes on."""
+        if self.environments is not None:
+            self.environments.close()
 
     def close(self, conversations: Sequence[Conversation]) -> None:
-        """Close the environments of some conversations, if they are open."""
-        if self.environments is not None:
-            self.environments.close_all(conversations)
+        """Close the environments of some conversations, if they are open.
+
+        An attempt that was cut off before its environment gave a reward has the reward 0.
+        """
+        if self.environments is None:
+            return
+        self.environments.close_all(conversations)
+        for conversation in conversations:
+            if conversation.finish_reason == "length" and conversation.reward is None:
+                conversation.reward = 0.0
 
     def _run_calls(self, conversations: Sequence[Conversation]) -> None:
         """Run the calls of each conversation, and add their results."""

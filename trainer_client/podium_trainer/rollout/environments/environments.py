@@ -5,6 +5,7 @@ left out of its group, and the reason is logged, with the user's traceback.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
@@ -13,7 +14,7 @@ from podium_trainer.config import EnvironmentConfig
 from podium_trainer.policy.tool_calls import ToolCall
 from podium_trainer.rollout.conversation import Conversation
 from podium_trainer.rollout.environments.episode import Episode, Limits
-from podium_trainer.rollout.environments.event_loop import EventLoop, Stalled
+from podium_trainer.rollout.environments.event_loop import EventLoop, LoopClosed, Stalled
 from podium_trainer.rollout.environments.faults import CallFailed
 from podium_trainer.rollout.environments.observations import (
     BadObservation,
@@ -48,6 +49,8 @@ class Environments:
         self._loop = EventLoop(workers, patience_s=timeout_s or PATIENCE_S)
         self._open: dict[int, Episode] = {}  # by the id of the conversation
         self._logged: set[str] = set()
+        self._lock = threading.Lock()
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -59,8 +62,11 @@ class Environments:
         self, conversations: Sequence[Conversation], prompts: Sequence[Prompt]
     ) -> list[list[Message] | None]:
         """Give each conversation an environment of its own; return what each one says first."""
-        for conversation, prompt in zip(conversations, prompts, strict=True):
-            self._open[id(conversation)] = Episode(self._make, prompt)
+        with self._lock:
+            if self._is_closed:
+                raise LoopClosed
+            for conversation, prompt in zip(conversations, prompts, strict=True):
+                self._open[id(conversation)] = Episode(self._make, prompt)
 
         async def reset(conversation: Conversation, episode: Episode) -> list[Message]:
             return read_reset(await episode.reset(self._limits()))
@@ -97,7 +103,11 @@ class Environments:
         self._close([id(conversation) for conversation in conversations])
 
     def close(self) -> None:
-        """Close all environments and end the event loop."""
+        """Close all environments and end the event loop; calls that still run are given up."""
+        with self._lock:
+            was_closed, self._is_closed = self._is_closed, True
+        if was_closed:
+            return
         try:
             self._close(list(self._open))
         finally:
