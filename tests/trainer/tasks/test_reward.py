@@ -62,6 +62,15 @@ def test_an_environment_may_give_the_reward() -> None:
     assert verify_all(task, PROMPT, [said("4", 0.5), said("4")]) == [0.5, None]
 
 
+def test_what_an_environment_gives_is_sent_within_bounds() -> None:
+    task = with_reward(Task([PROMPT], score=environment_reward), None)
+    assert sends_reward(task)
+    attempts = [said("4", 0.5), said("4"), said("4", 1.5), said("4", -1.0)]
+    assert verify_all(task, PROMPT, attempts) == [0.5, None, None, None]
+    own = Task([PROMPT], score=environment_reward, reward=score_exact)
+    assert with_reward(own, None) is own
+
+
 def test_true_and_false_are_numbers() -> None:
     assert verify(Task([PROMPT], reward=partial(give, True)), PROMPT, said("4")) == 1.0
 

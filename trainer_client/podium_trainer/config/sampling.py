@@ -16,7 +16,7 @@ class TaskConfig(Section):
 
     name: str = Field(
         description="`addition`, `data`, `environment_server`, `guess`, `prices`, `questions`,"
-        " `till`, or module:function; the module may be a file of the current folder."
+        " `till`, `verifiers`, or module:function; the module may be a file of the current folder."
     )
     options: dict[str, Any] = Field(
         {}, description="Arguments of the task, such as the path of data."

@@ -10,10 +10,10 @@ import torch
 
 from podium.blocking_client import RankClient
 from podium.errors import RankError
-from podium_trainer.config import OptimizerConfig, TrainConfig
+from podium_trainer.config import OptimizerConfig, TaskConfig, TrainConfig
 from podium_trainer.evaluation.baseline import BaselineError
 from podium_trainer.evaluation.evaluator import Evaluator
-from podium_trainer.policy.chat import ChatError
+from podium_trainer.policy.chat import Chat, ChatError
 from podium_trainer.policy.load import PolicyError, check_model_path, load_policy
 from podium_trainer.policy.policy import Policy
 from podium_trainer.records.checkpoint import (
@@ -65,7 +65,7 @@ from podium_trainer.samplers.weight_sync import FullReload, LoraSwap, SharedWeig
 from podium_trainer.tasks import open_task
 from podium_trainer.tasks.reward import sends_reward, with_reward
 from podium_trainer.tasks.system import with_system
-from podium_trainer.tasks.task import TaskError
+from podium_trainer.tasks.task import Task, TaskError
 from podium_trainer.train import Trainer, TrainingStopped
 from podium_trainer.update.learning_rate import default_rate
 from podium_trainer.update.offload import OffloadedAdamW
@@ -104,8 +104,7 @@ def open_trainer(
         check_model_path(config.model.path)
         stack.enter_context(lock_folder(config.out))
         checkpoint = find_checkpoint(config, resume)
-        task = with_system(open_task(config.task.name, config.task.options), config.task.system)
-        task = with_reward(task, config.task.reward)
+        task = open_whole_task(config.task)
         made_with = describe(config, task)
         for change in accept_changes(checkpoint, made_with, resume) if checkpoint else ():
             watcher.note(f"changed: {change}")
@@ -132,17 +131,8 @@ def open_trainer(
             load_optimizer(checkpoint, optimizer)
         sampler, sync = open_sampler(config, policy, servers)
         stack.callback(sampler.close)
-        tools = stack.enter_context(ToolRunner(task.tools, timeout_s=config.task.tool_timeout_s))
-        environments = stack.enter_context(open_environments(task.environment, config.environment))
-        rollout = Rollout(
-            task,
-            policy.chat,
-            sampler,
-            tools,
-            environments=environments,
-            max_tokens=config.sampler.max_tokens,
-            context=min(policy.context, servers.max_model_len) if servers else policy.context,
-        )
+        context = min(policy.context, servers.max_model_len) if servers else policy.context
+        rollout = stack.enter_context(open_rollout(config, task, policy.chat, sampler, context))
         task, prompts = fit_prompts(task, rollout)
         sync.push(state.policy_version)
         watcher.phase("comparing sampler and policy")
@@ -162,6 +152,32 @@ def open_trainer(
             evaluator=Evaluator(resolved, task, rollout, client), client=client, sync=sync,
             state=state, made_with=made_with, log=log, watcher=watcher, asleep=asleep,
         )  # fmt: skip
+
+
+def open_whole_task(config: TaskConfig) -> Task:
+    """Open a task, with the system prompt and the reward that the recipe gives it."""
+    task = with_system(open_task(config.name, config.options), config.system)
+    return with_reward(task, config.reward)
+
+
+@contextmanager
+def open_rollout(
+    config: TrainConfig, task: Task, chat: Chat, sampler: Sampler, context: int
+) -> Iterator[Rollout]:
+    """Open what plays attempts, with the processes of tools and environments."""
+    with (
+        ToolRunner(task.tools, timeout_s=config.task.tool_timeout_s) as tools,
+        open_environments(task.environment, config.environment) as environments,
+    ):
+        yield Rollout(
+            task,
+            chat,
+            sampler,
+            tools,
+            environments=environments,
+            max_tokens=config.sampler.max_tokens,
+            context=context,
+        )
 
 
 def with_learning_rate(config: TrainConfig, policy: Policy, watcher: Watcher) -> TrainConfig:

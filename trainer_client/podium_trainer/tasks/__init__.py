@@ -16,6 +16,7 @@ from typing import Any
 from podium_trainer.tasks.addition import addition
 from podium_trainer.tasks.data import data
 from podium_trainer.tasks.environments.servers import environment_server
+from podium_trainer.tasks.environments.verifiers_tasks import verifiers
 from podium_trainer.tasks.guess import guess
 from podium_trainer.tasks.prices import prices
 from podium_trainer.tasks.questions import questions
@@ -31,6 +32,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "prices": prices,
     "questions": questions,
     "till": till,
+    "verifiers": verifiers,
 }
 
 

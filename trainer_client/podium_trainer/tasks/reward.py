@@ -10,10 +10,22 @@ from dataclasses import replace
 from typing import Protocol
 
 from podium_trainer.tasks.scorers import find_scorer
-from podium_trainer.tasks.task import Message, Prompt, Task, TaskError, no_score
+from podium_trainer.tasks.task import (
+    Message,
+    Prompt,
+    Task,
+    TaskError,
+    environment_reward,
+    no_score,
+)
 from podium_trainer.tasks.user_code import name_of, score_attempt
 
 OWN_SCORE = "score"
+
+
+def bounded_environment_reward(prompt: Prompt, messages: Sequence[Message]) -> float | None:
+    """Stand for the reward of the attempt's environment, where it is from 0 to 1."""
+    return None
 
 
 def with_reward(task: Task, name: str | None) -> Task:
@@ -22,13 +34,14 @@ def with_reward(task: Task, name: str | None) -> Task:
     Args:
         task: the task.
         name: `score` for the task's own score, a name in SCORERS, or module:function; None leaves
-            the task as it is.
+            the task as it is, but what its environments give is sent as far as it is in bounds.
 
     Raises:
         TaskError: If there is no such function, or the task has no score.
     """
     if name is None:
-        return task
+        is_given = task.score is environment_reward and task.reward is no_score
+        return replace(task, reward=bounded_environment_reward) if is_given else task
     if name != OWN_SCORE:
         return replace(task, reward=find_scorer(name, "task.reward"))
     if task.score is no_score:
@@ -71,6 +84,9 @@ def verify(task: Task, prompt: Prompt, attempt: AttemptToCheck) -> float | None:
         UserCodeError: If the task's function raises an exception.
         TaskError: If it returns anything but None or a number from 0 to 1.
     """
+    if task.reward is bounded_environment_reward:
+        given = attempt.environment_reward
+        return given if given is not None and 0 <= given <= 1 else None
     value = score_attempt(
         task.reward, prompt, attempt.messages, attempt.environment_reward, what="reward"
     )
