@@ -15,10 +15,11 @@ from podium_trainer.run.recipe import RecipeError, read_command_line
 from podium_trainer.samplers.vllm_requests import GENERATE
 from podium_trainer.tasks.task import PromptCursor
 from podium_trainer.train import STOP_S, Trainer
-from tests.trainer.fake_vllm import FakeVllm, varied
+from tests.trainer.fake_vllm import FakeVllm, Wire, fault, varied
 from tests.trainer.runs import Recorder, settings, train
 
 STEPS, PROMPTS = 4, 3
+FIRST_TOKEN = 30
 
 
 @pytest.fixture
@@ -90,6 +91,63 @@ def test_a_run_that_gathers_ahead_resumes_in_its_place(
     cursor = PromptCursor(orders[0], 0)
     wanted = {step: {p.id for p in cursor.take(PROMPTS)} for step in range(1, STEPS + 1)}
     assert prompts_by_step(tmp_path / "run") == wanted
+
+
+def says_its_version(choice: Wire) -> Wire:
+    """Draw the weights' version as the first token, and another one that differs."""
+    choice = varied(choice)
+    label = choice["weight_versions"][0]["version"].rpartition("-")[2]
+    tokens = [FIRST_TOKEN + int(label) if label.isdigit() else 3, *choice["token_ids"][1:]]
+    content = [{"token_id": token, "logprob": -1.0} for token in tokens]
+    return choice | {"token_ids": tokens, "logprobs": {"content": content}}
+
+
+class PushesSlowly(Recorder):
+    """Lets the requests of step 4 fail once and come again during a push that takes long.
+
+    With two steps ahead, those of step 4 are the only ones that are begun with step 2.
+    """
+
+    def __init__(self, fake: FakeVllm) -> None:
+        super().__init__()
+        self.fake, self.after = fake, self.spoil
+
+    def start(self, trainer: Trainer) -> None:
+        self.fake.calls.clear()
+
+    def spoil(self, step: int) -> None:
+        if step == 1:
+            self.wait_for_requests(3 * PROMPTS)
+            self.fake.faults[GENERATE].extend([fault(503)] * PROMPTS)
+            self.fake.faults["/collective_rpc"].append(1.0)
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+        if name == "update":
+            assert self.fake.paths.count(GENERATE) <= PROMPTS * (len(self.rows) + 2 + 1)
+
+    def wait_for_requests(self, count: int) -> None:
+        ends_at = time.monotonic() + 20
+        while self.fake.paths.count(GENERATE) < count:
+            assert time.monotonic() < ends_at, "the gathers ahead do not ask"
+            time.sleep(0.005)
+
+
+def test_a_push_that_takes_longer_than_wait_s_holds_gathers_only(
+    tmp_path: Path, service_url: str, fake: FakeVllm
+) -> None:
+    fake.spoil = says_its_version
+    watcher = PushesSlowly(fake)
+    recipe = recipe_for(tmp_path, service_url, fake, log={"samples_every": 1}) | {"steps": 6}
+    recipe["rollout"]["max_staleness"] = 2
+    recipe["sampler"] |= {"max_tokens": 2, "wait_s": 0.2}
+    train(recipe, watcher=watcher, before=watcher.start)
+    assert [row["policy_version"] for row in watcher.rows] == list(range(7))
+    for step, groups in watcher.seen.items():
+        samples = [s for group in groups for a in group.attempts for s in a.samples]
+        drawn = [s.policy_versions[-1] for s in samples]
+        assert [s.token_ids[-2] - FIRST_TOKEN for s in samples] == drawn
+        assert all(0 <= step - 1 - version <= 2 for version in drawn)
+    assert len(watcher.seen) == 6
 
 
 def checkpoints_of(folder: Path) -> list[Path]:
