@@ -11,7 +11,7 @@ from podium_trainer.evaluation.evaluator import HeldOut
 from podium_trainer.evaluation.win_rate import WinRate
 from podium_trainer.policy.samples import Attempt, Sample
 from podium_trainer.records.metrics import JsonlFile
-from podium_trainer.records.rows.gathered import Clock, Gathered
+from podium_trainer.records.rows.gathered import Gathered
 from podium_trainer.records.rows.metrics import metrics_row
 from podium_trainer.records.rows.timings import timings_row
 from podium_trainer.tasks.task import Prompt
@@ -81,10 +81,11 @@ def step_rows(
 ) -> tuple[Any, Any]:
     """Make a step's metrics and timings rows as the trainer does."""
     gathered = Gathered([each for each in groups if each.has_signal], list(groups))
-    spent = {"rollout": 2.0, "rank": 1.0, "waited": 3.0, "update": 3.0, "sync": 0.0}
-    clock = Clock(spent | {"held_out": 0.0}, {"rollout": 0.625, "rank": 0.75, "update": 0.5})
+    spent = {"rollout": 2.0, "rank": 1.0, "waited": 3.0, "update": 3.0, "sync": 0.0,
+             "held_out": 0.0}  # fmt: skip
+    idle = {"rollout": 0.625, "rank": 0.75, "update": 0.5}
     found = HeldOut([], held_out, wins)
-    return metrics_row(gathered, stats, found, 1), timings_row(gathered, found, clock)
+    return metrics_row(gathered, stats, found, 1), timings_row(gathered, found, spent, idle)
 
 
 def write_run(out: Path, held_out: Sequence[float | None], reward: float = 0.5) -> Path:

@@ -16,7 +16,8 @@ from podium_trainer.policy.policy import Policy
 from podium_trainer.records.best import progress
 from podium_trainer.records.checkpoint import CheckpointError, RunState, save_checkpoint
 from podium_trainer.records.metrics import MetricsError, Row
-from podium_trainer.records.rows.gathered import Clock, Gathered
+from podium_trainer.records.rows.clock import Clock
+from podium_trainer.records.rows.gathered import Gathered
 from podium_trainer.records.run_log import RunLog
 from podium_trainer.records.step import Done, idle_message, why_skipped
 from podium_trainer.records.watcher import Watcher
@@ -271,7 +272,7 @@ class Trainer:
         done.gathered.too_long = self.task.too_long
         done.gathered.is_skipped = done.skipped is not None
         done.gathered.servers_ready = self.rollout.sampler.servers_ready
-        done.clock.idle = self.activity.read()
+        done.idle = self.activity.read()
         lr = self.optimizer.param_groups[0]["lr"]
         row, timing = self.log.write(step, done, held_out, self.policy_version, lr)
         self.logged_step = step

@@ -10,8 +10,9 @@ from podium_trainer.rollout.rollout import Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
 from podium_trainer.samplers import SamplerError, SamplingFailed
 from podium_trainer.tasks.task import Task
-from tests.trainer.rollout.scripted_sampler import CHAT, make_prompt
+from tests.trainer.rollout.scripted_sampler import CHAT, ScriptedSampler, make_prompt, write_call
 from tests.trainer.tiny import END
+from tests.trainer.tools import TOOLS
 
 PROMPTS = [make_prompt(word) for word in ("good", "bad", "fine")]
 
@@ -56,7 +57,7 @@ def test_a_prompt_that_fails_costs_only_its_own_group(
     assert [len(group) for group in groups] == [2, 2]
     assert failures == [sampler.error]
     assert sampler.calls == calls
-    assert progress[-1] == (3, 3)
+    assert progress == [(1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("in_lockstep", [False, True])
@@ -81,3 +82,17 @@ def test_failures_are_told_in_one_line_by_cause() -> None:
     assert describe_failures(failures, 8) == (
         "3 of 8 groups were not sampled (2 not answered, 1 not finite): later"
     )
+
+
+def test_a_group_without_an_open_attempt_does_not_wait(tools: ToolRunner) -> None:
+    call = write_call("add", a=1, b=2)
+    sampler = ScriptedSampler([call, "right", "at last"])
+    prompts = [make_prompt("sum"), make_prompt("word")]
+    task = Task(prompts, tools=TOOLS, max_turns=3)
+    playing = Rollout(task, CHAT, sampler, tools, max_tokens=100, context=4000).play(
+        prompts, 1, seed="0"
+    )
+    assert next(playing)[0] == 1
+    assert len(sampler.requests) == 1
+    assert [place for place, _ in playing] == [0]
+    sampler.close()

@@ -119,21 +119,11 @@ def test_a_rewritten_history_without_room_starts_no_sample(run_rollout: RunRollo
 
 def test_a_sampler_for_threads_gets_each_prompt_in_its_own_call(run_rollout: RunRollout) -> None:
     sampler = ScriptedSampler(["ok"] * 12, in_lockstep=False)
-    progress: list[tuple[int, int]] = []
     questions = [f"q{i}" for i in range(6)]
-    groups = run_rollout(
-        sampler, *questions, group_size=2, on_progress=lambda *at: progress.append(at)
-    )
+    groups = run_rollout(sampler, *questions, group_size=2)
     assert [group[0].messages[0]["content"] for group in groups] == questions
     assert [len(requests) for requests in sampler.requests] == [1] * 6
-    assert sorted(progress) == [(i + 1, 6) for i in range(6)]
     assert len(set(sampler.seeds)) == 6
-
-
-def test_progress_in_lockstep_is_reported_once_at_the_end(run_rollout: RunRollout) -> None:
-    progress: list[tuple[int, int]] = []
-    run_rollout(ScriptedSampler(["ok"] * 2), "a", "b", on_progress=lambda *at: progress.append(at))
-    assert progress == [(2, 2)]
 
 
 def test_each_turn_has_its_own_reproducible_seed(run_rollout: RunRollout) -> None:

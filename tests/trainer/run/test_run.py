@@ -1,5 +1,6 @@
 """Whole runs: a real service, a real (tiny) model, real kills."""
 
+import itertools
 import json
 import random
 import threading
@@ -17,7 +18,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from podium.errors import RequestRefused
 from podium_trainer.config import ModelConfig
 from podium_trainer.policy.load import PolicyError, load_model
 from podium_trainer.records.checkpoint import checkpoints
@@ -166,11 +166,13 @@ def service_that_fails_every_third_group() -> Starlette:
     async def judges(request: Request) -> Response:
         return JSONResponse({"judges": [{"name": "main", "default": True, "answers": True}]})
 
+    counter = itertools.count()
+
     async def rank_batch(request: Request) -> Response:
         groups = (await request.json())["groups"]
         lines = [
             failed(index, 502, "verdict_invalid", retryable=False)
-            if index % 3 == 1
+            if next(counter) % 3 == 1
             else ranked(index, group, rewards_of(group))
             for index, group in enumerate(groups)
         ]
@@ -253,7 +255,7 @@ def test_a_first_step_that_is_refused_whole_stops_the_run(tmp_path: Path) -> Non
         lines = (tmp_path / "prompts.jsonl").read_text().splitlines()
         bare = [{"prompt": json.loads(line)["prompt"]} for line in lines]
         (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(x) + "\n" for x in bare))
-        with pytest.raises(RequestRefused, match="reference_required"):
+        with pytest.raises(TrainingStopped, match="groups could not be ranked: reference_required"):
             train(recipe)
 
 

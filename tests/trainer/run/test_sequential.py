@@ -12,7 +12,8 @@ from podium_trainer.config import TrainConfig
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Completion, Request
 from podium_trainer.records.metrics import Row, read_rows
-from podium_trainer.records.metrics_rows import Gathered, metrics_row
+from podium_trainer.records.rows.gathered import Gathered
+from podium_trainer.records.rows.metrics import metrics_row
 from podium_trainer.run.build import open_trainer
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.samplers.weight_sync import SharedWeights

@@ -23,7 +23,10 @@ class ServiceConfig(Section):
     )
     rubric: str | None = Field(None, description="Rubric that replaces the judge's own.")
     deadline_s: float = Field(
-        300.0, gt=0, le=3600, description="Seconds that the ranking of a step may take."
+        300.0,
+        gt=0,
+        le=3600,
+        description="Seconds that the ranking of a group may take; that of a win rate, as a whole.",
     )
 
 

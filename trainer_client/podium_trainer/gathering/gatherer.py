@@ -1,7 +1,11 @@
-"""Gather the groups of a step: play prompts, have them ranked, replace what teaches nothing."""
+"""Gather the groups of a step: play prompts, have them ranked, replace what teaches nothing.
+
+A group is ranked as soon as it is played, while others are still played. Groups are kept in the
+order of their prompts, so that the order in which they are done changes nothing.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from threading import Event, Lock
 
@@ -10,10 +14,10 @@ from podium_trainer.gathering.activity import Activity
 from podium_trainer.records.rows.gathered import Gathered
 from podium_trainer.records.step import lost_line
 from podium_trainer.records.watcher import Watcher
-from podium_trainer.rollout.failures import part_failures
 from podium_trainer.rollout.rollout import Rollout
+from podium_trainer.samplers import SamplingFailed
 from podium_trainer.tasks.task import Prompt, PromptCursor
-from podium_trainer.update.ranker import Ranker
+from podium_trainer.update.ranker import Ranker, Ranking
 
 
 class GatherStopped(Exception):
@@ -51,7 +55,7 @@ class Gatherer:
         self._stopped = Event()
         self._lock = Lock()
         self._places: dict[int, int] = {}
-        self._progress: dict[int, tuple[str, int, int]] = {}
+        self._progress: dict[int, dict[str, tuple[int, int]]] = {}
         self._shown: int | None = None
 
     def begin(self, step: int) -> Callable[[], Gathered]:
@@ -75,9 +79,9 @@ class Gatherer:
         """Show the progress of a step's gather, and of no other, while the block runs."""
         with self._lock:
             self._shown = step
-            progress = self._progress.get(step)
-        if progress:
-            self.watcher.phase(*progress)
+            phase = self._phase(step)
+        if phase:
+            self.watcher.phase(*phase)
         try:
             yield
         finally:
@@ -116,33 +120,51 @@ class Gatherer:
     def _play_and_rank(
         self, step: int, attempt: int, prompts: Sequence[Prompt], gathered: Gathered
     ) -> None:
-        """Play prompts, have the groups ranked, and add them to what is gathered."""
-        with self._part(step, "rollout", gathered):
-            played = self.rollout.try_groups(
-                prompts,
-                self.config.rollout.group_size,
-                seed=f"{self.config.seed}/{step}/{attempt}",
-                on_progress=partial(self._show, step, "rollout"),
-            )
-        with self._part(step, "rank", gathered):
-            kept, attempts, failures = part_failures(prompts, played)
-            ranked = self.ranker.rank(step, kept, attempts, partial(self._show, step, "rank"))
-        gathered.lost += failures
+        """Play prompts, have each group ranked once it is played, and add them to the gathered."""
+        seed, failures = f"{self.config.seed}/{step}/{attempt}", {}
+        show = partial(self._show, step)
+        for name in ("rank", "rollout"):
+            show(name, 0, len(prompts))
+        with Ranking(
+            self.ranker,
+            step,
+            len(prompts),
+            asking=partial(self._part, "rank", gathered),
+            on_progress=partial(show, "rank"),
+        ) as ranking:
+            playing = self.rollout.play(prompts, self.config.rollout.group_size, seed=seed)
+            with self._part("rollout", gathered), closing(playing):
+                for done, (place, group) in enumerate(playing, 1):
+                    if isinstance(group, SamplingFailed):
+                        failures[place] = group
+                    else:
+                        ranking.add(place, prompts[place], group)
+                    show("rollout", done, len(prompts))
+            ranked = ranking.finish()
+        gathered.lost += [failures[place] for place in sorted(failures)]
         gathered.seen += ranked
         gathered.kept += [group for group in ranked if group.has_signal]
 
     @contextmanager
-    def _part(self, step: int, name: str, gathered: Gathered) -> Iterator[None]:
-        """Time a part of a gather, and show that it has begun."""
+    def _part(self, name: str, gathered: Gathered) -> Iterator[None]:
+        """Time a part of a gather in one of its threads."""
         if self._stopped.is_set():
             raise GatherStopped
         with gathered.clock.time(name), self._activity.part(name):
-            self._show(step, name)
             yield
 
-    def _show(self, step: int, name: str, done: int = 0, total: int = 0) -> None:
+    def _show(self, step: int, name: str, done: int, total: int) -> None:
         with self._lock:
-            self._progress[step] = (name, done, total)
-            is_shown = step == self._shown
-        if is_shown:
-            self.watcher.phase(name, done, total)
+            self._progress.setdefault(step, {})[name] = (done, total)
+            phase = self._phase(step) if step == self._shown else None
+        if phase:
+            self.watcher.phase(*phase)
+
+    def _phase(self, step: int) -> tuple[str, int, int] | None:
+        """Return the progress of a step's rollout until it is done, and then of its ranking."""
+        progress = self._progress.get(step, {})
+        for name in ("rollout", "rank"):
+            done, total = progress.get(name, (0, 0))
+            if done < total:
+                return name, done, total
+        return None

@@ -42,7 +42,7 @@ class RunLog:
         """
         lines = rollout_lines(step, done.gathered, held_out)
         row = metrics_row(done.gathered, done.stats, held_out, version, lr)
-        timing = timings_row(done.gathered, held_out, done.clock)
+        timing = timings_row(done.gathered, held_out, done.clock.seconds, done.idle)
         for each in self.rollouts:
             each.log(step, lines)
         for listener in self.metrics:

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from podium_trainer.records.rows.gathered import Clock, Gathered
+from podium_trainer.records.rows.clock import Clock
+from podium_trainer.records.rows.gathered import Gathered
 from podium_trainer.rollout.failures import describe_failures
 from podium_trainer.update.update import UpdateSkipped, UpdateStats
 
@@ -18,12 +19,14 @@ class Done:
         stats: the numbers of its update; None without one.
         skipped: why its update failed; None if it did not.
         clock: what it took.
+        idle: for each part, the share of the time since the step before in which it was idle.
     """
 
     gathered: Gathered
     stats: UpdateStats | None = None
     skipped: str | None = None
     clock: Clock = field(default_factory=Clock)
+    idle: dict[str, float] = field(default_factory=dict)
 
 
 def why_skipped(error: UpdateSkipped | torch.OutOfMemoryError) -> str:

@@ -14,8 +14,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from podium_trainer.policy.reasoning import Turn
 from podium_trainer.policy.samples import Attempt, FinishReason, Sample, start_sample
-from podium_trainer.policy.tool_calls import BadToolCall, ToolCall
+from podium_trainer.policy.tool_calls import BadToolCall, ToolCall, ToolFormat
 from podium_trainer.tasks.task import Message, Prompt
 
 
@@ -84,6 +85,19 @@ def share_prompts(groups: Sequence[Sequence[Conversation]]) -> list[list[Convers
                 by_prompt.setdefault(tuple(conversation.sample.token_ids), []).append(conversation)
         sharers += by_prompt.values()
     return sharers
+
+
+def assistant_message(conversation: Conversation, turn: Turn, tool_format: ToolFormat) -> Message:
+    """Write the last completion as an OpenAI message: thoughts and calls apart from the text."""
+    thoughts = {"reasoning_content": turn.thoughts} if turn.thoughts else {}
+    if not conversation.calls:
+        return {"role": "assistant", "content": turn.answer, **thoughts}
+    tool_calls = [
+        {"id": call_id, "type": "function", "function": describe_call(call, turn.answer)}
+        for call_id, call in conversation.calls_by_id()
+    ]
+    content = tool_format.remove_calls(turn.answer) or None
+    return {"role": "assistant", "content": content, "tool_calls": tool_calls, **thoughts}
 
 
 def describe_call(call: ToolCall | BadToolCall, completion_text: str) -> dict[str, str]:

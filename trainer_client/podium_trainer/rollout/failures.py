@@ -8,6 +8,8 @@ from podium_trainer.rollout.conversation import Conversation
 from podium_trainer.samplers import Cause, SamplingFailed
 from podium_trainer.tasks.task import Prompt
 
+PlayedGroup = list[Attempt] | SamplingFailed  # the attempts, or why there are none
+
 WORDS: dict[Cause, str] = {
     "unanswered": "not answered",
     "refused": "refused",
@@ -16,7 +18,7 @@ WORDS: dict[Cause, str] = {
 }
 
 
-def attempts_of(group: Sequence[Conversation]) -> list[Attempt] | SamplingFailed:
+def attempts_of(group: Sequence[Conversation]) -> PlayedGroup:
     """Return the attempts whose environment did not fail, or why there are none to compare."""
     attempts = [conversation.attempt() for conversation in group if conversation.error is None]
     errors = [conversation.error for conversation in group if conversation.error is not None]
@@ -26,7 +28,7 @@ def attempts_of(group: Sequence[Conversation]) -> list[Attempt] | SamplingFailed
 
 
 def part_failures(
-    prompts: Sequence[Prompt], played: Sequence[list[Attempt] | SamplingFailed]
+    prompts: Sequence[Prompt], played: Sequence[PlayedGroup]
 ) -> tuple[list[Prompt], list[list[Attempt]], list[SamplingFailed]]:
     """Return the prompts that have attempts, the attempts at each of them, and the failures."""
     kept: list[Prompt] = []

@@ -4,12 +4,12 @@ All open conversations of a call take their turns side by side. What a tool or a
 becomes tokens after the sampled ones, and no sampled token is ever tokenized again.
 """
 
+import itertools
 import zlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from podium_trainer.policy.chat import Chat
-from podium_trainer.policy.reasoning import Turn
 from podium_trainer.policy.samples import (
     Attempt,
     Completion,
@@ -22,16 +22,16 @@ from podium_trainer.policy.samples import (
 from podium_trainer.policy.tool_calls import BadToolCall, ToolCall
 from podium_trainer.rollout.conversation import (
     Conversation,
-    describe_call,
+    assistant_message,
     share_prompts,
     start_conversation,
 )
 from podium_trainer.rollout.environments.environments import Environments
-from podium_trainer.rollout.failures import attempts_of
+from podium_trainer.rollout.failures import PlayedGroup, attempts_of
 from podium_trainer.rollout.tool_runner import ToolRunner
 from podium_trainer.rollout.world import World
 from podium_trainer.samplers import Sampler, SamplingFailed
-from podium_trainer.tasks.task import Message, Prompt, Task
+from podium_trainer.tasks.task import Prompt, Task
 
 MAX_THREADS = 64
 
@@ -73,30 +73,15 @@ class Rollout:
         self.definitions = [tool.definition() for tool in task.tools]
 
     def sample_groups(
-        self,
-        prompts: Sequence[Prompt],
-        group_size: int,
-        *,
-        seed: str,
-        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        self, prompts: Sequence[Prompt], group_size: int, *, seed: str
     ) -> list[list[Attempt]]:
-        """Sample `group_size` attempts at each of P prompts.
-
-        Args:
-            prompts: any number of prompts.
-            group_size: the number of attempts at each.
-            seed: decides the draws, together with the turn.
-            on_progress: called with (groups done, groups in all).
-
-        Returns:
-            P lists of `group_size` attempts, in the order of the prompts. Attempts whose
-            environment failed are left out.
+        """Sample as `play` does, and return the groups in the order of the prompts.
 
         Raises:
             SamplerError: If the sampler fails for any prompt, or fewer than two attempts are left.
             PromptTooLong: If a prompt leaves no room for a completion.
         """
-        groups = self.try_groups(prompts, group_size, seed=seed, on_progress=on_progress)
+        groups = self.try_groups(prompts, group_size, seed=seed)
         for group in groups:
             if isinstance(group, SamplingFailed):
                 raise group
@@ -109,53 +94,73 @@ class Rollout:
         *,
         seed: str,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> list[list[Attempt] | SamplingFailed]:
-        """Sample as `sample_groups` does, with the failure of a group in its place.
+    ) -> list[PlayedGroup]:
+        """Sample as `play` does, and return what it yields in the order of the prompts.
 
         Raises:
             SamplerError: If the sampler fails for good.
             PromptTooLong: If a prompt leaves no room for a completion.
         """
-        if not prompts:
-            return []
-        if not self.sampler.in_lockstep:
-            return self._sample_apart(prompts, group_size, seed, on_progress)
+        groups: dict[int, PlayedGroup] = {}
+        for place, group in self.play(prompts, group_size, seed=seed):
+            groups[place] = group
+            on_progress(len(groups), len(prompts))
+        return [groups[place] for place in range(len(prompts))]
+
+    def play(
+        self, prompts: Sequence[Prompt], group_size: int, *, seed: str
+    ) -> Generator[tuple[int, PlayedGroup], None, None]:
+        """Sample `group_size` attempts at each of P prompts, and yield each group when it is done.
+
+        Args:
+            prompts: any number of prompts.
+            group_size: the number of attempts at each.
+            seed: decides the draws, together with the turn.
+
+        Yields:
+            The place of a prompt, 0 to P - 1, with the attempts at it, or with the failure of all
+            of them. Attempts whose environment failed are left out.
+
+        Raises:
+            SamplerError: If the sampler fails for good.
+            PromptTooLong: If a prompt leaves no room for a completion.
+        """
+        play = self._play_together if self.sampler.in_lockstep else self._play_apart
+        if prompts:
+            yield from play(prompts, group_size, seed)
+
+    def _play_together(
+        self, prompts: Sequence[Prompt], group_size: int, seed: str
+    ) -> Iterator[tuple[int, PlayedGroup]]:
+        """Take all attempts through their turns side by side, or group by group if one fails."""
+        unplayed = dict(enumerate(prompts))
         try:
-            groups = self._sample_together(prompts, group_size, seed)
+            for place, group in self._sample_together(prompts, group_size, seed):
+                del unplayed[place]
+                yield place, group
         except SamplingFailed:  # one of them is at fault, and the others must not suffer
-            groups = [self._try_group(prompt, group_size, seed) for prompt in prompts]
-        on_progress(len(groups), len(groups))
-        return groups
+            for place, prompt in unplayed.items():
+                yield place, self._try_group(prompt, group_size, seed)
 
-    def _sample_apart(
-        self,
-        prompts: Sequence[Prompt],
-        group_size: int,
-        seed: str,
-        on_progress: Callable[[int, int], None],
-    ) -> list[list[Attempt] | SamplingFailed]:
+    def _play_apart(
+        self, prompts: Sequence[Prompt], group_size: int, seed: str
+    ) -> Iterator[tuple[int, PlayedGroup]]:
         """Take the attempts at each prompt through their turns in a thread of their own."""
-        num_done = 0
-
-        def sample_group(prompt: Prompt) -> list[Attempt] | SamplingFailed:
-            nonlocal num_done
-            group = self._try_group(prompt, group_size, seed)
-            num_done += 1
-            on_progress(num_done, len(prompts))
-            return group
-
         threads = ThreadPoolExecutor(min(MAX_THREADS, len(prompts)))
         try:
-            return list(threads.map(sample_group, prompts))
+            places = {
+                threads.submit(self._try_group, prompt, group_size, seed): place
+                for place, prompt in enumerate(prompts)
+            }
+            for group in as_completed(places):
+                yield places[group], group.result()
         finally:  # after an error or ctrl-C nobody needs the other groups, so do not wait for them
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def _try_group(
-        self, prompt: Prompt, group_size: int, seed: str
-    ) -> list[Attempt] | SamplingFailed:
+    def _try_group(self, prompt: Prompt, group_size: int, seed: str) -> PlayedGroup:
         """Sample the attempts at one prompt, or return their failure."""
         try:
-            [group] = self._sample_together([prompt], group_size, f"{seed}/{prompt.id}")
+            [(_, group)] = self._sample_together([prompt], group_size, f"{seed}/{prompt.id}")
         except SamplingFailed as error:
             return error
         return group
@@ -177,24 +182,33 @@ class Rollout:
 
     def _sample_together(
         self, prompts: Sequence[Prompt], group_size: int, seed: str
-    ) -> list[list[Attempt] | SamplingFailed]:
-        """Take all attempts at some prompts through their turns side by side."""
-        groups = []
-        for prompt in prompts:
+    ) -> Iterator[tuple[int, PlayedGroup]]:
+        """Take all attempts at some prompts through their turns, and yield groups without any."""
+        groups = {}
+        for place, prompt in enumerate(prompts):
             ids = self.prompt_ids(prompt)
-            groups.append([start_conversation(prompt, ids) for _ in range(group_size)])
-        members = [conversation for group in groups for conversation in group]
+            groups[place] = [start_conversation(prompt, ids) for _ in range(group_size)]
+        members = [conversation for group in groups.values() for conversation in group]
         try:
             self._reset(members, [prompt for prompt in prompts for _ in range(group_size)])
-            self._sample(share_prompts(groups), f"{seed}/0")
-            turn = 1
-            while open_conversations := [c for c in members if c.is_open]:
-                self._answer(open_conversations)
+            self._sample(share_prompts(list(groups.values())), f"{seed}/0")
+            for turn in itertools.count(1):
+                yield from self._take_closed(groups)
+                if not groups:
+                    return
+                self._answer([c for c in members if c.is_open])
                 self._sample([[c] for c in members if c.is_open], f"{seed}/{turn}")
-                turn += 1
         finally:
             self.world.close(members)
-        return [attempts_of(group) for group in groups]
+
+    def _take_closed(
+        self, groups: dict[int, list[Conversation]]
+    ) -> Iterator[tuple[int, PlayedGroup]]:
+        """Take out the groups that have no open conversation, and yield their attempts."""
+        for place, group in list(groups.items()):
+            if not any(conversation.is_open for conversation in group):
+                self.world.close(groups.pop(place))
+                yield place, attempts_of(group)
 
     def _reset(self, conversations: Sequence[Conversation], prompts: Sequence[Prompt]) -> None:
         """Give each conversation its environment, and start its sample anew if that says more."""
@@ -223,7 +237,7 @@ class Rollout:
         conversation.num_turns += 1
         conversation.raw_messages.append({"role": "assistant", "content": text})
         conversation.calls = self._parse_calls(turn.answer)
-        conversation.messages.append(self._assistant_message(conversation, turn))
+        conversation.messages.append(assistant_message(conversation, turn, self.chat.tool_format))
         is_last = conversation.num_turns >= self.task.max_turns
         asks_tools = self.world.asks_tools(conversation)
         conversation.is_open = completion.finish_reason == "stop" and (
@@ -240,18 +254,6 @@ class Rollout:
             return list(self.chat.tool_format.parse(text))
         except BadToolCall as error:
             return [error]
-
-    def _assistant_message(self, conversation: Conversation, turn: Turn) -> Message:
-        """Write a completion as an OpenAI chat message: thoughts and calls apart from the text."""
-        thoughts = {"reasoning_content": turn.thoughts} if turn.thoughts else {}
-        if not conversation.calls:
-            return {"role": "assistant", "content": turn.answer, **thoughts}
-        tool_calls = [
-            {"id": call_id, "type": "function", "function": describe_call(call, turn.answer)}
-            for call_id, call in conversation.calls_by_id()
-        ]
-        content = self.chat.tool_format.remove_calls(turn.answer) or None
-        return {"role": "assistant", "content": content, "tool_calls": tool_calls, **thoughts}
 
     def _answer(self, conversations: Sequence[Conversation]) -> None:
         """Answer the last completions, and extend the prompts."""

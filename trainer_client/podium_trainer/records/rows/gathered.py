@@ -1,34 +1,10 @@
-"""Hold what a step has gathered, and the seconds that its phases took."""
+"""Hold what a step has gathered."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from podium_trainer.records.rows.clock import Clock
 from podium_trainer.samplers import SamplingFailed
 from podium_trainer.update.groups import RankedGroup
-
-
-@dataclass
-class Clock:
-    """Seconds per phase of one step.
-
-    Attributes:
-        seconds: by phase.
-        idle: for each part, the share of the time since the step before in which it was idle.
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    idle: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def time(self, phase: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - started
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
 
 
 @dataclass

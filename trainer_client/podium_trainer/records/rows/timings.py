@@ -4,13 +4,13 @@ docs/metrics.md is made from the `Attributes` of `Timings`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from podium.answers import GroupReward, Usage
 from podium_trainer.evaluation.evaluator import HeldOut
 from podium_trainer.records.metrics import Row
-from podium_trainer.records.rows.gathered import Clock, Gathered
+from podium_trainer.records.rows.gathered import Gathered
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,12 @@ class Timings:
     """What a step took; seconds of a phase that did not run are null.
 
     Attributes:
-        waited_s: seconds that the update waited for the groups of the step, which is less than
-            rollout_s and rank_s together if they were gathered ahead.
-        rollout_s: seconds of sampling, tools included.
-        rank_s: seconds of waiting for the service.
+        waited_s: seconds that the update waited for the groups of the step. It is less than
+            rollout_s and rank_s together, because a group is ranked while others are sampled, and
+            less than each of them if the step was gathered ahead.
+        rollout_s: seconds in which attempts of the step were sampled, tools and the task's own
+            reward included.
+        rank_s: seconds in which at least one group of the step was with the service.
         update_s: seconds of the update.
         sync_s: seconds until the sampler had the new weights.
         held_out_s: seconds of the evaluation, the ranking of the win rate included.
@@ -55,13 +57,25 @@ class Timings:
     eval_judge_cost_usd: float = 0.0
 
 
-def timings_row(gathered: Gathered, held_out: HeldOut | None, clock: Clock) -> Row:
-    """Return the seconds of a step, its tokens per second and the judge's usage."""
+def timings_row(
+    gathered: Gathered,
+    held_out: HeldOut | None,
+    seconds: Mapping[str, float],
+    idle: Mapping[str, float],
+) -> Row:
+    """Return the seconds of a step, its tokens per second and the judge's usage.
+
+    Args:
+        gathered: the groups of the step, with the seconds of its rollout and ranking.
+        held_out: the evaluation after the step; None without one.
+        seconds: of the other phases, by name.
+        idle: for each part, the share of the time since the step before in which it was idle.
+    """
     tokens = sum(a.num_tokens for group in gathered.seen for a in group.attempts)
-    by_phase = gathered.clock.seconds | clock.seconds
+    by_phase = {**gathered.clock.seconds, **seconds}
     rollout_s = by_phase.get("rollout", 0.0)
-    seconds = {f"{phase}_s": round(spent, 4) for phase, spent in by_phase.items()}
-    idle = {f"{part}_idle": round(share, 4) for part, share in clock.idle.items()}
+    spent = {f"{phase}_s": round(each, 4) for phase, each in by_phase.items()}
+    shares = {f"{part}_idle": round(share, 4) for part, share in idle.items()}
     rewards = usage_of([group.answer for group in gathered.seen])
     compared = usage_of([g.outcome for g in held_out.groups if g.outcome] if held_out else [])
     timings = Timings(
@@ -73,7 +87,7 @@ def timings_row(gathered: Gathered, held_out: HeldOut | None, clock: Clock) -> R
         eval_judge_tokens=compared.prompt_tokens + compared.completion_tokens,
         eval_judge_cost_usd=compared.cost_usd or 0.0,
     )
-    return asdict(timings) | seconds | idle
+    return asdict(timings) | spent | shares
 
 
 def usage_of(outcomes: Sequence[GroupReward]) -> Usage:
