@@ -26,6 +26,7 @@ _NOT_IN_VERDICTS = {
     "timeout_s", "attempts", "concurrency", "fallback", "reward", "verified_weight", "gates",
     "steering", "image_tokens", "max_images", "max_image_bytes",
 }  # fmt: skip
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 # What YAML errors quote from the file, but neither single characters nor parts of the grammar.
 _QUOTED = re.compile(r"""'(?!<)[^']{3,}'|"(?!<)[^"]{3,}\"""")
 
@@ -176,7 +177,7 @@ def _parse_yaml(text: str, name: str) -> tuple[yaml.Node | None, Any]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         _refuse_odd_nodes(root, name)
-        return root, yaml.safe_load(text)
+        return root, _construct(root)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -189,6 +190,20 @@ def _parse_yaml(text: str, name: str) -> tuple[yaml.Node | None, Any]:
         ) from None
     except RecursionError as error:
         raise ConfigError(f"{name}: nested too deep, or contains itself") from error
+
+
+def _construct(root: yaml.Node | None) -> Any:
+    """Return the data of a document whose names are the texts that were written.
+
+    YAML takes a judge that is called `yes` or `1`, and a token in `logit_bias`, for no text.
+    """
+    if root is None:
+        return None
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_document(root)
+    finally:
+        loader.dispose()
 
 
 def _locate(node: yaml.Node | None, loc: tuple[int | str, ...]) -> tuple[str, int]:
@@ -221,7 +236,10 @@ def _child(
 
 
 def _refuse_odd_nodes(node: yaml.Node | None, name: str) -> None:
-    """Refuse repeated keys, of which YAML keeps the last, and text that cannot be sent."""
+    """Refuse repeated keys, of which YAML keeps the last, and text that cannot be sent.
+
+    The other keys become texts.
+    """
     if isinstance(node, yaml.MappingNode):
         keys: set[str] = set()
         for key, value in node.value:
@@ -230,6 +248,8 @@ def _refuse_odd_nodes(node: yaml.Node | None, name: str) -> None:
                 shown = key.value if isinstance(key, yaml.ScalarNode) else "a key"
                 raise ConfigError(f"{name}:{line}: {shown} stands twice in one mapping")
             keys.add(str(key.value))
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                key.tag = _TEXT
             _refuse_odd_nodes(key, name)
             _refuse_odd_nodes(value, name)
     elif isinstance(node, yaml.SequenceNode):

@@ -306,6 +306,15 @@ def test_the_only_judge_is_the_default() -> None:
     assert "default_judge: Field required" in refused(f"{text}  other: {{kind: checks}}\n")
 
 
+def test_names_are_the_texts_that_were_written() -> None:
+    """YAML reads yes as true, and 50256 as a number."""
+    text = HEAD.replace("main", '"yes"', 1).replace("main:", "yes:")
+    config = parse(text + "    extra_body: {logit_bias: {50256: -100}}\n", "judges.yaml")
+    judge = config.judges["yes"]
+    assert isinstance(judge, LLMJudge)
+    assert judge.extra_body == {"logit_bias": {"50256": -100}}
+
+
 def test_a_judge_may_have_the_name_of_a_kind() -> None:
     said = refused("default_judge: llm\njudges:\n  llm:\n    model: m\n    base_urls: [x]\n")
     assert said.startswith("judges.yaml:5: judges.llm.base_urls.0: a URL begins with")
