@@ -13,8 +13,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -34,6 +36,9 @@ SERVER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
+
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
+ROOT = Path(__file__).parents[2]
 
 # bfloat16 multiplies ten times slower than float32 on CPUs without instructions for it, and the
 # compile cache of vllm-cpu 0.32 fails to load: minutes at every start, for nothing a test needs.
@@ -78,7 +83,9 @@ def free_port() -> int:
         return port
 
 
-def start(command: Sequence[str], log_path: Path) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[str], log_path: Path, environment: Mapping[str, str] = NO_VARIABLES
+) -> subprocess.Popen[bytes]:
     """Start command as the leader of a new process group, since vLLM's engine is its child."""
     with log_path.open("wb") as log:
         return subprocess.Popen(
@@ -86,7 +93,7 @@ def start(command: Sequence[str], log_path: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **SERVER_ENVIRONMENT},
+            env={**os.environ, **SERVER_ENVIRONMENT, **environment},
             start_new_session=True,
         )
 
@@ -133,3 +140,20 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
             time.sleep(POLL_S)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def install_plugin(folder: Path) -> dict[str, str]:
+    """Return the environment in which vLLM finds Podium's plugin, as after `pip install podium`.
+
+    Args:
+        folder: gets the entry points of pyproject.toml.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    info = folder / "podium-0.dist-info"
+    info.mkdir()
+    lines = ["[vllm.general_plugins]"]
+    for name, value in project["entry-points"]["vllm.general_plugins"].items():
+        lines.append(f"{name} = {value}")
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: podium\nVersion: 0\n")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT / "trainer_client")])}

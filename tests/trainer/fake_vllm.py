@@ -1,17 +1,20 @@
 """Serve vLLM's protocol over loopback without a model: adapters, pausing, weight labels."""
 
 import asyncio
+import inspect
 import json
 import random
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
 from anyio.from_thread import start_blocking_portal
+
+from tests.trainer.fake_transfer import FakeTransfer
 
 Wire = dict[str, Any]
 LOGPROBS = [-0.1, -0.7, -1.6, -3.0, -5.0]
@@ -43,6 +46,8 @@ class FakeVllm:
         root: the model's folder, as /v1/models reports it.
         is_hung: whether it takes requests and answers none.
         dtype: what it computes in, as /server_info reports it; None for a server without it.
+        transfer: takes weights over the network; None for a server that does not.
+        backend: what it takes them by, as /server_info reports it.
         can_sleep: whether it sleeps when it says so.
         is_asleep: whether it sleeps.
     """
@@ -56,6 +61,7 @@ class FakeVllm:
         raw_logprobs: bool = False,
         host: str = "127.0.0.1",
         port: int = 0,
+        num_workers: int = 0,
     ) -> None:
         self.model = model
         self.max_model_len = max_model_len
@@ -75,6 +81,8 @@ class FakeVllm:
         self.root = "/models/policy"
         self.is_hung = False
         self.dtype: str | None = None
+        self.transfer = FakeTransfer(self._set_label, num_workers) if num_workers else None
+        self.backend = "podium" if num_workers else None
         self.can_sleep, self.is_asleep = True, False
         self.url = ""
         self._host, self._port = host, port
@@ -115,6 +123,8 @@ class FakeVllm:
             server.close()
             for task in list(conversations):
                 task.cancel()
+            if self.transfer:
+                self.transfer.die()
             await asyncio.gather(*conversations, return_exceptions=True)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -150,7 +160,7 @@ class FakeVllm:
             if isinstance(replacement, tuple):
                 return replacement
             await self._wait(replacement)
-        usual: dict[str, Callable[[Wire], Answer]] = {
+        usual: dict[str, Callable[[Wire], Answer | Awaitable[Answer]]] = {
             "/inference/v1/generate": self._generate,
             "/v1/completions": self._completions,
             "/v1/load_lora_adapter": self._load,
@@ -162,7 +172,10 @@ class FakeVllm:
             "/sleep": self._sleep,
             "/wake_up": self._wake,
         }
-        return usual[path](body) if path in usual else NO_ROUTE
+        if self.transfer:
+            usual |= self.transfer.routes
+        answer = usual[path](body) if path in usual else NO_ROUTE
+        return await answer if inspect.isawaitable(answer) else answer
 
     async def _wait(self, seconds: float) -> None:
         ends_at = time.monotonic() + seconds
@@ -174,11 +187,16 @@ class FakeVllm:
             "/health": lambda: (200, ""),
             "/v1/models": self._models,
             "/weight_info": lambda: (200, {"weight_version": self.label}),
+            "/is_paused": lambda: (200, {"is_paused": self.is_paused}),
             "/is_sleeping": lambda: (200, {"is_sleeping": self.is_asleep}),
         }
         if self.dtype:
-            config = {"model_config": {"dtype": f"torch.{self.dtype}"}}
+            config: Wire = {"model_config": {"dtype": f"torch.{self.dtype}"}}
+            config["weight_transfer_config"] = {"backend": self.backend} if self.backend else None
             answers["/server_info"] = lambda: (200, {"vllm_config": config})
+        if self.transfer:
+            size = {"world_size": self.transfer.num_workers}
+            answers["/get_world_size"] = lambda: (200, size)
         return answers[path]() if path in answers else NO_ROUTE
 
     def _models(self) -> Answer:
@@ -266,9 +284,12 @@ class FakeVllm:
         return 200, {"status": "awake", "tags": None}
 
     def _name(self, body: Wire) -> Answer:
-        assert self.is_paused
-        self.label = body["new_version"]
+        self._set_label(body["new_version"])
         return 200, {"success": True}
+
+    def _set_label(self, label: str) -> None:
+        assert self.is_paused
+        self.label = label
 
 
 def varied(choice: Wire) -> Wire:

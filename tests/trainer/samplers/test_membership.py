@@ -13,6 +13,7 @@ from peft import LoraConfig, get_peft_model
 from podium_trainer.policy.samples import Request
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.membership import NotEnoughServers
+from podium_trainer.samplers.stream.stream import WeightStream
 from podium_trainer.samplers.vllm import VllmSampler
 from podium_trainer.samplers.weight_sync import FullReload, LoraSwap
 from tests.trainer.fake_vllm import FakeVllm, fault
@@ -21,13 +22,16 @@ from tests.trainer.tiny import tiny_llama, tiny_policy
 
 REQUEST = Request([1, 2, 3], 2, 3)
 GENERATE, RELOAD, LOAD = "/inference/v1/generate", "/collective_rpc", "/v1/load_lora_adapter"
+UPDATE, FINISH = "/update_weights", "/finish_weight_update"
+GIVES: dict[type, str] = {FullReload: RELOAD, LoraSwap: LOAD, WeightStream: UPDATE}
+Sync = FullReload | LoraSwap | WeightStream
 
 
 class Pair:
     """Two servers that can be killed and started again at the same address, and their sampler."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.fakes = FakeVllm(), FakeVllm()
+        self.fakes = FakeVllm(num_workers=1), FakeVllm(num_workers=1)
         self.lives = [stack.enter_context(ExitStack()) for _ in self.fakes]
         for index in (0, 1):
             self.start(index)
@@ -54,10 +58,12 @@ def pair() -> Iterator[Pair]:
         yield Pair(stack)
 
 
-@pytest.fixture(params=["full", "lora"])
-def sync(pair: Pair, tmp_path: Path, request: pytest.FixtureRequest) -> FullReload | LoraSwap:
+@pytest.fixture(params=["full", "lora", "stream"])
+def sync(pair: Pair, tmp_path: Path, request: pytest.FixtureRequest) -> Sync:
     if request.param == "full":
         return FullReload(tiny_policy(), pair.sampler, tmp_path, timeout_s=5.0)
+    if request.param == "stream":
+        return WeightStream(tiny_policy(), pair.sampler, timeout_s=5.0)
     model = get_peft_model(tiny_llama(), LoraConfig(r=2, target_modules="all-linear"))
     return LoraSwap(tiny_policy(model), pair.sampler, tmp_path, timeout_s=5.0)
 
@@ -76,18 +82,18 @@ def versions(sampler: VllmSampler, count: int = 8) -> set[int]:
     return {v for group in groups for c in group for v in c.policy_versions}
 
 
-def pushes(fake: FakeVllm) -> list[str]:
-    """What a server was given, by version."""
-    return [
-        Path(body.get("lora_path") or body["kwargs"]["weights_path"]).name
-        for path, body in fake.calls
-        if path in (RELOAD, LOAD)
-    ]
+def pushes(fake: FakeVllm) -> list[int]:
+    """The versions that a server was told to take."""
+    names = {
+        RELOAD: lambda body: body["kwargs"]["weights_path"],
+        LOAD: lambda body: body["lora_path"],
+        FINISH: lambda body: body["weight_version"],
+    }
+    found = [names[path](body) for path, body in fake.calls if path in names]
+    return [int(name.rsplit("-", 1)[1]) for name in found]
 
 
-def test_a_server_killed_before_a_push_does_not_stop_it(
-    pair: Pair, sync: FullReload | LoraSwap
-) -> None:
+def test_a_server_killed_before_a_push_does_not_stop_it(pair: Pair, sync: Sync) -> None:
     sync.push(0)
     pair.kill(0)
     sync.push(1)
@@ -96,9 +102,7 @@ def test_a_server_killed_before_a_push_does_not_stop_it(
     assert any(f"{pair.fakes[0].url} is gone: " in note for note in pair.notes)
 
 
-def test_a_returning_server_has_new_weights_before_it_is_asked(
-    pair: Pair, sync: FullReload | LoraSwap
-) -> None:
+def test_a_returning_server_has_new_weights_before_it_is_asked(pair: Pair, sync: Sync) -> None:
     sync.push(0)
     pair.kill(0)
     sync.push(1)
@@ -110,25 +114,23 @@ def test_a_returning_server_has_new_weights_before_it_is_asked(
         assert sampled.result() == [{1}] * 30
     assert versions(pair.sampler, 20) == {1}
     fake = pair.fakes[0]
-    assert pushes(fake) == ["version-000001"]
-    probes = 1 + next(i for i, path in enumerate(fake.paths) if path in (RELOAD, LOAD))
+    assert pushes(fake) == [1]
+    probes = 1 + next(i for i, path in enumerate(fake.paths) if path in GIVES.values())
     asked = [body for path, body in fake.calls[:probes] if path == GENERATE]
     assert all(body["token_ids"] == [1, 2, 3] and body["model"] == "policy" for body in asked)
     assert fake.paths[probes:].count(GENERATE) > 0
     assert pair.notes[-1] == f"vLLM server {fake.url} is ready"
 
 
-def test_a_server_that_moves_has_new_weights_before_it_is_asked(
-    pair: Pair, sync: FullReload | LoraSwap
-) -> None:
+def test_a_server_that_moves_has_new_weights_before_it_is_asked(pair: Pair, sync: Sync) -> None:
     sync.push(0)
     pair.kill(0)
     sync.push(1)
-    elsewhere, old = FakeVllm(), pair.fakes[0].url
+    elsewhere, old = FakeVllm(num_workers=1), pair.fakes[0].url
     with elsewhere.serving():
         pair.sampler.servers.move(0, elsewhere.url)
         wait_for(lambda: pair.num_ready == 2)
-        assert pushes(elsewhere) == ["version-000001"]
+        assert pushes(elsewhere) == [1]
         assert versions(pair.sampler, 20) == {1}
         assert elsewhere.paths[-1] == GENERATE
     assert f"vLLM server {old} is gone: it has been started again at {elsewhere.url}" in pair.notes
@@ -145,11 +147,9 @@ def test_work_on_a_server_that_moves_is_done_elsewhere(pair: Pair) -> None:
     pair.fakes[0].release.set()
 
 
-def test_a_server_killed_during_a_push_gets_it_later(
-    pair: Pair, sync: FullReload | LoraSwap
-) -> None:
+def test_a_server_killed_during_a_push_gets_it_later(pair: Pair, sync: Sync) -> None:
     sync.push(0)
-    path = RELOAD if isinstance(sync, FullReload) else LOAD
+    path = GIVES[type(sync)]
     pair.fakes[0].calls.clear()
     pair.fakes[0].faults[path].append(30.0)
     thread = threading.Thread(target=sync.push, args=(1,))
@@ -161,25 +161,22 @@ def test_a_server_killed_during_a_push_gets_it_later(
     assert versions(pair.sampler) == {1}
     pair.start(0)
     wait_for(lambda: pair.num_ready == 2)
-    assert pushes(pair.fakes[0])[-1] == "version-000001"
+    assert pushes(pair.fakes[0])[-1] == 1
 
 
-def test_a_push_that_fails_is_tried_again_in_the_background(
-    pair: Pair, sync: FullReload | LoraSwap
-) -> None:
+def test_a_push_that_fails_is_tried_again_in_the_background(pair: Pair, sync: Sync) -> None:
     sync.push(0)
-    path = RELOAD if isinstance(sync, FullReload) else LOAD
+    path = GIVES[type(sync)]
     pair.fakes[0].faults[path].extend([fault(500), fault(500)])
     sync.push(1)
     assert versions(pair.sampler) == {1}
     wait_for(lambda: pair.num_ready == 2)
-    assert pushes(pair.fakes[0]) == ["version-000000", *["version-000001"] * 3]
+    num_failed = 0 if path == UPDATE else 2  # a stream has told no name before it fails
+    assert pushes(pair.fakes[0]) == [0, *[1] * (num_failed + 1)]
     assert not pair.fakes[0].is_paused
 
 
-def test_work_on_a_server_that_dies_is_done_by_the_other(
-    pair: Pair, sync: FullReload | LoraSwap
-) -> None:
+def test_work_on_a_server_that_dies_is_done_by_the_other(pair: Pair, sync: Sync) -> None:
     sync.push(0)
     for fake in pair.fakes:
         fake.faults[GENERATE].extend([30.0] * 4)
@@ -204,7 +201,7 @@ def test_a_server_that_hangs_is_gone_until_it_answers(pair: Pair, tmp_path: Path
     pair.fakes[0].is_hung = False
     wait_for(lambda: pair.num_ready == 2)
     assert versions(pair.sampler, 20) == {1}
-    assert pushes(pair.fakes[0]) == ["version-000000", "version-000001"]
+    assert pushes(pair.fakes[0]) == [0, 1]
 
 
 def test_a_server_that_hangs_in_a_push_does_not_stop_it(pair: Pair, tmp_path: Path) -> None:
@@ -216,9 +213,7 @@ def test_a_server_that_hangs_in_a_push_does_not_stop_it(pair: Pair, tmp_path: Pa
     assert pair.num_ready == 1
 
 
-def test_a_server_that_restarts_unseen_is_brought_up(
-    pair: Pair, sync: FullReload | LoraSwap
-) -> None:
+def test_a_server_that_restarts_unseen_is_brought_up(pair: Pair, sync: Sync) -> None:
     sync.push(3)
     pair.fakes[0].label, pair.fakes[0].adapters = "default", {}
     assert versions(pair.sampler, 20) == {3}
@@ -226,9 +221,7 @@ def test_a_server_that_restarts_unseen_is_brought_up(
     assert any("has restarted" in note for note in pair.notes)
 
 
-def test_a_server_that_returns_with_another_model_is_refused(
-    pair: Pair, sync: FullReload | LoraSwap
-) -> None:
+def test_a_server_that_returns_with_another_model_is_refused(pair: Pair, sync: Sync) -> None:
     sync.push(0)
     pair.kill(0)
     sync.push(1)
@@ -253,7 +246,7 @@ def test_the_only_server_may_restart(tmp_path: Path) -> None:
             fake.calls.clear()
             stack.enter_context(fake.serving())
             assert sampled.result() == [1, 1, 1]
-    assert pushes(fake) == ["version-000001"]
+    assert pushes(fake) == [1]
 
 
 def test_too_few_servers_end_the_run_in_one_line(pair: Pair) -> None:
@@ -275,7 +268,7 @@ def test_a_server_that_is_missing_at_the_start_may_come_later(tmp_path: Path) ->
         assert sampler.servers.num_ready == 1
         with late.serving():
             wait_for(lambda: sampler.servers.num_ready == 2)
-            assert pushes(late) == ["version-000000"]
+            assert pushes(late) == [0]
 
 
 def test_two_runs_do_not_fight_over_a_server(tmp_path: Path) -> None:
@@ -284,4 +277,4 @@ def test_two_runs_do_not_fight_over_a_server(tmp_path: Path) -> None:
         fake.label = "other-9"
         with pytest.raises(SamplerError, match=r"'other-9'.* give each run servers of its own"):
             sample_versions(sampler)
-        assert pushes(fake) == ["version-000000"]
+        assert pushes(fake) == [0]

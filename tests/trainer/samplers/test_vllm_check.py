@@ -82,3 +82,12 @@ def test_the_longest_sequence_is_that_of_the_smallest_server() -> None:
     small, large = FakeVllm(max_model_len=32), FakeVllm()
     with small.serving(), large.serving(), sampling(small, large) as sampler:
         assert sampler.servers.max_model_len == 32
+
+
+def test_a_server_that_a_killed_run_left_paused_goes_on() -> None:
+    with FakeVllm(num_workers=1).serving() as fake:
+        assert fake.transfer
+        fake.is_paused = fake.transfer.is_updating = True
+        with sampling(fake):
+            assert not fake.is_paused
+            assert not fake.transfer.is_updating

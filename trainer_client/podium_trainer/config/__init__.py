@@ -95,6 +95,15 @@ class TrainConfig(Section):
         return self.rollout.max_staleness
 
     @model_validator(mode="after")
+    def _refuse_a_stream_of_adapters(self) -> "TrainConfig":
+        if self.model.lora is not None and self.sampler.weight_sync == "stream":
+            raise ValueError(
+                "sampler.weight_sync: stream sends all weights, and model.lora trains adapters,"
+                " which go as files: leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _refuse_gathers_within_an_update(self) -> "TrainConfig":
         if self.max_staleness and not self.sampler.samples_in_updates:
             raise ValueError(

@@ -89,6 +89,11 @@ class SamplerConfig(Section):
         description="Folder for new weights, which trainer and servers see under the same path;"
         " null: a folder in `out`.",
     )
+    weight_sync: Literal["disk", "stream"] | None = Field(
+        None,
+        description="How vLLM servers get all weights: from files in `weights_dir`, or over the"
+        " network; null: over the network if all of them say that they can.",
+    )
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None,
         description="Type in which all weights are pushed to vLLM servers; null: the one that they"
@@ -134,6 +139,8 @@ class SamplerConfig(Section):
             raise ValueError("urls are those of servers that run already: leave out urls or launch")
         if self.servers != 1 and not self.launch:
             raise ValueError(f"servers {self.servers} are started with launch: true only")
+        if self.weight_sync == "stream" and self.kind != "vllm":
+            raise ValueError("weight_sync: stream goes to vLLM servers: set kind: vllm")
         if self.colocate and not self.launch:
             raise ValueError("colocate needs a server that the run starts: set launch: true")
         return self

@@ -59,6 +59,7 @@ from podium_trainer.run.recipe import Resume
 from podium_trainer.samplers import Sampler, SamplerError
 from podium_trainer.samplers.launch.open import open_vllm
 from podium_trainer.samplers.local import LocalSampler
+from podium_trainer.samplers.stream.stream import WeightStream, can_stream
 from podium_trainer.samplers.vllm import VllmSampler
 from podium_trainer.samplers.vllm_servers import VllmServers
 from podium_trainer.samplers.weight_sync import FullReload, LoraSwap, SharedWeights, WeightSync
@@ -131,6 +132,7 @@ def open_trainer(
             load_optimizer(checkpoint, optimizer)
         sampler, sync = open_sampler(config, policy, servers)
         stack.callback(sampler.close)
+        stack.callback(sync.close)
         context = min(policy.context, servers.max_model_len) if servers else policy.context
         rollout = stack.enter_context(open_rollout(config, task, policy.chat, sampler, context))
         task, prompts = fit_prompts(task, rollout)
@@ -244,5 +246,9 @@ def open_sampler(
     limit_s = settings.admin_timeout_s
     if policy.is_lora:
         return sampler, LoraSwap(policy, sampler, folder, timeout_s=limit_s)
+    if settings.weight_sync == "stream" or (settings.weight_sync is None and can_stream(servers)):
+        return sampler, WeightStream(
+            policy, sampler, timeout_s=limit_s, dtype=settings.dtype, shares_gpu=settings.colocate
+        )
     sync = FullReload(policy, sampler, folder, timeout_s=limit_s, dtype=settings.dtype)
     return sampler, sync

@@ -13,7 +13,14 @@ from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.membership import LOOK_EVERY_S
 from podium_trainer.samplers.vllm import sample_once
 from podium_trainer.samplers.vllm_requests import COMPLETIONS, GENERATE, Weights, sampling_settings
-from podium_trainer.samplers.vllm_server import Refused, Unavailable, VllmServer
+from podium_trainer.samplers.vllm_server import (
+    QUICK_S,
+    Refused,
+    ServerInfo,
+    Unavailable,
+    VllmServer,
+    request_with_retry,
+)
 from podium_trainer.samplers.vllm_servers import VllmServers
 
 PROBE = Request([1, 2, 3], 1, 1)  # every model has these tokens
@@ -37,13 +44,22 @@ class _ModelConfig(BaseModel):
     dtype: str
 
 
+class _TransferConfig(BaseModel):
+    backend: str
+
+
 class _VllmConfig(BaseModel):
     model_config = {"protected_namespaces": ()}
     model: _ModelConfig = Field(alias="model_config")
+    weight_transfer_config: _TransferConfig | None = None
 
 
-class _ServerInfo(BaseModel):
+class _InfoAnswer(BaseModel):
     vllm_config: _VllmConfig
+
+
+class _Paused(BaseModel):
+    is_paused: bool
 
 
 class _TopLogprobs(BaseModel):
@@ -109,6 +125,7 @@ async def check_server(server: VllmServer, *, config: SamplerConfig) -> None:
         )
     settings = sampling_settings([], config.temperature)
     weights = Weights(0, config.model_name)
+    await release(server)
     try:
         server.reports_versions = await can_report_versions(server, config)
         await sample_once(server, PROBE, weights, settings, {}, config.admin_timeout_s)
@@ -119,6 +136,28 @@ async def check_server(server: VllmServer, *, config: SamplerConfig) -> None:
             f"{server.url} gives the logprobs of temperature 1, not of sampler.temperature"
             f" {config.temperature:g}: start vLLM with --logprobs-mode processed_logprobs"
         )
+
+
+async def release(server: VllmServer) -> None:
+    """Let a server go on that a run has left paused, because it was killed in a push."""
+    try:
+        response = await server.request("/is_paused", method="GET", timeout_s=QUICK_S)
+        is_paused = _Paused.model_validate_json(response.content).is_paused
+    except (Refused, ValidationError):  # it cannot be paused at all
+        return
+    if is_paused:
+        await end_update(server)
+        await request_with_retry(server, "/resume", None, QUICK_S)
+
+
+async def end_update(server: VllmServer) -> None:
+    """End an update over the network that is on, without the weights that are missing.
+
+    An update ends with the first bucket that cannot be read; vLLM has no request for it. It answers
+    with an error then, and closes the connection.
+    """
+    with suppress(SamplerError):
+        await server.request("/update_weights", {"update_info": {}}, timeout_s=QUICK_S)
 
 
 def refuse_change(server: VllmServer, served: ServedModel) -> None:
@@ -213,21 +252,31 @@ async def measure_logprob_range(
         ) from error
 
 
-def read_dtype(servers: VllmServers) -> str | None:
-    """Return the type that the ready servers compute in, such as `bfloat16`.
+def read_info(servers: VllmServers) -> ServerInfo:
+    """Return what the ready servers say of themselves, each of them once.
 
     Returns:
-        The name as torch has it; None if they differ, or none tells. Those with the environment
-        VLLM_SERVER_DEV_MODE=1 do, which a reload of all weights needs anyway.
+        The values that all of them tell; None for those in which they differ, or that one does not
+        tell. Servers with the environment VLLM_SERVER_DEV_MODE=1 do, which new weights need anyway.
     """
-    found = set()
 
     async def ask(server: VllmServer) -> None:
+        if server.info is not None:
+            return
         path = "/server_info?config_format=json"
         response = await server.request(path, method="GET", timeout_s=INFO_TIMEOUT_S)
-        with suppress(ValidationError):
-            info = _ServerInfo.model_validate_json(response.content)
-            found.add(info.vllm_config.model.dtype.removeprefix("torch."))
+        try:
+            config = _InfoAnswer.model_validate_json(response.content).vllm_config
+        except ValidationError as error:
+            raise SamplerError(f"{server.url}{path} says something else") from error
+        transfer = config.weight_transfer_config
+        server.info = ServerInfo(
+            config.model.dtype.removeprefix("torch."), transfer.backend if transfer else None
+        )
 
     servers.call_ready(ask)
-    return found.pop() if len(found) == 1 else None
+    infos = {server.info or ServerInfo() for server in servers.membership.ready}
+    dtypes, backends = {info.dtype for info in infos}, {info.backend for info in infos}
+    return ServerInfo(
+        dtypes.pop() if len(dtypes) == 1 else None, backends.pop() if len(backends) == 1 else None
+    )

@@ -14,6 +14,7 @@ The sampler sends no requests to a server that has just failed:
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import anyio
@@ -27,6 +28,8 @@ CONNECT_S = 5.0
 # With httpx 0.28.1 one pool falls from 290 to 60 calls/s between 64 and 128 open connections.
 NUM_SAMPLING_POOLS, POOL_SIZE = 4, 64
 MIN_BACKOFF_S, MAX_BACKOFF_S = 0.25, 8.0
+RETRY_AFTER_S = 1.0
+QUICK_S = 10.0  # a server that lives does some things at once
 MAX_QUOTED_CHARS = 300  # an error quotes at most this much of a server's message
 
 
@@ -79,6 +82,19 @@ class ConnectionPool:
         self.slots = anyio.Semaphore(POOL_SIZE)
 
 
+@dataclass(frozen=True)
+class ServerInfo:
+    """What a server says of itself; None for what it does not tell.
+
+    Attributes:
+        dtype: the type that it computes in, such as `bfloat16`.
+        backend: what it takes weights by, over the network.
+    """
+
+    dtype: str | None = None
+    backend: str | None = None
+
+
 class VllmServer:
     """One server and its connections.
 
@@ -101,6 +117,7 @@ class VllmServer:
         max_model_len: the largest number of tokens in a sequence; set by `vllm_check`.
         reports_versions: whether /inference/v1/generate says which weights drew which token; set by
             `vllm_check`.
+        info: what it says of itself, once it was asked; set by `vllm_check`.
     """
 
     def __init__(self, url: str, model_name: str, pools: Sequence[ConnectionPool]) -> None:
@@ -116,6 +133,7 @@ class VllmServer:
         self.root: str | None = None
         self.max_model_len = 0
         self.reports_versions = False
+        self.info: ServerInfo | None = None
         self._backoff_s = MIN_BACKOFF_S
         self._admin_pool, *self._sampling_pools = pools
         self._num_sampled = 0
@@ -224,3 +242,39 @@ def read_error_message(response: httpx.Response) -> str:
         if isinstance(body, dict) and key in body:
             body = body[key]
     return " ".join(str(body).split())[:MAX_QUOTED_CHARS]
+
+
+def explain(error: SamplerError, remedy: str) -> SamplerError:
+    """Add a remedy to a failure; a server that cannot be reached stays known as that."""
+    if isinstance(error, Unavailable):
+        return Unavailable(f"{error}: {remedy}", error.status, is_unreachable=error.is_unreachable)
+    return SamplerError(f"{error}: {remedy}")
+
+
+async def request_with_retry(server: VllmServer, path: str, body: object, timeout_s: float) -> None:
+    """Send a request whose repetition does no harm, and repeat it once if its answer was lost.
+
+    Args:
+        server: the server.
+        path: of the endpoint.
+        body: a JSON value; None for none.
+        timeout_s: the limit of both attempts together, in seconds.
+
+    Raises:
+        SamplerError: If the server does not do it in time.
+    """
+    ends_at = anyio.current_time() + timeout_s
+    try:
+        await server.request(path, body, timeout_s=timeout_s)
+    except Unavailable as error:
+        if error.status == 500:  # the server tried and failed
+            raise
+        left_s = ends_at - anyio.current_time() - RETRY_AFTER_S
+        if left_s <= 0:
+            raise
+        await anyio.sleep(RETRY_AFTER_S)
+        try:
+            await server.request(path, body, timeout_s=left_s)
+        except Refused as refusal:
+            if "already" not in str(refusal):  # if it is, the first attempt succeeded
+                raise

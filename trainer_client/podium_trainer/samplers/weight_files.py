@@ -60,13 +60,25 @@ def narrow(
         kept: parts of the names of weights that stay as they are.
     """
     return {
-        name: weight.to("cpu", dtype)
-        if weight.is_floating_point()
-        and weight.itemsize > dtype.itemsize
-        and not any(part in name for part in kept)
+        name: rounded.cpu()
+        if (rounded := narrowed(name, weight, dtype, kept)) is not weight
         else weight
         for name, weight in state.items()
     }
+
+
+def narrowed(
+    name: str, weight: Tensor, dtype: torch.dtype | None, kept: Sequence[str] = ()
+) -> Tensor:
+    """Return one weight as `narrow` does, where it is; None for the dtype keeps all as they are."""
+    if (
+        dtype is None
+        or not weight.is_floating_point()
+        or weight.itemsize <= dtype.itemsize
+        or any(part in name for part in kept)
+    ):
+        return weight
+    return weight.to(dtype)
 
 
 def copy_tied_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:

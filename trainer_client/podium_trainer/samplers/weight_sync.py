@@ -15,13 +15,16 @@ continue with the new weights.
     save ──► pause ──► reload ──► set label ──► resume ──► ask for it ──► delete the old files
                └──────────┴───────────┴─ any fails ─► resume
 
-All servers do this side by side, each at its own pace. One that fails is brought up later, by the
-files that stay until the next push (membership.py).
+WeightStream (stream/): vLLM takes all weights over the network, else as in a reload.
+
+All servers do this side by side, each at its own pace. One that fails is brought up later, by what
+stays until the next push: files or buckets (membership.py).
 """
 
 import secrets
 import shutil
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -36,13 +39,18 @@ from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.samplers.membership import OWN_NAME
 from podium_trainer.samplers.vllm import VllmSampler
-from podium_trainer.samplers.vllm_check import read_dtype
+from podium_trainer.samplers.vllm_check import read_info
 from podium_trainer.samplers.vllm_requests import Weights
-from podium_trainer.samplers.vllm_server import Refused, Unavailable, VllmServer
+from podium_trainer.samplers.vllm_server import (
+    QUICK_S,
+    Refused,
+    Unavailable,
+    VllmServer,
+    explain,
+    request_with_retry,
+)
 from podium_trainer.samplers.weight_files import remove_versions, save_weights
 
-RETRY_AFTER_S = 1.0
-QUICK_S = 10.0  # a server that lives does some things at once
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 
 
@@ -58,6 +66,10 @@ class WeightSync(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Give up what the servers and this process hold for the next push."""
+        ...
+
 
 class SharedWeights:
     """Sets the version of a sampler that reads the policy's own memory."""
@@ -68,6 +80,9 @@ class SharedWeights:
     def push(self, version: int) -> None:
         """Set the version."""
         self.sampler.policy_version = version
+
+    def close(self) -> None:
+        """Do nothing, because nothing is held."""
 
 
 class _WeightInfo(BaseModel):
@@ -93,6 +108,9 @@ class _ServerSync:
         self._folder = folder.resolve()
         self._run = secrets.token_hex(4)  # tells this run's weights from those of other runs
         remove_versions(self._folder)
+
+    def close(self) -> None:
+        """Leave the files, because the servers still use them."""
 
 
 @dataclass(frozen=True)
@@ -178,30 +196,16 @@ class Reload:
 
     async def find(self, server: VllmServer) -> str:
         """Return the label of the server's weights."""
-        try:
-            response = await ask(server, "/weight_info", self.timeout_s)
-            return _WeightInfo.model_validate_json(response.content).weight_version
-        except (Refused, ValidationError):  # `give` says better what is missing
-            return OWN_NAME
+        return await read_label(server, self.timeout_s)
 
     async def give(self, server: VllmServer) -> None:
         """Pause, reload, set the label, and resume, also after a failure."""
         reload = {"method": "reload_weights", "kwargs": {"weights_path": str(self.folder)}}
+        label = {"new_version": self.weights.name}
         try:
-            await self._call(server, "/pause?mode=keep")
-            await self._call(server, "/collective_rpc", reload)
-            await self._call(server, "/update_weight_version", {"new_version": self.weights.name})
-        except BaseException as error:
-            # The first failure says more, and nothing answers where nobody listens.
-            if not (isinstance(error, Unavailable) and error.is_unreachable):
-                with suppress(SamplerError), anyio.move_on_after(QUICK_S, shield=True):
-                    await self._call(server, "/resume")
-            raise
-        await self._call(server, "/resume")
-
-    async def _call(self, server: VllmServer, path: str, body: object = None) -> None:
-        try:
-            await request_with_retry(server, path, body, self.timeout_s)
+            async with paused(server, self.timeout_s):
+                await request_with_retry(server, "/collective_rpc", reload, self.timeout_s)
+                await request_with_retry(server, "/update_weight_version", label, self.timeout_s)
         except SamplerError as error:
             raise explain(
                 error,
@@ -233,7 +237,7 @@ class FullReload(_ServerSync):
     ) -> None:
         super().__init__(policy, sampler, folder, timeout_s=timeout_s)
         self._loaded_folder: Path | None = None
-        name = dtype or read_dtype(sampler.servers)
+        name = dtype or read_info(sampler.servers).dtype
         self._dtype = DTYPES.get(name) if name else None
 
     def push(self, version: int) -> None:
@@ -247,42 +251,35 @@ class FullReload(_ServerSync):
         self._loaded_folder = folder
 
 
-async def ask(server: VllmServer, path: str, timeout_s: float) -> httpx.Response:
-    """Ask a server which weights it has."""
-    return await server.request(path, method="GET", timeout_s=min(QUICK_S, timeout_s))
-
-
-def explain(error: SamplerError, remedy: str) -> SamplerError:
-    """Add a remedy to a failure; a server that cannot be reached stays known as that."""
-    if isinstance(error, Unavailable):
-        return Unavailable(f"{error}: {remedy}", error.status, is_unreachable=error.is_unreachable)
-    return SamplerError(f"{error}: {remedy}")
-
-
-async def request_with_retry(server: VllmServer, path: str, body: object, timeout_s: float) -> None:
-    """Send a request whose repetition does no harm, and repeat it once if its answer was lost.
+@asynccontextmanager
+async def paused(server: VllmServer, timeout_s: float) -> AsyncIterator[None]:
+    """Let a server's completions wait while the block runs, and resume them also if it fails.
 
     Args:
         server: the server.
-        path: of the endpoint.
-        body: a JSON value; None for none.
-        timeout_s: the limit of both attempts together, in seconds.
-
-    Raises:
-        SamplerError: If the server does not do it in time.
+        timeout_s: the limit of one request, in seconds.
     """
-    ends_at = anyio.current_time() + timeout_s
     try:
-        await server.request(path, body, timeout_s=timeout_s)
-    except Unavailable as error:
-        if error.status == 500:  # the server tried and failed
-            raise
-        left_s = ends_at - anyio.current_time() - RETRY_AFTER_S
-        if left_s <= 0:
-            raise
-        await anyio.sleep(RETRY_AFTER_S)
-        try:
-            await server.request(path, body, timeout_s=left_s)
-        except Refused as refusal:
-            if "already" not in str(refusal):  # if it is, the first attempt succeeded
-                raise
+        await request_with_retry(server, "/pause?mode=keep", None, timeout_s)
+        yield
+    except BaseException as error:
+        # The first failure says more, and nothing answers where nobody listens.
+        if not (isinstance(error, Unavailable) and error.is_unreachable):
+            with suppress(SamplerError), anyio.move_on_after(QUICK_S, shield=True):
+                await request_with_retry(server, "/resume", None, timeout_s)
+        raise
+    await request_with_retry(server, "/resume", None, timeout_s)
+
+
+async def read_label(server: VllmServer, timeout_s: float) -> str:
+    """Return the label of a server's weights."""
+    try:
+        response = await ask(server, "/weight_info", timeout_s)
+        return _WeightInfo.model_validate_json(response.content).weight_version
+    except (Refused, ValidationError):  # what gives new weights says better what is missing
+        return OWN_NAME
+
+
+async def ask(server: VllmServer, path: str, timeout_s: float) -> httpx.Response:
+    """Ask a server which weights it has."""
+    return await server.request(path, method="GET", timeout_s=min(QUICK_S, timeout_s))

@@ -53,6 +53,18 @@ def test_adapters_many_gpus_and_sleep_are_options() -> None:
     ]  # fmt: skip
 
 
+def test_steps_ahead_need_room_for_two_adapters() -> None:
+    lora = {"lora": {"rank": 8}}
+    assert "--max-loras=2" in serve_command(config(model=lora))
+    own = serve_command(config(model=lora, vllm={"options": {"max_loras": 4}}))
+    assert [flag for flag in own if "max-loras" in flag] == ["--max-loras=4"]
+
+
+def test_a_stream_of_weights_is_an_option() -> None:
+    command = serve_command(config(weight_sync="stream"))
+    assert command[-1] == '--weight-transfer-config={"backend": "podium"}'
+
+
 def test_own_options_come_instead_of_the_usual_ones() -> None:
     options = {
         "max_model_len": 4096, "gpu-memory-utilization": 0.6, "enforce-eager": True,

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from podium.weights.plugin import BACKEND
 from podium_trainer.config import TrainConfig
 from podium_trainer.policy.load import choose_device
 from podium_trainer.samplers import SamplerError
@@ -113,6 +114,10 @@ def serve_command(config: TrainConfig) -> list[str]:
     }
     if config.model.lora is not None:
         options |= {"enable-lora": True, "max-lora-rank": lora_rank(config.model.lora.rank)}
+        if config.max_staleness:
+            options["max-loras"] = 2  # completions in flight finish with the adapter before
+    if settings.weight_sync == "stream":
+        options["weight-transfer-config"] = {"backend": BACKEND}
     if settings.vllm.gpus > 1:
         options["tensor-parallel-size"] = settings.vllm.gpus
     if settings.colocate:
