@@ -11,7 +11,8 @@ PARALLEL := install or fuzz or restart or demo or browser
 ALONE := vllm or judge or benchmark or chaos
 MODELS = PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \
 	PODIUM_JUDGES=$(abspath .models)
-PIP := -m pip install --quiet --disable-pip-version-check
+# Modules are compiled when they are first imported, since few of them ever are.
+PIP := -m pip install --quiet --disable-pip-version-check --no-compile
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: chromium demo demo-judge demo-rank judge test test-integration test-integrations docs openapi clean
