@@ -49,6 +49,7 @@ def render_group(
         prompt=read_turns(shared_messages(detail.request)),
         matrix=build_matrix(attempts, calls),
         calls=calls,
+        lacks_words=lacks_words(detail),
         reason=explain_reward(detail.ranking, reward_method) if detail.ranking else "",
         neighbours=neighbours,
         curl=curl_command(detail, frame.base_url),
@@ -93,6 +94,15 @@ def explain_reward(ranking: Ranking, reward_method: str | None = None) -> str:
     if any(each.flags and each.reward == 0 for each in ranking.results):
         sentences.append("attempts that failed a gate get 0")
     return "; ".join(sentences) + "."
+
+
+def lacks_words(detail: RankingDetail) -> bool:
+    """Tell whether a model has judged the group without a sentence, and could still be asked."""
+    ranking = detail.ranking
+    if ranking is None or detail.request is None:
+        return False
+    is_by_model = ranking.basis == "judged" and ranking.method != "checks"
+    return is_by_model and not any(each.explanation for each in ranking.results)
 
 
 def choose(attempts: Sequence[Attempt], picked: Sequence[str]) -> list[Attempt]:

@@ -21,6 +21,19 @@ def small_group(*answers: str) -> dict[str, Any]:
     return {"trajectories": trajectories}
 
 
+def test_a_group_without_sentences_says_how_to_ask_for_some() -> None:
+    detail = detail_of(small_group("a", "b"))
+    assert detail.ranking
+    assert "podium explain" not in render_group(FRAME, detail, calls_of(detail))
+    silent = [each.model_copy(update={"explanation": ""}) for each in detail.ranking.results]
+    ranking = detail.ranking.model_copy(update={"results": silent})
+    told = render_group(FRAME, detail.model_copy(update={"ranking": ranking}), [])
+    assert "<code>podium explain rk_1</code>" in told
+    by_checks = ranking.model_copy(update={"method": "checks"})
+    told = render_group(FRAME, detail.model_copy(update={"ranking": by_checks}), [])
+    assert "podium explain" not in told
+
+
 def test_the_prompt_that_all_share_is_shown_once() -> None:
     detail = detail_of(example_group())
     html = render_group(FRAME, detail, calls_of(detail))
