@@ -3,16 +3,19 @@
 *Replies*: several replies to one list prompt, whose tokens are paid once. Half of a score's noise
 is drawn with the reply, as in `judges.simulated`; the other half comes with the reading.
 
-*Worst*: after "which is best" the letter of the worst one, in place of another order.
+*Worst*: after "which is best" the letter of the worst one, in place of another order; for a judge
+as noisy as the truth, and for one like GPT-4.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logsumexp
 
 from benchmarks.ranking import figures
 from benchmarks.ranking.report import Cell, Report, Row
 from podium_service.scoring.bootstrap import Array
+from podium_service.scoring.estimate import NATS_PER_SCORE
 
 SIZE, TOKEN_SHARE, SLOT_BIAS = 8, 0.5, 0.5
 # A reply to a list of eight without explanations: `{"K": 0.75, ...}`.
@@ -28,6 +31,7 @@ WAYS = {
     "2 passes": (2, 1),
     "1 reply, the likeliest": (1, None),
 }
+NOISE_SDS = (1.0, 0.2)
 # How often each question is asked, in so many orders.
 QUESTIONS = {
     "best, 2 orders": (2, 0),
@@ -54,13 +58,20 @@ class Groups:
         squares = (a * b).sum(axis=1) ** 2
         return [float(s / n) if n else 0.0 for s, n in zip(squares, norms, strict=True)]
 
+    def taus(self, values_GN: Array) -> list[float | None]:
+        pairs = zip(values_GN, self.truth_GN, strict=True)
+        return [figures.tau(values.tolist(), truth.tolist()) for values, truth in pairs]
+
 
 async def run(report: Report) -> None:
     rng = np.random.default_rng(13)
     groups = Groups(rng.normal(size=(report.settings.num(4_000, 500), SIZE)), rng)
     about = f"N={SIZE}, noise 1, {len(groups.truth_GN)} groups"
     report.table(f"Replies to one list prompt: {about}", _replies(groups))
-    report.table(f"The worst as a second question: {about}, slot bias .5", _questions(groups))
+    for noise_sd in NOISE_SDS:
+        about = f"N={SIZE}, noise {noise_sd:g}, {len(groups.truth_GN)} groups"
+        title = f"The worst as a second question: {about}, slot bias of half the noise"
+        report.table(title, _questions(groups, noise_sd))
 
 
 def _replies(groups: Groups) -> list[Row]:
@@ -90,7 +101,7 @@ def _dollars(passes: int, replies: int, prompt_tokens: int, reply_tokens: int) -
     return passes * (prompt_tokens + replies * paid) / (prompt_tokens + paid)
 
 
-def _questions(groups: Groups) -> list[Row]:
+def _questions(groups: Groups, noise_sd: float) -> list[Row]:
     rows: list[Row] = []
     for name, (best, worst) in QUESTIONS.items():
         orders = [_order(groups, index) for index in range(max(best, worst))]
@@ -98,8 +109,9 @@ def _questions(groups: Groups) -> list[Row]:
         asked += [(-1, orders[index]) for index in range(worst)]
         row: dict[str, Cell] = {"questions": name, "calls": float(best + worst)}
         for reading in ("probabilities", "letters"):
-            values_GN = sum((_ask(groups, *each, reading) for each in asked), np.zeros(1))
+            values_GN = sum((_ask(groups, noise_sd, *each, reading) for each in asked), np.zeros(1))
             row[f"cosine², {reading}"] = figures.mean(groups.squared_cosines(values_GN))
+            row[f"tau, {reading}"] = figures.mean(groups.taus(values_GN))
         rows.append(row)
     return rows
 
@@ -112,13 +124,15 @@ def _order(groups: Groups, index: int) -> Array:
     return slots_GN if index % 2 == 0 else SIZE - 1 - slots_GN
 
 
-def _ask(groups: Groups, sign: int, slots_GN: Array, reading: str) -> Array:
-    """Return what one call tells: utilities, or one for the trajectory named."""
+def _ask(groups: Groups, noise_sd: float, sign: int, slots_GN: Array, reading: str) -> Array:
+    """Return what one call tells: log-probabilities, or one for the trajectory named."""
     effects_N = np.linspace(1, -1, SIZE)
-    effects_N *= SLOT_BIAS / effects_N.std()
-    read_GN = sign * groups.truth_GN + effects_N[slots_GN] + groups.noise(1 - TOKEN_SHARE)
+    effects_N *= SLOT_BIAS * noise_sd / effects_N.std()
+    noise_GN = groups.noise(noise_sd**2 * (1 - TOKEN_SHARE))
+    scale = noise_sd * np.sqrt(6 * TOKEN_SHARE) / np.pi
+    logits_GN = (sign * groups.truth_GN + effects_N[slots_GN] + noise_GN) / scale
     if reading == "probabilities":
-        return np.asarray(sign * read_GN)
-    scale = np.sqrt(6 * TOKEN_SHARE) / np.pi
-    named_G = (read_GN + groups.rng.gumbel(0, scale, read_GN.shape)).argmax(axis=1)
+        logprobs_GN = logits_GN - logsumexp(logits_GN, axis=1, keepdims=True)
+        return np.asarray(sign * np.maximum(logprobs_GN, -NATS_PER_SCORE))
+    named_G = (logits_GN + groups.rng.gumbel(size=logits_GN.shape)).argmax(axis=1)
     return np.asarray(sign * np.eye(SIZE)[named_G])

@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 mpl.use("Agg")
 
 _FIXED = ("pass", "passes")
+_COLUMNS = 2
+_TOKENS = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
+_COLOURS = 10  # of matplotlib's usual cycle
 
 
 def draw(sections: dict[str, Any], path: Path) -> None:
@@ -19,9 +22,10 @@ def draw(sections: dict[str, Any], path: Path) -> None:
     there = [name for name in drawers if name in curves]
     if not there:
         return
-    figure = Figure(figsize=(5.2 * len(there), 4.2), layout="constrained")
+    num_rows = -(-len(there) // _COLUMNS)
+    figure = Figure(figsize=(5.2 * _COLUMNS, 4.2 * num_rows), layout="constrained")
     for index, name in enumerate(there, start=1):
-        drawers[name](figure.add_subplot(1, len(there), index), curves)
+        drawers[name](figure.add_subplot(num_rows, _COLUMNS, index), curves)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
@@ -45,11 +49,11 @@ def _arms(axes: Axes, arms: list[Any]) -> None:
     axes.plot(
         [e["tokens"]["value"] for e in fixed], [e["tau"]["value"] for e in fixed], color="C0", lw=1
     )
-    for each in arms:
+    for index, each in enumerate(arms):
         is_adaptive = _is_adaptive(each["label"])
         colour = "C3" if each["label"] == "RULER" else "C2" if is_adaptive else "C0"
         _point(axes, each["tokens"], each["tau"], colour)
-        place = (-12, 10) if is_adaptive else (4, -9)
+        place = (6, 9 - 9 * (index % 2)) if is_adaptive else (4, -9)
         axes.annotate(each["label"], (each["tokens"]["value"], each["tau"]["value"]), fontsize=7,
                       xytext=place, textcoords="offset points")  # fmt: skip
     axes.margins(0.12)
@@ -67,9 +71,14 @@ def _methods(axes: Axes, curves: dict[str, Any]) -> None:
     for index, (label, points) in enumerate(by_label.items()):
         points.sort(key=lambda each: each["tokens"]["value"])
         axes.plot([e["tokens"]["value"] for e in points], [e["tau"]["value"] for e in points],
-                  color=f"C{index}", lw=1, marker="o", ms=3, label=label)  # fmt: skip
+                  color=f"C{index}", lw=1, marker="o", ms=3, label=label,
+                  linestyle="-" if index < _COLOURS else ":")  # fmt: skip
     axes.legend(fontsize=6)
     axes.set_xscale("log")
+    limits = axes.get_xlim()
+    axes.set_xticks(_TOKENS, [f"{each:,}" for each in _TOKENS], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(limits)
     axes.set(title=curves["methods_title"], xlabel="judge tokens a group", ylabel="Kendall's tau")
 
 
