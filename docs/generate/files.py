@@ -199,6 +199,13 @@ FILES: list[File] = [
     File("items of the OpenAI Agents SDK", "agents", [{"items": _items(x)} for x in _SAID]),
     File("Anthropic's messages, with tools", "anthropic",
          [{"system": "Be brief.", "messages": _anthropic(x)} for x in _SAID]),
+    File("Pydantic AI's messages", "pydantic_ai",
+         [[{"kind": "request", "parts": [{"part_kind": "user-prompt", "content": _ASKED}]},
+           {"kind": "response", "parts": [{"part_kind": "text", "content": x}]}] for x in _SAID]),
+    File("trajectories in ATIF (Harbor)", "sources",
+         [{"schema_version": "ATIF-v1.4", "session_id": str(n), "steps": [
+             {"step_id": 1, "source": "user", "message": _ASKED},
+             {"step_id": 2, "source": "agent", "message": x}]} for n, x in enumerate(_SAID)]),
     File("ShareGPT", "sharegpt",
          [{"conversations": [{"from": "human", "value": _ASKED}, {"from": "gpt", "value": x}]}
           for x in _SAID]),

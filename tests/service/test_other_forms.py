@@ -60,6 +60,110 @@ FORMS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
          {"role": "environment", "content": "y"}],
         [said("x"), result("42"), {"role": "user", "content": "y"}],
     ),
+    "roles of calls and results": (
+        [{"role": "tool_call", "content": '{"name": "mul", "arguments": {"a": 6}}'},
+         {"role": "observation", "content": "42"}],
+        [CALLED, result("42")],
+    ),
+    "a role of calls without one": ([{"role": "tool-call", "content": "mul"}], [said("mul")]),
+    "other names of roles": (
+        [{"role": "latest_reminder", "content": "x"}, {"role": "CHATBOT", "message": "y"}],
+        [{"role": "system", "content": "x"}, said("y")],
+    ),
+    "Bedrock's tools": (
+        [said([{"toolUse": {"toolUseId": "t", "name": "mul", "input": {"a": 6}}}]),
+         {"role": "user", "content": [
+             {"toolResult": {"toolUseId": "t", "content": [{"text": "42"}], "status": "ok"}}]}],
+        [CALLED, result("42")],
+    ),
+    "Haystack's tools": (
+        [said([{"tool_call": {"tool_name": "mul", "arguments": {"a": 6}, "id": "t"}}]),
+         {"role": "tool", "content": [
+             {"tool_call_result": {"result": "42", "origin": {"tool_name": "mul", "id": "t"}}}]}],
+        [CALLED, result("42")],
+    ),
+    "tools of Vercel's AI SDK": (
+        [said([{"type": "tool-call", "toolCallId": "t", "toolName": "mul", "input": {"a": 6}}]),
+         {"role": "tool", "content": [
+             {"type": "tool-result", "toolCallId": "t", "toolName": "mul",
+              "output": {"type": "text", "value": "42"}}]}],
+        [CALLED, result("42")],
+    ),
+    "tools before version 5 of it": (
+        [said([{"type": "tool-call", "toolCallId": "t", "toolName": "mul", "args": {"a": 6}}]),
+         {"role": "tool", "content": [
+             {"type": "tool-result", "toolCallId": "t", "toolName": "mul", "result": "42"}]}],
+        [CALLED, result("42")],
+    ),
+    "tools in its messages of pages": (
+        [{"role": "assistant", "parts": [
+            {"type": "step-start"},
+            {"type": "tool-mul", "toolCallId": "t", "state": "output-available",
+             "input": {"a": 6}, "output": "42"}]}],
+        [CALLED, result("42")],
+    ),
+    "Pydantic AI": (
+        [{"kind": "response", "parts": [
+            {"part_kind": "tool-call", "tool_name": "mul", "args": {"a": 6}, "tool_call_id": "t"}]},
+         {"kind": "request", "parts": [
+             {"part_kind": "tool-return", "tool_name": "mul", "content": "42",
+              "tool_call_id": "t"}]},
+         {"kind": "response", "parts": [{"part_kind": "text", "content": "It is 42."}]}],
+        [CALLED, result("42"), said("It is 42.")],
+    ),
+    "AutoGen": (
+        [{"source": "a", "type": "ToolCallRequestEvent",
+          "content": [{"id": "t", "name": "mul", "arguments": {"a": 6}}]},
+         {"source": "a", "type": "ToolCallExecutionEvent",
+          "content": [{"call_id": "t", "name": "mul", "content": "42"}]},
+         {"source": "a", "type": "TextMessage", "content": "It is 42."}],
+        [CALLED, result("42"), said("It is 42.")],
+    ),
+    "steps of ATIF": (
+        [{"step_id": 1, "source": "agent", "message": "",
+          "tool_calls": [{"tool_call_id": "t", "function_name": "mul", "arguments": {"a": 6}}],
+          "observation": {"results": [{"source_call_id": "t", "content": "42"}]}}],
+        [said("", tool_calls=CALLED["tool_calls"]), result("42")],
+    ),
+    "an event of Google's ADK": (
+        [{"author": "a", "content": {"role": "model", "parts": [{"text": "42"}]}}], [said("42")],
+    ),
+    "Harmony of gpt-oss": (
+        [{"role": "assistant", "channel": "analysis", "content": "hm"},
+         {"role": "assistant", "channel": "commentary", "recipient": "functions.mul",
+          "content": '{"a": 6}'},
+         {"role": "assistant", "channel": "final", "content": "42"}],
+        [said(None, reasoning_content="hm"),
+         calls(function={"name": "mul", "arguments": '{"a": 6}'}), said("42")],
+    ),
+    "Inspect's call": (
+        [calls(id="t", type="function", function="mul", arguments={"a": 6})], [CALLED],
+    ),
+    "items of Semantic Kernel": (
+        [{"role": "assistant", "items": [{"content_type": "text", "text": "42"}]}], [said("42")],
+    ),
+    "calls that are an empty text": ([said("42", tool_calls="")], [said("42")]),
+    "an empty list of calls as text": ([said("42", tool_calls="[]")], [said("42")]),
+    "null among calls": ([calls(**CALLED["tool_calls"][0]) | {
+        "tool_calls": [None, *CALLED["tool_calls"]]}], [CALLED]),
+    "a document of Cohere": (
+        [result([{"type": "document", "document": {"data": "42"}}])], [result("42")],
+    ),
+    "a document of Anthropic": (
+        [said([{"type": "document", "source": {"type": "text", "data": "42"}}])], [said("42")],
+    ),
+    "a resource of MCP": (
+        [result([{"type": "resource", "resource": {"uri": "file:///a", "text": "42"}}])],
+        [result("42")],
+    ),
+    "a reference of Mistral": (
+        [said([{"type": "text", "text": "42"}, {"type": "reference", "reference_ids": [0]}])],
+        [said("42")],
+    ),
+    "an image that is only announced": (
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}],
+        [{"role": "user", "content": "(an image that was not sent)?"}],
+    ),
     "a custom tool": (
         [calls(id="c", type="custom", custom={"name": "run", "input": "print(1)"})],
         [calls(function={"name": "run", "arguments": "print(1)"})],
@@ -121,6 +225,8 @@ def test_images_of_ollama_are_not_lost() -> None:
     "message",
     [
         {"role": "critic", "content": "x"},
+        said([{"type": "document", "source": {"type": "base64", "data": "JVBERi0="}}]),
+        said([{"type": "input_audio", "input_audio": {"data": "UklG", "format": "wav"}}]),
         said([{"image": {"format": "png", "source": {"bytes": "iVBORw0K"}}}]),
         said("x", tool_calls='[{"function": {"name": "f"}}]'),
         said([{"type": "video_url", "video_url": {"url": "https://a/b"}}]),

@@ -10,7 +10,7 @@ from typing import Any
 
 # Where other forms hold what is said. OpenAI's form allows them, because it allows all extra keys,
 # so such a message would be taken for an empty one.
-_HOLDERS = {"parts", "blocks", "images", "audio", "thinking"}
+_HOLDERS = {"parts", "blocks", "items", "images", "audio", "thinking", "channel", "recipient"}
 _OTHER_ARGUMENTS = {"args", "parameters", "input"}
 # A text with JSON in it could hold more values than a body may.
 _DECODED = ("tool_calls", "function_call")
@@ -48,4 +48,6 @@ def _has_other_arguments(call: Any) -> bool:
 
 
 def _is_encoded(message: Any) -> bool:
-    return isinstance(message, dict) and any(isinstance(message.get(x), str) for x in _DECODED)
+    return isinstance(message, dict) and any(
+        isinstance(message.get(x), str) and len(message[x]) > len("null") for x in _DECODED
+    )

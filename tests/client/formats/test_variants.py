@@ -58,6 +58,55 @@ def both(row: Any) -> list[Any]:
 
 
 ONE_ROW_EACH: dict[str, Any] = {
+    "AutoGen 0.4": lambda x: {
+        "messages": [
+            {"source": "user", "content": Q, "type": "TextMessage"},
+            {"source": "agent", "content": x, "type": "TextMessage"},
+        ]
+    },
+    "LangGraph's state": lambda x: {
+        "values": {"messages": [{"type": "human", "content": Q}, {"type": "ai", "content": x}]}
+    },
+    "PostHog": lambda x: {
+        "event": "$ai_generation",
+        "properties": {"$ai_input": [USER], "$ai_output_choices": [said(x)]},
+    },
+    "OpenAI's evals": lambda x: {"type": "sampling", "data": {"prompt": [USER], "sampled": [x]}},
+    "Open WebUI": lambda x: {"title": "t", "chat": {"messages": chat(x)}},
+    "Bedrock, batch": lambda x: {
+        "recordId": x,
+        "modelInput": {"messages": [USER]},
+        "modelOutput": {"type": "message", "role": "assistant", "content": x},
+    },
+    "DSPy": lambda x: {"messages": [USER], "outputs": [x], "model": "m"},
+    "MMLU-Pro": lambda x: {"question": Q, "options": ["41", "42"], "model_outputs": x},
+    "Vercel's spans": lambda x: {
+        "traceId": x,
+        "attributes": {"ai.prompt": json.dumps({"messages": [USER]}), "ai.response.text": x},
+    },
+    "Logfire": lambda x: {
+        "trace_id": x,
+        "attributes": {
+            "pydantic_ai.all_messages": json.dumps(
+                [
+                    {"role": "user", "parts": [{"type": "text", "content": Q}]},
+                    {"role": "assistant", "parts": [{"type": "text", "content": x}]},
+                ]
+            )
+        },
+    },
+    "Logfire's events": lambda x: {
+        "trace_id": x,
+        "attributes": {
+            "gen_ai.system": "openai",
+            "events": json.dumps(
+                [
+                    {"event.name": "gen_ai.user.message", "content": Q, "role": "user"},
+                    {"event.name": "gen_ai.choice", "message": said(x)},
+                ]
+            ),
+        },
+    },
     "verifiers": lambda x: {"example_id": 3, "prompt": [USER], "completion": [said(x)]},
     "slime": lambda x: {"group_index": 0, "index": x, "prompt": Q, "response": x, "label": "42"},
     "OpenRLHF": lambda x: {"query": Q, "response": x},
@@ -138,6 +187,24 @@ ONE_ROW_EACH: dict[str, Any] = {
 }
 ONE_ROW: dict[str, Any] = {
     "arena": {"conversation_a": chat("a"), "conversation_b": chat("b"), "winner": "model_a"},
+    "HELM": {
+        "request": {"prompt": Q},
+        "result": {"completions": [{"text": "a"}, {"text": "b"}]},
+    },
+    "LiveCodeBench": {"question_content": Q, "output_list": ["a", "b"], "code_list": ["c", "d"]},
+    "promptfoo": {
+        "results": {
+            "version": 3,
+            "results": both(lambda x: {"prompt": {"raw": Q}, "response": {"output": x}}),
+        }
+    },
+    "Argilla": {"fields": {"prompt": Q, "response-1": "a", "response-2": "b"}},
+    "Label Studio": {"data": {"prompt": Q, "answer1": "a", "answer2": "b"}, "annotations": []},
+    "models side by side": {"prompt": Q, "model_a_response": "a", "model_b_response": "b"},
+    "turns of two answers": {
+        "prompt": Q,
+        "choices": [{"turns": [{"content": "a"}]}, {"turns": [{"content": "b"}]}],
+    },
     "Nectar": {
         "prompt": f"\n\nHuman: {Q}\n\nAssistant: ",
         "answers": [{"answer": "a", "model": "m"}, {"answer": "b", "model": "n"}],

@@ -25,6 +25,8 @@ def read_attempts(value: Any, prompt: Sequence[Message] = (), depth: int = 0) ->
         FormatError: If the value holds no attempt in any form that is known.
     """
     value = fields.decoded(value)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        value = value[0]
     if isinstance(value, dict) and depth < _MAX_DEPTH:
         attempts = _read_object(value, depth)
         return [replace(each, messages=join(prompt, each.messages)) for each in attempts]
@@ -174,7 +176,13 @@ def _read_choice(choice: Row) -> Attempt:
         raise FormatError(f"a choice says nothing that is known: it has {fields.names_of(choice)}")
     said = choice[name] if name else choice
     if name == "turns" and isinstance(said, list):
-        said = [{"role": "assistant", "content": text} for text in said]
+        said = [
+            {
+                "role": "assistant",
+                "content": turn.get("content") if isinstance(turn, dict) else turn,
+            }
+            for turn in said
+        ]
     if isinstance(said, dict) and "role" not in said and dialect_of([said]) is None:
         said = {"role": "assistant", **said}
     return Attempt(
@@ -197,6 +205,9 @@ def _read_conversation(value: Row, depth: int) -> list[Attempt]:
     for name in (*_WRAPPERS, *fields.COMPLETIONS):
         if name in value:
             return read_attempts(value[name], row_prompt(value, *_but_prompt(name)), depth + 1)
+    for name in fields.LISTS:
+        if isinstance(value.get(name), list) and value[name]:
+            return read_list(value[name], row_prompt(value, name))
     raise FormatError(f"no attempt in an object with {fields.names_of(value)}")
 
 

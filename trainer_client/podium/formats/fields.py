@@ -11,25 +11,26 @@ from pydantic_core import from_json
 CHATS = (
     "messages_and_choices", "messages", "conversations", "conversation", "chat", "dialog",
     "dialogue", "turns", "transcript", "traj", "trajectory", "history", "input_items", "items",
-    "new_items", "contents", "chat_history", "chat_completions",
+    "new_items", "contents", "steps", "chat_history", "chat_completions",
 )  # fmt: skip
 PROMPTS = (
     "prompt", "instruction", "question", "query", "problem", "input", "inputs", "user_prompt",
     "prompt_text", "user", "context", "raw_prompt", "full_prompt", "user_input", "input_prompt",
-    "input_text", "raw",
+    "input_text", "raw", "question_content", "$ai_input",
 )  # fmt: skip
 COMPLETIONS = (
     "completion", "response", "output", "answer", "generation", "generated_text", "model_output",
     "model_response", "prediction", "predict", "solution_str", "response_str", "response_text",
     "completion_text", "sequences_str", "final_output", "text", "content", "result", "reply",
-    "solution", "actual_output", "output_response", "output_text",
+    "solution", "actual_output", "output_response", "output_text", "sampled", "model_outputs",
+    "$ai_output_choices",
 )  # fmt: skip
 LISTS = (
     "completions", "responses", "outputs", "candidates", "generations", "samples", "answers",
     "attempts", "rollouts", "trajectories", "solutions", "predictions", "replies", "options",
-    "generated_texts", "response_list", "summaries", "results",
+    "generated_texts", "response_list", "summaries", "results", "output_list",
 )  # fmt: skip
-REQUESTS = ("request", "responses_create_params", "request_body")
+REQUESTS = ("request", "modelInput", "responses_create_params", "request_body")
 SYSTEMS = ("system", "system_prompt", "system_instruction", "systemInstruction", "instructions")
 GROUPS = (
     "group_id", "group", "group_index", "prompt_id", "prompt_index", "uid", "task_id", "problem_id",

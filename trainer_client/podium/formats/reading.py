@@ -22,6 +22,8 @@ from podium.formats.unwrap import unwrap
 from podium.groups import Trajectory, TrajectoryGroup
 
 AUTO = "auto"
+# Under these names exports hold a row's fields one level deeper.
+_HOLDERS = ("values", "data", "fields", "chat", "properties", "payload", "state", "sample")
 EXAMPLE = (
     '{"trajectories": [{"messages": [{"role": "user", "content": "2 + 2?"}, '
     '{"role": "assistant", "content": "4"}]}, {"messages": [{"role": "user", "content": "2 + 2?"}, '
@@ -133,7 +135,7 @@ def _read_row(value: Any, name: str) -> tuple[str, str, Sequence[Record]]:
     A list is one conversation, or the attempts of one group.
     """
     if not isinstance(value, list):
-        row = _as_object(value)
+        row = _without_holder(_as_object(value))
         found, why = _detect(row, name)
         return found.name, why, found.read(row)
     if is_conversation(value):
@@ -159,6 +161,17 @@ def _detect(row: dict[str, Any], name: str) -> tuple[Format, str]:
         if why := each.fits(row):
             return each, why
     raise FormatError(f"no known format has the fields {names_of(row)}")
+
+
+def _without_holder(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row, or what it holds one level deeper, if only that is of a format."""
+    if any(each.fits(row) for each in FORMATS.values()):
+        return row
+    held: list[dict[str, Any]] = [row[x] for x in _HOLDERS if isinstance(row.get(x), dict)]
+    inner = next((x for x in held if any(each.fits(x) for each in FORMATS.values())), None)
+    if inner is None:
+        return row
+    return {name: value for name, value in row.items() if name not in _HOLDERS} | inner
 
 
 def _as_object(value: Any) -> dict[str, Any]:

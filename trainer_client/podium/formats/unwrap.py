@@ -34,6 +34,8 @@ def unwrap(places: Sequence[Place]) -> Sequence[Place]:
         inner = value.get(name)
         if isinstance(inner, list) and inner and len(dicts(inner)) == len(inner):
             return _placed(where, name, inner)
+        if isinstance(inner, dict) and any(isinstance(inner.get(x), list) for x in _WRAPPERS):
+            return unwrap([Place(f"{where}, {name}", inner)])
     return places
 
 

@@ -11,7 +11,17 @@ To add one:
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from podium.formats.chats import anthropic, gemini, genai, langchain, openai, responses, sharegpt
+from podium.formats.chats import (
+    anthropic,
+    gemini,
+    genai,
+    langchain,
+    openai,
+    pydantic_ai,
+    responses,
+    sharegpt,
+    sources,
+)
 from podium.formats.errors import FormatError
 from podium.formats.fields import decoded
 from podium.formats.record import Message
@@ -28,6 +38,8 @@ DIALECTS: dict[str, Dialect] = {
     "agents": Dialect(responses.fits, responses.read),
     "langchain": Dialect(langchain.fits, langchain.read),
     "sharegpt": Dialect(sharegpt.fits, sharegpt.read),
+    "pydantic_ai": Dialect(pydantic_ai.fits, pydantic_ai.read),
+    "sources": Dialect(sources.fits, sources.read),
     "gemini": Dialect(gemini.fits, gemini.read),
     "genai": Dialect(genai.fits, genai.read),
     "anthropic": Dialect(anthropic.fits, anthropic.read),

@@ -1,14 +1,21 @@
-"""Anthropic's messages: tool calls and their results are blocks of the content.
+"""Anthropic's messages, and others whose tool calls and results are blocks of the content.
+
+Bedrock's and Haystack's blocks hold an object under a name; those of Vercel's AI SDK have a type.
 
 Text, thinking and image blocks are parts that the service reads, and are passed on as they are.
 
 To add a kind of tool block: nothing is to be done if its type ends on `tool_use` or `tool_result`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from podium.formats.chats import openai
 from podium.formats.record import Message
+
+_CALLS = ("toolUse", "tool_call")
+_RESULTS = ("toolResult", "tool_call_result")
+_IDS = ("id", "tool_use_id", "toolUseId", "toolCallId")
 
 
 def fits(item: Message) -> bool:
@@ -33,7 +40,7 @@ def _read_message(item: Message) -> list[Message]:
     calls = [_call(block) for block in blocks if _is_call(block)]
     results = [_result(block) for block in blocks if _is_result(block)]
     parts = [block for block in blocks if not (_is_call(block) or _is_result(block))]
-    message: Message = {"role": openai.role_of(item["role"]), "content": parts}
+    [message] = openai.read([{"role": item["role"], "content": parts}])
     if calls:
         # Hosted tools answer within the turn that calls them, so their results come after it.
         return [message | {"tool_calls": calls}, *results]
@@ -41,17 +48,25 @@ def _read_message(item: Message) -> list[Message]:
 
 
 def _call(block: Message) -> Message:
-    function = {"name": block.get("name"), "arguments": block.get("input")}
-    return {"id": block.get("id"), "type": "function", "function": function}
+    held = _held(block, _CALLS) or block
+    arguments = next((held[each] for each in ("input", "args", "arguments") if each in held), None)
+    function = {"name": _first(held, "name", "toolName", "tool_name"), "arguments": arguments}
+    return {"id": _first(held, *_IDS), "type": "function", "function": function}
 
 
 def _result(block: Message) -> Message:
-    content = block.get("content")
+    held = _held(block, _RESULTS) or block
+    content = _first(held, "content", "output", "result")
     if isinstance(content, dict):
-        content = [content]
+        # Vercel's AI SDK says of which type a value is.
+        content = content["value"] if content.keys() == {"type", "value"} else [content]
     if isinstance(content, list):
         content = [_text_of(part) for part in content]
-    return {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": content}
+    origin = _held(held, ("origin",)) or held
+    result = {"role": "tool", "tool_call_id": _first(origin, *_IDS), "content": content}
+    if called := _first(origin, "toolName", "tool_name"):
+        result["name"] = called
+    return openai.read([result])[0]
 
 
 def _text_of(part: Any) -> Any:
@@ -62,13 +77,29 @@ def _text_of(part: Any) -> Any:
     return part
 
 
+def _held(block: Any, names: Sequence[str]) -> Message | None:
+    """Return the object that a block of Bedrock's or Haystack's holds under one of these names."""
+    if not isinstance(block, dict):
+        return None
+    return next((block[name] for name in names if isinstance(block.get(name), dict)), None)
+
+
+def _first(held: Any, *names: str) -> Any:
+    return next((held[name] for name in names if held.get(name) is not None), None)
+
+
 def _is_call(block: Any) -> bool:
-    return isinstance(block, dict) and str(block.get("type", "")).endswith("tool_use")
+    if _held(block, _CALLS):
+        return True
+    kind = str(block.get("type", "")) if isinstance(block, dict) else ""
+    return kind.endswith("tool_use") or (kind == "tool-call" and "toolCallId" in block)
 
 
 def _is_result(block: Any) -> bool:
-    return (
-        isinstance(block, dict)
-        and str(block.get("type", "")).endswith("tool_result")
-        and "tool_use_id" in block
+    if _held(block, _RESULTS):
+        return True
+    kind = str(block.get("type", "")) if isinstance(block, dict) else ""
+    is_named = "tool_use_id" in block if isinstance(block, dict) else False
+    return (kind.endswith("tool_result") and is_named) or (
+        kind == "tool-result" and "toolCallId" in block
     )

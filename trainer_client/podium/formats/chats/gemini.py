@@ -17,7 +17,7 @@ _FIELDS = {
 
 def fits(item: Message) -> bool:
     """Return whether an item has parts without types."""
-    parts = item.get("parts")
+    parts = _content_of(item).get("parts")
     return isinstance(parts, list) and any(
         isinstance(part, dict) and "type" not in part and _FIELDS & part.keys() for part in parts
     )
@@ -26,9 +26,20 @@ def fits(item: Message) -> bool:
 def read(items: list[Message]) -> list[Message]:
     """Return OpenAI chat messages; each result of a function is a message of its own."""
     read: list[Message] = []
-    for item in items:
-        read += _read_content(item) if fits(item) else openai.read([item])
+    for number, item in enumerate(items):
+        if fits(item):
+            # What names no role is the user's, but for an answer alone.
+            first = "user" if number == 0 and len(items) > 1 else "assistant"
+            read += _read_content({"role": first} | _content_of(item))
+        else:
+            read += openai.read([item])
     return read
+
+
+def _content_of(item: Message) -> Message:
+    """Return the content, which an event of Google's ADK holds."""
+    held = item.get("content")
+    return held if isinstance(held, dict) and "role" not in item and "author" in item else item
 
 
 def _read_content(item: Message) -> list[Message]:

@@ -37,8 +37,14 @@ def _read_message(item: Message) -> list[Message]:
     for part in item["parts"]:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "tool_call":
-            arguments = part.get("arguments")
-            calls.append({"id": part.get("id"), "name": part.get("name"), "arguments": arguments})
+            calls.append(_call(part.get("id"), part.get("name"), part.get("arguments")))
+        elif isinstance(kind, str) and "toolCallId" in part:
+            name = part.get("toolName") or kind.removeprefix("tool-")
+            calls.append(_call(part["toolCallId"], name, part.get("input")))
+            if (said := part.get("output", part.get("errorText"))) is not None:
+                results.append(_result({"id": part["toolCallId"], "response": said}))
+        elif kind == "step-start":
+            continue
         elif kind == "tool_call_response":
             results.append(_result(part))
         elif kind in ("text", "reasoning"):
@@ -50,6 +56,10 @@ def _read_message(item: Message) -> list[Message]:
     if calls:
         message["tool_calls"] = calls
     return [message, *results] if content or calls else results or [message]
+
+
+def _call(id: Any, name: Any, arguments: Any) -> Message:
+    return {"id": id, "name": name, "arguments": arguments}
 
 
 def _result(part: Message) -> Message:

@@ -16,8 +16,13 @@ ROLES = {
     "assistant", "chatgpt": "assistant", "agent": "assistant", "policy": "assistant",
     "environment": "user", "env": "user", "observation": "tool", "ipython": "tool",
     "tool_response": "tool", "tool_result": "tool", "function_response": "tool",
-    "prompter": "user", "tool_call": "assistant",
+    "prompter": "user", "tool_call": "assistant", "function_call": "assistant", "chatbot":
+    "assistant", "latest_reminder": "system",
 }  # fmt: skip
+_CALLS = ("function_call", "tool_call")  # roles of turns that hold calls as JSON
+_FUNCTIONS = "functions."  # before the names of tools in gpt-oss's Harmony
+_NO_CALLS = ("", "[]", "null")
+_NOT_SENT = "(an image that was not sent)"  # in the place of one that a part only announces
 _ARGUMENTS = ("arguments", "args", "parameters", "input")
 # A part has one of these; other objects are data, which are shown as JSON.
 _PART = {
@@ -40,8 +45,12 @@ def role_of(name: Any) -> Any:
     """Return OpenAI's name of a role; what is unknown stays as it is."""
     if not isinstance(name, str):
         return name
-    name = name.lower().replace("-", "_")
+    name = _name_of(name)
     return ROLES.get(name, name)
+
+
+def _name_of(role: Any) -> str:
+    return str(role).lower().replace("-", "_")
 
 
 def _is_choice(item: Message) -> bool:
@@ -52,29 +61,62 @@ def _is_choice(item: Message) -> bool:
 def _read_message(message: Message) -> Message:
     read = {name: value for name, value in message.items() if value is not None}
     read["role"] = role_of(message.get("role"))
+    if _name_of(message.get("role")) in _CALLS and (calls := _called(message.get("content"))):
+        return read | {"content": None, "tool_calls": calls}
     if (content := _content_of(message)) is not None:
         read["content"] = content
+    if read["role"] == "assistant" and ("channel" in read or "recipient" in read):
+        read = _read_harmony(read)
     if isinstance(thoughts := read.get("thinking"), str):
         read.setdefault("reasoning_content", thoughts)  # Ollama
     for name in ("tool_calls", "function_call"):
         if isinstance(message.get(name), str):
-            read[name] = decoded(message[name])
+            read[name] = None if message[name].strip() in _NO_CALLS else decoded(message[name])
     calls = read.pop("tool_calls", None)
     if isinstance(calls, dict):
         calls = [calls]
     if calls:
-        read["tool_calls"] = list(map(_read_call, calls)) if isinstance(calls, list) else calls
+        is_list = isinstance(calls, list)
+        read["tool_calls"] = [_read_call(x) for x in calls if x is not None] if is_list else calls
     return read
+
+
+def _read_harmony(turn: Message) -> Message:
+    """Return a turn of gpt-oss as thoughts, a call, or what it is; the channel tells which."""
+    said, recipient = turn.get("content"), turn.get("recipient")
+    if isinstance(recipient, str) and recipient.startswith(_FUNCTIONS):
+        arguments = said if isinstance(said, str) else "".join(_texts(said))
+        call = {"name": recipient.removeprefix(_FUNCTIONS), "arguments": arguments}
+        return turn | {"content": None, "tool_calls": [call]}
+    if turn.get("channel") == "analysis":
+        return turn | {"content": None, "reasoning_content": said}
+    return turn
+
+
+def _texts(parts: Any) -> list[str]:
+    held = [each.get("text") for each in parts or () if isinstance(each, dict)]
+    return [text for text in held if isinstance(text, str)]
+
+
+def _called(content: Any) -> list[Any]:
+    """Return the calls that a text holds as JSON; none if it holds something else."""
+    value = decoded(content)
+    calls = value if isinstance(value, list) else [value]
+    return calls if all(isinstance(call, dict) and "name" in call for call in calls) else []
 
 
 def _content_of(message: Message) -> Any:
     """Return the content in OpenAI's form, wherever it stands; None for a turn without any."""
     content, images = _read_content(message.get("content")), message.get("images")
-    if content is None and isinstance(blocks := message.get("blocks"), list):  # LlamaIndex
-        content = [
-            {"type": each.get("block_type"), **each} if isinstance(each, dict) else each
-            for each in blocks
-        ]
+    for name, kind in (("blocks", "block_type"), ("items", "content_type")):
+        # LlamaIndex, Semantic Kernel
+        if content is None and isinstance(blocks := message.get(name), list):
+            content = [
+                {"type": each.get(kind), **each} if isinstance(each, dict) else each
+                for each in blocks
+            ]
+    if content is None and isinstance(said := message.get("message"), str):
+        content = said  # Cohere's first API
     if content is None and isinstance(audio := message.get("audio"), dict):
         content = audio.get("transcript")
     if isinstance(images, list) and images and all(isinstance(each, str) for each in images):
@@ -86,15 +128,24 @@ def _content_of(message: Message) -> Any:
 
 def _read_content(content: Any) -> Any:
     if isinstance(content, list):
-        return [_read_part(each) for each in content if each is not None]
+        parts = [_read_part(each) for each in content if each is not None]
+        return [each for each in parts if each is not None]
     if isinstance(content, dict):
         return [content] if content.keys() & _PART else _dump(content)
     return content if content is None or isinstance(content, str) else _dump(content)
 
 
 def _read_part(part: Any) -> Any:
+    """Return a part in OpenAI's form; None for one that says nothing."""
     if not isinstance(part, dict):
         return part
+    kind = part.get("type")
+    if kind == "reference":  # of Mistral, to sources by number
+        return None
+    if kind == "image" and all(value is None for name, value in part.items() if name != "type"):
+        return {"type": "text", "text": _NOT_SENT}
+    if kind in ("document", "resource") and (shown := _document_text(part)) is not None:
+        return {"type": "text", "text": shown}
     if isinstance(thoughts := part.get("reasoningContent"), dict):
         return {"type": "thinking", "thinking": thoughts.get("reasoningText")}  # Bedrock
     if not part.keys() & _PART:
@@ -104,6 +155,17 @@ def _read_part(part: Any) -> Any:
     if isinstance(text := part.get("text"), dict) and isinstance(text.get("value"), str):
         part = {**part, "text": text["value"]}  # the Assistants API
     return part
+
+
+def _document_text(part: Message) -> str | None:
+    """Return the text of a document of Anthropic or Cohere, or of MCP's resource; None for data."""
+    held = next((part[x] for x in ("source", "document", "resource") if x in part), None)
+    if isinstance(held, dict):
+        is_encoded = held.get("type") == "base64"
+        held = None if is_encoded else next((held[x] for x in ("text", "data") if x in held), held)
+    if isinstance(held, dict):
+        held = _dump(held) if part["type"] == "document" and "source" not in part else None
+    return held if isinstance(held, str) else None
 
 
 def _read_call(call: Any) -> Any:
@@ -117,11 +179,13 @@ def _read_call(call: Any) -> Any:
     name = next((each for each in _ARGUMENTS if held.get(each) is not None), "arguments")
     arguments = held.get(name)
     is_plain = arguments is None or isinstance(arguments, str | dict | list)
-    if call.get("type") in (None, "function") and name == "arguments" and is_plain:
+    named = call.get("function")  # may be the name itself, as Inspect writes it
+    is_ours = call.get("type") in (None, "function") and not isinstance(named, str)
+    if is_ours and name == "arguments" and is_plain:
         return call
     function = {"arguments": arguments if is_plain else _dump(arguments)}
-    if "name" in held:
-        function["name"] = held["name"]
+    if "name" in held or isinstance(named, str):
+        function["name"] = held.get("name", named)
     return {"id": call.get("id"), "type": "function", "function": function}
 
 

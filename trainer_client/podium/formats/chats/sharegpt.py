@@ -4,10 +4,7 @@ To add a name of a speaker: put it into `ROLES` of openai.py.
 """
 
 from podium.formats.chats import openai
-from podium.formats.fields import decoded
 from podium.formats.record import Message
-
-_CALLS = ("function_call", "tool_call")
 
 
 def fits(item: Message) -> bool:
@@ -22,10 +19,4 @@ def read(items: list[Message]) -> list[Message]:
 
 def _read_turn(item: Message) -> Message:
     said = item["value"] if "value" in item else item.get("content")
-    if item["from"].lower() in _CALLS:
-        called = decoded(said)
-        calls = called if isinstance(called, list) else [called]
-        if all(isinstance(call, dict) and "name" in call for call in calls):
-            return {"role": "assistant", "content": None, "tool_calls": calls}
-        return {"role": "assistant", "content": said}
     return openai.read([{"role": item["from"], "content": said}])[0]

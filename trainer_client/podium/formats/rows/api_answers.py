@@ -23,7 +23,7 @@ from podium.formats.errors import FormatError
 from podium.formats.record import Attempt, Format, Record, Row
 
 _ANSWERS = ("response", "response_body", "output", "completion", "chat_completion", "raw_response",
-            "result", "body", "responses")  # fmt: skip
+            "result", "body", "responses", "modelOutput")  # fmt: skip
 _OUTCOMES = ("response", "result")
 _MAX_DEPTH = 4
 

@@ -12,6 +12,8 @@ _ABOUT = {
     "agents": "items of OpenAI's Agents SDK and Responses API",
     "langchain": "LangChain's messages, as dicts or serialised",
     "sharegpt": "ShareGPT's conversations, with from and value",
+    "pydantic_ai": "messages of Pydantic AI",
+    "sources": "messages that name their source (AutoGen, ATIF's steps)",
     "gemini": "Gemini's contents, with parts",
     "genai": "messages with typed parts (OpenTelemetry, Vercel's AI SDK)",
     "anthropic": "Anthropic's messages, with tool_use and tool_result blocks",

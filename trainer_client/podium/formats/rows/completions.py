@@ -18,6 +18,7 @@ from podium.formats.attempts import (
     tools_of,
     with_system,
 )
+from podium.formats.chats import read_chat
 from podium.formats.errors import FormatError
 from podium.formats.record import Attempt, Format, Record, Row
 
@@ -46,9 +47,19 @@ def _list_of(row: Row) -> str | None:
     for name in fields.LISTS:
         value = fields.decoded(row.get(name))
         holds = isinstance(value, list | dict) and value and not is_conversation(value)
-        if holds and (name in _SURE or fields.first_of(row, (*fields.PROMPTS, "task", "prompts"))):
+        if name == "options" and fields.first_of(row, fields.COMPLETIONS):
+            continue  # of a question with several choices
+        if holds and (name in _SURE or _asks(row)):
             return name
     return None
+
+
+def _asks(row: Row) -> bool:
+    """Return whether a row holds a prompt, which may be a chat that waits for an answer."""
+    if fields.first_of(row, (*fields.PROMPTS, "task", "prompts")):
+        return True
+    chat = next(filter(None, (read_chat(row.get(name)) for name in fields.CHATS)), [])
+    return bool(chat) and chat[-1].get("role") != "assistant"
 
 
 def _has(*names: str) -> Callable[[Row], str | None]:

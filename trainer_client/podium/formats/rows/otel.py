@@ -19,6 +19,8 @@ _EVENTS = {
     "gen_ai.system.message": "system", "gen_ai.user.message": "user", "gen_ai.choice": "assistant",
     "gen_ai.assistant.message": "assistant", "gen_ai.tool.message": "tool",
 }  # fmt: skip
+_MARKS = ("gen_ai.", "llm.", "ai.prompt", "pydantic_ai.", "all_messages_events")
+_WHOLE = ("pydantic_ai.all_messages", "all_messages_events", "events")  # Logfire
 _FLAT = (
     ("gen_ai.prompt", "gen_ai.completion"),
     ("llm.input_messages", "llm.output_messages"),
@@ -30,7 +32,7 @@ def _fits(row: Row) -> str | None:
         if isinstance(row.get(field), list):
             return f"a row has {field}"
     named = _attributes(row).keys()
-    marked = sorted(x for x in named if x.startswith(("gen_ai.", "llm.")))
+    marked = sorted(x for x in named if x.startswith(_MARKS))
     return f"a span has the attribute {marked[0]}" if marked else None
 
 
@@ -82,11 +84,30 @@ def _read_attributes(attributes: Row) -> tuple[list[Message], list[Message]] | N
         asked = read_prompt(attributes.get("gen_ai.input.messages"))
         system = decoded(attributes.get("gen_ai.system_instructions"))
         return with_system({"system": system}, asked), _chat(output)
+    if said := attributes.get("ai.response.text"):  # Vercel's AI SDK
+        asked = read_prompt(attributes.get("ai.prompt.messages") or attributes.get("ai.prompt"))
+        return asked, [{"role": "assistant", "content": said}]
+    for name in _WHOLE:
+        chat = _chat(_plain_events(decoded(attributes.get(name))))
+        if chat and chat[-1].get("role") == "assistant":
+            return chat[:-1], chat[-1:]
     for prompt, completion in _FLAT:
         answers = _chat(_unflatten(attributes, completion))
         if answers:
             return _chat(_unflatten(attributes, prompt)), answers
     return None
+
+
+def _plain_events(value: Any) -> Any:
+    """Return the messages in a list of events; other values as they are."""
+    if not isinstance(value, list) or not any("event.name" in each for each in dicts(value)):
+        return value
+    events = [each for each in dicts(value) if each.get("event.name") in _EVENTS]
+    return [
+        {"role": _EVENTS[each["event.name"]]}
+        | (each["message"] if isinstance(each.get("message"), dict) else each)
+        for each in events
+    ]
 
 
 def _read_events(span: Row) -> tuple[list[Message], list[Message]]:

@@ -27,8 +27,9 @@ _SIDES = (
 )
 _SIDE = re.compile(
     r"(response|output|completion|answer|conversation|messages|chat|candidate|text|solution|"
-    r"generation|model_output|model_response|assistant|reply|trajectory|summary|human_ref)_?(\d|[a-hA-H])"
+    r"generation|model_output|model_response|assistant|reply|trajectory|summary|human_ref)[_-]?(\d|[a-hA-H])"
 )
+_NAMED_SIDE = re.compile(r"([a-z]+)_?(\d|[a-h])_(response|output|completion|answer|text)")
 _DROP = ("chosen_rating", "rejected_rating")
 
 
@@ -74,7 +75,7 @@ def _numbered(row: Row) -> dict[str, str]:
     """Return which fields hold the answers, by the letter or number at the end of their names."""
     by_stem: dict[str, dict[str, str]] = defaultdict(dict)
     for name, value in row.items():
-        found = _SIDE.fullmatch(name)
+        found = _SIDE.fullmatch(name) or _NAMED_SIDE.fullmatch(name)
         if found and isinstance(value, str | list | dict):
             by_stem[found[1]][found[2].lower()] = name
     return max(by_stem.values(), key=len, default={})

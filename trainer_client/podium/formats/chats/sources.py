@@ -1,0 +1,70 @@
+"""Messages that name their source: AutoGen's, and the steps of ATIF, the agents' trajectory format.
+
+To add a type of AutoGen's messages: nothing is to be done if its content is a text, a list of calls
+or a list of results.
+"""
+
+from typing import Any
+
+from podium.formats.chats import openai
+from podium.formats.record import Message
+
+_INNER = ("ThoughtEvent", "MemoryQueryEvent", "ModelClientStreamingChunkEvent")
+
+
+def fits(item: Message) -> bool:
+    """Return whether an item names its source, and is a message or an event."""
+    if not isinstance(item.get("source"), str) or "role" in item:
+        return False
+    kind = str(item.get("type", ""))
+    return kind.endswith(("Message", "Event")) or ("step_id" in item and "message" in item)
+
+
+def read(items: list[Message]) -> list[Message]:
+    """Return OpenAI chat messages; the results of a step are messages of their own."""
+    read: list[Message] = []
+    for item in items:
+        if not fits(item):
+            read += openai.read([item])
+        else:
+            read += _read_step(item) if "step_id" in item else _read_event(item)
+    return read
+
+
+def _read_step(step: Message) -> list[Message]:
+    turn: Message = {"role": openai.role_of(step["source"]), "content": step.get("message") or ""}
+    if step.get("reasoning_content"):
+        turn["reasoning_content"] = step["reasoning_content"]
+    if calls := [_call(call) for call in _dicts(step.get("tool_calls"))]:
+        turn["tool_calls"] = calls
+    seen = step.get("observation")
+    results = _dicts(seen.get("results")) if isinstance(seen, dict) else []
+    return openai.read([turn, *(_result(each, "source_call_id") for each in results)])
+
+
+def _read_event(event: Message) -> list[Message]:
+    kind, content = event.get("type"), event.get("content")
+    if kind in _INNER:
+        return []
+    held = _dicts(content)
+    if held and all("call_id" in each for each in held):
+        return openai.read([_result(each, "call_id") for each in held])
+    role = "user" if event["source"].startswith("user") else "assistant"
+    if held and all("arguments" in each for each in held):
+        return openai.read([{"role": role, "content": None, "tool_calls": held}])
+    return openai.read([{"role": role, "content": content}])
+
+
+def _call(call: Message) -> Message:
+    name = call.get("function_name")
+    return {"id": call.get("tool_call_id"), "name": name, "arguments": call.get("arguments")}
+
+
+def _result(result: Message, id_name: str) -> Message:
+    named = {"name": result["name"]} if result.get("name") else {}
+    content = result.get("content")
+    return {"role": "tool", "tool_call_id": result.get(id_name), "content": content, **named}
+
+
+def _dicts(value: Any) -> list[Message]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
