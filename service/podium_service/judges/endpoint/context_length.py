@@ -57,10 +57,17 @@ _OF_MODEL = frozenset(
         "maxseqlen",
         "maxsequencelength",
         "maxpositionembeddings",
+        "maxinputlength",
+        "contextwindowsize",
+        "contextwindowtokens",
+        "maxcontext",
+        "context",  # models.dev's limits
+        "ctxlen",
+        "numctx",
     )
 )
 _MAX_DEPTH = 4  # of the objects inside an entry
-_OF_ANOTHER = ("pricing", "parameters", "default_parameters")
+_OF_ANOTHER = ("pricing", "default_parameters")
 
 log = structlog.get_logger(__name__)
 
@@ -157,6 +164,8 @@ def _list_names(entry: Mapping[str, Any]) -> list[str]:
 
 def _list_numbers(value: Any, depth: int = 0) -> Iterator[tuple[str, int]]:
     """List the positive numbers in an entry, each with the letters of its name."""
+    for each in value if isinstance(value, list) and depth <= _MAX_DEPTH else ():
+        yield from _list_numbers(each, depth + 1)  # Hugging Face's providers of one model
     if not isinstance(value, Mapping) or depth > _MAX_DEPTH:
         return
     for name, each in value.items():

@@ -77,6 +77,12 @@ def make_context(*endpoints: Listing) -> tuple[ContextLength, Clock]:
     [
         ({"id": "m", "max_model_len": 2048}, 2048),
         ({"id": "m", "max_model_len": "2048"}, 2048),
+        ({"id": "m", "providers": [{"context_length": 8192}, {"context_length": 4096}]}, 4096),
+        ({"id": "m", "parameters": {"max_seq_len": 2048, "rope_scale": 1.0}}, 2048),
+        ({"id": "m", "limit": {"context": 2048, "output": 512}}, 2048),
+        ({"id": "m", "model_limits": {"max_sequence_length": 2048}}, 2048),
+        ({"id": "m", "meta": {"context_window_size": 2048, "size": 1}}, 2048),
+        ({"id": "m", "details": {"num_ctx": 2048, "parameter_size": "7B"}}, 2048),
         ({"id": "m", "max_model_len": 2048.0}, 2048),
         ({"id": "m", "metadata": {"context_length": 2048, "max_tokens": 64}}, 2048),
         ({"id": "m", "capabilities": {"limits": {"max_context_window_tokens": 2048}}}, 2048),
