@@ -1,6 +1,7 @@
 """Read and change the claims of all processes in one database; synchronous.
 
-A claim belongs to a process, by its name. A process has an owner row with the moment of its last
+A claim belongs to a process, by its name, and need not outlast a loss of power, which ends all
+processes of a machine. A process has an owner row with the moment of its last
 heartbeat; when the row expires, the claims of that process are deleted. Moments are those of the
 database's clock, because processes on several machines must agree on them.
 """
@@ -56,7 +57,7 @@ class ClaimRows:
         wanted = sorted(key for key in keys if not rows[key].complete)
         new_keys: set[str] = set()
         if wanted:
-            with self.database.writing() as connection:
+            with self.database.writing(durable=False) as connection:
                 # First, because another process deletes claims that have no owner row.
                 self._record_heartbeat(connection)
                 if not self._has_expired_ended:
@@ -80,7 +81,7 @@ class ClaimRows:
 
     def heartbeat(self, unreleased: Collection[str], expire_after_s: float) -> None:
         """Record that this process lives, expire processes that do not, and release claims."""
-        with self.database.writing() as connection:
+        with self.database.writing(durable=False) as connection:
             now = self._record_heartbeat(connection)
             if self._may_expire_silent(now, expire_after_s):
                 connection.execute(_EXPIRE_SILENT, {"before": now - expire_after_s})

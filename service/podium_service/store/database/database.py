@@ -139,14 +139,20 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
+    def writing(self, *, durable: bool = True) -> Iterator[sa.Connection]:
         """Open a transaction that may read before it writes: in SQLite it is the only writer.
+
+        Args:
+            durable: whether it must outlast a loss of power. In SQLite others need not wait for
+                the disk; the database is whole nevertheless.
 
         Raises:
             CommitUnsure: If the commit failed; any other error has left no trace.
         """
         with self._write_lock, self._engine.connect() as connection:
             if not self.is_postgres:
+                level = "FULL" if durable else "NORMAL"  # said each time, because it stays
+                connection.exec_driver_sql(f"PRAGMA synchronous={level}")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
             try:
