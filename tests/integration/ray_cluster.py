@@ -67,13 +67,18 @@ def ray_cluster() -> Iterator[RayCluster]:
 
 
 def processes(word: str) -> list[psutil.Process]:
-    """Return the processes with a word among the first three of their command."""
-    return [each for each in psutil.process_iter() if word in words_of(each)[:3]]
+    """Return what the nodes run with a word among the first four of its command; no guards."""
+    return [each for each in psutil.process_iter() if is_on_a_node(each, word)]
 
 
-def words_of(process: psutil.Process) -> list[str]:
-    """Return a process's command; nothing if it has ended."""
+def is_on_a_node(process: psutil.Process, word: str) -> bool:
+    """Return whether a process of that command runs, and was started by a node."""
     try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+        return word in process.cmdline()[:4] and "RAY_RAYLET_PID" in process.environ()
+    except psutil.Error:  # it has ended
+        return False
+
+
+def actors() -> list[psutil.Process]:
+    """Return the processes of Ray that each hold one of ours."""
+    return [each for each in psutil.process_iter() if each.name().startswith("ray::Host")]

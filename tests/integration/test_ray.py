@@ -1,16 +1,16 @@
-"""Servers on the machines of a real Ray cluster: one is lost in mid-run, and the run goes on."""
+"""A run on a real Ray cluster loses machines, goes on, and ends as if it had lost none."""
 
 import signal
-import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import pytest
 
 from podium_trainer.records.metrics import Row, read_rows
-from tests.integration.ray_cluster import RayCluster, processes, ray_cluster, words_of
+from tests.integration.ray_cluster import RayCluster, actors, processes, ray_cluster
 from tests.service.process import has_ended, running, wait
 from tests.trainer.fake_vllm import FakeVllm, by_prompt
 from tests.trainer.run.test_servers import vllm_python
@@ -19,7 +19,8 @@ from tests.trainer.samplers.launch import fake_server
 
 pytestmark = pytest.mark.restart
 
-STEPS = 6
+STEPS = 24
+LIMIT_S = 150.0
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,8 @@ def recipe_for(folder: Path, service: str, **sampler: Any) -> dict[str, Any]:
     sampler = {"kind": "vllm", "parity_bound": 1e3, "max_tokens": 4} | sampler
     return settings(
         folder, service, steps=STEPS, sampler=sampler,
-        rollout={"prompts_per_step": 3, "group_size": 4, "max_staleness": 0},
+        rollout={"prompts_per_step": 2, "group_size": 4, "max_staleness": 0},
+        checkpoint={"every": 2},
     )  # fmt: skip
 
 
@@ -57,11 +59,6 @@ def servers() -> list[psutil.Process]:
     """Return the servers' processes, and those that they have started."""
     leaders = processes(fake_server.__file__)
     return [each for leader in leaders for each in (leader, *leader.children())]
-
-
-def actors() -> list[psutil.Process]:
-    """Return the processes of Ray that each hold one of ours."""
-    return [each for each in psutil.process_iter() if "ray::Host" in "".join(words_of(each)[:1])]
 
 
 def rows_of(folder: Path) -> list[Row]:
@@ -83,35 +80,82 @@ def unbroken(folder: Path, service: str) -> list[Row]:
     return learnt(rows_of(folder))
 
 
-def said(run: subprocess.Popen[bytes], folder: Path) -> str:
-    return f"exit status {run.returncode}\n{(folder / 'train.log').read_text()}"
+class Run:
+    """A run in a process of its own, which is killed at the end of a `with` block."""
+
+    def __init__(self, recipe: dict[str, Any], folder: Path, *flags: str) -> None:
+        self._folder = folder
+        self._process = start_process(recipe, folder, *flags)
+
+    @property
+    def said(self) -> str:
+        """Its output."""
+        return (self._folder / "train.log").read_text()
+
+    @property
+    def is_on(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_for_rows(self, count: int) -> None:
+        ends_at = time.monotonic() + LIMIT_S
+        while len(rows_of(self._folder)) < count:
+            assert self.is_on, self.said
+            assert time.monotonic() < ends_at, self.said
+            time.sleep(0.02)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def interrupt(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+
+    def wait(self) -> int:
+        """Wait for its end, and return its exit status."""
+        return self._process.wait(LIMIT_S)
 
 
-def test_a_lost_machines_server_comes_back_on_another(
+def test_a_run_that_loses_machines_ends_as_one_that_does_not(
     tmp_path: Path, service_url: str, cluster: RayCluster
 ) -> None:
-    cluster.add(num_cpus=1)
-    cluster.add(num_cpus=1)
+    for _ in range(3):
+        cluster.add(num_cpus=1)
     recipe = recipe_for(tmp_path, service_url, **launched(tmp_path))
-    run = start_process(recipe, tmp_path, "--ray", cluster.address)
-    wait(lambda: len(rows_of(tmp_path)) > 2 or run.poll() is not None)
-    first = processes(fake_server.__file__)
-    assert len({each.environ()["RAY_RAYLET_PID"] for each in first}) == 2, said(run, tmp_path)
-    lost = [first[0], *first[0].children()]
-    cluster.lose_node_of(first[0])
-    wait(lambda: all(map(has_ended, lost)))
-    cluster.add(num_cpus=1)
-    assert run.wait(60) == 0, said(run, tmp_path)
-    assert "is lost: " in said(run, tmp_path)
-    assert learnt(rows_of(tmp_path)) == unbroken(tmp_path / "unbroken", service_url)
-    assert servers() == []
+    with Run(recipe, tmp_path, "--ray", cluster.address) as run:
+        run.wait_for_rows(3)
+        [trainer], [server, _] = processes("podium_trainer"), processes(fake_server.__file__)
 
-    # The same cluster; a run that is stopped by Ctrl-C takes all its actors and servers with it.
-    more = ("--ray", cluster.address, "--resume", "--steps", "100000")
-    run = start_process(recipe, tmp_path, *more)
-    wait(lambda: len(rows_of(tmp_path)) > STEPS + 3 or run.poll() is not None)
-    ending = servers() + actors()
-    assert len(ending) >= 6, said(run, tmp_path)
-    run.send_signal(signal.SIGINT)
-    assert run.wait(60) == 130, said(run, tmp_path)
-    wait(lambda: all(map(has_ended, ending)))
+        lost = [server, *server.children()]
+        cluster.lose_node_of(server)
+        wait(lambda: all(map(has_ended, lost)))
+        assert run.is_on
+        cluster.add(num_cpus=1)
+        run.wait_for_rows(len(rows_of(tmp_path)) + 3)
+        assert not has_ended(trainer)  # the run waited for its second server, and went on
+
+        lost = [trainer, *servers()]
+        cluster.lose_node_of(trainer)
+        cluster.add(num_cpus=1)
+        assert run.wait() == 0, run.said
+    assert all(map(has_ended, lost))
+    assert "rank 0 is lost: " in run.said
+    assert learnt(rows_of(tmp_path)) == unbroken(tmp_path / "unbroken", service_url)
+    assert processes(fake_server.__file__) == []
+
+
+def test_ctrl_c_ends_all_actors_and_their_processes(
+    tmp_path: Path, service_url: str, cluster: RayCluster
+) -> None:
+    recipe = recipe_for(tmp_path, service_url, **launched(tmp_path))
+    flags = ("--ray", cluster.address, "--steps", "100000")
+    with Run(recipe, tmp_path, *flags) as run:
+        run.wait_for_rows(2)
+        ending = [*processes("podium_trainer"), *servers(), *actors()]
+        assert len(ending) == 8, ending
+        run.interrupt()
+        assert run.wait() == 130, run.said
+        assert "podium-train: stopped; --resume goes on from step-" in run.said
+        wait(lambda: all(map(has_ended, ending)))

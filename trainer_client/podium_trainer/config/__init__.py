@@ -65,8 +65,15 @@ class TrainConfig(Section):
     )
     ray: str | None = Field(
         None,
-        description="Have Ray start the vLLM servers on the machines of a cluster: `auto` for the"
-        " one that this machine belongs to, or HOST:PORT of its head; null: start them here.",
+        description="Have Ray start the trainer and its vLLM servers on the machines of a cluster:"
+        " `auto` for the one that this machine belongs to, or HOST:PORT of its head; null: start"
+        " them here.",
+    )
+    ranks: int = Field(
+        1,
+        ge=1,
+        description="Processes that train, each with a GPU of its own, which Ray starts; without"
+        " `ray`, torchrun says how many there are.",
     )
     service: ServiceConfig = ServiceConfig()
     sampler: SamplerConfig = SamplerConfig()
@@ -100,6 +107,15 @@ class TrainConfig(Section):
             raise ValueError(
                 "sampler.weight_sync: stream sends all weights, and model.lora trains adapters,"
                 " which go as files: leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_ranks_without_ray(self) -> "TrainConfig":
+        if self.ranks > 1 and self.ray is None:
+            raise ValueError(
+                f"ranks: {self.ranks}: Ray starts them: add --ray auto, or leave out ranks and use"
+                f" torchrun --nproc-per-node {self.ranks} -m podium_trainer"
             )
         return self
 

@@ -17,7 +17,7 @@ from podium_trainer.config import TrainConfig
 from podium_trainer.tasks.task import Prompt, Task
 
 FREE = (
-    "out", "steps", "ray", "max_idle_steps", "max_skipped_steps", "log", "checkpoint",
+    "out", "steps", "ray", "ranks", "max_idle_steps", "max_skipped_steps", "log", "checkpoint",
     "model.device", "model.autocast", "model.gradient_checkpointing",
     "task.options", "task.tool_timeout_s",  # what the options come to is compared
     "service.url", "service.deadline_s",

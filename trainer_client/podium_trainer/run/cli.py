@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from podium_trainer.config import TrainConfig
 from podium_trainer.run.preflight import PreflightError, check_only_process
 from podium_trainer.run.recipe import RecipeError, read_command_line
 
@@ -16,10 +18,14 @@ def run(arguments: Sequence[str]) -> int:
     try:
         check_only_process(os.environ)
         config, resume = read_command_line(arguments)
+        if is_restart(os.environ) and (config.out / "config.yaml").is_file():
+            resume = replace(resume, is_wanted=True, step=None)
     except PreflightError as error:  # of torchrun's copies one is enough to say it
         return fail(str(error), 2) if os.environ.get("RANK", "0") == "0" else 2
     except RecipeError as error:
         return fail(str(error), 2)
+    if config.ray and "RANK" not in os.environ:
+        return run_on_ray(config, arguments)
     # Torch takes two seconds to import, which --help and a wrong setting need not wait for.
     from podium_trainer.display.watch import open_watcher
     from podium_trainer.records.checkpoint import checkpoints
@@ -45,6 +51,34 @@ def run(arguments: Sequence[str]) -> int:
         hint = f"--resume goes on from {saved[-1].name}" if saved else "there is no checkpoint yet"
         return fail(f"stopped; {hint}", 130)
     return 0
+
+
+def is_restart(environment: Mapping[str, str]) -> bool:
+    """Return whether torchrun has started this command before, and one of its processes failed."""
+    return environment.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def run_on_ray(config: TrainConfig, arguments: Sequence[str]) -> int:
+    """Have Ray start the trainer, show what it writes, and return its exit status."""
+    from podium_trainer.samplers import SamplerError
+    from podium_trainer.samplers.launch.cluster import require_ray
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        require_ray()
+        from podium_trainer.samplers.launch.cluster.ranks import keep_up
+
+        return keep_up(config, arguments, say, lambda line: show(line, "podium-train: "))
+    except SamplerError as error:
+        return fail(str(error), 1)
+    except KeyboardInterrupt:  # rank 0 has said from where to go on
+        return 130
+
+
+def say(text: str) -> None:
+    """Print what another process has printed."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def run_show(arguments: Sequence[str]) -> int:

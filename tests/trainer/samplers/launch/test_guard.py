@@ -48,7 +48,7 @@ def test_a_stopped_server_ends_with_its_children(tmp_path: Path) -> None:
 def test_a_server_ends_when_the_run_is_killed() -> None:
     run = f"""\
 import subprocess, sys
-command = [sys.executable, {guard.__file__!r}, sys.executable, "-c", {SERVER!r}]
+command = [sys.executable, {guard.__file__!r}, "child", "9", sys.executable, "-c", {SERVER!r}]
 subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL).wait()
 """
     with subprocess.Popen([sys.executable, "-c", run], stdout=subprocess.PIPE) as killed:

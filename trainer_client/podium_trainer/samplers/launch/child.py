@@ -14,7 +14,7 @@ from pathlib import Path
 
 from podium_trainer.samplers.launch import guard
 
-STOP_S = guard.GRACE_S + 5.0
+KILL_S = 5.0  # after the grace
 POLL_S = 0.05
 MAX_QUOTED_CHARS = 300
 TAIL_BYTES = 200_000
@@ -30,6 +30,8 @@ class Child:
         command: what is run.
         environment: its environment.
         log: the file that its output is added to.
+        folder: where it runs; None for the present one.
+        grace_s: the seconds that it has to end itself.
         is_detached: whether it must outlive, by a moment, a kill of all children of this process.
 
     Attributes:
@@ -42,20 +44,24 @@ class Child:
         environment: Mapping[str, str],
         log: Path,
         *,
+        folder: str | None = None,
+        grace_s: float = guard.GRACE_S,
         is_detached: bool = False,
     ) -> None:
         self._log = log
+        self._grace_s = grace_s
         self._status: int | None = None
         self._lock = threading.Lock()
-        flags = [guard.DETACH] if is_detached else []
+        how = [guard.DETACHED if is_detached else guard.CHILD, str(grace_s)]
         with log.open("ab") as output:
             self._starts_at = output.tell()
             self._guard = subprocess.Popen(
-                [sys.executable, "-I", guard.__file__, *flags, *command],
+                [sys.executable, "-I", guard.__file__, *how, *command],
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
+                cwd=folder,
                 env=dict(environment),
                 start_new_session=True,  # ctrl-C is for the run, which then ends its processes
             )
@@ -93,7 +99,7 @@ class Child:
 
     def wait(self) -> None:
         """Wait until the process has ended after `stop`, and kill it if that takes too long."""
-        ends_at = time.monotonic() + STOP_S
+        ends_at = time.monotonic() + self._grace_s + KILL_S
         while self.status is None and time.monotonic() < ends_at:
             time.sleep(POLL_S)
         if self.status is None:

@@ -3,10 +3,10 @@
 It is run as a file, and imports only the standard library, so that it starts at once and needs
 nothing of the environment that the command is for:
 
-    python guard.py [--detach] COMMAND ...
+    python guard.py child|detached GRACE_S COMMAND ...
 
 Its standard input is a pipe from the process that wants the command, so it ends with that process,
-however that ends. `--detach` makes it no child of that process, for one that ends its children by
+however that ends. A detached guard is no child of that process, for one that ends its children by
 SIGKILL, as Ray's workers do.
 
 The first line of its output is the id of the command's process and group, empty if it cannot be
@@ -26,30 +26,29 @@ from contextlib import suppress
 
 GRACE_S = 10.0
 POLL_S = 0.1
-DETACH = "--detach"
+CHILD, DETACHED = "child", "detached"
 CANNOT_RUN = 127
 
 
 def main(arguments: list[str]) -> None:
     """Run the command, and write its id and its exit status."""
-    if arguments[0] == DETACH:
-        if os.fork():
-            os._exit(0)
-        arguments = arguments[1:]
+    kind, grace_s, *command = arguments
+    if kind == DETACHED and os.fork():
+        os._exit(0)
     asked_to_stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: asked_to_stop.append(number))
     try:
         child = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=sys.stderr, process_group=0
+            command, stdin=subprocess.DEVNULL, stdout=sys.stderr, process_group=0
         )
     except OSError as error:
-        sys.stderr.write(f"error: {arguments[0]} cannot be run: {error.strerror}\n")
+        sys.stderr.write(f"error: {command[0]} cannot be run: {error.strerror}\n")
         tell("", str(CANNOT_RUN))
         return
     tell(str(child.pid))
     while not has_ended(child) and not asked_to_stop and not is_alone(POLL_S):
         pass
-    kill_at = time.monotonic() + GRACE_S
+    kill_at = time.monotonic() + float(grace_s)
     if not has_ended(child):
         send(child, signal.SIGTERM)
         send(child, signal.SIGCONT)  # a process that is halted could not answer

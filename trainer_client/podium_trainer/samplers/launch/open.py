@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from importlib.util import find_spec
 
 from podium_trainer.config import TrainConfig
 from podium_trainer.policy.load import choose_device
-from podium_trainer.samplers import SamplerError
+from podium_trainer.samplers.launch.cluster import require_ray
 from podium_trainer.samplers.launch.launcher import Launcher
 from podium_trainer.samplers.launch.plan import ServerPlan, plan_for_ray, plan_servers
 from podium_trainer.samplers.launch.shared_gpu import SharedGpu
@@ -68,8 +67,7 @@ def planned(config: TrainConfig) -> Iterator[tuple[Sequence[ServerPlan], Start]]
     if config.ray is None:
         yield plan_servers(config), StartedHere
         return
-    if find_spec("ray") is None:
-        raise SamplerError("--ray: Ray is not installed: pip install 'podium[ray]'")
+    require_ray()
     from podium_trainer.samplers.launch.cluster.connection import connected, has_gpus
     from podium_trainer.samplers.launch.cluster.process import Server
 

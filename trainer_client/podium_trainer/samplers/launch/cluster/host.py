@@ -5,15 +5,16 @@ actor has ended, however that ends.
 """
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import ray
+from typing import NamedTuple
 
 from podium_trainer.samplers.launch.child import POLL_S, Child, free_port
+from podium_trainer.samplers.launch.guard import GRACE_S
 
 Address = tuple[str, int]
 
@@ -27,12 +28,28 @@ class Task:
         log: the path of the file that gets its output.
         environment: the variables that it needs.
         carried: variables that it gets unless its machine has them.
+        folder: where it runs; None for anywhere.
+        grace_s: the seconds that it has to end itself.
     """
 
     command: Sequence[str]
     log: str
     environment: Mapping[str, str]
     carried: Mapping[str, str] = field(default_factory=dict)
+    folder: str | None = None
+    grace_s: float = GRACE_S
+
+
+class End(NamedTuple):
+    """How a process has ended.
+
+    Attributes:
+        status: the exit status, 128 + the number of a signal; None if it was lost or never ran.
+        fault: how and why, in one line.
+    """
+
+    status: int | None
+    fault: str
 
 
 class Host:
@@ -42,9 +59,13 @@ class Host:
         self._child: Child | None = None
         self._refusal = ""
         self._is_started = threading.Event()
+        self._log = Path()
+        self._read_to = 0
 
     def address(self) -> Address:
         """Return the address of this machine in the cluster, and a port of it that is free."""
+        import ray  # all else works without
+
         host = ray.util.get_node_ip_address()
         return host, free_port(host)
 
@@ -53,24 +74,47 @@ class Host:
         host, port = address
         self._start([*task.command, f"--host={host}", f"--port={port}"], task, {})
 
-    def _start(self, command: Sequence[str], task: Task, environment: Mapping[str, str]) -> None:
-        log = Path(task.log)
-        variables = {**task.carried, **os.environ, **task.environment, **environment}
+    def join(self, task: Task, meeting: Address) -> None:
+        """Start a module of this Python as a rank that meets the others at an address of rank 0."""
+        host, port = meeting
+        variables = {"MASTER_ADDR": host, "MASTER_PORT": str(port)}
+        self._start([sys.executable, "-P", "-m", *task.command], task, variables)
+
+    def _start(self, command: Sequence[str], task: Task, variables: Mapping[str, str]) -> None:
+        self._log = Path(task.log)
         try:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            self._child = Child(command, variables, log, is_detached=True)
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            self._read_to = self._log.stat().st_size if self._log.exists() else 0
+            self._child = Child(
+                command,
+                {**task.carried, **os.environ, **task.environment, **variables},
+                self._log,
+                folder=task.folder,
+                grace_s=task.grace_s,
+                is_detached=True,
+            )
         except OSError as error:
             self._refusal = f"cannot be started: {error}"
         self._is_started.set()
 
-    def watch(self) -> str:
-        """Wait until the process has ended, and say how and why."""
+    def watch(self) -> End:
+        """Wait until the process has ended, and return how."""
         self._is_started.wait()
         if self._child is None:
-            return self._refusal
+            return End(None, self._refusal)
         while (fault := self._child.fault) is None:
             time.sleep(POLL_S)
-        return fault
+        return End(self._child.status, fault)
+
+    def read(self) -> str:
+        """Return what the process has written since this was called last."""
+        if self._child is None:
+            return ""
+        with self._log.open("rb") as log:
+            log.seek(self._read_to)
+            text = log.read()
+        self._read_to += len(text)
+        return text.decode(errors="replace")
 
     def stop(self) -> None:
         """End the process, and wait until it has ended."""

@@ -5,42 +5,100 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 
-from podium_trainer.samplers.launch.child import STOP_S
-from podium_trainer.samplers.launch.cluster.host import Host, Task
+from podium_trainer.samplers.launch.child import KILL_S
+from podium_trainer.samplers.launch.cluster.host import Address, End, Host, Task
+from podium_trainer.samplers.launch.guard import GRACE_S
 from podium_trainer.samplers.launch.plan import ServerPlan
 
-KILL_S = STOP_S + 5.0
+MAX_CUTS = 8  # of the connection to a machine, after which what runs there is given up
+NUM_CALLS = 4 + MAX_CUTS  # that a host answers at once
 OF_ONE_MACHINE = ("CUDA_VISIBLE_DEVICES", "RAY_")  # beginnings of names
 
 
-class Server:
-    """A server on a machine with room for it; it ends with this process.
+class Placed:
+    """A process on a machine with room for it; it ends with this process.
+
+    Args:
+        num_gpus: that it needs; Ray chooses them.
+        grace_s: the seconds that it has to end itself.
+        strategy: how Ray chooses a machine.
+    """
+
+    def __init__(self, num_gpus: int, *, grace_s: float = GRACE_S, strategy: Any) -> None:
+        actor: Any = ray.remote(Host)
+        self.host = actor.options(
+            num_cpus=1, num_gpus=num_gpus, max_concurrency=NUM_CALLS, scheduling_strategy=strategy
+        ).remote()
+        self.meeting = self.host.address.remote()
+        self._kill_s = grace_s + 2 * KILL_S
+        self._watched = self.host.watch.remote()
+        self._num_cuts = 0
+        self._stopped: Any = None
+        self._end: End | None = None
+
+    @property
+    def address(self) -> Address | None:
+        """The address of its machine, and a port that was free; None as long as it has none."""
+        if not is_there(self.meeting):
+            return None
+        try:
+            host, port = ray.get(self.meeting)
+        except RayError:
+            return None
+        return host, port
+
+    @property
+    def end(self) -> End | None:
+        """How it has ended; None while it runs."""
+        if self._end is None and is_there(self._watched):
+            try:
+                self._end = ray.get(self._watched)
+            except ActorUnavailableError as error:  # it may be there, or be known as lost soon
+                self._num_cuts += 1
+                self._watched = self.host.watch.remote()
+                if self._num_cuts == MAX_CUTS:
+                    self._end = End(None, f"is lost: {describe(error)}")
+            except RayError as error:
+                self._end = End(None, f"is lost: {describe(error)}")
+        return self._end
+
+    def stop(self) -> None:
+        """Ask it to end, without waiting for it."""
+        self._stopped = self.host.stop.remote()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it has ended after `stop`, or has never begun."""
+        return self.address is None or is_there(self._stopped)
+
+    def wait(self) -> None:
+        """Wait until it has ended after `stop`; kill it if that takes too long."""
+        if not self.is_stopped:
+            ray.wait([self._stopped], timeout=self._kill_s)
+        ray.kill(self.host)
+
+
+class Server(Placed):
+    """A server of a run.
 
     Args:
         plan: what is started.
     """
 
     def __init__(self, plan: ServerPlan) -> None:
+        super().__init__(plan.num_gpus, strategy="SPREAD")
         self._plan = plan
-        self._fault: str | None = None
         task = Task(plan.command, str(plan.log), plan.environment, carried(os.environ))
-        self._host = create_host(plan.num_gpus, scheduling_strategy="SPREAD")
-        self._address = self._host.address.remote()
-        self._host.serve.remote(task, self._address)
-        self._end = self._host.watch.remote()
-        self._stopped: Any = None
+        self.host.serve.remote(task, self.meeting)
 
     @property
     def url(self) -> str | None:
         """Its address; None as long as it has no machine."""
-        if not is_there(self._address):
+        if self.address is None:
             return None
-        try:
-            host, port = ray.get(self._address)
-        except RayError:
-            return None
+        host, port = self.address
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     @property
@@ -54,28 +112,7 @@ class Server:
     @property
     def fault(self) -> str | None:
         """How and why it has ended, or that its machine is lost; None while it runs."""
-        if self._fault is None and is_there(self._end):
-            try:
-                self._fault = ray.get(self._end)
-            except RayError as error:
-                self._fault = f"is lost: {describe(error)}"
-        return self._fault
-
-    def stop(self) -> None:
-        """Ask it to end, without waiting for it."""
-        self._stopped = self._host.stop.remote()
-
-    def wait(self) -> None:
-        """Wait until it has ended after `stop`; kill it if that takes too long."""
-        if self.url is not None:
-            ray.wait([self._stopped], timeout=KILL_S)
-        ray.kill(self._host)
-
-
-def create_host(num_gpus: int, **options: Any) -> Any:
-    """Ask Ray for a host on a machine with a CPU and so many GPUs free."""
-    actor: Any = ray.remote(Host)
-    return actor.options(num_cpus=1, num_gpus=num_gpus, max_concurrency=4, **options).remote()
+        return self.end.fault if self.end else None
 
 
 def carried(environment: Mapping[str, str]) -> dict[str, str]:
