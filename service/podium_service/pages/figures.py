@@ -166,6 +166,10 @@ def _draw_series(
             for run in runs
             if len(run) > 1
         ]
+
+    def clip(height: float) -> float:
+        return min(_CHART_HEIGHT - _BOTTOM, max(_TOP, height))
+
     radius = 2.5 if len(series.points) > 40 or not with_line else 3.5
     for index in _choose_dots(series, with_line=with_line):
         x, y = series.points[index]
@@ -173,7 +177,7 @@ def _draw_series(
             continue
         at = place(x, y)
         if series.errors and (error := series.errors[index]):
-            (_, top), (_, bottom) = place(x, y + error), place(x, y - error)
+            top, bottom = (clip(place(x, y + sign * error)[1]) for sign in (1, -1))
             parts.append(
                 f'<line class="error c{colour}" x1="{at[0]:.1f}" x2="{at[0]:.1f}"'
                 f' y1="{top:.1f}" y2="{bottom:.1f}"/>'

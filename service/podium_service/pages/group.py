@@ -47,7 +47,7 @@ def render_group(
         attempts=attempts,
         chosen=attempts if frame.files is not None else choose(attempts, picked),
         prompt=read_turns(shared_messages(detail.request)),
-        matrix=build_matrix(attempts, calls),
+        matrix=build_matrix(attempts, calls, _jurors(detail.ranking)),
         calls=calls,
         lacks_words=lacks_words(detail),
         reason=explain_reward(detail.ranking, reward_method) if detail.ranking else "",
@@ -61,6 +61,10 @@ def render_group(
         dumbbell=dumbbell,
         permalink=f"{frame.base_url}/ui/rankings/{detail.summary.ask}",
     )
+
+
+def _jurors(ranking: Ranking | None) -> list[str]:
+    return [each.judge for each in ranking.jurors or ()] if ranking else []
 
 
 def explain_reward(ranking: Ranking, reward_method: str | None = None) -> str:

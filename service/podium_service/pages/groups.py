@@ -93,5 +93,5 @@ def first_curl(base_url: str, metadata: dict[str, Any] | None = None) -> str:
 
 def _is_chosen(fields: Mapping[str, str], chosen: Mapping[str, str]) -> bool:
     if not fields:
-        return not any(set(fields) & set(chosen) for _, fields in QUICK_FILTERS)
+        return not chosen
     return all(chosen.get(name) == value for name, value in fields.items())

@@ -57,12 +57,18 @@ class Matrix:
     slots: list[SlotEffect]
 
 
-def build_matrix(attempts: Sequence[Attempt], calls: Sequence[CallView]) -> Matrix | None:
-    """Return the scores of all passes by attempt; None if no pass gave any."""
-    by_judge: dict[str, list[CallView]] = defaultdict(list)
+def build_matrix(
+    attempts: Sequence[Attempt], calls: Sequence[CallView], jurors: Sequence[str] = ()
+) -> Matrix | None:
+    """Return the scores of all passes by attempt; None if no pass gave any.
+
+    The columns of `jurors` stand in this order.
+    """
+    by_judge: dict[str, list[CallView]] = {name: [] for name in jurors}
     for call in calls:
         if call.scores:
-            by_judge[call.judge].append(call)
+            by_judge.setdefault(call.judge, []).append(call)
+    by_judge = {name: some for name, some in by_judge.items() if some}
     if not by_judge:
         return None
     passes = [
@@ -71,8 +77,8 @@ def build_matrix(attempts: Sequence[Attempt], calls: Sequence[CallView]) -> Matr
         for call in sorted(some, key=lambda call: (call.pass_index, call.at))
     ]
     rows = [_row(attempt, passes) for attempt in attempts]
-    jurors = [(judge, len(some)) for judge, some in by_judge.items()]
-    return Matrix(passes, jurors, rows, find_slot_effects(passes))
+    columns = [(judge, len(some)) for judge, some in by_judge.items()]
+    return Matrix(passes, columns, rows, find_slot_effects(passes))
 
 
 def find_slot_effects(passes: Sequence[CallView]) -> list[SlotEffect]:

@@ -138,7 +138,10 @@ def _endpoint(endpoint: Endpoint, probe: Mapping[str, Any] | None) -> EndpointSt
     if endpoint.out_of_credit is not None:
         state = "out of credit"
     elif endpoint.breaker.is_open:
-        state = f"breaker open, {endpoint.wait_s():.0f} s left"
+        left_s = endpoint.wait_s()
+        state = (
+            f"breaker open, {left_s:.0f} s left" if left_s else "breaker open, the next call tries"
+        )
     elif pause_s := endpoint.pause_s():
         state = f"paused for {pause_s:.0f} s"
     failure = endpoint.out_of_credit or endpoint.last_failure

@@ -33,11 +33,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two judges agree: mean tau over `groups` groups, with its 95% interval."""
+    """How far two judges agree: mean tau over `groups` groups, with its 95% interval.
+
+    `low` and `high` are None for one group, which has no interval.
+    """
 
     tau: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     groups: int
 
 
@@ -71,6 +74,7 @@ def render_compare(
         "compare",
         frame,
         names=names,
+        compared=[name for name in names if any(matrix.get((name, each)) for each in names)],
         matrix=matrix,
         first=first,
         second=second,
@@ -100,7 +104,9 @@ def summarise(pairs: Sequence[Pair]) -> Agreement | None:
     if not taus:
         return None
     mean = fmean(taus)
-    reach = 1.96 * stdev(taus) / sqrt(len(taus)) if len(taus) > 1 else 0.0
+    if len(taus) == 1:
+        return Agreement(mean, None, None, 1)
+    reach = 1.96 * stdev(taus) / sqrt(len(taus))
     return Agreement(mean, max(-1.0, mean - reach), min(1.0, mean + reach), len(taus))
 
 

@@ -53,7 +53,19 @@ def to_yaml(config: Config, *, with_defaults: bool) -> str:
         for name, judge in config.judges.items()
     }
     values = {"default_judge": config.default_judge, "judges": judges}
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as they are, and not in quotes."""
+
+
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _write_text)
 
 
 def _as_set(judge: BaseModel) -> dict[str, Any]:

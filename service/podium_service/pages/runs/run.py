@@ -6,6 +6,7 @@ from itertools import accumulate
 
 from markupsafe import Markup
 
+from podium.integrations.outcome import ANCHOR_ID
 from podium_service.pages import numbers
 from podium_service.pages.figures import Series, lines, scatter
 from podium_service.pages.frame import Frame, render
@@ -194,6 +195,7 @@ def plot_lengths(frame: Frame, groups: Sequence[RankingSummary]) -> Markup | Non
         for group in groups
         if group.rewards and group.lengths
         for each, length, reward in zip(group.ids, group.lengths, group.rewards, strict=False)
+        if each != ANCHOR_ID  # the policy did not write it
     ]
     if len(points) < 2:
         return None

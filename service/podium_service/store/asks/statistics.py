@@ -16,11 +16,18 @@ def statistics_of(
 ) -> dict[str, Any]:
     """Return the columns of `asks` that sum up a group; those of its answer only if it has one.
 
-    `lengths` has one item per trajectory, as `length_of` counts.
+    An anchor counts for the win rate alone, because the policy did not write it.
+
+    Args:
+        lengths: one per trajectory, as `length_of` counts.
     """
-    trajectories = request.trajectories
-    rewards = [each.reward for each in ranking.results] if ranking else []
-    scores = [each.score for each in ranking.results if each.score is not None] if ranking else []
+    written = [index for index, each in enumerate(request.trajectories) if each.id != ANCHOR_ID]
+    written = written or list(range(len(request.trajectories)))
+    trajectories = [request.trajectories[index] for index in written]
+    lengths = [lengths[index] for index in written]
+    results = [ranking.results[index] for index in written] if ranking else []
+    rewards = [each.reward for each in results]
+    scores = [each.score for each in results if each.score is not None]
     taus = (
         [each.agreement for each in ranking.jurors if each.agreement is not None] if ranking else []
     )

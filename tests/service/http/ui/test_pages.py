@@ -56,6 +56,19 @@ async def test_a_filter_that_cannot_be_read_says_so(tmp_path: Path) -> None:
         assert "step is &#39;twelve&#39;" in page.text
 
 
+async def test_a_filter_without_a_field_is_shown_and_removed(tmp_path: Path) -> None:
+    async with service(tmp_path) as opened, client(opened) as http:
+        page = (await http.get("/ui?run=a&prompt_id=p%3C1&signal=false&judge=gone")).text
+        link = re.search(
+            r'href="([^"]+)"[^>]*><span class="sr">Remove the filter </span>(.*?)<', page
+        )
+        assert link
+        assert link[2].strip() == "prompt_id p&lt;1"
+        assert unescape(link[1]) == "/ui?run=a&signal=false&judge=gone"
+        assert page.count("Remove the filter") == 1  # the others have a field or a name
+        assert "<option selected>gone</option>" in page
+
+
 async def test_a_key_is_made_shown_once_and_revoked(tmp_path: Path) -> None:
     async with client_with_key(tmp_path, "admin") as (http, opened, _):
         fields = {"csrf": await token_of(http, "/ui/keys"), "name": "<b>bob", "scope": "rank",

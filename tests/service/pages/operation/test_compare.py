@@ -1,5 +1,7 @@
 """Judges are compared over what both ranked."""
 
+import pytest
+
 from podium_service.pages.frame import Frame
 from podium_service.pages.operation.compare import (
     Pair,
@@ -40,7 +42,11 @@ def test_agreement_has_an_interval() -> None:
     found = summarise(pairs)
     assert found
     assert (found.tau, found.groups) == (0.5, 2)
-    assert (round(found.low, 9), found.high) == (-0.48, 1.0)
+    assert found.low == pytest.approx(-0.48)
+    assert found.high == 1.0
+    alone = summarise(pairs[:1])
+    assert alone
+    assert (alone.tau, alone.low, alone.high, alone.groups) == (1.0, None, None, 1)
     assert summarise(pairs[2:]) is None
 
 

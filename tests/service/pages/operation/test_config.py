@@ -21,6 +21,16 @@ def test_the_yaml_is_a_file_that_loads_again() -> None:
     assert "fallback: []" in to_yaml(config, with_defaults=True)
 
 
+def test_a_rubric_of_several_lines_is_shown_as_lines() -> None:
+    text = (
+        "judges: {main: {model: m, base_urls: ['http://127.0.0.1:9/v1'], rubric: 'One.\n\n Two.'}}"
+    )
+    config = judges_file.parse(text, "a")
+    shown = to_yaml(config, with_defaults=False)
+    assert "rubric: |-\n      One.\n      Two.\n" in shown
+    assert judges_file.parse(shown, "b") == config
+
+
 async def test_the_page_shows_no_secret(tmp_path: Path) -> None:
     judge = llm("http://127.0.0.1:9/v1", headers={"X-Team": "hush"}, extra_body={"a": ["hush"]})
     async with service(tmp_path, main=judge) as opened, client(opened) as http:

@@ -58,14 +58,16 @@ async def test_the_win_rate_of_a_step_is_of_pairs_with_the_baseline(url: str) ->
     assert run.summary.planned_steps == 40
 
 
-async def test_an_anchor_is_a_baseline(url: str) -> None:
+async def test_an_anchor_is_a_baseline_and_no_more(url: str) -> None:
     async with open_store(url) as store:
         await add(store, 1, {"a": 1, "b": 3, "podium-anchor": 2}, step=1)
         run = await HistoryReader(store).read_run("r")
         [prompt] = await HistoryReader(store).list_prompts("r")
     assert run
     assert (run.steps[0].win_rate, run.steps[0].win_rate_stderr) == (0.5, None)
-    assert run.steps[0].mean_score is not None  # a run learns by such a group
+    # A run learns by such a group, but not by its anchor.
+    assert run.steps[0].mean_score == pytest.approx((1 + 1 / 3) / 2)
+    assert run.steps[0].mean_length == len("1 a")
     assert run.summary.planned_steps is None
     assert (prompt.groups, prompt.first_step, prompt.last_step) == (1, 1, 1)
 
