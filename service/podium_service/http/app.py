@@ -74,6 +74,7 @@ def create_app(
         openapi_url=routes.OPENAPI,
         docs_url=None,
         redoc_url=None,
+        servers=[{"url": root_path}] if root_path else None,
         generate_unique_id_function=_operation_id,
     )
     routers = [

@@ -54,8 +54,6 @@ class Site:
 
     def frame(self, request: Request, active: str = "") -> Frame:
         """Return the frame of the page that answers a request."""
-        path = request.url.path.removeprefix(self.root_path)
-        query = f"?{request.url.query}" if request.url.query else ""
         key = request.state.key
         theme = request.cookies.get(THEME_COOKIE, "")
         can_act = self.service is not None
@@ -66,7 +64,7 @@ class Site:
             key=_key_name(request) if can_act and COOKIE in request.cookies else None,
             csrf=csrf_token(_form_cookie(request)),
             theme=cast(Theme, theme) if theme in get_args(Theme) else "",
-            path=f"{path}{query}",
+            path=_address(request.scope),
             base_url=f"{_scheme(request)}://{request.url.netloc}{self.root_path}",
             active=active,
             hidden=_NO_SERVICE if not can_act else frozenset() if key.may("admin") else _NO_ADMIN,
@@ -93,9 +91,7 @@ class Site:
         scope["state"]["problem"] = error.code
         request = Request(scope)
         if isinstance(error, errors.Unauthorized | errors.KeyExpired) and scope["method"] == "GET":
-            query = f"?{request.url.query}" if request.url.query else ""
-            path = quote(f"{scope['path']}{query}", safe="")
-            return self.redirect(f"{UI_LOGIN}?next={path}")
+            return self.redirect(f"{UI_LOGIN}?next={quote(_address(scope), safe='')}")
         frame = replace(self.frame(request), path=UI)
         html = render("problem", frame, error=error, request_id=scope["state"]["request_id"])
         response = self.page(request, html, error.status)
@@ -159,6 +155,12 @@ def _form_cookie(request: Request) -> str:
 
 def _key_name(request: Request) -> str:
     return request.state.key.name or "of the environment"
+
+
+def _address(scope: Scope) -> str:
+    """Return the path and query of a request as an address has them, without the root path."""
+    query = scope["query_string"].decode("latin-1")
+    return quote(scope["path"]) + (f"?{query}" if query else "")
 
 
 def _scheme(request: Request) -> str:

@@ -1,13 +1,16 @@
 """The names by which a service may be asked."""
 
+import re
+from html import unescape
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 import pytest
 
 from podium_service.http.access.hosts import host_name, is_known_host
 from podium_service.http.app import create_app
-from tests.service.helpers import add_new_key, client, client_with_key, service
+from tests.service.helpers import add_new_key, client, client_with_key, group, service
 
 pytestmark = pytest.mark.anyio
 
@@ -75,3 +78,23 @@ async def test_a_root_path_is_taken_off_if_the_proxy_leaves_it(tmp_path: Path) -
             page = await http.get("/podium/ui")
             assert 'href="/podium/ui/static/pages.css' in page.text
             assert "Path=/podium/" in page.headers["set-cookie"]
+            assert (await http.get("/podium/openapi.json")).json()["servers"] == [
+                {"url": "/podium"}
+            ]
+
+
+async def test_a_run_of_any_name_asks_for_itself_below_the_root(tmp_path: Path) -> None:
+    async with service(tmp_path) as opened:
+        transport = httpx.ASGITransport(create_app(opened, root_path="podium"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            metadata = {"run": "a/b?c=d#e%2F", "step": 1}
+            body = group("5", "6", reference="5", metadata=metadata)
+            assert (await http.post("/rank", json=body)).status_code == 200
+            address = "/ui/runs/a%2Fb%3Fc%3Dd%23e%252F"
+            page = (await http.get(address)).text
+            assert f'hx-get="/podium{address}"' in page
+            theme = re.search(r'href="/podium(/ui/theme[^"]+)"', page)
+            assert theme
+            back = await http.get(unescape(theme[1]))
+            assert unquote(back.headers["location"]) == unquote(f"/podium{address}")
+            assert (await http.get(back.headers["location"])).text.count("a/b?c=d#e%2F") > 1
