@@ -14,6 +14,7 @@ from podium_service.schemas import Ranking, TrajectoryResult
 from podium_service.schemas.history import CallView, RankingSummary
 from podium_service.store.history.reader import PastRanking
 
+_NAME_WIDTH, _CELL_WIDTH = 24, 16
 _UNCOMPARED = {
     "identical": "all attempts are the same: no judge was asked, and all share one reward",
     "alone": "one attempt passed the gates: there was nothing to compare it with",
@@ -29,8 +30,9 @@ def print_replay(console: Console, past: PastRanking, *, with_prompts: bool = Fa
     if detail.problem:
         title = literal(detail.summary.group_id or detail.summary.id)
         console.print(Panel(fault_text(detail.problem), title=title, title_align="left"))
-    if passes:
-        console.print(_matrix(passes, detail.ranking.results if detail.ranking else []))
+    results = detail.ranking.results if detail.ranking else []
+    for some in _blocks(passes, console.width):
+        console.print(_matrix(some, passes, results))
     if detail.ranking:
         console.print(literal(how_it_came_about(detail.ranking)))
         console.print(ranking_table(detail.ranking))
@@ -66,11 +68,21 @@ def _headline(summary: RankingSummary) -> str:
     return " · ".join(filter(None, [summary.id, *asked[:1], step, asked[1], summary.prompt or ""]))
 
 
-def _matrix(passes: Sequence[CallView], results: Sequence[TrajectoryResult]) -> Table:
-    """Show each attempt's score, slot and sentence in each pass; the best attempt first."""
+def _blocks(passes: Sequence[CallView], width: int) -> list[list[CallView]]:
+    """Return the passes in order, those of a juror side by side, as many at once as fit."""
+    judges = list(dict.fromkeys(call.judge for call in passes))
+    ordered = sorted(passes, key=lambda call: (judges.index(call.judge), call.pass_index))
+    fitting = max(1, (width - _NAME_WIDTH - 4) // (_CELL_WIDTH + 3))
+    return [ordered[start : start + fitting] for start in range(0, len(ordered), fitting)]
+
+
+def _matrix(
+    some: Sequence[CallView], passes: Sequence[CallView], results: Sequence[TrajectoryResult]
+) -> Table:
+    """Show each attempt's score, slot and sentence in some passes; the best attempt first."""
     table = Table(
-        Column("attempt", no_wrap=True),
-        *(Column(literal(_pass_name(call, passes)), overflow="fold") for call in passes),
+        Column("attempt", no_wrap=True, overflow="ellipsis", max_width=_NAME_WIDTH),
+        *(Column(literal(_pass_name(call, passes)), overflow="fold") for call in some),
         title="score and slot in each pass",
         title_justify="left",
     )
@@ -78,7 +90,7 @@ def _matrix(passes: Sequence[CallView], results: Sequence[TrajectoryResult]) -> 
     ranked = [each.id for each in sorted(results, key=lambda each: each.rank)]
     names = [*(name for name in ranked if name in shown), *(n for n in shown if n not in ranked)]
     for name in names:
-        table.add_row(literal(name), *(_cell(call, name) for call in passes))
+        table.add_row(literal(name), *(_cell(call, name) for call in some))
     if unshown := [name for name in ranked if name not in shown]:
         table.caption = literal(f"equal to one of these, or gated: {', '.join(unshown)}")
     return table

@@ -30,6 +30,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
 }
 _INSTEAD = {"HX-Retarget": "main", "HX-Reselect": "main", "HX-Reswap": "outerHTML"}
 _NO_ADMIN = frozenset({"Keys"})
@@ -72,7 +73,7 @@ class Site:
 
     def page(self, request: Request, html: str, status: int = 200) -> Response:
         """Return a page, which no cache keeps."""
-        response = HTMLResponse(html, status, headers={**HEADERS, "Cache-Control": "no-store"})
+        response = HTMLResponse(html, status, headers=HEADERS)
         if COOKIE not in request.cookies and FORM_COOKIE not in request.cookies:
             set_cookie(response, request, self.root_path, FORM_COOKIE, _form_cookie(request))
         return response
@@ -83,7 +84,7 @@ class Site:
         return RedirectResponse(
             f"{self.root_path}{quote(target, safe='/?&=%:;,+~-._#')}",
             status_code=303,
-            headers={**HEADERS, "Cache-Control": "no-store"},
+            headers=HEADERS,
         )
 
     def problem(self, error: errors.PodiumError, scope: Scope) -> Response:

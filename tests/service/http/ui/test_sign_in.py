@@ -143,7 +143,9 @@ async def test_a_session_opens_pages_and_nothing_else(tmp_path: Path) -> None:
         assert (await http.post("/rank", json={"trajectories": []})).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/ui", "/ui/rankings/none", "/ui/login", "/ui/static/pages.css"])
+@pytest.mark.parametrize(
+    "path", ["/ui", "/ui/rankings/none", "/ui/login", "/ui/static/pages.css", "/ui/export.jsonl"]
+)
 async def test_pages_and_files_have_the_headers(tmp_path: Path, path: str) -> None:
     async with service(tmp_path) as opened, client(opened) as http:
         answer = await http.get(path)
