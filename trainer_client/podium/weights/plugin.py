@@ -10,6 +10,7 @@ workers of a server that is started with
 from contextlib import suppress
 
 BACKEND = "podium"
+GROUP = "vllm.general_plugins"
 
 
 def register() -> None:

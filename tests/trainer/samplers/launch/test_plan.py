@@ -152,3 +152,10 @@ def test_no_server_elsewhere_shares_the_gpu_of_the_run() -> None:
 def test_settings_that_contradict_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         SamplerConfig.model_validate({"kind": "vllm"} | settings)
+
+
+def test_a_named_list_of_plugins_gets_the_own_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_PLUGINS", "other")
+    [plan] = plan_servers(config(weight_sync="stream"))
+    assert plan.environment["VLLM_PLUGINS"] == "other,podium"
+    assert "VLLM_PLUGINS" not in plan_servers(config())[0].environment

@@ -1,6 +1,7 @@
 """Start the vLLM servers of a run as its children (`sampler.launch`), and let them share a GPU.
 
     open.py        opens all servers of a run, those that it starts and those that run already
+    plugin.py      looks for Podium's plugin of vLLM, if weights go over the network
     plan.py        what is run: the command, the address and the GPUs of each server
     guard.py       a process between the run and a server, with which the server ends
     child.py       one start of a server, and what its log says

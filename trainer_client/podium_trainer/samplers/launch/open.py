@@ -1,13 +1,16 @@
 """Open the vLLM servers of a run: start them, connect to them, and let one sleep in updates."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
 
 from podium_trainer.config import TrainConfig
 from podium_trainer.policy.load import choose_device
 from podium_trainer.samplers.launch.cluster import require_ray
 from podium_trainer.samplers.launch.launcher import Launcher
 from podium_trainer.samplers.launch.plan import ServerPlan, plan_for_ray, plan_servers
+from podium_trainer.samplers.launch.plugin import require_plugin
 from podium_trainer.samplers.launch.shared_gpu import SharedGpu
 from podium_trainer.samplers.launch.started import Start, StartedHere
 from podium_trainer.samplers.vllm_check import open_servers
@@ -64,7 +67,10 @@ def open_vllm(
 @contextmanager
 def planned(config: TrainConfig) -> Iterator[tuple[Sequence[ServerPlan], Start]]:
     """Plan the servers, and yield the plans with what starts them: this process, or Ray."""
+    settings = config.sampler
     if config.ray is None:
+        if settings.weight_sync == "stream":
+            require_plugin(settings.vllm.python or Path(sys.executable))
         yield plan_servers(config), StartedHere
         return
     require_ray()

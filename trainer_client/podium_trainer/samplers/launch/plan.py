@@ -67,7 +67,8 @@ def plan_servers(config: TrainConfig) -> list[ServerPlan]:
         ServerPlan(
             serve_command(config),
             log_of(config, number),
-            environment=NEEDED | ({"CUDA_VISIBLE_DEVICES": ",".join(share)} if share else {}),
+            environment=needed(config)
+            | ({"CUDA_VISIBLE_DEVICES": ",".join(share)} if share else {}),
             shares_gpu=settings.colocate and number == 0,
         )
         for number, share in enumerate(shares)
@@ -93,10 +94,24 @@ def plan_for_ray(config: TrainConfig, *, has_gpus: bool) -> list[ServerPlan]:
     num_gpus = settings.vllm.gpus if has_gpus else 0
     return [
         ServerPlan(
-            serve_command(config), log_of(config, number), environment=NEEDED, num_gpus=num_gpus
+            serve_command(config),
+            log_of(config, number),
+            environment=needed(config),
+            num_gpus=num_gpus,
         )
         for number in range(settings.servers)
     ]
+
+
+def needed(config: TrainConfig) -> dict[str, str]:
+    """Return the variables that a server needs.
+
+    VLLM_PLUGINS, where it is set, names all plugins that vLLM may load.
+    """
+    named = os.environ.get("VLLM_PLUGINS")
+    if config.sampler.weight_sync != "stream" or named is None:
+        return NEEDED
+    return NEEDED | {"VLLM_PLUGINS": f"{named},{BACKEND}"}
 
 
 def log_of(config: TrainConfig, number: int) -> Path:
