@@ -47,7 +47,6 @@ class FakeVllm:
         is_hung: whether it takes requests and answers none.
         dtype: what it computes in, as /server_info reports it; None for a server without it.
         transfer: takes weights over the network; None for a server that does not.
-        backend: what it takes them by, as /server_info reports it.
         can_sleep: whether it sleeps when it says so.
         is_asleep: whether it sleeps.
     """
@@ -82,7 +81,6 @@ class FakeVllm:
         self.is_hung = False
         self.dtype: str | None = None
         self.transfer = FakeTransfer(self._set_label, num_workers) if num_workers else None
-        self.backend = "podium" if num_workers else None
         self.can_sleep, self.is_asleep = True, False
         self.url = ""
         self._host, self._port = host, port
@@ -191,8 +189,7 @@ class FakeVllm:
             "/is_sleeping": lambda: (200, {"is_sleeping": self.is_asleep}),
         }
         if self.dtype:
-            config: Wire = {"model_config": {"dtype": f"torch.{self.dtype}"}}
-            config["weight_transfer_config"] = {"backend": self.backend} if self.backend else None
+            config = {"model_config": {"dtype": f"torch.{self.dtype}"}}
             answers["/server_info"] = lambda: (200, {"vllm_config": config})
         if self.transfer:
             size = {"world_size": self.transfer.num_workers}

@@ -89,10 +89,10 @@ class SamplerConfig(Section):
         description="Folder for new weights, which trainer and servers see under the same path;"
         " null: a folder in `out`.",
     )
-    weight_sync: Literal["disk", "stream"] | None = Field(
-        None,
-        description="How vLLM servers get all weights: from files in `weights_dir`, or over the"
-        " network; null: over the network if all of them say that they can.",
+    weight_sync: Literal["disk", "stream"] = Field(
+        "disk",
+        description="How vLLM servers get all weights: `disk` from files in `weights_dir`, `stream`"
+        " over the network.",
     )
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
         None,

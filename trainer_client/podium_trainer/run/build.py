@@ -59,7 +59,7 @@ from podium_trainer.run.recipe import Resume
 from podium_trainer.samplers import Sampler, SamplerError
 from podium_trainer.samplers.launch.open import open_vllm
 from podium_trainer.samplers.local import LocalSampler
-from podium_trainer.samplers.stream.stream import WeightStream, can_stream
+from podium_trainer.samplers.stream.stream import WeightStream
 from podium_trainer.samplers.vllm import VllmSampler
 from podium_trainer.samplers.vllm_servers import VllmServers
 from podium_trainer.samplers.weight_sync import FullReload, LoraSwap, SharedWeights, WeightSync
@@ -246,7 +246,7 @@ def open_sampler(
     limit_s = settings.admin_timeout_s
     if policy.is_lora:
         return sampler, LoraSwap(policy, sampler, folder, timeout_s=limit_s)
-    if settings.weight_sync == "stream" or (settings.weight_sync is None and can_stream(servers)):
+    if settings.weight_sync == "stream":
         return sampler, WeightStream(
             policy, sampler, timeout_s=limit_s, dtype=settings.dtype, shares_gpu=settings.colocate
         )

@@ -16,7 +16,6 @@ from podium_trainer.samplers.vllm_requests import COMPLETIONS, GENERATE, Weights
 from podium_trainer.samplers.vllm_server import (
     QUICK_S,
     Refused,
-    ServerInfo,
     Unavailable,
     VllmServer,
     request_with_retry,
@@ -44,17 +43,12 @@ class _ModelConfig(BaseModel):
     dtype: str
 
 
-class _TransferConfig(BaseModel):
-    backend: str
-
-
 class _VllmConfig(BaseModel):
     model_config = {"protected_namespaces": ()}
     model: _ModelConfig = Field(alias="model_config")
-    weight_transfer_config: _TransferConfig | None = None
 
 
-class _InfoAnswer(BaseModel):
+class _ServerInfo(BaseModel):
     vllm_config: _VllmConfig
 
 
@@ -252,31 +246,21 @@ async def measure_logprob_range(
         ) from error
 
 
-def read_info(servers: VllmServers) -> ServerInfo:
-    """Return what the ready servers say of themselves, each of them once.
+def read_dtype(servers: VllmServers) -> str | None:
+    """Return the type that the ready servers compute in, such as `bfloat16`.
 
     Returns:
-        The values that all of them tell; None for those in which they differ, or that one does not
-        tell. Servers with the environment VLLM_SERVER_DEV_MODE=1 do, which new weights need anyway.
+        The name as torch has it; None if they differ, or none tells. Those with the environment
+        VLLM_SERVER_DEV_MODE=1 do, which a reload of all weights needs anyway.
     """
+    found = set()
 
     async def ask(server: VllmServer) -> None:
-        if server.info is not None:
-            return
         path = "/server_info?config_format=json"
         response = await server.request(path, method="GET", timeout_s=INFO_TIMEOUT_S)
-        try:
-            config = _InfoAnswer.model_validate_json(response.content).vllm_config
-        except ValidationError as error:
-            raise SamplerError(f"{server.url}{path} says something else") from error
-        transfer = config.weight_transfer_config
-        server.info = ServerInfo(
-            config.model.dtype.removeprefix("torch."), transfer.backend if transfer else None
-        )
+        with suppress(ValidationError):
+            info = _ServerInfo.model_validate_json(response.content)
+            found.add(info.vllm_config.model.dtype.removeprefix("torch."))
 
     servers.call_ready(ask)
-    infos = {server.info or ServerInfo() for server in servers.membership.ready}
-    dtypes, backends = {info.dtype for info in infos}, {info.backend for info in infos}
-    return ServerInfo(
-        dtypes.pop() if len(dtypes) == 1 else None, backends.pop() if len(backends) == 1 else None
-    )
+    return found.pop() if len(found) == 1 else None

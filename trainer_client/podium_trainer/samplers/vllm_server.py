@@ -14,7 +14,6 @@ The sampler sends no requests to a server that has just failed:
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import anyio
@@ -82,19 +81,6 @@ class ConnectionPool:
         self.slots = anyio.Semaphore(POOL_SIZE)
 
 
-@dataclass(frozen=True)
-class ServerInfo:
-    """What a server says of itself; None for what it does not tell.
-
-    Attributes:
-        dtype: the type that it computes in, such as `bfloat16`.
-        backend: what it takes weights by, over the network.
-    """
-
-    dtype: str | None = None
-    backend: str | None = None
-
-
 class VllmServer:
     """One server and its connections.
 
@@ -117,7 +103,6 @@ class VllmServer:
         max_model_len: the largest number of tokens in a sequence; set by `vllm_check`.
         reports_versions: whether /inference/v1/generate says which weights drew which token; set by
             `vllm_check`.
-        info: what it says of itself, once it was asked; set by `vllm_check`.
     """
 
     def __init__(self, url: str, model_name: str, pools: Sequence[ConnectionPool]) -> None:
@@ -133,7 +118,6 @@ class VllmServer:
         self.root: str | None = None
         self.max_model_len = 0
         self.reports_versions = False
-        self.info: ServerInfo | None = None
         self._backoff_s = MIN_BACKOFF_S
         self._admin_pool, *self._sampling_pools = pools
         self._num_sampled = 0

@@ -39,7 +39,7 @@ from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.samplers.membership import OWN_NAME
 from podium_trainer.samplers.vllm import VllmSampler
-from podium_trainer.samplers.vllm_check import read_info
+from podium_trainer.samplers.vllm_check import read_dtype
 from podium_trainer.samplers.vllm_requests import Weights
 from podium_trainer.samplers.vllm_server import (
     QUICK_S,
@@ -237,7 +237,7 @@ class FullReload(_ServerSync):
     ) -> None:
         super().__init__(policy, sampler, folder, timeout_s=timeout_s)
         self._loaded_folder: Path | None = None
-        name = dtype or read_info(sampler.servers).dtype
+        name = dtype or read_dtype(sampler.servers)
         self._dtype = DTYPES.get(name) if name else None
 
     def push(self, version: int) -> None:

@@ -15,7 +15,7 @@ from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from podium_trainer.config import SamplerConfig, TrainConfig
 from podium_trainer.samplers import SamplerError
-from podium_trainer.samplers.stream.stream import WeightStream, can_stream
+from podium_trainer.samplers.stream.stream import WeightStream
 from podium_trainer.samplers.stream.weights import by_layer, full_weights
 from podium_trainer.samplers.vllm import VllmSampler
 from podium_trainer.samplers.weight_sync import FullReload
@@ -231,18 +231,6 @@ def test_a_server_without_weight_transfer_says_what_it_needs() -> None:
         with pytest.raises(SamplerError, match=r"VLLM_SERVER_DEV_MODE=1") as caught:
             WeightStream(tiny_policy(), sampler, timeout_s=5.0).push(0)
         assert f"{fake.url}/get_world_size answered 404" in one_line(caught)
-
-
-def test_servers_say_whether_they_take_a_stream() -> None:
-    with FakeVllm(num_workers=1).serving() as able, FakeVllm().serving() as unable:
-        able.dtype = unable.dtype = "float32"
-        with sampling(able) as sampler:
-            assert can_stream(sampler.servers)
-        with sampling(able, unable) as sampler:
-            assert not can_stream(sampler.servers)
-        able.backend = "nccl"
-        with sampling(able) as sampler:
-            assert not can_stream(sampler.servers)
 
 
 def test_layers_stay_together_in_the_order_of_their_first_weight() -> None:

@@ -12,16 +12,14 @@ import anyio
 
 from podium.weights.bucket import BUCKET_BYTES, pack
 from podium.weights.link import Transport
-from podium.weights.plugin import BACKEND
 from podium_trainer.policy.policy import Policy
 from podium_trainer.samplers.stream.links import Links
 from podium_trainer.samplers.stream.push import Streamed
 from podium_trainer.samplers.stream.weights import full_weights
 from podium_trainer.samplers.vllm import VllmSampler
-from podium_trainer.samplers.vllm_check import read_info
+from podium_trainer.samplers.vllm_check import read_dtype
 from podium_trainer.samplers.vllm_requests import Weights
 from podium_trainer.samplers.vllm_server import QUICK_S, VllmServer
-from podium_trainer.samplers.vllm_servers import VllmServers
 from podium_trainer.samplers.weight_sync import DTYPES
 
 
@@ -59,7 +57,7 @@ class WeightStream:
         self._links = Links(transport, policy.device, limit_s=timeout_s)
         self.run = secrets.token_hex(4)
         self._bucket_bytes = bucket_bytes
-        name = dtype or read_info(sampler.servers).dtype
+        name = dtype or read_dtype(sampler.servers)
         self._dtype = DTYPES.get(name) if name else None
 
     def push(self, version: int) -> None:
@@ -84,8 +82,3 @@ class WeightStream:
             self._links.drop(server)
         with anyio.move_on_after(QUICK_S):
             await self._links.wait()
-
-
-def can_stream(servers: VllmServers) -> bool:
-    """Return whether all servers say that they take weights over the network."""
-    return read_info(servers).backend == BACKEND
