@@ -26,11 +26,16 @@ JUDGES = """\
 default_judge: main
 judges:
   main: {{model: scripted, base_urls: ["{url}"], passes: 1, audit: 0,
-         context_tokens: 131072, concurrency: 2048}}
+         context_tokens: 131072, concurrency: {concurrency}}}
 """
 PATIENCE_S = 60.0
 LISTENING = re.compile(r"http://127\.0\.0\.1:\d+")
 _opener = build_opener(ProxyHandler({}))
+
+
+def judges_file(url: str, concurrency: int = 2048) -> str:
+    """Write a judges file for a scripted judge, which takes so many calls at a time."""
+    return JUDGES.format(url=url, concurrency=concurrency)
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,17 @@ def judge_server(delay_s: float) -> Iterator[Running]:
 
 
 @contextmanager
-def service(judge_url: str, *, workers: int = 1) -> Iterator[Running]:
-    """`podium serve` as a user starts it, its store a SQLite file."""
+def service(judge_url: str, *, workers: int = 1, concurrency: int = 2048) -> Iterator[Running]:
+    """`podium serve` as a user starts it, its store a SQLite file.
+
+    Args:
+        judge_url: the OpenAI base URL of its judge.
+        workers: its processes.
+        concurrency: calls to the judge at a time.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "judges.yaml").write_text(JUDGES.format(url=judge_url))
+        (folder / "judges.yaml").write_text(judges_file(judge_url, concurrency))
         command = [
             sys.executable,
             "-P",

@@ -24,7 +24,7 @@ import typer
 from starlette.types import ASGIApp, Message
 
 from benchmarks.load.connection import templates
-from benchmarks.processes import JUDGES, judge_server
+from benchmarks.processes import judge_server, judges_file
 from podium_service.http.app import create_app
 from podium_service.http.server.gc_policy import freeze_gc
 from podium_service.http.server.server import event_loop_factory
@@ -74,7 +74,7 @@ async def measure(
     bodies = templates(group_bytes)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "judges.yaml"
-        config.write_text(JUDGES.format(url=url))
+        config.write_text(judges_file(url))
         async with open_service(config, f"{folder}/podium.db") as service:
             app = create_app(service)
             freeze_gc()

@@ -1,0 +1,1 @@
+"""How fast a step is when its parts overlap, and what learns from tokens of older weights."""
