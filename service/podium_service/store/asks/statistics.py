@@ -21,11 +21,12 @@ def statistics_of(
     Args:
         lengths: one per trajectory, as `length_of` counts.
     """
-    written = [index for index, each in enumerate(request.trajectories) if each.id != ANCHOR_ID]
-    written = written or list(range(len(request.trajectories)))
-    trajectories = [request.trajectories[index] for index in written]
-    lengths = [lengths[index] for index in written]
-    results = [ranking.results[index] for index in written] if ranking else []
+    ids = {each.id for each in request.trajectories}
+    skipped = ids & {ANCHOR_ID} if len(ids) > 1 else set()
+    sent = zip(request.trajectories, lengths, strict=True)
+    written = [(each, length) for each, length in sent if each.id not in skipped]
+    trajectories, lengths = [each for each, _ in written], [length for _, length in written]
+    results = [each for each in ranking.results if each.id not in skipped] if ranking else []
     rewards = [each.reward for each in results]
     scores = [each.score for each in results if each.score is not None]
     taus = (
