@@ -145,11 +145,14 @@ class Trainer:
         good = self.good
         if good is None or good.step <= self.saved_step or not self.policy.is_finite:
             return
-        try:
-            if good.step > self.logged_step:
+        if good.step > self.logged_step:
+            try:
                 self._log(None)
+            except MetricsError:  # it is what stops the run, or says the same
+                self.watcher.note(f"step {good.step} is saved without its row of numbers")
+        try:
             self.save(good)
-        except (CheckpointError, MetricsError) as error:  # what stops the run says more
+        except CheckpointError as error:  # what stops the run says more
             self.watcher.note(f"step {good.step} was not saved: {error}")
 
     def one_step(self) -> None:

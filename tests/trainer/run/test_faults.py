@@ -1,5 +1,6 @@
 """Faults within a run: a step that fails is skipped, and what stops a run loses nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 
 from podium_trainer.records.best import progress
 from podium_trainer.records.checkpoint import checkpoints, read_state
-from podium_trainer.records.metrics import read_rows
+from podium_trainer.records.metrics import JsonlFile, MetricsError, read_rows
 from podium_trainer.train import Trainer, TrainingStopped
 from tests.trainer.runs import Recorder, settings, train
 
@@ -79,3 +80,23 @@ def test_progress_is_the_score_and_else_the_win_rate() -> None:
     assert progress({"held_out": 0.25, "win_rate": 0.75}) == 0.25
     assert progress({"held_out": None, "win_rate": 0.75}) == 0.75
     assert progress({"held_out": None}) is None
+
+
+def test_a_disk_that_is_full_at_a_row_loses_no_step(tmp_path: Path, service_url: str) -> None:
+    recipe = settings(tmp_path, service_url, steps=3, checkpoint={"every": 9})
+    running, full = list[Trainer](), JsonlFile(Path("/dev/full"))
+
+    def fill(step: int) -> None:
+        if step == 1:
+            [trainer] = running
+            trainer.log = replace(trainer.log, metrics=[full])
+
+    watcher = Recorder(fill)
+    with pytest.raises(MetricsError, match=r"^/dev/full cannot be written: .* then add --resume$"):
+        train(recipe, watcher=watcher, before=running.append)
+    full.close()
+    assert watcher.notes[-1] == "step 2 is saved without its row of numbers"
+    [saved] = checkpoints(tmp_path / "run/checkpoints")
+    assert read_state(saved).step == 2
+    train(recipe, resume=True)
+    assert [row["step"] for row in read_rows(tmp_path / "run/metrics.jsonl")] == [0, 1, 3]
