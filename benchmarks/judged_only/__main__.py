@@ -28,6 +28,7 @@ MODEL = ".models/smollm2-135m-instruct"
 RESULTS = Path("benchmarks/results/judged_only.json")
 PICTURE = Path("docs/judged-only.png")
 QUICK_FOLDER = Path("runs/judged-only-quick")
+SMALL = ("prompts_per_step", "group_size", "prompts", "samples")
 PACKAGES = ("podium", "torch", "transformers", "numpy")
 
 
@@ -79,7 +80,7 @@ def main(
     """Run what is missing, then print and draw the win rates."""
     torch.set_num_threads(1)
     silence_libraries()
-    small = {"steps": 2, "every": 2, "prompts_per_step": 2, "prompts": 3, "samples": 2}
+    small = dict.fromkeys(("steps", "every"), 1) | dict.fromkeys(SMALL, 2)
     setup = Setup(model, **small) if quick else Setup(model)
     path = out or (QUICK_FOLDER / "judged_only.json" if quick else RESULTS)
     counts = dict.fromkeys(ARMS, 1) if quick else dict(zip(ARMS, (seeds, controls), strict=True))
