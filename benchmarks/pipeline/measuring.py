@@ -74,6 +74,9 @@ class SlowUpdate:
         self.sync.push(version)
         time.sleep(max(0.0, self.began + self.seconds - time.perf_counter()))
 
+    def close(self) -> None:
+        self.sync.close()
+
 
 class WaitForAll(Rollout):
     """Hands groups on once all of them are played, so that none is ranked before."""
