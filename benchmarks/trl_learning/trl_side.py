@@ -27,11 +27,12 @@ from podium_trainer.policy.load import has_fast_bfloat16, load_policy
 from podium_trainer.policy.policy import Policy
 from podium_trainer.rollout.rollout import Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
-from podium_trainer.run.build import open_optimizer, seed_everything
+from podium_trainer.run.learner import seed_everything
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.tasks import open_task
 from podium_trainer.tasks.task import PromptCursor, Task
 from podium_trainer.update.learning_rate import learning_rate
+from podium_trainer.update.optimizer import open_optimizer
 
 PACKAGES = ("trl", "torch", "transformers")
 

@@ -142,8 +142,8 @@ class Trainer:
 
     def _save_good(self) -> None:
         """Save the state that the weights are in; if that is after the step, also write its row."""
-        good = self.good
-        if good is None or good.step <= self.saved_step or not self.policy.is_finite:
+        good, is_lost = self.good, self.policy.ranks.lost is not None
+        if good is None or good.step <= self.saved_step or is_lost or not self.policy.is_finite:
             return
         if good.step > self.logged_step:
             try:
@@ -203,16 +203,16 @@ class Trainer:
     def _update(self, samples: Sequence[GroupSamples]) -> UpdateStats:
         self.watcher.phase("update")
         config = self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config.optimizer, self.step, config.steps)
-        return update(
-            self.policy, self.optimizer, samples, config.loss,
-            max_completion_tokens=config.sampler.max_tokens * self.task.max_turns,
-            micro_batch_tokens=config.optimizer.micro_batch_tokens,
-            max_grad_norm=config.optimizer.max_grad_norm,
-            passes=config.optimizer.passes,
-            mini_batches=config.optimizer.mini_batches,
-        )  # fmt: skip
+        settings: dict[str, Any] = {
+            "max_completion_tokens": config.sampler.max_tokens * self.task.max_turns,
+            "micro_batch_tokens": config.optimizer.micro_batch_tokens,
+            "max_grad_norm": config.optimizer.max_grad_norm,
+            "passes": config.optimizer.passes,
+            "mini_batches": config.optimizer.mini_batches,
+            "lr": learning_rate(config.optimizer, self.step, config.steps),
+        }
+        with self.policy.ranks.lead("update", samples, config.loss, **settings):
+            return update(self.policy, self.optimizer, samples, config.loss, **settings)
 
     def _push(self, clock: Clock) -> None:
         """Give the sampler the new weights; the state with them is good from now on."""

@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
@@ -13,7 +13,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from podium_trainer.policy.packing import MicroBatch, pack_padded, pack_shared, shared_prefix_length
+from podium_trainer.policy.packing import (
+    Build,
+    MicroBatch,
+    pack_padded,
+    pack_shared,
+    shared_prefix_length,
+)
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Sample
 from podium_trainer.policy.tree_attention import TreeRow
@@ -21,10 +27,15 @@ from tests.trainer.tiny import naive_logprobs, sample, tiny_llama, tiny_policy
 
 Pack = Callable[[list[Sample], int], list[MicroBatch]]
 PACKS: dict[str, Pack] = {
-    "shared": lambda samples, max_tokens: list(pack_shared(samples, max_tokens)),
-    "spans": lambda samples, max_tokens: list(pack_shared(samples, max_tokens, dense_tokens=0)),
-    "padded": lambda samples, max_tokens: list(pack_padded(samples, max_tokens)),
+    "shared": lambda samples, max_tokens: built(pack_shared(samples, max_tokens)),
+    "spans": lambda samples, max_tokens: built(pack_shared(samples, max_tokens, dense_tokens=0)),
+    "padded": lambda samples, max_tokens: built(pack_padded(samples, max_tokens)),
 }
+
+
+def built(builds: Iterable[Build]) -> list[MicroBatch]:
+    """Build all micro-batches."""
+    return [build() for build in builds]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +127,7 @@ def test_trees_hold_every_prefix_and_stay_within_the_budget(
     samples: list[Sample], max_tokens: int
 ) -> None:
     computed = 0
-    for batch in pack_shared(samples, max_tokens):
+    for batch in built(pack_shared(samples, max_tokens)):
         streams = [samples[i].token_ids for i in batch.samples]
         assert batch.input_ids_BT.numel() <= max(max_tokens, *map(len, streams))
         prefixes: set[tuple[int, ...]] = set()
@@ -132,7 +143,7 @@ def test_trees_hold_every_prefix_and_stay_within_the_budget(
 @given(samples=token_streams(), max_tokens=st.sampled_from([1, 6, 12, 1000]))
 @settings(max_examples=100, deadline=None)
 def test_padded_rows_stay_within_the_budget(samples: list[Sample], max_tokens: int) -> None:
-    batches = list(pack_padded(samples, max_tokens))
+    batches = built(pack_padded(samples, max_tokens))
     for batch in batches:
         rows, length = batch.input_ids_BT.shape
         assert rows * length <= max_tokens or rows == 1
@@ -146,7 +157,7 @@ def test_padded_rows_stay_within_the_budget(samples: list[Sample], max_tokens: i
 @example(samples=NESTED, max_tokens=1000)
 @settings(max_examples=40, deadline=None)
 def test_spans_say_what_a_mask_says(samples: list[Sample], max_tokens: int) -> None:
-    masked, cut = (list(pack_shared(samples, max_tokens, dense)) for dense in (1000, 0))
+    masked, cut = (built(pack_shared(samples, max_tokens, dense)) for dense in (1000, 0))
     for with_mask, with_spans in zip(masked, cut, strict=True):
         assert with_mask.attention_mask is not None
         assert with_spans.tree_rows is not None
@@ -174,7 +185,7 @@ def test_32k_tokens_are_packed_in_a_second_and_100_mb() -> None:
     long = [draw.randrange(3, 40) for _ in range(12_768)]
     samples = [sample([*prompt, *long], range(20_000, 32_768)), sample([*prompt, 5, 2], [20_001])]
     peak_kb, started = getrusage(RUSAGE_SELF).ru_maxrss, time.process_time()
-    [batch] = pack_shared(samples, 32_770)
+    [batch] = built(pack_shared(samples, 32_770))
     assert time.process_time() - started < 1
     assert getrusage(RUSAGE_SELF).ru_maxrss - peak_kb < 100_000
     assert batch.input_ids_BT.shape == (1, 32_770)
@@ -186,14 +197,14 @@ def test_32k_tokens_are_packed_in_a_second_and_100_mb() -> None:
 def test_the_prompt_of_a_group_is_computed_once() -> None:
     prompt = list(range(3, 13))
     group = [sample([*prompt, 20 + i, 2], [10, 11]) for i in range(4)]
-    [batch] = pack_shared(group, 1000)
+    [batch] = built(pack_shared(group, 1000))
     assert batch.input_ids_BT.numel() == 10 + 4 * 2
     assert batch.position_ids_BT[0].tolist() == [*range(10), *[10, 11] * 4]
 
 
 def test_a_shared_token_is_predicted_once_and_trained_on_twice() -> None:
     first, second = sample([3, 4, 5], advantage=1.0), sample([3, 4, 6], advantage=-1.0)
-    [batch] = pack_shared([first, second], 1000)
+    [batch] = built(pack_shared([first, second], 1000))
     assert batch.target_U.tolist() == [4, 5, 6]
     assert batch.prediction_N.tolist() == [0, 1, 0, 2]
     assert batch.advantages_N.tolist() == [1, 1, -1, -1]

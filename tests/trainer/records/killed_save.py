@@ -48,14 +48,16 @@ def content(path: Path) -> dict[str, bytes]:
     return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
 
 
-def check(folder: Path, first: dict[str, bytes], optimizer: torch.optim.Optimizer) -> None:
+def check(
+    folder: Path, first: dict[str, bytes], policy: Policy, optimizer: torch.optim.Optimizer
+) -> None:
     """Check that the newest checkpoint is the whole first one, or a whole second one."""
     newest = checkpoints(folder)[-1]
     step = read_state(newest).step
     assert content(newest) == first if step == 1 else step == 2
     assert content(newest).keys() == first.keys()
     assert read_made_with(newest) == {"seed": step}
-    load_optimizer(newest, optimizer)
+    load_optimizer(newest, policy, optimizer)
     assert load_file(newest / "weights" / "model.safetensors")
 
 
@@ -84,7 +86,7 @@ def main(base: Path) -> None:
             save(folder, policy, optimizer, 2)
             os._exit(0)
         _, status = os.waitpid(child, 0)
-        check(folder, first, optimizer)
+        check(folder, first, policy, optimizer)
         if os.WIFEXITED(status):
             assert os.WEXITSTATUS(status) == 0
             print(number)

@@ -78,7 +78,7 @@ def test_weights_optimizer_and_generators_come_back_bit_for_bit(
     again = load(model, lora, path / "weights")
     optimizer_again = adam(again)
     draws()
-    load_optimizer(path, optimizer_again)
+    load_optimizer(path, again, optimizer_again)
     assert read_state(path) == state
     assert draws() == drawn
     train(again, optimizer_again, 2)
@@ -158,7 +158,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(model: Path, tmp_path: Path, ful
     assert str(caught.value).startswith(f"cannot write {tmp_path}/step-000002: ")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == [last]
-    load_optimizer(last, adam(load(model, weights=last / "weights")))
+    resumed = load(model, weights=last / "weights")
+    load_optimizer(last, resumed, adam(resumed))
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(saved: Saved, tmp_path: Path) -> None:
@@ -199,11 +200,12 @@ def test_a_damaged_file_is_one_line(saved: Saved, name: str, damage: str) -> Non
     path = checkpoints(folder)[-1]
     DAMAGE[damage](path / name)
     with pytest.raises(CheckpointError, match=r"step-000001 cannot be resumed from: ") as caught:
-        load_optimizer(path, adam(policy))
+        load_optimizer(path, policy, adam(policy))
     assert "\n" not in str(caught.value)
 
 
 def test_another_models_optimizer_is_refused(saved: Saved, model: Path) -> None:
     folder, _, _ = saved
+    other = load(model)
     with pytest.raises(CheckpointError, match="cannot be resumed from: "):
-        load_optimizer(checkpoints(folder)[-1], adam(load(model)))
+        load_optimizer(checkpoints(folder)[-1], other, adam(other))

@@ -10,6 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from podium_trainer.config import ModelConfig
 from podium_trainer.policy.chat import Chat
 from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.ranks.processes import Ranks
+from podium_trainer.policy.ranks.shard import shard
 
 
 class PolicyError(Exception):
@@ -41,24 +43,61 @@ def load_policy(
     temperature: float,
     needs_reference: bool = False,
     weights: Path | None = None,
+    ranks: Ranks | None = None,
 ) -> Policy:
     """Load the model of a config for training.
+
+    With several ranks, all of them call it at once, and the model is sharded.
 
     Args:
         config: the model section of a recipe.
         temperature: divides the logits, in training and in sampling.
         needs_reference: whether the loss has a KL penalty to a frozen reference.
         weights: a checkpoint's weights, in place of the model's own or of a fresh adapter.
+        ranks: the processes that share the model; None if this one has it all.
 
     Raises:
         PolicyError: If the folder holds no causal LM that transformers can load, its tokenizer has
             no chat template, or torch cannot use the device.
     """
-    device = choose_device(config)
+    ranks = ranks or Ranks()
+    device = choose_device(config, ranks)
+    with ranks.agree(PolicyError):
+        model, reference, chat = load_parts(config, device, needs_reference, weights, ranks)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    model.train()
+    autocast = config.autocast if config.autocast is not None else has_fast_bfloat16(device)
+    if ranks.are_many:
+        base = model if config.lora is None else model.get_base_model()
+        for each in [base] if reference is None else [base, reference]:
+            shard(each, ranks, device, bfloat16=autocast)
+        autocast = False  # it would keep a copy of every layer, and the shards are cast already
+    return Policy(
+        model, chat, temperature=temperature, autocast=autocast, reference=reference, ranks=ranks
+    )
+
+
+def load_parts(
+    config: ModelConfig,
+    device: torch.device,
+    needs_reference: bool,
+    weights: Path | None,
+    ranks: Ranks,
+) -> tuple[Any, Any, Chat]:
+    """Load the model, its frozen reference or None, and its chat template.
+
+    With several ranks they lie in the memory of the CPU, and those of followers have no weights:
+    `shard` sends them, a layer at a time, so that no GPU needs room for all of them.
+    """
     is_full = config.lora is None
     path = str(weights) if weights and is_full else config.path
+    load = load_empty if ranks.rank else load_model
     try:
-        model = load_model(path, config).to(device)
+        model = load(path, config)
+        if not ranks.are_many:
+            model = model.to(device)
         tokenizer = AutoTokenizer.from_pretrained(config.path)
         stops = model.generation_config.eos_token_id
         chat = Chat(
@@ -70,31 +109,33 @@ def load_policy(
         )
         reference = None
         if needs_reference and is_full:
-            reference = load_model(config.path, config).to(device).eval().requires_grad_(False)
+            reference = load(config.path, config).eval().requires_grad_(False)
+            if not ranks.are_many:
+                reference = reference.to(device)
         if not is_full:
-            model = add_adapter(model, config, weights)
+            model = add_adapter(model, config, None if ranks.rank else weights)
     except (AssertionError, RuntimeError) as error:  # torch raises them for an unusable device
         reason = str(error).strip().splitlines()[0]
         raise PolicyError(f"model.device {config.device!r} cannot be used: {reason}") from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise PolicyError(f"model.path {path!r} cannot be loaded: {reason}") from error
-    if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
-    model.train()
-    autocast = config.autocast if config.autocast is not None else has_fast_bfloat16(device)
-    return Policy(model, chat, temperature=temperature, autocast=autocast, reference=reference)
+    return model, reference, chat
 
 
-def choose_device(config: ModelConfig) -> torch.device:
+def choose_device(config: ModelConfig, ranks: Ranks | None = None) -> torch.device:
     """Return the device that the policy is trained on: the GPU if there is one, unless set.
+
+    Each rank of a machine has a GPU of its own.
 
     Raises:
         PolicyError: If torch knows no such device.
     """
     try:
-        return torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if ranks is not None and ranks.are_many and device.type == "cuda":
+            return torch.device("cuda", ranks.local_rank)
+        return device
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise PolicyError(f"model.device {config.device!r} cannot be used: {reason}") from error
@@ -102,12 +143,30 @@ def choose_device(config: ModelConfig) -> torch.device:
 
 def load_model(path: str, config: ModelConfig) -> Any:
     """Load a model without its dropout, because the sampler has none and ratios compare the two."""
+    dtype = getattr(torch, config.dtype)
+    return AutoModelForCausalLM.from_pretrained(path, config=read_settings(path), dtype=dtype)
+
+
+def load_empty(path: str, config: ModelConfig) -> Any:
+    """Make the model that `load_model` loads, whose weights have shapes and no memory."""
+    # Imported here, because only followers need it.
+    from accelerate import init_empty_weights
+
+    with init_empty_weights():
+        dtype = getattr(torch, config.dtype)
+        make: Any = AutoModelForCausalLM.from_config
+        model = make(read_settings(path), dtype=dtype)
+    model.tie_weights()
+    return model
+
+
+def read_settings(path: str) -> Any:
+    """Read a model's config, and set all dropout to 0."""
     settings = AutoConfig.from_pretrained(path)
     for name, value in list(vars(settings).items()):
         if "drop" in name and isinstance(value, float):
             setattr(settings, name, 0.0)
-    dtype = getattr(torch, config.dtype)
-    return AutoModelForCausalLM.from_pretrained(path, config=settings, dtype=dtype)
+    return settings
 
 
 def add_adapter(model: Any, config: ModelConfig, weights: Path | None) -> Any:

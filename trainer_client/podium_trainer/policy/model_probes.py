@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from podium_trainer.policy.ranks.shard import run
 from podium_trainer.policy.tree_attention import NAME as TREE_ATTENTION
 from podium_trainer.policy.tree_attention import Span, cut_row, tree_inputs
 
@@ -53,20 +54,34 @@ def is_tree_right(model: Any, **attention: Any) -> bool:
         attention: its arguments that make the row a tree.
     """
     first, second = [1, 2, 3, 4, 5], [1, 2, 3, 5, 4]
+    device = model.device
     try:
         with eval_mode(model):
-            tree_TD = model.get_decoder()(
-                input_ids=torch.tensor([[*first, 5, 4]], device=model.device),
-                position_ids=torch.tensor([[0, 1, 2, 3, 4, 3, 4]], device=model.device),
-                use_cache=False,
+            tree_TD = run(
+                model,
+                hidden_states,
+                input_ids=torch.tensor([[*first, 5, 4]], device=device),
+                position_ids=torch.tensor([[0, 1, 2, 3, 4, 3, 4]], device=device),
                 **attention,
-            ).last_hidden_state[0]
-            rows_BTD = model.get_decoder()(
-                input_ids=torch.tensor([first, second], device=model.device), use_cache=False
-            ).last_hidden_state
+            )[0]
+            rows_BTD = run(
+                model, hidden_states, input_ids=torch.tensor([first, second], device=device)
+            )
     except (RuntimeError, ValueError, TypeError, AttributeError):
         return False
     return are_close(tree_TD[:5], rows_BTD[0]) and are_close(tree_TD[[0, 1, 2, 5, 6]], rows_BTD[1])
+
+
+def hidden_states(model: Any, **inputs: Any) -> Tensor:
+    """Compute the last hidden states (B, T, D)."""
+    hidden_BTD: Tensor = model.get_decoder()(use_cache=False, **inputs).last_hidden_state
+    return hidden_BTD
+
+
+def head_logits(model: Any, **inputs: Any) -> Tensor:
+    """Compute the head's output (B, T, V)."""
+    logits_BTV: Tensor = model.get_output_embeddings()(hidden_states(model, **inputs))
+    return logits_BTV
 
 
 def has_plain_head(model: Any) -> bool:
@@ -74,8 +89,7 @@ def has_plain_head(model: Any) -> bool:
     try:
         with eval_mode(model):
             input_ids = torch.tensor([[1, 2, 3]], device=model.device)
-            hidden_BTD = model.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
-            head_BTV = model.get_output_embeddings()(hidden_BTD)
+            head_BTV = run(model, head_logits, input_ids=input_ids)
             logits_BTV = model(input_ids=input_ids, use_cache=False).logits
             # The tolerance is far below any rounding, because a plain head is the same product.
             return are_close(head_BTV, logits_BTV, tolerance=1e-6)

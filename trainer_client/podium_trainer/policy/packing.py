@@ -16,8 +16,9 @@ are padded on the right, where no token sees the padding, so that they need no m
 Both keep, for every trained token, the position whose hidden state predicts it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -71,15 +72,21 @@ class MicroBatch:
         return MicroBatch(**(vars(self) | tensors))
 
 
+Build = Callable[[], MicroBatch]
+
+
 def pack_shared(
     samples: Sequence[Sample], max_tokens: int, dense_tokens: int = DENSE_TOKENS
-) -> Iterator[MicroBatch]:
+) -> Iterator[Build]:
     """Pack samples into tree rows, at most `max_tokens` a micro-batch unless one is longer.
 
     Args:
         samples: any number of samples.
         max_tokens: the largest number of tokens in a micro-batch.
         dense_tokens: the largest number of tokens in a row that has a mask.
+
+    Returns:
+        For each micro-batch what builds its tensors, largest rows first.
     """
     clusters = cluster_samples(samples, max_tokens)
     row_tokens = min(max_tokens, max((cluster.size for cluster in clusters), default=0))
@@ -93,7 +100,7 @@ def pack_shared(
     rows.sort(key=lambda row: -row.size)  # so that the first row of a micro-batch is its widest
     while rows:
         count = max(1, max_tokens // rows[0].size)
-        yield build_tree_batch(samples, rows[:count], dense_tokens)
+        yield partial(build_tree_batch, samples, rows[:count], dense_tokens)
         rows = rows[count:]
 
 
@@ -212,23 +219,33 @@ def shared_prefix_length(left: Sequence[int], right: Sequence[int]) -> int:
     return length
 
 
-def pack_padded(samples: Sequence[Sample], max_tokens: int) -> Iterator[MicroBatch]:
-    """Pack one sample a row, longest first, at most `max_tokens` a micro-batch with padding."""
+def pack_padded(samples: Sequence[Sample], max_tokens: int) -> Iterator[Build]:
+    """Pack one sample a row, longest first, at most `max_tokens` a micro-batch with padding.
+
+    Returns:
+        For each micro-batch what builds its tensors.
+    """
     order = sorted(range(len(samples)), key=lambda i: -len(samples[i].token_ids))
     while order:
         longest = len(samples[order[0]].token_ids)
         num_rows = max(1, max_tokens // longest)
         indices, order = order[:num_rows], order[num_rows:]
-        input_ids_BT = torch.zeros(len(indices), longest, dtype=torch.long)
-        for row, index in enumerate(indices):
-            token_ids = samples[index].token_ids
-            input_ids_BT[row, : len(token_ids)] = torch.tensor(token_ids)
-        positions_BT = torch.arange(longest).expand_as(input_ids_BT)
-        paths = [
-            list(range(row * longest, row * longest + len(samples[index].token_ids)))
-            for row, index in enumerate(indices)
-        ]
-        yield build_batch(samples, indices, paths, input_ids_BT, positions_BT)
+        yield partial(build_padded_batch, samples, indices)
+
+
+def build_padded_batch(samples: Sequence[Sample], indices: list[int]) -> MicroBatch:
+    """Lay samples into rows, the longest first, padded on the right to its length."""
+    longest = len(samples[indices[0]].token_ids)
+    input_ids_BT = torch.zeros(len(indices), longest, dtype=torch.long)
+    for row, index in enumerate(indices):
+        token_ids = samples[index].token_ids
+        input_ids_BT[row, : len(token_ids)] = torch.tensor(token_ids)
+    positions_BT = torch.arange(longest).expand_as(input_ids_BT)
+    paths = [
+        list(range(row * longest, row * longest + len(samples[index].token_ids)))
+        for row, index in enumerate(indices)
+    ]
+    return build_batch(samples, indices, paths, input_ids_BT, positions_BT)
 
 
 def build_batch(

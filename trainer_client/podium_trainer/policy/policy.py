@@ -1,5 +1,6 @@
 """The model that is trained: ask it for logprobs and logits, and save it."""
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import signature
@@ -19,7 +20,9 @@ from podium_trainer.policy.model_probes import (
     has_plain_head,
     use_tree_attention,
 )
-from podium_trainer.policy.packing import DENSE_TOKENS, MicroBatch, pack_padded, pack_shared
+from podium_trainer.policy.packing import DENSE_TOKENS, Build, MicroBatch, pack_padded, pack_shared
+from podium_trainer.policy.ranks.processes import Ranks
+from podium_trainer.policy.ranks.shard import local, run, whole_tensors
 from podium_trainer.policy.samples import Sample
 from podium_trainer.policy.tree_attention import tree_inputs
 
@@ -37,6 +40,7 @@ class Policy:
         reference: a frozen copy for the KL penalty; None if there is no penalty, or if switching
             the adapters off gives the reference.
         dense_tokens: the largest number of tokens in a row whose attention has a mask.
+        ranks: the processes that have a share of the model; None if this one has it all.
 
     Attributes:
         base: the model below its adapters.
@@ -55,11 +59,13 @@ class Policy:
         autocast: bool = False,
         reference: Any = None,
         dense_tokens: int = DENSE_TOKENS,
+        ranks: Ranks | None = None,
     ) -> None:
         self.model = model
         self.chat = chat
         self.temperature = temperature
         self.reference = reference
+        self.ranks = ranks or Ranks()
         self.is_lora = hasattr(model, "peft_config")
         self.base: PreTrainedModel = model.get_base_model() if self.is_lora else model
         self.device = torch.device(self.base.device)
@@ -121,14 +127,16 @@ class Policy:
             samples: any number of samples.
             max_tokens: the largest number of tokens in a micro-batch, unless one sample is longer.
         """
+        return (build().to(self.device) for build in self.plan(samples, max_tokens))
+
+    def plan(self, samples: list[Sample], max_tokens: int) -> Iterator[Build]:
+        """Pack samples as `pack` does, but return what builds each micro-batch."""
         longest = max((len(sample.token_ids) for sample in samples), default=0)
         if self.attends_by_spans:
-            batches = pack_shared(samples, max_tokens, self.dense_tokens)
-        elif self.shares_prefixes and longest <= self.dense_tokens:
-            batches = pack_shared(samples, max_tokens, 2 * self.dense_tokens)
-        else:
-            batches = pack_padded(samples, max_tokens)
-        return (batch.to(self.device) for batch in batches)
+            return pack_shared(samples, max_tokens, self.dense_tokens)
+        if self.shares_prefixes and longest <= self.dense_tokens:
+            return pack_shared(samples, max_tokens, 2 * self.dense_tokens)
+        return pack_padded(samples, max_tokens)
 
     def logprobs(self, batch: MicroBatch) -> Tensor:
         """Compute the logprobs (N,) of a micro-batch's trained tokens, float32 with gradient."""
@@ -153,11 +161,7 @@ class Policy:
         if batch.tree_rows is not None:
             inputs |= tree_inputs(batch.tree_rows, self.device)
         if self.chunks_logits:
-            hidden_BTD = model.get_decoder()(**inputs).last_hidden_state
-            hidden_UD = hidden_BTD.flatten(0, 1)[batch.source_U]
-            logprobs_U = chunked_logprobs(
-                hidden_UD, model.get_output_embeddings(), batch.target_U, self.temperature
-            )
+            logprobs_U = run(model, decoder_logprobs, inputs, batch, self.temperature)
         else:
             logits_UV = model(**inputs).logits.flatten(0, 1)[batch.source_U]
             logprobs_U = target_logprobs(logits_UV, batch.target_U, self.temperature)
@@ -169,14 +173,62 @@ class Policy:
         named = self.base.named_parameters()
         return sum(p.numel() for name, p in named if "lora_" not in name)
 
+    def score(self, samples: list[Sample], max_tokens: int) -> tuple[Tensor, Tensor]:
+        """Compute the logprobs (N,) of the trained tokens, here and by the sampler, in eval mode.
+
+        All ranks compute all of them.
+        """
+        with self.ranks.lead("score", samples, max_tokens), self.inference():
+            batches = list(self.pack(samples, max_tokens))
+            policy_logprobs_N = torch.cat([self.logprobs(batch) for batch in batches])
+        return policy_logprobs_N, torch.cat([batch.behavior_logprobs_N for batch in batches])
+
     @property
     def is_finite(self) -> bool:
-        """Whether every parameter that is trained is a finite number."""
-        return all(bool(p.isfinite().all()) for p in self.parameters())
+        """Whether every parameter that is trained is a finite number, on all ranks."""
+        with self.ranks.lead("is_finite"):
+            is_finite = all(bool(local(p).isfinite().all()) for p in self.parameters())
+            return all(self.ranks.gather(is_finite))
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """Return the parameters that are trained."""
         return [p for p in self.model.parameters() if p.requires_grad]
+
+    def named_full_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the name and the whole of each weight (of adapters' alone, if there are any).
+
+        Tied weights come by each of their names. All ranks gather one tensor after the other, so
+        that no more than one is whole at a time unless the caller keeps them. What the caller
+        leaves is gathered nevertheless, because the other ranks do not know.
+        """
+        with self.ranks.lead("gather"):
+            tensors = whole_tensors(self._state())
+            try:
+                while pair := next(tensors, None):  # `yield from` would close it
+                    yield pair
+            finally:
+                if self.ranks.are_many:
+                    deque(tensors, maxlen=0)
+
+    def _state(self) -> dict[str, Tensor]:
+        """Return the weights that are saved, as they are kept here."""
+        if self.is_lora:
+            return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        return dict(self.base.state_dict(keep_vars=True))
+
+    def full_state(self) -> dict[str, Tensor]:
+        """Return all that `named_full_tensors` yields, without gradient.
+
+        Tied weights share their memory. If the ranks have shares of them, all is copied to the
+        memory of the CPU.
+        """
+        if not self.ranks.are_many:
+            return {name: tensor.detach() for name, tensor in self._state().items()}
+        found = {name: tensor.cpu() for name, tensor in self.named_full_tensors()}
+        first: dict[int, str] = {}
+        for name, tensor in self._state().items():
+            found[name] = found[first.setdefault(id(tensor), name)]
+        return found
 
     def save(self, folder: Path) -> None:
         """Write the weights (the adapter alone, if there is one) and the tokenizer.
@@ -185,10 +237,19 @@ class Policy:
             OSError: If they cannot be written.
         """
         try:
-            self.model.save_pretrained(folder)
+            self.model.save_pretrained(folder, state_dict=self.full_state())
         except SafetensorError as error:  # safetensors raises no OSError if a write fails
             raise OSError(str(error)) from error
         self.chat.tokenizer.save_pretrained(folder)
+
+
+def decoder_logprobs(
+    model: Any, inputs: dict[str, Any], batch: MicroBatch, temperature: float
+) -> Tensor:
+    """Compute the logprobs (U,) of a micro-batch's distinct predictions by decoder and head."""
+    hidden_BTD = model.get_decoder()(**inputs).last_hidden_state
+    hidden_UD = hidden_BTD.flatten(0, 1)[batch.source_U]
+    return chunked_logprobs(hidden_UD, model.get_output_embeddings(), batch.target_U, temperature)
 
 
 def target_logprobs(logits_TV: Tensor, targets_T: Tensor, temperature: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 checkpoints/step-000020/
   weights/        the model or its adapter, as transformers, peft and vLLM load it
-  optimizer.pt    the state of AdamW
+  optimizer.pt    the state of AdamW; of several ranks a folder `optimizer` (optimizer_files.py)
   rng.pt          the generators of Python, NumPy, torch and the GPUs
   made_with.json  the settings, and hashes of the data (made_with.py)
   state.json      step, prompts taken, policy version, best step
@@ -17,7 +17,6 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 
 from podium_trainer.policy.policy import Policy
+from podium_trainer.records.optimizer_files import load_state, save_state
 
 # torch.load and load_state_dict raise these on files that are truncated, empty or of another kind.
 UNREADABLE = (
@@ -93,7 +93,7 @@ def save_checkpoint(
         shutil.rmtree(partial_folder, ignore_errors=True)
         partial_folder.mkdir(parents=True)
         policy.save(partial_folder / "weights")
-        torch.save(optimizer.state_dict(), partial_folder / "optimizer.pt")
+        save_state(partial_folder, policy, optimizer)
         torch.save(rng_state(), partial_folder / "rng.pt")
         (partial_folder / "made_with.json").write_text(json.dumps(dict(made_with)))
         (partial_folder / "state.json").write_text(json.dumps(asdict(state)))
@@ -160,21 +160,20 @@ def read_made_with(checkpoint: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
 
 
-def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Restore optimizer and generators; the policy loads the weights itself.
+def load_optimizer(checkpoint: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
+    """Restore optimizer and generators; the policy has loaded the weights itself.
 
-    The optimizer keeps its own settings, such as betas.
+    The optimizer keeps its own settings, such as betas. With several ranks, each calls it.
 
     Raises:
         CheckpointError: If a file is missing or belongs to another model.
     """
     try:
-        load = partial(torch.load, map_location="cpu", weights_only=True)
         own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-        optimizer.load_state_dict(load(checkpoint / "optimizer.pt"))
+        load_state(checkpoint, policy, optimizer)
         for group, settings in zip(optimizer.param_groups, own, strict=True):
             group.update(settings)
-        restore_rng(load(checkpoint / "rng.pt"))
+        restore_rng(torch.load(checkpoint / "rng.pt", map_location="cpu", weights_only=True))
     except UNREADABLE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{checkpoint} cannot be resumed from: {reason}") from error

@@ -1,25 +1,21 @@
 """Build a `Trainer` with all its parts from a config, and refuse at once what cannot work."""
 
-import random
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
-import torch
-
 from podium.blocking_client import RankClient
 from podium.errors import RankError
-from podium_trainer.config import OptimizerConfig, TaskConfig, TrainConfig
+from podium_trainer.config import TaskConfig, TrainConfig
 from podium_trainer.evaluation.baseline import BaselineError
 from podium_trainer.evaluation.evaluator import Evaluator
 from podium_trainer.policy.chat import Chat, ChatError
 from podium_trainer.policy.load import PolicyError, check_model_path, load_policy
 from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.ranks.processes import RankLost, Ranks, RanksError
 from podium_trainer.records.checkpoint import (
     CheckpointError,
     RunState,
-    load_optimizer,
     read_state,
 )
 from podium_trainer.records.made_with import describe
@@ -46,19 +42,21 @@ from podium_trainer.rollout.environments.environments import open_environments
 from podium_trainer.rollout.rollout import PromptTooLong, Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
 from podium_trainer.run.folder import (
+    LockError,
     StartError,
     accept_changes,
     find_checkpoint,
+    lock_folder,
     prepare_folder,
 )
-from podium_trainer.run.lock import LockError, lock_folder
+from podium_trainer.run.learner import open_learner, seed_everything
 from podium_trainer.run.parity import ParityError, check_parity
 from podium_trainer.run.preflight import PreflightError, check_service
 from podium_trainer.run.prompts import fit_prompts
 from podium_trainer.run.recipe import Resume
 from podium_trainer.samplers import Sampler, SamplerError
 from podium_trainer.samplers.launch.open import open_vllm
-from podium_trainer.samplers.local import LocalSampler
+from podium_trainer.samplers.local import CopiedWeights, LocalSampler
 from podium_trainer.samplers.stream.stream import WeightStream
 from podium_trainer.samplers.vllm import VllmSampler
 from podium_trainer.samplers.vllm_servers import VllmServers
@@ -69,7 +67,6 @@ from podium_trainer.tasks.system import with_system
 from podium_trainer.tasks.task import Task, TaskError
 from podium_trainer.train import Trainer, TrainingStopped
 from podium_trainer.update.learning_rate import default_rate
-from podium_trainer.update.offload import OffloadedAdamW
 from podium_trainer.update.update import UpdateError
 
 NEW_RUN = Resume()
@@ -83,6 +80,8 @@ KNOWN_ERRORS = (
     PolicyError,
     PromptTooLong,
     RankError,
+    RankLost,
+    RanksError,
     SamplerError,
     PreflightError,
     StartError,
@@ -95,9 +94,18 @@ KNOWN_ERRORS = (
 
 @contextmanager
 def open_trainer(
-    config: TrainConfig, watcher: Watcher, resume: Resume = NEW_RUN
+    config: TrainConfig, watcher: Watcher, resume: Resume = NEW_RUN, ranks: Ranks | None = None
 ) -> Iterator[Trainer]:
-    """Open all parts of a run, and close them when the block ends."""
+    """Open all parts of a run, and close them when the block ends.
+
+    With several ranks, rank 0 calls it, and the others call `follow`.
+    """
+    ranks = ranks or Ranks()
+    if ranks.are_many and config.sampler.colocate:
+        raise RanksError(
+            f"sampler.colocate: vLLM would share the GPU of one of {ranks.size} ranks: set it to"
+            " false, and leave GPUs for vLLM servers, or start one process"
+        )
     watcher = OneAtATime(watcher)  # gathers, servers and the client call it from their threads
     with ExitStack() as stack:
         seed_everything(config.seed)
@@ -120,16 +128,9 @@ def open_trainer(
         )
         servers, asleep = stack.enter_context(open_vllm(config, watcher.phase, watcher.note))
         watcher.phase("loading the model")
-        policy = load_policy(
-            config.model,
-            temperature=config.sampler.temperature,
-            needs_reference=config.loss.kl != "none",
-            weights=checkpoint / "weights" if checkpoint else None,
-        )
+        with ranks.lead("open", config, checkpoint):
+            policy, optimizer = open_learner(ranks, config, checkpoint)
         resolved = with_learning_rate(config, policy, watcher)
-        optimizer = open_optimizer(resolved.optimizer, policy)
-        if checkpoint:
-            load_optimizer(checkpoint, optimizer)
         sampler, sync = open_sampler(config, policy, servers)
         stack.callback(sampler.close)
         stack.callback(sync.close)
@@ -194,18 +195,6 @@ def with_learning_rate(config: TrainConfig, policy: Policy, watcher: Watcher) ->
     return config.model_copy(update={"optimizer": optimizer})
 
 
-def open_optimizer(config: OptimizerConfig, policy: Policy) -> torch.optim.Optimizer:
-    assert config.lr is not None
-    kind = OffloadedAdamW if config.offload else torch.optim.AdamW
-    return kind(
-        policy.parameters(),
-        lr=config.lr,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-
-
 def open_log(config: TrainConfig, trackers: Sequence[Listener]) -> RunLog:
     """Open the run's files, and have them and the trackers told what each step was."""
     metrics = JsonlFile(config.out / "metrics.jsonl")
@@ -217,20 +206,14 @@ def open_log(config: TrainConfig, trackers: Sequence[Listener]) -> RunLog:
     return RunLog([metrics, *trackers], Together([timings, *prefixed]), [rollouts, tables])
 
 
-def seed_everything(seed: int) -> None:
-    """Seed all process-wide generators, because a task may use them and LoRA adapters do.
-
-    The run's own draws do not use them; they are seeded by the step.
-    """
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
 def open_sampler(
     config: TrainConfig, policy: Policy, servers: VllmServers | None
 ) -> tuple[Sampler, WeightSync]:
     settings = config.sampler
+    if servers is None and policy.ranks.are_many:  # rank 0 samples from a copy of the whole model
+        copy = load_policy(config.model, temperature=settings.temperature)
+        local = LocalSampler(copy, temperature=settings.temperature, max_rows=settings.max_rows)
+        return local, CopiedWeights(policy, local)
     if servers is None:
         local = LocalSampler(policy, temperature=settings.temperature, max_rows=settings.max_rows)
         return local, SharedWeights(local)

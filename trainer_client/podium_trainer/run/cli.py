@@ -5,10 +5,13 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from podium_trainer.config import TrainConfig
-from podium_trainer.run.preflight import PreflightError, check_only_process
-from podium_trainer.run.recipe import RecipeError, read_command_line
+from podium_trainer.run.recipe import RecipeError, Resume, read_command_line
+
+if TYPE_CHECKING:
+    from podium_trainer.policy.ranks.processes import Ranks
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -16,32 +19,26 @@ def run(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["show"]:
         return run_show(arguments[1:])
     try:
-        check_only_process(os.environ)
         config, resume = read_command_line(arguments)
         if is_restart(os.environ) and (config.out / "config.yaml").is_file():
             resume = replace(resume, is_wanted=True, step=None)
-    except PreflightError as error:  # of torchrun's copies one is enough to say it
+    except RecipeError as error:  # of torchrun's processes one is enough to say it
         return fail(str(error), 2) if os.environ.get("RANK", "0") == "0" else 2
-    except RecipeError as error:
-        return fail(str(error), 2)
     if config.ray and "RANK" not in os.environ:
         return run_on_ray(config, arguments)
     # Torch takes two seconds to import, which --help and a wrong setting need not wait for.
-    from podium_trainer.display.watch import open_watcher
+    from podium_trainer.policy.ranks.processes import open_ranks
     from podium_trainer.records.checkpoint import checkpoints
-    from podium_trainer.run.build import KNOWN_ERRORS, open_trainer
+    from podium_trainer.run.build import KNOWN_ERRORS
+    from podium_trainer.run.learner import follow
     from podium_trainer.tasks.user_code import UserCodeError
 
     silence_libraries()
     # A scheduler's SIGTERM ends the run as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with (
-            open_watcher(config) as watcher,
-            open_trainer(config, watcher, resume) as trainer,
-        ):
-            watcher.begin()
-            trainer.run()
+        with open_ranks(os.environ) as ranks:
+            follow(ranks) if ranks.rank else train(config, resume, ranks)
     except KNOWN_ERRORS as error:
         if isinstance(error, UserCodeError):
             show(error.traceback())
@@ -79,6 +76,19 @@ def say(text: str) -> None:
     """Print what another process has printed."""
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def train(config: TrainConfig, resume: Resume, ranks: "Ranks") -> None:
+    """Train to the end of the run."""
+    from podium_trainer.display.watch import open_watcher
+    from podium_trainer.run.build import open_trainer
+
+    with (
+        open_watcher(config) as watcher,
+        open_trainer(config, watcher, resume, ranks) as trainer,
+    ):
+        watcher.begin()
+        trainer.run()
 
 
 def run_show(arguments: Sequence[str]) -> int:

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Request, Sample, append_completion, start_sample
 from podium_trainer.samplers import Sampler
@@ -84,10 +82,7 @@ def sample_rows(
 
 def compare(policy: Policy, samples: list[Sample]) -> Parity:
     """Compare the policy's logprobs of the sampled tokens with the sampler's."""
-    with policy.inference():
-        batches = list(policy.pack(samples, MICRO_BATCH_TOKENS))
-        policy_logprobs_N = torch.cat([policy.logprobs(batch) for batch in batches])
-    behavior_logprobs_N = torch.cat([batch.behavior_logprobs_N for batch in batches])
+    policy_logprobs_N, behavior_logprobs_N = policy.score(samples, MICRO_BATCH_TOKENS)
     log_ratio_N = (policy_logprobs_N - behavior_logprobs_N).double()
     return Parity(
         num_tokens=len(log_ratio_N),

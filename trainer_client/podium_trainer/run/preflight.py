@@ -1,7 +1,6 @@
-"""Check that this is the only process, and that the service can rank, before much is loaded."""
+"""Check that the service can rank before much is loaded."""
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -14,20 +13,6 @@ TIMEOUT_S = 30.0
 
 class PreflightError(Exception):
     """The run cannot start, or not rank as configured; one line with the reason and the remedy."""
-
-
-def check_only_process(environment: Mapping[str, str]) -> None:
-    """Refuse to be one of several copies that torchrun starts.
-
-    Raises:
-        PreflightError: If WORLD_SIZE says that there are others.
-    """
-    copies = environment.get("WORLD_SIZE", "")
-    if copies.isdecimal() and int(copies) > 1:
-        raise PreflightError(
-            f"WORLD_SIZE is {copies}, as torchrun sets it for {copies} processes, but podium-train"
-            " trains in one process on one GPU: start it without torchrun, or unset WORLD_SIZE"
-        )
 
 
 def check_service(

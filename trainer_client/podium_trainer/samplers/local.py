@@ -161,6 +161,30 @@ def select_rows(cache: DynamicCache, rows: Tensor) -> None:
     cache.reorder_cache(cast(torch.LongTensor, rows))
 
 
+class CopiedWeights:
+    """Copies the policy's weights into a sampler's own, where several ranks share the policy.
+
+    Args:
+        policy: the model that is trained.
+        sampler: its policy is another one, with the same model whole.
+    """
+
+    def __init__(self, policy: Policy, sampler: LocalSampler) -> None:
+        self.policy = policy
+        self.sampler = sampler
+
+    @torch.no_grad()
+    def push(self, version: int) -> None:
+        """Copy the weights, and set the version."""
+        own = self.sampler.policy.model.state_dict()
+        for name, tensor in self.policy.named_full_tensors():
+            own[name].copy_(tensor)
+        self.sampler.policy_version = version
+
+    def close(self) -> None:
+        """Do nothing, because nothing is held."""
+
+
 def draw(
     logits_BV: Tensor, temperature: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:

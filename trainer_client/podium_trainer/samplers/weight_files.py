@@ -32,9 +32,9 @@ def save_weights(
     path = folder / f"version-{version:06d}"
     try:
         if policy.is_lora:
-            policy.model.save_pretrained(path)
+            policy.model.save_pretrained(path, state_dict=policy.full_state())
         else:
-            state = copy_tied_weights(policy.base.state_dict())
+            state = copy_tied_weights(policy.full_state())
             if dtype is not None:
                 state = narrow(state, dtype, kept=names_in_float32(policy))
             policy.base.save_pretrained(path, state_dict=state)

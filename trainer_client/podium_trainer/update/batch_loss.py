@@ -1,5 +1,7 @@
 """Compute a micro-batch's share of the loss of an optimizer step, and count what it was made of."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,12 @@ class Tally:
             self.sums[name] = self.sums.get(name, torch.zeros((), dtype=torch.float64)) + (
                 value.detach().cpu().double()
             )
+
+    def merge(self, others: Iterable["Tally"]) -> None:
+        """Add what others have summed up."""
+        for other in others:
+            self.add(**other.sums)
+            self.max_ratio = max(self.max_ratio, other.max_ratio)
 
     def get(self, name: str) -> float:
         """Return a sum, 0 if nothing was added to it."""

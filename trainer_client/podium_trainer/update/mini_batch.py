@@ -1,13 +1,14 @@
 """Divide the samples of a step into mini-batches, each of which makes one optimizer step."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from podium_trainer.policy.packing import MicroBatch
 from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.ranks.share_out import share_out
 from podium_trainer.policy.samples import Sample
 from podium_trainer.update.denominators import Denominator, token_weights
 
@@ -65,9 +66,26 @@ def build_mini_batch(
 
 
 def pack(policy: Policy, part: MiniBatch, micro_batch_tokens: int) -> Iterator[MicroBatch]:
-    """Pack a mini-batch into micro-batches that train a token; the same ones in every pass."""
-    batches = policy.pack(part.samples, micro_batch_tokens)
-    return (batch for batch in batches if len(batch.prediction_N))
+    """Pack a mini-batch into the micro-batches of this rank; the same ones in every pass.
+
+    All ranks get as many. Where one has none left, or one without a token to train, it gets a
+    dummy: a micro-batch of two tokens with no samples, which counts for nothing.
+    """
+    ranks = policy.ranks
+    builds = list(policy.plan(part.samples, micro_batch_tokens))
+    for build in share_out(builds, ranks.rank, ranks.size):
+        batch = None if build is None else build().to(policy.device)
+        if batch is not None and len(batch.prediction_N):
+            yield batch
+        elif ranks.are_many:
+            yield build_dummy(policy, part.samples[0])
+
+
+def build_dummy(policy: Policy, sample: Sample) -> MicroBatch:
+    """Build a micro-batch of the first two tokens of a sample, with no samples."""
+    first = Sample(sample.token_ids[:2], [False, True], [0.0] * 2, [0.0] * 2, [-1] * 2)
+    [batch] = policy.pack([first], 2)
+    return replace(batch, samples=[])
 
 
 def compute_logprobs(policy: Policy, part: MiniBatch, micro_batch_tokens: int) -> list[Tensor]:

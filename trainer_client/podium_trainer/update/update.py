@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from podium_trainer.config import LossConfig
 from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.ranks.shard import whole
 from podium_trainer.update.batch_loss import Tally, build_inputs, micro_batch_loss
 from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.mini_batch import (
@@ -79,8 +81,11 @@ def update(
     max_grad_norm: float,
     passes: int = 1,
     mini_batches: int = 1,
+    lr: float | None = None,
 ) -> UpdateStats:
     """Take `passes` x `mini_batches` optimizer steps on the samples of groups.
+
+    All ranks call it at once with the same samples, of which each trains its share.
 
     Args:
         policy: the model to train.
@@ -93,11 +98,15 @@ def update(
         max_grad_norm: the norm that gradients are clipped to.
         passes: the number of passes through the samples.
         mini_batches: the number of optimizer steps in a pass.
+        lr: the learning rate; None leaves the optimizer its own.
 
     Raises:
         UpdateError: If no token is to be trained on.
         UpdateSkipped: If a gradient is not finite, or the device has no memory left.
+        torch.OutOfMemoryError: If it has none and there are other ranks, which then cannot go on.
     """
+    for group in optimizer.param_groups if lr is not None else ():
+        group["lr"] = lr
     denominator = LOSSES[config.name].denominator
     parts = split(groups, mini_batches, denominator, max_completion_tokens)
     if not parts:
@@ -113,8 +122,12 @@ def update(
                 grad_norms.append(take_step(policy, optimizer, max_grad_norm))
     except (UpdateSkipped, torch.OutOfMemoryError) as error:
         optimizer.zero_grad(set_to_none=True)
+        if policy.ranks.are_many and isinstance(error, torch.OutOfMemoryError):
+            raise
         raise skipped(error, len(grad_norms)) from error
-    return build_stats(tally, grad_norms[-len(parts) :], config)
+    total = Tally()
+    total.merge(policy.ranks.gather(tally))
+    return build_stats(total, grad_norms[-len(parts) :], config)
 
 
 def skipped(error: UpdateSkipped | torch.OutOfMemoryError, num_steps: int) -> UpdateSkipped:
@@ -165,8 +178,10 @@ def accumulate(
         if not is_known:
             part.old_logprobs.append(policy_logprobs_N.detach())
         inputs = build_inputs(policy_logprobs_N, part.old_logprobs[number], batch, config)
-        weight_S = torch.tensor([part.weights[i] for i in batch.samples], device=policy.device)
-        loss = micro_batch_loss(inputs, weight_S, ref_logprobs_N, config, tally)
+        weights = [part.weights[i] for i in batch.samples] or [0.0]
+        weight_S = torch.tensor(weights, device=policy.device)
+        counted = tally if batch.samples else Tally()
+        loss = micro_batch_loss(inputs, weight_S, ref_logprobs_N, config, counted)
         loss.backward()  # type: ignore[no-untyped-call]
 
 
@@ -179,12 +194,15 @@ def take_step(policy: Policy, optimizer: torch.optim.Optimizer, max_grad_norm: f
     Raises:
         UpdateSkipped: If the gradient is not finite; the weights are then untouched.
     """
-    norm = float(torch.nn.utils.clip_grad_norm_(policy.parameters(), max_grad_norm))
+    parameters = policy.parameters()
+    total = whole(get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    norm = float(total)
     if not norm < float("inf"):
         optimizer.zero_grad(set_to_none=True)
         raise UpdateSkipped(
             f"the gradient's norm is {norm}: lower optimizer.lr or loss.importance_cap"
         )
+    clip_grads_with_norm_(parameters, max_grad_norm, total)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm

@@ -11,6 +11,7 @@ from podium_trainer.config import SamplerConfig, TrainConfig
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.launch.plan import (
     deal_gpus,
+    leave_to_ranks,
     lora_rank,
     plan_for_ray,
     plan_servers,
@@ -101,6 +102,16 @@ def test_gpus_are_dealt_out(
 ) -> None:
     found = deal_gpus(list(visible), own, servers=servers, each=each, colocate=colocate)
     assert found == [list(names) for names in dealt]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "own", "left"),
+    [("1", 0, ("0123", 0)), ("3", 0, ("3", None)), ("3", None, ("0123", None))],
+)
+def test_servers_get_the_gpus_that_ranks_leave(
+    ranks: str, own: int | None, left: tuple[str, int | None]
+) -> None:
+    assert leave_to_ranks("0123", own, {"LOCAL_WORLD_SIZE": ranks}) == left
 
 
 def test_too_few_gpus_are_one_line_with_a_remedy() -> None:

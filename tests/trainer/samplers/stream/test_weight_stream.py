@@ -16,7 +16,7 @@ from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 from podium_trainer.config import SamplerConfig, TrainConfig
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.stream.stream import WeightStream
-from podium_trainer.samplers.stream.weights import by_layer, full_weights
+from podium_trainer.samplers.stream.weights import full_weights, layer_of
 from podium_trainer.samplers.vllm import VllmSampler
 from podium_trainer.samplers.weight_sync import FullReload
 from tests.trainer.fake_vllm import NO_ROUTE, FakeVllm, fault
@@ -233,11 +233,17 @@ def test_a_server_without_weight_transfer_says_what_it_needs() -> None:
         assert f"{fake.url}/get_world_size answered 404" in one_line(caught)
 
 
-def test_layers_stay_together_in_the_order_of_their_first_weight() -> None:
-    names = ["embed.weight", "layers.0.q", "layers.1.q", "norm.weight", "layers.0.experts.1.k"]
-    assert by_layer(names) == [
-        ["embed.weight"], ["layers.0.q", "layers.0.experts.1.k"], ["layers.1.q"], ["norm.weight"]
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("embed.weight", ("embed.weight",)),
+        ("layers.0.q", ("layers", "0")),
+        ("layers.0.experts.1.k", ("layers", "0")),
+        ("layers.10.q", ("layers", "10")),
+    ],
+)
+def test_the_weights_of_a_layer_are_known_by_its_number(name: str, layer: tuple[str]) -> None:
+    assert layer_of(name) == layer
 
 
 def test_a_stream_of_adapters_or_without_servers_is_refused() -> None:

@@ -59,8 +59,9 @@ def plan_servers(config: TrainConfig) -> list[ServerPlan]:
             "sampler.colocate: vLLM can sleep on a GPU only, and the trainer runs on the CPU: set"
             " sampler.colocate to false"
         )
+    visible, own = leave_to_ranks(visible_gpus(), own_gpu(device), os.environ)
     shares = deal_gpus(
-        visible_gpus(), own_gpu(device),
+        visible, own,
         servers=settings.servers, each=settings.vllm.gpus, colocate=settings.colocate,
     )  # fmt: skip
     return [
@@ -169,6 +170,20 @@ def visible_gpus() -> list[str]:
 def own_gpu(device: torch.device) -> int | None:
     """Return the trainer's GPU as a place among the visible ones; None for the CPU."""
     return (device.index or 0) if device.type == "cuda" else None
+
+
+def leave_to_ranks(
+    visible: Sequence[str], own: int | None, environment: Mapping[str, str]
+) -> tuple[Sequence[str], int | None]:
+    """Return the GPUs without those of the ranks that torchrun has started on this machine.
+
+    Args:
+        visible: the names of all GPUs.
+        own: the trainer's place among them; None if it needs none.
+        environment: LOCAL_WORLD_SIZE is the number of ranks.
+    """
+    count = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    return (visible, own) if own is None or count == 1 else (visible[count:], None)
 
 
 def deal_gpus(

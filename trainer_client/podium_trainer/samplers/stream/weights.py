@@ -1,10 +1,10 @@
 """Yield the policy's weights under the names of its checkpoint, one after the other.
 
-Where the policy is sharded, each weight is gathered by all ranks together, so that all must go
-through the same iterator, and only rank 0 keeps what it yields.
+Where the policy is sharded, all ranks gather each weight together, and rank 0 alone keeps it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -26,30 +26,25 @@ def full_weights(policy: Policy, dtype: torch.dtype | None = None) -> Iterator[t
     """
     model = policy.base
     kept = names_in_float32(policy)
-    state: Mapping[str, Tensor] = model.state_dict()
     nothing: dict[str, Tensor] = {}
     is_converted = revert_weight_conversion(model, nothing) is not nothing
-    for names in by_layer(list(state)) if is_converted else [[name] for name in state]:
-        part = {name: gather(narrowed(name, state[name], dtype, kept)) for name in names}
-        yield from (revert_weight_conversion(model, part) if is_converted else part).items()
+    weights = (
+        (name, narrowed(name, whole, dtype, kept)) for name, whole in policy.named_full_tensors()
+    )
+    if not is_converted:
+        yield from weights
+        return
+    # What transformers fuses when it loads a checkpoint, such as the experts of a layer, it can
+    # take apart again only together.
+    for _, layer in groupby(weights, key=lambda weight: layer_of(weight[0])):
+        yield from revert_weight_conversion(model, dict(layer)).items()
 
 
-def gather(weight: Tensor) -> Tensor:
-    """Return the whole of a weight; if it is sharded (a DTensor), all ranks must call this."""
-    whole: Tensor = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
-    return whole
+def layer_of(name: str) -> tuple[str, ...]:
+    """Return what is common to the names of all weights of a layer; a weight of none stands alone.
 
-
-def by_layer(names: Sequence[str]) -> list[list[str]]:
-    """Group the names of weights by their layers, in the order of the layers' first weights.
-
-    What transformers fuses when it loads a checkpoint, such as the experts of a layer, it can take
-    apart again only together.
+    A model names the weights of a layer one after the other.
     """
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for name in names:
-        parts = name.split(".")
-        place = next((index for index, part in enumerate(parts) if part.isdigit()), None)
-        layer = (name,) if place is None else tuple(parts[: place + 1])
-        groups.setdefault(layer, []).append(name)
-    return list(groups.values())
+    parts = name.split(".")
+    place = next((index for index, part in enumerate(parts) if part.isdigit()), None)
+    return (name,) if place is None else tuple(parts[: place + 1])

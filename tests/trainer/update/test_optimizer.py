@@ -7,8 +7,7 @@ import torch
 
 from podium_trainer.config import OptimizerConfig
 from podium_trainer.policy.policy import Policy
-from podium_trainer.run.build import open_optimizer
-from podium_trainer.update.offload import OffloadedAdamW
+from podium_trainer.update.optimizer import OffloadedAdamW, open_optimizer
 from tests.trainer.tiny import GROUP, packed_logprobs, tiny_policy
 
 

@@ -1,0 +1,97 @@
+"""End this process if another rank is silent, whatever this one waits for.
+
+A collective has a limit of its own, but the wait for the next call of rank 0 has none, because a
+rollout may take hours, and a collective on GPUs that has lost a rank cannot be interrupted.
+
+Every rank counts up a number in the store that they have in common. Rank 0 looks at the numbers of
+all others, and they look at that of rank 0.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+from types import TracebackType
+from typing import Protocol
+
+SILENCE_S = 60.0
+STATUS = 1
+
+
+class Store(Protocol):
+    """What all ranks have in common."""
+
+    def add(self, key: str, value: int, /) -> int:
+        """Add to a number, which is 0 at first, and return the sum."""
+        ...
+
+
+class Watch:
+    """Gives signs of life, and looks for those of others, while the block runs.
+
+    Args:
+        store: a connection of its own, because another one may be busy for minutes.
+        rank: of this process.
+        size: the number of ranks.
+        silence_s: a rank that gives no sign for so long is lost, in seconds.
+        on_lost: called with one line; ends the process.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        rank: int,
+        size: int,
+        silence_s: float = SILENCE_S,
+        on_lost: Callable[[str], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._own = rank
+        self._others = range(1, size) if rank == 0 else range(1)
+        self._silence_s = silence_s
+        self._on_lost = on_lost or end_process
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, name="watch of ranks", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join(self._silence_s)
+
+    def _run(self) -> None:
+        seen = dict.fromkeys(self._others, (0, time.monotonic()))
+        while not self._stopped.wait(self._silence_s / 10):
+            try:
+                self._store.add(key(self._own), 1)
+                counts = {rank: self._store.add(key(rank), 0) for rank in self._others}
+            except RuntimeError as error:  # the process that holds the store is gone
+                words = str(error).splitlines()[0]
+                self._lose(f"the store of the ranks does not answer ({words})")
+                return
+            now = time.monotonic()
+            for rank, count in counts.items():
+                if count != seen[rank][0]:
+                    seen[rank] = (count, now)
+                elif now - seen[rank][1] > self._silence_s:
+                    self._lose(f"rank {rank} gave no sign of life for {self._silence_s:g} s")
+                    return
+
+    def _lose(self, why: str) -> None:
+        if not self._stopped.is_set():
+            self._on_lost(f"rank {self._own}: {why}: start all again with --resume")
+
+
+def key(rank: int) -> str:
+    return f"podium/sign-of-life/{rank}"
+
+
+def end_process(line: str) -> None:
+    """Print why, and end the process at once, because its main thread may wait for ever."""
+    sys.stderr.write(f"podium-train: {line}\n")
+    sys.stderr.flush()
+    os._exit(STATUS)
