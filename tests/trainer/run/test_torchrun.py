@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from podium_trainer.records.checkpoint import checkpoints
 from podium_trainer.records.metrics import read_rows
 from tests.fakes import until
 from tests.trainer.ranks.processes import running_ranks
@@ -80,3 +81,21 @@ def test_a_rank_that_dies_ends_all_with_a_line(tmp_path: Path, service_url: str)
         assert ranks[0].wait(LIMIT_S) == 1
     lines = (tmp_path / "log-0").read_text().splitlines()
     assert sum(line.startswith("podium-train: rank 0 cannot go on") for line in lines) == 1
+
+
+def test_a_signal_to_stop_ends_all_and_saves_the_state(tmp_path: Path, service_url: str) -> None:
+    recipe = settings(tmp_path, service_url, steps=10_000, checkpoint={"every": 10_000})
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    with running_ranks(2, ["-P", "-m", "podium_trainer", str(path)], tmp_path / "log") as ranks:
+        asyncio.run(until(lambda: len(read_rows(metrics)) > 2, LIMIT_S))
+        for process in ranks[::-1]:
+            process.terminate()
+        statuses = [process.wait(LIMIT_S) for process in ranks]
+    assert statuses[0] == 130, (tmp_path / "log-0").read_text()
+    is_saved = bool(checkpoints(tmp_path / "run" / "checkpoints"))
+    assert (statuses[1], is_saved) in [
+        (0, True),
+        (1, False),
+    ]  # the latter in the midst of an update

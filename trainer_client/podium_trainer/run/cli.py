@@ -38,7 +38,12 @@ def run(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with open_ranks(os.environ) as ranks:
-            follow(ranks) if ranks.rank else train(config, resume, ranks)
+            if ranks.rank == 0:
+                train(config, resume, ranks)
+            else:  # a signal to stop comes to all, and rank 0 needs the others to save
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                follow(ranks)
     except KNOWN_ERRORS as error:
         if isinstance(error, UserCodeError):
             show(error.traceback())
