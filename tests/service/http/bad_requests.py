@@ -183,7 +183,6 @@ MESSAGES = [
         for what, part, place, rule in [
             ("that is a word", {"type": "image_url", "image_url": MARKER}, ".image_url", "no im"),
             ("without a URL", {"type": "image_url", "image_url": {}}, ".image_url", "its data or"),
-            ("without anything", {"type": "image"}, "", "its data or its URL"),
             ("in a file by id", {"type": "input_image", "file_id": MARKER}, "", "its data or its"),
             ("over http", {"type": "image_url", "image_url": {"url": f"http://{MARKER}/a.png"}},
              ".image_url.url", "no other scheme"),
