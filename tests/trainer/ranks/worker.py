@@ -23,7 +23,12 @@ from podium_trainer.policy.ranks.processes import Ranks, open_ranks
 from podium_trainer.policy.ranks.shard import shard
 from podium_trainer.policy.samples import Sample
 from podium_trainer.records.checkpoint import RunState, save_checkpoint
-from podium_trainer.run.learner import SHARED_ERRORS, follower_functions, open_learner
+from podium_trainer.run.learner import (
+    SHARED_ERRORS,
+    follower_functions,
+    open_learner,
+    seed_everything,
+)
 from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.optimizer import open_optimizer
 from podium_trainer.update.update import UpdateSkipped, update
@@ -53,8 +58,8 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 RUNS: dict[str, dict[str, Any]] = {
-    "full": {"loss": {"kl": "k3"}, "optimizer": {"offload": True}},
-    "lora": {"loss": {"kl": "k3"}, "model": {"lora": {"rank": 2, "alpha": 4}}},
+    "run of all weights": {"loss": {"kl": "k3"}, "optimizer": {"offload": True}},
+    "run of adapters": {"loss": {"kl": "k3"}, "model": {"lora": {"rank": 2, "alpha": 4}}},
 }
 SAMPLES = [sample([7, 8, 9, at, END], [2, 3, 4], advantage=at - 12.0) for at in range(10, 15)]
 
@@ -121,7 +126,8 @@ def step(
     }
     groups = [[[one]] for one in samples]
     with policy.ranks.lead("update", groups, loss, **options):
-        return asdict(update(policy, optimizer, groups, loss, **options))
+        stats = asdict(update(policy, optimizer, groups, loss, **options))
+    return {name: value for name, value in stats.items() if value is not None}
 
 
 def weigh(policy: Policy) -> dict[str, list[float]]:
@@ -166,6 +172,7 @@ def run_checkpoints(ranks: Ranks, folder: Path, changes: Found) -> Found:
 def open_run(ranks: Ranks, folder: Path, changes: Found, checkpoint: Path | None) -> Any:
     """Open the policy and the optimizer of a whole run's settings, as it does."""
     config = TrainConfig.model_validate(settings(folder, "http://podium", **changes))
+    seed_everything(config.seed)  # of fresh adapters
     with ranks.lead("open run", config, checkpoint):
         return open_learner(ranks, config, checkpoint)
 
