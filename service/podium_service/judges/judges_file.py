@@ -177,6 +177,7 @@ def _parse_yaml(text: str, name: str) -> tuple[yaml.Node | None, Any]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         _refuse_odd_nodes(root, name)
+        _take_names_as_texts(root)
         return root, _construct(root)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -190,6 +191,19 @@ def _parse_yaml(text: str, name: str) -> tuple[yaml.Node | None, Any]:
         ) from None
     except RecursionError as error:
         raise ConfigError(f"{name}: nested too deep, or contains itself") from error
+
+
+def _take_names_as_texts(root: yaml.Node | None) -> None:
+    """Have the places that refer to a judge hold its name as it was written, as its key does."""
+    named = [_child(root, "default_judge")[1]]
+    judges = _child(root, "judges")[1]
+    for _, judge in judges.value if isinstance(judges, yaml.MappingNode) else ():
+        for setting in ("fallback", "members"):
+            names = _child(judge, setting)[1]
+            named += names.value if isinstance(names, yaml.SequenceNode) else ()
+    for node in named:
+        if isinstance(node, yaml.ScalarNode) and node.value:
+            node.tag = _TEXT
 
 
 def _construct(root: yaml.Node | None) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from podium_service.errors import ConfigError
 from podium_service.judges.judges_file import DEFAULT, Config, load, parse
 from podium_service.judges.limits import Passes, Price
-from podium_service.judges.settings import ChecksJudge, LLMJudge
+from podium_service.judges.settings import ChecksJudge, JuryJudge, LLMJudge
 
 FULL = """\
 # Judges of the lab.
@@ -313,6 +313,21 @@ def test_names_are_the_texts_that_were_written() -> None:
     judge = config.judges["yes"]
     assert isinstance(judge, LLMJudge)
     assert judge.extra_body == {"logit_bias": {"50256": -100}}
+
+
+@pytest.mark.parametrize(("first", "second"), [("yes", "no"), ("1", "2"), ("null", "1.50")])
+def test_judges_are_referred_to_as_they_are_written(first: str, second: str) -> None:
+    """The names are texts in the places that refer to judges, too."""
+    llm = "{model: m, base_urls: [http://judge/v1], seed: %s, fallback: [%s]}"
+    text = (
+        f"default_judge: {first}\njudges:\n  {first}: {llm % (1, second)}\n"
+        f"  {second}: {llm % (2, first)}\n  jury: {{kind: jury, members: [{first}, {second}]}}\n"
+    )
+    config = parse(text, "judges.yaml")
+    jury = config.judges["jury"]
+    assert isinstance(jury, JuryJudge)
+    assert (config.default_judge, jury.members) == (first, [first, second])
+    assert config.chain(second) == [second, first]
 
 
 def test_a_judge_may_have_the_name_of_a_kind() -> None:
