@@ -1,6 +1,7 @@
 """Tell what the words of a refusal mean, in the words of the servers that are in use.
 
 A meaning is a pattern over `Words.text`, and codes where servers give some; both are in `phrases`.
+Codes decide first, because a refusal may quote what was sent, in which any words can stand.
 """
 
 import re
@@ -16,7 +17,7 @@ def means_overflow(words: Words) -> bool:
         return True
     if phrases.NO_OVERFLOW.search(words.text) or means_high_cap(words):
         return False
-    return bool(phrases.OVERFLOW.search(words.text))
+    return _means(words, phrases.CONTEXT_CODES, phrases.OVERFLOW)
 
 
 def read_context(words: Words) -> tuple[int | None, int | None]:
@@ -59,27 +60,27 @@ def read_cap(words: Words, sent: int) -> int:
 
 def means_no_credit(words: Words) -> bool:
     """Return whether the account has nothing left; a limit per minute is something else."""
-    return bool(words.codes & phrases.NO_CREDIT_CODES or phrases.NO_CREDIT.search(words.text))
+    return _means(words, phrases.NO_CREDIT_CODES, phrases.NO_CREDIT)
 
 
 def means_throttled(words: Words) -> bool:
     """Return whether too much was asked at once, by a server whose status does not say so."""
-    return bool(words.codes & phrases.THROTTLED_CODES or phrases.THROTTLED.search(words.text))
+    return _means(words, phrases.THROTTLED_CODES, phrases.THROTTLED)
 
 
 def means_busy(words: Words) -> bool:
     """Return whether the server has no room for the call now."""
-    return bool(phrases.BUSY.search(words.text))
+    return _means(words, frozenset(), phrases.BUSY)
 
 
 def means_filtered(words: Words) -> bool:
     """Return whether a content filter stopped the prompt."""
-    return bool(words.codes & phrases.FILTER_CODES or phrases.FILTERED.search(words.text))
+    return _means(words, phrases.FILTER_CODES, phrases.FILTERED)
 
 
 def means_bad_reply(words: Words) -> bool:
     """Return whether the model's own reply was at fault, which the endpoint had to read."""
-    return bool(words.codes & phrases.REPLY_CODES or phrases.REPLY.search(words.text))
+    return _means(words, phrases.REPLY_CODES, phrases.REPLY)
 
 
 def means_cut_off(words: Words) -> bool:
@@ -123,6 +124,13 @@ def read_wait_s(words: Words) -> float | None:
         if seconds:
             return seconds
     return None
+
+
+def _means(words: Words, codes: frozenset[str], pattern: re.Pattern[str]) -> bool:
+    """Return whether a code says so, or words beside which no code finds fault with the call."""
+    if words.codes & codes:
+        return True
+    return not words.codes & phrases.CALL_CODES and bool(pattern.search(words.text))
 
 
 def _seconds_of(unit: str) -> float:

@@ -80,7 +80,8 @@ LEAST_HALF = 128
 NO_CREDIT_CODES = frozenset(
     ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "arrearage",
      "insufficient_balance", "exceeded_current_quota_error", "insufficient_credits",
-     "insufficient_funds", "credit_exhausted", "credit_limit", "budget_exceeded", "1113")
+     "insufficient_funds", "credit_exhausted", "credit_limit", "budget_exceeded", "1113",
+     "accountoverdueerror")
 )  # fmt: skip
 NO_CREDIT = _pattern(
     r"insufficient[\s_](?:account )?(?:balance|funds|credits?|quota)", r"credit balance is too low",
@@ -91,7 +92,8 @@ NO_CREDIT = _pattern(
     r"credits are (?:depleted|exhausted|used up)", r"(?:key|credit|budget) limit exceeded",
     r"budget has been exceeded", r"specified (?:api )?usage limit", r"billing to be enabled",
     r"balance is (?:insufficient|too low|not enough)", r"used up (?:your|the) .{0,40}allocation",
-    r"overdue",
+    r"\b(?:payment|account|bill\w*)\W.{0,30}\boverdue",
+    r"\boverdue\W.{0,30}\b(?:payment|account|bill)",
 )  # fmt: skip
 
 FILTER_CODES = frozenset(
@@ -119,6 +121,9 @@ REPLY = _pattern(
     r"(?:generated|model) output (?:is not|was not|is no) valid json",
     r"model output could not be parsed", r"failed_generation",
 )  # fmt: skip
+
+# The call is at fault, whatever else the words seem to say.
+CALL_CODES = CONTEXT_CODES | FILTER_CODES | REPLY_CODES
 
 SYSTEM = _pattern(
     r"(?:system|developer) (?:role|message|prompt|instruction|field)s?\W.{0,40}?"
@@ -156,13 +161,18 @@ THROTTLED_CODES = frozenset(
     ("throttlingexception", "throttling", "too_many_requests", "toomanyrequests",
      "rate_limit_exceeded", "ratelimitexceeded", "userratelimitexceeded", "rate_limit_error")
 )  # fmt: skip
+# A server begins with these words; behind any others a text of the attempt may be quoted.
+_OPENING = (
+    r"^(?:(?:\w*error|\w*exception|litellm|sorry|request|is|are|has|have|been|was|aborted|the|your|you"
+    r"|we|this|that|api|model|engine|service|sent|made|currently|temporarily)\W{1,3})*"
+)
 THROTTLED = _pattern(
-    r"too many requests", r"request rate is too",
-    r"rate limit (?:is |was )?(?:reached|exceeded|hit)",
+    rf"{_OPENING}(?:too many requests|request rate is too|rate limit (?:is |was )?"
+    r"(?:reached|exceeded|hit))",
 )  # fmt: skip
 BUSY = _pattern(
-    r"queue is full", r"server is (?:busy|overloaded)", r"(?:over|at) capacity",
-    r"capacity exceeded", r"(?:model|engine) is (?:currently )?(?:overloaded|loading)",
+    rf"{_OPENING}(?:queue is full|server is (?:busy|overloaded)|(?:over|at) capacity|"
+    r"capacity exceeded|(?:model|engine) is (?:currently )?(?:overloaded|loading))",
 )  # fmt: skip
 
 WAIT_CUE = re.compile(r"(?:try(?:ing)? again|retry|wait|available again|resets?)[^.\d]{0,40}", re.I)

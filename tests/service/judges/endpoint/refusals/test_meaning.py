@@ -334,6 +334,49 @@ def test_no_credit_is_final(status: int, body: Any) -> None:
     assert isinstance(mapped(status, body), JudgeQuotaExhausted)
 
 
+QUOTED = [
+    "the invoice is overdue", "Too many requests", "the queue is full", "I have no credit",
+    "rate limit exceeded", "payment required", "the prompt is too long", "server is busy",
+    "your account is overdue",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("quoted", QUOTED)
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_quoted_attempt_says_nothing_beside_a_code(quoted: str, status: int) -> None:
+    filtered = {"code": "content_filter", "message": f"invalid prompt: ... {quoted}"}
+    assert isinstance(mapped(status, filtered), JudgeRefused)
+    if status == 400:
+        unread = openai_error(f"Failed to generate JSON: {quoted}", "json_validate_failed")
+        assert isinstance(mapped(status, unread), VerdictInvalid)
+        too_long = openai_error(f"{quoted}: too long", "context_length_exceeded")
+        assert isinstance(mapped(status, too_long), ContextOverflow)
+
+
+@pytest.mark.parametrize(
+    "quoted", ["the invoice is overdue", "Too many requests", "the queue is full", "server is busy"]
+)
+def test_a_quoted_attempt_says_nothing_of_the_server(quoted: str) -> None:
+    assert isinstance(mapped(400, openai_error(f"invalid text: {quoted}")), ParameterRejected)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"message": "Too many requests, please wait"}, JudgeRateLimited),
+        ({"message": "Your request rate is too high"}, JudgeRateLimited),
+        ({"message": "APIError: Rate limit reached for m"}, JudgeRateLimited),
+        ({"message": "Request is aborted: The request queue is full."}, JudgeUnavailable),
+        ({"message": "The server is overloaded"}, JudgeUnavailable),
+        ({"message": "The model is over capacity"}, JudgeUnavailable),
+        ({"message": "Your account is overdue"}, JudgeQuotaExhausted),
+        ({"message": "There is an overdue payment"}, JudgeQuotaExhausted),
+    ],
+)
+def test_a_server_that_is_busy_may_say_so_as_a_400(body: Any, expected: type[Exception]) -> None:
+    assert isinstance(mapped(400, body), expected)
+
+
 @pytest.mark.parametrize(
     ("body", "wait_s"),
     [

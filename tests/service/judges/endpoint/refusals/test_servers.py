@@ -7,7 +7,7 @@ Each line of servers.jsonl has a server, a status, a body, and what that means:
     none                       nothing that was sent is given up
     rate SECONDS, quota, refused, verdict, truncated, unavailable, rejected
 
-The bodies are as they stand in public reports, some shortened, and none was asked for here.
+The bodies are in the forms of public reports, some shortened, and none was asked for here.
 """
 
 import json
