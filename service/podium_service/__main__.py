@@ -9,7 +9,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("podium", "podium_service"):
             raise
-        sys.exit(f"podium: {error.name} is not installed: run pip install 'podium[service]'")
+        sys.exit(
+            f"podium: {error.name} is not installed: in the clone run pip install '.[service]'"
+        )
     run()
 
 

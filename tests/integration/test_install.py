@@ -41,7 +41,7 @@ def test_the_light_client_installs_no_heavy_package(light: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "extra"), [("podium", "podium[service]"), ("podium-train", "podium[trainer]")]
+    ("command", "extra"), [("podium", ".[service]"), ("podium-train", ".[trainer]")]
 )
 def test_a_command_without_its_extra_says_which_one_to_install(
     light: Path, command: str, extra: str

@@ -143,7 +143,7 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def install_plugin(folder: Path) -> dict[str, str]:
-    """Return the environment in which vLLM finds Podium's plugin, as after `pip install podium`.
+    """Return the environment in which vLLM finds Podium's plugin, as after `pip install .`.
 
     Args:
         folder: gets the entry points of pyproject.toml.

@@ -6,7 +6,9 @@ from importlib.util import find_spec
 
 def main() -> None:
     if missing := [name for name in ("torch", "transformers", "yaml") if find_spec(name) is None]:
-        sys.exit(f"podium-train: {missing[0]} is missing: run pip install 'podium[trainer]'")
+        sys.exit(
+            f"podium-train: {missing[0]} is missing: in the clone run pip install '.[trainer]'"
+        )
     from podium_trainer.run.cli import run
 
     sys.exit(run(sys.argv[1:]))

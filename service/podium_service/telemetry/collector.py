@@ -39,6 +39,9 @@ def _make_tracing(environ: Mapping[str, str]) -> Tracing:
         # An extra, and slow to import.
         from podium_service.telemetry.otel import OTelTracing, make_provider
     except ImportError:
-        log.warning("not_tracing", detail="the otel extra is missing: pip install 'podium[otel]'")
+        log.warning(
+            "not_tracing",
+            detail="the otel extra is missing: in the clone run pip install '.[otel]'",
+        )
         return UNTRACED
     return OTelTracing(make_provider())

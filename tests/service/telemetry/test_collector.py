@@ -112,7 +112,7 @@ async def test_without_the_extra_a_line_says_what_to_install(
     with capture_logs() as logs:
         async with open_tracing({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"}) as tracing:
             assert tracing is UNTRACED
-    assert "pip install 'podium[otel]'" in logs[0]["detail"]
+    assert "in the clone run pip install '.[otel]'" in logs[0]["detail"]
 
 
 async def test_the_environment_can_name_the_service(

@@ -5,6 +5,6 @@
     link.py       the group of a trainer and the workers of one server
     bucket.py     weights as one run of bytes
 
-vLLM's environment needs `pip install podium` and nothing more, because it has torch. The trainer's
-side is `podium_trainer.samplers.stream`; link.py and bucket.py serve both.
+vLLM's environment needs `pip install .` in the clone and nothing more, because it has torch. The
+trainer's side is `podium_trainer.samplers.stream`; link.py and bucket.py serve both.
 """

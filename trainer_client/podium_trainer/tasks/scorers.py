@@ -103,7 +103,7 @@ def check_math_verify(setting: str) -> None:
         import math_verify  # noqa: F401
     except ImportError as error:
         raise TaskError(
-            f"{setting} 'math_verify' needs math-verify: pip install 'podium[data]'"
+            f"{setting} 'math_verify' needs math-verify: in the clone: pip install '.[data]'"
         ) from error
 
 

@@ -31,7 +31,7 @@ def mcp_command(
     --http the one that callers must send.
     """
     if find_spec("mcp") is None:
-        raise ConfigError("mcp is not installed: run pip install 'podium[service,mcp]'")
+        raise ConfigError("mcp is not installed: in the clone run pip install '.[service,mcp]'")
     from podium_service.cli.mcp.backends import open_backend
     from podium_service.cli.mcp.server import PATH, serve_http, serve_stdio
     from podium_service.http.server.server import require_key_beyond_loopback

@@ -24,7 +24,7 @@ def test_an_environment_with_the_plugin_passes(tmp_path: Path) -> None:
 
 
 def test_an_environment_without_it_says_what_to_install(tmp_path: Path) -> None:
-    with pytest.raises(SamplerError, match=r"`\S+ -m pip install podium`") as caught:
+    with pytest.raises(SamplerError, match=r"in the clone run `\S+ -m pip install \.`") as caught:
         require_plugin(program(tmp_path, "echo 'set()'"))
     assert "\n" not in str(caught.value)
     assert "sampler.weight_sync stream" in str(caught.value)

@@ -143,5 +143,7 @@ def test_who_was_lost_is_named_before_who_noticed(ranks: list[int | str], words:
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
 def test_without_ray_a_line_says_what_to_install() -> None:
-    with pytest.raises(SamplerError, match=r"^--ray: .*pip install 'podium\[trainer,ray\]'$"):
+    with pytest.raises(
+        SamplerError, match=r"^--ray: .*in the clone run pip install '\.\[trainer,ray\]'$"
+    ):
         require_ray()

@@ -223,7 +223,7 @@ def test_a_server_that_cannot_do_it_says_what_it_needs(
     line = one_line(caught)
     assert "VLLM_SERVER_DEV_MODE=1" in line
     assert """--weight-transfer-config '{"backend": "podium"}'""" in line
-    assert "`pip install podium`" in line
+    assert "from the clone, `pip install .`" in line
 
 
 def test_a_server_without_weight_transfer_says_what_it_needs() -> None:

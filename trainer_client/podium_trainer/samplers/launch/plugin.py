@@ -25,6 +25,6 @@ def require_plugin(python: Path) -> None:
         raise SamplerError(f"sampler.vllm.python {python} cannot be run: {error}") from error
     if repr(BACKEND) not in done.stdout:
         raise SamplerError(
-            f"sampler.weight_sync stream: the environment of {python} has no plugin of Podium: run"
-            f" `{python} -m pip install podium`, or set sampler.weight_sync to disk"
+            f"sampler.weight_sync stream: the environment of {python} has no plugin of Podium: in"
+            f" the clone run `{python} -m pip install .`, or set sampler.weight_sync to disk"
         )

@@ -48,7 +48,7 @@ def import_load(name: str) -> Callable[..., Any]:
     except ImportError as error:
         raise TaskError(
             f"task.options.path {name!r} is no file or folder here; to load it from the Hugging"
-            " Face hub: pip install 'podium[data]'"
+            " Face hub: in the clone: pip install '.[data]'"
         ) from error
     load: Callable[..., Any] = load_dataset
     return load

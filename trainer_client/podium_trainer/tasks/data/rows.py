@@ -88,7 +88,7 @@ def read_parquet(path: Path) -> Iterator[Row]:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise TaskError(
-            f"{path} is a Parquet file, which needs pyarrow: pip install 'podium[data]'"
+            f"{path} is a Parquet file, which needs pyarrow: in the clone: pip install '.[data]'"
         ) from error
     try:
         table = parquet.read_table(path, partitioning=None)

@@ -56,9 +56,9 @@ def load_library() -> Any:
     except (ImportError, OSError) as error:
         python = ".".join(map(str, sys.version_info[:2]))
         raise ConfigError(
-            f"the wheel ik-llama-cpp-python cannot be loaded by Python {python} ({error}): run "
-            "pip install 'podium[service,judge]' in a Python 3.11 to 3.13 on x86-64 Linux, "
-            f"{_ELSEWHERE}"
+            f"the wheel ik-llama-cpp-python cannot be loaded by Python {python} ({error}): in "
+            "the clone run pip install '.[service,judge]' with a Python 3.11 to 3.13 on x86-64 "
+            f"Linux, {_ELSEWHERE}"
         ) from error
     for name, (arguments, result) in _DECLARATIONS.items():
         function = getattr(library._lib, name)

@@ -22,4 +22,6 @@ from podium_trainer.samplers import SamplerError
 def require_ray() -> None:
     """Raise SamplerError if Ray is not installed; one line with the remedy."""
     if find_spec("ray") is None:
-        raise SamplerError("--ray: Ray is not installed: pip install 'podium[trainer,ray]'")
+        raise SamplerError(
+            "--ray: Ray is not installed: in the clone run pip install '.[trainer,ray]'"
+        )
