@@ -101,7 +101,10 @@ class Environment(Protocol):
         """
 
     def close(self) -> Any:
-        """Free what the attempt holds; called once, also after a failure."""
+        """Free what the attempt holds; called once, also after a failure.
+
+        It is not called where the process of the attempt was killed or died.
+        """
 
 
 def no_score(prompt: Prompt, messages: Sequence[Message]) -> float | None:
