@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -41,7 +41,7 @@ def answers(url: str) -> bool:
     try:
         with urlopen(url, timeout=5):
             return True
-    except URLError:
+    except (OSError, HTTPException):
         return False
 
 

@@ -16,9 +16,11 @@ episode as well. A server that gives an `episode_id` or `session_id` of its own 
 it does its cookies.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +30,7 @@ IDS = ("episode_id", "session_id")
 TEXTS = ("messages", "message", "text", "prompt", "content")
 ENDS = ("done", "terminated", "truncated")
 MAX_QUOTED = 200
+CLOSE_S = 3.0  # how long a server has to free the place of a session
 
 
 class ServerError(Exception):
@@ -158,6 +161,10 @@ class Session:
         """End the session and the connection."""
         if self._socket is not None and not self._socket.closed:
             await self._socket.send_json({"type": "close"})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    async for _ in self._socket:  # until the server has freed the place and left
+                        pass
             await self._socket.close()
         if self._client is not None:
             await self._client.close()
