@@ -28,8 +28,8 @@ from podium_trainer.samplers.weight_sync import paused, read_label
 FLAG = f"""--weight-transfer-config '{{"backend": "{BACKEND}"}}'"""
 NEEDS = (
     "to take weights over the network vLLM needs the environment VLLM_SERVER_DEV_MODE=1, the flag"
-    f" {FLAG} and, from the clone, `pip install .` in its own environment; its log says more (limit of"
-    " a call: sampler.admin_timeout_s ="
+    f" {FLAG} and, from the clone, `pip install .` in its own environment; its log says more (limit"
+    " of a call: sampler.admin_timeout_s ="
 )
 
 
