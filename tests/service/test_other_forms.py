@@ -111,6 +111,14 @@ FORMS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
          {"kind": "response", "parts": [{"part_kind": "text", "content": "It is 42."}]}],
         [CALLED, result("42"), said("It is 42.")],
     ),
+    "instructions of Pydantic AI, once": (
+        [{"kind": "request", "instructions": "Be brief.",
+          "parts": [{"part_kind": "user-prompt", "content": ["a", {"kind": "cache-point"}, "b"]}]},
+         {"kind": "request", "instructions": "Be brief.",
+          "parts": [{"part_kind": "user-prompt", "content": ["c", "d"]}]}],
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "ab"},
+         {"role": "user", "content": "c\nd"}],
+    ),
     "AutoGen": (
         [{"source": "a", "type": "ToolCallRequestEvent",
           "content": [{"id": "t", "name": "mul", "arguments": {"a": 6}}]},
@@ -216,6 +224,31 @@ def test_a_file_that_is_an_image_is_shown(part: dict[str, Any]) -> None:
     assert [image.url for image in message.images] == ["data:image/png;base64,iVBORw0K"]
 
 
+BYTES, URL = {"kind": "binary", "media_type": "image/png"}, "data:image/png;base64,iVBORw0K"
+
+
+def request(*content: Any, kind: str = "user-prompt") -> dict[str, Any]:
+    return {"kind": "request", "parts": [{"part_kind": kind, "content": list(content)}]}
+
+
+@pytest.mark.parametrize(
+    ("message", "url"),
+    [
+        (request("look", {"kind": "image-url", "url": "https://a/b.png"}), "https://a/b.png"),
+        (request("look", BYTES | {"data": "iVBORw0K"}), URL),
+        (request("look", BYTES | {"data": "iVBORw0K"}, kind="tool-return"), URL),
+        ({"kind": "response", "parts": [
+            {"part_kind": "text", "content": "look"},
+            {"part_kind": "file", "content": BYTES | {"data": "iVBORw0K"}}]}, URL),
+        ({"source": "user", "type": "MultiModalMessage", "content": ["look", {"data": "iVBORw0K"}]},
+         URL),
+    ],
+)  # fmt: skip
+def test_images_of_agents_are_shown_as_images(message: dict[str, Any], url: str) -> None:
+    [_, shown] = read([ASKS, message])
+    assert (shown.text, [image.url for image in shown.images]) == ("look", [url])
+
+
 def test_images_of_ollama_are_not_lost() -> None:
     [message] = read([{"role": "user", "content": "What is it?", "images": ["iVBORw0K"]}])
     assert (message.text, len(message.images)) == ("What is it?", 1)
@@ -230,6 +263,8 @@ def test_images_of_ollama_are_not_lost() -> None:
         said([{"image": {"format": "png", "source": {"bytes": "iVBORw0K"}}}]),
         said("x", tool_calls='[{"function": {"name": "f"}}]'),
         said([{"type": "video_url", "video_url": {"url": "https://a/b"}}]),
+        request("look", {"kind": "audio-url", "url": "https://a/b.mp3"}),
+        request({"kind": "binary", "media_type": "application/pdf", "data": "JVBERi0="}),
     ],
 )
 def test_what_is_in_no_form_is_refused_where_it_stands(message: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from podium.formats.chats import openai
 from podium.formats.record import Message
 
 _INNER = ("ThoughtEvent", "MemoryQueryEvent", "ModelClientStreamingChunkEvent")
+_WITH_IMAGES = ("MultiModalMessage", "UserMessage")
 
 
 def fits(item: Message) -> bool:
@@ -52,7 +53,16 @@ def _read_event(event: Message) -> list[Message]:
     role = "user" if event["source"].startswith("user") else "assistant"
     if held and all("arguments" in each for each in held):
         return openai.read([{"role": role, "content": None, "tool_calls": held}])
+    if kind in _WITH_IMAGES and isinstance(content, list):
+        content = [_image(each) if isinstance(each, dict) else each for each in content]
     return openai.read([{"role": role, "content": content}])
+
+
+def _image(part: Message) -> Message:
+    """Return an image of AutoGen, which writes a PNG as nothing but its base64."""
+    if part.keys() != {"data"} or not isinstance(part["data"], str):
+        return part
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{part['data']}"}}
 
 
 def _call(call: Message) -> Message:
