@@ -11,9 +11,18 @@ from typing import Any
 import pytest
 
 from podium_trainer.config import TrainConfig
+from podium_trainer.records.checkpoint import RunState
 from podium_trainer.records.made_with import FREE, describe, differences, shown
 from podium_trainer.run.cli import run
-from podium_trainer.run.folder import LockError, StartError, lock_folder
+from podium_trainer.run.folder import (
+    LockError,
+    StartError,
+    after_restart,
+    lock_folder,
+    name_launch,
+    prepare_folder,
+)
+from podium_trainer.run.recipe import Resume
 from podium_trainer.tasks import open_task
 from tests.trainer.runs import settings, train
 
@@ -76,6 +85,46 @@ def test_of_many_ranks_one_says_what_is_wrong(
     monkeypatch.setenv("RANK", rank)
     assert run(["no-such-recipe"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == lines
+
+
+def of_torchrun(logs: str, count: int) -> dict[str, str]:
+    return {
+        "TORCHELASTIC_RUN_ID": "none",
+        "TORCHELASTIC_RESTART_COUNT": str(count),
+        "TORCHELASTIC_ERROR_FILE": f"{logs}/attempt_{count}/0/error.json",
+        "GROUP_WORLD_SIZE": "1",
+    }
+
+
+def test_a_restart_goes_on_with_its_own_run_alone(tmp_path: Path) -> None:
+    config = TrainConfig.model_validate(settings(tmp_path, "http://podium"))
+    config.out.mkdir()
+    told = Resume(True, step=3)
+    first = after_restart(config.out, told, of_torchrun("/logs/none_a", 0))
+    assert first == Resume(True, step=3, launch="/logs/none_a")
+    failed_before = after_restart(config.out, told, of_torchrun("/logs/none_a", 1))
+    assert failed_before == first
+    prepare_folder(config, RunState(), first.launch)
+    again = after_restart(config.out, told, of_torchrun("/logs/none_a", 2))
+    assert again == Resume(True, launch="/logs/none_a")
+    other = after_restart(config.out, Resume(), of_torchrun("/logs/none_b", 1))
+    assert other == Resume(launch="/logs/none_b")  # which is refused, as its first start was
+
+
+LAUNCHES = {
+    "none": ({}, ""),
+    "a restart without a name": ({"TORCHELASTIC_RESTART_COUNT": "1"}, ""),
+    "one machine": (of_torchrun("/l/7_a", 1) | {"TORCHELASTIC_RUN_ID": "7"}, "/l/7_a"),
+    "two": (of_torchrun("/l/7_a", 1) | {"TORCHELASTIC_RUN_ID": "7", "GROUP_WORLD_SIZE": "2"}, "7"),
+    "two without an id": (of_torchrun("/l/none_a", 1) | {"GROUP_WORLD_SIZE": "2"}, "/l/none_a"),
+    "without logs": ({"TORCHELASTIC_RUN_ID": "7", "TORCHELASTIC_ERROR_FILE": ""}, "7"),
+}
+
+
+@pytest.mark.parametrize("name", LAUNCHES)
+def test_the_starts_of_a_launch_have_a_name_in_common(name: str) -> None:
+    environment, launch = LAUNCHES[name]
+    assert name_launch(environment) == launch
 
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {

@@ -147,7 +147,7 @@ def open_trainer(
             max_tokens=config.sampler.max_tokens,
         )
         trackers = open_trackers(resolved, state.step)
-        prepare_folder(config, state)
+        prepare_folder(config, state, resume.launch)
         log = open_log(config, trackers)
         stack.callback(log.close)
         yield Trainer(

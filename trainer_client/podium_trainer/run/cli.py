@@ -3,8 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from podium_trainer.config import TrainConfig
@@ -20,8 +19,6 @@ def run(arguments: Sequence[str]) -> int:
         return run_show(arguments[1:])
     try:
         config, resume = read_command_line(arguments)
-        if is_restart(os.environ) and (config.out / "config.yaml").is_file():
-            resume = replace(resume, is_wanted=True, step=None)
     except RecipeError as error:  # of torchrun's processes one is enough to say it
         return fail(str(error), 2) if os.environ.get("RANK", "0") == "0" else 2
     if config.ray and "RANK" not in os.environ:
@@ -30,6 +27,7 @@ def run(arguments: Sequence[str]) -> int:
     from podium_trainer.policy.ranks.processes import open_ranks
     from podium_trainer.records.checkpoint import checkpoints
     from podium_trainer.run.build import KNOWN_ERRORS
+    from podium_trainer.run.folder import after_restart
     from podium_trainer.run.learner import follow
     from podium_trainer.tasks.user_code import UserCodeError
 
@@ -39,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with open_ranks(os.environ) as ranks:
             if ranks.rank == 0:
-                train(config, resume, ranks)
+                train(config, after_restart(config.out, resume, os.environ), ranks)
             else:  # a signal to stop comes to all, and rank 0 needs the others to save
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -53,11 +51,6 @@ def run(arguments: Sequence[str]) -> int:
         hint = f"--resume goes on from {saved[-1].name}" if saved else "there is no checkpoint yet"
         return fail(f"stopped; {hint}", 130)
     return 0
-
-
-def is_restart(environment: Mapping[str, str]) -> bool:
-    """Return whether torchrun has started this command before, and one of its processes failed."""
-    return environment.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def run_on_ray(config: TrainConfig, arguments: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from podium_trainer.records.rollouts.file import NAME, drop_steps_after
 from podium_trainer.run.recipe import Resume
 
 LOCK = ".lock"
+LAUNCH = ".launch"
 log = logging.getLogger("podium_trainer")
 FIXED = ("model.lora",)  # what a checkpoint's files themselves are made for
 
@@ -74,6 +76,40 @@ def take_lock(handle: int, out: Path) -> None:
         ) from error
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+
+def after_restart(out: Path, resume: Resume, environment: Mapping[str, str]) -> Resume:
+    """Return where a run starts if torchrun or Ray may have started it before.
+
+    A start that has made `out` ready has left its launch there, and the next one goes on from what
+    it has saved. After one that was refused, or has failed before, a run starts as it was told to.
+
+    Args:
+        out: the folder of the run.
+        resume: where the command line says that the run starts.
+        environment: as torchrun sets it.
+    """
+    resume = replace(resume, launch=name_launch(environment))
+    if environment.get("TORCHELASTIC_RESTART_COUNT", "0") == "0" or not resume.launch:
+        return resume
+    try:
+        is_ours = (out / LAUNCH).read_text() == resume.launch
+    except (OSError, UnicodeDecodeError):
+        return resume
+    return replace(resume, is_wanted=True, step=None) if is_ours else resume
+
+
+def name_launch(environment: Mapping[str, str]) -> str:
+    """Return what all starts by one torchrun, or by one --ray, have in common; "" without them.
+
+    With one machine it is the folder of torchrun's logs, whose name is random, because the id is
+    "none" unless --rdzv-id is given. With several the id is the same on all of them.
+    """
+    run_id = environment.get("TORCHELASTIC_RUN_ID", "none")
+    logs, _, _ = environment.get("TORCHELASTIC_ERROR_FILE", "").rpartition("/attempt_")
+    if logs and (run_id == "none" or environment.get("GROUP_WORLD_SIZE") == "1"):
+        return logs
+    return "" if run_id == "none" else run_id
 
 
 def find_checkpoint(config: TrainConfig, resume: Resume) -> Path | None:
@@ -127,8 +163,13 @@ def accept_changes(checkpoint: Path, now: Mapping[str, Any], resume: Resume) -> 
     return lines
 
 
-def prepare_folder(config: TrainConfig, state: RunState) -> None:
+def prepare_folder(config: TrainConfig, state: RunState, launch: str) -> None:
     """Write the config, and drop the rows and checkpoints of steps that are done again.
+
+    Args:
+        config: all settings of the run.
+        state: from which it goes on.
+        launch: by which its next start knows that this one came so far; "" for none.
 
     Raises:
         StartError: If a file cannot be written.
@@ -140,5 +181,7 @@ def prepare_folder(config: TrainConfig, state: RunState) -> None:
             drop_rows_after(config.out / name, state.step if state.step else -1)
         drop_steps_after(config.out / NAME, state.step if state.step else -1)
         set_aside_after(config.out / "checkpoints", state.step)
+        if launch:
+            write_whole(config.out / LAUNCH, launch)
     except (OSError, ValueError) as error:
         raise StartError(f"out {config.out} cannot be used: {error}") from error

@@ -70,11 +70,13 @@ class Resume:
         is_wanted: whether it goes on from a checkpoint; if not, `out` must hold no run.
         step: the step of that checkpoint; None for the newest.
         accepts_changes: whether settings and data may differ from those it was made with.
+        launch: which launch of torchrun or Ray starts the run, again if it fails; "" for none.
     """
 
     is_wanted: bool = False
     step: int | None = None
     accepts_changes: bool = False
+    launch: str = ""
 
 
 def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, Resume]:

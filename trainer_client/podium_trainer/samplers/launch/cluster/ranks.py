@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 import ray
 from ray.exceptions import RayError
@@ -49,11 +50,13 @@ def keep_up(config: TrainConfig, arguments: Sequence[str], show: Say, note: Say)
         SamplerError: If the cluster cannot be used.
     """
     assert config.ray is not None
+    launch = uuid4().hex
     with connected(config.ray):
         num_starts = num_idle = 0
         while True:
             before = newest_checkpoint(config.out)
-            with Ranks(config, arguments, show, note, num_starts=num_starts) as ranks:
+            ranks = Ranks(config, arguments, show, note, launch=launch, num_starts=num_starts)
+            with ranks:
                 ends = ranks.watch()
             num_starts += 1
             num_idle = num_idle + 1 if newest_checkpoint(config.out) == before else 0
@@ -74,6 +77,7 @@ class Ranks:
 
     Args:
         config, arguments, show, note: as of `keep_up`.
+        launch: has them know that they are started again by the same command.
         num_starts: the number of starts before.
     """
 
@@ -84,6 +88,7 @@ class Ranks:
         show: Say,
         note: Say,
         *,
+        launch: str,
         num_starts: int,
     ) -> None:
         self._show, self._note = show, note
@@ -105,7 +110,7 @@ class Ranks:
             environment = {
                 "RANK": str(rank), "WORLD_SIZE": str(config.ranks),
                 "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",  # it sees its own GPU alone
-                "TORCHELASTIC_RESTART_COUNT": str(num_starts),
+                "TORCHELASTIC_RUN_ID": launch, "TORCHELASTIC_RESTART_COUNT": str(num_starts),
             }  # fmt: skip
             task = Task(
                 ["podium_trainer", *arguments],
