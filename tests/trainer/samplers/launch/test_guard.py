@@ -103,6 +103,25 @@ def test_a_server_that_is_halted_can_be_stopped(tmp_path: Path) -> None:
     assert time.monotonic() - started < guard.GRACE_S
 
 
+DEAF = (
+    "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
+)
+
+
+@pytest.mark.restart  # takes the ten seconds that it is about
+def test_a_deaf_command_does_not_outlive_a_lost_run_for_long() -> None:
+    command = [sys.executable, guard.__file__, "child", "600", sys.executable, "-c", DEAF]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as lost:
+        assert lost.stdin
+        assert lost.stdout
+        assert lost.stderr
+        lost.stdout.readline()
+        lost.stderr.readline()  # from now on it ignores SIGTERM
+        lost.stdin.close()
+        assert lost.stdout.read() == b"137\n"
+
+
 def test_ctrl_c_reaches_the_run_alone(tmp_path: Path) -> None:
     child = start(tmp_path, *COMMAND)
     assert child.pid

@@ -31,7 +31,7 @@ class Child:
         environment: its environment.
         log: the file that its output is added to.
         folder: where it runs; None for the present one.
-        grace_s: the seconds that it has to end itself.
+        grace_s: the seconds that it has to end itself after `stop`.
         is_detached: whether it must outlive, by a moment, a kill of all children of this process.
 
     Attributes:
@@ -95,6 +95,8 @@ class Child:
     def stop(self) -> None:
         """Ask the process to end, without waiting for it."""
         assert self._guard.stdin is not None
+        with suppress(OSError, ValueError):  # it has ended, or has been asked
+            self._guard.stdin.write(guard.STOP)
         self._guard.stdin.close()
 
     def wait(self) -> None:

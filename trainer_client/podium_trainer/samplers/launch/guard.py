@@ -12,8 +12,9 @@ SIGKILL, as Ray's workers do.
 The first line of its output is the id of the command's process and group, empty if it cannot be
 run. Then it waits, and the second line is the exit status, 128 + the number of a signal:
 
-    the command ends              ──► kill what is left of the group
-    the input ends, or SIGTERM    ──► SIGTERM to the group, SIGKILL after GRACE_S
+    the command ends                     ──► kill what is left of the group
+    STOP from the input, or SIGTERM      ──► SIGTERM to the group, SIGKILL after grace_s
+    the input ends: the process is gone  ──► the same, after 10 s at most
 """
 
 import os
@@ -26,6 +27,7 @@ from contextlib import suppress
 
 GRACE_S = 10.0
 POLL_S = 0.1
+STOP = b"stop"
 CHILD, DETACHED = "child", "detached"
 CANNOT_RUN = 127
 
@@ -46,9 +48,11 @@ def main(arguments: list[str]) -> None:
         tell("", str(CANNOT_RUN))
         return
     tell(str(child.pid))
-    while not has_ended(child) and not asked_to_stop and not is_alone(POLL_S):
-        pass
-    kill_at = time.monotonic() + float(grace_s)
+    heard: bytes | None = None
+    while not has_ended(child) and not asked_to_stop and heard is None:
+        heard = listen(POLL_S)
+    limit_s = float(grace_s) if heard or asked_to_stop else min(float(grace_s), GRACE_S)
+    kill_at = time.monotonic() + limit_s
     if not has_ended(child):
         send(child, signal.SIGTERM)
         send(child, signal.SIGCONT)  # a process that is halted could not answer
@@ -65,9 +69,9 @@ def tell(*lines: str) -> None:
         os.write(1, "".join(f"{line}\n" for line in lines).encode())
 
 
-def is_alone(wait_s: float) -> bool:
-    """Wait, and return whether the process that wants the command has ended."""
-    return bool(select.select([0], [], [], wait_s)[0]) and not os.read(0, 1)
+def listen(wait_s: float) -> bytes | None:
+    """Return STOP, or nothing if the process that wants the command has ended; None if neither."""
+    return os.read(0, len(STOP)) if select.select([0], [], [], wait_s)[0] else None
 
 
 def has_ended(child: subprocess.Popen[bytes]) -> bool:

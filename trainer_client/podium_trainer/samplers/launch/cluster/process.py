@@ -77,6 +77,10 @@ class Placed:
         """Wait until it has ended after `stop`; kill it if that takes too long."""
         if not self.is_stopped:
             ray.wait([self._stopped], timeout=self._kill_s)
+        self.kill()
+
+    def kill(self) -> None:
+        """End its host, and with that the process within seconds."""
         ray.kill(self.host)
 
 

@@ -29,6 +29,7 @@ READ_S = 5.0
 PATIENCE_S = 10.0  # for machines, after which it is said what is missing
 SETTLE_S = 15.0  # after the first end; a rank may say sooner than Ray that another one is lost
 GRACE_S = 600.0  # to save a checkpoint
+LOST_GRACE_S = 30.0  # for ranks that have lost another one, and may wait for it
 MAX_IDLE_STARTS = 8  # in a row that bring no checkpoint
 MAX_WAIT_S = 60.0  # between them
 Say = Callable[[str], None]
@@ -157,16 +158,16 @@ class Ranks:
         if text:
             self._show(text)
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         """End all ranks, and show what rank 0 still writes."""
         for placed in self._ranks:
             placed.stop()
-        ends_at = time.monotonic() + GRACE_S
+        ends_at = time.monotonic() + (GRACE_S if kind else LOST_GRACE_S)
         while not all(placed.is_stopped for placed in self._ranks) and time.monotonic() < ends_at:
             time.sleep(LOOK_EVERY_S)
             self._pass_on()
         for placed in self._ranks:
-            placed.wait()
+            placed.kill()
         remove_placement_group(self._group)
 
 
