@@ -150,6 +150,15 @@ FORMS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "items of Semantic Kernel": (
         [{"role": "assistant", "items": [{"content_type": "text", "text": "42"}]}], [said("42")],
     ),
+    "tools of Semantic Kernel": (
+        [{"role": "assistant", "items": [
+            {"content_type": "text", "text": "so"},
+            {"content_type": "function_call", "id": "t", "name": "mul", "arguments": {"a": 6}}]},
+         {"role": "tool", "items": [
+             {"content_type": "function_result", "id": "t", "name": "mul", "result": "42"},
+             {"content_type": "function_result", "id": "u", "name": "f", "result": {"x": 1}}]}],
+        [said("so", tool_calls=CALLED["tool_calls"]), result("42"), result('{"x": 1}')],
+    ),
     "calls that are an empty text": ([said("42", tool_calls="")], [said("42")]),
     "an empty list of calls as text": ([said("42", tool_calls="[]")], [said("42")]),
     "null among calls": ([calls(**CALLED["tool_calls"][0]) | {

@@ -1,6 +1,7 @@
 """Anthropic's messages, and others whose tool calls and results are blocks of the content.
 
-Bedrock's and Haystack's blocks hold an object under a name; those of Vercel's AI SDK have a type.
+Bedrock's and Haystack's blocks hold an object under a name; those of Vercel's AI SDK have a type,
+and those of Semantic Kernel, which are the items of a message, a content type.
 
 Text, thinking and image blocks are parts that the service reads, and are passed on as they are.
 
@@ -20,10 +21,10 @@ _IDS = ("id", "tool_use_id", "toolUseId", "toolCallId")
 
 def fits(item: Message) -> bool:
     """Return whether a message holds a block of a tool."""
-    content = item.get("content")
+    blocks = item.get(_place(item))
     return isinstance(item.get("role"), str) and any(
         _is_call(block) or _is_result(block)
-        for block in (content if isinstance(content, list) else ())
+        for block in (blocks if isinstance(blocks, list) else ())
     )
 
 
@@ -36,15 +37,21 @@ def read(items: list[Message]) -> list[Message]:
 
 
 def _read_message(item: Message) -> list[Message]:
-    blocks = item["content"]
+    place = _place(item)
+    blocks = item[place]
     calls = [_call(block) for block in blocks if _is_call(block)]
     results = [_result(block) for block in blocks if _is_result(block)]
     parts = [block for block in blocks if not (_is_call(block) or _is_result(block))]
-    [message] = openai.read([{"role": item["role"], "content": parts}])
+    [message] = openai.read([{"role": item["role"], place: parts}])
     if calls:
         # Hosted tools answer within the turn that calls them, so their results come after it.
         return [message | {"tool_calls": calls}, *results]
     return [*results, message] if parts else results
+
+
+def _place(item: Message) -> str:
+    """Return the field that holds the blocks."""
+    return "content" if item.get("content") is not None else "items"
 
 
 def _call(block: Message) -> Message:
@@ -64,7 +71,8 @@ def _result(block: Message) -> Message:
         content = [_text_of(part) for part in content]
     origin = _held(held, ("origin",)) or held
     result = {"role": "tool", "tool_call_id": _first(origin, *_IDS), "content": content}
-    if called := _first(origin, "toolName", "tool_name"):
+    names = ("name",) if _content_type(block) else ("toolName", "tool_name")
+    if called := _first(origin, *names):
         result["name"] = called
     return openai.read([result])[0]
 
@@ -88,15 +96,19 @@ def _first(held: Any, *names: str) -> Any:
     return next((held[name] for name in names if held.get(name) is not None), None)
 
 
+def _content_type(block: Any) -> Any:
+    return block.get("content_type") if isinstance(block, dict) else None
+
+
 def _is_call(block: Any) -> bool:
-    if _held(block, _CALLS):
+    if _held(block, _CALLS) or _content_type(block) == "function_call":
         return True
     kind = str(block.get("type", "")) if isinstance(block, dict) else ""
     return kind.endswith("tool_use") or (kind == "tool-call" and "toolCallId" in block)
 
 
 def _is_result(block: Any) -> bool:
-    if _held(block, _RESULTS):
+    if _held(block, _RESULTS) or _content_type(block) == "function_result":
         return True
     kind = str(block.get("type", "")) if isinstance(block, dict) else ""
     is_named = "tool_use_id" in block if isinstance(block, dict) else False
