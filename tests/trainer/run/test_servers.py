@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,26 @@ def test_a_run_goes_on_with_one_server_of_two(tmp_path: Path, service_url: str) 
     assert [row["servers_ready"] for row in watcher.rows] == [2, 2, 1, 1]
     assert watcher.rows[-1]["policy_version"] == 3
     assert any(f"{second.url} is gone" in note for note in watcher.notes)
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["to its end", "stopped"])
+def test_a_run_that_streams_leaves_its_servers(
+    tmp_path: Path, service_url: str, is_stopped: bool
+) -> None:
+    fake = FakeVllm(num_workers=1)
+    fake.spoil = varied
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with fake.serving():
+        recipe = recipe_with(tmp_path, service_url, fake, steps=1)
+        recipe["sampler"]["weight_sync"] = "stream"
+        watcher = InPhase(1, "rollout" if is_stopped else "never", stop)
+        with pytest.raises(KeyboardInterrupt) if is_stopped else nullcontext():
+            train(recipe, watcher=watcher)
+    assert fake.paths[-1] == "/shutdown_weight_transfer_engine"
+    assert len(watcher.rows) == (1 if is_stopped else 2)
 
 
 def vllm_python(folder: Path) -> Path:

@@ -143,16 +143,22 @@ class VllmServers:
         """
         self.run(partial(self.membership.adopt, push))
 
-    def run(self, call: Callable[[], Awaitable[_T]]) -> _T:
+    def run(self, call: Callable[[], Awaitable[_T]], *, is_last: bool = False) -> _T:
         """Run a coroutine on the background thread and return its result.
+
+        Args:
+            call: makes the coroutine.
+            is_last: whether it belongs to the end of the run, which `end_calls` must not prevent;
+                it then has a limit of its own.
 
         Raises:
             SamplerError: If `end_calls` has ended it.
         """
         future = self._portal.start_task_soon(call)
-        self._calls.add(future)
-        if self._is_ended:
-            future.cancel()
+        if not is_last:
+            self._calls.add(future)
+            if self._is_ended:
+                future.cancel()
         try:
             return future.result()
         except CancelledError as error:

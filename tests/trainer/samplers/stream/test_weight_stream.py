@@ -23,7 +23,8 @@ from tests.trainer.fake_vllm import NO_ROUTE, FakeVllm, fault
 from tests.trainer.samplers.vllm_sampling import one_line, sample_versions, sampling
 from tests.trainer.tiny import seeded, tiny_llama, tiny_policy
 
-INIT, START = "/init_weight_transfer_engine", "/start_weight_update"
+INIT, LEAVE = "/init_weight_transfer_engine", "/shutdown_weight_transfer_engine"
+START = "/start_weight_update"
 UPDATE, FINISH = "/update_weights", "/finish_weight_update"
 PAUSE, NAME, RESUME = "/pause", "/update_weight_version", "/resume"
 GENERATE = "/inference/v1/generate"
@@ -74,6 +75,19 @@ def test_a_push_pauses_the_server_and_names_its_weights(
     stream.push(4)
     assert fake.paths == PUSH
     assert sample_versions(sampler) == [4, 4, 4]
+
+
+def test_a_stream_is_left_after_the_end_of_its_sampler(fake: FakeVllm) -> None:
+    with sampling(fake) as sampler:
+        stream = WeightStream(tiny_policy(), sampler, timeout_s=5.0)
+        stream.push(0)
+        sampler.close()
+        with pytest.raises(SamplerError, match="the run ends"):
+            stream.push(1)
+        stream.close()
+        assert fake.paths == [INIT, *PUSH, LEAVE]
+        stream.close()
+        assert fake.paths == [INIT, *PUSH, LEAVE]
 
 
 MODELS = {

@@ -7,12 +7,14 @@ the type that the servers compute in, and twice that while the next ones are fil
 """
 
 import secrets
+from contextlib import suppress
 
 import anyio
 
 from podium.weights.bucket import BUCKET_BYTES, pack
 from podium.weights.link import Transport
 from podium_trainer.policy.policy import Policy
+from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.stream.links import Links
 from podium_trainer.samplers.stream.push import Streamed
 from podium_trainer.samplers.stream.weights import full_weights
@@ -68,17 +70,17 @@ class WeightStream:
         servers.adopt(Streamed(weights, buckets, self._links, self.timeout_s))
 
     def close(self) -> None:
-        """Leave the groups, and let the servers leave them."""
-        servers = self.sampler.servers
-        servers.call_ready(self._leave)
-        servers.run(self._end_links)
+        """Leave the groups, and let the servers leave them, also after the sampler's end."""
+        self.sampler.servers.run(self._leave_all, is_last=True)
+
+    async def _leave_all(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            for server in self.sampler.servers.membership.members:
+                tasks.start_soon(self._leave, server)
+        with anyio.move_on_after(QUICK_S):
+            await self._links.wait()
 
     async def _leave(self, server: VllmServer) -> None:
         if self._links.drop(server):
-            await server.request("/shutdown_weight_transfer_engine", timeout_s=QUICK_S)
-
-    async def _end_links(self) -> None:
-        for server in self.sampler.servers.membership.members:
-            self._links.drop(server)
-        with anyio.move_on_after(QUICK_S):
-            await self._links.wait()
+            with suppress(SamplerError):
+                await server.request("/shutdown_weight_transfer_engine", timeout_s=QUICK_S)
