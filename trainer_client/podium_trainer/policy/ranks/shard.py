@@ -51,7 +51,7 @@ def shard(model: Any, ranks: Ranks, device: torch.device, *, bfloat16: bool) -> 
             module.set_force_sum_reduction_for_comms(True)  # gloo has no other
     setattr(model, METHOD, MethodType(_call, model))
     register_fsdp_forward_method(model, METHOD)
-    move_buffers(model, device)
+    send_buffers(model, device)
 
 
 def find_layers(model: Any) -> list[nn.Module]:
@@ -61,25 +61,52 @@ def find_layers(model: Any) -> list[nn.Module]:
 
 
 def send_weights(module: nn.Module, device: torch.device) -> None:
-    """Give every rank the weights of rank 0, except for those that are sharded already."""
-    sent: dict[nn.Parameter, nn.Parameter] = {}  # so that tied weights stay tied
-    for each in module.modules():
-        for name, parameter in each._parameters.items():
-            if parameter is None or isinstance(parameter, DTensor):
-                continue
-            if parameter not in sent:
-                data = parameter.data
-                data = torch.empty_like(data, device=device) if data.is_meta else data.to(device)
-                dist.broadcast(data, src=0)
-                sent[parameter] = nn.Parameter(data, parameter.requires_grad)
-            each._parameters[name] = sent[parameter]
+    """Give every rank the weights of rank 0, except for those that are sharded already.
+
+    Which of them are tied to each other is as on rank 0, too.
+    """
+    firsts: dict[nn.Parameter, str] = {}
+    sent: dict[str, nn.Parameter] = {}
+    for path, parameter in list(module.named_parameters(remove_duplicate=False)):
+        if isinstance(parameter, DTensor):
+            continue
+        first = tell(firsts.setdefault(parameter, path))
+        if first not in sent:
+            sent[first] = nn.Parameter(send(parameter.data, device), parameter.requires_grad)
+        owner, _, name = path.rpartition(".")
+        module.get_submodule(owner)._parameters[name] = sent[first]
 
 
-def move_buffers(model: nn.Module, device: torch.device) -> None:
-    """Move what a model has beside its weights, such as the frequencies of its positions."""
+def send_buffers(model: nn.Module, device: torch.device) -> None:
+    """Give every rank what the model of rank 0 has beside its weights.
+
+    Some of it is in the model's files, such as the scale of a layer or the bias of a router, so
+    that a model without them has only what it starts with.
+    """
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):
-            setattr(module, name, buffer.to(device))
+            setattr(module, name, send(buffer, device))
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return the tensor of rank 0, on a device; others may have one of another type in its place.
+
+    `from_pretrained` keeps some weights in float32, and `from_config` does not.
+    """
+    shape, dtype = tell((tensor.shape, tensor.dtype))
+    if dist.get_rank() == 0:
+        data = tensor.to(device).contiguous()
+    else:
+        data = torch.empty(shape, dtype=dtype, device=device)
+    dist.broadcast(data, src=0)
+    return data
+
+
+def tell(value: T) -> T:
+    """Return the value of rank 0; all ranks call it at once."""
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def run(model: Any, function: Callable[..., T], *args: Any, **settings: Any) -> T:
