@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 from podium_trainer.config import LoraConfig, LossConfig, ModelConfig, OptimizerConfig, TrainConfig
 from podium_trainer.policy.load import add_adapter
 from podium_trainer.policy.policy import Policy
-from podium_trainer.policy.ranks.processes import Ranks, open_ranks
+from podium_trainer.policy.ranks.processes import RankLost, Ranks, open_ranks
 from podium_trainer.policy.ranks.shard import shard
 from podium_trainer.policy.samples import Sample
 from podium_trainer.records.checkpoint import RunState, save_checkpoint
@@ -38,11 +39,15 @@ from tests.trainer.update.plain_update import MAX_TOKENS, TEMPERATURE, group_of_
 
 Found = dict[str, Any]
 CPU = torch.device("cpu")
+TIED = ("gspo", "cispo")  # losses beside the default whose heads are tied, too
 LONG = 700  # more tokens than logits are computed for at once
 
 CASES: dict[str, dict[str, Any]] = {
     **{f"loss {name}": {"loss": {"name": name}} for name in LOSSES},
+    **{f"loss {name}, tied": {"loss": {"name": name}, "tied": True} for name in TIED},
     "tied": {"tied": True, "passes": 2},
+    "bfloat16": {"bfloat16": True},
+    "buffer": {"has_buffer": True},
     "lora": {"lora": True},
     "lora with kl": {"lora": True, "loss": {"kl": "k3", "kl_coef": 0.5}},
     "kl": {"loss": {"kl": "k1", "kl_coef": 0.5}},
@@ -71,7 +76,11 @@ def build_model(case: dict[str, Any]) -> Any:
         model.eval()  # switches off the dropout of GPT-2, as load_policy does
         return model.double()
     changes = {"tie_word_embeddings": case.get("tied", False), "max_position_embeddings": 1024}
-    return tiny_llama(**changes).double()
+    model = tiny_llama(**changes)
+    if case.get("has_buffer"):  # as the layers of Gemma 4 and the routers of DeepSeek have
+        model.model.norm.register_buffer("scale", torch.tensor(2.0))
+        model.model.norm.register_forward_hook(lambda norm, _, hidden: hidden * norm.scale)
+    return model.float() if case.get("bfloat16") else model.double()
 
 
 def build(ranks: Ranks, case: dict[str, Any]) -> tuple[Policy, torch.optim.Optimizer]:
@@ -89,8 +98,13 @@ def build(ranks: Ranks, case: dict[str, Any]) -> tuple[Policy, torch.optim.Optim
     if ranks.are_many:
         for each in (model.get_base_model() if case.get("lora") else model, reference):
             if each is not None:
-                shard(each, ranks, CPU, bfloat16=False)
-    policy = Policy(model, tiny_chat(), temperature=TEMPERATURE, reference=reference, ranks=ranks)
+                if ranks.rank:  # it has to get from rank 0 all values, types and ties
+                    each.half().to("meta")
+                shard(each, ranks, CPU, bfloat16=case.get("bfloat16", False))
+    policy = Policy(
+        model, tiny_chat(), temperature=TEMPERATURE, reference=reference, ranks=ranks,
+        autocast=case.get("bfloat16", False) and not ranks.are_many,
+    )  # fmt: skip
     return policy, open_optimizer(OptimizerConfig(offload=case.get("offload", False)), policy)
 
 
@@ -152,6 +166,32 @@ def run_nan(ranks: Ranks) -> Found:
     return {"said": said, "is_same": is_same, "is_finite": policy.is_finite, "stats": stats}
 
 
+def run_stopped(ranks: Ranks) -> Found:
+    """Return what keeps the ranks from a call while they are in another, or may be."""
+    with ranks.lead("open", "tied"):
+        policy, _ = build(ranks, CASES["tied"])
+    tensors: Any = policy.named_full_tensors()
+    next(tensors)
+    found: Found = {"within": ranks.lost}
+    try:
+        found["is_finite within"] = policy.is_finite
+    except RankLost as error:
+        found["said"] = str(error)
+    tensors.close()
+    found |= {"after": ranks.lost, "is_finite": policy.is_finite}
+    stopped = Ranks(0, ranks.size)
+    with suppress(KeyboardInterrupt), stopped.lead("open", StopsInSending()):
+        pass
+    return found | {"stopped": stopped.lost}
+
+
+class StopsInSending:
+    """Stands for Ctrl-C while a call is sent."""
+
+    def __reduce__(self) -> str:
+        raise KeyboardInterrupt
+
+
 def run_checkpoints(ranks: Ranks, folder: Path, changes: Found) -> Found:
     """Return the step after a checkpoint, of a run that goes on and of runs that resume from it."""
     one, many = (open_run(each, folder, changes, None) for each in (Ranks(), ranks))
@@ -206,6 +246,7 @@ def main(folder: Path) -> None:
         }
         for name, changes in RUNS.items():
             found[name] = run_checkpoints(ranks, folder / name, changes)
+        found["stopped"] = run_stopped(ranks)
         found["nan"] = {"one": run_nan(Ranks()), "many": run_nan(ranks)}
         (folder / f"{ranks.size}.json").write_text(json.dumps(found))
 

@@ -36,9 +36,6 @@ class Ranks:
         size: the number of processes.
         local_rank: the number of this process on its machine, which is that of its GPU.
         calls: the process group of the calls; None if there is only one process.
-
-    Attributes:
-        lost: why the ranks can do nothing together any more; None while they can.
     """
 
     def __init__(
@@ -51,13 +48,25 @@ class Ranks:
         self.rank = rank
         self.size = size
         self.local_rank = local_rank
-        self.lost: str | None = None
+        self._lost: str | None = None
+        self._called: str | None = None  # what all ranks do at present
         self._calls = calls
 
     @property
     def are_many(self) -> bool:
         """Whether there is more than one process."""
         return self.size > 1
+
+    @property
+    def lost(self) -> str | None:
+        """Why the ranks can do nothing together (any more); None if they can.
+
+        Within a call they can do nothing else. Whoever is stopped in its middle, at whatever
+        point, therefore finds them lost.
+        """
+        if self._lost is None and self._called is not None:
+            return f"rank {self.rank} was stopped in the middle of {self._called!r}"
+        return self._lost
 
     def mesh(self, device: torch.device) -> DeviceMesh:
         """Return all ranks as a mesh of one dimension, whose tensors are on a kind of device."""
@@ -72,17 +81,23 @@ class Ranks:
         Raises:
             RankLost: If a rank does not answer any more, or did not before.
         """
+        if not self.are_many:
+            yield
+            return
         if self.rank == 0:
-            self._send((name, args, settings))
+            self._check()
         try:
+            self._called = name
+            if self.rank == 0:
+                self._send((name, args, settings))
             yield
         except RuntimeError as error:
-            if not self.are_many:
-                raise
             raise self._lose(error) from error
         except KeyboardInterrupt:
-            self.lost = f"rank {self.rank} was stopped in the middle of {name!r}"
+            self._lost = self.lost
             raise
+        finally:
+            self._called = None
 
     def follow(
         self,
@@ -108,8 +123,14 @@ class Ranks:
                 raise self._lose(error) from error
 
     def end(self) -> None:
-        """Let the followers return."""
-        self._send(None)
+        """Let the followers return.
+
+        Raises:
+            RankLost: If a rank does not answer any more, or did not before.
+        """
+        if self.are_many:
+            self._check()
+            self._send(None)
 
     def gather(self, value: T) -> list[T]:
         """Return the value of each rank, in order; all ranks call it at once."""
@@ -141,11 +162,11 @@ class Ranks:
             if words is not None:
                 raise kind(f"rank {rank}: {words}")
 
-    def _send(self, call: Any) -> None:
-        if not self.are_many:
-            return
+    def _check(self) -> None:
         if self.lost is not None:
             raise RankLost(self.lost)
+
+    def _send(self, call: Any) -> None:
         try:
             dist.broadcast_object_list([call], src=0, group=self._calls)
         except RuntimeError as error:
@@ -161,9 +182,9 @@ class Ranks:
 
     def _lose(self, error: RuntimeError) -> RankLost:
         """Note that the ranks are out of step, and return the error that says why."""
-        if self.lost is None:
-            self.lost = describe_loss(error, self.rank)
-        return RankLost(self.lost)
+        if self._lost is None:
+            self._lost = describe_loss(error, self.rank)
+        return RankLost(self._lost)
 
 
 def describe_loss(error: RuntimeError, rank: int) -> str:
