@@ -8,6 +8,7 @@ Both are read by any number of processes.
 
 import pickle
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -72,21 +73,26 @@ def load_state(checkpoint: Path, policy: Policy, optimizer: torch.optim.Optimize
         return
     state = torch.load(checkpoint / FILE, map_location="cpu", weights_only=True)
     if policy.ranks.are_many:
-        take_shares(state["state"], policy, optimizer)
+        take_shares(state, policy, optimizer)
     else:
         optimizer.load_state_dict(state)
 
 
 def load_shares(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
-    """Read each weight's averages from what any number of ranks have written."""
+    """Read each weight's averages from what any number of ranks have written.
+
+    A weight that had no gradient so far, such as that of an expert that nothing was routed to, has
+    none in the file.
+    """
     reader = Reader(folder)
     names = set(reader.read_metadata().state_dict_metadata)
     if not names:  # no step was taken before
         return
     clear_state(optimizer)
     tensors = named_state(policy, optimizer)
-    if names != tensors.keys():
+    if names - tensors.keys():
         raise ValueError(f"{folder} is that of another model")
+    tensors = {name: tensor for name, tensor in tensors.items() if name in names}
     try:
         with warnings.catch_warnings():  # it warns that it was told not to ask other ranks
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
@@ -95,16 +101,18 @@ def load_shares(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) 
         raise OSError(first_failure(error)) from error
 
 
-def take_shares(
-    state: dict[int, dict[str, Tensor]], policy: Policy, optimizer: torch.optim.Optimizer
-) -> None:
+def take_shares(saved: dict[str, Any], policy: Policy, optimizer: torch.optim.Optimizer) -> None:
     """Take this rank's share of what one process has written, which numbers the weights."""
+    state: dict[int, dict[str, Tensor]] = saved["state"]
     if not state:
         return
+    names = [name for name, p in policy.model.named_parameters() if p.requires_grad]
+    if len(saved["param_groups"][0]["params"]) != len(names):
+        raise ValueError(f"{FILE} is that of another model")
     clear_state(optimizer)
     tensors = named_state(policy, optimizer)
-    values = [each[kind] for each in state.values() for kind in ("step", *AVERAGES)]
-    for tensor, value in zip(tensors.values(), values, strict=True):
+    for number, kind in product(state, ("step", *AVERAGES)):
+        tensor, value = tensors[f"{names[number]}.{kind}"], state[number][kind]
         if isinstance(tensor, DTensor):
             if tensor.shape != value.shape:
                 raise ValueError(f"shapes {list(value.shape)} and {list(tensor.shape)} differ")
