@@ -13,6 +13,7 @@ from podium_trainer.gathering.activity import Activity
 from podium_trainer.gathering.ahead import Ahead
 from podium_trainer.gathering.gatherer import Gatherer
 from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.ranks.processes import RankLost
 from podium_trainer.records.best import progress
 from podium_trainer.records.checkpoint import CheckpointError, RunState, save_checkpoint
 from podium_trainer.records.metrics import MetricsError, Row
@@ -143,17 +144,22 @@ class Trainer:
     def _save_good(self) -> None:
         """Save the state that the weights are in; if that is after the step, also write its row."""
         good, is_lost = self.good, self.policy.ranks.lost is not None
-        if good is None or good.step <= self.saved_step or is_lost or not self.policy.is_finite:
+        if good is None or good.step <= self.saved_step or is_lost:
             return
-        if good.step > self.logged_step:
-            try:
-                self._log(None)
-            except MetricsError:  # it is what stops the run, or says the same
-                self.watcher.note(f"step {good.step} is saved without its row of numbers")
         try:
+            if not self.policy.is_finite:
+                return
+            if good.step > self.logged_step:
+                self._log_or_note(good)
             self.save(good)
-        except CheckpointError as error:  # what stops the run says more
+        except (CheckpointError, RankLost) as error:  # what stops the run says more
             self.watcher.note(f"step {good.step} was not saved: {error}")
+
+    def _log_or_note(self, good: RunState) -> None:
+        try:
+            self._log(None)
+        except MetricsError:  # it is what stops the run, or says the same
+            self.watcher.note(f"step {good.step} is saved without its row of numbers")
 
     def one_step(self) -> None:
         """Run one step: rollout, rank, update, sync, report."""

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.ranks.processes import RankLost
 from podium_trainer.records.optimizer_files import load_state, save_state
 
 # torch.load and load_state_dict raise these on files that are truncated, empty or of another kind.
@@ -81,6 +82,7 @@ def save_checkpoint(
     Raises:
         CheckpointError: If it cannot be written, as on a full disk, or a weight is not finite; the
             others stay as they are.
+        RankLost: If a rank does not answer any more.
     """
     final = checkpoint_path(folder, state.step)
     if not policy.is_finite:
@@ -103,6 +105,8 @@ def save_checkpoint(
         flush_folder(folder)
     except (OSError, RuntimeError) as error:
         shutil.rmtree(partial_folder, ignore_errors=True)
+        if isinstance(error, RankLost):
+            raise
         raise CheckpointError(f"cannot write {final}: {error}") from error
     best = None if state.best_step is None else checkpoint_path(folder, state.best_step)
     for old in checkpoints(folder)[:-keep]:
