@@ -1,8 +1,8 @@
 """The model that is trained: ask it for logprobs and logits, and save it."""
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -194,12 +194,13 @@ class Policy:
         """Return the parameters that are trained."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
-    def named_full_tensors(self) -> Iterator[tuple[str, Tensor]]:
+    def named_full_tensors(self) -> Generator[tuple[str, Tensor], None, None]:
         """Yield the name and the whole of each weight (of adapters' alone, if there are any).
 
         Tied weights come by each of their names. All ranks gather one tensor after the other, so
         that no more than one is whole at a time unless the caller keeps them. What the caller
-        leaves is gathered nevertheless, because the other ranks do not know.
+        leaves is gathered nevertheless, because the other ranks do not know: the caller closes the
+        generator. An error's traceback would keep it open while the error is dealt with.
         """
         with self.ranks.lead("gather"):
             tensors = whole_tensors(self._state())
@@ -224,7 +225,8 @@ class Policy:
         """
         if not self.ranks.are_many:
             return {name: tensor.detach() for name, tensor in self._state().items()}
-        found = {name: tensor.cpu() for name, tensor in self.named_full_tensors()}
+        with closing(self.named_full_tensors()) as tensors:
+            found = {name: tensor.cpu() for name, tensor in tensors}
         first: dict[int, str] = {}
         for name, tensor in self._state().items():
             found[name] = found[first.setdefault(id(tensor), name)]

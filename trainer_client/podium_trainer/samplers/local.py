@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import cast
 
 import torch
@@ -177,8 +178,9 @@ class CopiedWeights:
     def push(self, version: int) -> None:
         """Copy the weights, and set the version."""
         own = self.sampler.policy.model.state_dict()
-        for name, tensor in self.policy.named_full_tensors():
-            own[name].copy_(tensor)
+        with closing(self.policy.named_full_tensors()) as tensors:
+            for name, tensor in tensors:
+                own[name].copy_(tensor)
         self.sampler.policy_version = version
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from podium_trainer.config import SamplerConfig, TrainConfig
+from podium_trainer.policy.ranks.processes import Ranks
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.stream.stream import WeightStream
 from podium_trainer.samplers.stream.weights import full_weights, layer_of
@@ -119,6 +121,38 @@ def test_weights_go_in_the_type_that_servers_compute_in(sampler: VllmSampler) ->
     weights = dict(full_weights(policy, torch.bfloat16))
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
     assert {p.dtype for p in policy.parameters()} == {torch.float32}
+
+
+class CountedRanks(Ranks):
+    """Two ranks without the second, which keep what rank 0 has led and what it is in."""
+
+    def __init__(self) -> None:
+        super().__init__(size=2)
+        self.led: list[str] = []
+        self.now: list[str] = []
+
+    @contextmanager
+    def lead(self, name: str, *args: Any, **settings: Any) -> Iterator[None]:
+        self.led.append(name)
+        self.now.append(name)
+        try:
+            yield
+        finally:
+            self.now.remove(name)
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"], ids=["in pack", "in rounding"])
+def test_a_failed_gather_has_ended_when_its_error_is_handled(
+    sampler: VllmSampler, dtype: str | None
+) -> None:
+    ranks = CountedRanks()
+    policy = tiny_policy(ranks=ranks)
+    policy.base.model.layers[0].mlp.to("meta")  # as a weight that cannot be copied
+    stream = WeightStream(policy, sampler, timeout_s=5.0, dtype=dtype, bucket_bytes=5000)
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor") as caught:
+        stream.push(0)
+    assert caught.tb  # keeps the frames of what has failed, as a handler does
+    assert (ranks.led, ranks.now) == (["gather"], [])
 
 
 def test_the_policy_may_change_while_a_server_is_away(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ the type that the servers compute in, and twice that while the next ones are fil
 """
 
 import secrets
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import anyio
 
@@ -66,7 +66,8 @@ class WeightStream:
         """Gather the weights, and send them to the servers."""
         servers = self.sampler.servers
         weights = Weights(version, servers.model_name, f"{self.run}-{version}")
-        buckets = list(pack(full_weights(self.policy, self._dtype), self._bucket_bytes))
+        with closing(full_weights(self.policy, self._dtype)) as whole:
+            buckets = list(pack(whole, self._bucket_bytes))
         servers.adopt(Streamed(weights, buckets, self._links, self.timeout_s))
 
     def close(self) -> None:
