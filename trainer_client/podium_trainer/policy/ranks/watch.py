@@ -4,7 +4,8 @@ A collective has a limit of its own, but the wait for the next call of rank 0 ha
 rollout may take hours, and a collective on GPUs that has lost a rank cannot be interrupted.
 
 Every rank counts up a number in the store that they have in common. Rank 0 looks at the numbers of
-all others, and they look at that of rank 0.
+all others, and they look at that of rank 0. The store may hang, too, and its calls have no limit:
+one thread asks it, and another one counts how long no answer has come.
 """
 
 import os
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Protocol
 
 SILENCE_S = 60.0
+LOOKS = 10  # in that time
 STATUS = 1
 
 
@@ -51,21 +53,28 @@ class Watch:
         self._others = range(1, size) if rank == 0 else range(1)
         self._silence_s = silence_s
         self._on_lost = on_lost or end_process
+        self._looks_unanswered = 0
         self._stopped = Event()
-        self._thread = Thread(target=self._run, name="watch of ranks", daemon=True)
+        self._threads = [
+            Thread(target=each, name="watch of ranks", daemon=True)
+            for each in (self._ask, self._look)
+        ]
 
     def __enter__(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
         self._stopped.set()
-        self._thread.join(self._silence_s)
+        for thread in self._threads:
+            thread.join(self._silence_s)
 
-    def _run(self) -> None:
+    def _ask(self) -> None:
+        """Give signs of life, and look for those of the others."""
         seen = dict.fromkeys(self._others, (0, time.monotonic()))
-        while not self._stopped.wait(self._silence_s / 10):
+        while not self._stopped.wait(self._silence_s / LOOKS):
             try:
                 self._store.add(key(self._own), 1)
                 counts = {rank: self._store.add(key(rank), 0) for rank in self._others}
@@ -73,6 +82,7 @@ class Watch:
                 words = str(error).splitlines()[0]
                 self._lose(f"the store of the ranks does not answer ({words})")
                 return
+            self._looks_unanswered = 0
             now = time.monotonic()
             for rank, count in counts.items():
                 if count != seen[rank][0]:
@@ -80,6 +90,14 @@ class Watch:
                 elif now - seen[rank][1] > self._silence_s:
                     self._lose(f"rank {rank} gave no sign of life for {self._silence_s:g} s")
                     return
+
+    def _look(self) -> None:
+        """Look whether the store answers; seconds would blame it if this process was paused."""
+        while not self._stopped.wait(self._silence_s / LOOKS):
+            self._looks_unanswered += 1
+            if self._looks_unanswered > LOOKS + 1:  # the first is asked after a wait
+                self._lose(f"the store of the ranks has not answered for {self._silence_s:g} s")
+                return
 
     def _lose(self, why: str) -> None:
         if not self._stopped.is_set():
