@@ -216,11 +216,12 @@ def open_ranks(
     Raises:
         RanksError: If they cannot be joined.
     """
-    size = int(environment.get("WORLD_SIZE", "1"))
+    size = read_number(environment, "WORLD_SIZE", "1")
     if size == 1:
         yield Ranks()
         return
-    rank, local_rank = int(environment["RANK"]), int(environment.get("LOCAL_RANK", "0"))
+    rank = read_number(environment, "RANK")
+    local_rank = read_number(environment, "LOCAL_RANK", "0")
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1")
     try:
         stores = [open_store(limit_s) for _ in range(2)]
@@ -241,6 +242,22 @@ def open_ranks(
                 ranks.end()
     if ranks.lost is None:
         dist.destroy_process_group()
+
+
+def read_number(environment: Mapping[str, str], name: str, default: str = "") -> int:
+    """Return a variable that torchrun sets.
+
+    Raises:
+        RanksError: If it is no number, or is not set and has no default.
+    """
+    text = environment.get(name, default)
+    if not text.isdecimal():
+        size = environment.get("WORLD_SIZE")
+        raise RanksError(
+            f"{name}: {text!r}: must be a number if WORLD_SIZE is set, which is {size!r}: start"
+            " with torchrun, which sets all of them, or unset WORLD_SIZE"
+        )
+    return int(text)
 
 
 def open_store(limit_s: float) -> Store:

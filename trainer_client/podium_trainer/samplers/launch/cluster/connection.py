@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray.exceptions import RayError
 
 from podium_trainer.samplers import SamplerError
 
 ANSWER_S = 10.0
+MAX_REASON = 300  # characters
 
 
 @contextmanager
@@ -22,7 +24,7 @@ def connected(address: str) -> Iterator[None]:
         address: `auto` for the cluster that this machine belongs to, or HOST:PORT of its head.
 
     Raises:
-        SamplerError: If no cluster answers; one line with the remedy.
+        SamplerError: If no cluster answers, or if it fails in the block; one line with the remedy.
     """
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -38,9 +40,23 @@ def connected(address: str) -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray has replaced it
     try:
-        yield
+        with told_in_a_line(address):
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def told_in_a_line(address: str) -> Iterator[None]:
+    """Raise SamplerError, with the remedy, for what Ray raises in the block."""
+    try:
+        yield
+    except RayError as error:
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:MAX_REASON]
+        raise SamplerError(
+            f"--ray {address}: the cluster cannot be used any more ({reason}): start again with"
+            " --resume"
+        ) from error
 
 
 def try_out(address: str) -> None:
