@@ -34,8 +34,10 @@ def test_a_server_gets_its_address_and_the_variables(
     host = Host()
     host.serve(task(tmp_path, sys.executable, "-c", SHOW), ("10.0.0.7", 8123))
     assert host.watch().status == 0
-    assert host.read() == "--host=10.0.0.7 --port=8123 needed carried of the machine\n"
-    assert host.read() == ""
+    line = b"--host=10.0.0.7 --port=8123 needed carried of the machine\n"
+    assert [host.read(0), host.read(0)] == [line, line]  # again, if an answer was lost
+    assert host.read(50) == line[50:]
+    assert host.read(len(line)) == b""
 
 
 def test_a_rank_runs_in_its_folder_and_meets_rank_0(tmp_path: Path) -> None:
@@ -46,7 +48,7 @@ def test_a_rank_runs_in_its_folder_and_meets_rank_0(tmp_path: Path) -> None:
     of_run = Task(["own"], str(tmp_path / "log"), path, folder=str(tmp_path))
     host.join(of_run, ("10.0.0.7", 29500))
     assert host.watch().status == 0
-    assert host.read() == f"{tmp_path} 10.0.0.7 29500\n"
+    assert host.read(0).decode() == f"{tmp_path} 10.0.0.7 29500\n"
 
 
 def test_a_process_is_watched_until_it_is_stopped(tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ def test_a_process_is_watched_until_it_is_stopped(tmp_path: Path) -> None:
     watching.start()
     code = "import time; print('up', flush=True); time.sleep(600)"
     host.serve(task(tmp_path, sys.executable, "-c", code), ("127.0.0.1", 1))
-    wait(lambda: "up" in host.read())
+    wait(lambda: b"up" in host.read(0))
     host.stop()
     watching.join(20)
     [end] = ends
@@ -72,12 +74,12 @@ from podium_trainer.samplers.launch.cluster.host import Host, Task
 host = Host()
 command = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
 host.serve(Task(command, {str(tmp_path / "log")!r}, {{}}), ("127.0.0.1", 1))
-while not (pid := host.read()):
+while not (pid := host.read(0)):
     time.sleep(0.01)
 import psutil
 for child in psutil.Process().children(recursive=True):
     child.kill()
-os.write(1, pid.encode())
+os.write(1, pid)
 os._exit(1)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
@@ -139,6 +141,20 @@ def test_a_run_is_over_when_rank_0_says_so(
 )
 def test_who_was_lost_is_named_before_who_noticed(ranks: list[int | str], words: str) -> None:
     assert first_fault([end_of(each) for each in ranks]) == words
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+def test_a_cluster_that_fails_later_is_one_line() -> None:
+    from ray.exceptions import RaySystemError
+
+    from podium_trainer.samplers.launch.cluster.connection import told_in_a_line
+
+    with pytest.raises(SamplerError) as caught, told_in_a_line("auto"):
+        raise RaySystemError("the head\nis gone")
+    assert str(caught.value) == (
+        "--ray auto: the cluster cannot be used any more (System error: the head is gone): start"
+        " again with --resume"
+    )
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")

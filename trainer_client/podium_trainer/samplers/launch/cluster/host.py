@@ -60,7 +60,7 @@ class Host:
         self._refusal = ""
         self._is_started = threading.Event()
         self._log = Path()
-        self._read_to = 0
+        self._begin = 0
 
     def address(self) -> Address:
         """Return the address of this machine in the cluster, and a port of it that is free."""
@@ -84,7 +84,7 @@ class Host:
         self._log = Path(task.log)
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
-            self._read_to = self._log.stat().st_size if self._log.exists() else 0
+            self._begin = self._log.stat().st_size if self._log.exists() else 0
             self._child = Child(
                 command,
                 {**task.carried, **os.environ, **task.environment, **variables},
@@ -106,15 +106,13 @@ class Host:
             time.sleep(POLL_S)
         return End(self._child.status, fault)
 
-    def read(self) -> str:
-        """Return what the process has written since this was called last."""
+    def read(self, num_read: int) -> bytes:
+        """Return what the process has written after so many bytes; nothing is lost if that is."""
         if self._child is None:
-            return ""
+            return b""
         with self._log.open("rb") as log:
-            log.seek(self._read_to)
-            text = log.read()
-        self._read_to += len(text)
-        return text.decode(errors="replace")
+            log.seek(self._begin + num_read)
+            return log.read()
 
     def stop(self) -> None:
         """End the process, and wait until it has ended."""

@@ -7,6 +7,7 @@ Ranks compute together, so one that is lost ends the others, too. Then all are s
 there is room, and go on from the last checkpoint. A run that says itself why it ends stays ended.
 """
 
+import codecs
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -93,6 +94,8 @@ class Ranks:
         num_starts: int,
     ) -> None:
         self._show, self._note = show, note
+        self._num_read = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         num_gpus = int(has_gpus() and config.model.device != "cpu")
         self._needs = f"a CPU{' and a GPU' * num_gpus} for each of {config.ranks} ranks"
         bundle = {"CPU": 1.0, "GPU": 1.0} if num_gpus else {"CPU": 1.0}
@@ -152,10 +155,11 @@ class Ranks:
         if self._ranks[0].address is None:
             return
         try:
-            text = ray.get(self._ranks[0].host.read.remote(), timeout=READ_S)
+            new = ray.get(self._ranks[0].host.read.remote(self._num_read), timeout=READ_S)
         except RayError:  # it is lost, or its machine is busy
             return
-        if text:
+        self._num_read += len(new)
+        if text := self._decoder.decode(new):
             self._show(text)
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
