@@ -98,10 +98,17 @@ def test_tools_run_in_their_server_and_keep_its_state() -> None:
     assert steps[3] == Step("", True, 1.0)
 
 
-def test_an_attempt_without_an_answer_in_time_is_scored() -> None:
+def test_an_attempt_without_an_answer_in_time_is_cut_off() -> None:
     task = open_task("verifiers", {"taskset": "vf-till", "held_out": 0, "max_turns": 1})
     _, [step] = play(task, task.train[0], [call("scan", item="pear")])
-    assert step == Step("", True, 0.0)
+    assert step == Step("", True, 0.0, is_truncated=True)
+
+
+def test_a_talk_without_an_end_in_time_is_cut_off() -> None:
+    task = open_task("verifiers", {"taskset": "vf-hints", "held_out": 0, "max_turns": 1})
+    prompt = next(p for p in task.train if p.row["secret"] == 7)
+    assert play(task, prompt, [say("5")])[1] == [Step("", True, 0.0, is_truncated=True)]
+    assert play(task, prompt, [say("7")])[1] == [Step("", True, 1.0)]
 
 
 def test_an_environment_may_talk_to_the_policy() -> None:

@@ -76,6 +76,19 @@ def test_an_attempt_cut_by_max_turns_is_marked_truncated(play: Play) -> None:
     assert ended.finish_reason == "stop"
 
 
+class Limited(Counter):
+    """Ends each attempt after its first step, by a limit of its own."""
+
+    def step(self, completion: Message) -> Any:
+        return Step("too late", is_done=True, is_truncated=True)
+
+
+def test_an_attempt_cut_by_its_environment_is_truncated(play: Play) -> None:
+    [[attempt]] = play(Limited, "a")
+    assert (attempt.finish_reason, attempt.num_turns) == ("length", 1)
+    assert (attempt.messages[-1]["content"], attempt.environment_reward) == ("too late", 0.0)
+
+
 def test_a_completion_that_is_cut_off_is_no_move(play: Play) -> None:
     [[attempt]] = play(Counter, "a", CHAT.encode("bbb"))
     assert (attempt.finish_reason, attempt.environment_reward) == ("length", 0.5)

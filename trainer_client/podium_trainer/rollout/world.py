@@ -122,7 +122,7 @@ class World:
             self._add(conversation, step.messages)
             is_last = conversation.num_turns >= self.max_turns
             conversation.is_open = not (step.is_done or is_last)
-            if is_last and not step.is_done:
+            if step.is_truncated if step.is_done else is_last:
                 conversation.finish_reason = "length"
 
     def _add(self, conversation: Conversation, messages: Sequence[Message]) -> None:

@@ -73,11 +73,14 @@ class Step(NamedTuple):
             judge reads them, too, so the last one may say how it ended.
         is_done: whether the attempt ends here.
         reward: what the step was worth; None if the environment does not tell.
+        is_truncated: whether it is done because the environment cut the attempt off, by a limit of
+            its own; the attempt's finish reason is then `length`.
     """
 
     messages: str | Sequence[Message]
     is_done: bool
     reward: float | None = None
+    is_truncated: bool = False
 
 
 class Environment(Protocol):

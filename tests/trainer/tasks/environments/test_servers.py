@@ -198,7 +198,20 @@ def test_a_completion_becomes_an_action(fields: Fields, text: str, action: Any) 
 )  # fmt: skip
 def test_an_observation_becomes_a_text(name: str | None, observation: Any, text: Any) -> None:
     step = Fields(None, name).read({"observation": observation, "truncated": True})
-    assert step == (text, True, None)
+    assert step == (text, True, None, True)
+
+
+@pytest.mark.parametrize(
+    ("ends", "is_truncated"),
+    [
+        ({"done": True}, False),
+        ({"done": True, "truncated": True}, True),
+        ({"terminated": True, "truncated": True}, False),
+    ],
+)
+def test_an_episode_that_a_limit_ends_is_cut_off(ends: Any, is_truncated: bool) -> None:
+    step = Fields(None, None).read({"observation": "over", **ends})
+    assert (step.is_done, step.is_truncated) == (True, is_truncated)
 
 
 def test_a_field_that_is_not_there_is_named() -> None:

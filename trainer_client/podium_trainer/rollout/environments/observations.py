@@ -18,6 +18,7 @@ class ReadStep(NamedTuple):
     messages: list[Message]
     is_done: bool
     reward: float | None
+    is_truncated: bool
 
 
 def read_reset(value: Any) -> list[Message]:
@@ -31,18 +32,20 @@ def read_step(value: Any) -> ReadStep:
     Raises:
         BadObservation: If the value is no step, or neither ends the attempt nor has a message.
     """
-    if not isinstance(value, tuple) or len(value) not in (2, 3):
+    if not isinstance(value, tuple) or not 2 <= len(value) <= 4:
         raise BadObservation(
             f"returned {describe(value)}: must be a Step or a tuple of messages, whether it is done"
-            " and, if known, a reward"
+            " and, if known, a reward and whether it was cut off"
         )
     step = Step(*value)
     messages = read_messages(step.messages)
     if not isinstance(step.is_done, bool):
         raise BadObservation(f"returned {describe(step.is_done)} for is_done: must be a bool")
+    if not isinstance(step.is_truncated, bool):
+        raise BadObservation(f"returned {describe(step.is_truncated)} for is_truncated: no bool")
     if not step.is_done and not messages:
         raise BadObservation("returned no message for the model, and is not done")
-    return ReadStep(messages, step.is_done, read_reward(step.reward))
+    return ReadStep(messages, step.is_done, read_reward(step.reward), step.is_truncated)
 
 
 def read_reward(value: Any) -> float | None:

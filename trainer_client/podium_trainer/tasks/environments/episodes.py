@@ -12,8 +12,8 @@ own; for an HTTP request OpenEnv makes a new environment, so that requests would
     POST /step   {"action": {"message": "..."}, "episode_id": "..."}        -> ANSWER
 
 An ANSWER is `{"observation": ..., "reward": 1, "done": true}`; `terminated` or `truncated` end an
-episode as well. A server that gives an `episode_id` or `session_id` of its own gets it back, and so
-it does its cookies.
+episode as well, and one that is truncated without being terminated was cut off. A server that gives
+an `episode_id` or `session_id` of its own gets it back, and so it does its cookies.
 """
 
 import asyncio
@@ -65,7 +65,8 @@ class Fields:
         """Return the step that an answer tells."""
         reward = answer.get("reward")
         is_done = any(bool(answer.get(name)) for name in ENDS)
-        return Step(self._text(answer["observation"]), is_done, reward)
+        is_truncated = bool(answer.get("truncated")) and not answer.get("terminated")
+        return Step(self._text(answer["observation"]), is_done, reward, is_truncated)
 
     def _text(self, observation: Any) -> Any:
         """Return the text or the messages of an observation."""

@@ -35,7 +35,7 @@ class Episode:
         self._config = config
         self._tools = tools
         self._endpoint = PolicyEndpoint()
-        self._playing: asyncio.Task[float] | None = None
+        self._playing: asyncio.Task[tuple[float, bool]] | None = None
         self._said: list[Message] = []
         self.definitions: list[dict[str, Any]] = []
 
@@ -64,7 +64,8 @@ class Episode:
         if request is not None:
             return Step(self._added(request), is_done=False)
         assert self._playing is not None
-        return Step("", is_done=True, reward=self._playing.result())
+        reward, is_truncated = self._playing.result()
+        return Step("", True, reward, is_truncated)
 
     async def close(self) -> None:
         """End the episode, with the servers of its tools."""
@@ -135,8 +136,8 @@ def load_environment(config: str) -> Any:
     return vf.load_environment(vf.resolve_env_config(json.loads(config)))
 
 
-async def play(config: str, row: Mapping[str, Any], url: str) -> float:
-    """Have verifiers play a task with the completions of an endpoint; return the reward.
+async def play(config: str, row: Mapping[str, Any], url: str) -> tuple[float, bool]:
+    """Have verifiers play a task with the completions of an endpoint; return its outcome.
 
     Raises:
         EpisodeError: If the episode has an error.
@@ -149,11 +150,11 @@ async def play(config: str, row: Mapping[str, Any], url: str) -> float:
     client = vf.EvalClientConfig(base_url=url, api_key_var=NO_KEY)
     async with env.serving():
         episode = await env.run_episode(task, vf.ModelContext(model="policy", client=client))
-    return read_reward(episode)
+    return read_outcome(episode)
 
 
-def read_reward(episode: Any) -> float:
-    """Return the sum of the rewards of the policy's trace."""
+def read_outcome(episode: Any) -> tuple[float, bool]:
+    """Return the sum of the rewards of the policy's trace, and whether a limit cut it off."""
     traces = [trace for trace in episode.traces if trace.agent.trainable]
     failed = [trace for trace in episode.traces if not trace.ok]
     errors = [*episode.errors, *(error for trace in failed for error in trace.errors)]
@@ -162,4 +163,4 @@ def read_reward(episode: Any) -> float:
         raise EpisodeError(f"{errors[-1].type}: {words}")
     if len(traces) != 1:
         raise EpisodeError(f"the policy played {len(traces)} times, and an attempt is one trace")
-    return float(traces[0].reward)
+    return float(traces[0].reward), bool(traces[0].is_truncated)

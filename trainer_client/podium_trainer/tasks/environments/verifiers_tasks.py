@@ -159,6 +159,11 @@ def learn_tools(taskset: str, settings: str, prompt: Prompt) -> list[Tool]:
         try:
             async with asyncio.timeout(START_S):
                 await episode.reset(prompt)
+        except TimeoutError as error:
+            raise TaskError(
+                f"taskset {taskset!r} of verifiers: its first task asked for no completion within"
+                f" {START_S:.0f} s: see whether its tools start"
+            ) from error
         finally:
             await episode.close()
         return episode.definitions
