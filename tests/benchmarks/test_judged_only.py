@@ -86,7 +86,7 @@ def test_a_quick_run_compares_both_arms_and_writes_its_files(
         ("preference", 0), ("random", 0)
     ]  # fmt: skip
     for each in told["runs"]:
-        assert [look["step"] for look in each["win_rates"]] == [0, 2]
+        assert [look["step"] for look in each["win_rates"]] == [0, 1]
         assert each["win_rates"][-1]["win_rate_failed"] == 0
         assert each["judge_calls"] > 0
         assert each["eval_judge_calls"] > 0
