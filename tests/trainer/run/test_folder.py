@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from podium_trainer.config import TrainConfig
+from podium_trainer.policy.load import PolicyError
+from podium_trainer.policy.ranks.processes import Ranks
 from podium_trainer.records.checkpoint import RunState
 from podium_trainer.records.made_with import FREE, describe, differences, shown
+from podium_trainer.run import cli
 from podium_trainer.run.cli import run
 from podium_trainer.run.folder import (
     LockError,
@@ -85,6 +88,17 @@ def test_of_many_ranks_one_says_what_is_wrong(
     monkeypatch.setenv("RANK", rank)
     assert run(["no-such-recipe"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == lines
+
+
+@pytest.mark.parametrize(("size", "is_noted"), [(1, True), (2, False)])
+def test_without_ray_ranks_are_not_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int, is_noted: bool
+) -> None:
+    recipe = settings(tmp_path, "http://podium", ranks=2) | {"model": {"path": "./none"}}
+    with pytest.raises(PolicyError):
+        cli.train(TrainConfig.model_validate(recipe), Resume(), Ranks(0, size))
+    line = "ranks 2 counts with --ray only; this run has 1"
+    assert (line in capsys.readouterr().out) == is_noted
 
 
 def of_torchrun(logs: str, count: int) -> dict[str, str]:

@@ -73,7 +73,7 @@ class TrainConfig(Section):
         1,
         ge=1,
         description="Processes that train, each with a GPU of its own, which Ray starts; without"
-        " `ray`, torchrun says how many there are.",
+        " `ray` it is not used: there is one, or as many as torchrun starts.",
     )
     service: ServiceConfig = ServiceConfig()
     sampler: SamplerConfig = SamplerConfig()
@@ -107,15 +107,6 @@ class TrainConfig(Section):
             raise ValueError(
                 "sampler.weight_sync: stream sends all weights, and model.lora trains adapters,"
                 " which go as files: leave one of them out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _refuse_ranks_without_ray(self) -> "TrainConfig":
-        if self.ranks > 1 and self.ray is None:
-            raise ValueError(
-                f"ranks: {self.ranks}: Ray starts them: add --ray auto, or leave out ranks and use"
-                f" torchrun --nproc-per-node {self.ranks} -m podium_trainer"
             )
         return self
 

@@ -81,12 +81,12 @@ def train(config: TrainConfig, resume: Resume, ranks: "Ranks") -> None:
     from podium_trainer.display.watch import open_watcher
     from podium_trainer.run.build import open_trainer
 
-    with (
-        open_watcher(config) as watcher,
-        open_trainer(config, watcher, resume, ranks) as trainer,
-    ):
-        watcher.begin()
-        trainer.run()
+    with open_watcher(config) as watcher:
+        if config.ray is None and config.ranks not in (1, ranks.size):
+            watcher.note(f"ranks {config.ranks} counts with --ray only; this run has {ranks.size}")
+        with open_trainer(config, watcher, resume, ranks) as trainer:
+            watcher.begin()
+            trainer.run()
 
 
 def run_show(arguments: Sequence[str]) -> int:
