@@ -5,6 +5,7 @@ import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from podium_trainer.config import LoraConfig, LossConfig, ModelConfig
 from podium_trainer.policy.load import load_policy
 from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.ranks.processes import RankLost
 from podium_trainer.records.checkpoint import (
     CheckpointError,
     RunState,
@@ -23,6 +25,7 @@ from podium_trainer.records.checkpoint import (
     read_state,
     save_checkpoint,
 )
+from podium_trainer.records.optimizer_files import load_shares, save_shares, take_shares
 from podium_trainer.update.update import update
 from tests.trainer.tiny import END, sample, save_model
 
@@ -209,3 +212,37 @@ def test_another_models_optimizer_is_refused(saved: Saved, model: Path) -> None:
     other = load(model)
     with pytest.raises(CheckpointError, match="cannot be resumed from: "):
         load_optimizer(checkpoints(folder)[-1], other, adam(other))
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is:UserWarning")
+def test_ranks_resume_weights_that_had_no_gradient_yet(model: Path, tmp_path: Path) -> None:
+    policy = load(model)
+    optimizer = adam(policy)
+    train(policy, optimizer, 1)
+    del optimizer.state[policy.parameters()[1]]  # as that of an expert that nothing is routed to
+    saved = optimizer.state_dict()
+    save_shares(tmp_path, policy, optimizer)
+    for read in (partial(load_shares, tmp_path), partial(take_shares, saved)):
+        again = load(model)
+        optimizer_again = adam(again)
+        read(again, optimizer_again)
+        state = optimizer_again.state_dict()["state"]
+        assert not any(value.any() for value in state.pop(1).values())
+        assert state.keys() == saved["state"].keys()
+        for number, values in saved["state"].items():
+            assert all(torch.equal(state[number][kind], values[kind]) for kind in values)
+
+
+class LostInSaving(torch.optim.AdamW):
+    """Stands for an optimizer whose share on another rank is lost."""
+
+    def state_dict(self) -> dict[str, Any]:
+        raise RankLost("rank 1 gave no sign of life")
+
+
+def test_a_lost_rank_is_no_fault_of_the_disk(model: Path, tmp_path: Path) -> None:
+    policy = load(model)
+    optimizer = LostInSaving(policy.parameters())
+    with pytest.raises(RankLost, match=r"^rank 1 gave no sign of life$"):
+        save_checkpoint(tmp_path, policy, optimizer, RunState(step=1), keep=1)
+    assert not list(tmp_path.iterdir())
