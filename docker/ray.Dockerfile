@@ -17,6 +17,8 @@ COPY service service
 COPY trainer_client trainer_client
 RUN python3 -m venv /opt/podium \
     && /opt/podium/bin/pip install --no-cache-dir --constraint constraints.txt '.[trainer,ray]' 'ray[default]'
+# The plugin by which vLLM takes weights over the network; vLLM has what it depends on.
+RUN /usr/bin/python3 -m pip install --no-cache-dir --no-deps .
 
 USER podium
 WORKDIR /runs

@@ -19,6 +19,15 @@ CMD ["--help"]
 # Weights come in over HTTP (adapters by name, whole models by folder): the dev mode serves those
 # routes, so this port belongs on the trainer's network and nowhere else.
 FROM vllm AS policy
+# The plugin by which vLLM takes weights over the network; vLLM has what it depends on.
+USER root
+WORKDIR /app
+COPY pyproject.toml README.md LICENSE ./
+COPY service service
+COPY trainer_client trainer_client
+RUN python3 -m pip install --no-cache-dir --no-deps .
+USER podium
+WORKDIR /home/podium
 ENV VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=True
 
 FROM python:3.11.14-slim AS trainer

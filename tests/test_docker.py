@@ -146,6 +146,13 @@ def test_the_trainer_stage_does_not_install_vllm() -> None:
     assert built == {"judge": "vllm", "policy": "policy", "trainer": "trainer"}
 
 
+def test_images_with_vllm_servers_have_the_plugin_of_weights() -> None:
+    policy = TRAINER_DOCKERFILE.split("AS policy\n")[1].split("\nFROM")[0]
+    assert "RUN python3 -m pip install --no-cache-dir --no-deps .\nUSER podium\n" in policy
+    ray = (ROOT / "docker/ray.Dockerfile").read_text().split("\nUSER podium\n")[0]
+    assert "\nRUN /usr/bin/python3 -m pip install --no-cache-dir --no-deps ." in ray
+
+
 def test_the_compose_recipe_names_the_compose_servers() -> None:
     policy, trainer = COMPOSE["services"]["policy"], COMPOSE["services"]["trainer"]
     words = policy["command"]
