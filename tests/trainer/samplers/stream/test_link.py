@@ -56,8 +56,8 @@ def test_bytes_come_over_to_all_ranks() -> None:
 
 
 def test_a_broadcast_without_the_other_side_ends_at_the_limit() -> None:
-    trainer, other = meet(limit_s=0.3)
-    with pytest.raises(LinkError):
+    trainer, other = meet(limit_s=3.0)  # of the meeting, too, on a machine that may be busy
+    with pytest.raises(LinkError, match=r"the broadcast failed|no broadcast within 3 s"):
         other.receive(8)
     trainer.abort()
     other.abort()
