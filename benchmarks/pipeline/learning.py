@@ -82,9 +82,6 @@ def without_correction(inputs: LossInputs) -> LossOutputs:
     return ppo_clip(replace(inputs, behavior_logprobs_N=inputs.old_logprobs_N))
 
 
-LOSSES[UNCORRECTED] = replace(LOSSES["dapo"], function=without_correction)
-
-
 class OlderWeights:
     """Gives a sampler's own model the weights of some updates before."""
 
@@ -158,6 +155,7 @@ class Loop:
         )
         self.loss = LossConfig()
         if not arm.corrects:
+            LOSSES[UNCORRECTED] = replace(LOSSES["dapo"], function=without_correction)
             changes = {"name": UNCORRECTED, "sequence_ratio_bounds": None}
             self.loss = self.loss.model_copy(update=changes)
 

@@ -68,7 +68,7 @@ def test_ctrl_c_ends_a_run_whose_environments_work(tmp_path: Path, service_url: 
         try:
             wait(lambda: log.exists() and log.read_text().count("step") >= 12)
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 130, (tmp_path / "train.log").read_text()
+            assert process.wait(300) == 130, (tmp_path / "train.log").read_text()
         finally:
             process.kill()
     events = [line.split()[0] for line in log.read_text().splitlines()]
