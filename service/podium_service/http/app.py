@@ -94,13 +94,7 @@ def create_app(
         key_pages(site, service, keys),
         service_routes(site, service, lambda: app.openapi()),
     ]
-    for router in (*routers, *pages):
-        app.router.routes += router.routes  # not included, which would build each one again
-    for route in app.routes:
-        if isinstance(route, APIRoute):
-            route.unique_id = _operation_id(route)
-    for router in routers:
-        app.include_router(router, prefix=routes.V1)
+    _add_routes(app, routers, pages)
     app.openapi = lambda: openapi_document(app, TRAINER_BODIES)  # type: ignore[method-assign]
     app.add_exception_handler(errors.PodiumError, partial(_handle_podium_error, site))
     app.add_exception_handler(HTTPException, partial(_handle_http_error, site))
@@ -115,6 +109,17 @@ def create_app(
     )
     app.add_middleware(middleware.RequestMiddleware, service=service)
     return app
+
+
+def _add_routes(app: FastAPI, routers: Sequence[APIRouter], pages: Sequence[APIRouter]) -> None:
+    """Add all routes, and those of `routers` below `V1`, too."""
+    for router in (*routers, *pages):
+        app.router.routes += router.routes  # not included, which would build each one again
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            route.unique_id = _operation_id(route)
+    for router in routers:
+        app.include_router(router, prefix=routes.V1)
 
 
 def _operation_id(route: APIRoute) -> str:

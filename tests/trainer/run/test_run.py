@@ -334,7 +334,7 @@ def test_a_run_says_its_default_learning_rate(
     changes: dict[str, Any] = {"model": {"lora": lora}, "steps": 1}
     recipe = settings(tmp_path, service_url, optimizer={"lr": None, "warmup_steps": 1}, **changes)
     rates = []
-    watcher = train(recipe, before=lambda t: rates.append(t.config.optimizer.lr))
+    watcher = train(recipe, before=lambda t: rates.append(t.optimizer.param_groups[0]["lr"]))
     assert rates == [rate]
     assert f"optimizer.lr {words}" in watcher.notes
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["optimizer"]["lr"] is None

@@ -101,11 +101,7 @@ def open_trainer(
     With several ranks, rank 0 calls it, and the others call `follow`.
     """
     ranks = ranks or Ranks()
-    if ranks.are_many and config.sampler.colocate:
-        raise RanksError(
-            f"sampler.colocate: vLLM would share the GPU of one of {ranks.size} ranks: set it to"
-            " false, and leave GPUs for vLLM servers, or start one process"
-        )
+    check_colocation(config, ranks)
     watcher = OneAtATime(watcher)  # gathers, servers and the client call it from their threads
     with ExitStack() as stack:
         seed_everything(config.seed)
@@ -131,6 +127,8 @@ def open_trainer(
         with ranks.lead("open", config, checkpoint):
             policy, optimizer = open_learner(ranks, config, checkpoint)
         resolved = with_learning_rate(config, policy, watcher)
+        for group in optimizer.param_groups:
+            group["lr"] = resolved.optimizer.lr  # until the first step
         sampler, sync = open_sampler(config, policy, servers)
         stack.callback(sampler.close)
         stack.callback(sync.close)
@@ -155,6 +153,15 @@ def open_trainer(
             evaluator=Evaluator(resolved, task, rollout, client), client=client, sync=sync,
             state=state, made_with=made_with, log=log, watcher=watcher, asleep=asleep,
         )  # fmt: skip
+
+
+def check_colocation(config: TrainConfig, ranks: Ranks) -> None:
+    """Refuse to share the GPU of one rank with vLLM, since the others would wait for it."""
+    if ranks.are_many and config.sampler.colocate:
+        raise RanksError(
+            f"sampler.colocate: vLLM would share the GPU of one of {ranks.size} ranks: set it to"
+            " false, and leave GPUs for vLLM servers, or start one process"
+        )
 
 
 def open_whole_task(config: TaskConfig) -> Task:
