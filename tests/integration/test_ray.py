@@ -1,8 +1,9 @@
 """A run on a real Ray cluster loses machines, goes on, and ends as if it had lost none."""
 
 import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from podium_trainer.records.metrics import Row, read_rows
+from podium_trainer.samplers.launch.cluster.ranks import newest_checkpoint
 from tests.integration.ray_cluster import RayCluster, actors, processes, ray_cluster
 from tests.service.process import has_ended, running, wait
 from tests.trainer.fake_vllm import FakeVllm, by_prompt
@@ -25,7 +27,10 @@ LIMIT_S = 150.0
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
+    """A cluster with room for a rank and two servers."""
     with ray_cluster() as opened:
+        for _ in range(3):
+            opened.add(num_cpus=1)
         yield opened
 
 
@@ -97,8 +102,11 @@ class Run:
         return self._process.poll() is None
 
     def wait_for_rows(self, count: int) -> None:
+        self.wait_until(lambda: len(rows_of(self._folder)) >= count)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
         ends_at = time.monotonic() + LIMIT_S
-        while len(rows_of(self._folder)) < count:
+        while not condition():
             assert self.is_on, self.said
             assert time.monotonic() < ends_at, self.said
             time.sleep(0.02)
@@ -115,14 +123,15 @@ class Run:
 
     def wait(self) -> int:
         """Wait for its end, and return its exit status."""
-        return self._process.wait(LIMIT_S)
+        try:
+            return self._process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it still runs: {self.said}")
 
 
 def test_a_run_that_loses_machines_ends_as_one_that_does_not(
     tmp_path: Path, service_url: str, cluster: RayCluster
 ) -> None:
-    for _ in range(3):
-        cluster.add(num_cpus=1)
     recipe = recipe_for(tmp_path, service_url, **launched(tmp_path))
     with Run(recipe, tmp_path, "--ray", cluster.address) as run:
         run.wait_for_rows(3)
@@ -152,7 +161,7 @@ def test_ctrl_c_ends_all_actors_and_their_processes(
     recipe = recipe_for(tmp_path, service_url, **launched(tmp_path))
     flags = ("--ray", cluster.address, "--steps", "100000")
     with Run(recipe, tmp_path, *flags) as run:
-        run.wait_for_rows(2)
+        run.wait_until(lambda: newest_checkpoint(tmp_path / "run") != "")
         ending = [*processes("podium_trainer"), *servers(), *actors()]
         assert len(ending) == 8, ending
         run.interrupt()

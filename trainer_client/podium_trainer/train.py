@@ -118,9 +118,6 @@ class Trainer:
                 self._report()
             while self.step < self.config.steps:
                 self._step_or_save()
-                is_due = self.step % self.config.checkpoint.every == 0
-                if is_due or self.step in (self.config.steps, self.best_step):
-                    self.save()
         finally:
             self._stop_gathers()
 
@@ -129,6 +126,12 @@ class Trainer:
         self.good = self.state()
         try:
             self.one_step()
+            self.good = self.state()
+            is_due = self.step % self.config.checkpoint.every == 0
+            if is_due or self.step in (self.config.steps, self.best_step):
+                self.save()
+        except CheckpointError:
+            raise
         except (Exception, KeyboardInterrupt):
             try:
                 self._stop_gathers()

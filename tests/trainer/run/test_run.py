@@ -291,23 +291,38 @@ def test_a_missing_model_is_reported_first(
 
 
 class Interrupter(Recorder):
-    """Ctrl-C while the third step is being ranked."""
+    """Ctrl-C, once, in a phase after so many rows."""
+
+    def __init__(self, name: str, num_rows: int) -> None:
+        super().__init__()
+        self.due: tuple[str, int] | None = (name, num_rows)
 
     def phase(self, name: str, done: int = 0, total: int = 0) -> None:
-        if name == "rank" and len(self.rows) == 3:
+        if self.due == (name, len(self.rows)):
+            self.due = None
             raise KeyboardInterrupt
 
 
-def test_a_stopped_run_saves_its_last_state(tmp_path: Path, service_url: str) -> None:
+@pytest.mark.parametrize(
+    ("phase", "num_rows", "saved"),
+    [
+        ("rank", 3, "step-000002"),
+        ("sync", 3, "step-000003"),
+        ("checkpoint", 4, "step-000003"),
+    ],
+)
+def test_a_stopped_run_saves_its_last_state(
+    tmp_path: Path, service_url: str, phase: str, num_rows: int, saved: str
+) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     for folder in (whole, stopped):
         folder.mkdir()
-    changes: dict[str, Any] = {"steps": 4, "checkpoint": {"every": 100}}
+    changes: dict[str, Any] = {"steps": 4, "checkpoint": {"every": 3}}
     train(settings(whole, service_url, **changes))
     recipe = settings(stopped, service_url, **changes)
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, watcher=Interrupter())
-    assert [path.name for path in checkpoints(stopped / "run/checkpoints")] == ["step-000002"]
+        train(recipe, watcher=Interrupter(phase, num_rows))
+    assert [path.name for path in checkpoints(stopped / "run/checkpoints")] == [saved]
     train(recipe, resume=True)
     same = (whole / "run/metrics.jsonl").read_bytes()
     assert (stopped / "run/metrics.jsonl").read_bytes() == same
@@ -355,7 +370,7 @@ class InterrupterAtCheckpoint(Interrupter):
     """Ctrl-C in the step after a checkpoint; remembers which folder that was."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__()
+        super().__init__("rank", 3)
         self.folder, self.inode = folder, 0
 
     def phase(self, name: str, done: int = 0, total: int = 0) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from podium_trainer.config import TrainConfig
+from podium_trainer.run.interrupt import interruptible
 from podium_trainer.run.recipe import RecipeError, Resume, read_command_line
 
 if TYPE_CHECKING:
@@ -32,10 +33,8 @@ def run(arguments: Sequence[str]) -> int:
     from podium_trainer.tasks.user_code import UserCodeError
 
     silence_libraries()
-    # A scheduler's SIGTERM ends the run as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with open_ranks(os.environ) as ranks:
+        with interruptible(), open_ranks(os.environ) as ranks:
             if ranks.rank == 0:
                 train(config, after_restart(config.out, resume, os.environ), ranks)
             else:  # a signal to stop comes to all, and rank 0 needs the others to save
@@ -58,12 +57,12 @@ def run_on_ray(config: TrainConfig, arguments: Sequence[str]) -> int:
     from podium_trainer.samplers import SamplerError
     from podium_trainer.samplers.launch.cluster import require_ray
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         require_ray()
         from podium_trainer.samplers.launch.cluster.ranks import keep_up
 
-        return keep_up(config, arguments, say, lambda line: show(line, "podium-train: "))
+        with interruptible():
+            return keep_up(config, arguments, say, lambda line: show(line, "podium-train: "))
     except SamplerError as error:
         return fail(str(error), 1)
     except KeyboardInterrupt:  # rank 0 has said from where to go on

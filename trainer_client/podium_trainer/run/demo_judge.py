@@ -8,7 +8,6 @@ from a list of answers, which no reward is made of.
 import argparse
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from podium_trainer.run.demo import MODEL, fail, podium_service
+from podium_trainer.run.interrupt import interruptible
 from podium_trainer.run.smollm2 import ensure_smollm2
 
 OUT = Path("runs/demo-judge")
@@ -36,12 +36,11 @@ class DemoError(Exception):
 def main(arguments: Sequence[str]) -> int:
     """Fetch, serve, train and stop; return the exit status of podium-train."""
     options, settings = parse(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         model = options.model or ensure_smollm2(MODEL)
         shutil.rmtree(OUT, ignore_errors=True)
         OUT.mkdir(parents=True)
-        with ExitStack() as stack:
+        with interruptible(), ExitStack() as stack:
             judges = options.judges
             if judges is None:
                 name = options.judge_model or fetch_judge()

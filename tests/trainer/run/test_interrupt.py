@@ -1,0 +1,74 @@
+"""A signal ends what runs, also one that comes within a destructor."""
+
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+
+import pytest
+
+from podium_trainer.run.interrupt import interruptible
+
+LIMIT_S = 10.0
+
+
+class Destroyed:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def destructor() -> None:
+    Destroyed()
+
+
+def weak_callback() -> None:
+    one = type("One", (), {})()
+    kept = weakref.ref(one, lambda dead: signal.raise_signal(signal.SIGTERM))
+    del one
+    assert kept() is None
+
+
+def collected_cycle() -> None:
+    import gc
+
+    cycle = Destroyed()
+    cycle.itself = cycle  # type: ignore[attr-defined]
+    del cycle
+    gc.collect()
+
+
+@pytest.mark.parametrize("comes_in", [destructor, weak_callback, collected_cycle])
+def test_a_signal_that_python_drops_comes_again(
+    comes_in: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run() -> None:
+        comes_in()
+        threading.Event().wait(LIMIT_S)
+
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        run()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_raised_where_the_block_is(number: signal.Signals) -> None:
+    before = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        signal.raise_signal(number)
+    assert (signal.getsignal(signal.SIGTERM), sys.unraisablehook) == before
+
+
+def test_other_errors_of_destructors_are_shown_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
+    class Faulty:
+        def __del__(self) -> None:
+            raise ValueError("no good")
+
+    shown: list[str] = []
+    hook, sys.unraisablehook = sys.unraisablehook, lambda args: shown.append(str(args.exc_value))
+    try:
+        with interruptible():
+            Faulty()
+    finally:
+        sys.unraisablehook = hook
+    assert shown == ["no good"]
