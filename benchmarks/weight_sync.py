@@ -25,7 +25,7 @@ from benchmarks.machine import machine
 from podium_trainer.config import ModelConfig, SamplerConfig, TrainConfig
 from podium_trainer.policy.load import load_policy
 from podium_trainer.policy.policy import Policy
-from podium_trainer.run.parity import check_parity
+from podium_trainer.run.checks.parity import check_parity
 from podium_trainer.samplers.launch.launcher import Launcher
 from podium_trainer.samplers.launch.open import planned
 from podium_trainer.samplers.stream.stream import WeightStream

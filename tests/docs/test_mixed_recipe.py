@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from podium_trainer.records.rollouts.file import NAME, read_lines
-from podium_trainer.run.preflight import PreflightError
+from podium_trainer.run.checks.preflight import PreflightError
 from podium_trainer.tasks.scorers import score_contains
 from podium_trainer.tasks.task import Prompt
 from tests.docs.blocks import ROOT, blocks

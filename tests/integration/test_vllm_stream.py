@@ -16,7 +16,7 @@ from podium_trainer.config import ModelConfig, SamplerConfig
 from podium_trainer.policy.load import load_policy
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Completion, Request
-from podium_trainer.run.parity import check_parity
+from podium_trainer.run.checks.parity import check_parity
 from podium_trainer.samplers.membership import Push
 from podium_trainer.samplers.stream.push import Streamed
 from podium_trainer.samplers.stream.stream import WeightStream

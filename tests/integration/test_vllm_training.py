@@ -15,8 +15,8 @@ from podium_trainer.config import ModelConfig, SamplerConfig
 from podium_trainer.policy.load import load_policy
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Completion, Request
+from podium_trainer.run.checks.parity import check_parity
 from podium_trainer.run.cli import run
-from podium_trainer.run.parity import check_parity
 from podium_trainer.samplers.vllm import VllmSampler
 from podium_trainer.samplers.vllm_check import open_servers
 from podium_trainer.samplers.weight_sync import FullReload

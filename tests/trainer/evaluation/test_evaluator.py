@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from podium_trainer.evaluation.baseline import BaselineError, read_baseline
 from podium_trainer.evaluation.evaluator import choose
-from podium_trainer.run.preflight import PreflightError
+from podium_trainer.run.checks.preflight import PreflightError
 from podium_trainer.tasks.task import Prompt
 from tests.fake_service import failed, ranked, serve
 from tests.service.process import running

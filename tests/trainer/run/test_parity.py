@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from podium_trainer.run.parity import ParityError, check_parity
+from podium_trainer.run.checks.parity import ParityError, check_parity
 from podium_trainer.samplers.local import LocalSampler
 from tests.trainer.tiny import tiny_llama, tiny_policy
 

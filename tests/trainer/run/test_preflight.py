@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from podium_trainer.config import ServiceConfig
-from podium_trainer.run.preflight import PreflightError, check_service
+from podium_trainer.run.checks.preflight import PreflightError, check_service
 from tests.fake_service import serve
 
 JUDGES: list[dict[str, Any]] = [

@@ -8,7 +8,7 @@ import pytest
 from podium_trainer.records.metrics import read_rows
 from podium_trainer.rollout.rollout import PromptTooLong, Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
-from podium_trainer.run.prompts import fit_prompts
+from podium_trainer.run.checks.prompts import fit_prompts
 from podium_trainer.tasks.task import Prompt, Task
 from tests.fake_service import serve
 from tests.trainer.rollout.scripted_sampler import CHAT, ScriptedSampler

@@ -23,8 +23,8 @@ from podium_trainer.policy.load import PolicyError, load_model
 from podium_trainer.records.checkpoint import checkpoints
 from podium_trainer.records.metrics import JsonlFile, MetricsError, read_rows
 from podium_trainer.records.rollouts.file import NAME, read_lines
+from podium_trainer.run.checks.preflight import PreflightError
 from podium_trainer.run.folder import StartError
-from podium_trainer.run.preflight import PreflightError
 from podium_trainer.train import TrainingStopped
 from podium_trainer.update.groups import RankedGroup
 from tests.fake_service import failed, ranked, serve

@@ -41,6 +41,9 @@ from podium_trainer.records.watcher import OneAtATime, Watcher
 from podium_trainer.rollout.environments.environments import open_environments
 from podium_trainer.rollout.rollout import PromptTooLong, Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
+from podium_trainer.run.checks.parity import ParityError, check_parity
+from podium_trainer.run.checks.preflight import PreflightError, check_service
+from podium_trainer.run.checks.prompts import fit_prompts
 from podium_trainer.run.folder import (
     LockError,
     StartError,
@@ -50,9 +53,6 @@ from podium_trainer.run.folder import (
     prepare_folder,
 )
 from podium_trainer.run.learner import open_learner, seed_everything
-from podium_trainer.run.parity import ParityError, check_parity
-from podium_trainer.run.preflight import PreflightError, check_service
-from podium_trainer.run.prompts import fit_prompts
 from podium_trainer.run.recipe import Resume
 from podium_trainer.samplers import Sampler, SamplerError
 from podium_trainer.samplers.launch.open import open_vllm

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from podium_trainer.rollout.rollout import PromptTooLong, Rollout
-from podium_trainer.run.parity import NUM_PROMPTS
+from podium_trainer.run.checks.parity import NUM_PROMPTS
 from podium_trainer.tasks.task import Prompt, Task
 
 log = logging.getLogger("podium_trainer")
