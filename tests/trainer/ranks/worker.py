@@ -24,12 +24,7 @@ from podium_trainer.policy.ranks.processes import RankLost, Ranks, open_ranks
 from podium_trainer.policy.ranks.shard import shard
 from podium_trainer.policy.samples import Sample
 from podium_trainer.records.checkpoint import RunState, save_checkpoint
-from podium_trainer.run.learner import (
-    SHARED_ERRORS,
-    follower_functions,
-    open_learner,
-    seed_everything,
-)
+from podium_trainer.run.learner import follower_functions, open_learner, seed_everything
 from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.optimizer import open_optimizer
 from podium_trainer.update.update import UpdateSkipped, update
@@ -232,7 +227,7 @@ def follow(ranks: Ranks) -> None:
         functions.update(follower_functions(*open_learner(ranks, config, checkpoint)))
 
     functions |= {"open": open_case, "open run": open_run}
-    ranks.follow(functions, SHARED_ERRORS)
+    ranks.follow(functions)
 
 
 def main(folder: Path) -> None:

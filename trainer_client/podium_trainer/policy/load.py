@@ -10,11 +10,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from podium_trainer.config import ModelConfig
 from podium_trainer.policy.chat import Chat
 from podium_trainer.policy.policy import Policy
-from podium_trainer.policy.ranks.processes import Ranks
+from podium_trainer.policy.ranks.processes import FailedTogether, Ranks
 from podium_trainer.policy.ranks.shard import shard
 
 
-class PolicyError(Exception):
+class PolicyError(FailedTogether):
     """The model cannot be used; one line with the reason and the remedy."""
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from podium_trainer.policy.policy import Policy
-from podium_trainer.policy.ranks.processes import RankLost
+from podium_trainer.policy.ranks.processes import FailedTogether, RankLost
 from podium_trainer.records.optimizer_files import load_state, save_state
 
 # torch.load and load_state_dict raise these on files that are truncated, empty or of another kind.
@@ -34,7 +34,7 @@ UNREADABLE = (
 )  # fmt: skip
 
 
-class CheckpointError(Exception):
+class CheckpointError(FailedTogether):
     """A checkpoint cannot be used; the message is one line that says why and what to do."""
 
 

@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.ranks.processes import FailedTogether
 from podium_trainer.policy.ranks.shard import local
 from podium_trainer.update.optimizer import AVERAGES, clear_state, named_state
 
@@ -33,6 +34,10 @@ NAMED = {  # functions that may be in a list of tensors, beside classes, by thei
     "torch.distributed.checkpoint.metadata": (),
     "torch.serialization": ("_get_layout",),
 }
+
+
+class SharesError(FailedTogether, OSError):
+    """A rank cannot write its share of the state; one line that names it."""
 
 
 def save_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
@@ -52,13 +57,13 @@ def save_shares(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) 
     """Write the shares of all ranks, which all call it at once.
 
     Raises:
-        OSError: If one of them cannot be written, on all ranks.
+        SharesError: If one of them cannot be written.
     """
     writer = FileSystemWriter(folder, sync_files=False)
     try:
         save({**named_state(policy, optimizer)}, storage_writer=writer)
     except CheckpointException as error:
-        raise OSError(first_failure(error)) from error
+        raise SharesError(first_failure(error)) from error
 
 
 def load_state(checkpoint: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> None:

@@ -11,15 +11,13 @@ import numpy as np
 import torch
 
 from podium_trainer.config import TrainConfig
-from podium_trainer.policy.load import PolicyError, load_policy
+from podium_trainer.policy.load import load_policy
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.ranks.processes import Ranks
 from podium_trainer.records.checkpoint import CheckpointError, load_optimizer
 from podium_trainer.records.optimizer_files import save_state
 from podium_trainer.update.optimizer import open_optimizer
-from podium_trainer.update.update import UpdateError, update
-
-SHARED_ERRORS = (CheckpointError, OSError, PolicyError, UpdateError)  # of all ranks at once
+from podium_trainer.update.update import update
 
 
 def open_learner(
@@ -53,7 +51,7 @@ def follow(ranks: Ranks) -> None:
         functions.update(follower_functions(*open_learner(ranks, config, checkpoint)))
 
     functions["open"] = open_share
-    ranks.follow(functions, SHARED_ERRORS)
+    ranks.follow(functions)
 
 
 def follower_functions(

@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from podium_trainer.config import LossConfig
 from podium_trainer.policy.policy import Policy
+from podium_trainer.policy.ranks.processes import FailedTogether
 from podium_trainer.policy.ranks.shard import whole
 from podium_trainer.update.batch_loss import Tally, build_inputs, micro_batch_loss
 from podium_trainer.update.loss import LOSSES
@@ -24,7 +25,7 @@ from podium_trainer.update.mini_batch import (
 )
 
 
-class UpdateError(Exception):
+class UpdateError(FailedTogether):
     """No step can be taken and no weight has changed; one line with the reason and the remedy."""
 
 

@@ -13,4 +13,5 @@ shard.py      a model -> each rank has a share of every weight
 
 To let the ranks do one more thing together: lead them into it where rank 0 does it (`Ranks.lead`),
 and give the followers a function of that name in `run.learner.follower_functions`.
+What it raises ends the run, unless it is a `FailedTogether`, which all ranks must raise.
 """

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -26,6 +26,10 @@ class RanksError(Exception):
 
 class RankLost(RuntimeError):
     """The ranks can do nothing together any more; one line with the reason and the remedy."""
+
+
+class FailedTogether(Exception):
+    """What a call raises on all ranks at once; then they are in step, and can go on."""
 
 
 class Ranks:
@@ -80,6 +84,7 @@ class Ranks:
 
         Raises:
             RankLost: If a rank does not answer any more, or did not before.
+            Exception: What the block raises. Unless it is a `FailedTogether`, the ranks are lost.
         """
         if not self.are_many:
             yield
@@ -93,31 +98,29 @@ class Ranks:
             yield
         except RuntimeError as error:
             raise self._lose(error) from error
-        except KeyboardInterrupt:
+        except (FailedTogether, GeneratorExit):  # a generator that is closed does its part first
+            raise
+        except BaseException:
             self._lost = self.lost
             raise
         finally:
             self._called = None
 
-    def follow(
-        self,
-        functions: Mapping[str, Callable[..., Any]],
-        shared_errors: tuple[type[Exception], ...] = (),
-    ) -> None:
+    def follow(self, functions: Mapping[str, Callable[..., Any]]) -> None:
         """Do what rank 0 calls for, until it ends.
 
         Args:
             functions: by name; a function may add others.
-            shared_errors: what a function raises on all ranks at once; rank 0 deals with it.
 
         Raises:
             RankLost: If rank 0 does not answer any more.
+            Exception: What a function raises, but for a `FailedTogether`, which rank 0 deals with.
         """
         while (call := self._receive()) is not None:
             name, args, settings = call
             try:
                 functions[name](*args, **settings)
-            except shared_errors:
+            except FailedTogether:
                 pass
             except RuntimeError as error:
                 raise self._lose(error) from error
@@ -134,15 +137,20 @@ class Ranks:
 
     def gather(self, value: T) -> list[T]:
         """Return the value of each rank, in order; all ranks call it at once."""
+        return self._gather(value, None)
+
+    def _gather(self, value: T, group: dist.ProcessGroup | None) -> list[T]:
         if not self.are_many:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=group)
         return values
 
     @contextmanager
-    def agree(self, kind: type[Exception]) -> Iterator[None]:
+    def agree(self, kind: type[FailedTogether]) -> Iterator[None]:
         """Run a block on all ranks, none of which waits for another in it; all or none succeed.
+
+        One may take longer than a collective, because it reads files that may be large and far.
 
         Args:
             kind: of the errors that the block raises.
@@ -155,7 +163,7 @@ class Ranks:
             yield
         except kind as error:
             own = error
-        failures = self.gather(None if own is None else str(own))
+        failures = self._gather(None if own is None else str(own), self._calls)
         if own is not None:
             raise own
         for rank, words in enumerate(failures):
@@ -237,9 +245,13 @@ def open_ranks(
     with Watch(stores[1], rank, size, silence_s):
         try:
             yield ranks
-        finally:
-            if rank == 0 and ranks.lost is None:
-                ranks.end()
+        except BaseException:
+            if rank == 0:
+                with suppress(RankLost):  # what ends the run says more
+                    ranks.end()
+            raise
+        if rank == 0 and ranks.lost is None:
+            ranks.end()
     if ranks.lost is None:
         dist.destroy_process_group()
 
