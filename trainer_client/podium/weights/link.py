@@ -2,7 +2,8 @@
 
     trainer, rank 0                          worker, ranks 1 to N
     host() ──► Meeting ──(HTTP)────────────► Meeting
-    join(meeting, 0, device, store)          join(meeting, rank, device)
+    until are_joining(meeting, store)        join(meeting, rank, device)
+    join(meeting, 0, device, store)
     link.send(data) ───────────────────────► link.receive(num_bytes)
 
 The groups are apart from torch's default one, which vLLM and a trainer of several ranks have for
@@ -83,6 +84,21 @@ def host(address: str, num_ranks: int, transport: Transport, limit_s: float) -> 
     except (OSError, RuntimeError) as error:
         raise LinkError(f"cannot listen at {address}: {reason(error)}") from error
     return Meeting(address, port, num_ranks, transport, limit_s), store
+
+
+def are_joining(meeting: Meeting, store: Any) -> bool:
+    """Return whether all ranks but the trainer's have called `join`.
+
+    The trainer joins only then, because torch cannot be made to stop waiting for others: a process
+    that ends while a thread of it waits there may be aborted (SIGABRT) instead.
+
+    Raises:
+        LinkError: If the store does not answer.
+    """
+    try:
+        return bool(store.check([_key(rank) for rank in range(1, meeting.num_ranks)]))
+    except RuntimeError as error:
+        raise LinkError(f"no store at {_where(meeting)}: {reason(error)}") from error
 
 
 class Link:
@@ -183,6 +199,7 @@ def join(meeting: Meeting, rank: int, device: torch.device, store: Any = None) -
     limit = timedelta(seconds=meeting.limit_s)
     try:
         store = store or dist.TCPStore(meeting.address, meeting.port, timeout=limit)
+        store.set(_key(rank), "joining")
         if meeting.transport == "nccl":
             options = dist.ProcessGroupNCCL.Options()
             # Its watchdog would end the whole process; `broadcast` has a limit of its own.
@@ -192,9 +209,17 @@ def join(meeting: Meeting, rank: int, device: torch.device, store: Any = None) -
             device = torch.device("cpu")
             group = dist.ProcessGroupGloo(store, rank, meeting.num_ranks, limit)
     except RuntimeError as error:
-        where = f"{meeting.address}:{meeting.port}"
+        where = _where(meeting)
         raise LinkError(f"the group does not meet at {where}: {reason(error)}") from error
     return Link(meeting, group, device, store)
+
+
+def _key(rank: int) -> str:
+    return f"podium-rank-{rank}"
+
+
+def _where(meeting: Meeting) -> str:
+    return f"{meeting.address}:{meeting.port}"
 
 
 def reason(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Pushes over the network to fake vLLM servers, by real groups: what arrives, in which order."""
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -218,7 +219,7 @@ def test_a_bucket_that_hangs_ends_at_the_time_limit(fake: FakeVllm) -> None:
 
 def test_a_server_that_misses_the_meeting_is_reported(fake: FakeVllm, sampler: VllmSampler) -> None:
     fake.faults[INIT].append((200, {}))
-    with pytest.raises(SamplerError, match=r"the group does not meet|did not end within"):
+    with pytest.raises(SamplerError, match=r"does not meet within 0\.5 s"):
         WeightStream(tiny_policy(), sampler, timeout_s=0.5).push(0)
     assert fake.paths == [INIT]
 
@@ -238,6 +239,8 @@ def test_a_server_that_cannot_do_it_says_what_it_needs(
     assert "VLLM_SERVER_DEV_MODE=1" in line
     assert """--weight-transfer-config '{"backend": "podium"}'""" in line
     assert "from the clone, `pip install .`" in line
+    # A thread that torch keeps waiting for the workers would abort a process that ends then.
+    assert "weights" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_server_without_weight_transfer_says_what_it_needs() -> None:

@@ -3,15 +3,28 @@
 import asyncio
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
+import anyio
 import httpx
 import torch
 from pydantic import BaseModel, ValidationError
 
-from podium.weights.link import Link, Transport, host, join, own_address
+from podium.weights.link import (
+    Link,
+    LinkError,
+    Meeting,
+    Transport,
+    are_joining,
+    host,
+    join,
+    own_address,
+)
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.stream.beside import in_daemon, request_beside
 from podium_trainer.samplers.vllm_server import VllmServer
+
+POLL_S = 0.01
 
 
 class _WorldSize(BaseModel):
@@ -92,8 +105,17 @@ class Links:
         request = partial(
             server.request, "/init_weight_transfer_engine", body, timeout_s=self.limit_s
         )
-        meet = partial(join, meeting, 0, self.device, store)
-        return await request_beside(request, meet, self.limit_s)
+        return await request_beside(request, self._meet(meeting, store), self.limit_s)
+
+    async def _meet(self, meeting: Meeting, store: Any) -> Link:
+        """Join once all workers do: until then this can be cancelled, and a join could not."""
+        try:
+            with anyio.fail_after(self.limit_s):
+                while not are_joining(meeting, store):  # noqa: ASYNC110 - by other processes
+                    await anyio.sleep(POLL_S)
+        except TimeoutError as error:
+            raise LinkError(f"the group does not meet within {self.limit_s:g} s") from error
+        return await in_daemon(partial(join, meeting, 0, self.device, store))
 
     async def _count_workers(self, server: VllmServer) -> int:
         path = "/get_world_size"

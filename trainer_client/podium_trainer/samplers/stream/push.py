@@ -18,7 +18,7 @@ from podium.weights.link import Link, LinkError
 from podium.weights.plugin import BACKEND
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.membership import OWN_NAME
-from podium_trainer.samplers.stream.beside import request_beside
+from podium_trainer.samplers.stream.beside import in_daemon, request_beside
 from podium_trainer.samplers.stream.links import Links
 from podium_trainer.samplers.vllm_check import end_update
 from podium_trainer.samplers.vllm_requests import Weights
@@ -74,7 +74,7 @@ class Streamed:
                 body = {"update_info": asdict(bucket.layout)}
                 await request_beside(
                     partial(call, "/update_weights", body),
-                    partial(link.send, bucket.data),
+                    in_daemon(partial(link.send, bucket.data)),
                     self.timeout_s,
                 )
             await call("/finish_weight_update", {"weight_version": self.weights.name})
