@@ -1,5 +1,7 @@
-"""For all tests: asyncio, and no socket that leaves this machine."""
+"""For all tests: asyncio, no socket that leaves this machine, and a garbage collector that leaves
+alone what the collection of the tests made."""
 
+import gc
 import socket
 from typing import Any
 
@@ -9,6 +11,15 @@ import pytest
 # No limit on one example: a busy machine is not a bug.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+# Importing all modules makes millions of objects that live to the end, and the collector walked
+# them again and again: off until the tests are collected, it then looks only at newer objects.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
-    gc.freeze()  # what other tests left is not looked at, which takes a second each time
+    gc.collect()
+    gc.freeze()  # what lives on from other tests is not looked at, which takes a second each time
     gc.disable()
     yield
     gc.enable()
-    gc.unfreeze()
 
 
 def count_groups() -> int:
