@@ -126,10 +126,10 @@ class Link:
             data: uint8 tensor of one dimension, on any device.
 
         Raises:
-            LinkError: If the other side is gone or does not do its part within the limit. The link
-                is then of no more use.
+            LinkError: If the other side is gone or does not do its part within the limit, or the
+                device has no room for the bytes. The link is then of no more use.
         """
-        self._broadcast(data.to(self._device))
+        self._broadcast(lambda: data.to(self._device))
 
     def receive(self, num_bytes: int) -> Tensor:
         """Receive bytes on the other ranks, as a uint8 tensor of shape (num_bytes,).
@@ -137,22 +137,24 @@ class Link:
         Raises:
             LinkError: As `send`.
         """
-        data = torch.empty(num_bytes, dtype=torch.uint8, device=self._device)
-        self._broadcast(data)
-        return data
+        return self._broadcast(
+            lambda: torch.empty(num_bytes, dtype=torch.uint8, device=self._device)
+        )
 
-    def _broadcast(self, data: Tensor) -> None:
+    def _broadcast(self, place: Callable[[], Tensor]) -> Tensor:
         with self._lock:
             group = self._group
             if group is None:
                 raise LinkError("the link is aborted")
             self._is_busy = True
         try:
+            data = place()
             work = group.broadcast(data, 0)
             self._wait(work.is_completed)
             work.wait()
             if data.is_cuda:
                 torch.cuda.current_stream(data.device).synchronize()
+            return data
         except RuntimeError as error:
             raise LinkError(f"the broadcast failed: {reason(error)}") from error
         finally:

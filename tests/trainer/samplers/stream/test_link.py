@@ -55,6 +55,13 @@ def test_bytes_come_over_to_all_ranks() -> None:
         link.abort()
 
 
+def test_no_room_on_the_device_is_an_error_of_the_link() -> None:
+    [alone] = meet(1)
+    with pytest.raises(LinkError, match=r"^the broadcast failed: Cannot copy out of meta tensor"):
+        alone.send(torch.empty(4, dtype=torch.uint8, device="meta"))
+    alone.abort()
+
+
 def test_a_broadcast_without_the_other_side_ends_at_the_limit() -> None:
     trainer, other = meet(limit_s=3.0)  # of the meeting, too, on a machine that may be busy
     with pytest.raises(LinkError, match=r"the broadcast failed|no broadcast within 3 s"):
