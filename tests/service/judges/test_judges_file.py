@@ -315,6 +315,23 @@ def test_names_are_the_texts_that_were_written() -> None:
     assert judge.extra_body == {"logit_bias": {"50256": -100}}
 
 
+@pytest.mark.parametrize("judges", ["", " {}", " main", " 3", "\n  - {model: m}\n  - {model: n}"])
+def test_a_file_without_judges_is_not_told_to_name_a_default(judges: str) -> None:
+    assert refused(f"judges:{judges}\n") == (
+        "judges.yaml:1: judges: write the name of each judge here, as a key, and below it the "
+        "settings of the judge"
+    )
+
+
+@pytest.mark.parametrize("default", ["", "default_judge: [a]\n"])
+def test_rules_about_judges_are_told_beside_a_missing_default(default: str) -> None:
+    url = "base_urls: http://one/v1"
+    text = f"{default}judges:\n  a: {{model: m, {url}, fallback: nope}}\n  b: {{model: n, {url}}}\n"
+    first, second = refused(text).splitlines()
+    assert "default_judge: " in first
+    assert second.endswith("judges.a.fallback: 'nope' is not among: a, b")
+
+
 @pytest.mark.parametrize(("first", "second"), [("yes", "no"), ("1", "2"), ("null", "1.50")])
 def test_judges_are_referred_to_as_they_are_written(first: str, second: str) -> None:
     """The names are texts in the places that refer to judges, too."""
@@ -341,8 +358,7 @@ def test_a_judge_may_have_the_name_of_a_kind() -> None:
         ("", "judges.yaml:1: the file: write settings here, each as name: value"),
         ("# nothing yet\n", "judges.yaml:1: the file: write settings here, each as name: value"),
         ("- main\n", "judges.yaml:1: the file: write settings here, each as name: value"),
-        ("judges: {}\n", "judges.yaml:1: default_judge: Field required"),
-        ("default_judge: a\njudges: {}\n", "judges.yaml:2: judges: Dictionary should have at"),
+        ("default_judge: a\njudges: {}\n", "judges.yaml:2: judges: write the name of each judge"),
         ("default_judge: a\njudges:\n  a:\n", "judges.yaml:3: judges.a"),
         ("default_judge: a\njudges: [\n", "judges.yaml:3: not YAML: expected the node content"),
         ("a: 1\n\tb: 2\n", "judges.yaml:2: not YAML: found character '\\t'"),

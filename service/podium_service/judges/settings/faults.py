@@ -48,9 +48,12 @@ _STAND_INS: dict[int | str, Any] = {
 }
 # What pydantic says of values in a form of Python, and what they are in the file.
 _NO_SETTINGS = ("model_type", "model_attributes_type", "dict_type", "dataclass_type")
+_JUDGES: Loc = ("judges",)
+_DEFAULT: Loc = ("default_judge",)
+_NO_JUDGES = "write the name of each judge here, as a key, and below it the settings of the judge"
 _MISSING: dict[Loc, str] = {
-    ("judges",): "Field required: write judges, and below it a name and the settings of each judge",
-    ("default_judge",): "Field required where there are several judges: name the one to ask",
+    _JUDGES: "Field required: write judges, and below it a name and the settings of each judge",
+    _DEFAULT: "Field required where there are several judges: name the one to ask",
 }
 _MOST_ROUNDS = 4
 _MOST_NAMED = 12
@@ -94,6 +97,7 @@ def _faults_beside(model: type[BaseModel], data: Any, error: ValidationError) ->
     told = {each.loc for each in _read(error)}
     faults: list[SettingFault] = []
     for _ in range(_MOST_ROUNDS):
+        _name_a_default(data, error)
         for _, judge, *parts in (each["loc"] for each in error.errors() if len(each["loc"]) > 2):
             _take_out(data["judges"], judge, parts)
         try:
@@ -108,6 +112,13 @@ def _faults_beside(model: type[BaseModel], data: Any, error: ValidationError) ->
         else:
             break
     return faults
+
+
+def _name_a_default(data: Any, error: ValidationError) -> None:
+    """Make the first judge the default where `error` found none that can be read."""
+    judges = data.get("judges") if isinstance(data, dict) else None
+    if isinstance(judges, dict) and judges and (_DEFAULT in (e["loc"] for e in error.errors())):
+        data["default_judge"] = next(iter(judges))
 
 
 def _take_out(judges: Any, judge: int | str, parts: list[int | str]) -> None:
@@ -137,12 +148,15 @@ def _as_written(loc: Loc, written: Mapping[Loc, Loc]) -> Loc:
 
 def _read(error: ValidationError) -> list[SettingFault]:
     faults = []
-    missing = {each["loc"] for each in error.errors() if each["type"] == "missing"}
+    at_fault = {each["loc"] for each in error.errors()}
     for each in error.errors():
         loc, context = each["loc"], each.get("ctx", {})
-        if loc in missing and loc in _MISSING:
-            if loc == ("judges",) or ("judges",) not in missing:
+        if each["type"] == "missing" and loc in _MISSING:
+            if loc == _JUDGES or _JUDGES not in at_fault:  # no judges: none can be the default
                 faults.append(SettingFault(loc, _MISSING[loc]))
+            continue
+        if loc == _JUDGES:
+            faults.append(SettingFault(loc, _NO_JUDGES))
             continue
         if "faults" in context:  # a rule about the whole file can break in several places
             faults += [SettingFault((*loc, *below), rule) for below, rule in context["faults"]]
