@@ -1,18 +1,21 @@
 """Two ranks of which one fails at what both do.
 
-    python -m tests.trainer.ranks.failing RANK SLOW_S      (RANK, WORLD_SIZE, ... as torchrun sets)
+    python -m tests.trainer.ranks.failing RANK SLOW_S FOLDER    (RANK, ... as torchrun sets them)
 
-Before that they agree on something for which one needs SLOW_S, longer than a collective may take.
+Before that they agree on something for which one needs SLOW_S, longer than a collective may take,
+and look for a folder, which FOLDER alone is.
 """
 
 import os
 import sys
 import time
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from podium_trainer.policy.ranks.processes import FailedTogether, open_ranks
+from podium_trainer.run.checks.common_folder import FolderError, require_common_folder
 
 LIMIT_S = 2.0
 
@@ -21,7 +24,7 @@ class NoRoom(FailedTogether):
     """What both ranks raise, after which they go on."""
 
 
-def main(failing: int, slow_s: float) -> None:
+def main(failing: int, slow_s: float, folder: Path) -> None:
     with open_ranks(os.environ, LIMIT_S) as ranks:
 
         def load() -> None:
@@ -33,12 +36,18 @@ def main(failing: int, slow_s: float) -> None:
                 if ranks.rank == failing:
                     raise NoRoom
 
+        def see() -> None:
+            require_common_folder(ranks, folder)
+
+        def overlook() -> None:
+            require_common_folder(ranks, folder / f"machine-{ranks.rank}")
+
         def fail_alone() -> None:
             if ranks.rank == failing:
                 raise OSError("no room for what is compiled")
             dist.all_reduce(torch.ones(1))
 
-        works = {"load": load, "fail_together": fail_together, "fail_alone": fail_alone}
+        works = {each.__name__: each for each in (load, fail_together, see, overlook, fail_alone)}
         if ranks.rank:
             ranks.follow(works)
             return
@@ -48,7 +57,9 @@ def main(failing: int, slow_s: float) -> None:
                     work()
             except NoRoom:
                 sys.stderr.write("all have failed\n")
+            except FolderError as error:
+                sys.stderr.write(f"{name}: {error}\n")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    main(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]))

@@ -3,6 +3,7 @@
 Two pairs of processes run side by side, because torch takes seconds to import.
 """
 
+import socket
 from contextlib import ExitStack
 
 import pytest
@@ -24,7 +25,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     with ExitStack() as stack:
         pairs = []
         for number, slow_s in enumerate((SLOW_S, 0.0)):
-            command = ["-m", failing.__name__, str(number), str(slow_s)]
+            command = ["-m", failing.__name__, str(number), str(slow_s), str(folder)]
             pairs.append(
                 stack.enter_context(running_ranks(2, command, folder / f"rank-{number}-fails"))
             )
@@ -46,6 +47,14 @@ def test_a_rank_that_fails_alone_says_why(found: list[list[str]], number: int) -
 def test_the_other_rank_is_lost(found: list[list[str]], number: int) -> None:
     line = f"RankLost: rank {1 - number} cannot go on with the others"
     assert line in found[number][1 - number]
+
+
+def test_a_rank_that_does_not_see_the_folder_is_named(found: list[list[str]]) -> None:
+    for said, _ in found:
+        [line] = [line for line in said.splitlines() if ": out " in line]
+        assert line.startswith("overlook: out ")
+        machine = socket.gethostname()
+        assert f"rank 1 on {machine} does not see the folder that rank 0 on {machine}" in line
 
 
 def test_ranks_that_fail_together_go_on(found: list[list[str]]) -> None:

@@ -41,6 +41,7 @@ from podium_trainer.records.watcher import OneAtATime, Watcher
 from podium_trainer.rollout.environments.environments import open_environments
 from podium_trainer.rollout.rollout import PromptTooLong, Rollout
 from podium_trainer.rollout.tool_runner import ToolRunner
+from podium_trainer.run.checks.common_folder import FolderError
 from podium_trainer.run.checks.parity import ParityError, check_parity
 from podium_trainer.run.checks.preflight import PreflightError, check_service
 from podium_trainer.run.checks.prompts import fit_prompts
@@ -74,6 +75,7 @@ KNOWN_ERRORS = (
     BaselineError,
     ChatError,
     CheckpointError,
+    FolderError,
     LockError,
     MetricsError,
     ParityError,

@@ -16,6 +16,7 @@ from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.ranks.processes import Ranks
 from podium_trainer.records.checkpoint import CheckpointError, load_optimizer
 from podium_trainer.records.optimizer_files import save_state
+from podium_trainer.run.checks.common_folder import require_common_folder
 from podium_trainer.update.optimizer import open_optimizer
 from podium_trainer.update.update import update
 
@@ -24,6 +25,7 @@ def open_learner(
     ranks: Ranks, config: TrainConfig, checkpoint: Path | None
 ) -> tuple[Policy, torch.optim.Optimizer]:
     """Open what every rank has a share of: the policy and its optimizer."""
+    require_common_folder(ranks, config.out)
     policy = load_policy(
         config.model,
         temperature=config.sampler.temperature,
