@@ -114,7 +114,7 @@ def test_the_command_line_sets_lists_sections_and_null(recipe: Path) -> None:
     assert config.sampler.urls == ["http://a:1", "http://b:2"]
     assert config.model.lora is not None
     assert config.model.lora.rank == 4
-    assert config.task.options["held_out"] in (9, "9")
+    assert config.task.options["held_out"] == 9
     assert config.loss.sequence_ratio_bounds == (0.7, 1.4)
     assert config.log.tensorboard
     assert config.rollout.mask_truncated
@@ -127,6 +127,45 @@ def test_the_command_line_sets_lists_sections_and_null(recipe: Path) -> None:
         read(recipe, "--loss", "dapo", "--loss.kl_coef", "0.01",
              "--loss.sequence_ratio_bounds", "null").loss
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--task.options.path", "b.jsonl", "--task.options.held_out=0.1"],
+        ["--task.options", "path=b.jsonl", "--task.options.held_out", "0.1"],
+        ["--task.options", "path=b.jsonl,held_out=0.1"],
+        ["--task.options", "{path: b.jsonl, held_out: 0.1}"],
+        ["--task.options=path: b.jsonl", "--task.options", '{"held_out": 0.1}'],
+    ],
+    ids=" ".join,
+)
+def test_flags_set_options_of_a_task_by_name(tmp_path: Path, flags: list[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    options = {"path": "a.jsonl", "columns": {"prompt": "q"}}
+    path.write_text(yaml.safe_dump(SMALL | {"task": {"name": "data", "options": options}}))
+    assert read(path, *flags).task.options == {**options, "path": "b.jsonl", "held_out": 0.1}
+    nested = read(path, "--task.options.columns.reference", "a").task.options
+    assert nested == {"path": "a.jsonl", "columns": {"prompt": "q", "reference": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (
+            ["--task.options", "b.jsonl"],
+            "'b.jsonl': is no mapping: write --task.options.NAME VALUE",
+        ),
+        (["--task.options.path", "[b"], "task.options.path: '[b': is not YAML"),
+        (["--task.options.path", "--steps", "3"], "--task.options.path: is without a value"),
+    ],
+    ids=str,
+)
+def test_an_option_that_cannot_be_read_is_one_line(
+    recipe: Path, flags: list[str], line: str
+) -> None:
+    [said] = refused(recipe, *flags)
+    assert line in said
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ class TaskConfig(Section):
         " `till`, `verifiers`, or module:function; the module may be a file of the current folder."
     )
     options: dict[str, Any] = Field(
-        {}, description="Arguments of the task, such as the path of data."
+        {},
+        description="Arguments of the task, such as the path of data; as a flag each by its name:"
+        " `--task.options.path prompts.jsonl`.",
     )
     system: str | None = Field(
         None,

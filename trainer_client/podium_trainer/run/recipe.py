@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from podium_trainer.config import TrainConfig
+from podium_trainer.run.own_names import FlagError, merge, take_own_names
 
 # Short flags: the name of a section stands for its first field.
 SHORT_FLAGS = {
@@ -93,18 +94,20 @@ def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, Resume]:
         raise RecipeError(
             f"name a recipe first: one of {', '.join(list_recipes())}, or a YAML file"
         )
-    flags = ["--help"] if wants_help else [with_long_name(a) for a in arguments[1:]]
     try:
+        flags, own = take_own_names(list(map(with_long_name, arguments[1:])))
         settings = _CommandLine(
-            _cli_parse_args=flags,
+            _cli_parse_args=["--help"] if wants_help else flags,
             _cli_prog_name="podium-train RECIPE",
             _cli_exit_on_error=False,
             _cli_avoid_json=True,
             _cli_parse_none_str="null",
-            **recipe,
+            **merge(recipe, own),
         )
     except ValidationError as error:
         raise RecipeError("\n".join(map(describe, error.errors()))) from error
+    except FlagError as error:
+        raise RecipeError(str(error)) from error
     except SettingsError as error:
         raise RecipeError(f"{error}; podium-train --help lists all settings") from error
     values = settings.model_dump(exclude={"resume", "resume_from", "accept_changes"})
