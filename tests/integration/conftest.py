@@ -12,6 +12,17 @@ import pytest
 from tests.integration.vllm_server import vllm_server
 
 FETCH_LIMIT_S = 900
+HERE = Path(__file__).parent
+MARKERS = frozenset(
+    ("install", "fuzz", "restart", "demo", "browser", "vllm", "judge", "benchmark", "chaos")
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test without a marker, which would never run: `make test` leaves the folder out."""
+    for item in items:
+        if HERE in item.path.parents and MARKERS.isdisjoint(m.name for m in item.iter_markers()):
+            raise pytest.UsageError(f"{item.nodeid} has none of the markers {sorted(MARKERS)}")
 
 
 def need(variable: str) -> Path:
