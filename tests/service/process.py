@@ -190,9 +190,9 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def wait(condition: Callable[[], bool]) -> None:
+def wait(condition: Callable[[], bool], at_most_s: float = START_S) -> None:
     """Wait for a condition, in code without an event loop."""
-    ends_at = time.monotonic() + START_S
+    ends_at = time.monotonic() + at_most_s
     while not condition():
         assert time.monotonic() < ends_at, "it took too long"
         time.sleep(0.01)
