@@ -3,8 +3,8 @@
 Groups without labels may have any form that podium.formats reads. A file of labelled ones holds one
 group, a JSON list of groups, or one group a line (JSONL). A group is a body of `POST /rank`. A
 labelled group also has `"labels": {"trajectory id": number}`, higher is better; or
-it is a pair, `{"task": text, "a": text, "b": text, "winner": "a" | "b" | "tie"}` with an optional
-`task`.
+it is a pair, `{"task": text, "a": text, "b": text, "winner": "a" | "b" | "tie"}`, where `task`,
+`reference` and the other fields of a group are optional.
 
 A path of `-` is standard input. A file that cannot be read or is not JSON is a MalformedJSON, and
 one without groups, or with a group that breaks a rule, an InvalidRequest; both name the place.
@@ -23,7 +23,7 @@ from podium_service.errors import InvalidRequest, MalformedJSON
 from podium_service.http.requests.body import parse_json, validate
 from podium_service.schemas import RankRequest
 
-_PAIR_FIELDS = {"task", "a", "b", "winner"}
+_PAIR_FIELDS = {"a", "b", "winner"}
 _LABELS_RULE = 'labels must be {"trajectory id": number}'
 _PAIR_LABELS = {"a": [1.0, 0.0], "b": [0.0, 1.0], "tie": [0.5, 0.5]}
 
@@ -140,9 +140,6 @@ def _order_labels(labels: Any, request: RankRequest, where: str) -> list[float]:
 
 
 def _parse_pair(value: dict[str, Any], where: str) -> tuple[RankRequest, list[float]]:
-    unknown = [name for name in value if name not in _PAIR_FIELDS]
-    if unknown:
-        raise InvalidRequest(f"{where}: {unknown[0][:64]}: no such field in a pair")
     for name in ("a", "b"):
         if not isinstance(value.get(name), str):
             raise InvalidRequest(f"{where}: {name} must be a text")
@@ -152,4 +149,5 @@ def _parse_pair(value: dict[str, Any], where: str) -> tuple[RankRequest, list[fl
     trajectories = [
         {"id": name, "messages": [{"role": "assistant", "content": value[name]}]} for name in "ab"
     ]
-    return _validate({"task": value.get("task"), "trajectories": trajectories}, where), labels
+    fields = {name: value[name] for name in value if name not in _PAIR_FIELDS}
+    return _validate(fields | {"trajectories": trajectories}, where), labels

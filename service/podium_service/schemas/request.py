@@ -3,6 +3,7 @@
 Their descriptions are published in the OpenAPI document.
 """
 
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import (
@@ -53,8 +54,14 @@ class Strict(BaseModel):
             known = cls.model_fields.keys()
             if not value.keys() <= known:
                 unknown = next(name for name in value if name not in known)
-                rule = "no such field: extra fields are not permitted"
-                raise PydanticCustomError("unknown_field", rule, {"loc": (unknown,)})
+                near = get_close_matches(str(unknown)[:64], known, n=1, cutoff=0.7)
+                meant = (
+                    f"the nearest one is {near[0]}" if near else "extra fields are not permitted"
+                )
+                rule = "no such field: {meant}"
+                raise PydanticCustomError(
+                    "unknown_field", rule, {"loc": (unknown,), "meant": meant}
+                )
         return value
 
 

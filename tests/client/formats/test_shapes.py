@@ -48,6 +48,14 @@ def test_a_list_of_rows_in_one_row_is_one_group(file: File) -> None:
     assert len(group["trajectories"]) == 2
 
 
+def test_a_pair_keeps_what_belongs_to_its_group() -> None:
+    pair = {"task": "Add.", "a": "5", "b": "6", "winner": "a", "reference": "5", "source": "web"}
+    [group] = read_rows([pair]).groups
+    assert {name: group[name] for name in group if name != "trajectories"} == {
+        "task": "Add.", "reference": "5"
+    }  # fmt: skip
+
+
 def test_every_format_has_a_listed_form() -> None:
     missing = FORMATS.keys() - {file.name for file in FILES}
     assert missing <= {"genai"}  # told by parts with types; a span's messages are of this form

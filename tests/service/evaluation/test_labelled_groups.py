@@ -25,6 +25,12 @@ def test_a_pair_is_a_group_whose_winner_has_the_higher_label() -> None:
     assert parse_group({"a": "5", "b": "6", "winner": "tie"}, "x:1")[1] == [0.5, 0.5]
 
 
+def test_a_pair_may_have_what_a_group_has() -> None:
+    pair = {"a": "5", "b": "6", "winner": "a", "reference": 5, "rubric": "Add.", "group_id": 7}
+    request, _ = parse_group(pair, "x:1")
+    assert (request.reference, request.rubric, request.group_id) == ("5", "Add.", "7")
+
+
 def test_labels_follow_the_order_of_the_trajectories(tmp_path: Path) -> None:
     value = group("5", "6", labels={"t1": 2, "t0": 7.5})
     [labelled_group] = read_labelled_groups(write_lines(tmp_path / "groups.jsonl", value))
@@ -45,7 +51,7 @@ def test_labels_follow_the_order_of_the_trajectories(tmp_path: Path) -> None:
         ('{"a": "5", "b": 6, "winner": "a"}', "b must be a text"),
         ('{"a": "5", "b": "6", "winner": "c"}', "winner must be a, b or tie"),
         ('{"a": "5", "b": "6", "winner": ["a"]}', "winner must be a, b or tie"),
-        ('{"a": "5", "b": "6", "winner": "a", "why": ""}', "why: no such field in a pair"),
+        ('{"a": "5", "b": "6", "winner": "a", "why": ""}', "why: no such field"),
     ],
 )
 def test_an_error_names_the_bad_line_and_the_rule(line: str, message: str, tmp_path: Path) -> None:

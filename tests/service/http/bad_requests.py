@@ -107,9 +107,9 @@ BODIES = [
     broken("nesting without end", b"[" * 100_000),
     Bad("nesting 500 deep", nested(500), "body", "at most 64 levels deep"),
     Bad("metadata 500 deep", good(metadata={"a": nested(500)}), "body", "at most 64 levels deep"),
-    Bad("a list", [good()], "body", "dictionary"),
-    Bad("a string", MARKER, "body", "dictionary"),
-    Bad("null", None, "body", "dictionary"),
+    Bad("a list", [good()], "body", "an object"),
+    Bad("a string", MARKER, "body", "an object"),
+    Bad("null", None, "body", "an object"),
     undeclared("no content type", "content-type is 'missing': send application/json", {}),
     undeclared(
         "text", "content-type is 'text/plain': send", {"Content-Type": "text/plain; a=b"}
@@ -128,13 +128,14 @@ GROUPS = [
     Bad("10,000 trajectories", many(10_000), "trajectories", "at most 64"),
     Bad("trajectories null", but("trajectories", None), "trajectories", "list"),
     Bad("trajectories a string", but("trajectories", MARKER), "trajectories", "list"),
-    Bad("a trajectory that is a string", but("trajectories.1", MARKER), "trajectories.1", "dict"),
+    Bad("a trajectory that is text", but("trajectories.1", MARKER), "trajectories.1", "an object"),
     Bad("a duplicate id", but("trajectories.1.id", "t0"), "trajectories", "ids must be unique"),
     Bad("an empty id", but("trajectories.1.id", ""), "trajectories.1.id", "at least 1"),
     Bad("an id of 257", but("trajectories.1.id", MARKER * 30), "trajectories.1.id", "at most 256"),
     Bad("an id that is a boolean", but("trajectories.1.id", True), "trajectories.1.id", "string"),
     Bad("no id", without("trajectories.1.id"), "trajectories.1.id", "required"),
     Bad("an unknown field", good(temperature=MARKER), "temperature", "not permitted"),
+    Bad("a misspelt field", good(refrence=MARKER), "refrence", "the nearest one is reference"),
     Bad(
         "an unknown field of a trajectory", but("trajectories.0.reward", MARKER),
         "trajectories.0.reward", "not permitted",
@@ -153,8 +154,8 @@ GROUPS = [
     Bad("a rubric that is an object", good(rubric={"a": MARKER}), "rubric", "string"),
     Bad("a reference that is a list", but("reference", [5]), "reference", "string"),
     Bad("tools that are an object", good(tools={"name": MARKER}), "tools", "list"),
-    Bad("a tool that is a string", good(tools=[MARKER]), "tools.0", "dictionary"),
-    Bad("metadata that is a list", good(metadata=[MARKER]), "metadata", "dictionary"),
+    Bad("a tool that is a string", good(tools=[MARKER]), "tools.0", "an object"),
+    Bad("metadata that is a list", good(metadata=[MARKER]), "metadata", "an object"),
     Bad("a deadline of 0", good(deadline_s=0), "deadline_s", "greater than 0"),
     Bad("a deadline of -1", good(deadline_s=-1), "deadline_s", "greater than 0"),
     Bad("a deadline of 1e9", good(deadline_s=1e9), "deadline_s", "less than or equal to 3600"),
@@ -172,7 +173,7 @@ GROUPS = [
 MESSAGES = [
     Bad("no messages", without("trajectories.0.messages"), "trajectories.0.messages", "required"),
     Bad("messages a string", but("trajectories.0.messages", MARKER), "messages", "list"),
-    Bad("a message that is a string", ends_with(MARKER), MESSAGE, "dict"),  # type: ignore[arg-type]
+    Bad("a message that is a string", ends_with(MARKER), MESSAGE, "an object"),  # type: ignore[arg-type]
     Bad("no role", ends_with({"content": MARKER}), f"{MESSAGE}.role", "required"),
     Bad("a wrong role", ends_with({"role": MARKER, "content": "x"}), f"{MESSAGE}.role", "'system'"),
     *(
@@ -221,7 +222,7 @@ MESSAGES = [
     ),
     Bad(
         "a part that is a number", ends_with({"role": "user", "content": [7]}),
-        f"{MESSAGE}.content.0", "dictionary",
+        f"{MESSAGE}.content.0", "an object",
     ),
     Bad(
         "a text part without text",

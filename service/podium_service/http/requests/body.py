@@ -107,13 +107,19 @@ def validate(model: type[Model], value: Any) -> Model:
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         fields = [
-            {"field": _field_name(each), "rule": each["msg"].removeprefix("Value error, ")}
-            for each in details[:MAX_ERRORS]
+            {"field": _field_name(each), "rule": _rule(each)} for each in details[:MAX_ERRORS]
         ]
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
         detail = f"{fields[0]['field']}: {fields[0]['rule']}{more}"
         # Chaining would put the input into logs.
         raise InvalidRequest(detail, fields=fields) from None
+
+
+def _rule(error: ErrorDetails) -> str:
+    """Return the rule that is broken, in words of JSON and not of Python."""
+    if error["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        return "Input should be an object"
+    return error["msg"].removeprefix("Value error, ")
 
 
 def _field_name(error: ErrorDetails) -> str:

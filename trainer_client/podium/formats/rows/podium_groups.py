@@ -9,6 +9,7 @@ from podium.formats.record import Format, Record, Row
 
 _ART = {"reward", "metrics", "additional_histories", "logs", "messages_and_choices"}
 _PAIR = {"a", "b", "winner"}
+_OF_A_GROUP = ("group_id", "judge", "task", "reference", "rubric", "tools", "metadata")
 
 
 def _fits(row: Row) -> str | None:
@@ -41,7 +42,7 @@ def _read(row: Row) -> list[Record]:
                 for name in names
             ]
         }
-        group |= {"task": row["task"]} if row.get("task") is not None else {}
+        group |= {name: row[name] for name in _OF_A_GROUP if row.get(name) is not None}
     return [Record(group=group)]
 
 
