@@ -26,11 +26,10 @@ from podium_trainer.rollout.rollout import Rollout
 from podium_trainer.samplers.weight_sync import WeightSync
 from podium_trainer.tasks.task import PromptCursor, Task
 from podium_trainer.update.groups import group_advantages, to_samples
-from podium_trainer.update.learning_rate import learning_rate
 from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.mini_batch import GroupSamples
 from podium_trainer.update.ranker import Ranker
-from podium_trainer.update.update import UpdateSkipped, UpdateStats, update
+from podium_trainer.update.update import UpdateSkipped, UpdateStats, update, update_settings
 
 STOP_S = 5.0
 
@@ -55,7 +54,7 @@ class Trainer:
         made_with: what its checkpoints are made with, as records/made_with.py says it.
         log: writes what each step was.
         watcher: the display.
-        asleep: entered for each update; a sampler that shares the GPU gives its memory back.
+        updating: entered for each update, within which there is no state that could be saved.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Trainer:
         made_with: Mapping[str, Any],
         log: RunLog,
         watcher: Watcher,
-        asleep: Callable[[], AbstractContextManager[None]],
+        updating: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.config = config
         self.scheme = config.loss.advantages or LOSSES[config.loss.name].advantages
@@ -103,7 +102,7 @@ class Trainer:
         self.made_with = made_with
         self.log = log
         self.watcher = watcher
-        self.asleep = asleep
+        self.updating = updating
 
     def run(self) -> None:
         """Train until `config.steps`.
@@ -197,37 +196,43 @@ class Trainer:
         )
         if not samples:
             return
-        before, self.good = self.good, None
         try:
-            with done.clock.time("update"), self.activity.part("update"), self.asleep():
-                done.stats = self._update(samples)
+            with done.clock.time("update"), self.activity.part("update"), self.updating():
+                self._train(samples, done)
         except UpdateSkipped as error:
             if error.num_steps:
                 self._push(done.clock)
-            else:
-                self.good = before
             raise
         self._push(done.clock)
 
+    def _train(self, samples: Sequence[GroupSamples], done: Done) -> None:
+        """Update the policy, and take its new weights for good."""
+        before, self.good = self.good, None
+        try:
+            done.stats = self._update(samples)
+        except UpdateSkipped as error:
+            if error.num_steps:
+                self._advance()
+            else:
+                self.good = before
+            raise
+        self._advance()
+
     def _update(self, samples: Sequence[GroupSamples]) -> UpdateStats:
         self.watcher.phase("update")
-        config = self.config
-        settings: dict[str, Any] = {
-            "max_completion_tokens": config.sampler.max_tokens * self.task.max_turns,
-            "micro_batch_tokens": config.optimizer.micro_batch_tokens,
-            "max_grad_norm": config.optimizer.max_grad_norm,
-            "passes": config.optimizer.passes,
-            "mini_batches": config.optimizer.mini_batches,
-            "lr": learning_rate(config.optimizer, self.step, config.steps),
-        }
-        with self.policy.ranks.lead("update", samples, config.loss, **settings):
-            return update(self.policy, self.optimizer, samples, config.loss, **settings)
+        loss = self.config.loss
+        settings = update_settings(self.config, self.task.max_turns, self.step)
+        with self.policy.ranks.lead("update", samples, loss, **settings):
+            return update(self.policy, self.optimizer, samples, loss, **settings)
 
-    def _push(self, clock: Clock) -> None:
-        """Give the sampler the new weights; the state with them is good from now on."""
+    def _advance(self) -> None:
+        """Count the new weights; the state with them is good from now on."""
         self.policy_version += 1
         self.idle_steps = 0
         self.good = self.state()
+
+    def _push(self, clock: Clock) -> None:
+        """Give the sampler the new weights."""
         with clock.time("sync"), self.activity.part("update"):
             self.watcher.phase("sync")
             self.sync.push(self.policy_version)

@@ -5,10 +5,12 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
-from podium_trainer.run.interrupt import interruptible
+from podium_trainer.run.interrupt import finishing, interruptible
 
 LIMIT_S = 10.0
 
@@ -57,6 +59,38 @@ def test_a_signal_is_raised_where_the_block_is(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), interruptible():
         signal.raise_signal(number)
     assert (signal.getsignal(signal.SIGTERM), sys.unraisablehook) == before
+
+
+@pytest.mark.parametrize("error", [None, ValueError("skipped")])
+def test_what_must_not_be_cut_off_is_finished(error: Exception | None) -> None:
+    done = []
+
+    def run() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        done.append("finished")
+        if error:
+            raise error
+
+    with pytest.raises(KeyboardInterrupt), interruptible(), finishing():
+        run()
+    assert done == ["finished"]
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    def run() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), interruptible(), finishing():
+        run()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_other_threads_have_nothing_to_finish() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(ExitStack().enter_context, finishing()).result()
 
 
 def test_other_errors_of_destructors_are_shown_as_ever(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -323,6 +324,31 @@ def test_a_stopped_run_saves_its_last_state(
     with pytest.raises(KeyboardInterrupt):
         train(recipe, watcher=Interrupter(phase, num_rows))
     assert [path.name for path in checkpoints(stopped / "run/checkpoints")] == [saved]
+    train(recipe, resume=True)
+    same = (whole / "run/metrics.jsonl").read_bytes()
+    assert (stopped / "run/metrics.jsonl").read_bytes() == same
+
+
+class SignalsInUpdate(Recorder):
+    """Sends a signal to stop in the update of step 2."""
+
+    def phase(self, name: str, done: int = 0, total: int = 0) -> None:
+        if name == "update" and len(self.rows) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_run_finishes_the_update_in_which_it_is_stopped(
+    tmp_path: Path, service_url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    train(settings(whole, service_url, steps=3))
+    recipe = settings(stopped, service_url, steps=3)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, watcher=SignalsInUpdate())
+    assert "stops after this update" in capfd.readouterr().err
+    assert [path.name for path in checkpoints(stopped / "run/checkpoints")] == ["step-000002"]
     train(recipe, resume=True)
     same = (whole / "run/metrics.jsonl").read_bytes()
     assert (stopped / "run/metrics.jsonl").read_bytes() == same

@@ -94,8 +94,5 @@ def test_a_signal_to_stop_ends_all_and_saves_the_state(tmp_path: Path, service_u
             process.terminate()
         statuses = [process.wait(LIMIT_S) for process in ranks]
     assert statuses[0] == 130, (tmp_path / "log-0").read_text()
-    is_saved = bool(checkpoints(tmp_path / "run" / "checkpoints"))
-    assert (statuses[1], is_saved) in [
-        (0, True),
-        (1, False),
-    ]  # the latter in the midst of an update
+    assert statuses[1] == 0
+    assert checkpoints(tmp_path / "run" / "checkpoints")

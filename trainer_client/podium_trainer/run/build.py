@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from podium.blocking_client import RankClient
 from podium.errors import RankError
@@ -53,10 +54,11 @@ from podium_trainer.run.folder import (
     lock_folder,
     prepare_folder,
 )
+from podium_trainer.run.interrupt import finishing
 from podium_trainer.run.learner import open_learner, seed_everything
 from podium_trainer.run.recipe import Resume
 from podium_trainer.samplers import Sampler, SamplerError
-from podium_trainer.samplers.launch.open import open_vllm
+from podium_trainer.samplers.launch.open import Asleep, open_vllm
 from podium_trainer.samplers.local import CopiedWeights, LocalSampler
 from podium_trainer.samplers.stream.stream import WeightStream
 from podium_trainer.samplers.vllm import VllmSampler
@@ -153,8 +155,16 @@ def open_trainer(
         yield Trainer(
             resolved, task=task, policy=policy, optimizer=optimizer, rollout=rollout,
             evaluator=Evaluator(resolved, task, rollout, client), client=client, sync=sync,
-            state=state, made_with=made_with, log=log, watcher=watcher, asleep=asleep,
+            state=state, made_with=made_with, log=log, watcher=watcher,
+            updating=partial(updating, asleep),
         )  # fmt: skip
+
+
+@contextmanager
+def updating(asleep: Asleep) -> Iterator[None]:
+    """Let a server that shares the GPU sleep while the block runs, which a signal does not end."""
+    with asleep(), finishing():
+        yield
 
 
 def check_colocation(config: TrainConfig, ranks: Ranks) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run, wherever they find it."""
+"""Ctrl-C and SIGTERM end a run, wherever they find it; what must not be cut off is finished."""
 
 import os
 import signal
@@ -6,12 +6,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
 AGAIN_S = 0.05
+STDERR = 2
+STOPS_SOON = b"podium-train: stops after this update; a second signal stops it at once\n"
 
 
 @contextmanager
@@ -40,3 +43,30 @@ def interruptible() -> Iterator[None]:
     finally:
         sys.unraisablehook = passed_on
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """Let a signal to stop wait for the end of the block; a second one does not wait.
+
+    On another thread than the main one it does nothing, because signals do not come there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+        os.write(STDERR, STOPS_SOON)  # the display may be in the midst of a line, and locked
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        if came:
+            signal.raise_signal(came[0])

@@ -6,15 +6,17 @@ once; a mini-batch is one optimizer step; a micro-batch is one call of the model
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from podium_trainer.config import LossConfig
+from podium_trainer.config import LossConfig, TrainConfig
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.ranks.processes import FailedTogether
 from podium_trainer.policy.ranks.shard import whole
 from podium_trainer.update.batch_loss import Tally, build_inputs, micro_batch_loss
+from podium_trainer.update.learning_rate import learning_rate
 from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.mini_batch import (
     GroupSamples,
@@ -129,6 +131,19 @@ def update(
     total = Tally()
     total.merge(policy.ranks.gather(tally))
     return build_stats(total, grad_norms[-len(parts) :], config)
+
+
+def update_settings(config: TrainConfig, max_turns: int, step: int) -> dict[str, Any]:
+    """Return the settings of `update` in a step of a run."""
+    optimizer = config.optimizer
+    return {
+        "max_completion_tokens": config.sampler.max_tokens * max_turns,
+        "micro_batch_tokens": optimizer.micro_batch_tokens,
+        "max_grad_norm": optimizer.max_grad_norm,
+        "passes": optimizer.passes,
+        "mini_batches": optimizer.mini_batches,
+        "lr": learning_rate(optimizer, step, config.steps),
+    }
 
 
 def skipped(error: UpdateSkipped | torch.OutOfMemoryError, num_steps: int) -> UpdateSkipped:
