@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.learning_report import Array, Record, Runs, looked_at, scores_LP, tokens_L
+from benchmarks.picture import picture, strip
 
 if TYPE_CHECKING:  # matplotlib takes a second
     from matplotlib.axes import Axes
 
 SIZE = (13, 4.6)  # inches
-DPI = 120
 COLORS = {
     "ruler": "tab:red",
     "default": "tab:blue",
@@ -27,12 +27,7 @@ Values = Callable[[Record], Array]
 
 def draw(runs: Runs, png: Path) -> None:
     """Write a PNG: a thin line a run, a thick one for their mean."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    with picture(png, SIZE) as figure:
         by_step, by_token, below = figure.subplots(1, 3)
         for arm, its in runs.items():
             records = list(its.values())
@@ -46,12 +41,9 @@ def draw(runs: Runs, png: Path) -> None:
             axes.set_xlabel(x)
             axes.set_ylabel(y)
             axes.set_ylim(bottom=0)
-            axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
+            strip(axes)
         named = by_step.get_legend_handles_labels()
         figure.legend(*named, loc="outside lower center", ncols=len(runs), frameon=False)
-        png.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(png, format="png", metadata={"Software": None})
 
 
 def draw_lines(axes: "Axes", arm: str, records: Sequence[Record], x: Values, y: Values) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.judged_only.runs import ARMS, Record
+from benchmarks.picture import share_over_steps
 from podium_trainer.evaluation.win_rate import interval
 
-SIZE = (8, 4.6)  # inches
-DPI = 120
+SHARE = "win rate against step 0, by another judge"
 COLORS = {"preference": "tab:orange", "random": "tab:gray"}
 NAMES = {"preference": "rewards by a judge alone", "random": "random rewards"}
 
@@ -40,13 +40,7 @@ def mean_over_runs(runs: Sequence[Record], arm: str) -> list[Record]:
 
 def draw(runs: Sequence[Record], png: Path) -> None:
     """Write a PNG: a thin line a run, a thick one with a band for the mean of each arm."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-        axes = figure.subplots()
+    with share_over_steps(png, SHARE, size=(8, 4.6), legend="lower left") as axes:
         axes.axhline(0.5, color="black", linewidth=0.8, linestyle="--")
         for arm in (arm for arm in ARMS if any(run["arm"] == arm for run in runs)):
             color, means = COLORS[arm], mean_over_runs(runs, arm)
@@ -59,11 +53,3 @@ def draw(runs: Sequence[Record], png: Path) -> None:
             lows, highs = ([each[name] for each in means] for name in ("low", "high"))
             axes.fill_between(steps, lows, highs, color=color, alpha=0.15, linewidth=0)
         axes.set_xticks(sorted({each["step"] for run in runs for each in run["win_rates"]}))
-        axes.set_xlabel("step")
-        axes.set_ylabel("win rate against step 0, by another judge")
-        axes.set_ylim(0, 1)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower left", frameon=False)
-        png.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(png, format="png", metadata={"Software": None})

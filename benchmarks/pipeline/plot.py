@@ -5,20 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-SIZE = (7, 4.2)  # inches
-DPI = 120
+from benchmarks.picture import share_over_steps
+
 COLORS = {"K = 0": "tab:gray", "K = 1": "tab:blue", "K = 4": "tab:orange"}
 
 
 def draw(runs: Sequence[Mapping[str, Any]], png: Path) -> None:
     """Write a PNG: a thin line a run, a thick one for an arm's mean, dashed without correction."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-        axes = figure.subplots()
+    with share_over_steps(png, "share of right answers") as axes:
         for arm in dict.fromkeys(run["arm"] for run in runs):
             staleness, _, without = arm.partition(",")
             own = [run for run in runs if run["arm"] == arm]
@@ -33,11 +27,3 @@ def draw(runs: Sequence[Mapping[str, Any]], png: Path) -> None:
             means = [statistics.fmean(values) for values in zip(*lines, strict=True)]
             label = f"{arm}, mean of {len(own)}"
             axes.plot(steps, means, linewidth=2, marker="o", markersize=4, label=label, **style)
-        axes.set_xlabel("step")
-        axes.set_ylabel("share of right answers")
-        axes.set_ylim(0, 1)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="best", frameon=False)
-        png.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(png, format="png", metadata={"Software": None})
