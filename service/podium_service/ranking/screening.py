@@ -70,7 +70,7 @@ def require_inputs(name: str, judge: AnyJudge, request: RankRequest) -> None:
     if request.reference is None and judge.needs_reference:
         raise ReferenceRequired(
             f"judge {name!r} compares with a reference and this group has none: send `reference`, "
-            "or name an LLM judge in a judges file and start with `podium serve --config FILE`",
+            "or name an LLM judge in a judges file, and the file by `--config`",
             fields=[{"field": "reference", "rule": f"required by judge {name!r}"}],
         )
     for index, trajectory in enumerate(request.trajectories):
