@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,7 +23,7 @@ from tests.trainer.rollout.scripted_sampler import (
     tool_results,
     write_call,
 )
-from tests.trainer.rollout.worlds import AsyncMoody, Moody, NeverMade, Witness
+from tests.trainer.rollout.worlds import AsyncMoody, Moody, NeverMade, NoWorld, Witness
 
 PROMPT = make_prompt("hi")
 TELL = Tool("tell", "A tool.", {"type": "object", "properties": {}})
@@ -116,6 +117,9 @@ def test_an_environment_not_made_or_not_sent_is_explained(
     with ExitStack() as stack:
         assert play(open_processes(NeverMade, stack), tools) == []
         assert "its making raised OSError: no room" in caplog.text
+        no_world: Any = NoWorld
+        assert play(open_processes(no_world, stack), tools) == []
+        assert "NoWorld is no environment: it has no step, no close" in caplog.text
         with pytest.raises(TaskError, match="must be importable by name"):
             open_processes(lambda: Moody(), stack)
 

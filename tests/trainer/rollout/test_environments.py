@@ -26,6 +26,7 @@ from tests.trainer.rollout.worlds import (
     Counter,
     Moody,
     NeverMade,
+    NoWorld,
     Slow,
     SlowToMake,
 )
@@ -128,6 +129,12 @@ def test_a_method_that_blocks_the_loop_is_found(
 @pytest.mark.parametrize("kind", [NeverMade, SlowToMake])
 def test_an_environment_that_cannot_be_made_fails(play: Play, kind: Any) -> None:
     assert play(kind, group_size=2, timeout_s=LIMIT_S) == [[]]
+
+
+def test_what_is_no_environment_is_named(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+    no_world: Any = NoWorld
+    assert play(no_world, group_size=2) == [[]]
+    assert "NoWorld is no environment: it has no step, no close" in caplog.text
 
 
 def test_the_reason_is_logged_once_with_the_traceback(

@@ -140,6 +140,12 @@ class NeverMade(Counter):
         raise OSError("no room")
 
 
+class NoWorld:
+    """Lacks most of what an environment has."""
+
+    def reset(self, prompt: Prompt) -> None: ...
+
+
 class SlowToMake(Counter):
     """Takes longer to make than the tests' limit."""
 

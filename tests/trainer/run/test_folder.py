@@ -80,6 +80,15 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_run_in_the_current_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig.model_validate(settings(tmp_path, "http://podium"))
+    names = [config.model_copy(update={"out": Path(out)}).run_name for out in (".", "a/b", "/")]
+    assert names == [tmp_path.name, "b", "run"]
+
+
 @pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("3", 0)])
 def test_of_many_ranks_one_says_what_is_wrong(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rank: str, lines: int

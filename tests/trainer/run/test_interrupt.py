@@ -1,12 +1,15 @@
 """A signal ends what runs, also one that comes within a destructor."""
 
+import os
 import signal
+import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -106,3 +109,14 @@ def test_other_errors_of_destructors_are_shown_as_ever(capsys: pytest.CaptureFix
     finally:
         sys.unraisablehook = hook
     assert shown == ["no good"]
+
+
+def test_a_signal_while_modules_load_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "podium_trainer", "addition", "--model", "any"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "podium-train: stopped before a run began\n"

@@ -233,7 +233,7 @@ def test_an_unusable_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match=r"empty\.jsonl holds no prompt: write one row for each"):
         data(write(tmp_path / "empty.jsonl", "", " "))
     (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe")
-    with pytest.raises(TaskError, match=r"bytes\.jsonl' cannot be read: "):
+    with pytest.raises(TaskError, match=r"bytes\.jsonl' is not UTF-8 .*: save it in"):
         data(str(tmp_path / "bytes.jsonl"))
     with pytest.raises(TaskError, match=r"a\.xml is of no known form: .* one of \.jsonl, "):
         data(write(tmp_path / "a.xml", "<a/>"))

@@ -39,7 +39,11 @@ def test_a_task_opens_by_its_name_or_its_function() -> None:
         (":my_task", {}, r"task\.name ':my_task': must be module:function, such as"),
         ("./my-task.py:make", {}, r"must be module:function, such as my_task:make"),
         (f"{HERE}:not_a_task", {}, r"made a str, not a podium_trainer\.tasks\.task\.Task"),
-        (f"{HERE}:my_task", {"sise": 5}, r"task\.options {'sise': 5} do not fit task .*'sise'"),
+        (
+            f"{HERE}:my_task",
+            {"sise": 5},
+            r"task\.options {'sise': 5} do not fit task .*'sise'; it takes size$",
+        ),
         ("addition", {"held_out": "x"}, r"task\.options .* do not fit task 'addition': "),
         ("data", {}, r"do not fit task 'data': .*'path'"),
         ("addition", {"held_out": 99}, "the task yields no prompt to train on"),
@@ -98,7 +102,7 @@ def test_a_file_with_the_name_of_an_installed_module_is_refused(here: Path) -> N
     [
         ("1 / 0", r"broken:make' raised ZeroDivisionError: .* \(.*broken\.py:1\)", "1 / 0"),
         ("import nowhere", r"raised ModuleNotFoundError: .*'nowhere'", "import nowhere"),
-        ("def make(:", r"raised .*SyntaxError: ", "def make(:"),
+        ("def make(:", r"raised File .*SyntaxError: [^/]*$", "def make(:"),
         ("def make():\n    return {}['a']", r"raised KeyError: 'a' .*py:2", "return {}['a']"),
         ("def make():\n    return int(None)", r"raised TypeError: int\(\)", "int(None)"),
     ],

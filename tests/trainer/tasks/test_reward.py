@@ -10,7 +10,7 @@ from podium_trainer.evaluation.win_rate import Played
 from podium_trainer.tasks.reward import sends_reward, verify, verify_all, with_reward
 from podium_trainer.tasks.scorers import score_exact
 from podium_trainer.tasks.task import Message, Prompt, Task, TaskError, environment_reward
-from podium_trainer.tasks.user_code import UserCodeError
+from podium_trainer.tasks.user_code import UserCodeError, score_attempt
 
 PROMPT = Prompt("p", [{"role": "user", "content": "2 + 2 ="}], reference="4")
 TASK = Task([PROMPT], score=score_exact)
@@ -55,6 +55,8 @@ def test_a_reward_out_of_bounds_is_one_line(value: object) -> None:
     task = Task([PROMPT], reward=partial(give, value))
     with pytest.raises(TaskError, match=r"at prompt 'p' is .*: it must be a number from 0"):
         verify(task, PROMPT, said("4"))
+    with pytest.raises(TaskError, match=r"^the score .* at prompt 'p' is .*: it must be a number"):
+        score_attempt(partial(give, value), PROMPT, said("4").messages)
 
 
 def test_an_environment_may_give_the_reward() -> None:

@@ -101,6 +101,11 @@ class TrainConfig(Section):
             return int(self.sampler.samples_in_updates)
         return self.rollout.max_staleness
 
+    @property
+    def run_name(self) -> str:
+        """The name of the run for the service and for trackers: that of its folder."""
+        return self.out.resolve().name or "run"
+
     @model_validator(mode="after")
     def _refuse_a_stream_of_adapters(self) -> "TrainConfig":
         if self.model.lora is not None and self.sampler.weight_sync == "stream":

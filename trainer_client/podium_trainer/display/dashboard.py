@@ -151,7 +151,8 @@ def win_rate(history: History) -> Text:
         for name in ("stderr", "prompts", "failed")
     )
     text = Text(number(rate), style="bold")
-    text.append(f" ± {number(stderr)} · {prompts:.0f} prompts", style="not bold")
+    count = f"{prompts:.0f} prompt{'s' * (prompts != 1)}"
+    text.append(f" ± {number(stderr)} · {count}", style="not bold")
     return text.append(f" · {failed:.0f} failed" if failed else "", style="bold red")
 
 

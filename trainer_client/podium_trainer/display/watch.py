@@ -168,7 +168,7 @@ class Lines:
 
 def closing_lines(config: TrainConfig, history: History) -> Iterator[str]:
     """Yield a warning if the curve could not be drawn, and the summary."""
-    warning = draw_run(config.out)
+    warning = draw_run(config.out) if history.metrics else None
     if warning:
         yield visible(warning)
     yield visible(summary(history, config.steps, f"files in {config.out}"))

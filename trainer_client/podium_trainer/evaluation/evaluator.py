@@ -192,7 +192,7 @@ class Evaluator:
             prompt,
             now,
             baseline[: self.config.eval.win_rate.samples],
-            run=self.config.out.name,
+            run=self.config.run_name,
             step=step,
             seed=f"{self.config.seed}/win rate",
             judge=settings.judge or service.judge,

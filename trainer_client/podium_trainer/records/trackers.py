@@ -68,7 +68,7 @@ class Wandb:
                 project=project,
                 dir=out,
                 config=settings,
-                name=out.name,
+                name=out.resolve().name,
                 id=read_or_make_id(out / "wandb_id"),
                 resume="allow",
                 settings=wandb.Settings(console="off", silent=True),
@@ -110,7 +110,7 @@ class Trackio:
         try:
             self._run = trackio.init(
                 project=project,
-                name=f"{out.name}-{read_or_make_id(out / 'trackio_id')}",
+                name=f"{out.resolve().name}-{read_or_make_id(out / 'trackio_id')}",
                 config=settings,
                 resume="allow",
                 embed=False,

@@ -119,7 +119,7 @@ def open_trainer(
             watcher.note(f"changed: {change}")
         state = read_state(checkpoint) if checkpoint else RunState()
         for line in check_service(
-            config.service, config.eval.judge, sends_reward(task), run=config.out.name
+            config.service, config.eval.judge, sends_reward(task), run=config.run_name
         ):
             watcher.note(line)
         # The trainer counts idle steps itself, over all batches of a step.
@@ -243,7 +243,7 @@ def open_sampler(
         timeout_s=settings.timeout_s,
     )
     base = settings.weights_dir
-    own_name = f"{config.out.name}-{zlib.crc32(str(config.out.resolve()).encode()):08x}"
+    own_name = f"{config.run_name}-{zlib.crc32(str(config.out.resolve()).encode()):08x}"
     folder = base / own_name if base else config.out / "weights"
     limit_s = settings.admin_timeout_s
     if policy.is_lora:

@@ -51,8 +51,9 @@ def open_task(name: str, options: Mapping[str, Any]) -> Task:
     try:
         signature(make_task).bind(**options)
     except TypeError as error:
+        takes = ", ".join(signature(make_task).parameters) or "none"
         raise TaskError(
-            f"task.options {dict(options)} do not fit task {name!r}: {error}"
+            f"task.options {dict(options)} do not fit task {name!r}: {error}; it takes {takes}"
         ) from error
     try:
         task = make_task(**options)

@@ -4,7 +4,6 @@ The value is sent as each trajectory's `verified_reward`. No judge sees it; the 
 into the reward by the judge's `verified_weight`.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -18,7 +17,7 @@ from podium_trainer.tasks.task import (
     environment_reward,
     no_score,
 )
-from podium_trainer.tasks.user_code import name_of, score_attempt
+from podium_trainer.tasks.user_code import score_attempt
 
 OWN_SCORE = "score"
 
@@ -87,14 +86,6 @@ def verify(task: Task, prompt: Prompt, attempt: AttemptToCheck) -> float | None:
     if task.reward is bounded_environment_reward:
         given = attempt.environment_reward
         return given if given is not None and 0 <= given <= 1 else None
-    value = score_attempt(
+    return score_attempt(
         task.reward, prompt, attempt.messages, attempt.environment_reward, what="reward"
     )
-    if value is None:
-        return None
-    if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
-        raise TaskError(
-            f"the reward {name_of(task.reward)} at prompt {prompt.id!r} is {value!r}: it must be a"
-            " number from 0 to 1, or None"
-        )
-    return float(value)

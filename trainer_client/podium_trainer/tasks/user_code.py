@@ -4,10 +4,12 @@ A file in the current folder is found, too: the folder is then added to the end 
 no file of it can stand in for a module that is installed.
 """
 
+import importlib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from numbers import Real
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -99,13 +101,20 @@ def score_attempt(
 
     Raises:
         UserCodeError: If it raises an exception.
+        TaskError: If it returns anything but None or a number from 0 to 1.
     """
     if score is environment_reward:
         return reward
+    where = f"the {what} {name_of(score)} at prompt {prompt.id!r}"
     try:
-        return score(prompt, messages)
+        value = score(prompt, messages)
     except Exception as error:
-        raise raised(error, f"the {what} {name_of(score)} at prompt {prompt.id!r}") from error
+        raise raised(error, where) from error
+    if value is None:
+        return None
+    if not isinstance(value, Real) or not 0 <= value <= 1:  # which a NaN is not
+        raise TaskError(f"{where} is {value!r}: it must be a number from 0 to 1, or None")
+    return float(value)
 
 
 def name_of(function: Callable[..., object]) -> str:
@@ -124,5 +133,5 @@ def raised(error: BaseException, what: str) -> UserCodeError:
 
 def frames_of_user(error: BaseException) -> list[traceback.FrameSummary]:
     """Return the frames of an exception that are not of this package."""
-    own = (str(Path(__file__).parents[1]), "<frozen importlib")
+    own = (str(Path(__file__).parents[1]), "<frozen importlib", importlib.__file__)
     return [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(own)]

@@ -78,7 +78,7 @@ class Ranker:
             judge=service.judge,
             rubric=service.rubric,
             tools=self.rollout.definitions,
-            run=self.config.out.name,
+            run=self.config.run_name,
             steps=self.config.steps,
         )
         return Unranked(prompt, attempts, verified, wire)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from podium_trainer.rollout.environments.faults import CallFailed, explain
+from podium_trainer.rollout.environments.faults import CallFailed, check_methods, explain
 from podium_trainer.rollout.tool_runner import to_text
 from podium_trainer.tasks.task import Environment, Message, Prompt
 
@@ -186,6 +186,7 @@ class Episode:
     def _open(self) -> None:
         """Make the environment; close it at once if the attempt was given up meanwhile."""
         environment = self._make()
+        check_methods(environment)
         with self._lock:
             self._environment = environment
             is_late = self._is_closed

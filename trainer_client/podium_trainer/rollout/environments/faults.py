@@ -37,6 +37,18 @@ class CallFailed(Exception):
         self.trace = trace
 
 
+def check_methods(environment: object) -> None:
+    """Check that what a task made for an attempt can be called as an environment.
+
+    Raises:
+        TypeError: If it lacks a method; with the names of those that are missing.
+    """
+    missing = [m for m in ("reset", "step", "close") if not callable(getattr(environment, m, None))]
+    if missing:
+        kind = type(environment).__name__
+        raise TypeError(f"{kind} is no environment: it has no {', no '.join(missing)}")
+
+
 def explain(name: str, error: BaseException) -> CallFailed:
     """Explain what a call raised, by the call's name."""
     if isinstance(error, EnvironmentLost):

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-from podium_trainer.rollout.environments.faults import EnvironmentLost, describe
+from podium_trainer.rollout.environments.faults import EnvironmentLost, check_methods, describe
 from podium_trainer.rollout.tool_runner import to_text
 
 GRACE_S = 5.0  # seconds that the environment may take to close when the trainer is gone
@@ -43,7 +43,9 @@ class Server:
     def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if name == "make":
             [make] = args
-            self.environment = make()
+            environment = make()
+            check_methods(environment)
+            self.environment = environment
             return None
         if name == "close":
             return self.close()

@@ -40,7 +40,11 @@ def read_rows(path: Path) -> list[Row]:
         raise TaskError(f"{path} is of no known form: its name must end with one of {endings}")
     try:
         rows = list(reader(path))
-    except (OSError, UnicodeError) as error:
+    except UnicodeError as error:
+        raise TaskError(
+            f"task.options.path {str(path)!r} is not UTF-8 ({error}): save it in that encoding"
+        ) from error
+    except OSError as error:
         raise TaskError(f"task.options.path {str(path)!r} cannot be read: {error}") from error
     for row in rows:
         if not isinstance(row.values, dict):
