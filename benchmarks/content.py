@@ -66,7 +66,7 @@ class Labelled:
 
 
 def truth_by_case(groups: Sequence[Labelled]) -> dict[str, float]:
-    """The truth of all trajectories of some groups."""
+    """Return the truth of all trajectories of some groups."""
     return {case: value for each in groups for case, value in each.by_case.items()}
 
 
@@ -91,7 +91,7 @@ def labelled(group: Group, truth: Sequence[float]) -> Labelled:
 
 
 def _num_shared(members: Sequence[Sequence[Message]]) -> int:
-    """How many messages all trajectories begin with."""
+    """Return how many messages all trajectories begin with."""
     together = itertools.takewhile(
         lambda turns: all(turn == turns[0] for turn in turns), zip(*members, strict=False)
     )
@@ -157,7 +157,7 @@ def _made_up(task: str, rng: np.random.Generator) -> list[Message]:
 
 
 def real_groups(kind: str, path: Path) -> Iterator[Labelled]:
-    """Recorded groups of a kind (`benchmarks.groups.CONVERTERS`) with their labels as truth.
+    """Yield recorded groups of a kind (`benchmarks.groups.CONVERTERS`), their labels as truth.
 
     Labels are scaled to mean 0 and standard deviation 1 over the file.
     """
@@ -173,7 +173,7 @@ def real_groups(kind: str, path: Path) -> Iterator[Labelled]:
 
 
 def damage_ladders(path: Path) -> Iterator[Labelled]:
-    """A ladder from each recorded tau-bench win that has an act to leave out."""
+    """Yield a ladder from each recorded tau-bench win that has an act to leave out."""
     rows = (orjson.loads(line) for line in path.read_bytes().splitlines())
     for row, group in zip(rows, CONVERTERS["taubench"](path), strict=True):
         for candidate, trajectory in zip(row["candidates"], group["trajectories"], strict=True):
@@ -214,7 +214,7 @@ def damage_ladder(group: Group) -> Labelled:
 
 
 def _last_write(messages: Sequence[Message]) -> int | None:
-    """The index of the last message that calls a tool which changes something."""
+    """Return the index of the last message that calls a tool which changes something."""
     for index in range(len(messages) - 1, 1, -1):
         for call in messages[index].get("tool_calls") or ():
             function = call["function"]
@@ -224,7 +224,7 @@ def _last_write(messages: Sequence[Message]) -> int | None:
 
 
 def _before(messages: Sequence[Message], index: int) -> list[Message]:
-    """The messages before an index, up to the last one that asks for no answer of a tool."""
+    """Return the messages before an index, up to the last one that asks for no answer of a tool."""
     kept = list(messages[:index])
     while kept and kept[-1].get("tool_calls"):
         kept.pop()
@@ -232,8 +232,10 @@ def _before(messages: Sequence[Message], index: int) -> list[Message]:
 
 
 def _wrong_argument(messages: Sequence[Message], index: int) -> list[Message]:
-    """One argument of the call at `index` changed, and its value in what follows, too: the record
-    stays consistent, the wrong thing is done."""
+    """Change one argument of the call at `index`, and its value in what follows, too.
+
+    The record stays consistent, the wrong thing is done.
+    """
     changed = copy.deepcopy(list(messages))
     for call in changed[index]["tool_calls"]:
         found = _spoiled(call["function"]["arguments"])
@@ -247,8 +249,11 @@ def _wrong_argument(messages: Sequence[Message], index: int) -> list[Message]:
 
 
 def _spoiled(arguments: str) -> tuple[str, str, str] | None:
-    """The arguments with one digit changed, in the last value that has any; that value before and
-    after."""
+    """Change one digit of the arguments, in the last value that has any.
+
+    Returns:
+        The arguments, and that value before and after; None if there is no digit.
+    """
     parsed: Mapping[str, Any] = json.loads(arguments)
     for name, value in reversed(list(parsed.items())):
         old = json.dumps(value)

@@ -40,7 +40,7 @@ def look(
 
 
 def entropy(attempts: Sequence[Attempt]) -> float:
-    """Of whole answers, in nats, averaged over prompts: the mean of -log p(answer | prompt)."""
+    """Return the entropy of whole answers in nats, averaged over prompts: the mean of -log p."""
     return -statistics.fmean(
         sum(sum(sample.behavior_logprobs) for sample in attempt.samples) for attempt in attempts
     )

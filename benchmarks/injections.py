@@ -138,7 +138,7 @@ INJECTIONS: list[Payload] = [
 
 
 def inject(trajectory: dict[str, Any], payload: Payload, place: Place) -> dict[str, Any]:
-    """A copy of a wire trajectory that carries the payload after its own text at that place.
+    """Copy a wire trajectory, with the payload after its own text at that place.
 
     Args:
         trajectory: keyed by `content.labelled` already, so that its truth stays known.

@@ -48,7 +48,7 @@ PACKAGES = ("podium", "torch", "transformers", "numpy", "openai")
 
 
 def read_records(path: Path, setup: Setup) -> list[Record]:
-    """The whole lines of a file that were made with this setup."""
+    """Return the whole lines of a file that were made with this setup."""
     if not path.is_file():
         return []
     lines = path.read_bytes().split(b"\n")[:-1]  # what is cut off was killed
@@ -67,7 +67,7 @@ def keep(path: Path, record: Record) -> None:
 
 
 def missing(records: Sequence[Record], arms: Sequence[str], seeds: int) -> list[tuple[str, int]]:
-    """What is still to be run: all arms of a seed before the next."""
+    """Return what is still to be run: all arms of a seed before the next."""
     done = {(record["arm"], record["seed"]) for record in records}
     wanted = [(arm, seed) for seed in range(seeds) for arm in arms]
     return [each for each in wanted if each not in done]
@@ -87,7 +87,7 @@ def tune_rates(setup: Setup, arms: Sequence[str], path: Path) -> None:
 
 
 def about() -> dict[str, Any]:
-    """What a figure must name: when and with what it was measured."""
+    """Return what a figure must name: when and with what it was measured."""
     return {
         "date": date.today().isoformat(),
         "cpu": cpu_model(),

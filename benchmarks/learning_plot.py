@@ -47,7 +47,7 @@ def draw(runs: Runs, png: Path) -> None:
 
 
 def draw_lines(axes: "Axes", arm: str, records: Sequence[Record], x: Values, y: Values) -> None:
-    """One arm's runs and their mean, at the mean place of each look."""
+    """Draw one arm's runs and their mean, at the mean place of each look."""
     name, _, scheme = arm.rpartition(" ")  # dashed: advantages divided by the group's sd
     color, style = COLORS.get(name or arm, "black"), "--" if scheme == "std" else "-"
     for run in records:

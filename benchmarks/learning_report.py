@@ -31,18 +31,18 @@ Interval = tuple[float, float, float]
 
 
 def by_arm(records: Sequence[Record], arms: Sequence[str]) -> dict[str, dict[int, Record]]:
-    """The records in the order of `arms`; arms without any are left out."""
+    """Return the records in the order of `arms`; arms without any are left out."""
     found = {arm: {r["seed"]: r for r in records if r["arm"] == arm} for arm in arms}
     return {arm: runs for arm, runs in found.items() if runs}
 
 
 def looked_at(run: Record) -> list[int]:
-    """The steps after which the held-out prompts were tried."""
+    """Return the steps after which the held-out prompts were tried."""
     return [each["step"] for each in run["looks"]]
 
 
 def scores_LP(run: Record) -> Array:
-    """Held-out scores by look and prompt."""
+    """Return held-out scores by look and prompt."""
     return np.array([each["scores"] for each in run["looks"]])
 
 
@@ -53,24 +53,24 @@ def tokens_L(run: Record) -> Array:
 
 
 def at_tokens_P(run: Record, tokens: float) -> Array:
-    """Scores by prompt once so many tokens were spent, on straight lines between looks."""
+    """Return scores by prompt once so many tokens were spent, on straight lines between looks."""
     columns = scores_LP(run).T
     return np.array([np.interp(tokens, tokens_L(run), column) for column in columns])
 
 
 def area_over_tokens_P(run: Record, tokens: float) -> Array:
-    """Scores by prompt averaged over the first `tokens` judge tokens: the area under the curve."""
+    """Average scores by prompt over the first `tokens` judge tokens: the area under the curve."""
     places = np.linspace(0, tokens, TOKEN_PLACES)
     return np.asarray(np.mean([at_tokens_P(run, place) for place in places], axis=0))
 
 
 def mean_P(run: Record) -> Array:
-    """Scores by prompt averaged over the run: the area under the curve, first look left out."""
+    """Average scores by prompt over the run, first look left out: the area under the curve."""
     return np.asarray(scores_LP(run)[1:].mean(axis=0))
 
 
 def bootstrap(values_SP: Array, resamples: int = RESAMPLES) -> Interval:
-    """Mean and 95% interval of values by seed and prompt; one seed alone gives only prompts' luck.
+    """Return mean and 95% interval by seed and prompt; one seed alone gives only prompts' luck.
 
     Seeds are drawn with replacement, and so are prompts, the same ones for all seeds of a draw.
     """
@@ -84,7 +84,7 @@ def bootstrap(values_SP: Array, resamples: int = RESAMPLES) -> Interval:
 
 
 def against(runs: Runs, arm: str, what: Any) -> Interval | None:
-    """The paired difference of `what(run)`, an array by prompt, to the baseline."""
+    """Return the paired difference of `what(run)`, an array by prompt, to the baseline."""
     seeds = sorted(runs[arm].keys() & runs.get(BASELINE, {}).keys())
     if arm == BASELINE or not seeds:
         return None
@@ -99,7 +99,7 @@ def budget(runs: Runs, arm: str) -> float:
 
 
 def summarise(runs: Runs) -> dict[str, Any]:
-    """All numbers of the tables, by arm."""
+    """Return all numbers of the tables, by arm."""
     return {"baseline": BASELINE, "arms": {arm: _arm(runs, arm) for arm in runs}}
 
 

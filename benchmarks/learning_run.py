@@ -90,13 +90,13 @@ class Setup:
     eval_samples: int = 4
 
     def traits(self, arm: Arm) -> dict[str, Any]:
-        """The settings of the arm's simulated judge."""
+        """Return the settings of the arm's simulated judge."""
         if arm.is_exact:
             return {"noise_sd": 0.0, "grid": self.grid}
         return fitted()[self.judge].traits() | {"grid": self.grid}
 
     def recipe(self, arm: Arm, seed: int, folder: Path, service: str) -> TrainConfig:
-        """The recipe `addition` with its judge, and equally many rollouts for every arm."""
+        """Return the recipe `addition` with its judge, and equally many rollouts for every arm."""
         recipe = read_recipe("addition")
         return TrainConfig.model_validate({
             **recipe,
@@ -148,7 +148,7 @@ def run_once(setup: Setup, name: str, seed: int, lr: float | None = None) -> Rec
 
 @contextmanager
 def judge_server(judge: SumJudge) -> Iterator[str]:
-    """The judge's base URL; it answers from a thread of this process, which then waits for it."""
+    """Yield the judge's base URL; a thread of this process answers, and is waited for."""
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(serving({"sums": judge})) as base_urls,
@@ -158,7 +158,7 @@ def judge_server(judge: SumJudge) -> Iterator[str]:
 
 @contextmanager
 def ranking_service(arm: Arm, judge_url: str, folder: Path) -> Iterator[str]:
-    """`podium serve` with the arm's judge and an empty store; its URL."""
+    """Run `podium serve` with the arm's judge and an empty store; yield its URL."""
     judges, log = folder / "judges.yaml", folder / "service.log"
     main = {"model": "sums", "base_urls": [judge_url], **arm.judge}
     judges.write_text(yaml.safe_dump({"default_judge": "main", "judges": {"main": main}}))
@@ -184,7 +184,7 @@ def ranking_service(arm: Arm, judge_url: str, folder: Path) -> Iterator[str]:
 
 
 def trained(config: TrainConfig, setup: Setup) -> tuple[list[Record], list[Record]]:
-    """Each step's row, and what was seen of the held-out prompts along the way."""
+    """Return each step's row, and what was seen of the held-out prompts along the way."""
     notes = Notes()
     with open_trainer(config, notes) as trainer:
         looks = [look_at(trainer, setup.eval_samples)]
@@ -222,7 +222,7 @@ class Notes:
         })  # fmt: skip
 
     def groups(self, step: int, groups: Sequence[RankedGroup]) -> None:
-        """Comes after `step_done`; mixed groups have right and wrong answers."""
+        """Add what groups show, after `step_done`; mixed ones have right and wrong answers."""
         right = [right_share(group) for group in groups]
         attempts = [attempt for group in groups for attempt in group.attempts]
         self.steps[-1] |= {

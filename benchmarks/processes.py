@@ -49,7 +49,7 @@ class Running:
 
 @contextmanager
 def judge_server(delay_s: float) -> Iterator[Running]:
-    """A scripted judge."""
+    """Run a scripted judge."""
     command = [sys.executable, "-m", "benchmarks.judge_server", "--port", "0"]
     process = subprocess.Popen([*command, "--delay-s", str(delay_s)], stdout=subprocess.PIPE)
     with ended(process):
@@ -61,7 +61,7 @@ def judge_server(delay_s: float) -> Iterator[Running]:
 
 @contextmanager
 def service(judge_url: str, *, workers: int = 1, concurrency: int = 2048) -> Iterator[Running]:
-    """`podium serve` as a user starts it, its store a SQLite file.
+    """Run `podium serve` as a user starts it, its store a SQLite file.
 
     Args:
         judge_url: the OpenAI base URL of its judge.
@@ -91,7 +91,7 @@ def service(judge_url: str, *, workers: int = 1, concurrency: int = 2048) -> Ite
 
 @contextmanager
 def plain_handler(judge_url: str) -> Iterator[Running]:
-    """`benchmarks.plain_handler` under uvicorn."""
+    """Run `benchmarks.plain_handler` under uvicorn."""
     with tempfile.TemporaryDirectory() as name:
         command = [sys.executable, "-m", "benchmarks.plain_handler", "--judge-url", judge_url]
         with _started(command, Path(name)) as running:
@@ -100,7 +100,7 @@ def plain_handler(judge_url: str) -> Iterator[Running]:
 
 @contextmanager
 def _started(command: Sequence[str], folder: Path) -> Iterator[Running]:
-    """A server that logs where it listens; its log goes to a file."""
+    """Start a server that logs where it listens; its log goes to a file."""
     log = folder / "log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, stderr=stderr)
@@ -131,7 +131,7 @@ def _await_ready(url: str) -> None:
 
 @contextmanager
 def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Whatever happens, the process is told to end, and waited for."""
+    """End the process at the exit of the block, whatever happens, and wait for it."""
     try:
         yield
     finally:

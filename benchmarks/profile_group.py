@@ -97,14 +97,14 @@ async def measure(
 
 
 def stored_bytes(folder: str) -> int:
-    """Of the database's file, its log moved into it."""
+    """Return the size of the database's file, after its log is moved into it."""
     with closing(sqlite3.connect(f"{folder}/podium.db")) as store:
         store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return Path(folder, "podium.db").stat().st_size
 
 
 def written_bytes() -> int:
-    """By this process to disks so far, which the database's logs are, too."""
+    """Return what this process wrote to disks so far, the database's logs among it."""
     return psutil.Process().io_counters().write_bytes
 
 
@@ -123,7 +123,7 @@ async def rank_all(
 
 
 async def post(app: ASGIApp, body: bytes) -> None:
-    """One `POST /rank`, in which the caller stays to the end."""
+    """Send one `POST /rank`, in which the caller stays to the end."""
     answered = asyncio.Event()
     statuses: list[int] = []
     incoming = iter([{"type": "http.request", "body": body, "more_body": False}])

@@ -99,7 +99,7 @@ def _share(lines: Sequence[Line]) -> float:
 
 
 def _groups(trainer: Trainer, sample: int | str, size: int) -> list[Line]:
-    """One group for each held-out problem."""
+    """Return one group for each held-out problem."""
     prompts = trainer.task.held_out[:HELD_OUT]
     seed = f"{trainer.config.seed}/{trainer.step}/record {sample}"
     played = trainer.rollout.sample_groups(prompts, size, seed=seed)

@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"-?[0-9]+")
 
 
 def fresh_addition(copies: int = 20) -> Task:
-    """The task `addition`, each training prompt several times, told apart by what the judge reads.
+    """Return the task `addition` with each prompt several times, which the judge can tell apart.
 
     The model sees the same words; but no group equals one that was ranked before, so none is
     answered from the service's store. Long trajectories never repeat; answers of one number do.
@@ -40,7 +40,7 @@ def _numbered(prompt: Prompt, copy: int) -> Prompt:
 
 
 def closeness(said: str, total: int) -> float:
-    """1 for the sum alone; below a half for another number or more words; 0 without a number."""
+    """Return 1 for the sum alone, below a half for another number or more words, 0 without one."""
     bare = said.strip().removesuffix(".").rstrip()
     if bare == str(total):
         return 1.0
@@ -49,7 +49,7 @@ def closeness(said: str, total: int) -> float:
 
 
 def truth_of_body(total: int, body: str) -> float:
-    """Quality of a trajectory as the judge is shown it, tagged or plain, in [-1, 1]."""
+    """Return the quality of a trajectory as the judge is shown it, tagged or plain, in [-1, 1]."""
     said = _SAID.findall(body) or [body]
     return 2 * closeness(said[-1], total) - 1
 
@@ -78,7 +78,7 @@ class SumJudge:
 
 
 def asked_total(request: Mapping[str, Any]) -> int:
-    """The sum that the shared messages ask for last; an example may come before it."""
+    """Return the sum that the shared messages ask for last; an example may come before it."""
     text = next(each["content"] for each in request["messages"] if each["role"] == "user")
     asked = _ASKED.findall(before_attempts(text))
     if not asked:

@@ -68,7 +68,7 @@ def samples_of(rollout: Rollout, prompts: list[Prompt], job: Job, step: int) -> 
 
 
 def podium(job: Job) -> list[Step]:
-    """Rollout and update as `podium-train` does them."""
+    """Measure rollout and update as `podium-train` does them."""
     policy, optimizer = read_job(job)
     rollout, prompts = rolled_out(policy, job)
     steps = []
@@ -88,7 +88,7 @@ def podium(job: Job) -> list[Step]:
 
 
 def floor(job: Job) -> list[Step]:
-    """Bare torch on the same tokens: no generation."""
+    """Measure bare torch on the same tokens: no generation."""
     policy, optimizer = read_job(job)
     samples = samples_of(*rolled_out(policy, job), job, 0)
     longest = max(len(sample.token_ids) for sample in samples)
@@ -139,7 +139,7 @@ def measure(side: str, job: Job, trl_python: Path) -> Job:
 
 
 def words(count: int, length: int, alphabet: str) -> list[str]:
-    """Prompts that share nothing but their template."""
+    """Return prompts that share nothing but their template."""
     draw = random.Random(0)
     return ["".join(draw.choices(alphabet, k=length)) for _ in range(count)]
 

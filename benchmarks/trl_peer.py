@@ -22,7 +22,7 @@ JOB: dict[str, Any] = json.loads(sys.argv[1])
 
 
 def reward(completions: list[Any], **_: Any) -> list[float]:
-    """Costs nothing and differs within a group."""
+    """Return rewards that cost nothing and differ within a group."""
     return [float(i % JOB["group_size"]) for i in range(len(completions))]
 
 

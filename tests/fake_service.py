@@ -20,7 +20,7 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 
 def ranking(group: Wire, rewards: Mapping[str, Any], **changes: Any) -> Wire:
-    """A 200 answer that gives each id of `rewards` its reward, in the order of `rewards`."""
+    """Return a 200 answer that gives each id of `rewards` its reward, in the order of `rewards`."""
     results = [
         {"id": id, "rank": 1.0, "reward": reward, "score": None, "stderr": None, "flags": []}
         for id, reward in rewards.items()
@@ -41,7 +41,7 @@ def ranking(group: Wire, rewards: Mapping[str, Any], **changes: Any) -> Wire:
 
 
 def problem(status: int, code: str, *, retryable: bool, **more: Any) -> Wire:
-    """A `problem+json` body."""
+    """Return a `problem+json` body."""
     return {
         "type": f"urn:podium:{code}",
         "title": "It went wrong",
@@ -76,19 +76,19 @@ def fail(exc: Exception) -> Answer:
 
 
 def ranked(index: int, group: Wire, rewards: Mapping[str, Any], **changes: Any) -> bytes:
-    """A line of the batch answer for a ranked group."""
+    """Return a line of the batch answer for a ranked group."""
     wire = {"index": index, "group_id": group.get("group_id"), "status": "ranked"}
     return line(wire | {"ranking": ranking(group, rewards, **changes)})
 
 
 def failed(index: int, status: int, code: str, *, retryable: bool) -> bytes:
-    """A line of the batch answer for a group that failed."""
+    """Return a line of the batch answer for a group that failed."""
     wire = {"index": index, "group_id": None, "status": "failed"}
     return line(wire | {"problem": problem(status, code, retryable=retryable)})
 
 
 def line(wire: object) -> bytes:
-    """One NDJSON line; NaN and infinities are written as Python writes them."""
+    """Return one NDJSON line; NaN and infinities are written as Python writes them."""
     return json.dumps(wire, ensure_ascii=False).encode() + b"\n"
 
 
@@ -134,7 +134,7 @@ class Script:
 
 @contextmanager
 def scripted(*answers: Answer) -> Iterator[Script]:
-    """A script that must have been used up at the end of the block."""
+    """Yield a script that must have been used up at the end of the block."""
     script = Script(*answers)
     yield script
     assert not script.answers, f"{len(script.answers)} scripted answers were never asked for"
@@ -142,7 +142,7 @@ def scripted(*answers: Answer) -> Iterator[Script]:
 
 @contextmanager
 def serve(app: Any) -> Iterator[str]:
-    """A real server for an ASGI app on a free loopback port; yields its URL."""
+    """Run a real server for an ASGI app on a free loopback port; yield its URL."""
     config = uvicorn.Config(app, log_level="critical", lifespan="off", access_log=False)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -76,7 +76,7 @@ Step = Callable[[Asked], Answer]
 
 
 def says(text: str | None, finish_reason: str = "stop", tokens: int = 10, **message: Any) -> Step:
-    """A chat completion with this text, of so many completion tokens."""
+    """Answer with a chat completion with this text, of so many completion tokens."""
     choice = {
         "index": 0,
         "finish_reason": finish_reason,
@@ -93,7 +93,7 @@ def says(text: str | None, finish_reason: str = "stop", tokens: int = 10, **mess
 
 
 def scores(score: Callable[[str], float], delay_s: float = 0.0) -> Step:
-    """A faithful verdict: `score` of each trajectory's text."""
+    """Answer with a faithful verdict: `score` of each trajectory's text."""
 
     def step(asked: Asked) -> Answer:
         verdict = {
@@ -109,7 +109,7 @@ def scores(score: Callable[[str], float], delay_s: float = 0.0) -> Step:
 def chooses(
     prefers: Callable[[str, str], float], *, logprobs: bool = True, before: str = ""
 ) -> Step:
-    """A faithful choice between two: `prefers` is the probability that the first is better.
+    """Choose faithfully between two: `prefers` is the probability that the first is better.
 
     With logprobs, each letter's mass is split over a token with and one without a blank, as in
     vocabularies; without, the likelier letter is named, or a tie.
@@ -127,7 +127,7 @@ def chooses(
 
 
 def rates(rating: Callable[[str], float], *, logprobs: bool = True) -> Step:
-    """A faithful rating of one: `rating` of its text, from 0 to 9, is the expected digit."""
+    """Rate one faithfully: `rating` of its text, from 0 to 9, is the expected digit."""
 
     def step(asked: Asked) -> Answer:
         [text] = asked.shown.values()
@@ -148,8 +148,10 @@ def names_best(
     slot: Callable[[int], float] = lambda slot: 0.0,
     logprobs: bool = True,
 ) -> Step:
-    """A faithful choice among several: a letter's utility, in nats, is `quality` of its text plus
-    the `slot` effect."""
+    """Choose faithfully among several, by a logit of utilities.
+
+    A letter's utility, in nats, is `quality` of its text plus the `slot` effect.
+    """
 
     def step(asked: Asked) -> Answer:
         utilities = [quality(text) + slot(each) for each, text in enumerate(asked.shown.values())]
@@ -162,7 +164,7 @@ def names_best(
 
 
 def says_yes(chance: Callable[[str], float], *, logprobs: bool = True) -> Step:
-    """A faithful yes or no about one: `chance` of its text is the probability of a yes."""
+    """Say faithfully yes or no about one: `chance` of its text is the probability of a yes."""
 
     def step(asked: Asked) -> Answer:
         [text] = asked.shown.values()
@@ -174,7 +176,7 @@ def says_yes(chance: Callable[[str], float], *, logprobs: bool = True) -> Step:
 
 
 def whatever_is_asked(score: Callable[[str], float]) -> Step:
-    """A faithful answer to any form of question, by the `score` of a text, from 0 to 1."""
+    """Answer any form of question faithfully, by the `score` of a text, from 0 to 1."""
 
     def step(asked: Asked) -> Answer:
         if "Reply yes or no" in asked.question:
@@ -206,19 +208,21 @@ def _answers_by_token(asked: Asked, before: str, label: str, likely: dict[str, f
 
 
 def _token(text: str, tops: dict[str, float]) -> dict[str, Any]:
-    """One token of a reply as endpoints give it, with the likeliest in its place."""
+    """Return one token of a reply as endpoints give it, with the likeliest in its place."""
     listed = [{"token": each, "logprob": log(chance)} for each, chance in tops.items()]
     return {"token": text, "logprob": log(tops.get(text, 1e-9)), "top_logprobs": listed}
 
 
 def misplaces(planted: Callable[[str], bool], score: Callable[[str], float]) -> Step:
-    """A judge that does not read: what was planted gets the best score."""
+    """Answer without reading: what was planted gets the best score."""
     return scores(lambda text: 1.0 if planted(text) else score(text))
 
 
 def counted(step: Step, *, completion: int | None = None) -> Step:
-    """The same answer with the tokens of an honest bill: a third of the bytes read, and so many
-    written; the whole cap by default."""
+    """Give the same answer with the tokens of an honest bill.
+
+    These are a third of the bytes read, and so many written; the whole cap by default.
+    """
 
     def billed(asked: Asked) -> Answer:
         answer = step(asked)
@@ -233,35 +237,35 @@ def counted(step: Step, *, completion: int | None = None) -> Step:
 
 
 def at_random(steps: Sequence[Step], seed: int) -> Step:
-    """One of the steps for each call."""
+    """Take one of the steps for each call."""
     random = Random(seed)
     return lambda asked: random.choice(steps)(asked)
 
 
 def fails(status: int, message: str = "no", code: str | None = None, **headers: str) -> Step:
-    """An error in OpenAI's form."""
+    """Answer with an error in OpenAI's form."""
     body = {"error": {"message": message, "type": "e", "param": None, "code": code}}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda asked: Answer(body, status, named)
 
 
 def later(step: Step, delay_s: float) -> Step:
-    """The same answer, after a while."""
+    """Give the same answer, after a while."""
     return lambda asked: replace(step(asked), delay_s=delay_s)
 
 
 def drops(asked: Asked) -> Answer:
-    """The connection breaks."""
+    """Break the connection."""
     return Answer(None)
 
 
 def hangs(asked: Asked) -> Answer:
-    """No answer comes for an hour."""
+    """Give no answer for an hour."""
     return Answer({}, delay_s=3600.0)
 
 
 def by_length(text: str) -> float:
-    """A score that anyone can check: longer is better."""
+    """Score so that anyone can check it: longer is better."""
     return min(1.0, len(text) / 1000)
 
 

@@ -27,12 +27,12 @@ HELPERS = (CHART / "templates/_helpers.tpl").read_text()
 
 
 def names_of(templates: str) -> set[str]:
-    """The dotted names below `.Values` that templates read."""
+    """Return the dotted names below `.Values` that templates read."""
     return set(re.findall(r"\.Values\.([\w.]+)", templates))
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """The default values with one changed."""
+    """Return the default values with one changed."""
     values = copy.deepcopy(VALUES)
     *sections, name = path.split(".")
     inner = values
@@ -68,7 +68,7 @@ def test_the_schema_refuses_wrong_values(path: str, value: Any) -> None:
 
 
 def within(section: str, template: str) -> set[str]:
-    """The dotted names that a template reads within the block of a section."""
+    """Return the dotted names that a template reads within the block of a section."""
     names = set(re.findall(r"(?<=[\s(])\.(\w[\w.]*)", template))
     return {f"{section}.{name}" for name in names if not name.startswith("Values.")}
 

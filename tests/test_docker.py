@@ -34,7 +34,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 
 
 def serve_options() -> dict[str, Any]:
-    """Environment variable -> default of `podium serve`."""
+    """Return environment variable -> default of `podium serve`."""
     command = typer.main.get_command(app)
     serve = command.commands["serve"]  # type: ignore[attr-defined]
     return {option.envvar: option.default for option in serve.params if option.envvar}
@@ -266,7 +266,7 @@ def read_yaml(name: str) -> Any:
 
 
 def expressions() -> dict[str, str]:
-    """What the dashboard asks Prometheus, by panel and target."""
+    """Return what the dashboard asks Prometheus, by panel and target."""
     return {
         f"{panel['title']} {target['refId']}": target["expr"]
         for panel in DASHBOARD["panels"]

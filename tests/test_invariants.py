@@ -52,14 +52,14 @@ ROOT = Path(__file__).parent.parent
 
 
 def truth_with_noise(sd: float, seed: int) -> Step:
-    """Scores that differ from pass to pass and mean nothing."""
+    """Return scores that differ from pass to pass and mean nothing."""
     return noisy(sd, seed, scores)
 
 
 def noisy(
     sd: float, seed: int, form: Callable[[Callable[[str], float]], Step], spread: float = 0.0
 ) -> Step:
-    """Noise that depends on what is shown, and how often it was, but not on which call is first.
+    """Add noise that depends on what is shown, and how often, but not on which call is first.
 
     The truth, which the text decides, has a standard deviation of `spread`.
     """
@@ -80,7 +80,7 @@ def noisy(
 
 
 def partial(asked: Asked) -> Answer:
-    """A verdict that leaves one trajectory out."""
+    """Return a verdict that leaves one trajectory out."""
     first = next(iter(asked.shown))
     return says(f'{{"{first}": {{"score": 1}}}}')(asked)
 

@@ -72,7 +72,7 @@ async def measure(
 
 
 def _targets(report: Report, name: str, rows: Sequence[Row], endpoints: Endpoints) -> None:
-    """Whether the default, warmed up, gets enough more than RULER for its tokens."""
+    """Print whether the default, warmed up, gets enough more than RULER for its tokens."""
     least = LEAST_REAL if isinstance(endpoints, RealEndpoint) else LEAST_SIMULATED
     for row in rows:
         if (row["arm"], row["judge"], row["advantages"]) == (DEFAULT, PARTS[1], "mean"):
@@ -83,7 +83,7 @@ def _targets(report: Report, name: str, rows: Sequence[Row], endpoints: Endpoint
 
 @contextmanager
 def kept_in(folder: Path | None) -> Iterator[Path]:
-    """The folder for what was paid: the one given, or one that is gone afterwards."""
+    """Yield the folder for what was paid: the one given, or one that is gone afterwards."""
     if folder:
         yield folder
         return
@@ -92,7 +92,7 @@ def kept_in(folder: Path | None) -> Iterator[Path]:
 
 
 def chosen(given: str, known: Sequence[str], usual: Sequence[str]) -> list[str]:
-    """Names separated by semicolons, as they may hold commas; the usual ones if none is given."""
+    """Split names at semicolons, as they may hold commas; return the usual ones for none."""
     names = [name.strip() for name in given.split(";") if name.strip()] or list(usual)
     unknown = sorted(set(names) - set(known))
     if unknown:
@@ -103,7 +103,7 @@ def chosen(given: str, known: Sequence[str], usual: Sequence[str]) -> list[str]:
 def read_sets(
     report: Report, names: Sequence[str], per_half: int, *, keyed: bool
 ) -> list[GroupSet]:
-    """The sets whose files are there."""
+    """Return the sets whose files are there."""
     found = {name: read_set(name, report.settings.data, per_half, keyed=keyed) for name in names}
     for name, each in found.items():
         if each is None:

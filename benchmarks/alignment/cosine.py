@@ -54,7 +54,7 @@ class Draws:
 
 @lru_cache(maxsize=4)
 def draws(num_groups: int) -> Draws:
-    """The draws of a set of so many groups; the same ones at each call."""
+    """Return the draws of a set of so many groups; the same ones at each call."""
     rng = np.random.default_rng(0)
     every = rng.integers(num_groups, size=(BATCHES, BATCH))
     outer = rng.integers(num_groups, size=(RESAMPLES, num_groups))
@@ -95,7 +95,7 @@ def group_sums(rewards: Sequence[float], truth: Sequence[float], scheme: str) ->
 
 
 def cosines(sums: Array) -> Array:
-    """Cosine from the sums of a batch, (..., 3) -> (...).
+    """Compute cosines from the sums of a batch, (..., 3) -> (...).
 
     0 where no reward differs from another, because such a batch trains nothing; nan where no truth
     does, because such a batch has no right direction.
@@ -127,14 +127,14 @@ def align(sums_SG3: Array) -> Alignment:
 
 
 def _mean(values: Array) -> Array:
-    """Mean over the last axis of the batches that have a direction; nan if none has."""
+    """Average over the last axis the batches that have a direction; return nan if none has."""
     there = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(there, values, 0.0).sum(axis=-1) / there.sum(axis=-1))
 
 
 def _batches(sums_SG3: Array, groups: Index, members: Array) -> Array:
-    """The cosine of each batch: groups of shape (..., BATCH) -> (...)."""
+    """Return the cosine of each batch: groups of shape (..., BATCH) -> (...)."""
     repetitions = (members * len(sums_SG3)).astype(np.int64)
     return cosines(sums_SG3[repetitions, groups].sum(axis=-2))
 
@@ -145,8 +145,10 @@ def _measure(value: float, values_R: Array, groups: int) -> Measure:
 
 
 def ratio_of(ours: Array, theirs: Array, value: float, groups: int) -> Measure:
-    """A ratio of two figures that share their resamples; none where the divisor is not positive
-    in one resample of forty."""
+    """Return a ratio of two figures that share their resamples.
+
+    There is none where the divisor is not positive in one resample of forty.
+    """
     if np.isnan(value) or np.mean(theirs <= 0) > 0.025:
         return Measure(None, None, None, groups, "RULER does not point along the truth")
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -39,10 +39,10 @@ class Endpoints(Protocol):
         """How often RULER is asked about a group."""
 
     def judge(self, name: str, arm: Arm, repetition: int) -> dict[str, Any]:
-        """An arm's judge as a judges file has it."""
+        """Return an arm's judge as a judges file has it."""
 
     def ruler(self, of: str, repetition: int) -> Ruler:
-        """RULER with the same judge, about the set of this name."""
+        """Return RULER with the same judge, about the set of this name."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ async def ask_in_parts(
 
 
 def groups_of(part: str, of: GroupSet, folds: int) -> list[Labelled]:
-    """The groups of a part, in the order in which the folds rank them."""
+    """Return the groups of a part, in the order in which the folds rank them."""
     first, second = of.halves if part == PARTS[0] else of.halves[::-1]
     return [*first, *second][: len(first) if folds == 1 else None]
 
@@ -139,7 +139,7 @@ async def rule_without_repeats(of: GroupSet, endpoints: Endpoints) -> dict[str, 
 
 
 def _spread(ruled: Ruled, places: list[int]) -> Answered:
-    """The scores of distinct trajectories, given to all that are equal to them."""
+    """Return the scores of distinct trajectories, given to all that are equal to them."""
     scores = [ruled.scores[place] for place in places] if ruled.scores else []
     return Answered(scores, ruled.tokens, 1)
 

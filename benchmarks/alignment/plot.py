@@ -13,7 +13,7 @@ STAGES = "addition-"
 
 
 def draw(sections: dict[str, Any], path: Path) -> None:
-    """One panel for each judge that was asked about stages of training."""
+    """Draw one panel for each judge that was asked about stages of training."""
     panels = {}
     for judge, section in sections.items():
         if lines := _lines(section["tables"]):
@@ -30,7 +30,7 @@ def draw(sections: dict[str, Any], path: Path) -> None:
 
 
 def _lines(tables: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
-    """By arm, the share of right answers and the figure of each stage, for the judge warmed up."""
+    """Return by arm the share of right answers and the figure of each stage, judge warmed up."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for title, rows in tables.items():
         if not title.startswith(STAGES):
@@ -43,7 +43,7 @@ def _lines(tables: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
 
 
 def _is_shown(row: dict[str, Any]) -> bool:
-    """One line for each arm: RULER as its trainer uses it, the service by its own advantages."""
+    """Choose one line an arm: RULER as its trainer uses it, the service by its own advantages."""
     return bool(row["advantages"] == ("group_std" if row["arm"] == "RULER" else "mean")) and (
         not row["arm"].startswith("RULER,")
     )

@@ -31,7 +31,7 @@ class Baseline:
     squared_MR: Array
 
     def at(self, tokens: float) -> tuple[float, Array]:
-        """The squared cosine for so many tokens, and that of each resample."""
+        """Return the squared cosine for so many tokens, and that of each resample."""
         value = at_tokens(tokens, self.spent_M, self.values_M)
         return float(value), at_tokens(tokens, self.spent_M, self.squared_MR)
 
@@ -42,7 +42,7 @@ class Baseline:
 
 
 def baseline(entries: Sequence[Entry]) -> Baseline:
-    """RULER with the advantages that suit it better at one call."""
+    """Return RULER with the advantages that suit it better at one call."""
     aligned = {
         scheme: [entry.align(scheme) for entry in entries] for scheme in RULER_ADVANTAGES
     }  # fmt: skip
@@ -56,7 +56,7 @@ def baseline(entries: Sequence[Entry]) -> Baseline:
 
 
 def row(name: str, part: str, entry: Entry, scheme: str, against: Baseline) -> dict[str, Any]:
-    """One arm with one scheme of advantages in one part."""
+    """Return the row of one arm with one scheme of advantages in one part."""
     found = entry.align(scheme)
     thousands, value = entry.tokens / 1000, found.squared.value or 0.0
     return {
@@ -86,7 +86,7 @@ def rows_of(
     ruled: Sequence[Mapping[str, Entry]],
     ruled_once: Mapping[str, Entry],
 ) -> list[Row]:
-    """All rows of one set: RULER by advantages and calls, then the arms."""
+    """Return all rows of one set: RULER by advantages and calls, then the arms."""
     rows: list[Row] = []
     for part in PARTS[::-1]:
         by_calls = [each[part] for each in ruled]

@@ -77,7 +77,7 @@ class Ruler:
     _takes_schema: bool = True
 
     async def rule(self, groups: Sequence[Mapping[str, Any]], repeat: int) -> list[Ruled]:
-        """One call a group; `repeat` numbers calls about the same group.
+        """Ask once a group; `repeat` numbers calls about the same group.
 
         Raises:
             httpx.HTTPError: If the judge does not answer.
@@ -123,7 +123,7 @@ class Ruler:
 
 
 def request(group: Mapping[str, Any], *, has_schema: bool = True) -> dict[str, Any]:
-    """The chat request about a group, without the model."""
+    """Return the chat request about a group, without the model."""
     members = [trajectory["messages"] for trajectory in group["trajectories"]]
     if is_single(group):
         context, members = [], members[:1]
@@ -155,12 +155,12 @@ def request(group: Mapping[str, Any], *, has_schema: bool = True) -> dict[str, A
 
 
 def is_single(group: Mapping[str, Any]) -> bool:
-    """Whether all trajectories are the same."""
+    """Return whether all trajectories are the same."""
     return _all_equal([trajectory["messages"] for trajectory in group["trajectories"]])
 
 
 def without_repeats(group: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    """The group with equal trajectories once, and the place there of each of its trajectories."""
+    """Return the group with equal trajectories once, and the place there of each trajectory."""
     distinct: dict[str, int] = {}
     first = []
     places = []
@@ -174,8 +174,10 @@ def without_repeats(group: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]
 
 
 def read_scores(content: str, size: int, *, is_single: bool) -> list[float]:
-    """Scores by position; empty where their number is wrong. One score of a group of identical
-    trajectories holds for all. Words around the JSON are left out, kinder than RULER is.
+    """Read scores by position; return none where their number is wrong.
+
+    One score of a group of identical trajectories holds for all. Words around the JSON are left
+    out, kinder than RULER is.
 
     `{"scores": [{"score": ...}, ...]}`, or an object by trajectory, as simulated judges write it.
     """
@@ -191,7 +193,7 @@ def read_scores(content: str, size: int, *, is_single: bool) -> list[float]:
 
 
 def mean_scores(repeats: Sequence[Ruled]) -> list[float]:
-    """The mean of several calls about one group; those without a verdict are left out."""
+    """Return the mean of several calls about one group; those without a verdict are left out."""
     told = [each.scores for each in repeats if each.scores]
     return [sum(each) / len(told) for each in zip(*told, strict=True)] if told else []
 

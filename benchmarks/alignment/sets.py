@@ -40,7 +40,7 @@ class GroupSet:
 
 
 def addition_stage(stage: int, folder: Path) -> Iterator[Known]:
-    """One stage of training; the two groups of a problem are in different halves."""
+    """Yield the groups of one stage of training; two of a problem are in different halves."""
     lines = [orjson.loads(line) for line in ROLLOUTS.read_bytes().splitlines()]
     chosen = [line for line in lines if line["stage"] == stage]
     random.Random(stage).shuffle(chosen)
@@ -65,7 +65,7 @@ def _addition_group(line: dict[str, Any]) -> Group:
 
 
 def recorded(kind: str, file: str, folder: Path) -> Iterator[Known]:
-    """Groups of a kind that `benchmarks.groups` converts, in a fixed random order."""
+    """Yield groups of a kind that `benchmarks.groups` converts, in a fixed random order."""
     path = folder / file
     truths = [each.truth for each in real_groups(kind, path)]
     pairs = list(zip(CONVERTERS[kind](path), truths, strict=True))
@@ -74,7 +74,7 @@ def recorded(kind: str, file: str, folder: Path) -> Iterator[Known]:
 
 
 def gsm8k_with_reference(folder: Path) -> Iterator[Known]:
-    """The judge is shown the gold solution; the same groups in the same order as without."""
+    """Yield GSM8K's groups in the same order with the gold solution, which the judge is shown."""
     path = folder / FILES["gsm8k"]
     referenced = {group["group_id"]: group for group in gsm8k_groups(path, reference=True)}
     for group, truth in recorded("gsm8k", FILES["gsm8k"], folder):

@@ -25,7 +25,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def taubench_groups(path: Path) -> Iterator[Group]:
-    """Tool-using airline agents; the task shown is the simulated user's hidden instruction."""
+    """Yield airline agents with tools; the task shown is the hidden instruction of their user."""
     for _, row in _rows(path):
         yield make_group(
             f"taubench-airline/{row['task']}",
@@ -35,7 +35,7 @@ def taubench_groups(path: Path) -> Iterator[Group]:
 
 
 def intercode_sql_groups(path: Path) -> Iterator[Group]:
-    """One SQL query each, as a call of a `sql` tool answered by the database."""
+    """Yield groups of one SQL query each, as a call of a `sql` tool that the database answers."""
     for _, row in _rows(path):
         yield make_group(
             f"intercode-sql/{row['task']}",
@@ -51,7 +51,7 @@ def intercode_sql_groups(path: Path) -> Iterator[Group]:
 
 
 def intercode_bash_groups(path: Path) -> Iterator[Group]:
-    """Shell agents of several turns, as calls of a `bash` tool.
+    """Yield shell agents of several turns, as calls of a `bash` tool.
 
     A row's task names only the file system the agents worked on, so its number names the group.
     """
@@ -83,7 +83,7 @@ def _shell(query: str, tool: str, steps: Sequence[tuple[str, str]]) -> list[Mess
 
 
 def gsm8k_groups(path: Path, *, reference: bool = False) -> Iterator[Group]:
-    """Written solutions of word problems.
+    """Yield written solutions of word problems.
 
     With `reference`, the gold solution goes into the group's `reference`, which judges are shown
     and checks compare with; without it a judge has to know better by itself.

@@ -73,7 +73,7 @@ def _synthetic_task(rng: random.Random) -> str:
 
 
 def _skeleton(rng: random.Random, task: str, messages: int) -> list[Message]:
-    """A trajectory whose tool results are still empty."""
+    """Return a trajectory whose tool results are still empty."""
     turns: list[Message] = [{"role": "user", "content": task}]
     for step in range((messages - 2) // 2):
         origin, destination = rng.sample(AIRPORTS, 2)
@@ -130,5 +130,5 @@ def _fill(rng: random.Random, group: Group, group_bytes: int) -> None:
 
 
 def _escaped_size(text: str) -> int:
-    """Bytes of plain ASCII text inside a JSON string, without the string's own quotes."""
+    """Return bytes of plain ASCII text inside a JSON string, without the string's own quotes."""
     return len(text) + text.count('"')

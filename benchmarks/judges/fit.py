@@ -73,7 +73,7 @@ class Fit:
     malformed_rate: float
 
     def traits(self) -> dict[str, Any]:
-        """The settings of a `SimulatedJudge` like this one.
+        """Return the settings of a `SimulatedJudge` like this one.
 
         Ties are left to its grid; `grid=0, tie_rate=fit.tie_rate` takes the recorded rate instead.
         """
@@ -85,7 +85,7 @@ class Fit:
 
 
 def fitted(path: Path = FITTED) -> dict[str, Fit]:
-    """The fits kept beside this file, by `"JUDGE/best"` and `"JUDGE/median"`."""
+    """Return the fits kept beside this file, by `"JUDGE/best"` and `"JUDGE/median"`."""
     return {name: Fit(**values) for name, values in json.loads(path.read_text()).items()}
 
 
@@ -121,7 +121,7 @@ def fit_counts(counts_22: Counts) -> tuple[float, float, float]:
 
 
 def cell_probabilities(noise: float, bias: float, mean_gap: float) -> NDArray[np.float64]:
-    """What `fit_counts` expects to see: shape (2, 2), summing to one, nowhere quite zero."""
+    """Return what `fit_counts` expects to see: shape (2, 2), summing to one, nowhere quite zero."""
     gaps = mean_gap + STANDARD_GAPS
     first, second = norm.cdf((gaps + bias) / noise), norm.cdf((gaps - bias) / noise)
     right = float((first * second).mean())
@@ -133,7 +133,7 @@ def cell_probabilities(noise: float, bias: float, mean_gap: float) -> NDArray[np
 
 
 def fit_rows(rows: Iterable[Row], tie_rates: Mapping[str, float]) -> Iterator[Fit]:
-    """One fit per judge and prompt, pointwise prompts left out."""
+    """Yield one fit per judge and prompt, pointwise prompts left out."""
     by_prompt: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if not row["method"].startswith("Rating"):
@@ -174,7 +174,7 @@ def _fit_prompt(judge: str, method: str, rows: list[Row], tie_rate: float | None
 
 
 def tie_rates(rows: Iterable[Row]) -> dict[str, float]:
-    """Per judge, how often two pointwise ratings were equal: slot 2 in both orders."""
+    """Return per judge how often two pointwise ratings were equal: slot 2 in both orders."""
     seen: Counter[str] = Counter()
     tied: Counter[str] = Counter()
     for row in rows:
@@ -185,7 +185,7 @@ def tie_rates(rows: Iterable[Row]) -> dict[str, float]:
 
 
 def selected(fits: Iterable[Fit]) -> dict[str, Fit]:
-    """Per judge, the prompt with the best accuracy and the one with the (lower) median."""
+    """Return per judge the prompt with the best accuracy and the one with the (lower) median."""
     by_judge: dict[str, list[Fit]] = {}
     for each in fits:
         if not each.method.startswith("Swap"):

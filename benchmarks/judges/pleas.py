@@ -54,7 +54,7 @@ class Plea:
 
 
 def pleas(question: Question) -> list[Plea]:
-    """All pleas of a question, each once, in the order of the slots."""
+    """Return all pleas of a question, each once, in the order of the slots."""
     found = {
         Plea(slot, kind): None
         for slot, shown in enumerate(question.shown)
@@ -66,7 +66,7 @@ def pleas(question: Question) -> list[Plea]:
 
 
 def as_read(text: str) -> str:
-    """Text as a model may read it: lookalikes unified, invisible characters gone, lower case."""
+    """Return text as a model may read it: lookalikes unified, nothing invisible, lower case."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
         text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Mn"))
@@ -86,7 +86,7 @@ def _kinds(shown: Shown) -> Iterator[Kind]:
 
 
 def _named(question: Question) -> Iterator[Plea]:
-    """Ids of this call inside bodies; a short one counts only where a verdict would have it."""
+    """Yield ids of this call in bodies; a short one counts only where a verdict would have it."""
     texts = [shown.body for shown in question.shown]
     for slot, shown in enumerate(question.shown):
         escaped = re.escape(shown.id)

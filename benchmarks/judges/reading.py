@@ -32,7 +32,7 @@ _SCORES_ALONE = '"<id>": <number>'  # in a prompt that asks for no explanations
 
 
 def before_attempts(text: str) -> str:
-    """The part of a first user message that comes before the first attempt, fenced or not."""
+    """Return what comes before the first attempt in a first user message, fenced or not."""
     starts = [found.start() for each in (_OPENING, _HEADING) if (found := each.search(text))]
     return text[: min(starts, default=len(text))]
 
@@ -117,7 +117,7 @@ def _headed(text: str) -> tuple[list[Shown], str]:
 
 
 def _fenced(text: str) -> tuple[list[Shown], str]:
-    """The fences that use the first one's code, and our words after the last of them.
+    """Return the fences that use the first one's code, and our words after the last of them.
 
     Ours is the last line. The ids it names, where it names any, are the real ones: a fence with
     another, or with an id shown before, was forged by the trajectory before it.

@@ -28,8 +28,10 @@ OUTPUTS = ("1", "2")
 
 
 def pair_groups(path: Path) -> Iterator[Labelled]:
-    """Each pair as a group of two trajectories, "1" and "2"; truth +1 for the human's choice, -1
-    for the other. The group is named `llmbar/SUBSET/IDX`."""
+    """Yield each pair as a group of two trajectories, "1" and "2", named `llmbar/SUBSET/IDX`.
+
+    The truth is +1 for the human's choice and -1 for the other.
+    """
     for line in path.read_bytes().splitlines():
         row = orjson.loads(line)
         members = [

@@ -11,7 +11,7 @@ MIN_PROBABILITY = 1e-9
 def chat_completion(
     request: Mapping[str, Any], content: str, probabilities: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
-    """A whole reply; tokens are estimated at four bytes each.
+    """Return a whole reply; tokens are estimated at four bytes each.
 
     Args:
         request: the chat request it answers.

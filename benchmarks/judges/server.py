@@ -42,7 +42,7 @@ class Replies(Protocol):
 def routes_of(
     judges: Mapping[str, Replies], stats: Stats, *, max_model_len: int = MAX_MODEL_LEN
 ) -> Routes:
-    """What each judge answers under its name, and `GET /stats` over all."""
+    """Return what each judge answers under its name, and `GET /stats` over all."""
     routes: dict[tuple[bytes, bytes], Route] = {
         (b"GET", b"/stats"): lambda _: (200, stats.body()),
     }

@@ -90,7 +90,7 @@ class SimulatedJudge:
     )
 
     def settings(self) -> dict[str, Any]:
-        """All but the truth, as JSON can hold it."""
+        """Return all but the truth, as JSON can hold it."""
         names = [each.name for each in fields(self) if each.init and each.name != "truth_of"]
         return {name: getattr(self, name) for name in names}
 
@@ -118,7 +118,7 @@ class SimulatedJudge:
     def _probabilities(
         self, question: Question, qualities: list[float], favoured: set[int], rng: random.Random
     ) -> dict[str, float]:
-        """The probability of each label that may answer."""
+        """Return the probability of each label that may answer."""
         if question.form == "choice":
             return self._choice(question, qualities, favoured, rng)
         if question.form == "best":
@@ -128,7 +128,7 @@ class SimulatedJudge:
         return self._rating(qualities, favoured, rng)
 
     def _truths(self, question: Question) -> list[float]:
-        """By slot; text that a trajectory pushed out of its fence may hold its key."""
+        """Return truths by slot; text pushed out of its fence may hold a trajectory's key."""
         found = [self.truth_of(shown.text) for shown in question.shown]
         unknown = found.count(None)
         if unknown > 1 or unknown == len(found) or (unknown and question.form != "scores"):
@@ -142,7 +142,7 @@ class SimulatedJudge:
         return random.Random(f"{self.seed}/{key}/{self._shown_before[key]}")
 
     def _obeyed(self, question: Question, rng: random.Random) -> set[int]:
-        """The slots that a plea gets the top for."""
+        """Return the slots that a plea gets the top for."""
         if not any(self.obeys.values()):
             return set()
         return {
@@ -153,7 +153,7 @@ class SimulatedJudge:
         return self.noise_sd * (1 + self.noise_growth * max(0, num_shown - 2))
 
     def _qualities(self, shown: list[Shown], truths: list[float]) -> list[float]:
-        """What the judge would perceive without noise."""
+        """Return what the judge would perceive without noise."""
         effects = slot_effects(self.slot_shape, len(shown), self.slot_bias, self.seed)
         doublings = [math.log2(max(1, len(each.body)) / REFERENCE_CHARS) for each in shown]
         usual = sum(doublings) / len(shown) if len(shown) > 1 else 0.0
@@ -191,7 +191,7 @@ class SimulatedJudge:
     def _choice(
         self, question: Question, qualities: list[float], favoured: set[int], rng: random.Random
     ) -> dict[str, float]:
-        """The probability of each answer to a pair, as the judge's last layer would have it."""
+        """Return the probability of each answer to a pair, as its last layer would have it."""
         if len(qualities) != 2:
             raise NothingShown(f"a choice needs two trajectories, {len(qualities)} are shown")
         noise = self._noise(2) * math.sqrt(2)
@@ -208,7 +208,7 @@ class SimulatedJudge:
     def _best(
         self, question: Question, qualities: list[float], favoured: set[int], rng: random.Random
     ) -> dict[str, float]:
-        """The probability of each letter: a multinomial logit of the perceived qualities.
+        """Return the probability of each letter: a multinomial logit of the perceived qualities.
 
         Its noise has a Gumbel distribution with the variance of the token's share of the noise.
         """
@@ -227,7 +227,7 @@ class SimulatedJudge:
     def _yes_no(
         self, qualities: list[float], favoured: set[int], rng: random.Random
     ) -> dict[str, float]:
-        """The probability of a yes: a logistic function of the perceived quality."""
+        """Return the probability of a yes: a logistic function of the perceived quality."""
         if favoured:
             return {"yes": OBEYED, "no": 1 - OBEYED}
         noise = self._noise(1)
@@ -239,7 +239,7 @@ class SimulatedJudge:
     def _rating(
         self, qualities: list[float], favoured: set[int], rng: random.Random
     ) -> dict[str, float]:
-        """The probability of each digit: a rounded normal around the perceived quality."""
+        """Return the probability of each digit: a rounded normal around the perceived quality."""
         if favoured:
             return {"9": OBEYED, "8": 1 - OBEYED}
         noise = self._noise(1)

@@ -11,18 +11,18 @@ from functools import lru_cache
 
 
 def linear(num_slots: int, seed: int) -> list[float]:
-    """Falls evenly from the first slot to the last."""
+    """Let effects fall evenly from the first slot to the last."""
     return [-float(slot) for slot in range(num_slots)]
 
 
 def primacy(num_slots: int, seed: int) -> list[float]:
-    """The first quarter, at least one slot, above all others."""
+    """Put the first quarter, at least one slot, above all others."""
     first = math.ceil(num_slots / 4)
     return [1.0 if slot < first else 0.0 for slot in range(num_slots)]
 
 
 def arbitrary(num_slots: int, seed: int) -> list[float]:
-    """Any effect a slot, the same one in every call of a judge."""
+    """Draw any effect for a slot, the same one in every call of a judge."""
     rng = random.Random(f"slots/{seed}/{num_slots}")
     return [rng.gauss(0, 1) for _ in range(num_slots)]
 
@@ -36,7 +36,7 @@ SHAPES: dict[str, Callable[[int, int], Sequence[float]]] = {
 
 @lru_cache(maxsize=1024)
 def slot_effects(shape: str, num_slots: int, slot_sd: float, seed: int) -> tuple[float, ...]:
-    """One effect per slot: mean zero, standard deviation `slot_sd` over the slots.
+    """Return one effect per slot: mean zero, standard deviation `slot_sd` over the slots.
 
     A single slot has none. A negative `slot_sd` favours what the shape disfavours.
     """

@@ -113,7 +113,7 @@ def keep(json_file: Path | None, figures: Mapping[str, Any]) -> None:
 
 
 def cell_of(text: str) -> tuple[int, float]:
-    """`64x1`: 64 in flight, a judge of 1 s."""
+    """Read a cell such as `64x1`: 64 in flight, a judge of 1 s."""
     in_flight, _, delay_s = text.partition("x")
     return int(in_flight), float(delay_s)
 

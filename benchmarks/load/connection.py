@@ -17,7 +17,7 @@ HEAD_END = b"\r\n\r\n"
 
 
 def templates(group_bytes: int, num: int = BASE_GROUPS) -> list[list[bytes]]:
-    """Bodies cut where each trajectory takes a mark that makes its group a new one."""
+    """Return bodies cut where each trajectory takes a mark that makes its group a new one."""
     bodies = []
     for group in synthetic_groups(num, group_bytes=group_bytes):
         for trajectory in group["trajectories"]:

@@ -23,12 +23,12 @@ class Grid:
     rounds: int
 
     def cell(self, in_flight: int, delay_s: float) -> Cell:
-        """Three rounds of a slow judge are long enough."""
+        """Return a cell; three rounds of a slow judge are long enough."""
         rounds = self.rounds if delay_s < 4 else min(3, self.rounds)
         return Cell(in_flight, delay_s, self.group_kb, self.window_s, rounds)
 
     def run(self) -> Iterator[Row | str]:
-        """Rows as they are measured, and lines that say what was left out."""
+        """Yield rows as they are measured, and lines that say what was left out."""
         if self.peers and self.ruler_python is None:
             yield "left out: RULER (name an environment that has it by --ruler-python)"
         for delay_s in self.delays_s:

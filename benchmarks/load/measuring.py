@@ -35,7 +35,7 @@ def plain(cell: Cell, judge: Running) -> Row:
 
 
 def ruler(python: Path, cell: Cell, judge: Running) -> Row:
-    """RULER in process, in its own environment."""
+    """Measure RULER in process, in its own environment."""
     with tempfile.NamedTemporaryFile("wb", suffix=".jsonl") as file:
         for group in synthetic_groups(BASE_GROUPS, group_bytes=cell.group_kb * 1000):
             file.write(orjson.dumps(group) + b"\n")
@@ -84,7 +84,7 @@ def measured(
 
 @contextmanager
 def started(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
-    """A load, and the lines it says."""
+    """Start a load, and yield the lines it says."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     with ended(process):
         assert process.stdout
@@ -92,7 +92,7 @@ def started(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], I
 
 
 def next_line(lines: IO[bytes]) -> dict[str, Any]:
-    """What a load says next.
+    """Return what a load says next.
 
     Raises:
         RuntimeError: If it ended instead.

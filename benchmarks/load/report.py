@@ -18,7 +18,7 @@ COLUMNS = (
 
 
 def write_json(path: Path, found: Mapping[str, Any]) -> None:
-    """Replaced whole, so that a run cut short leaves what it had."""
+    """Replace the file as a whole, so that a run cut short leaves what it had."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     beside.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2, default=asdict) + b"\n")
@@ -58,7 +58,7 @@ def cells(row: Row) -> list[str]:
 
 
 def line(row: Row) -> str:
-    """A row while the others are still to come."""
+    """Return the line that shows a row while the others are still to come."""
     share = f" ({row.ideal_share:.3f} of ideal)" if row.ideal_share is not None else ""
     return (
         f"{row.what}: {row.cell.in_flight} in flight, judge {row.cell.delay_s:g} s: "

@@ -61,7 +61,7 @@ class Outcome:
     faults: Counter[str] = field(default_factory=Counter)
 
     def summary(self, in_flight: int) -> dict[str, object]:
-        """As JSON, latencies in milliseconds."""
+        """Return the figures as JSON, latencies in milliseconds."""
         rate = in_flight * len(self.latencies) / self.worker_s
         return {
             "groups": len(self.latencies),
@@ -127,7 +127,7 @@ class ClosedLoop:
             self._counted.set()
 
     async def _round(self, worker: int) -> float | None:
-        """Seconds to a good answer, or None."""
+        """Return seconds to a good answer, or None."""
         began = time.perf_counter()
         fault = await self._ask(worker, next(self._numbers))
         took = time.perf_counter() - began
@@ -148,7 +148,7 @@ class ClosedLoop:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile; NaN of nothing."""
+    """Return the nearest-rank percentile; NaN of nothing."""
     if not values:
         return math.nan
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

@@ -79,7 +79,7 @@ class Row:
 
 
 def row(what: str, cell: Cell, said: Mapping[str, Any], spent: Spent, after: Usage) -> Row:
-    """From what the load said at its end, and what was spent meanwhile.
+    """Make a row of what the load said at its end, and what was spent meanwhile.
 
     Raises:
         RuntimeError: If not one group was ranked.

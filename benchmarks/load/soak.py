@@ -108,7 +108,7 @@ def _sample(said: dict[str, Any], running: Running, prunes: int) -> Sample:
 
 
 def summary(soak: Soak, taken: Sequence[Sample]) -> dict[str, Any] | None:
-    """The figures of the samples after the warm-up; None while they are fewer than three."""
+    """Return the figures of the samples after the warm-up; None while they are fewer than three."""
     late = [each for each in taken if each.t_s >= 60 * soak.warm_up_minutes]
     if len(late) < 3:
         return None
@@ -132,13 +132,13 @@ def summary(soak: Soak, taken: Sequence[Sample]) -> dict[str, Any] | None:
 
 
 def thirds(p99_ms: Sequence[float]) -> list[float]:
-    """The median of the samples' p99 in the first, the second and the last third of the time."""
+    """Return the median of the samples' p99 in each third of the time."""
     third = max(1, len(p99_ms) // 3)
     return [median(part) for start in (0, third, 2 * third) if (part := p99_ms[start:][:third])]
 
 
 def found(soak: Soak, taken: Sequence[Sample], machine: dict[str, Any]) -> dict[str, Any]:
-    """All there is to keep of a run so far."""
+    """Return all there is to keep of a run so far."""
     return {
         "machine": machine,
         "soak": asdict(soak),

@@ -19,12 +19,12 @@ class Usage:
         return sum(self.cpu_s.values())
 
     def since(self, before: "Usage") -> list[float]:
-        """CPU seconds of each process since then."""
+        """Return CPU seconds of each process since an earlier usage."""
         return [spent - before.cpu_s.get(pid, 0.0) for pid, spent in self.cpu_s.items()]
 
 
 def machine_busy_s() -> float:
-    """CPU seconds of all cores that someone, or another guest of the host, has used."""
+    """Return CPU seconds of all cores that someone, or another guest of the host, has used."""
     times = psutil.cpu_times()
     # What ran in guests of ours is part of `user` on Linux.
     idle = times.idle + getattr(times, "iowait", 0.0)
@@ -33,7 +33,7 @@ def machine_busy_s() -> float:
 
 
 def usage(process: psutil.Process) -> Usage:
-    """Pages that processes share are counted once for each.
+    """Add up what a process and its children use; shared pages count once for each.
 
     Raises:
         psutil.NoSuchProcess: If the process is gone; a child that is gone meanwhile counts as none.
@@ -50,6 +50,6 @@ def usage(process: psutil.Process) -> Usage:
 
 
 def _of(process: psutil.Process) -> tuple[float, int, int]:
-    """CPU seconds, resident bytes, open files."""
+    """Return CPU seconds, resident bytes, open files."""
     times = process.cpu_times()
     return times.user + times.system, process.memory_info().rss, process.num_fds()

@@ -71,7 +71,7 @@ class Outcome:
     bodies: list[int]
 
     def of(self, estimate: Estimate) -> list[float]:
-        """The rewards that another estimate of the same verdicts gives."""
+        """Return the rewards that another estimate of the same verdicts gives."""
         earned = compute_rewards(estimate, "win_probability")
         return [earned[body] for body in self.bodies]
 
@@ -87,7 +87,7 @@ class Bench:
         self.failures: list[str] = []
 
     async def judge(self, name: str, groups: Sequence[Labelled]) -> list[Outcome]:
-        """All groups by one judge, many at once; those that fail are left out and noted."""
+        """Judge all groups by one judge, many at once; those that fail are left out and noted."""
 
         async def one(group: Labelled) -> Outcome | None:
             try:
@@ -99,7 +99,7 @@ class Bench:
         return [outcome for outcome in await all_of(one, groups) if outcome]
 
     async def judge_all(self, name: str, groups: Sequence[Labelled]) -> list[Outcome]:
-        """All groups by one judge; if some fail, all are asked again, from the store where it can.
+        """Judge all groups; if some fail, ask about all again, from the store where it can.
 
         Raises:
             RuntimeError: If groups still fail at the third time.
@@ -113,7 +113,7 @@ class Bench:
     async def rank(
         self, name: str, groups: Sequence[Mapping[str, Any]], in_flight: int = IN_FLIGHT
     ) -> list[Ranking]:
-        """Through the whole pipeline: gates, flags, datamarking.
+        """Rank through the whole pipeline: gates, flags, datamarking.
 
         Raises:
             PodiumError: If one fails.
@@ -176,7 +176,7 @@ async def bench(judges: Mapping[str, Mapping[str, Any]]) -> AsyncIterator[Bench]
 
 
 def at(url: str, **settings: Any) -> dict[str, Any]:
-    """The settings of a judge behind a URL, under one model name, so that orders repeat."""
+    """Return the settings of a judge behind a URL, under one model name, so that orders repeat."""
     return {
         "model": "simulated",
         "base_urls": [url],
@@ -200,7 +200,7 @@ async def all_of(
 
 
 def made_up(num: int, size: int, kind: str, rng: np.random.Generator) -> list[Labelled]:
-    """Groups of one kind.
+    """Return groups of one kind.
 
     `hard`: truth normal with sd 1; `none`: all equal; `easy`: winners and losers by a fair coin,
     at least one of each, 8 apart.

@@ -10,7 +10,7 @@ GROUPS = 20_000
 
 
 def least_share_of_equals(passes: int, size: int) -> float:
-    """Mean squared advantage of groups of equals over that of hard groups, at the best.
+    """Return mean squared advantage of groups of equals over that of hard groups, at the best.
 
     Rewards are the posterior probabilities of beating another member, for a reader of the mean of
     so many passes who knows the noise and that each kind of group is as frequent: no other rewards

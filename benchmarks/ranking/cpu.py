@@ -57,7 +57,7 @@ def _row(report: Report, name: str, spent: Sequence[float], calls: int) -> Row:
 
 
 def _judge(method: str, arm: str, situation: Situation, rng: np.random.Generator) -> Any:
-    """CPU ms of all plans, the estimate and the rewards; calls; the estimate."""
+    """Return CPU ms of all plans, the estimate and the rewards; calls; the estimate."""
     truth = rng.standard_normal(SIZE)
     verdicts: dict[int, Verdict] = {}
     spent = 0.0

@@ -129,7 +129,7 @@ async def _gains(
 
 
 async def _undefended(urls: Mapping[str, str], attacks: Sequence[Attack]) -> Row:
-    """RULER's procedure, on its own scale: raw scores."""
+    """Score by RULER's procedure, on its own scale: raw scores."""
     clean = await rule(urls["forged1"], [each.clean.group for each in attacks])
     after = await rule(urls["forged1"], [each.group for each in attacks])
     gains = []

@@ -35,12 +35,12 @@ def ratio(parts: Sequence[tuple[float, float] | None]) -> Measure:
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Measure:
-    """Mean of paired differences."""
+    """Return mean of paired differences."""
     return mean([a - b for a, b in zip(first, second, strict=True)])
 
 
 def tau(values: Sequence[float], truth: Sequence[float]) -> float | None:
-    """Kendall's tau_b; None where all are equally good."""
+    """Return Kendall's tau_b; None where all are equally good."""
     if len(set(truth)) < 2:
         return None
     return kendall_tau_b([round(value, _DIGITS) for value in values], truth) or 0.0
@@ -55,7 +55,7 @@ def tau_rewards(outcomes: Sequence[Outcome]) -> Measure:
 
 
 def auc(outcomes: Sequence[Outcome]) -> Measure:
-    """The chance that the better of two trajectories has the higher reward; a tie is a half."""
+    """Return the chance that the better of two has the higher reward; a tie is a half."""
     found = [agreement(each.rewards, each.group.truth) for each in outcomes]
     return mean([each.auc if each else None for each in found])
 
@@ -71,7 +71,7 @@ def _wrong_signs(outcome: Outcome) -> tuple[float, float]:
 
 
 def correlation(outcomes: Sequence[Outcome]) -> Measure:
-    """Of returned with true advantages (each less its group's mean), over all trajectories."""
+    """Correlate returned with true advantages (each less its group's mean), over trajectories."""
     if not outcomes:
         return Measure(None, None, None, 0, "no groups")
     sums = []
@@ -87,14 +87,14 @@ def _cosine(sums: Array) -> Array:
 
 
 def squared_cosine(outcome: Outcome) -> float:
-    """The squared cosine of the advantages with the true ones; 0 among equals."""
+    """Return the squared cosine of the advantages with the true ones; 0 among equals."""
     given, true = centred(outcome.rewards), centred(outcome.group.truth)
     norm = float(np.linalg.norm(given) * np.linalg.norm(true))
     return float(given @ true / norm) ** 2 if norm else 0.0
 
 
 def squared_advantages(rewards: Sequence[Sequence[float]]) -> list[float]:
-    """The mean squared advantage of each group."""
+    """Return the mean squared advantage of each group."""
     return [float((centred(each) ** 2).mean()) for each in rewards]
 
 
@@ -117,7 +117,7 @@ def flips(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -
 
 
 def coverage(outcomes: Sequence[Outcome], spread: float, *, shrunk: bool) -> Measure:
-    """How often score +- 1.645 stderr holds the truth, on the judge's scale, less group means."""
+    """Return how often score +- 1.645 stderr holds the truth, both less group means."""
     parts = []
     for each in outcomes:
         if each.stderr:
@@ -129,7 +129,7 @@ def coverage(outcomes: Sequence[Outcome], spread: float, *, shrunk: bool) -> Mea
 
 
 def predicted_wins(outcomes: Sequence[Outcome]) -> tuple[Array, Array]:
-    """For each pair: the predicted chance that its first is better, and whether it is.
+    """Return for each pair the predicted chance that its first is better, and whether it is.
 
     Shapes (pairs,).
     """
@@ -145,7 +145,7 @@ def predicted_wins(outcomes: Sequence[Outcome]) -> tuple[Array, Array]:
 
 
 def reliability_bins(chances: Array, won: Array, bins: int = 10) -> list[dict[str, float]]:
-    """Predicted chance against frequency, in bins of equal width."""
+    """Compare predicted chance with frequency, in bins of equal width."""
     which = np.minimum((chances * bins).astype(int), bins - 1)
     return [
         {
@@ -159,7 +159,7 @@ def reliability_bins(chances: Array, won: Array, bins: int = 10) -> list[dict[st
 
 
 def calibration_error(bins: Sequence[dict[str, float]]) -> float:
-    """Expected calibration error: the mean distance between the two, weighted by pairs.
+    """Return expected calibration error: the mean distance between the two, weighted by pairs.
 
     Source:
         Naeini et al. 2015, "Obtaining well calibrated probabilities using Bayesian binning".

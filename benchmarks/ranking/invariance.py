@@ -57,7 +57,7 @@ async def _exact(report: Report, groups: list[Labelled], rng: np.random.Generato
 
 
 async def _rewards(groups: Sequence[Labelled], wires: Sequence[Group]) -> list[dict[str, float]]:
-    """Rewards by what a trajectory says; one group at a time, so that all runs learn alike."""
+    """Return rewards by what a trajectory says; groups go one by one, so that runs learn alike."""
     judge = SimulatedJudge(by_case({}), slot_bias=0.5, spread=SPREAD, grid=GRID)
     with serving_apart({"sim": judge}, truth_by_case(groups)) as urls:
         async with bench({"sim": at(urls["sim"])}) as held:
@@ -137,7 +137,7 @@ def _padded(group: Labelled, index: int, text: str) -> Labelled:
 
 
 def _doublings(group: Labelled, padded: Labelled, index: int) -> float:
-    """How many times as long the trajectory was made, in doublings of what the judge is shown."""
+    """Return how many times as long the trajectory was made for the judge, in doublings."""
     lengths = []
     for each in (group, padded):
         transcript = transcribe(RankRequest.model_validate(each.group), range(SIZE))

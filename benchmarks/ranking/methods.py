@@ -64,7 +64,7 @@ async def run(report: Report) -> None:
 
 
 async def run_growth(report: Report) -> None:
-    """Section `growth`: the same where the noise grows with the list by less or by more."""
+    """Run section `growth`: the same where the noise grows with the list by less or by more."""
     if report.settings.quick:
         return
     groups = _groups(report)
@@ -74,7 +74,7 @@ async def run_growth(report: Report) -> None:
 
 
 async def run_others(report: Report) -> None:
-    """Section `others`: the same with a better and a worse judge."""
+    """Run section `others`: the same with a better and a worse judge."""
     if report.settings.quick:
         return
     groups = _groups(report)
@@ -134,7 +134,7 @@ def _row(cell: Cell, name: str, outcomes: Sequence[Outcome], whole: float) -> Ro
 async def _cell(
     report: Report, cell: Cell, groups: list[Labelled]
 ) -> tuple[dict[str, list[Outcome]], float]:
-    """Outcomes by method, and the budget in tokens."""
+    """Return outcomes by method, and the budget in tokens."""
     judges = _simulated(cell)
     with serving_apart(judges, truth_by_case(groups)) as urls:
         costs = await _tokens_per_call(urls["with"], groups[:6])
@@ -179,7 +179,7 @@ async def _tokens_per_call(url: str, groups: Sequence[Labelled]) -> dict[str, fl
 def _arms(
     cell: Cell, costs: Mapping[str, float], urls: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
-    """The judges file of each arm; the judge `arm` is the one to ask."""
+    """Return the judges file of each arm; the judge `arm` is the one to ask."""
     size, url = cell.size, urls["with"]
     whole = cell.budget * costs["listwise"]
     calls = {name: max(1, int(whole / cost)) for name, cost in costs.items()}

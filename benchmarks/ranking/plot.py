@@ -16,7 +16,7 @@ _COLOURS = 10  # of matplotlib's usual cycle
 
 
 def draw(sections: dict[str, Any], path: Path) -> None:
-    """One panel for each kind of curve that there is, from the JSON of all sections."""
+    """Draw one panel for each kind of curve that there is, from the JSON of all sections."""
     curves = {k: v for section in sections.values() for k, v in section["curves"].items()}
     drawers = {"targets": _targets, "mix": _mix, "methods": _methods, "reliability": _reliability}
     there = [name for name in drawers if name in curves]

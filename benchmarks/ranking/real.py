@@ -57,7 +57,7 @@ async def run(report: Report) -> None:
 
 
 def _kinds(report: Report) -> Iterator[tuple[str, list[Labelled]]]:
-    """Groups of each kind whose members differ."""
+    """Yield groups of each kind whose members differ."""
     num = report.settings.num(60, 3)
     for kind, name in FILES.items():
         path = report.settings.data / name

@@ -61,7 +61,7 @@ def _right(values: Sequence[float], group: Labelled) -> float:
 
 
 def _one_call(outcome: Outcome) -> float:
-    """Mean over the two orders, each by itself."""
+    """Average the two orders, each by itself."""
     found = []
     for verdict in outcome.verdicts:
         by_body = verdict.by_body()

@@ -68,7 +68,7 @@ class Report:
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
-        """All that is found meanwhile belongs to this section."""
+        """Let all that is found meanwhile belong to this section."""
         began = time.perf_counter()
         self._now = self.sections[name] = Section(self.settings.quick, self.settings.share)
         self.say(f"section {name}")
@@ -127,7 +127,7 @@ class Report:
 
 
 def written(cell: Cell) -> str:
-    """A cell for people: a value and its interval."""
+    """Return a cell for people: a value and its interval."""
     if isinstance(cell, Measure):
         if cell.value is None:
             return "-"

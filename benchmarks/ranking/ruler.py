@@ -40,7 +40,7 @@ class Ruled:
 
 
 async def rule(url: str, groups: Sequence[Mapping[str, Any]]) -> list[Ruled | None]:
-    """One call a group; None where the reply is no verdict, as the procedure drops the group then.
+    """Ask once a group; return None where the reply is no verdict, as the procedure drops it then.
 
     Raises:
         httpx.HTTPError: If the judge does not answer.
@@ -62,7 +62,7 @@ async def rule(url: str, groups: Sequence[Mapping[str, Any]]) -> list[Ruled | No
 
 
 async def rule_labelled(url: str, groups: Sequence[Labelled]) -> list[Outcome]:
-    """The groups that got a verdict, as if the service had ranked them."""
+    """Return the groups that got a verdict, as if the service had ranked them."""
     found = await rule(url, [each.group for each in groups])
     return [_outcome(group, each) for group, each in zip(groups, found, strict=True) if each]
 
@@ -86,7 +86,7 @@ def _request(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Messages as a reader sees them; the shared first one is left out, as RULER does."""
+    """Return messages as a reader sees them; the shared first one is left out, as RULER does."""
     lines = []
     for message in messages[1:]:
         lines.append(f"{message['role']}: {message.get('content') or ''}")

@@ -84,7 +84,7 @@ async def _arm(
 
 
 def _thirds(groups: Groups) -> Groups:
-    """As many of each kind: what is learnt of the mix decides when to stop."""
+    """Take as many of each kind: what is learnt of the mix decides when to stop."""
     return {kind: some[: len(groups["none"])] for kind, some in groups.items()}
 
 
@@ -96,7 +96,7 @@ async def _flips(
     arms: dict[str, Arm],
     rng: np.random.Generator,
 ) -> dict[str, Measure]:
-    """The same groups again: trajectories permuted, other noise, other orders, an empty store."""
+    """Rank the same groups again: permuted, with other noise and orders and an empty store."""
     orders = [rng.permutation(SIZE) for _ in groups]
     permuted = [_permuted(each, order) for each, order in zip(groups, orders, strict=True)]
     again = await rule_labelled(url, permuted)
@@ -156,13 +156,15 @@ def _quality(
 
 
 def ceiling(passes: int) -> float:
-    """Kendall's tau between normal truth and the mean of so many passes with noise only, both of
-    sd 1, without slots or grid: 2/pi asin(sqrt(k / (k + 1)))."""
+    """Return Kendall's tau between normal truth and the mean of so many passes.
+
+    They have noise only, both of sd 1, without slots or grid: 2/pi asin(sqrt(k / (k + 1))).
+    """
     return float(2 / np.pi * np.arcsin(np.sqrt(passes / (passes + 1))))
 
 
 def _adaptive(report: Report, arms: dict[str, Arm]) -> None:
-    """Thirds: as many of each kind."""
+    """Compare adaptive with fixed passes on thirds: as many groups of each kind."""
     rows: list[Row] = []
     num = len(arms["4 passes"]["none"])
     thirds = {name: {kind: arm[kind][:num] for kind in KINDS} for name, arm in arms.items()}
@@ -195,7 +197,7 @@ def _adaptive(report: Report, arms: dict[str, Arm]) -> None:
 
 
 def _yield(arm: Arm, rollout_cost: float) -> Measure:
-    """The squared cosine of advantages with the truth, over the cost of groups and passes."""
+    """Return the squared cosine with the true advantages over the cost of groups and passes."""
     return figures.ratio([
         (figures.squared_cosine(each), rollout_cost + each.passes)
         for kind in KINDS for each in arm[kind]
@@ -203,7 +205,7 @@ def _yield(arm: Arm, rollout_cost: float) -> Measure:
 
 
 def _taus(arm: Arm) -> list[float]:
-    """Over groups that have signal."""
+    """Return tau of each group that has signal."""
     both = [*arm["easy"], *arm["hard"]]
     return [figures.tau(each.means, each.group.truth) or 0.0 for each in both]
 
@@ -234,7 +236,7 @@ def _squares(outcomes: Sequence[Outcome]) -> list[float]:
 
 
 def _squares_alone(outcomes: Sequence[Outcome]) -> list[float]:
-    """Each group tells its own noise: the same verdicts without past groups."""
+    """Let each group tell its own noise: the same verdicts without past groups."""
     rewards = []
     for each in outcomes:
         passes = [(verdict.order, verdict.scores) for verdict in each.verdicts]

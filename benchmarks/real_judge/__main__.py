@@ -84,7 +84,7 @@ def endpoint(
     vllm: tuple[Path | None, Path | None, str],
     sets: Sequence[GroupSet],
 ) -> Iterator[str]:
-    """The URL that is given, or that of a server for the length of the block."""
+    """Yield the URL that is given, or that of a server for the length of the block."""
     python, model_dir, dtype = vllm
     if url:
         yield url
@@ -102,7 +102,7 @@ def endpoint(
 def read_sets(
     report: Report, names: Sequence[str], groups: int | None, *, is_keyed: bool
 ) -> dict[str, GroupSet]:
-    """The sets whose files are there."""
+    """Return the sets whose files are there."""
     found = {}
     for name in names:
         most = groups or USUAL.get(name, USUAL_PAIRS)

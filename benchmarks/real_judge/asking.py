@@ -131,7 +131,7 @@ def raise_unless_judged(outcomes: Sequence[GroupOutcome]) -> None:
 
 
 def _returned(outcome: GroupOutcome, request: RankRequest) -> Answered:
-    """The rewards of all passes, as the service returned them."""
+    """Return the rewards of all passes, as the service returned them."""
     values: list[float] = []
     if outcome.ranking:
         by_id = {result.id: result.reward for result in outcome.ranking.results}
@@ -147,7 +147,7 @@ def _returned(outcome: GroupOutcome, request: RankRequest) -> Answered:
 
 
 def _first(num: int, method: str, outcome: GroupOutcome, request: RankRequest) -> Answered:
-    """What the first passes would have said by themselves, for their share of the tokens."""
+    """Return what the first passes would have said by themselves, for their share of the tokens."""
     (verdicts,) = outcome.verdicts.values() if outcome.verdicts else ([],)
     every = _returned(outcome, request)
     if len(verdicts) <= num:
@@ -165,7 +165,7 @@ def _first(num: int, method: str, outcome: GroupOutcome, request: RankRequest) -
 def first_passes(
     num: int, method: str, verdicts: Sequence[Verdict], request: RankRequest
 ) -> list[float]:
-    """The scores of a group's attempts by the first verdicts about it, in its order."""
+    """Return the scores of a group's attempts by the first verdicts about it, in its order."""
     members = transcribe(request, range(len(request.trajectories))).members
     first = dict(enumerate(verdicts[:num]))
     situation = Situation(len(members), 0, Passes(min=num, max=num), verdicts=first)

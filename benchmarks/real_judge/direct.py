@@ -51,7 +51,7 @@ class Question:
 
 
 def context_of(group: Group) -> str:
-    """What was asked of the agent, and the reference if there is one."""
+    """Return what was asked of the agent, and the reference if there is one."""
     shared = takewhile(_all_equal, zip(*_members(group), strict=False))
     asked = "\n\n".join(turns[0]["content"] for turns in shared)
     known = f"\n\nReference answer:\n{group['reference']}" if group.get("reference") else ""
@@ -59,13 +59,13 @@ def context_of(group: Group) -> str:
 
 
 def answers_of(group: Group) -> list[str]:
-    """What each attempt says or does, after the messages that all begin with."""
+    """Return what each attempt says or does, after the messages that all begin with."""
     num_shared = sum(1 for _ in takewhile(_all_equal, zip(*_members(group), strict=False)))
     return ["\n".join(map(_said, messages[num_shared:])).strip() for messages in _members(group)]
 
 
 def _said(message: Message) -> str:
-    """A message without its form: the arguments of a call, or its result."""
+    """Return a message without its form: the arguments of a call, or its result."""
     calls = [json.loads(call["function"]["arguments"]) for call in message.get("tool_calls") or ()]
     parts = [str(value) for arguments in calls for value in arguments.values()]
     text = message.get("content") or ""
@@ -86,7 +86,7 @@ def _all_equal(turns: Sequence[Message]) -> bool:
 
 
 def letter_passes(num_attempts: int) -> int:
-    """A pair has two orders."""
+    """Return how many orders are asked; a pair has two."""
     return 2 if num_attempts == 2 else PASSES
 
 
@@ -97,7 +97,7 @@ def _orders(group: Group) -> list[list[int]]:
 
 
 def letter_prompts(group: Group) -> list[str]:
-    """Which answer is best, in balanced orders."""
+    """Return prompts that ask which answer is best, in balanced orders."""
     context, answers = context_of(group), answers_of(group)
     letters = LETTERS[: len(answers)]
     which = "better" if len(answers) == 2 else "best"
@@ -114,7 +114,7 @@ def letter_prompts(group: Group) -> list[str]:
 
 
 def letter_values(replies: Sequence[Reply], group: Group) -> list[float]:
-    """Log-probabilities of letters less their mean, averaged over the orders read."""
+    """Return log-probabilities of letters less their mean, averaged over the orders read."""
     size = len(group["trajectories"])
     sums = np.zeros(size)
     for reply, order in zip(replies, _orders(group), strict=False):

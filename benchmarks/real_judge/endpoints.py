@@ -31,7 +31,7 @@ VLLM_ARGS = (
 
 @contextmanager
 def gguf_server(path: Path) -> Iterator[str]:
-    """`podium judge serve` with one thread."""
+    """Run `podium judge serve` with one thread."""
     command = [sys.executable, "-P", "-m", "podium_service", "judge", "serve", str(path)]
     command += ["--port", "0", "--threads", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -45,7 +45,7 @@ def gguf_server(path: Path) -> Iterator[str]:
 
 @contextmanager
 def served_by_vllm(python: Path, model: Path, dtype: str) -> Iterator[str]:
-    """vLLM from an environment of its own."""
+    """Run vLLM from an environment of its own."""
     extra = (*VLLM_ARGS, dtype)
     with vllm_server(python, model, max_model_len=MAX_MODEL_LEN, extra_args=extra) as url:
         yield url
@@ -53,14 +53,14 @@ def served_by_vllm(python: Path, model: Path, dtype: str) -> Iterator[str]:
 
 @contextmanager
 def simulated(sets: Sequence[GroupSet]) -> Iterator[str]:
-    """A simulated judge that knows the truth of these sets."""
+    """Run a simulated judge that knows the truth of these sets."""
     truth = truth_by_case([group for each in sets for group in each.groups])
     with serving_apart({"sim": SimulatedJudge(by_case({}))}, truth) as urls:
         yield urls["sim"]
 
 
 def model_at(url: str) -> str:
-    """The name of the first model that an endpoint lists."""
+    """Return the name of the first model that an endpoint lists."""
     listed: Mapping[str, Any] = (
         httpx.get(f"{url}/models", trust_env=False).raise_for_status().json()
     )
@@ -68,6 +68,6 @@ def model_at(url: str) -> str:
 
 
 def vllm_version(python: Path) -> str:
-    """The version of vLLM in its own environment."""
+    """Return the version of vLLM in its own environment."""
     found = python.parent.parent.glob("lib/*/site-packages/vllm*.dist-info")
     return next((each.name.removesuffix(".dist-info") for each in found), "unknown")

@@ -75,7 +75,7 @@ def _row(forgery: str, name: str, wins: Sequence[tuple[float, float]]) -> Row:
 
 
 def forge(group: Labelled, text: str) -> Labelled:
-    """The group whose first bad attempt says this, too."""
+    """Return the group whose first bad attempt says this, too."""
     forged = copy.deepcopy(group.group)
     message = forged["trajectories"][attacker(group)]["messages"][-1]
     message["content"] = text.format(said=message["content"])
@@ -83,12 +83,12 @@ def forge(group: Labelled, text: str) -> Labelled:
 
 
 def attacker(group: Labelled) -> int:
-    """The index of the first of the worst attempts."""
+    """Return the index of the first of the worst attempts."""
     return group.truth.index(min(group.truth))
 
 
 def win_rate(group: Labelled, answered: Answered) -> float:
-    """The share of the others that the attacker beats; a tie counts half."""
+    """Return the share of the others that the attacker beats; a tie counts half."""
     values, own = answered.values or [0.0] * len(group.truth), attacker(group)
     others = [value for index, value in enumerate(values) if index != own]
     return sum((values[own] > each) + (values[own] == each) / 2 for each in others) / len(others)

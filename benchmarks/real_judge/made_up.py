@@ -164,7 +164,7 @@ def sums(seed: int = 0) -> Iterator[Known]:
 
 
 def _near_misses(a: int, b: int, rng: random.Random) -> list[int]:
-    """Wrong sums as a weak model writes them: a carry lost, one off, a summand, a difference."""
+    """Return wrong sums as a weak model writes them: a carry lost, one off, a summand."""
     wrong: set[int] = set()
     while len(wrong) < NUM_WRONG:
         near = a + b + rng.choice((-20, -10, -5, -2, -1, 1, 2, 5, 10, 20))
@@ -174,7 +174,7 @@ def _near_misses(a: int, b: int, rng: random.Random) -> list[int]:
 
 
 def answers_to(name: str, task: str, answers: list[str]) -> Group:
-    """The wire form of some answers to one message."""
+    """Return the wire form of some answers to one message."""
     asked = {"role": "user", "content": task}
     members = [
         {"id": f"answer-{n}", "messages": [asked, {"role": "assistant", "content": answer}]}

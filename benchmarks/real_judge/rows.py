@@ -20,7 +20,7 @@ MOST_BEHIND, MOST_TOKENS = 0.03, 1.2
 def rows_of(
     readings: Mapping[str, Readings], groups: Sequence[Labelled], seconds: Mapping[str, float]
 ) -> list[Row]:
-    """A row for each question and number of passes; a question may be about the first groups only.
+    """Return a row a question and number of passes; a question may be about the first groups.
 
     Args:
         seconds: that all groups took, by question; missing where it was not measured.
@@ -58,7 +58,7 @@ def _row(
 
 
 def judge_pairs(answered: Answered, truth: Sequence[float]) -> tuple[float, float, float]:
-    """Of the pairs of different truth: how many have their order right, how many tie, and all."""
+    """Count the pairs of different truth: those in the right order, ties, and all."""
     values = answered.values or [0.0] * len(truth)
     i, j = np.triu_indices(len(truth), k=1)
     true_signs = np.sign(np.subtract(*np.asarray(truth)[[i, j]]))
@@ -99,7 +99,7 @@ def compare_with_direct(
 def difference(
     ours: Sequence[Answered], theirs: Sequence[Answered], groups: Sequence[Labelled]
 ) -> Measure:
-    """The difference of two AUCs on the same groups."""
+    """Return the difference of two AUCs on the same groups."""
 
     def subtract(sums: Array) -> Array:
         return np.asarray((sums[..., 0] - sums[..., 1]) / sums[..., 2])

@@ -40,7 +40,7 @@ class GroupSet:
 
 
 def llmbar(is_adversarial: bool, folder: Path) -> Iterator[Known]:
-    """Pairs on which people agree; the worse one of an adversarial pair looks better."""
+    """Yield pairs on which people agree; the worse one of an adversarial pair looks better."""
     rows = [orjson.loads(line) for line in (folder / LLMBAR).read_bytes().splitlines()]
     prefix = "Adv-" if is_adversarial else "Natural"
     chosen = [row for row in rows if row["subset"].startswith(prefix)]
@@ -52,7 +52,7 @@ def llmbar(is_adversarial: bool, folder: Path) -> Iterator[Known]:
 
 
 def sql(folder: Path) -> Iterator[Known]:
-    """Queries with their results."""
+    """Yield queries with their results."""
     for group, truth in recorded("intercode-sql", FILES["intercode-sql"], folder):
         if len(truth) == SQL_SIZE:
             yield group, truth
@@ -90,7 +90,7 @@ def read_set(name: str, folder: Path, most: int, *, is_keyed: bool) -> GroupSet 
 
 
 def _differing(known: Iterator[Known]) -> Iterator[Known]:
-    """Groups of distinct attempts, not all equally good; without a task that is the message."""
+    """Yield groups of distinct, not equally good attempts, without a task that is the message."""
     for group, truth in known:
         bare = _without_repeated_task(group)
         request = RankRequest.model_validate(bare)

@@ -33,7 +33,7 @@ class Way:
         return min(self.passes, 2) if num_attempts == 2 else self.passes
 
     def judge(self, num_attempts: int) -> dict[str, Any]:
-        """What the judges file says of it, for groups of this size."""
+        """Return what the judges file says of it, for groups of this size."""
         own = {"method": self.method, "prompt": self.prompt, "passes": self.passes_of(num_attempts)}
         return own | self.settings
 

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def fenced(bodies: Mapping[str, str], code: str = "-0a1b2c3d") -> str:
-    """Trajectories by id, in the service's fences; `code=""` leaves the code out."""
+    """Show trajectories by id, in the service's fences; `code=""` leaves the code out."""
     return "\n".join(
         f'\n<trajectory{code} id="{shown}">\n{body}\n</trajectory{code}>'
         for shown, body in bodies.items()

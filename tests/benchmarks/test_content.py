@@ -57,7 +57,7 @@ def test_identical_trajectories_stay_identical() -> None:
 
 
 def a_win() -> list[dict[str, Any]]:
-    """A tau-bench win of the shape they have: lookups, consent, the act, the report."""
+    """Return a tau-bench win of the shape they have: lookups, consent, the act, the report."""
 
     def call(number: int, name: str, arguments: str) -> list[dict[str, Any]]:
         function = {"name": name, "arguments": arguments}

@@ -20,7 +20,7 @@ def a_group() -> Labelled:
 
 
 def undefended(trajectories: list[dict[str, Any]]) -> dict[str, str]:
-    """What a careless service shows: raw text under the caller's ids."""
+    """Return what a careless service shows: raw text under the caller's ids."""
     return {
         trajectory["id"]: "\n".join(
             f"{message.get('content') or ''}\n{json.dumps(message.get('tool_calls') or '')}"

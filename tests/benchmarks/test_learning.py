@@ -28,7 +28,7 @@ SETUP = Setup("model")
 
 
 def record(arm: str, seed: int, held_out: list[list[float]], tokens: int) -> dict[str, Any]:
-    """A run of one step between looks."""
+    """Return a run of one step between looks."""
     looks = [{"step": step, "scores": scores} for step, scores in enumerate(held_out)]
     steps = [{"tokens": tokens} for _ in held_out[1:]]
     return {"arm": arm, "seed": seed, "looks": looks, "steps": steps}

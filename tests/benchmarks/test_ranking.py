@@ -27,7 +27,7 @@ TAUS = ("tau", "correlation", "lift")
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the quick run writes; sections whose data is not there hold no tables."""
+    """Return what the quick run writes; sections whose data is not there hold no tables."""
     folder = tmp_path_factory.mktemp("ranking")
     command = [sys.executable, "-m", "benchmarks.ranking", "--quick"]
     command += ["--out", str(folder / "found.json"), "--plot", str(folder / "found.png")]
@@ -38,7 +38,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def figures(tables: dict[str, list[dict[str, Any]]]) -> list[tuple[str, float]]:
-    """All figures of some tables, by the first word of their columns."""
+    """Return all figures of some tables, by the first word of their columns."""
     return [
         (column, cell["value"] if isinstance(cell, dict) else cell)
         for rows in tables.values()

@@ -32,12 +32,12 @@ def pair(one: int = 0, other: int = 1) -> dict[str, str]:
 
 
 def judge(**settings: Any) -> SimulatedJudge:
-    """Scores that show perceived quality as it is: no grid, and far from both ends."""
+    """Return scores that show perceived quality as it is: no grid, and far from both ends."""
     return SimulatedJudge(**{"truth_of": EQUAL, "grid": 0.0, "spread": 0.01, **settings})
 
 
 def perceived(simulated: SimulatedJudge, shown: dict[str, str], calls: int) -> list[list[float]]:
-    """Qualities by call and slot, worked back from the scores."""
+    """Return qualities by call and slot, worked back from the scores."""
     rows = []
     for _ in range(calls):
         verdict = json.loads(words(simulated.reply(scores_of(shown))))
@@ -165,7 +165,7 @@ def test_a_rating_is_a_digit_that_follows_the_truth() -> None:
 
 
 def chances(completion: dict[str, Any]) -> dict[str, float]:
-    """The probability of each label, as the only token's alternatives tell it."""
+    """Return the probability of each label, as the only token's alternatives tell it."""
     (token,) = completion["choices"][0]["logprobs"]["content"]
     return {each["token"]: math.exp(each["logprob"]) for each in token["top_logprobs"]}
 

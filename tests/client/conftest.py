@@ -15,12 +15,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No deadline leaves time for a second one."""
+    """Make the first pause so long that no deadline leaves time for a second attempt."""
     monkeypatch.setattr(retry, "FIRST_BACKOFF_S", 1e6)
 
 
 @pytest.fixture
 def free_url() -> str:
-    """A loopback URL where nothing listens any more."""
+    """Return a loopback URL where nothing listens any more."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -82,7 +82,7 @@ def in_a_new_process(code: str) -> str:
 
 
 def lines_app(die_after: Callable[[int], int | None], seen: list[list[str]]) -> Any:
-    """A batch endpoint that breaks its connection after so many lines of the n-th request."""
+    """Return an endpoint whose connection breaks after so many lines of the n-th request."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         body, more = b"", True

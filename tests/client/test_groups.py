@@ -19,7 +19,7 @@ SAID = {"role": "assistant", "content": "4"}
 
 
 def sent(message: object, **more: Any) -> Any:
-    """The first trajectory of a group with this message, as it is sent."""
+    """Return the first trajectory of a group with this message, as it is sent."""
     attempt = Trajectory("a", [ASKED, message], **more)  # type: ignore[list-item]
     return json.loads(TrajectoryGroup([attempt]).to_json())["trajectories"][0]
 

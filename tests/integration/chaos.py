@@ -25,7 +25,7 @@ GROUPS_PER_S = 12.0
 
 
 def worths(number: int) -> list[float]:
-    """What the four trajectories of a group are worth."""
+    """Return what the four trajectories of a group are worth."""
     return [value / 100 for value in Random(number).sample(range(101), 4)]
 
 
@@ -34,7 +34,7 @@ def content(number: int) -> dict[str, Any]:
 
 
 def rewards(number: int) -> list[float]:
-    """What a group must earn."""
+    """Return what a group must earn."""
     values = worths(number)
     return [sum(other < each for other in values) / (len(values) - 1) for each in values]
 
@@ -88,8 +88,10 @@ class Bill:
         return [calls for calls in self.paid.values() if len(calls) > 1]
 
     def assert_nothing_kept_is_paid_again(self, lives: Sequence[Life], load: "Load") -> None:
-        """A call that was answered, and made again, was answered after all that its process is
-        known to have kept, which are the calls of the groups that it told."""
+        """Assert that a call that was made again was answered after all that its process kept.
+
+        It is known to have kept the calls of the groups that it told.
+        """
         kept_until = dict.fromkeys(lives, -inf)
         for (number, _), calls in self.paid.items():
             life = life_at(load.told_at[number], lives)
@@ -99,7 +101,7 @@ class Bill:
             assert one.answered_at > kept_until[life_at(one.asked_at, lives)] - ORDER_S
 
     def told(self, lives: Sequence[Life]) -> str:
-        """How the calls compare with what the kills left open."""
+        """Tell how the calls compare with what the kills left open."""
         every = [each for calls in self.paid.values() for each in calls]
         open_ = sum(_before_its_kill_s(each, lives) < 0 for each in every)
         again = sum(len(calls) - 1 for calls in self.repeated)
@@ -111,19 +113,19 @@ class Bill:
         )
 
     def _answered_before_kills(self, lives: Sequence[Life]) -> list[float]:
-        """Of the calls that were made again though answered: how long before the kill."""
+        """Return how long before the kill the calls were answered that were made again."""
         again = [each for calls in self.repeated for each in calls[:-1]]
         ages = [_before_its_kill_s(each, lives) for each in again]
         return [age for age in ages if age > 0]
 
 
 def _before_its_kill_s(call: Paid, lives: Sequence[Life]) -> float:
-    """Negative for a call in flight when its process was killed."""
+    """Return seconds before the kill; negative for a call in flight at the kill of its process."""
     return life_at(call.asked_at, lives).killed_at - call.answered_at
 
 
 def life_at(moment: float, lives: Sequence[Life]) -> Life:
-    """The one that lasted then, or had ended last."""
+    """Return the one that lasted then, or had ended last."""
     return [each for each in lives if each.began_at <= moment][-1]
 
 
@@ -139,7 +141,7 @@ class Load:
 
     @asynccontextmanager
     async def coming(self) -> AsyncIterator[None]:
-        """New groups come all the while; at the end all of them are ranked."""
+        """Let new groups come all the while; at the end all of them are ranked."""
         async with (
             httpx.AsyncClient(
                 trust_env=False, timeout=120, limits=httpx.Limits(max_connections=None)
@@ -189,7 +191,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def serving(cwd: Path, *arguments: str) -> AsyncIterator[Podium]:
-    """`podium serve`, ready; killed at the exit, whatever it is doing."""
+    """Run `podium serve`, and yield when it is ready; kill it at the exit, whatever it does."""
     process = Podium(("serve", "--port", "0", *arguments), cwd, {})
     try:
         await eventually(lambda: process.url is not None or process.exit_code is not None)

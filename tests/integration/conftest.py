@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def need(variable: str) -> Path:
-    """The path that an environment variable names."""
+    """Return the path that an environment variable names."""
     value = os.environ.get(variable)
     if value and Path(value).exists():
         return Path(value)
@@ -38,7 +38,7 @@ def need(variable: str) -> Path:
 
 @pytest.fixture(scope="session")
 def vllm_url() -> Iterator[str]:
-    """SmolLM2-135M-Instruct on a vLLM server on the CPU: a real judge, and a hopeless one."""
+    """Run SmolLM2-135M-Instruct by vLLM on the CPU: a real judge, and a hopeless one."""
     python, model = need("PODIUM_VLLM_PYTHON"), need("PODIUM_SMOLLM2")
     with vllm_server(python, model, max_model_len=4096) as url:
         yield url

@@ -115,7 +115,7 @@ async def test_groups_fail_or_wait_while_postgres_is_away_then_go_on(
 
 
 def crashed(server: Any) -> None:
-    """Ends PostgreSQL without a checkpoint: it recovers from its log."""
+    """End PostgreSQL without a checkpoint: it recovers from its log."""
     process = server.get_postmaster_info().process
     process.send_signal(signal.SIGQUIT)
     wait(lambda: has_ended(process))
@@ -152,7 +152,7 @@ async def test_a_dead_endpoint_is_avoided_until_it_is_back(tmp_path: Path) -> No
 
 
 async def assert_all_kept(store: str, load: Load) -> None:
-    """Every group is ranked truly; each answer told is there with its calls, all true."""
+    """Assert that all is ranked truly, and that each answer told is there with its true calls."""
     assert set(load.told) == set(range(load.asked))
     async with open_store(store) as opened:
         for number, told in load.told.items():

@@ -53,7 +53,7 @@ def with_text(text: str) -> Chunks:
 
 
 def spelled(change: bytes) -> Chunks:
-    """A good group with something odd in the place of its task."""
+    """Return a good group with something odd in the place of its task."""
     asked = json.dumps(group("5", "6", reference="5", task="ODD")).encode()
     return body(asked.replace(b'"ODD"', change))
 
@@ -166,7 +166,7 @@ async def send(writer: asyncio.StreamWriter, chunks: Chunks) -> None:
 
 
 async def hold_slowly(server: Podium, statuses: Counter[int]) -> None:
-    """A body of which a byte comes now and then, until the server has had enough."""
+    """Send a body a byte now and then, until the server has had enough."""
     assert server.url
     reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
     writer.write(post("Content-Length: 100000"))
@@ -181,7 +181,7 @@ async def hold_slowly(server: Podium, statuses: Counter[int]) -> None:
 
 @asynccontextmanager
 async def bystander(server: Podium) -> AsyncIterator[list[float]]:
-    """Asks for a good ranking again and again; the seconds that each took."""
+    """Ask for a good ranking again and again; yield the seconds that each took."""
     took: list[float] = []
     done = asyncio.Event()
 
@@ -204,7 +204,7 @@ async def bystander(server: Podium) -> AsyncIterator[list[float]]:
 
 
 def corpus() -> list[tuple[str, Chunks]]:
-    """The requests in a random order that is always the same; each large one three times."""
+    """Return the requests in a random order that is always the same; each large one three times."""
     random = Random(7)
     small = {name: make() for name, make in SMALL.items()}
     large = [(name, chunks) for name, make in LARGE.items() for chunks in [make()] * 3]

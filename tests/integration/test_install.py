@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="session")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an environment with podium and no extra."""
+    """Return the bin folder of an environment with podium and no extra."""
     folder = tmp_path_factory.mktemp("light")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet"]

@@ -25,7 +25,7 @@ NOISE_SD, SLOT_BIAS, GRID = 0.3, 0.15, 20
 
 
 def noisy(seed: int) -> Step:
-    """Right answers are worth .7 and others .3, plus noise and a liking for what is shown early."""
+    """Score right answers .7 and others .3, plus noise and a liking for what is shown early."""
     seen = Counter[str]()
 
     def step(asked: Asked) -> Answer:
@@ -48,7 +48,7 @@ def noisy(seed: int) -> Step:
 
 @contextmanager
 def serving(judge: ScriptedJudge) -> Iterator[str]:
-    """The judge on an event loop of its own, so that training may block."""
+    """Yield the judge on an event loop of its own, so that training may block."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

@@ -27,7 +27,7 @@ LIMIT_S = 150.0
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
-    """A cluster with room for a rank and two servers."""
+    """Yield a cluster with room for a rank and two servers."""
     with ray_cluster() as opened:
         for _ in range(3):
             opened.add(num_cpus=1)
@@ -52,7 +52,7 @@ def recipe_for(folder: Path, service: str, **sampler: Any) -> dict[str, Any]:
 
 
 def launched(folder: Path) -> dict[str, Any]:
-    """Settings of two servers without a model, both of which a step needs."""
+    """Return settings of two servers without a model, both of which a step needs."""
     options = {"draws": "by-prompt"}
     return {
         "launch": True, "servers": 2, "min_servers": 2,

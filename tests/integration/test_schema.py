@@ -108,7 +108,7 @@ def hasten(case: Any, mended: bool) -> None:
 
 
 def tried(examples: int) -> hypothesis.settings:
-    """The same examples in each run."""
+    """Return settings by which each run tries the same examples."""
     return hypothesis.settings(
         max_examples=examples,
         suppress_health_check=list(hypothesis.HealthCheck),

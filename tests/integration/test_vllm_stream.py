@@ -52,7 +52,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server that takes weights over the network; the last test ends it."""
+    """Yield a server that takes weights over the network; the last test ends it."""
     python, model = need("PODIUM_VLLM_PYTHON"), need("PODIUM_SMOLLM2")
     folder, port = tmp_path_factory.mktemp("vllm"), free_port()
     command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--port", str(port)]

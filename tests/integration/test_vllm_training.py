@@ -48,7 +48,7 @@ bfloat16 = pytest.mark.parametrize("url", ["bfloat16"], indirect=True)
 
 @pytest.fixture(scope="module")
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A server of the policy in the type that the test asks for; one at a time."""
+    """Yield a server of the policy in the type that the test asks for; one at a time."""
     python, model = need("PODIUM_VLLM_PYTHON"), need("PODIUM_SMOLLM2")
     with vllm_server(
         python, model, served_name="policy", extra_args=[*SERVER, "--dtype", request.param]
@@ -58,7 +58,7 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Podium service with a judge of checks."""
+    """Yield a Podium service with a judge of checks."""
     folder = tmp_path_factory.mktemp("service")
     (folder / "judges.yaml").write_text(JUDGE)
     with running("--config", "judges.yaml", cwd=folder) as process:
@@ -162,7 +162,7 @@ def test_weights_are_replaced_while_sequences_are_in_flight(url: str, tmp_path: 
 
 
 def wait_until_running(url: str) -> None:
-    """Until the server decodes something, as its metrics say."""
+    """Wait until the server decodes something, as its metrics say."""
     ends_at = time.monotonic() + 60
     pattern = re.compile(r"^vllm:num_requests_running\S* ([1-9]\S*)$", re.MULTILINE)
     while not pattern.search(httpx.get(f"{url}/metrics", trust_env=False).text):

@@ -125,7 +125,7 @@ def log_tail(log_path: Path) -> str:
 
 
 def has_exited(process: subprocess.Popen[bytes]) -> bool:
-    """Whether the leader is gone; it is not reaped, so its pid stays ours until end_group."""
+    """Return whether the leader is gone; it is not reaped, so its pid is ours until end_group."""
     if process.returncode is not None:
         return True
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

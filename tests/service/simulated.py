@@ -21,7 +21,7 @@ def scorer(
     random: np.random.Generator,
     slope: float = 0.0,
 ) -> Scorer:
-    """A judge with noise, moods and a liking for late slots: `slope` from the first to the last."""
+    """Make a judge with noise, moods and a liking for late slots: `slope` from first to last."""
 
     def score(order: Sequence[int]) -> list[float]:
         slots = np.linspace(-slope / 2, slope / 2, len(order)) if len(order) > 1 else np.zeros(1)
@@ -45,7 +45,7 @@ def past_groups(
     signal_sd: Callable[[], float] = lambda: 0.1,
     slope: float = 0.0,
 ) -> list[PastGroup]:
-    """What so many groups of one judge tell about it."""
+    """Return what so many groups of one judge tell about it."""
     found = []
     for seed in range(count):
         truth = random.normal(0.5, 1, num_items) * signal_sd()

@@ -41,7 +41,7 @@ def write_judges(folder: Path) -> Path:
 
 
 def settings(folder: Path, service: str, **changes: Any) -> dict[str, Any]:
-    """A recipe for a tiny model that the folder gets; `changes` go into its sections."""
+    """Return a recipe for a tiny model that the folder gets; `changes` go into its sections."""
     model, prompts = folder / "model", folder / "prompts.jsonl"
     if not model.exists():
         save_model(model)
@@ -107,7 +107,7 @@ def train(
 
 
 def start_process(recipe: dict[str, Any], folder: Path, *flags: str) -> subprocess.Popen[bytes]:
-    """`podium-train RECIPE FLAGS` as a process; its output goes to a file."""
+    """Start `podium-train RECIPE FLAGS` as a process; its output goes to a file."""
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     with (folder / "train.log").open("ab") as log:

@@ -24,7 +24,7 @@ GROUP = group("5", "6", **REFERENCE)
 
 
 def not_in_files(secret: str, folder: Path) -> bool:
-    """Whether no file of the store holds it."""
+    """Return whether no file of the store holds it."""
     return not any(secret.encode() in path.read_bytes() for path in folder.glob("podium.db*"))
 
 

@@ -193,5 +193,5 @@ async def test_no_json_value_in_a_group_is_a_server_error(
 
 
 def is_too_late(problem: dict[str, Any]) -> bool:
-    """As it may be with a deadline of next to nothing."""
+    """Return whether a deadline is over, as one of next to nothing may be."""
     return bool(problem["code"] == "deadline_exceeded")

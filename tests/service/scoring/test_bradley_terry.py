@@ -29,7 +29,7 @@ def tournaments(draw: st.DrawFn) -> tuple[int, Pairs]:
 
 
 def tournament(size: int, games: int, seed: int) -> Pairs:
-    """Coin-flip outcomes of random pairs, preceded by a cycle, so that all stay finite."""
+    """Return coin-flip outcomes of random pairs, preceded by a cycle, so that all stay finite."""
     random = np.random.default_rng(seed)
     cycle = [(i, (i + 1) % size, 1.0) for i in range(size)]
     chosen = [random.permutation(size)[:2] for _ in range(games)]

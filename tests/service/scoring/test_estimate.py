@@ -24,7 +24,7 @@ THREE_PASSES = [[0.3, 0.2, 0.4], [0.3, 0.5, 0.7], [0.3, 0.5, 0.4]]
 
 
 def expected_reliability(f: float, passes: int, df_items: int, df_error: float = 1e9) -> float:
-    """The mean of kR / (1 + kR) over ratios R weighed by prior and density of F / (1 + kR)."""
+    """Average kR / (1 + kR) over ratios R weighed by prior and density of F / (1 + kR)."""
     spread_R = 1 + passes * RATIOS_R
     weights_R = PRIOR_R * stats.f.pdf(f / spread_R, df_items, df_error) / spread_R
     return float((weights_R * (1 - 1 / spread_R)).sum() / weights_R.sum())
@@ -183,7 +183,7 @@ def verdicts(score: st.SearchStrategy[float]) -> st.SearchStrategy[list[list[flo
 
 
 def by_numpy(scores: list[list[float]]) -> tuple[float, float, float]:
-    """MS_items, MS_error and the p value, by the textbook."""
+    """Return MS_items, MS_error and the p value, by the textbook."""
     table: Any = np.array(scores)
     passes, items = table.shape
     fitted = table.mean(1, keepdims=True) + table.mean(0) - table.mean()

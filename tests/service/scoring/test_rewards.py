@@ -22,7 +22,7 @@ KINDS = sorted(REWARDS)
 
 
 def signal(means: list[float], stderr: float, shrinkage: float = 1.0) -> Estimate:
-    """An estimate whose reliability is certain."""
+    """Return an estimate whose reliability is certain."""
     scores, errors = shrink(means, shrinkage), [stderr] * len(means)
     posterior = certain(scores, [sqrt(shrinkage) * stderr] * len(means), shrinkage)
     return Estimate(means, scores, errors, shrinkage, posterior)

@@ -21,7 +21,7 @@ NAN = float("nan")
 
 
 def pixels(png: Path) -> tuple[tuple[int, int], set[tuple[int, ...]]]:
-    """Width and height, and all colours."""
+    """Return width and height, and all colours."""
     from PIL import Image
 
     with Image.open(png) as image:

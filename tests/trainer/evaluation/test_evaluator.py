@@ -31,7 +31,7 @@ def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def recipe(folder: Path, service: str, **changes: Any) -> dict[str, Any]:
-    """A run with six held-out prompts without a reference, evaluated every second step."""
+    """Return a run with six held-out prompts without a reference, evaluated every second step."""
     held_out = folder / "held_out.jsonl"
     lines = [json.dumps({"id": f"h{n}", "prompt": f"tell {n}"}) for n in range(6)]
     held_out.write_text("\n".join(lines))
@@ -82,7 +82,7 @@ def test_the_attempts_of_step_0_outlive_a_kill(tmp_path: Path, service_url: str)
 
 
 def service_that_fails_one_comparison(seen: list[dict[str, Any]]) -> Starlette:
-    """A service that prefers the attempts of now, and cannot rank those at prompt h3."""
+    """Return a service that prefers the attempts of now, and cannot rank those at prompt h3."""
 
     async def judges(request: Request) -> Response:
         main = {"name": "main", "default": True, "answers": True}

@@ -34,7 +34,7 @@ def mixed(now: Sequence[str], old: Sequence[str], seed: str = "0") -> Comparison
 
 
 def answered(comparison: Comparison, ranks: dict[str, float]) -> GroupReward:
-    """The service's answer that gives each text its rank."""
+    """Return the service's answer that gives each text its rank."""
     group = comparison.group
     texts = {each.id: str(each.messages[-1]["content"]) for each in group.trajectories}
     wire = ranking(group.to_wire(), dict.fromkeys(texts, 0.5))

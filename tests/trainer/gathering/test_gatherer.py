@@ -92,7 +92,7 @@ class Service:
 def opened(
     folder: Any, sampler: HeldSampler, service: Service, names: Sequence[str] = NAMES
 ) -> Iterator[Gatherer]:
-    """A gatherer of one group of each name."""
+    """Yield a gatherer of one group of each name."""
     rollout = RolloutConfig(prompts_per_step=len(names), group_size=2, max_refills=0)
     settings = config(folder, rollout=rollout)
     task = Task([make_prompt(name) for name in names])

@@ -59,7 +59,7 @@ def train(policy: Policy, optimizer: torch.optim.Optimizer, steps: int) -> None:
 
 
 def draws() -> list[float]:
-    """A number from every process-wide generator, the second of a Gaussian pair among them."""
+    """Draw from every process-wide generator, the second of a Gaussian pair among them."""
     return [random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(),
             float(torch.rand(()))]  # fmt: skip
 
@@ -96,7 +96,7 @@ def test_weights_optimizer_and_generators_come_back_bit_for_bit(
 
 @pytest.fixture
 def saved(model: Path, tmp_path: Path) -> tuple[Path, Policy, torch.optim.Optimizer]:
-    """A folder with a checkpoint of step 1."""
+    """Return a folder with a checkpoint of step 1."""
     policy = load(model, LORA)
     optimizer = adam(policy)
     train(policy, optimizer, 1)
@@ -138,7 +138,7 @@ def test_a_checkpoint_of_the_same_step_is_replaced(saved: Saved) -> None:
 
 @contextmanager
 def files_up_to(size: int) -> Iterator[None]:
-    """A disk that is full at `size` bytes a file."""
+    """Let a disk be full at `size` bytes a file."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:

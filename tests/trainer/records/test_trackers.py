@@ -14,7 +14,7 @@ from tests.trainer import ranked
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard would show."""
+    """Return what TensorBoard would show."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder))
@@ -24,7 +24,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def log_steps(out: Path, start: int, stop: int, **settings: bool | str) -> None:
-    """What a run from a step on logs; each session's scores differ."""
+    """Log what a run from a step on logs; each session's scores differ."""
     config = ranked.config(out, log=LogConfig.model_validate(settings))
     log = open_log(config, open_trackers(config, start))
     for step in range(start + 1, stop + 1):

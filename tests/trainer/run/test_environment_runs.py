@@ -17,7 +17,7 @@ LIMIT_S = 200.0
 
 
 def recipe(folder: Path, service: str, task: str, **changes: Any) -> dict[str, Any]:
-    """A recipe for a model of which every second token ends its turn."""
+    """Return a recipe for a model of which every second token ends its turn."""
     settled = settings(folder, service, steps=2, eval={"every": 2, "samples": 2}, **changes)
     path = folder / "model/generation_config.json"
     ends = {"eos_token_id": list(range(2, 260, 2))}

@@ -37,7 +37,7 @@ def fake() -> Iterator[FakeVllm]:
 
 
 def vllm_settings(folder: Path, service: str, fake: FakeVllm, **changes: Any) -> dict[str, Any]:
-    """A recipe whose sampler is the fake server, which knows nothing of the policy.
+    """Return a recipe whose sampler is the fake server, which knows nothing of the policy.
 
     All parts take turns, so that a script of faults meets the step that it is for.
     """

@@ -155,7 +155,7 @@ def test_a_run_goes_on_after_the_service_restarts(tmp_path: Path) -> None:
 
 
 def reward_of(messages: list[dict[str, Any]]) -> float:
-    """Anything that differs between completions and stays in [0, 1]."""
+    """Return anything that differs between completions and stays in [0, 1]."""
     return sum(str(messages[-1]["content"]).encode()) % 11 / 10
 
 
@@ -184,7 +184,7 @@ def service_that_fails_every_third_group() -> Starlette:
 
 
 def step_by_hand(recipe: dict[str, Any], groups: list[RankedGroup]) -> dict[str, torch.Tensor]:
-    """One AdamW step on `-mean over tokens of ratio x (reward - group mean)`, sample by sample."""
+    """Take one AdamW step on `-mean over tokens of ratio x (reward - group mean)`, by samples."""
     model = load_model(recipe["model"]["path"], ModelConfig(path=recipe["model"]["path"]))
     num_tokens = sum(s.num_loss_tokens for g in groups for a in g.attempts for s in a.samples)
     loss = torch.zeros(())

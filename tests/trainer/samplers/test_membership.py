@@ -76,14 +76,14 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def versions(sampler: VllmSampler, count: int = 8) -> set[int]:
-    """The versions of the tokens of some completions."""
+    """Return the versions of the tokens of some completions."""
     groups = sampler.sample([REQUEST] * count, seed=0)
     assert [len(group) for group in groups] == [2] * count
     return {v for group in groups for c in group for v in c.policy_versions}
 
 
 def pushes(fake: FakeVllm) -> list[int]:
-    """The versions that a server was told to take."""
+    """Return the versions that a server was told to take."""
     names = {
         RELOAD: lambda body: body["kwargs"]["weights_path"],
         LOAD: lambda body: body["lora_path"],

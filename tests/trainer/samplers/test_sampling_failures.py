@@ -17,7 +17,7 @@ REQUEST = Request([1, 2, 3], 1, 3)
 
 
 def with_logprob(value: float) -> Wire:
-    """Answers of both endpoints with a logprob of this value."""
+    """Return answers of both endpoints with a logprob of this value."""
     content = [{"token_id": 11, "logprob": value}]
     logprobs = {"content": content, "token_logprobs": [value]}
     choice = {"index": 0, "finish_reason": "length", "token_ids": [11], "logprobs": logprobs}

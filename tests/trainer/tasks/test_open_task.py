@@ -64,7 +64,7 @@ def write_module(folder: Path, name: str, text: str) -> None:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder; what is imported from it is forgotten afterwards."""
+    """Yield the current folder; what is imported from it is forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     path, modules = list(sys.path), set(sys.modules)
     yield tmp_path

@@ -142,7 +142,7 @@ async def rank_one(
 
 
 def assert_ranked_or_failed_by_name(outcomes: list[Outcome]) -> None:
-    """Few groups fail, and none of those with time enough."""
+    """Assert that few groups fail, and none of those with time enough."""
     errors = [each.error for each in outcomes if each.error]
     assert len(errors) <= 0.05 * len(outcomes)
     assert all(each.ranking for each in outcomes if each.request.deadline_s == PATIENT_S)
@@ -157,7 +157,7 @@ def assert_within_limits(monitor: Monitor, script: Script) -> None:
 
 
 def assert_settled(spent: AccountSpending, name: str, script: Script) -> None:
-    """Answered calls are settled at their cost, unanswered ones at their worst case at most."""
+    """Assert that answered calls are settled at their cost, others at their worst case at most."""
     assert spent.reserved == 0
     if num_passes(name) == 1:
         unanswered = script.played[name]["judge_unavailable"]

@@ -35,7 +35,7 @@ def prefers(one: str, two: str) -> float:
 
 
 def choices(truth: list[float], random: np.random.Generator) -> Scorer:
-    """Coin flips whose chance is that of Bradley and Terry."""
+    """Flip coins whose chance is that of Bradley and Terry."""
 
     def choose(order: Sequence[int]) -> list[float]:
         first, second = order

@@ -35,7 +35,7 @@ def meet(num_ranks: int = 2, limit_s: float = 10.0) -> list[Link]:
 
 @contextmanager
 def worker(meeting: Meeting) -> Iterator[subprocess.Popen[str]]:
-    """Another process, which joins and then does nothing."""
+    """Run another process, which joins and then does nothing."""
     command = [sys.executable, "-c", WORKER, str(meeting.port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
