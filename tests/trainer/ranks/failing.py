@@ -7,6 +7,7 @@ and look for a folder, which FOLDER alone is.
 """
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch.distributed as dist
 
 from podium_trainer.policy.ranks.processes import FailedTogether, open_ranks
 from podium_trainer.run.checks.common_folder import FolderError, require_common_folder
+from podium_trainer.run.interrupt import finishing
 
 LIMIT_S = 2.0
 
@@ -42,21 +44,30 @@ def main(failing: int, slow_s: float, folder: Path) -> None:
         def overlook() -> None:
             require_common_folder(ranks, folder / f"machine-{ranks.rank}")
 
+        def stop() -> None:
+            if ranks.rank == 0:
+                signal.raise_signal(signal.SIGINT)
+            dist.all_reduce(torch.ones(1))
+
         def fail_alone() -> None:
             if ranks.rank == failing:
                 raise OSError("no room for what is compiled")
             dist.all_reduce(torch.ones(1))
 
-        works = {each.__name__: each for each in (load, fail_together, see, overlook, fail_alone)}
+        all_works = (load, fail_together, see, overlook, stop, fail_alone)
+        works = {each.__name__: each for each in all_works}
         if ranks.rank:
             ranks.follow(works)
             return
+        ranks.shield = finishing
         for name, work in works.items():
             try:
                 with ranks.lead(name):
                     work()
             except NoRoom:
                 sys.stderr.write("all have failed\n")
+            except KeyboardInterrupt:
+                sys.stderr.write("stopped after a call\n")
             except FolderError as error:
                 sys.stderr.write(f"{name}: {error}\n")
 

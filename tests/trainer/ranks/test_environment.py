@@ -2,7 +2,8 @@
 
 import pytest
 
-from podium_trainer.policy.ranks.processes import RanksError, open_ranks
+from podium_trainer.policy.ranks.environment import RanksError
+from podium_trainer.policy.ranks.processes import open_ranks
 
 
 def test_without_torchrun_a_process_is_alone() -> None:

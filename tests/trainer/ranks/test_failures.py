@@ -57,5 +57,9 @@ def test_a_rank_that_does_not_see_the_folder_is_named(found: list[list[str]]) ->
         assert f"rank 1 on {machine} does not see the folder that rank 0 on {machine}" in line
 
 
+def test_a_signal_within_a_call_leaves_the_ranks_in_step(found: list[list[str]]) -> None:
+    assert [pair[0].count("stopped after a call") for pair in found] == [1, 1]
+
+
 def test_ranks_that_fail_together_go_on(found: list[list[str]]) -> None:
     assert [pair[0].count("all have failed") for pair in found] == [1, 1]

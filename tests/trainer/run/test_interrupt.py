@@ -79,6 +79,19 @@ def test_what_must_not_be_cut_off_is_finished(error: Exception | None) -> None:
     assert done == ["finished"]
 
 
+def test_a_block_within_another_waits_for_the_outer_one() -> None:
+    done = []
+
+    def run() -> None:
+        with finishing():
+            signal.raise_signal(signal.SIGTERM)
+        done.append("finished")
+
+    with pytest.raises(KeyboardInterrupt), interruptible(), finishing():
+        run()
+    assert done == ["finished"]
+
+
 def test_a_second_signal_does_not_wait() -> None:
     def run() -> None:
         signal.raise_signal(signal.SIGTERM)

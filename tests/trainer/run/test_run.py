@@ -347,7 +347,7 @@ def test_a_run_finishes_the_update_in_which_it_is_stopped(
     recipe = settings(stopped, service_url, steps=3)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, watcher=SignalsInUpdate())
-    assert "stops after this update" in capfd.readouterr().err
+    assert "stops once the state can be saved" in capfd.readouterr().err
     assert [path.name for path in checkpoints(stopped / "run/checkpoints")] == ["step-000002"]
     train(recipe, resume=True)
     same = (whole / "run/metrics.jsonl").read_bytes()

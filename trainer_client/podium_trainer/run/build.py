@@ -13,7 +13,8 @@ from podium_trainer.evaluation.evaluator import Evaluator
 from podium_trainer.policy.chat import Chat, ChatError
 from podium_trainer.policy.load import PolicyError, check_model_path, load_policy
 from podium_trainer.policy.policy import Policy
-from podium_trainer.policy.ranks.processes import RankLost, Ranks, RanksError
+from podium_trainer.policy.ranks.environment import RanksError
+from podium_trainer.policy.ranks.processes import RankLost, Ranks
 from podium_trainer.records.checkpoint import (
     CheckpointError,
     RunState,
@@ -130,6 +131,7 @@ def open_trainer(
         watcher.phase("loading the model")
         with ranks.lead("open", config, checkpoint):
             policy, optimizer = open_learner(ranks, config, checkpoint)
+        ranks.shield = finishing  # from now on there is something to save
         resolved = with_learning_rate(config, policy, watcher)
         for group in optimizer.param_groups:
             group["lr"] = resolved.optimizer.lr  # until the first step

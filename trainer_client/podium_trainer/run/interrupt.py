@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 AGAIN_S = 0.05
 STDERR = 2
-STOPS_SOON = b"podium-train: stops after this update; a second signal stops it at once\n"
+STOPS_SOON = b"podium-train: stops once the state can be saved; a second signal stops it at once\n"
 
 
 @contextmanager
@@ -49,24 +49,31 @@ def interruptible() -> Iterator[None]:
 def finishing() -> Iterator[None]:
     """Let a signal to stop wait for the end of the block; a second one does not wait.
 
-    On another thread than the main one it does nothing, because signals do not come there.
+    Within another such block it does nothing, nor on another thread than the main one, because
+    signals do not come there.
     """
-    if threading.current_thread() is not threading.main_thread():
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or isinstance(signal.getsignal(signal.SIGINT), _FirstSignal):
         yield
         return
-    came: list[int] = []
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-        os.write(STDERR, STOPS_SOON)  # the display may be in the midst of a line, and locked
-
+    handle = _FirstSignal()
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
-        if came:
-            signal.raise_signal(came[0])
+        if handle.number is not None:
+            signal.raise_signal(handle.number)
+
+
+class _FirstSignal:
+    """Keeps the first signal, and raises KeyboardInterrupt at the second one."""
+
+    number: int | None = None
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        if self.number is not None:
+            raise KeyboardInterrupt
+        self.number = number
+        os.write(STDERR, STOPS_SOON)  # the display may be in the midst of a line, and locked

@@ -2,26 +2,26 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.distributed_c10d import Store
-from torch.distributed.rendezvous import rendezvous
 
+from podium_trainer.policy.ranks.environment import (
+    RanksError,
+    backend,
+    open_store,
+    read_number,
+)
 from podium_trainer.policy.ranks.watch import SILENCE_S, Watch
 
 T = TypeVar("T")
 
 LIMIT_S = 600.0  # of one collective
 FOREVER = timedelta(days=365)  # of the wait for the next call, which `Watch` ends
-
-
-class RanksError(Exception):
-    """The ranks cannot be started, or a setting does not go with them; one line."""
 
 
 class RankLost(RuntimeError):
@@ -40,6 +40,10 @@ class Ranks:
         size: the number of processes.
         local_rank: the number of this process on its machine, which is that of its GPU.
         calls: the process group of the calls; None if there is only one process.
+
+    Attributes:
+        shield: entered by rank 0 for each call, so that a signal to stop does not end it in its
+            middle.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Ranks:
         self._lost: str | None = None
         self._called: str | None = None  # what all ranks do at present
         self._calls = calls
+        self.shield: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def are_many(self) -> bool:
@@ -91,20 +96,24 @@ class Ranks:
             return
         if self.rank == 0:
             self._check()
-        try:
-            self._called = name
-            if self.rank == 0:
-                self._send((name, args, settings))
-            yield
-        except RuntimeError as error:
-            raise self._lose(error) from error
-        except (FailedTogether, GeneratorExit):  # a generator that is closed does its part first
-            raise
-        except BaseException:
-            self._lost = self.lost
-            raise
-        finally:
-            self._called = None
+        with self.shield():
+            try:
+                self._called = name
+                if self.rank == 0:
+                    self._send((name, args, settings))
+                yield
+            except RuntimeError as error:
+                raise self._lose(error) from error
+            except (
+                FailedTogether,
+                GeneratorExit,
+            ):  # closed generators have done their part
+                raise
+            except BaseException:
+                self._lost = self.lost
+                raise
+            finally:
+                self._called = None
 
     def follow(self, functions: Mapping[str, Callable[..., Any]]) -> None:
         """Do what rank 0 calls for, until it ends.
@@ -254,43 +263,3 @@ def open_ranks(
             ranks.end()
     if ranks.lost is None:
         dist.destroy_process_group()
-
-
-def read_number(environment: Mapping[str, str], name: str, default: str = "") -> int:
-    """Return a variable that torchrun sets.
-
-    Raises:
-        RanksError: If it is no number, or is not set and has no default.
-    """
-    text = environment.get(name, default)
-    if not text.isdecimal():
-        size = environment.get("WORLD_SIZE")
-        raise RanksError(
-            f"{name}: {text!r}: must be a number if WORLD_SIZE is set, which is {size!r}: start"
-            " with torchrun, which sets all of them, or unset WORLD_SIZE"
-        )
-    return int(text)
-
-
-def open_store(limit_s: float) -> Store:
-    """Connect to the store that all ranks have in common."""
-    store: Store = next(iter(rendezvous("env://", timeout=timedelta(seconds=limit_s))))[0]
-    return store
-
-
-def backend(local_rank: int) -> str:
-    """Return what carries tensors: NCCL between GPUs, gloo for all that lies in the CPU's memory.
-
-    Raises:
-        RanksError: If there are fewer GPUs than ranks on this machine.
-    """
-    count = torch.cuda.device_count()
-    if not count:
-        return "gloo"
-    if local_rank >= count:
-        raise RanksError(
-            f"LOCAL_RANK is {local_rank}, and this machine has {count} GPUs: start at most as many"
-            " processes, with --nproc-per-node, or hide the GPUs with CUDA_VISIBLE_DEVICES="
-        )
-    torch.cuda.set_device(local_rank)
-    return "cpu:gloo,cuda:nccl"
