@@ -9,12 +9,13 @@ import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from anyio.from_thread import start_blocking_portal
 
-from tests.trainer.fake_transfer import FakeTransfer
+if TYPE_CHECKING:
+    from tests.trainer.fake_transfer import FakeTransfer
 
 Wire = dict[str, Any]
 LOGPROBS = [-0.1, -0.7, -1.6, -3.0, -5.0]
@@ -80,10 +81,16 @@ class FakeVllm:
         self.root = "/models/policy"
         self.is_hung = False
         self.dtype: str | None = None
-        self.transfer = FakeTransfer(self._set_label, num_workers) if num_workers else None
+        self.transfer = self._make_transfer(num_workers) if num_workers else None
         self.can_sleep, self.is_asleep = True, False
         self.url = ""
         self._host, self._port = host, port
+
+    def _make_transfer(self, num_workers: int) -> "FakeTransfer":
+        # Only here, because it loads torch, which servers that are processes of their own lack.
+        from tests.trainer.fake_transfer import FakeTransfer
+
+        return FakeTransfer(self._set_label, num_workers)
 
     @property
     def paths(self) -> list[str]:
