@@ -115,6 +115,7 @@ class JudgeRunner:
         }
         judges.use(config.model_copy(update={"judges": alone}))
         self._store = service.store
+        # Its `__getattr__` passes on what it does not define, which mypy cannot see.
         recording_store = cast(Store, RecordingStore(service.store))
         self._ranker = Ranker(judges, recording_store, service.metrics)
         self._slots = asyncio.Semaphore(concurrency)

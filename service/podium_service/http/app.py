@@ -95,6 +95,7 @@ def create_app(
         service_routes(site, service, lambda: app.openapi()),
     ]
     _add_routes(app, routers, pages)
+    # FastAPI names this way to change the document.
     app.openapi = lambda: openapi_document(app, TRAINER_BODIES)  # type: ignore[method-assign]
     app.add_exception_handler(errors.PodiumError, partial(_handle_podium_error, site))
     app.add_exception_handler(HTTPException, partial(_handle_http_error, site))

@@ -104,11 +104,11 @@ class Trajectory(Strict):
         fault = None
         if not holds_other_form(value):
             try:
-                return handler(value)  # type: ignore[no-any-return]
+                return handler(value)  # type: ignore[no-any-return]  # of pydantic's handler
             except ValidationError as error:
                 fault = error
         try:
-            return handler(read_other_form(value))  # type: ignore[no-any-return]
+            return handler(read_other_form(value))  # type: ignore[no-any-return]  # of pydantic's handler
         except ValidationError as error:
             raise fault or error from None  # the first one names the places as they were sent
 

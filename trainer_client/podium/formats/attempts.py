@@ -224,9 +224,9 @@ def _read_named_prompt(row: Row, name: str, depth: int) -> list[Message]:
     return read_prompt(value, depth + 1)
 
 
-def _flatten(values: list[Any]) -> list[Row]:
+def _flatten(values: list[Any]) -> Sequence[Row]:
     flat = [x for each in values for x in (each if isinstance(each, list) else [each])]
-    return fields.dicts(flat)  # type: ignore[return-value]
+    return fields.dicts(flat)
 
 
 def _part_text(part: Any) -> str:

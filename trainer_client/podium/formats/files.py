@@ -156,7 +156,7 @@ def _read_values(text: bytes, name: str, whole_fault: ValueError) -> list[Place]
 def _read_stream(text: bytes, name: str) -> Iterator[Place]:
     """Yield values that follow each other without a list around them, as `jq` prints them."""
     decoder, source, line = json.JSONDecoder(), text.decode(), 1
-    at = _SPACE.match(source, 0).end()  # type: ignore[union-attr]
+    at = _skip_space(source, 0)
     line += source.count("\n", 0, at)
     while at < len(source):
         try:
@@ -164,9 +164,15 @@ def _read_stream(text: bytes, name: str) -> Iterator[Place]:
         except RecursionError as error:
             raise ValueError("nested too deep") from error
         yield Place(f"{name}:{line}", from_json(source[at:end]))
-        after = _SPACE.match(source, end).end()  # type: ignore[union-attr]
+        after = _skip_space(source, end)
         line += source.count("\n", at, after)
         at = after
+
+
+def _skip_space(source: str, at: int) -> int:
+    space = _SPACE.match(source, at)
+    assert space  # the pattern also matches no space
+    return space.end()
 
 
 def _describe(error: ValueError) -> tuple[int, str]:

@@ -65,7 +65,7 @@ class PodiumMixin:
         """Log the metrics of the groups since the last log beside the environment's own."""
         outcomes, self._outcomes[:] = list(self._outcomes), []
         own = {f"train/{name}": value for name, value in metrics(outcomes).items()}
-        parent: Any = super()
+        parent: Any = super()  # not there for mypy
         await parent.wandb_log({**(wandb_metrics or {}), **(own if outcomes else {})})
 
     async def _score(self, group: Group) -> Group | None:

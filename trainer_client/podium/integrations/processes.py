@@ -4,7 +4,7 @@ Without an initialized process group of torch, this process is the only one.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import distributed
 
@@ -32,17 +32,17 @@ def run_on_first(work: Callable[[], _T]) -> _T:
     """
     if not _has_others():
         return work()
-    shared: list[_T | RankError | ValueError | None] = [None]
+    shared: list[Any] = [None]
     if distributed.get_rank() == 0:
         try:
             shared = [work()]
         except (RankError, ValueError) as error:
             shared = [error]
     distributed.broadcast_object_list(shared, src=0)
-    [result] = shared
+    result: _T | RankError | ValueError = shared[0]
     if isinstance(result, RankError | ValueError):
         raise result
-    return result  # type: ignore[return-value]
+    return result
 
 
 def _has_others() -> bool:

@@ -50,7 +50,7 @@ class PodiumEnvConfig(BestOfNEnvConfig):  # type: ignore[misc]  # verifiers is n
     """Seconds for the ranking of one episode."""
 
 
-class PodiumEnv(BestOfNEnv, vf.Env[PodiumEnvConfig]):  # type: ignore[misc]
+class PodiumEnv(BestOfNEnv, vf.Env[PodiumEnvConfig]):  # type: ignore[misc]  # likewise
     """An environment whose attempts at a task are ranked by a judge, by the reward `podium`."""
 
     config: PodiumEnvConfig

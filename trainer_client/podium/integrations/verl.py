@@ -33,7 +33,7 @@ _NO_REWARD = 0.0
 _SETTINGS = {"url", "judge", "rubric", "anchor", "patience_s", "min_members", "deadline_s"}
 
 
-class PodiumRewardManager(RewardManagerBase):  # type: ignore[misc]
+class PodiumRewardManager(RewardManagerBase):  # type: ignore[misc]  # not there for mypy
     """A reward manager that gathers each group in a Podium service and returns its rewards.
 
     Settings are under `reward.podium` of verl's configuration, all optional: `url`, `judge`,

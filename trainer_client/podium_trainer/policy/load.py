@@ -154,7 +154,7 @@ def load_empty(path: str, config: ModelConfig) -> Any:
 
     with init_empty_weights():
         dtype = getattr(torch, config.dtype)
-        make: Any = AutoModelForCausalLM.from_config
+        make: Any = AutoModelForCausalLM.from_config  # transformers does not type it
         model = make(read_settings(path), dtype=dtype)
     model.tie_weights()
     return model

@@ -47,7 +47,7 @@ class ToolRunner:
 
     def close(self) -> None:
         """End all processes."""
-        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.stop()  # type: ignore[no-untyped-call]  # not typed there
         self._pool.join()
 
     def _open_pool(self) -> ProcessPool:

@@ -105,7 +105,7 @@ def silence_libraries() -> None:
     from huggingface_hub.utils.tqdm import enable_progress_bars
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there
     enable_progress_bars()
 
 

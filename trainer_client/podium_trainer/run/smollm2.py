@@ -75,7 +75,7 @@ def convert(gguf: Path, model_dir: Path) -> None:
     """Save the GGUF model and its tokenizer into model_dir as an ordinary float32 checkpoint."""
     import transformers  # it takes seconds to import, and most callers find the model built
 
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     quantized = transformers.AutoModelForCausalLM.from_pretrained(**source)
     # vLLM would expect quantized weights if the config kept its quantization_config.

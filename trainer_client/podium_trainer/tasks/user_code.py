@@ -77,7 +77,7 @@ def import_here(module_name: str, name: str, setting: str) -> ModuleType:
             f"{setting} {name!r} cannot be imported: {error}; it is neither installed nor a file"
             f" in {folder}"
         ) from error
-    except Exception as error:
+    except Exception as error:  # the user's module raises what it likes
         raise raised(error, f"{setting} {name!r}") from error
     loaded = getattr(sys.modules[first], "__file__", None)
     if here and loaded and Path(loaded).resolve() != here:
@@ -108,7 +108,7 @@ def score_attempt(
     where = f"the {what} {name_of(score)} at prompt {prompt.id!r}"
     try:
         value = score(prompt, messages)
-    except Exception as error:
+    except Exception as error:  # and so does a scorer
         raise raised(error, where) from error
     if value is None:
         return None

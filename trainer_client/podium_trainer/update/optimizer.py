@@ -34,6 +34,7 @@ class OffloadedAdamW(torch.optim.AdamW):
         self._copies = [local(p.detach()).to("cpu", copy=True) for p in self._trained]
         super().__init__(self._copies, **settings)
 
+    # torch declares an overload for each kind of closure.
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Take a step with the gradients of the parameters, and write the new weights to them."""

@@ -198,7 +198,7 @@ def accumulate(
         weight_S = torch.tensor(weights, device=policy.device)
         counted = tally if batch.samples else Tally()
         loss = micro_batch_loss(inputs, weight_S, ref_logprobs_N, config, counted)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # not typed in torch
 
 
 def take_step(policy: Policy, optimizer: torch.optim.Optimizer, max_grad_norm: float) -> float:

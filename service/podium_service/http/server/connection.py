@@ -88,6 +88,7 @@ class GuardedProtocol(ParsingProtocol):
         self._abort_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
+    # asyncio's type is BaseTransport; uvicorn takes this one, too.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) < self._max_connections:
             super().connection_made(transport)

@@ -112,6 +112,7 @@ class DrainingServer(uvicorn.Server):
         """Accept connections one at a time, where uvicorn accepts all that wait at once."""
         assert sockets
         await self.lifespan.startup()
+        # They stand in for asyncio's servers, because `shutdown` below is all that uses them.
         self.servers = [Acceptor(each, self._connection) for each in sockets]  # type: ignore[misc]
         self.started = True
         self._on_started()

@@ -186,5 +186,6 @@ class _Supervisor:
         status = await worker.process.wait()
         worker.channel.close()
         self._workers.discard(worker)
+        # prometheus-client does not type it.
         mark_process_dead(worker.process.pid, self._metrics_folder)  # type: ignore[no-untyped-call]
         return status

@@ -107,7 +107,7 @@ class JSONSchema(Criterion):
 
     def model_post_init(self, _: Any) -> None:
         dialect = jsonschema.validators.validator_for(self.json_schema)
-        extended = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+        extended = jsonschema.validators.extend(  # type: ignore[no-untyped-call]  # not typed there
             dialect, {"pattern": _validate_pattern}
         )
         # With an empty registry nothing is ever fetched for a `$ref`.

@@ -212,7 +212,7 @@ async def outcome_of(awaitable: Any) -> Outcome:
         return await awaitable, None
     except asyncio.CancelledError:
         raise
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001 - it is the outcome
         return None, error
 
 

@@ -28,7 +28,7 @@ def hub_rows(
             Row(f"{name} ({split}), row {number}", str(number), dict(values))
             for number, values in enumerate(table, 1)
         ]
-    except Exception as error:
+    except Exception as error:  # the hub, the network or the data raise what they like
         words = " ".join(str(error).split())
         raise TaskError(
             f"task.options.path {name!r} is no file or folder here, and the hub's dataset of that"
