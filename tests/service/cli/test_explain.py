@@ -53,3 +53,19 @@ async def test_a_ranking_without_calls_has_nothing_to_explain(tmp_path: Path) ->
     ranking_id = parse_lines(ranked)[0]["ranking"]["id"]
     assert_one_line(await podium("explain", ranking_id, cwd=tmp_path), "nothing to explain")
     assert_one_line(await podium("explain", "rk_none", cwd=tmp_path), "no ranking 'rk_none'")
+
+
+async def test_explaining_keeps_to_the_spend_of_the_judge(tmp_path: Path) -> None:
+    async with ScriptedJudge(always=GOOD).serving() as judge:
+        bounds = {"price": {"completion": 1000}, "spend": {"usd": 1e-6, "per": "total"}}
+        configs = [
+            judges_file(tmp_path / name, main=llm(judge.url, passes=1, **more))
+            for name, more in {"free.yaml": {}, "bound.yaml": bounds}.items()
+        ]
+        file = write_groups(tmp_path / "group.json", group("5", "five"))
+        ranked = await podium("rank", file, "--json", "--config", configs[0].name, cwd=tmp_path)
+        ranking_id = parse_lines(ranked)[0]["ranking"]["id"]
+        calls = judge.calls
+        refused = await podium("explain", ranking_id, "--config", configs[1].name, cwd=tmp_path)
+    assert_one_line(refused, "does not fit what is left of $1e-06 per total")
+    assert judge.calls == calls

@@ -1,6 +1,5 @@
 """`podium explain`: ask a judge to put a stored ranking into words."""
 
-import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ from podium_service.cli.commands.store import read_replay
 
 if TYPE_CHECKING:
     from podium_service.evaluation.stored.explain import Words
+    from podium_service.store.store import SQLStore
 
 
 def explain_command(
@@ -34,14 +34,14 @@ def explain_command(
 
     options.configure_logs("error")
     options.require_store(store)
-    past = options.use_store(store, lambda opened: read_replay(opened, ranking_id, store))
 
-    async def run() -> list["Words"]:
+    async def run(opened: "SQLStore") -> list["Words"]:
+        past = await read_replay(opened, ranking_id, store)
         metrics = Metrics()
         async with aclosing(JudgeRegistry(config, metrics)) as judges:
-            return await explain_calls(judges, metrics, past, judge)
+            return await explain_calls(judges, metrics, past, judge, opened.quotas)
 
-    words = asyncio.run(run())
+    words = options.use_store(store, run)
     if as_json:
         options.print_json(words)
     else:

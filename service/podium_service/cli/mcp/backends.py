@@ -61,7 +61,8 @@ class LocalBackend:
     async def explain(self, ranking_id: str) -> list[Words]:
         service = self._service
         past = await read_replay(service.store, ranking_id, self._store_url)
-        return await explain_calls(service.ranker.judges, service.metrics, past)
+        judges, quotas = service.ranker.judges, service.store.quotas
+        return await explain_calls(judges, service.metrics, past, quotas=quotas)
 
     async def judges(self) -> list[dict[str, Any]]:
         return await self._service.ranker.judges.describe()

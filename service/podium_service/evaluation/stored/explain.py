@@ -19,6 +19,7 @@ from podium_service.prompts.templates import Prompt
 from podium_service.schemas import Message
 from podium_service.schemas.history import CallView, SentGroup
 from podium_service.store.history.reader import PastRanking
+from podium_service.store.quotas.quota_service import QuotaService
 from podium_service.telemetry.metrics import Metrics
 
 _QUESTION = (
@@ -71,6 +72,7 @@ async def explain_calls(
     metrics: Metrics,
     past: PastRanking,
     judge: str | None = None,
+    quotas: QuotaService | None = None,
 ) -> list[Words]:
     """Ask a judge why it gave the verdicts of a stored ranking.
 
@@ -79,6 +81,7 @@ async def explain_calls(
         metrics: where the calls are counted.
         past: the ranking.
         judge: the name of an LLM judge; None for the one that gave the verdicts.
+        quotas: what counts the calls against the judge's `spend`; None for no limit.
 
     Raises:
         NotFound: If no LLM was asked.
@@ -92,7 +95,7 @@ async def explain_calls(
         raise ConfigError(f"--judge {name}: is no LLM ({settings.kind}): name one")
     beginnings = _beginnings(past.detail.request)
     prose = settings.model_copy(update={"response_format": "text"})
-    async with aclosing(EndpointJudge(name, prose, metrics)) as asked:
+    async with aclosing(EndpointJudge(name, prose, metrics, quotas)) as asked:
         return [await explain(asked, call, beginnings) for call in chosen]
 
 
