@@ -138,3 +138,15 @@ def test_no_server_is_started_while_starts_are_held(tmp_path: Path) -> None:
             time.sleep(1.3)  # longer than the wait before a start
             assert launcher.servers[0].started is None
         wait(lambda: is_up(launcher, 0, other_than=first))
+
+
+def test_a_server_is_no_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE", "KEPT"):
+        monkeypatch.setenv(name, "1")
+    show = "import os; print(*(n for n in sorted(os.environ) if os.environ[n] == '1'))"
+    plan = ServerPlan([sys.executable, "-c", show], tmp_path / "log", {"ADDED": "1"})
+    started = StartedHere(plan)
+    wait(lambda: started.fault is not None)
+    assert {"ADDED", "KEPT"} <= set(plan.log.read_text().split())
+    assert "RANK" not in plan.log.read_text()
+    assert "TORCHELASTIC" not in plan.log.read_text()

@@ -21,6 +21,12 @@ NEEDED = {
     "VLLM_SERVER_DEV_MODE": "1",  # for the routes that pause, reload and sleep
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
 }
+# What torchrun sets. A server that finds it looks for a store that torchrun has for the ranks.
+OF_RANKS = (
+    "GROUP_RANK", "GROUP_WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR",
+    "MASTER_PORT", "RANK", "ROLE_NAME", "ROLE_RANK", "ROLE_WORLD_SIZE", "WORLD_SIZE",
+)  # fmt: skip
+OF_TORCHRUN = "TORCHELASTIC_"
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,15 @@ def needed(config: TrainConfig) -> dict[str, str]:
     if config.sampler.weight_sync != "stream" or named is None:
         return NEEDED
     return NEEDED | {"VLLM_PLUGINS": f"{named},{BACKEND}"}
+
+
+def without_ranks(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of this process that a server may have, because it is no rank."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in OF_RANKS and not name.startswith(OF_TORCHRUN)
+    }
 
 
 def log_of(config: TrainConfig, number: int) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from podium_trainer.samplers.launch.child import Child, free_port
-from podium_trainer.samplers.launch.plan import ServerPlan
+from podium_trainer.samplers.launch.plan import ServerPlan, without_ranks
 
 HOST = "127.0.0.1"
 
@@ -52,4 +52,5 @@ class StartedHere(Child):
         self.url = f"http://{HOST}:{port}"
         self.where = f"its log: {plan.log}"
         plan.log.parent.mkdir(parents=True, exist_ok=True)
-        super().__init__(plan.command_at(HOST, port), os.environ | plan.environment, plan.log)
+        environment = without_ranks(os.environ) | plan.environment
+        super().__init__(plan.command_at(HOST, port), environment, plan.log)

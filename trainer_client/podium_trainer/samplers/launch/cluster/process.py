@@ -10,7 +10,7 @@ from ray.exceptions import ActorUnavailableError, RayError
 from podium_trainer.samplers.launch.child import KILL_S
 from podium_trainer.samplers.launch.cluster.host import Address, End, Host, Task
 from podium_trainer.samplers.launch.guard import GRACE_S
-from podium_trainer.samplers.launch.plan import ServerPlan
+from podium_trainer.samplers.launch.plan import ServerPlan, without_ranks
 
 MAX_CUTS = 8  # of the connection to a machine, after which what runs there is given up
 NUM_CALLS = 4 + MAX_CUTS  # that a host answers at once
@@ -94,7 +94,8 @@ class Server(Placed):
     def __init__(self, plan: ServerPlan) -> None:
         super().__init__(plan.num_gpus, strategy="SPREAD")
         self._plan = plan
-        task = Task(plan.command, str(plan.log), plan.environment, carried(os.environ))
+        own = carried(without_ranks(os.environ))
+        task = Task(plan.command, str(plan.log), plan.environment, own)
         self.host.serve.remote(task, self.meeting)
 
     @property
