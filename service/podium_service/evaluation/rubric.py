@@ -73,8 +73,8 @@ async def suggest(
 ) -> Draft:
     """Draft a rubric from groups (at least one), or return the cached draft of the same question.
 
-    The draft is prose, so it comes from the endpoints and within the limits of the judge, but
-    without its schema.
+    The draft is prose, so it comes from the endpoints of the judge, but without its schema. It has
+    no store, so that the judge's `spend` does not hold it.
 
     Raises:
         JudgeError: If no usable draft can be had; its type says why.

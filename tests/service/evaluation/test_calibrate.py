@@ -264,3 +264,13 @@ async def test_few_groups_recommend_no_passes(tmp_path: Path) -> None:
     assert (
         card["passes_reason"] == "fewer than 20 groups with two passes have told the judge's noise"
     )
+
+
+async def test_the_default_judge_is_measured_unless_one_is_named(tmp_path: Path) -> None:
+    data = write_lines(tmp_path / "groups.jsonl", labelled("5", "6", labels=[1, 0], reference="5"))
+    result = await run_command(
+        calibrate_command, "--data", data, "--json", "--store", tmp_path / "podium.db",
+        "--out", tmp_path / "cards",
+    )  # fmt: skip
+    assert json.loads(result.stdout)["judge"] == "checks"
+    assert (tmp_path / "cards" / "checks.html").exists()

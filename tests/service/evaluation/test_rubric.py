@@ -42,7 +42,7 @@ async def run_suggest(
     file.write_text("".join(json.dumps(group(f"{i}", f"-{i}")) + "\n" for i in range(groups)))
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(suggest_command)
-    options = ["--judge", "main", "--config", config, "--cache", tmp_path / "cache"]
+    options = ["--config", config, "--cache", tmp_path / "cache"]
     everything = list(map(str, [file, *options, *arguments]))
     return await anyio.to_thread.run_sync(lambda: CliRunner().invoke(app, everything))
 
@@ -54,7 +54,7 @@ async def test_a_draft_is_printed_and_paid_once(tmp_path: Path) -> None:
             tmp_path, server, "--json", "--out", tmp_path / "new" / "rubric.md"
         )
     assert (first.exit_code, first.stdout) == (0, DRAFT)
-    assert "110 tokens" in first.stderr
+    assert "a draft by main, 110 tokens" in first.stderr
     document = json.loads(again.stdout)
     assert (document["cached"], document["tokens"], document["rubric"]) == (True, 0, DRAFT)
     assert document["criteria"] == BULLETS

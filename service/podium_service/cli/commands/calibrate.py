@@ -34,7 +34,9 @@ Prompts = Annotated[
 
 
 def calibrate_command(
-    judge: Annotated[str, typer.Option(help="The judge's name in the judges file.")],
+    judge: Annotated[
+        str | None, typer.Option(help="A judge of the judges file; its default judge unless set.")
+    ] = None,
     data: Data = None,
     gold: Gold = False,
     out: Annotated[Path, typer.Option(help="The folder for JUDGE.json and JUDGE.html.")] = Path(
@@ -76,7 +78,8 @@ def calibrate_command(
             measure, asked = (calibrate_prompts, 2) if prompts else (calibrate, 1)
             with options.progress("calibrating", len(groups) * asked) as advance:
                 runner = JudgeRunner(service, concurrency, deadline_s, advance)
-                return await measure(runner, judge, groups, data.name if data else GOLD_NAME)
+                name = judge or service.ranker.judges.roster.config.default_judge
+                return await measure(runner, name, groups, data.name if data else GOLD_NAME)
 
     _write(asyncio.run(run()), out, as_json=as_json)
 

@@ -13,7 +13,9 @@ from podium_service.errors import ConfigError
 
 def suggest_command(
     file: Annotated[Path, typer.Argument(help="Groups as `podium rank` takes them; or -.")],
-    judge: Annotated[str, typer.Option(help="The LLM judge that drafts.")],
+    judge: Annotated[
+        str | None, typer.Option(help="The LLM judge that drafts; the default judge unless set.")
+    ] = None,
     groups: Annotated[int, typer.Option(min=1, help="Read so many groups of FILE.")] = 3,
     out: Annotated[Path | None, typer.Option(help="A new file for the draft.")] = None,
     cache: Annotated[Path, typer.Option(help="The folder that keeps drafts.")] = Path("rubrics"),
@@ -35,16 +37,16 @@ def suggest_command(
         raise ConfigError(f"--out {out}: is there already: name a new file")
     requests = read_requests(file, groups)
 
-    async def run() -> Draft:
+    async def run() -> tuple[Draft, str]:
         metrics = Metrics()
         async with aclosing(JudgeRegistry(config, metrics)) as judges:
-            judges.roster.chain(judge)
-            settings = judges.roster.config.judges[judge]
+            name = judges.roster.chain(judge)[0]
+            settings = judges.roster.config.judges[name]
             if not isinstance(settings, LLMJudge):
-                raise ConfigError(f"--judge {judge}: is no LLM ({settings.kind}) and cannot draft")
-            return await suggest(judge, settings, metrics, requests, cache)
+                raise ConfigError(f"--judge {name}: is no LLM ({settings.kind}) and cannot draft")
+            return await suggest(name, settings, metrics, requests, cache), name
 
-    draft = asyncio.run(run())
+    draft, asked = asyncio.run(run())
     if out:
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -54,9 +56,9 @@ def suggest_command(
     if as_json:
         criteria = [line.removeprefix("- ") for line in draft.rubric.splitlines()]
         content = {"rubric": draft.rubric, "criteria": criteria, "key": draft.content_key}
-        paid = {"judge": judge, "cached": draft.cached, "tokens": draft.tokens}
+        paid = {"judge": asked, "cached": draft.cached, "tokens": draft.tokens}
         options.print_json(content | paid)
     else:
         typer.echo(draft.rubric, nl=False)
         cost = "from the cache" if draft.cached else f"{draft.tokens} tokens"
-        typer.echo(f"a draft by {judge}, {cost}: read it, edit it", err=True)
+        typer.echo(f"a draft by {asked}, {cost}: read it, edit it", err=True)
