@@ -70,6 +70,7 @@ def test_what_must_not_be_cut_off_is_finished(error: Exception | None) -> None:
 
     def run() -> None:
         signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         done.append("finished")
         if error:
             raise error
@@ -92,7 +93,22 @@ def test_a_block_within_another_waits_for_the_outer_one() -> None:
     assert done == ["finished"]
 
 
-def test_a_second_signal_does_not_wait() -> None:
+def test_another_sigterm_does_not_cut_off_the_end() -> None:
+    done = []
+
+    def run() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            done.append("saved")
+
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        run()
+    assert done == ["saved"]
+
+
+def test_a_ctrl_c_after_a_signal_does_not_wait() -> None:
     def run() -> None:
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
