@@ -1,9 +1,10 @@
-"""The variables of torchrun are read, or a line says which one is wrong."""
+"""The variables of torchrun are read, and a line says what is wrong with them or with a rank."""
 
 import pytest
+import torch
 
 from podium_trainer.policy.ranks.environment import RanksError
-from podium_trainer.policy.ranks.processes import open_ranks
+from podium_trainer.policy.ranks.processes import RankLost, describe_loss, open_ranks
 
 
 def test_without_torchrun_a_process_is_alone() -> None:
@@ -27,3 +28,25 @@ def test_a_variable_that_is_missing_is_named(environment: dict[str, str], begin:
         f"{begin}: must be a number if WORLD_SIZE is set, which is {size!r}: start with torchrun,"
         " which sets all of them, or unset WORLD_SIZE"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            RuntimeError(
+                "[/src/gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.7]:22400."
+                " This is typically caused by a remote worker crashing. Check its logs."
+            ),
+            "rank 1 cannot go on with the others (Connection closed by peer [10.0.0.7]:22400): ",
+        ),
+        (RuntimeError(), "rank 1 cannot go on with the others (RuntimeError): "),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            "rank 1 ran out of memory (CUDA out of memory): lower optimizer.micro_batch_tokens, ",
+        ),
+        (RankLost("rank 2 is gone"), "rank 2 is gone"),
+    ],
+)
+def test_a_loss_is_told_in_the_words_that_matter(error: RuntimeError, words: str) -> None:
+    assert describe_loss(error, 1).startswith(words)

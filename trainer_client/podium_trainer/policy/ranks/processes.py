@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from podium.weights.link import reason
 from podium_trainer.policy.ranks.environment import (
     RanksError,
     backend,
@@ -208,10 +209,10 @@ def describe_loss(error: RuntimeError, rank: int) -> str:
     """Say in one line why the ranks can do nothing together any more."""
     if isinstance(error, RankLost):
         return str(error)
-    words = (str(error).strip() or type(error).__name__).splitlines()[0]
+    words = reason(error) or type(error).__name__
     if isinstance(error, torch.OutOfMemoryError):
         return (
-            f"rank {rank} ran out of memory ({words.partition('.')[0]}): lower"
+            f"rank {rank} ran out of memory ({words}): lower"
             " optimizer.micro_batch_tokens, set model.gradient_checkpointing, or start more ranks,"
             " and add --resume"
         )
@@ -248,7 +249,7 @@ def open_ranks(
         )  # fmt: skip
         calls = dist.new_group(backend="gloo", timeout=FOREVER)
     except (RuntimeError, ValueError) as error:
-        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        words = reason(error) or type(error).__name__
         raise RanksError(f"rank {rank} of {size} cannot join the others: {words}") from error
     ranks = Ranks(rank, size, local_rank, calls)
     with Watch(stores[1], rank, size, silence_s):
