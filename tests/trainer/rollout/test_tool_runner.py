@@ -4,6 +4,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,17 @@ def test_a_process_that_dies_between_calls_is_replaced() -> None:
         worker.kill()
         worker.join()
         assert run(runner, "add", a=2, b=2) == "4"
+
+
+def test_a_call_that_waits_ends_when_the_tools_are_closed() -> None:
+    with ToolRunner(TOOLS, timeout_s=600.0) as runner, ThreadPoolExecutor(1) as threads:
+        others = set(multiprocessing.active_children())
+        waiting = threads.submit(run, runner, "hang")
+        while set(multiprocessing.active_children()) <= others:
+            time.sleep(0.01)
+        runner.close()
+        with pytest.raises(RuntimeError, match="not active"):
+            waiting.result(60)
 
 
 def test_tools_do_not_see_api_keys_in_their_environment(

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as CallTimeout
+from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from podium_trainer.tasks.task import Tool
 MAX_RESULT_CHARS = 20_000
 # Environment variables that tool processes must not see.
 SECRETS = ("PODIUM_API_KEY", "VLLM_API_KEY", "HF_TOKEN", "WANDB_API_KEY")
+_LOOK_S = 0.5  # how often a call that waits looks whether its pool still is
 
 
 class ToolRunner:
@@ -37,6 +39,7 @@ class ToolRunner:
         self.timeout_s = timeout_s
         self._num_processes = num_processes
         self._lock = threading.Lock()
+        self._is_closed = False
         self._pool = self._open_pool()
 
     def __enter__(self) -> Self:
@@ -46,7 +49,12 @@ class ToolRunner:
         self.close()
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes; a call that still waits raises RuntimeError in its own thread."""
+        with self._lock:
+            self._is_closed = True
+            self._end_pool()
+
+    def _end_pool(self) -> None:
         self._pool.stop()  # type: ignore[no-untyped-call]  # not typed there
         self._pool.join()
 
@@ -63,14 +71,16 @@ class ToolRunner:
                 run_tool, args=(tool.function, arguments), timeout=self.timeout_s
             )
         except RuntimeError:  # the pool's processes died since the last call
+            if self._is_closed:
+                raise
             self._replace(pool)
             return self._schedule(tool, arguments)
 
     def _replace(self, broken: ProcessPool) -> None:
         """Replace a broken pool, unless another thread has done so."""
         with self._lock:
-            if self._pool is broken:
-                self.close()
+            if self._pool is broken and not self._is_closed:
+                self._end_pool()
                 self._pool = self._open_pool()
 
     def run_all(self, calls: Sequence[ToolCall]) -> list[str]:
@@ -92,23 +102,27 @@ class ToolRunner:
 
         def wait() -> str:
             try:
-                return self._read_result(call, future)
+                return self._read_result(call, pool, future)
             except BrokenProcessPool:  # its processes died before the call ran, so run it again
                 self._replace(pool)
-            _, second_future = self._schedule(tool, call.arguments)
+            second = self._schedule(tool, call.arguments)
             try:
-                return self._read_result(call, second_future)
+                return self._read_result(call, *second)
             except BrokenProcessPool as error:
                 return f"error: {call.name} could not be run: {error}"
 
         return wait
 
-    def _read_result(self, call: ToolCall, future: Any) -> str:
+    def _read_result(self, call: ToolCall, pool: ProcessPool, future: Any) -> str:
         """Wait for a call's text.
 
         Raises:
             BrokenProcessPool: If the call never ran.
         """
+        # A pool whose processes die just as a call is scheduled ends, and forgets the call.
+        while not wait_for([future], _LOOK_S).done:
+            if not pool.active and not future.done():
+                raise BrokenProcessPool("the pool has ended")
         try:
             return str(future.result())
         except CallTimeout:
