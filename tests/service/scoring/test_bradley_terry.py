@@ -5,7 +5,6 @@ from math import erfc, log, sqrt
 from random import Random
 
 import choix
-import evalica
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -72,6 +71,8 @@ def test_the_prior_equals_the_ridge_of_choix(seed: int) -> None:
 
 
 def test_ties_count_half_a_win_each_as_in_evalica() -> None:
+    import evalica  # only here, because it loads pandas
+
     random = np.random.default_rng(7)
     drawn = [
         (i, j, float(p)) for i, j, _ in tournament(8, 60, 7) for p in random.choice([0, 0.5, 1], 1)
