@@ -2,8 +2,6 @@
 
 import asyncio
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -113,15 +111,13 @@ def test_loopback_needs_no_key(host: str) -> None:
     require_key_beyond_loopback(host, has_key=False)
 
 
-def test_serve_refuses_an_open_host_in_one_line(tmp_path: Path) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-P", "-m", "podium_service", "serve", "--host", "0.0.0.0", "--port", "0",
-         "--store", str(tmp_path / "podium.db")],
-        capture_output=True, text=True, check=False, timeout=60, env={"PODIUM_API_KEY": ""},
-    )  # fmt: skip
-    assert finished.returncode == 1
-    assert finished.stdout == ""
-    [line] = finished.stderr.splitlines()
+async def test_serve_refuses_an_open_host_in_one_line(tmp_path: Path) -> None:
+    refused = await podium(
+        "serve", "--host", "0.0.0.0", "--port", "0", cwd=tmp_path, PODIUM_API_KEY=""
+    )
+    assert refused.code == 1
+    assert refused.out == ""
+    [line] = refused.err.splitlines()
     assert "host 0.0.0.0" in line
     assert "PODIUM_API_KEY" in line
 
