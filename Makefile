@@ -9,6 +9,7 @@ LIBRARIES := $(notdir $(patsubst %/requirements.txt,%,$(wildcard tests/integrati
 # Integration tests that may share the machine, and those that measure time or take all its cores.
 PARALLEL := install or fuzz or restart or demo or browser
 ALONE := vllm or judge or benchmark or chaos
+FAST := --ignore tests/integration -m "not ($(PARALLEL) or $(ALONE) or integrations)"
 MODELS = PODIUM_VLLM_PYTHON=$(abspath $(VLLM_VENV))/bin/python PODIUM_SMOLLM2=$(abspath $(SMOLLM2)) \
 	PODIUM_JUDGES=$(abspath .models)
 # Modules are compiled when they are first imported, since few of them ever are. So Python must keep
@@ -35,8 +36,10 @@ judge: $(VENV)/judge.ok  ## Fetch a language model that runs on this machine's C
 test: $(VENV)/dev.ok  ## ruff, mypy strict and the fast suite.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -n 3 --ignore tests/integration -m "not ($(PARALLEL) or $(ALONE) or integrations)"
+	@# In a new clone the modules are compiled beside mypy, or each worker of pytest would do it.
+	$(VENV)/bin/python -m pytest --collect-only -qq $(FAST) >/dev/null 2>&1 & $(VENV)/bin/mypy; \
+		failed=$$?; wait; exit $$failed
+	$(VENV)/bin/python -m pytest -n 3 $(FAST)
 
 test-integration: $(VENV)/dev.ok $(VENV)/judge.ok $(VLLM_VENV)/vllm.ok $(SMOLLM2)/config.json chromium  ## vLLM and llama.cpp on the CPU, a fresh install, fuzzing, restarts, chaos, the pages in a browser.
 	$(MODELS) $(VENV)/bin/python -m pytest --durations=10 -n 2 --dist worksteal -m "($(PARALLEL)) and not ($(ALONE))"
