@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium_trainer.policy.chat import Chat, add_to_system_message, guess_tool_format
+from podium_trainer.policy.chat import Chat, ChatError, add_to_system_message, guess_tool_format
 from podium_trainer.policy.tool_calls import FORMATS
 from tests.trainer.tiny import (
     CHATML,
@@ -142,3 +142,8 @@ def test_a_tokenizer_without_template_or_end_token_is_refused() -> None:
     with pytest.raises(ValueError, match="no end token"):
         Chat(endless)
     assert Chat(endless, [7]).stop_ids == {7}
+
+
+def test_a_template_that_is_not_jinja_is_named_with_its_line() -> None:
+    with pytest.raises(ChatError, match="chat template is not valid in line 10: unexpected '}'"):
+        tiny_chat(CHATML + "\n{{ nothing }").render([USER], None)

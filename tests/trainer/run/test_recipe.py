@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from podium_trainer.config import AdvantageName, LossName, ModelConfig, TrainConfig
 from podium_trainer.policy.tool_calls import FORMATS
+from podium_trainer.run.cli import run
 from podium_trainer.run.recipe import RecipeError, Resume, list_recipes, read_command_line
 from podium_trainer.update.advantages import ADVANTAGES
 from podium_trainer.update.loss import LOSSES
@@ -241,6 +242,30 @@ def test_a_missing_field_is_named_with_its_section(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--stepz", "3"], "unrecognized arguments: --stepz 3; do you mean --steps?; podium-train"),
+        (["--lr=1"], "unrecognized arguments: --lr=1; do you mean --optimizer.lr?; podium-train"),
+        (["--nothing.near", "1"], "unrecognized arguments: --nothing.near 1; podium-train --help"),
+        (["--optimizer.betas", "0.9"], "optimizer.betas: [0.9]: has too few values"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_flag_that_is_near_another_is_told_so(recipe: Path, flags: list[str], line: str) -> None:
+    assert refused(recipe, *flags)[0].startswith(line)
+
+
+def test_a_wrong_name_or_section_in_a_recipe_has_a_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("model: any\ntask: {name: addition}\nsampler: {max_token: 3}\nrolout: {}\n")
+    assert refused(path) == [
+        "model: 'any': is a section: write model: {path: VALUE, ...}",
+        "sampler.max_token: 3: there is no such setting; do you mean sampler.max_tokens?",
+        "rolout: {}: there is no such setting; do you mean rollout?",
+    ]
+
+
+@pytest.mark.parametrize(
     "arguments",
     [["--step", "3"], ["--loss.clip", "3"], ["--optimizer.learning_rate=1"], ["extra"]],
     ids=str,
@@ -323,3 +348,8 @@ def test_values_that_would_fail_hours_later_are_refused(
 ) -> None:
     with pytest.raises(RecipeError, match=rule):
         read_command_line(["addition", f"--{setting}", value])
+
+
+def test_the_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert re.fullmatch(r"podium-train \d+\.\d+\.\d+\n", capsys.readouterr().out)

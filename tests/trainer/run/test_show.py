@@ -16,6 +16,8 @@ from podium_trainer.run.cli import run
 from podium_trainer.update.groups import RankedGroup, group_advantages
 from tests.trainer import ranked
 
+PROMPTS = "add 1 2, add 11 22, odd"
+
 
 def ranked_group(name: str, *texts: str) -> RankedGroup:
     """Make a group whose last attempt is the best."""
@@ -127,15 +129,22 @@ def test_a_hostile_text_is_shown_without_codes(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--step", "9"], "--step 9: there is no such group; {} has steps 1 to 2"),
-        (["--prompt", "sub"], "--prompt 'sub': there is no such group; {} has steps 1 to 2"),
+        (
+            ["--step", "9"],
+            "--step 9: there is no such group; {}",
+        ),
+        (
+            ["--prompt", "sub"],
+            "--prompt 'sub': there is no such group; {}",
+        ),
     ],
 )
 def test_what_is_not_there_is_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     assert run(["show", str(folder), *arguments]) == 1
-    assert capsys.readouterr().err == f"podium-train: {words.format(folder / NAME)}\n"
+    held = f"{folder / NAME} has steps 1 to 2 and prompts {PROMPTS}"
+    assert capsys.readouterr().err == f"podium-train: {words.format(held)}\n"
 
 
 def test_a_folder_without_rollouts_is_one_line(

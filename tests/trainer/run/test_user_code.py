@@ -62,6 +62,7 @@ def test_a_score_that_raises_ends_the_command_after_saving(
     recipe["eval"] = {"every": 1, "samples": 2, "win_rate": {"prompts": 0}}
     done = podium_train(tmp_path, recipe)
     assert done.returncode == 1
+    assert "saved: --resume goes on from step 2" in done.stdout.splitlines()
     *traceback, last = done.stderr.splitlines()
     where = f"{tmp_path}/my_score.py"
     assert last.startswith("podium-train: the score my_score:score at prompt ")

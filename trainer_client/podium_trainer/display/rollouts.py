@@ -25,7 +25,7 @@ def print_group(console: Console, group: Mapping[str, Any], *, in_full: bool) ->
         group: a line of the file.
         in_full: whether long texts are shown whole, and not only their start and end.
     """
-    console.print(Text(visible(heading(group)), style="bold"))
+    console.print(Text(visible(heading(group)), style="bold"), soft_wrap=True)
     for name, text in about_prompt(group):
         print_text(console, name, text, style="cyan", in_full=in_full)
     for attempt in ordered(group["attempts"]):

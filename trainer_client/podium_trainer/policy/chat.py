@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 
 from podium_trainer.policy import reasoning
 from podium_trainer.policy.reasoning import Turn, find_opening, split_thoughts
@@ -96,6 +96,11 @@ class Chat:
                 tokenize=False,
                 **self.template_kwargs,
             )
+        except TemplateSyntaxError as error:
+            raise ChatError(
+                f"the model's chat template is not valid in line {error.lineno}: {error}: repair"
+                " chat_template.jinja in the model's folder, or take another model"
+            ) from error
         except TemplateError as error:
             raise ChatError(
                 f"the model's chat template takes no such messages ({error}): change the task's"

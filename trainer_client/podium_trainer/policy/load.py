@@ -118,7 +118,8 @@ def load_parts(
         reason = str(error).strip().splitlines()[0]
         raise PolicyError(f"model.device {config.device!r} cannot be used: {reason}") from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
+        first, *more = str(error).strip().splitlines() or [type(error).__name__]
+        reason = f"{first} {' '.join(more)}" if first.rstrip().endswith(":") else first
         raise PolicyError(f"model.path {path!r} cannot be loaded: {reason}") from error
     return model, reference, chat
 

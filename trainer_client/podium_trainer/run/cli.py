@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from podium_trainer.config import TrainConfig
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 def run(arguments: Sequence[str]) -> int:
     """Train, or show a run, as the command line says, and return the exit status."""
+    if arguments[:1] == ["--version"]:
+        say(f"podium-train {version('podium')}\n")
+        return 0
     if arguments[:1] == ["show"]:
         return run_show(arguments[1:])
     try:
@@ -85,7 +89,12 @@ def train(config: TrainConfig, resume: Resume, ranks: "Ranks") -> None:
             watcher.note(f"ranks {config.ranks} counts with --ray only; this run has {ranks.size}")
         with open_trainer(config, watcher, resume, ranks) as trainer:
             watcher.begin()
-            trainer.run()
+            try:
+                trainer.run()
+            except Exception:
+                if trainer.saved_step:
+                    watcher.note(f"saved: --resume goes on from step {trainer.saved_step}")
+                raise
 
 
 def run_show(arguments: Sequence[str]) -> int:

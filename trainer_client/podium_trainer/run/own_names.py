@@ -15,6 +15,8 @@ from podium_trainer.config import TrainConfig
 
 ONE_OF_SEVERAL = re.compile(r",(?=[^,={}\[\]]+=)")  # a comma before the next `name=`
 
+Setting = tuple[str, list[Any]]
+
 
 class FlagError(ValueError):
     """A flag does not fit; one line with its name, the value and the rule."""
@@ -31,7 +33,7 @@ def take_own_names(flags: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     rest = iter(flags)
     for flag in rest:
         name, equals, value = flag.partition("=")
-        setting = next((s for s in SETTINGS if f"{name}.".startswith(f"--{s}.")), None)
+        setting = next((s for s in OWN_NAMES if f"{name}.".startswith(f"--{s}.")), None)
         if setting is None:
             others.append(flag)
             continue
@@ -84,14 +86,19 @@ def _nest(path: str, value: Any) -> dict[str, Any]:
     return mapping
 
 
-def _find_settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yield the names of the settings whose value is a mapping with any names."""
+def list_settings(model: type[BaseModel] = TrainConfig, prefix: str = "") -> Iterator[Setting]:
+    """Yield every setting and section with its dotted name, and the types that it may have."""
     for name, field in model.model_fields.items():
-        for kind in (field.annotation, *get_args(field.annotation)):
-            if get_origin(kind) is dict:
-                yield prefix + name
-            elif isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from _find_settings(kind, f"{prefix}{name}.")
+        kinds: list[Any] = [field.annotation, *get_args(field.annotation)]
+        yield prefix + name, kinds
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from list_settings(kind, f"{prefix}{name}.")
 
 
-SETTINGS = tuple(_find_settings(TrainConfig))
+def _is_mapping(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is dict
+
+
+OWN_NAMES = tuple(name for name, kinds in list_settings() if any(map(_is_mapping, kinds)))

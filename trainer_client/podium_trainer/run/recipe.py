@@ -1,7 +1,9 @@
 """Read a recipe file and the command line into a `TrainConfig`, or say which settings are wrong."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from pydantic_settings import (
 )
 
 from podium_trainer.config import TrainConfig
-from podium_trainer.run.own_names import FlagError, merge, take_own_names
+from podium_trainer.run.own_names import FlagError, list_settings, merge, take_own_names
 
 # Short flags: the name of a section stands for its first field.
 SHORT_FLAGS = {
@@ -29,6 +31,7 @@ SHORT_FLAGS = {
     "--resume-from": "--resume_from",
     "--accept-changes": "--accept_changes",
 }
+NEAR = 0.8  # how like a name must be to be suggested, where 1 is equal
 
 
 class RecipeError(ValueError):
@@ -36,7 +39,10 @@ class RecipeError(ValueError):
 
 
 class _CommandLine(BaseSettings, TrainConfig):
-    """The settings of a run as flags of the same names."""
+    """Train a model as RECIPE says: a YAML file, or the name of a shipped recipe.
+
+    Every setting of a recipe is a flag, too. `podium-train show RUN` prints what a run sampled.
+    """
 
     model_config = SettingsConfigDict(extra="forbid", validate_default=True)
 
@@ -109,7 +115,7 @@ def read_command_line(arguments: Sequence[str]) -> tuple[TrainConfig, Resume]:
     except FlagError as error:
         raise RecipeError(str(error)) from error
     except SettingsError as error:
-        raise RecipeError(f"{error}; podium-train --help lists all settings") from error
+        raise RecipeError(describe_flags(str(error))) from error
     values = settings.model_dump(exclude={"resume", "resume_from", "accept_changes"})
     step = settings.resume_from
     resume = Resume(settings.resume or step is not None, step, settings.accept_changes)
@@ -159,12 +165,34 @@ def list_recipes() -> list[str]:
 
 def describe(error: Mapping[str, Any]) -> str:
     """Describe a fault in one line: the setting's name, the value, the rule."""
-    name = ".".join(map(str, error["loc"])) or "recipe"
+    path = [part for part in error["loc"] if isinstance(part, str)]
+    name = ".".join(path) or "recipe"
+    if error["type"] == "missing" and len(path) < len(error["loc"]):
+        return f"{name}: {list(error['input'])}: has too few values"
     if error["type"] == "missing":
         return f"{name}: is missing: write it in the recipe, or add --{name} VALUE"
     if error["type"] == "extra_forbidden":
-        return f"{name}: {error['input']!r}: there is no such setting"
+        return f"{name}: {error['input']!r}: there is no such setting{suggest(name)}"
+    if error["type"] == "model_type":
+        field = SHORT_FLAGS.get(f"--{name}", f"--{name}.NAME").rpartition(".")[2]
+        return f"{name}: {error['input']!r}: is a section: write {name}: {{{field}: VALUE, ...}}"
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:  # it concerns several sections, and says which settings it means
         return str(message)
     return f"{name}: {error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def describe_flags(fault: str) -> str:
+    """Describe in one line what the parser of flags says, with the flag that may be meant."""
+    words = fault.removeprefix("error parsing CLI: ")
+    unknown = re.search(r"unrecognized arguments: --?([^\s=]+)", words)
+    hint = suggest(unknown[1], "--") if unknown else ""
+    return f"{words}{hint}; podium-train --help lists all settings"
+
+
+def suggest(name: str, prefix: str = "") -> str:
+    """Return a clause with the setting that may be meant by a wrong name; empty if none is near."""
+    settings = [setting for setting, _ in list_settings()]
+    last = [each for each in settings if each.rpartition(".")[2] == name.rpartition(".")[2]]
+    near = get_close_matches(name, settings, 1, NEAR) or (last if len(last) == 1 else [])
+    return f"; do you mean {prefix}{near[0]}?" if near else ""

@@ -14,6 +14,7 @@ from rich.console import Console
 from podium_trainer.display.rollouts import ordered, print_group
 from podium_trainer.records.rollouts.file import NAME, read_lines
 
+MAX_IDS = 8  # of prompts that an error names
 Group = Mapping[str, Any]
 
 
@@ -99,8 +100,10 @@ def choose(path: Path, options: argparse.Namespace) -> list[Group]:
     wants_last = options.step is None and options.prompt is None
     chosen: list[Group] = []
     steps: list[int] = []
+    ids: dict[str, None] = {}
     for group in read_groups(path, is_held_out=options.held_out):
         steps.append(group["step"])
+        ids[group["prompt_id"]] = None
         if wants_last and chosen and chosen[-1]["step"] != group["step"]:
             chosen = []
         if options.step in (None, group["step"]) and (options.prompt or "") in group["prompt_id"]:
@@ -115,6 +118,7 @@ def choose(path: Path, options: argparse.Namespace) -> list[Group]:
     asked += [f"--prompt {options.prompt!r}"] if options.prompt is not None else []
     raise ShowError(
         f"{' '.join(asked)}: there is no such {kind}; {path} has steps {steps[0]} to {steps[-1]}"
+        f" and prompts {', '.join(list(ids)[:MAX_IDS])}{', ...' * (len(ids) > MAX_IDS)}"
     )
 
 
