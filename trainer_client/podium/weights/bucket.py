@@ -1,6 +1,7 @@
 """Lay weights side by side in one run of bytes, and take them out of it again."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 
@@ -83,14 +84,21 @@ def pack(weights: Iterable[tuple[str, Tensor]], max_bytes: int = BUCKET_BYTES) -
 
 
 def fill(weights: Sequence[tuple[str, Tensor]]) -> Bucket:
-    """Copy weights into one bucket, which is pinned if they come from a GPU."""
+    """Copy weights into one bucket, which is pinned if they come from a GPU and there is room."""
     layout = Layout(
         [name for name, _ in weights],
         [str(weight.dtype).removeprefix("torch.") for _, weight in weights],
         [list(weight.shape) for _, weight in weights],
     )
-    is_pinned = any(weight.is_cuda for _, weight in weights)
-    data = torch.empty(layout.num_bytes, dtype=torch.uint8, pin_memory=is_pinned)
+    data = allocate(layout.num_bytes, pinned=any(weight.is_cuda for _, weight in weights))
     for (_, weight), (_, view) in zip(weights, layout.views(data), strict=True):
         view.copy_(weight)
     return Bucket(layout, data)
+
+
+def allocate(num_bytes: int, *, pinned: bool) -> Tensor:
+    """Return bytes in the memory of the CPU, pinned if that is wanted and there is room for it."""
+    if pinned:
+        with suppress(RuntimeError):
+            return torch.empty(num_bytes, dtype=torch.uint8, pin_memory=True)
+    return torch.empty(num_bytes, dtype=torch.uint8)

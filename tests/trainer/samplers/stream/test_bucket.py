@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium.weights.bucket import ALIGNMENT, Layout, pack
+from podium.weights.bucket import ALIGNMENT, Layout, allocate, pack
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool]
 shapes = st.lists(st.integers(0, 5), max_size=3)
@@ -47,3 +47,8 @@ def test_a_bucket_is_a_copy() -> None:
     weight.zero_()
     [(_, view)] = bucket.layout.views(bucket.data)
     assert view.tolist() == [1, 1, 1]
+
+
+def test_a_bucket_without_room_to_be_pinned_is_not_pinned() -> None:
+    bucket = allocate(48, pinned=True)  # without a GPU nothing can be pinned
+    assert (bucket.dtype, bucket.shape, bucket.device.type) == (torch.uint8, (48,), "cpu")
