@@ -145,7 +145,7 @@ def test_the_sampler_sleeps_in_each_update_and_no_longer(tmp_path: Path, service
         seen.append("awake")
 
     def attach(trainer: Trainer) -> None:
-        trainer.asleep = asleep
+        trainer.updating = asleep
 
     class Phases(Recorder):
         def phase(self, name: str, done: int = 0, total: int = 0) -> None:
