@@ -110,6 +110,18 @@ def test_without_ray_ranks_are_not_counted(
     assert (line in capsys.readouterr().out) == is_noted
 
 
+@pytest.mark.parametrize(("kind", "is_noted"), [("local", True), ("vllm", False)])
+def test_urls_that_are_not_used_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, is_noted: bool
+) -> None:
+    sampler = {"kind": kind, "urls": ["http://gpu-1:8000"]}
+    recipe = settings(tmp_path, "http://podium", sampler=sampler) | {"model": {"path": "./none"}}
+    with pytest.raises(PolicyError):
+        cli.train(TrainConfig.model_validate(recipe), Resume(), Ranks(0, 1))
+    line = "sampler.urls count with --sampler vllm only; this run samples here"
+    assert (line in capsys.readouterr().out) == is_noted
+
+
 def of_torchrun(logs: str, count: int) -> dict[str, str]:
     return {
         "TORCHELASTIC_RUN_ID": "none",

@@ -3,11 +3,13 @@
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from podium_trainer.config import TrainConfig
+from podium_trainer.config.sampling import DEFAULT_URLS
 from podium_trainer.run.interrupt import interruptible
 from podium_trainer.run.recipe import RecipeError, Resume, read_command_line
 
@@ -87,6 +89,8 @@ def train(config: TrainConfig, resume: Resume, ranks: "Ranks") -> None:
     with open_watcher(config) as watcher:
         if config.ray is None and config.ranks not in (1, ranks.size):
             watcher.note(f"ranks {config.ranks} counts with --ray only; this run has {ranks.size}")
+        if config.sampler.kind == "local" and config.sampler.urls != DEFAULT_URLS:
+            watcher.note("sampler.urls count with --sampler vllm only; this run samples here")
         with open_trainer(config, watcher, resume, ranks) as trainer:
             watcher.begin()
             try:
@@ -108,7 +112,10 @@ def run_show(arguments: Sequence[str]) -> int:
 
 
 def silence_libraries() -> None:
-    """Hide the libraries' progress bars, which would break the display, except for downloads."""
+    """Hide the libraries' progress bars, except for downloads, and what they tell each other.
+
+    Both would break the display, and warnings of what will be renamed are not for users.
+    """
     # Without it tokenizers prints a warning for each forked process.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from huggingface_hub.utils.tqdm import enable_progress_bars
@@ -116,6 +123,7 @@ def silence_libraries() -> None:
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there
     enable_progress_bars()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="(peft|transformers)\\.")
 
 
 def fail(message: str, status: int) -> int:
