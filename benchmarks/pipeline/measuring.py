@@ -143,7 +143,7 @@ def run_cell(
         config = recipe(Path(name), service_url, sampler_url, max_staleness, steps)
         with open_trainer(config, watch) as trainer:
             slow = SlowUpdate(parts.update_s, trainer.sync)
-            trainer.asleep, trainer.sync = slow.begin, slow
+            trainer.updating, trainer.sync = slow.begin, slow
             if waits_for_all:
                 trainer.gatherer.rollout = wait_for_all(trainer)
             trainer.run()
