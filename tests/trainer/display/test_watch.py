@@ -186,7 +186,8 @@ def test_a_log_has_a_line_per_step_and_no_escape_codes(tmp_path: Path) -> None:
     lines = Lines(ranked.config(tmp_path, steps=2), file)
     lines.phase("loading the model")
     lines.begin()
-    lines.step_done(0, *ranked.step_rows([], 0.125, None))
+    row, timing = ranked.step_rows([], 0.125, None)
+    lines.step_done(0, row, {**timing, "held_out_s": 1.5})
     lines.phase("rollout", 1, 2)
     lines.step_done(1, *ranked.step_rows([HOSTILE_GROUP], None))
     lines.groups(1, [HOSTILE_GROUP])
@@ -194,7 +195,8 @@ def test_a_log_has_a_line_per_step_and_no_escape_codes(tmp_path: Path) -> None:
     found = file.getvalue().splitlines()
     assert_fits(file.getvalue(), 250)
     assert found[0] == "loading the model ..."
-    assert found[2].startswith("step 0/2 · held out 0.125")
+    assert found[2].startswith("step 0/2 · held out 0.125 · ")
+    assert "update 3.0 s, evaluation 1.5 s · " in found[2]
     assert found[3].startswith("step 1/2 · reward 0.457 ± 0.277 · held out – · 100% signal")
     assert found[3].endswith(
         "rollout 2.0 s, rank 1.0 s, update 3.0 s · bottleneck update, idle: rollout 62%, rank 75%"

@@ -211,6 +211,8 @@ def test_the_environment_changes_nothing(recipe: Path, monkeypatch: pytest.Monke
         (["--loss.sequence_ratio_bounds", "[1.1,2]"],
          r"loss\.sequence_ratio_bounds: \[1\.1, 2\]: must enclose 1"),
         (["--optimizer.lr", "nan"], r"optimizer\.lr: '?nan'?: .*"),
+        (["--service.judge", ""], r"service\.judge: '': .* should have at least 1 character"),
+        (["--eval.rubric="], r"eval\.rubric: '': .* should have at least 1 character"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip

@@ -17,11 +17,15 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class ServiceConfig(Section):
     """The reward service."""
 
-    url: str | None = Field(None, description="URL; null: PODIUM_URL, else http://127.0.0.1:8000.")
-    judge: str | None = Field(
-        None, description="Name of a judge; null: the default of the service."
+    url: str | None = Field(
+        None, min_length=1, description="URL; null: PODIUM_URL, else http://127.0.0.1:8000."
     )
-    rubric: str | None = Field(None, description="Rubric that replaces the judge's own.")
+    judge: str | None = Field(
+        None, min_length=1, description="Name of a judge; null: the default of the service."
+    )
+    rubric: str | None = Field(
+        None, min_length=1, description="Rubric that replaces the judge's own."
+    )
     deadline_s: float = Field(
         300.0,
         gt=0,

@@ -35,7 +35,7 @@ class LoraConfig(Section):
 class ModelConfig(Section):
     """The policy."""
 
-    path: str = Field(description="Folder or hub name of a Hugging Face causal LM.")
+    path: str = Field(min_length=1, description="Folder or hub name of a Hugging Face causal LM.")
     device: str | None = Field(
         None, description="`cpu`, `cuda`, ...; null: the GPU if there is one."
     )

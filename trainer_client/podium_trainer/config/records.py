@@ -31,11 +31,13 @@ class EvalConfig(Section):
     )
     judge: str | None = Field(
         None,
+        min_length=1,
         description="Judge of the win rate; null: `service.judge`. Another one finds out a policy"
         " that has learnt to please its own.",
     )
     rubric: str | None = Field(
         None,
+        min_length=1,
         description="Rubric of the win rate; null: `service.rubric`, or `eval.judge`'s own.",
     )
     win_rate: WinRateConfig = WinRateConfig()

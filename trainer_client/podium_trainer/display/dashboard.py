@@ -259,7 +259,8 @@ def progress(history: History) -> list[str]:
 def last_seconds(history: History) -> list[tuple[str, float]]:
     """Return the phases of the last step, with their seconds."""
     last = [(phase, series(history.timings[-1:], f"{phase}_s")) for phase in PHASES]
-    return [(phase.replace("_", " "), at[0][1]) for phase, at in last if at and at[0][1]]
+    names = {"held_out": "evaluation"}  # beside the score, which is called held out
+    return [(names.get(phase, phase), at[0][1]) for phase, at in last if at and at[0][1]]
 
 
 def summary(history: History, steps: int, files: str) -> str:
