@@ -12,8 +12,11 @@ import pytest
 from benchmarks.pipeline.learning import ARMS, OlderWeights
 from benchmarks.pipeline.parts import PROMPTS, Parts, kinds, pareto_quantiles, uneven
 from benchmarks.pipeline.plot import draw
+from benchmarks.pipeline.real_model import WAYS, run
+from benchmarks.processes import judge_server, service
 from podium_trainer.samplers.local import LocalSampler
-from tests.trainer.tiny import tiny_policy
+from tests.trainer.fake_vllm import FakeVllm, by_prompt
+from tests.trainer.tiny import save_model, tiny_policy
 
 
 def test_a_step_takes_the_longest_part_or_its_share_of_the_sum() -> None:
@@ -51,6 +54,19 @@ def test_the_runs_of_all_arms_are_drawn(tmp_path: Path) -> None:
     runs: list[dict[str, Any]] = [{"arm": arm.name, "seed": 0, "looks": looks} for arm in ARMS]
     draw(runs, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.benchmark
+def test_a_model_is_measured_in_every_way(tmp_path: Path) -> None:
+    save_model(tmp_path / "model")
+    fake = FakeVllm()
+    fake.draw = by_prompt
+    with fake.serving(), judge_server(0.0) as judge, service(judge.url) as podium:
+        for name, way in WAYS.items():
+            found = run(name, 2, tmp_path / "model", fake.url, podium.url, parity_bound=1e3)
+            assert (found.way, found.staleness) == (name, way.max_staleness)
+            assert len(found.steps_s) == 2
+            assert min(found.parts_s[part] for part in ("update", "sync")) > 0
 
 
 @pytest.mark.benchmark
