@@ -13,8 +13,10 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 # Importing all modules makes millions of objects that live to the end, and the collector walked
-# them again and again: off until the tests are collected, it then looks only at newer objects.
+# them again and again: off until the tests are collected, it then looks only at newer objects, and
+# seldom, because a look at all takes half a second, which tests of CPU time would count.
 gc.disable()
+gc.set_threshold(10_000, 10, 10)
 
 
 def pytest_collection_finish() -> None:
