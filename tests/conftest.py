@@ -1,12 +1,18 @@
-"""For all tests: asyncio, no socket that leaves this machine, and a garbage collector that leaves
-alone what the collection of the tests made."""
+"""For all tests: asyncio, no socket that leaves this machine, Ctrl-C that works in the background
+of a shell, and a garbage collector that leaves alone what the collection of the tests made."""
 
 import gc
+import signal
 import socket
+import threading
 from typing import Any
 
 import hypothesis
 import pytest
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would all processes of tests.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No limit on one example: a busy machine is not a bug.
 hypothesis.settings.register_profile("patient", deadline=None)
