@@ -82,7 +82,7 @@ def build(ranks: Ranks, case: dict[str, Any]) -> tuple[Policy, torch.optim.Optim
     """Build the policy of a case and its optimizer."""
     model, reference = build_model(case), None
     if case.get("lora"):
-        config = ModelConfig(path="", lora=LoraConfig(rank=2, alpha=4))
+        config = ModelConfig(path="tiny", lora=LoraConfig(rank=2, alpha=4))
         model = seeded(lambda: add_adapter(model, config, None)).double()
     elif "kl" in case.get("loss", {}):
         reference = tiny_llama(seed=1, max_position_embeddings=1024).double().requires_grad_(False)
