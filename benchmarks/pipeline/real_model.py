@@ -5,7 +5,7 @@
 
 Trains on `addition` with one vLLM server that all runs share: in turns (all groups are played, then
 all are ranked, then the update), ranked as they are played (`rollout.max_staleness: 0`), and one
-step ahead (`1`). Prints seconds of a step and of its parts. Ten minutes on two cores.
+step ahead (`1`). Prints seconds of a step and of its parts. Four minutes on two idle cores.
 """
 
 import json
