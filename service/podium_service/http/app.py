@@ -97,9 +97,7 @@ def create_app(
     _add_routes(app, routers, pages)
     # FastAPI names this way to change the document.
     app.openapi = lambda: openapi_document(app, TRAINER_BODIES)  # type: ignore[method-assign]
-    app.add_exception_handler(errors.PodiumError, partial(_handle_podium_error, site))
-    app.add_exception_handler(HTTPException, partial(_handle_http_error, site))
-    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
+    _add_error_handlers(app, site)
     app.add_middleware(middleware.RequireKey, api_keys=keys, refuse_page=site.problem)
     app.add_middleware(
         middleware.CheckHost,
@@ -110,6 +108,12 @@ def create_app(
     )
     app.add_middleware(middleware.RequestMiddleware, service=service)
     return app
+
+
+def _add_error_handlers(app: FastAPI, site: Site) -> None:
+    app.add_exception_handler(errors.PodiumError, partial(_handle_podium_error, site))
+    app.add_exception_handler(HTTPException, partial(_handle_http_error, site))
+    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
 
 
 def _add_routes(app: FastAPI, routers: Sequence[APIRouter], pages: Sequence[APIRouter]) -> None:

@@ -143,13 +143,8 @@ def open_trainer(
         task, prompts = fit_prompts(task, rollout)
         sync.push(state.policy_version)
         watcher.phase("comparing sampler and policy")
-        check_parity(
-            policy,
-            sampler,
-            prompts,
-            bound=config.sampler.parity_bound,
-            max_tokens=config.sampler.max_tokens,
-        )
+        bound, max_tokens = config.sampler.parity_bound, config.sampler.max_tokens
+        check_parity(policy, sampler, prompts, bound=bound, max_tokens=max_tokens)
         trackers = open_trackers(resolved, state.step)
         prepare_folder(config, state, resume.launch)
         log = open_log(config, trackers)
