@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from podium.integrations.outcome import tell_page, warn_of_spread
 from tests.integrations.servers import PodiumServer, StartJudge, StartPodium, judge_server
 
 HERE = Path(__file__).parent
@@ -38,6 +39,13 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("PODIUM_")]:
         if name != "PODIUM_PYTHON":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_told_before() -> None:
+    """Let each test see what a process is told once."""
+    tell_page.cache_clear()
+    warn_of_spread.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -237,10 +237,10 @@ def warn_if_spread_divides(args: Any) -> None:
     if getattr(args, "multi_objective_aggregation", None) == "normalize_then_sum":
         warn_of_spread(
             'GRPOConfig(multi_objective_aggregation="normalize_then_sum")',
-            'multi_objective_aggregation="sum_then_normalize", scale_rewards="none"',
+            'GRPOConfig(multi_objective_aggregation="sum_then_normalize", scale_rewards="none")',
         )
     elif getattr(args, "scale_rewards", None) == "group":
-        warn_of_spread('GRPOConfig(scale_rewards="group")', 'scale_rewards="none"')
+        warn_of_spread('GRPOConfig(scale_rewards="group")', 'GRPOConfig(scale_rewards="none")')
 
 
 def _finish_reasons(
