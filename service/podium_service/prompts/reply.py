@@ -21,7 +21,7 @@ _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _CACHED_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
 # A group holds the slash of a tag that ends thoughts.
 THOUGHT_TAG = re.compile(
-    r"<(/)?(?:think(?:ing)?|thoughts?|reasoning|reflection|seed:think)>"
+    r"<(/)?(?:think(?:ing)?|thoughts?|reasoning|reflection|analysis|scratchpad|seed:think)>"
     r"|\[(/)?THINK\]|\u25c1(/)?think\u25b7",
     re.IGNORECASE,
 )

@@ -26,6 +26,13 @@ _FENCE = re.compile(r"```\w*")
 _ID_LIKE = re.compile(r"\w{1,8}")
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?\s*")
 _OTHER_SCALE = re.compile(r"[0-9]\s*(?:%|/|,[0-9]|out of)")
+# Words before or after JSON that make it no verdict.
+_EXAMPLE = re.compile(r"\b(?:for example|for instance|e\.g\.|example)[\s:,*`]*(?:json)?\s*\Z", re.I)
+_SECOND_THOUGHT = re.compile(
+    r"\b(?:wait|hmm+|on second thoughts?|scratch that|correction|reconsider\w*"
+    r"|i(?: have|'ve)? made an? (?:mistake|error))\b",
+    re.I,
+)
 MAX_EXPLANATION_CHARS = 2000
 
 
@@ -127,6 +134,8 @@ def _find_members(text: str, ids: Sequence[str], place: Place) -> _Pairs:
         raise Fault("it is empty")
     if place == "alone" and (_has_words(before) or _has_words(text[end:])):
         raise Fault("there are words around the JSON object")
+    if _EXAMPLE.search(before) or _SECOND_THOUGHT.search(after):
+        raise Fault("the JSON object is an example, or the words after it take it back")
     return members
 
 

@@ -81,6 +81,8 @@ def test_a_draft_in_the_thinking_block_does_not_count() -> None:
         ("", "</think>"),
         ("<think>a</think> <think>", "</think>"),
         ("<reasoning>", "</reasoning>"),
+        ("<scratchpad>", "</scratchpad>"),
+        ("<analysis>", "</analysis>"),
         ("[THINK]", "[/THINK]"),
         ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
     ],
@@ -112,6 +114,19 @@ def test_thoughts_hold_a_verdict_only_if_they_end_in_it() -> None:
 def test_the_last_verdict_of_a_reply_counts() -> None:
     assert read(f"First {DRAFT}, but then {json.dumps(GOOD)}").scores == [0.9, 0.5, 0.0]
     assert read(f'{json.dumps(GOOD)} and {{"note": "done"}}').scores == [0.9, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("I cannot decide. You could write, for example, ", ""),
+        ("Example:\n```json\n", "\n```\nI need more context."),
+        ("", "\n\nWait, BCD is wrong."),
+        ("", "\nI made a mistake: FGH is better."),
+    ],
+)
+def test_json_that_is_an_example_or_taken_back_is_a_fault(before: str, after: str) -> None:
+    assert "take it back" in fault(before + json.dumps(GOOD) + after)
 
 
 @pytest.mark.parametrize("words", ["leaves <think> open", "<think>a</think>", "no </think> in it"])

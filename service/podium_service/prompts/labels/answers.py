@@ -8,17 +8,18 @@ These are answers, and nothing else is (see `phrases` for the words):
     an end               `..., so K`
     a comparison         `K is best`; of two also `K is better than B`, `B is worse than K`
 
-A clause does not count in a question, after a negation or a condition, or before an alternative
-(`K or B`). All answers in a text must name the same label, and no second thought may follow
-(`wait`, `actually`). A letter counts in upper case only, and `A` only where no article can stand. A
-text that was cut off counts only if its first line is the answer.
+A clause does not count in a question, after a negation or a condition, before an alternative
+(`K or B`), or as what an attempt says. All answers in a text must name the same label, and nothing
+may take it back (`wait`, `actually`, `K (wrong)`, `K. But ...`). A letter counts in upper case
+only, and `A` only where no article can stand. A text that was cut off counts only if its first line
+is the answer.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from podium_service.prompts.labels.phrases import CONTRAST, Phrases, phrases_for
+from podium_service.prompts.labels.phrases import CONTRAST, CROSSES, Phrases, phrases_for
 from podium_service.prompts.reply import Place
 from podium_service.prompts.verdict import Fault
 
@@ -43,6 +44,10 @@ _DOUBT = re.compile(
 _SECOND_THOUGHT = re.compile(
     r"\b(?:wait|actually|hmm+|second thoughts?|on reflection|reconsider\w*|correction|scratch that"
     r"|sorry|changed? my mind)\b",
+    re.IGNORECASE,
+)
+_REPORTED = re.compile(
+    r"\b(?:says?|said|claim(?:s|ed)|writes|wrote|(?:tells|told)(?:\s\w+)?)(?:\s+that)?[\s:,-]*\Z",
     re.IGNORECASE,
 )
 _CONTRAST = re.compile(rf"\b(?:{CONTRAST})\b", re.IGNORECASE)
@@ -77,7 +82,8 @@ def find_label(text: str, labels: Sequence[str], place: Place = "anywhere") -> N
     answers = sorted(_find_answers(plain, phrases, place), key=lambda match: match.start("label"))
     named = {match["label"].casefold() for match in answers}
     label = next((each for each in labels if named == {each.casefold()}), None)
-    if label is not None and not _SECOND_THOUGHT.search(plain, answers[-1].end()):
+    is_taken_back = any(phrases.taken_back.match(plain, match.end("label")) for match in answers)
+    if label and not is_taken_back and not _SECOND_THOUGHT.search(plain, answers[-1].end()):
         return NamedLabel(label, answers[0].start("label"))
     if place == "end" and not answers:
         raise Fault("it is empty")
@@ -94,7 +100,10 @@ def mentions_label(text: str, labels: Sequence[str]) -> bool:
 
 def _simplify(text: str, phrases: Phrases) -> str:
     """Return a text of the same length, without emphasis, quotes and brackets around labels."""
-    plain = _DECORATION.sub(lambda mark: " " * len(mark[0]), text.translate(_MARKS))
+    kept = CROSSES if phrases.comparisons else ""
+    plain = _DECORATION.sub(
+        lambda mark: mark[0] if mark[0] in kept else " " * len(mark[0]), text.translate(_MARKS)
+    )
     plain = phrases.bracketed.sub(lambda mark: f" {mark[0][1:-1]} ", plain)
     # A letter that is all there is cannot be an article.
     return plain.upper() if len(plain.strip(" .!\n")) == 1 else plain
@@ -145,16 +154,22 @@ def _is_item(beginning: _Match, plain: str, phrases: Phrases) -> bool:
     """Return whether the label at the beginning may number a list, or name what is discussed."""
     own = beginning["label"]
     items = phrases.item.finditer(plain)
-    return any(item["label"] != own or (own.isdigit() and item["mark"] != "-") for item in items)
+    return any(
+        item["label"].casefold() != own.casefold()
+        or (own.isdigit() and item["mark"] in {".", ":", ")"})
+        for item in items
+    )
 
 
 def _is_stated(match: _Match, plain: str) -> bool:
-    """Return whether a clause is neither asked nor negated nor supposed."""
+    """Return whether a clause is neither asked nor negated nor supposed nor quoted."""
     before = plain[max(0, match.start() - _MAX_SENTENCE_CHARS) : match.start()]
     after = plain[match.end() : match.end() + _MAX_SENTENCE_CHARS]
     begin = 1 + max(before.rfind(mark) for mark in _SENTENCE_ENDS)
     end = min((end for mark in _SENTENCE_ENDS if (end := after.find(mark)) >= 0), default=-1)
-    return not _DOUBT.search(before, begin) and after[end : end + 1] != "?"
+    if _DOUBT.search(before, begin) or _REPORTED.search(before, begin):
+        return False
+    return after[end : end + 1] != "?"
 
 
 def _is_sure(match: _Match, plain: str, phrases: Phrases) -> bool:

@@ -42,7 +42,23 @@ _BEST = "best|strongest|winner"
 _BETTER = rf"{_BEST}|better|superior|stronger|preferable|preferred"
 _BEATS = r"beats\b|outperforms\b|surpasses\b|defeats\b|wins over\b|>"
 _LOSES = rf"is\s++{_VERY}(?:worse|weaker|poorer)\s++than\b|is inferior to\b|loses to\b|<"
+# Beside a letter these say that it is wrong.
+CROSSES = "\u2716\u2717\u2718\u274c\u274e\u26d4\U0001f44e\U0001f6ab"
 _REASON = "because|since|as(?! well)|over|rather than|instead of|not"
+# Words right after a label that take it back.
+_BAD = (
+    r"(?:(?:the|this|that|it|which|is|was|one|answer|clearly)\s++)*+"
+    r"(?:worst|wrong|incorrect|bad|false)"
+    r"(?=[ \t]*+(?:[.,;!)]|\Z|\n|(?:one|answer|response|of|because)\b))"
+)
+_PARTLY = r"(?:partial(?:ly)?|partly|mostly|almost|nearly|in part)\b"
+_IF = r"[ \t]*+,?[ \t]*+(?:if|unless|provided|assuming)\b"
+_BUT = r"[\s.!;)]*+(?:but|however|yet|nevertheless)\b"
+_TAKEN_BACK: dict[_Kind, str] = {
+    "letters": rf"{_IF}|{_BUT}|[ \t.,;:!(-]*+(?:{_BAD}|[{CROSSES}])",
+    "digits": _IF,
+    "words": rf"{_IF}|{_BUT}|[ \t,;(-]*+{_PARTLY}",
+}
 _LATIN = "A-Za-z0-9\u00c0-\u024f"
 _START = r"(?:\A|(?<=[.!?;,:\n(>-]))\s*+"
 
@@ -57,6 +73,7 @@ class Phrases:
         line: a line that is an answer; `marker` is set if words stand before the label.
         beginning: the beginning of a text that is an answer.
         item: a label and the `mark` that begin an item of a list, or a part about one label.
+        taken_back: what follows a label that is no answer after all.
         clauses: answers in sentences.
         comparisons: likewise; they may have the group `other`, the label compared with.
 
@@ -68,6 +85,7 @@ class Phrases:
     line: re.Pattern[str]
     beginning: re.Pattern[str]
     item: re.Pattern[str]
+    taken_back: re.Pattern[str]
     clauses: list[re.Pattern[str]]
     comparisons: list[re.Pattern[str]]
 
@@ -108,7 +126,11 @@ def _compile(kind: _Kind, any_label: str, *, highest: str = "", is_pair: bool = 
             rf"{_LEAD}(?P<marker>{marked}{_IS}?\s*+)?{noun}[(\[]?{label}[)\]]?[ \t]*+[.!]*+"
         ),
         beginning=_pattern(rf"\A\s*+{noun}{label}{end}"),
-        item=_pattern(rf"(?:\A|[.!?\n])\s*+{label}[ \t]*+(?P<mark>[.:)-])\s"),
+        item=_pattern(
+            rf"(?:\A|[.!?;,\n(-]|\b(?:but|and)\b)\s*+{label}[ \t]*+"
+            rf"(?=(?P<mark>[{',' if kind == 'words' else ''}.:;!)-](?=\s|\Z)|\(|\Z))"
+        ),
+        taken_back=_pattern(_TAKEN_BACK[kind]),
         clauses=[
             _pattern(rf"{_START}{_LEAD}{marked}{_IS}\s*+{noun}{label}{end}"),
             _pattern(rf"{_START}{_LEAD}{_CHOOSE[kind]}\s*+:?\s*+{noun}{label}{end}"),

@@ -75,7 +75,7 @@ def _find_token(reply: Reply, labels: Sequence[str]) -> dict[str, Any] | None:
     try:
         named = find_label(text[begin:end], labels, place)
     except Fault:
-        if place != "alone" or mentions_label(spelled, labels):
+        if place != "alone" or offset < 0 or mentions_label(spelled, labels):
             return None
         first = _find_at(tokens, offset + begin)
         return first if first and _considers(first, labels) else None
