@@ -101,6 +101,12 @@ def ledger_rows(draw: random.Random) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def problem(code: str) -> dict[str, Any]:
+    """Return what a failed group was answered."""
+    return {"type": f"urn:podium:{code}", "title": "No", "status": 502, "detail": "main: no",
+            "code": code, "retryable": False, "request_id": ""}  # fmt: skip
+
+
 def row(draw: random.Random, ask: int, number: int, groups: int) -> dict[str, Any]:
     """Return the row of one request, as a service would have written it."""
     failed, per_run = draw.random() < 0.02, max(1, groups // RUNS)
@@ -144,7 +150,7 @@ def row(draw: random.Random, ask: int, number: int, groups: int) -> dict[str, An
         "ids": orjson.dumps([f"t{index}" for index in range(SIZE)]),
         "rewards": None if failed else orjson.dumps(rewards),
         "lengths": orjson.dumps([draw.randrange(2000) for _ in range(SIZE)]),
-        "problem": orjson.dumps({"detail": "main: no"}) if failed else None,
+        "problem": orjson.dumps(problem(code)) if failed else None,
         "metadata": orjson.dumps({"run": "r", "step": 1}),
         "calls": None,
         "transcript": None,

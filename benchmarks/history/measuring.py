@@ -131,8 +131,10 @@ async def time_pages(
     async with open_service(write_judges(folder), store_url) as service:
         transport = httpx.ASGITransport(create_app(service))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
-            newest = (await HistoryReader(service.store).list_rankings()).rankings[0].ask
-            groups = {"group": last, "group with texts": newest}
+            reader = HistoryReader(service.store)
+            newest = (await reader.list_rankings()).rankings[0].ask
+            failed = (await reader.list_rankings(RankingFilters(outcome="failed"))).rankings[0].ask
+            groups = {"group": last, "group with texts": newest, "failed group": failed}
             pages = PAGES | {name: f"/ui/rankings/{ask}" for name, ask in groups.items()}
             for name, address in pages.items():
                 first = await http.get(address)

@@ -18,7 +18,7 @@ async def test_a_quick_run_times_each_read(
     assert any(line.startswith("one run ") and " ms " in line for line in lines)
     assert sum("ms of CPU" in line for line in lines) == 2
     sizes = {line[:24].strip(): float(line.split()[-2]) for line in lines if line.endswith(" kB")}
-    assert len(sizes) == len(measuring.PAGES) + 2
+    assert len(sizes) == len(measuring.PAGES) + 3
     lists = [sizes[f"page: {name}"] for name in ("groups", "runs", "failures", "compare", "gold")]
     assert max(lists) < 100
     assert found["pages"]["one run"]["p95_ms"] > 0
