@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import structlog
 
-from podium_service.errors import JudgeError, JudgeUnavailable, VerdictInvalid
+from podium_service.errors import JudgeError, JudgeRefused, JudgeUnavailable, VerdictInvalid
 from podium_service.judges.endpoint.circuit_breaker import CircuitBreaker
 from podium_service.judges.endpoint.concurrency.adaptive_limit import AdaptiveLimit
 from podium_service.judges.endpoint.dialects.base import Dialect, FailedAnswer, NoAnswer
@@ -233,9 +233,10 @@ class Endpoint:
         if isinstance(mapped, VerdictInvalid):
             # The model has run, so it may have been paid; another reply may be readable.
             mapped.base_url, mapped.unanswered = self.base_url, True
-        if failed := isinstance(mapped, JudgeUnavailable):
+        is_about_reply = isinstance(mapped, VerdictInvalid | JudgeRefused)
+        if isinstance(mapped, JudgeError) and not is_about_reply:
             self.last_failure = str(mapped).removeprefix(self.base_url).strip()
-        self._record(started_at, status, failed=failed)
+        self._record(started_at, status, failed=isinstance(mapped, JudgeUnavailable))
         return mapped
 
     def _record(self, started_at: float, status: int | None, *, failed: bool) -> None:

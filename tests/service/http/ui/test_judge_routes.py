@@ -36,6 +36,16 @@ async def test_a_judge_page_says_why_an_endpoint_rests(tmp_path: Path) -> None:
         assert "answers" in (await http.get("/ui/judges?probe=yes")).text
 
 
+async def test_a_judge_page_says_why_calls_are_rejected(tmp_path: Path) -> None:
+    async with (
+        ScriptedJudge(always=fails(401, "this key <b>is wrong</b>")).serving() as judge,
+        service(tmp_path, main=llm(judge.url)) as opened,
+        client(opened) as http,
+    ):
+        assert (await rank(http, "main")).json()["code"] == "judge_rejected"
+        assert "this key &lt;b&gt;is wrong&lt;/b&gt;" in (await http.get("/ui/judges")).text
+
+
 async def test_a_judge_page_shows_speed_and_spend(tmp_path: Path) -> None:
     settings = {"price": {"prompt": 1, "completion": 2}, "spend": {"usd": 5, "per": "day"}}
     async with (
