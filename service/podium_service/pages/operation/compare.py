@@ -66,8 +66,10 @@ def render_compare(
     shared = {(a, b): match_groups(ranked[a], ranked[b]) for a, b in combinations(names, 2)}
     found = {pair: summarise(groups) for pair, groups in shared.items()}
     matrix = {**found, **{(b, a): each for (a, b), each in found.items()}}
-    if first not in ranked or second not in ranked or first == second:
-        first, second = max(shared, key=lambda pair: len(shared[pair]), default=("", ""))
+    if not any(shared.values()):
+        first = second = ""
+    elif first not in ranked or second not in ranked or first == second:
+        first, second = max(shared, key=lambda pair: len(shared[pair]))
     pairs = match_groups(ranked.get(first, ()), ranked.get(second, ()))
     costs = measure_costs(ranked, matrix)
     return render(

@@ -72,3 +72,5 @@ def test_the_most_disputed_group_comes_first() -> None:
 def test_without_common_groups_there_is_a_command() -> None:
     html = render_compare(Frame(base_url="http://h"), {"a": [ranked("x", [1, 0])]}, "a", "nobody")
     assert "curl http://h/rank" in html
+    apart = {"a": [ranked("x", [1, 0])], "b": [ranked("y", [1, 0])]}
+    assert "curl http://h/rank" in render_compare(Frame(base_url="http://h"), apart, "", "")
