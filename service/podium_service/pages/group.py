@@ -6,7 +6,7 @@ from typing import Any
 
 from podium_service.pages.attempts import Attempt, read_attempts, shared_messages
 from podium_service.pages.frame import Frame, render
-from podium_service.pages.matrix import build_matrix
+from podium_service.pages.matrix import Matrix, build_matrix
 from podium_service.pages.operation.again import Again, dumbbell
 from podium_service.pages.operation.people import People
 from podium_service.pages.texts.conversation import read_turns
@@ -38,6 +38,7 @@ def render_group(
         people: what people said about it, and their forms.
     """
     attempts = read_attempts(detail, calls)
+    matrix = build_matrix(attempts, calls, _jurors(detail.ranking))
     return render(
         "group",
         frame,
@@ -47,8 +48,8 @@ def render_group(
         attempts=attempts,
         chosen=attempts if frame.files is not None else choose(attempts, picked),
         prompt=read_turns(shared_messages(detail.request)),
-        matrix=build_matrix(attempts, calls, _jurors(detail.ranking)),
-        calls=calls,
+        matrix=matrix,
+        calls=order_calls(calls, matrix),
         lacks_words=lacks_words(detail),
         reason=explain_reward(detail.ranking, reward_method) if detail.ranking else "",
         neighbours=neighbours,
@@ -65,6 +66,13 @@ def render_group(
 
 def _jurors(ranking: Ranking | None) -> list[str]:
     return [each.judge for each in ranking.jurors or ()] if ranking else []
+
+
+def order_calls(calls: Sequence[CallView], matrix: Matrix | None) -> list[CallView]:
+    """Return calls as the matrix has its columns, each reply without a verdict before the next."""
+    jurors = [name for name, _ in matrix.jurors] if matrix else []
+    judges = list(dict.fromkeys([*jurors, *(call.judge for call in calls)]))
+    return sorted(calls, key=lambda call: (judges.index(call.judge), call.pass_index, call.at))
 
 
 def explain_reward(ranking: Ranking, reward_method: str | None = None) -> str:

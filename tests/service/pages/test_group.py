@@ -34,6 +34,21 @@ def test_a_group_without_sentences_says_how_to_ask_for_some() -> None:
     assert "podium explain" not in told
 
 
+def test_a_reply_without_a_verdict_stands_before_the_next() -> None:
+    detail = detail_of(small_group("a", "b"))
+    passes = calls_of(detail)
+    void = {"fault": "it names nobody", "scores": {}, "order": []}
+    again = [each.model_copy(update={**void, "at": each.at - 0.5}) for each in passes[:1]]
+    last = [each.model_copy(update={**void, "at": each.at + 0.5}) for each in passes[-1:]]
+    html = render_group(FRAME, detail, [*passes, *last, *again])
+    said = [each.partition("</summary>")[0] for each in html.split('id="call-')[1:]]
+    names = ["Pass 1", "Pass 1", "Pass 2", "Pass 3", "Pass 4", "Pass 4"]
+    assert [name in each for name, each in zip(names, said, strict=True)] == [True] * 6
+    assert ["no verdict" in each for each in said] == [True, *[False] * 4, True]
+    assert ["asked again" in each for each in said] == [True, *[False] * 5]
+    assert ['href="#call-2">Pass 1' in html, 'href="#call-3">Pass 2' in html] == [True, True]
+
+
 def test_the_prompt_that_all_share_is_shown_once() -> None:
     detail = detail_of(example_group())
     html = render_group(FRAME, detail, calls_of(detail))
