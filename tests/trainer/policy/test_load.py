@@ -1,13 +1,17 @@
 """Policies loaded from a folder: weights, adapters, references and refusals."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 import torch
 
 from podium_trainer.config import LoraConfig, ModelConfig
-from podium_trainer.policy.load import PolicyError, load_policy
+from podium_trainer.policy.load import PolicyError, check_model_path, load_policy
 from podium_trainer.policy.policy import Policy
 from tests.trainer.tiny import (
     END,
@@ -184,3 +188,44 @@ def test_a_model_that_cannot_be_loaded_is_explained_in_one_line(tmp_path: Path) 
     (broken / "model.safetensors").write_bytes(b"half")
     with pytest.raises(PolicyError, match="cannot be loaded"):
         load(broken)
+
+
+@contextmanager
+def hub(status: int, headers: dict[str, str]) -> Iterator[str]:
+    """Answer everything with a status and headers, as the hub does, and yield the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "content-length": "0"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", ["nowhere", "acme/nowhere"])
+def test_a_name_that_the_hub_does_not_know_is_one_line(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hub(404, {"X-Error-Code": "RepoNotFound"}) as url:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        with pytest.raises(PolicyError, match=f"'{name}': .* no such model on the hub"):
+            check_model_path(name)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(PolicyError, match="no such folder, and the hub cannot be reached: "):
+        check_model_path("acme/nowhere")
+
+
+def test_a_hub_that_fails_is_left_to_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with hub(503, {}) as url:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        check_model_path("acme/somewhere")

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -13,6 +15,9 @@ from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.ranks.processes import FailedTogether, Ranks
 from podium_trainer.policy.ranks.shard import shard
 
+HUB_S = 10.0  # for an answer of the hub
+UNREACHABLE = ("ConnectError", "OfflineModeIsEnabled")
+
 
 class PolicyError(FailedTogether):
     """The model cannot be used; one line with the reason and the remedy."""
@@ -21,10 +26,8 @@ class PolicyError(FailedTogether):
 def check_model_path(path: str) -> None:
     """Check before anything is loaded that a model's folder exists.
 
-    A path that may be the name of a model on a hub passes, because only transformers can tell.
-
     Raises:
-        PolicyError: If the path is no folder with a config.json, and cannot be a hub's name either.
+        PolicyError: If the path is no folder with a config.json, and no model on the hub either.
     """
     folder = Path(path)
     if folder.exists():
@@ -35,6 +38,29 @@ def check_model_path(path: str) -> None:
             f"model.path {path!r}: there is no such folder;"
             " `python -m podium_trainer.run.smollm2 DIR` fetches a small model"
         )
+    else:
+        require_hub_model(path)
+
+
+def require_hub_model(name: str) -> None:
+    """Ask the hub once for a model, because transformers would ask for a minute.
+
+    One that was fetched before passes, and so does all that transformers may fare better with.
+
+    Raises:
+        PolicyError: If the hub has no such model, or cannot be reached.
+    """
+    missing = f"model.path {name!r}: there is no such folder, and"
+    try:
+        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            HfApi().model_info(name, timeout=HUB_S)
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise PolicyError(
+            f"{missing} no such model on the hub that this user may see: name a model's folder"
+        ) from error
+    except Exception as error:  # its library has changed the one that makes its requests before
+        if type(error).__name__ in UNREACHABLE:
+            raise PolicyError(f"{missing} the hub cannot be reached: {error}") from error
 
 
 def load_policy(
