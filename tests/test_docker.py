@@ -165,6 +165,7 @@ def test_the_compose_recipe_names_the_compose_servers() -> None:
     assert flags["--served-model-name"] == RECIPE.sampler.model_name
     assert RECIPE.model.lora
     assert RECIPE.model.lora.rank <= int(flags["--max-lora-rank"])
+    assert RECIPE.max_staleness < int(flags["--max-loras"])
     assert RECIPE.sampler.max_tokens < int(flags["--max-model-len"])
     assert RECIPE.sampler.urls == ["http://policy:8000"]
     mounts = [volume.split(":")[1] for volume in policy["volumes"] + trainer["volumes"]]
