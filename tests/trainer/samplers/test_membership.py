@@ -15,6 +15,8 @@ from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.membership import NotEnoughServers
 from podium_trainer.samplers.stream.stream import WeightStream
 from podium_trainer.samplers.vllm import VllmSampler
+from podium_trainer.samplers.vllm_requests import Weights
+from podium_trainer.samplers.vllm_server import VllmServer
 from podium_trainer.samplers.weight_sync import FullReload, LoraSwap
 from tests.trainer.fake_vllm import FakeVllm, fault
 from tests.trainer.samplers.vllm_sampling import one_line, sample_versions, sampling
@@ -219,6 +221,26 @@ def test_a_server_that_restarts_unseen_is_brought_up(pair: Pair, sync: Sync) -> 
     assert versions(pair.sampler, 20) == {3}
     wait_for(lambda: pair.num_ready == 2 and len(pushes(pair.fakes[0])) == 2)
     assert any("has restarted" in note for note in pair.notes)
+
+
+def test_a_look_that_fails_is_not_the_last(pair: Pair) -> None:
+    class Failing:
+        weights = Weights(1, "policy")
+        looks = 0
+
+        async def find(self, server: VllmServer) -> str:
+            self.looks += 1
+            raise ZeroDivisionError("by nobody expected")
+
+        async def give(self, server: VllmServer) -> None:
+            raise AssertionError
+
+    membership = pair.sampler.servers.membership
+    push = Failing()
+    membership._is_begun, membership.push = True, push
+    wait_for(lambda: push.looks > 4)
+    assert any("has met ZeroDivisionError: by nobody expected" in note for note in pair.notes)
+    assert len(pair.notes) == 2
 
 
 def test_a_server_that_returns_with_another_model_is_refused(pair: Pair, sync: Sync) -> None:

@@ -8,7 +8,9 @@ To add a sampler:
 3. Add its name to `SamplerConfig.kind`, and a branch for it to `run.build.open_sampler`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
 from typing import Literal, Protocol
 
 from podium_trainer.policy.samples import Completion, Request
@@ -68,3 +70,34 @@ class Sampler(Protocol):
     def close(self) -> None:
         """Close connections; calls of other threads end at once with an error."""
         ...
+
+
+class Failures:
+    """Notes what a block of a background thread fails with, so that the thread goes on.
+
+    Else it would end unseen, and the run would wait for what the thread has to do. The same failure
+    again and again is noted once.
+
+    Args:
+        who: begins the line.
+        note: is told the line.
+    """
+
+    def __init__(self, who: str, note: Callable[[str], None]) -> None:
+        self._who = who
+        self._note = note
+        self._noted = ""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        if words != self._noted:
+            self._noted = words
+            with suppress(OSError, ValueError):  # the display may be what has failed
+                self._note(f"{self._who} has met {words}; it goes on")
+        return True

@@ -17,9 +17,15 @@ from typing import Protocol
 
 import anyio
 
-from podium_trainer.samplers import SamplerError
+from podium_trainer.samplers import Failures, SamplerError
 from podium_trainer.samplers.vllm_requests import Weights
-from podium_trainer.samplers.vllm_server import LostWeights, State, Unavailable, VllmServer
+from podium_trainer.samplers.vllm_server import (
+    LostWeights,
+    State,
+    Unavailable,
+    VllmServer,
+    join_errors,
+)
 
 LOOK_EVERY_S = 2.0
 MAX_LOOK_S = 32.0  # between attempts to bring up a server that answers
@@ -216,10 +222,11 @@ class Membership:
 
     async def watch(self, server: VllmServer) -> None:
         """Look at a server again and again, for as long as the run lasts."""
-        wait_s = self.look_every_s
+        wait_s, failures = self.look_every_s, Failures(f"the watch of {server.url}", self._note)
         while True:
             await anyio.sleep(wait_s)
-            await self.look_at(server)
+            with failures:
+                await self.look_at(server)
             wait_s = min(2 * wait_s, MAX_LOOK_S) if server.state == "behind" else self.look_every_s
 
     async def look_at(self, server: VllmServer) -> None:
@@ -290,11 +297,3 @@ class Membership:
 
     def _reasons(self) -> str:
         return "; ".join(str(s.last_error) for s in self.members if s.last_error)
-
-
-def join_errors(errors: Sequence[SamplerError], members: Sequence[VllmServer]) -> SamplerError:
-    """Join the errors of servers to one, in one line."""
-    if len(members) == 1:
-        return errors[0]
-    reasons = "; ".join(map(str, errors))
-    return SamplerError(f"{len(errors)} of {len(members)} servers: {reasons}")

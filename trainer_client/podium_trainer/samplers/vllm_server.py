@@ -235,6 +235,14 @@ def explain(error: SamplerError, remedy: str) -> SamplerError:
     return SamplerError(f"{error}: {remedy}")
 
 
+def join_errors(errors: Sequence[SamplerError], members: Sequence[VllmServer]) -> SamplerError:
+    """Join the errors of servers to one, in one line."""
+    if len(members) == 1:
+        return errors[0]
+    reasons = "; ".join(map(str, errors))
+    return SamplerError(f"{len(errors)} of {len(members)} servers: {reasons}")
+
+
 async def request_with_retry(server: VllmServer, path: str, body: object, timeout_s: float) -> None:
     """Send a request whose repetition does no harm, and repeat it once if its answer was lost.
 

@@ -119,18 +119,41 @@ class Child:
         """
         if self.status == 128 + signal.SIGKILL:
             return f"it was killed, maybe for want of memory (its log: {self._log})"
-        with self._log.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(self._starts_at, size - TAIL_BYTES))
-            lines = log.read().decode(errors="replace").splitlines()
+        try:
+            with self._log.open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(self._starts_at, size - TAIL_BYTES))
+                lines = log.read().decode(errors="replace").splitlines()
+        except OSError as error:  # somebody may have removed it to make room
+            return f"its log {self._log} cannot be read: {error.strerror}"
         reasons = [found[0] for line in lines if (found := _REASON.search(line))]
         causes = [reason for reason in reasons if _REFERS_TO_ANOTHER not in reason]
         words = causes or reasons or [line for line in lines if line.strip()] or ["no output"]
         return f"{' '.join(words[-1].split())[:MAX_QUOTED_CHARS]} (its log: {self._log})"
 
 
-def free_port(host: str) -> int:
-    """Return a port of an address of this machine that nobody listens on."""
-    with socket.socket() as found:
-        found.bind((host, 0))
-        return int(found.getsockname()[1])
+class Port:
+    """A port of an address of this machine, kept for a process that takes a while to listen there.
+
+    Nobody else gets it meanwhile, neither to listen on nor to connect from. A server can listen on
+    it nevertheless, because servers set SO_REUSEADDR and nobody listens on it yet. That is so on
+    Linux; elsewhere it is free again at once.
+
+    Args:
+        host: the address.
+
+    Attributes:
+        number: the port's.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._kept = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept.bind((host, 0))
+        self.number = int(self._kept.getsockname()[1])
+        if sys.platform != "linux":
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Let anybody have it."""
+        self._kept.close()

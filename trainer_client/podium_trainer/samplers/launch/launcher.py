@@ -6,9 +6,10 @@
      │ 1 s, 2 s, ...     │ it ends, or `start_s` are over         │ it ends, or does not answer
      └───────────────────┴────────────────────────────────────────┘ for a minute
 
-A thread looks at every server once a second. Only before the first step does a server that does
-not come up end the run; later the run goes on with the others, as samplers/membership.py decides.
-Each start has an address of its own, which membership.py is told when the server answers there.
+A thread looks at every server once a second, whatever a look before has met with. Only before the
+first step does a server that does not come up end the run; later the run goes on with the others,
+as samplers/membership.py decides. Each start has an address of its own, which membership.py is told
+when the server answers there.
 """
 
 import threading
@@ -19,7 +20,7 @@ from typing import Self
 
 import httpx
 
-from podium_trainer.samplers import SamplerError
+from podium_trainer.samplers import Failures, SamplerError
 from podium_trainer.samplers.launch.plan import ServerPlan
 from podium_trainer.samplers.launch.started import Start, Started, StartedHere
 
@@ -123,6 +124,7 @@ class Launcher:
     ) -> None:
         self.servers = [Launched(plan, start, start_s=start_s, hang_s=hang_s) for plan in plans]
         self._note = note
+        self._failures = Failures("the watch of the vLLM servers", note)
         self._tell: Callable[[int, str], None] | None = None
         self._told: list[str] = []
         self._look_every_s = look_every_s
@@ -230,14 +232,12 @@ class Launcher:
 
     def _keep_up(self) -> None:
         while not self._is_closing.wait(self._look_every_s):
-            for place, server in enumerate(self.servers):
-                with self._lock:
-                    self._look_at(server)
-                    if self._tell and server.url != self._told[place]:
-                        self._told[place] = server.url
-                        self._tell(place, server.url)
+            for place in range(len(self.servers)):
+                with self._failures, self._lock:
+                    self._look_at(place)
 
-    def _look_at(self, server: Launched) -> None:
+    def _look_at(self, place: int) -> None:
+        server = self.servers[place]
         if server.started is not None:
             server.listen(self._http)
             if fault := server.fault():
@@ -249,6 +249,9 @@ class Launcher:
             except OSError as error:
                 self._note(f"vLLM server {server.name} cannot be started: {error}")
                 server.drop()
+        if self._tell and server.url != self._told[place]:
+            self._told[place] = server.url
+            self._tell(place, server.url)
 
 
 def answers(http: httpx.Client, url: str) -> bool:
