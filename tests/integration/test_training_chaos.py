@@ -21,7 +21,7 @@ import pytest
 
 from podium_trainer.records.metrics import read_rows
 from podium_trainer.records.rollouts.file import NAME, read_lines
-from podium_trainer.samplers.launch.child import free_port
+from tests.integration.vllm_server import free_port
 from tests.service.process import Podium, wait
 from tests.trainer.runs import settings, start_process, write_judges
 from tests.trainer.samplers.launch import fake_server
@@ -141,8 +141,8 @@ def started(*parts: Part) -> Iterator[None]:
 
 
 def test_a_run_outlives_kills_of_all_its_parts(tmp_path: Path) -> None:
-    servers = [Server(free_port(HOST)) for _ in range(2)]
-    service = Service(tmp_path, free_port(HOST))
+    servers = [Server(free_port()) for _ in range(2)]
+    service = Service(tmp_path, free_port())
     run, random, kills = Run(tmp_path, service, servers), Random(7), Counter[str]()
     parts: list[Part] = [*servers, service, run]
     with started(service, *servers):

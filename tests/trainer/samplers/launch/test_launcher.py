@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -14,9 +15,9 @@ import psutil
 import pytest
 
 from podium_trainer.samplers import SamplerError
-from podium_trainer.samplers.launch.launcher import Launcher
+from podium_trainer.samplers.launch.launcher import Launcher, answers
 from podium_trainer.samplers.launch.plan import ServerPlan
-from podium_trainer.samplers.launch.started import StartedHere
+from podium_trainer.samplers.launch.started import HOST, StartedHere
 from tests.service.process import has_ended, wait
 from tests.trainer.samplers.launch import fake_server
 from tests.trainer.samplers.vllm_sampling import one_line
@@ -96,6 +97,47 @@ def test_a_server_that_moved_before_anyone_asked_is_told(tmp_path: Path) -> None
         assert told == [(0, launcher.urls[0])]
 
 
+def test_a_server_whose_log_is_removed_is_started_again(tmp_path: Path) -> None:
+    notes: list[str] = []
+    with launching(plans(tmp_path, ()), notes) as launcher:
+        first = pid_of(launcher, 0)
+        assert first
+        launcher.servers[0].plan.log.unlink()
+        os.kill(first, signal.SIGTERM)
+        wait(lambda: is_up(launcher, 0, other_than=first))
+    assert "cannot be read: No such file or directory" in notes[0]
+
+
+def test_a_look_at_a_server_that_fails_is_not_the_last(tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    def fail(*news: object) -> None:
+        raise RuntimeError("the portal\nis closed")
+
+    with launching(plans(tmp_path, ()), notes) as launcher:
+        first = pid_of(launcher, 0)
+        with launcher.telling(fail, known=["http://127.0.0.1:1"]):
+            wait(lambda: len(notes) == 1)
+        assert first
+        os.kill(first, signal.SIGKILL)
+        wait(lambda: is_up(launcher, 0, other_than=first))
+    failure = "the watch of the vLLM servers has met RuntimeError: the portal is closed; it goes on"
+    assert notes[0] == failure
+
+
+def test_nobody_gets_the_port_of_a_server_that_loads(tmp_path: Path) -> None:
+    [plan] = plans(tmp_path, ("--load=0.5",))
+    started = StartedHere(plan)
+    try:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((HOST, int(started.url.rsplit(":", 1)[1])))
+        with httpx.Client(trust_env=False) as http:
+            wait(lambda: answers(http, f"{started.url}/health"))
+    finally:
+        started.stop()
+        started.wait()
+
+
 def test_a_server_that_hangs_is_started_again(tmp_path: Path) -> None:
     notes: list[str] = []
     with launching(plans(tmp_path, ()), notes, hang_s=0.5) as launcher:
@@ -147,6 +189,7 @@ def test_a_server_is_no_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     plan = ServerPlan([sys.executable, "-c", show], tmp_path / "log", {"ADDED": "1"})
     started = StartedHere(plan)
     wait(lambda: started.fault is not None)
+    started.wait()
     assert {"ADDED", "KEPT"} <= set(plan.log.read_text().split())
     assert "RANK" not in plan.log.read_text()
     assert "TORCHELASTIC" not in plan.log.read_text()

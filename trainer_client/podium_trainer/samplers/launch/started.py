@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-from podium_trainer.samplers.launch.child import Child, free_port
+from podium_trainer.samplers.launch.child import Child, Port
 from podium_trainer.samplers.launch.plan import ServerPlan, without_ranks
 
 HOST = "127.0.0.1"
@@ -45,12 +45,21 @@ Start = Callable[[ServerPlan], Started]
 
 
 class StartedHere(Child):
-    """A server on this machine, at a port that was free."""
+    """A server on this machine, at a port that is kept for it."""
 
     def __init__(self, plan: ServerPlan) -> None:
-        port = free_port(HOST)
-        self.url = f"http://{HOST}:{port}"
+        self._port = Port(HOST)
+        self.url = f"http://{HOST}:{self._port.number}"
         self.where = f"its log: {plan.log}"
-        plan.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = without_ranks(os.environ) | plan.environment
-        super().__init__(plan.command_at(HOST, port), environment, plan.log)
+        try:
+            plan.log.parent.mkdir(parents=True, exist_ok=True)
+            environment = without_ranks(os.environ) | plan.environment
+            super().__init__(plan.command_at(HOST, self._port.number), environment, plan.log)
+        except OSError:
+            self._port.give_up()
+            raise
+
+    def wait(self) -> None:
+        """Wait until it has ended after `stop`, and kill it if that takes too long."""
+        super().wait()
+        self._port.give_up()

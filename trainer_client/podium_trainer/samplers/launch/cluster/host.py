@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from podium_trainer.samplers.launch.child import POLL_S, Child, free_port
+from podium_trainer.samplers.launch.child import POLL_S, Child, Port
 from podium_trainer.samplers.launch.guard import GRACE_S
 
 Address = tuple[str, int]
@@ -57,17 +57,19 @@ class Host:
 
     def __init__(self) -> None:
         self._child: Child | None = None
+        self._port: Port | None = None
         self._refusal = ""
         self._is_started = threading.Event()
         self._log = Path()
         self._begin = 0
 
     def address(self) -> Address:
-        """Return the address of this machine in the cluster, and a port of it that is free."""
+        """Return the address of this machine in the cluster, and a port of it that is kept."""
         import ray  # all else works without
 
         host = ray.util.get_node_ip_address()
-        return host, free_port(host)
+        self._port = Port(host)
+        return host, self._port.number
 
     def serve(self, task: Task, address: Address) -> None:
         """Start a server at an address, which it gets as its options --host and --port."""

@@ -40,7 +40,7 @@ class Placed:
 
     @property
     def address(self) -> Address | None:
-        """The address of its machine, and a port that was free; None as long as it has none."""
+        """Its machine's address, and a port that is kept for it; None as long as it has none."""
         if not is_there(self.meeting):
             return None
         try:
