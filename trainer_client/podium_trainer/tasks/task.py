@@ -15,6 +15,10 @@ class TaskError(ValueError):
     """A task cannot be used; the message is one line with the reason and the remedy."""
 
 
+class EnvironmentFault(Exception):
+    """An environment cannot go on; one line that says why, so that no traceback is logged."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """The start that all trajectories of a group share.

@@ -165,11 +165,16 @@ def test_sessions_are_closed_for_the_next_ones(play: Play) -> None:
         assert len(crowd) == 4
 
 
-def test_no_server_costs_the_group(play: Play, caplog: pytest.LogCaptureFixture) -> None:
-    task = open_server("ws://127.0.0.1:1/ws")
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:1/ws", "http://127.0.0.1:1"])
+def test_no_server_costs_the_group_and_one_line(
+    play: Play, caplog: pytest.LogCaptureFixture, url: str
+) -> None:
+    task = open_server(url)
     assert task.environment is not None
     assert play(task.environment, prompts=task.train[:1]) == [[]]
-    assert "reset raised" in caplog.text
+    [record] = caplog.records
+    assert f"reset raised ServerError: {url}" in record.getMessage()
+    assert "\n" not in record.getMessage()
 
 
 @pytest.mark.parametrize(

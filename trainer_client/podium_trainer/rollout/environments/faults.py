@@ -1,6 +1,7 @@
 """Say in one line how a call of an environment failed, and what the model is told of it."""
 
 from podium_trainer.rollout.tool_runner import describe_error
+from podium_trainer.tasks.task import EnvironmentFault
 from podium_trainer.tasks.user_code import raised
 
 
@@ -61,6 +62,8 @@ def explain(name: str, error: BaseException) -> CallFailed:
 
 def describe(error: BaseException) -> tuple[str, str, str]:
     """Return what `RaisedElsewhere` holds of an exception."""
+    if isinstance(error, EnvironmentFault):
+        return " ".join(f"{type(error).__name__}: {error}".split()), describe_error(error), ""
     shown = raised(error, "it")
     shown.__cause__ = error
     words = str(shown).removeprefix("it raised ")

@@ -19,12 +19,12 @@ an `episode_id` or `session_id` of its own gets it back, and so it does its cook
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from podium_trainer.tasks.task import Message, Prompt, Step
+from podium_trainer.tasks.task import EnvironmentFault, Message, Prompt, Step
 
 IDS = ("episode_id", "session_id")
 TEXTS = ("messages", "message", "text", "prompt", "content")
@@ -33,8 +33,8 @@ MAX_QUOTED = 200
 CLOSE_S = 3.0  # how long a server has to free the place of a session
 
 
-class ServerError(Exception):
-    """The server answers with an error, or with something that is no observation."""
+class ServerError(EnvironmentFault):
+    """The server does not answer, or with an error, or with something that is no observation."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,9 @@ class Posts:
             ServerError: If it is an error, or has no observation.
         """
         url = f"{self._url}/{path}"
-        async with self._client.post(url, json=body) as response:
-            text = await response.text()
+        with naming_faults(url):
+            async with self._client.post(url, json=body) as response:
+                text = await response.text()
         if response.status >= 400:
             raise ServerError(f"{url} answered {response.status}: {quote(text)}")
         return read_answer(url, text)
@@ -151,7 +152,8 @@ class Session:
         import aiohttp
 
         self._client = aiohttp.ClientSession()
-        self._socket = await self._client.ws_connect(self._url)
+        with naming_faults(self._url):
+            self._socket = await self._client.ws_connect(self._url)
         return self._fields.read(await self._ask("reset", dict(prompt.row))).messages
 
     async def step(self, completion: Message) -> Step:
@@ -178,11 +180,24 @@ class Session:
         """
         import aiohttp
 
-        await self._socket.send_json({"type": kind, "data": data})
-        message = await self._socket.receive()
+        with naming_faults(self._url):
+            await self._socket.send_json({"type": kind, "data": data})
+            message = await self._socket.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:
             raise ServerError(f"{self._url} closed the connection: {quote(str(message.extra))}")
         return read_message(self._url, message.data)
+
+
+@contextmanager
+def naming_faults(url: str) -> Iterator[None]:
+    """Turn what a connection raises into a ServerError that names the URL."""
+    from aiohttp import ClientError
+
+    try:
+        yield
+    except (ClientError, OSError, ValueError) as error:  # ValueError: no text in its encoding
+        words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise ServerError(f"{url} does not answer: {quote(words)}") from error
 
 
 def read_message(url: str, text: str) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from functools import lru_cache
 from typing import Any
 
 from podium_trainer.tasks.environments.policy_endpoint import PolicyEndpoint
-from podium_trainer.tasks.task import Message, Prompt, Step
+from podium_trainer.tasks.task import EnvironmentFault, Message, Prompt, Step
 
 NO_KEY = "PODIUM_POLICY_HAS_NO_KEY"
 
 
-class EpisodeError(Exception):
+class EpisodeError(EnvironmentFault):
     """verifiers ends an episode with an error, or plays in a way that no attempt can follow."""
 
 
