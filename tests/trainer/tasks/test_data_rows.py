@@ -245,3 +245,47 @@ def test_a_repeated_id_is_refused(tmp_path: Path) -> None:
     line = {"prompt": "a", "id": "x"}
     with pytest.raises(TaskError, match="prompt id 'x' comes twice: ids must be unique"):
         data(write(tmp_path / "a.jsonl", line, line))
+
+
+@pytest.mark.parametrize("blank", ["", "  ", float("nan"), None])
+def test_an_empty_cell_is_no_value(tmp_path: Path, blank: object) -> None:
+    row = {"prompt": "a", "reference": blank, "id": blank, "task": blank}
+    first, second = data(write(tmp_path / "a.jsonl", row, row)).train
+    assert (first.reference, first.task, first.id, second.id) == (None, None, "1", "2")
+
+
+def test_a_cell_holds_messages_in_json(tmp_path: Path) -> None:
+    messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "[1]"}]
+    cell = json.dumps(messages).replace('"', '""')
+    [prompt] = data(write(tmp_path / "a.csv", "messages", f'"{cell}"')).train
+    assert prompt.messages == messages
+    [prompt] = data(write(tmp_path / "b.csv", "prompt", '"[1, 2]"')).train
+    assert prompt.messages == user("[1, 2]")
+
+
+def test_a_long_cell_is_read(tmp_path: Path) -> None:
+    [prompt] = data(write(tmp_path / "a.csv", "prompt", "x" * 200_000)).train
+    assert len(prompt.messages[0]["content"]) == 200_000
+
+
+def test_lines_may_stand_in_a_json_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", {"prompt": "a"}, {"prompt": "b"})
+    assert [prompt.id for prompt in data(path).train] == ["1", "2"]
+
+
+def test_files_that_count_alike_have_ids_of_their_own(tmp_path: Path) -> None:
+    train, test = ({"prompt": text, "id": 0} for text in "ab")
+    paths = [write(tmp_path / f"{name}.jsonl", row) for name, row in (("x", train), ("y", test))]
+    task = data(paths[0], held_out=paths[1])
+    assert [prompt.id for prompt in (*task.train, *task.held_out)] == ["0", "held_out/0"]
+    assert [prompt.id for prompt in data(str(tmp_path)).train] == ["x:0", "y:0"]
+
+
+def test_a_folder_that_is_not_there_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(TaskError, match="there is no such file or folder here"):
+        data("nowhere")
+    write(tmp_path / "a.jsonl", {"prompt": "a"})
+    assert len(data("~/a.jsonl").train) == 1

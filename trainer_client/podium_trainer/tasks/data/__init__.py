@@ -8,12 +8,16 @@ split     a share of the prompts is held out
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from os.path import expanduser
 
 from podium_trainer.tasks.data.columns import Columns, to_prompts
 from podium_trainer.tasks.data.sources import find_held_out, find_rows
 from podium_trainer.tasks.data.split import hold_out, without_shared
 from podium_trainer.tasks.scorers import find_scorer
 from podium_trainer.tasks.task import Prompt, Task, TaskError
+
+HELD_OUT = "held_out/"  # begins the ids of held-out prompts where a training prompt has the same
 
 
 def data(
@@ -44,6 +48,9 @@ def data(
         TaskError: If something cannot be read, a row has another form, or there is no row.
     """
     names = Columns.read(columns or {})
+    path, held_out = (
+        expanduser(each) if isinstance(each, str) else each for each in (path, held_out)
+    )
     score = find_scorer(scorer)
     train = to_prompts(find_rows(path, split=split, subset=subset), names, prefix="")
     if held_out is None:
@@ -51,7 +58,9 @@ def data(
     if not isinstance(held_out, str):
         train, test = hold_out(train, held_out, seed)
         return Task(train, test, score=score)
-    test = to_prompts(find_held_out(path, held_out, subset), names, prefix="held_out/")
+    test = to_prompts(find_held_out(path, held_out, subset), names, prefix=HELD_OUT)
+    taken = {prompt.id for prompt in train}
+    test = [replace(each, id=HELD_OUT + each.id) if each.id in taken else each for each in test]
     return without_leaks(path, train, test, Task(train, test, score=score))
 
 

@@ -1,8 +1,9 @@
 """Turn rows into prompts, by the names of their columns."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from podium.formats.chats import read_chat
@@ -64,20 +65,28 @@ def to_prompts(rows: Sequence[Row], columns: Columns, *, prefix: str) -> list[Pr
                 f"{rows[0].location}: task.options.columns takes {name} from column {column!r},"
                 f" which no row has; there are: {', '.join(sorted(present))}"
             )
-    return [to_prompt(row, columns, prefix) for row in rows]
+    prompts = [to_prompt(row, columns, prefix) for row in rows]
+    counts = Counter(prompt.id for prompt in prompts)
+    return [
+        replace(prompt, id=f"{row.file}:{prompt.id}")
+        if counts[prompt.id] > 1 and row.file
+        else prompt
+        for row, prompt in zip(rows, prompts, strict=True)
+    ]
 
 
 def to_prompt(row: Row, columns: Columns, prefix: str) -> Prompt:
     """Turn a row into a prompt; raise a TaskError that starts with its location."""
     messages, answer = read_messages(row, prompt_column(row, columns))
     reference = row.values.get(columns.reference or "reference")
-    own_id = row.values.get(columns.id or "id")
+    own_id = to_text(row.values.get(columns.id or "id"))
+    key = f"{row.file}:{row.key}" if row.file else row.key
     task = row.values.get(columns.task or "task")
     prompt = Prompt(
-        f"{prefix}{row.key}" if own_id is None else str(own_id),
+        f"{prefix}{key}" if own_id is None else own_id,
         messages,
         task=to_text(task),
-        reference=answer if reference is None else to_text(reference),
+        reference=to_text(reference) or answer,
         row=row.values,
     )
     try:
@@ -97,7 +106,8 @@ def prompt_column(row: Row, columns: Columns) -> str:
 def read_messages(row: Row, column: str) -> tuple[list[Message], str | None]:
     """Return the messages of a row's prompt, and the answer where it ends with one.
 
-    A text is what the user says. A conversation that ends with the assistant's answer, as those for
+    A text is what the user says, unless it holds chat messages in JSON, as a cell of a CSV file
+    does. A conversation that ends with the assistant's answer, as those for
     fine-tuning do, is a prompt without it.
 
     Raises:
@@ -110,6 +120,7 @@ def read_messages(row: Row, column: str) -> tuple[list[Message], str | None]:
             f"{row.location}: has no column {column!r} with the prompt; its columns: {there}. Add"
             " it, or name another in task.options.columns: {prompt: ...}"
         )
+    value = parse_chat(value) if isinstance(value, str) else value
     if isinstance(value, str) and value.strip():
         return [{"role": "user", "content": value}], None
     messages = None if isinstance(value, str) else read_chat(value)
@@ -126,6 +137,17 @@ def read_messages(row: Row, column: str) -> tuple[list[Message], str | None]:
             raise TaskError(f"{row.location}: column {column!r} holds an answer and no prompt")
         return prompt, str(last["content"])
     return prompt, None
+
+
+def parse_chat(text: str) -> Any:
+    """Return the list of chat messages that a text is in JSON; any other text as it is."""
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if value and all(map(is_message, value)) else text
 
 
 def as_text(message: Message) -> Message:
@@ -149,8 +171,13 @@ def is_message(message: Message) -> bool:
 
 
 def to_text(value: Any) -> str | None:
-    """Return a value as a text: a list or an object as JSON."""
-    if value is None or isinstance(value, str):
+    """Return a value as a text, a list or an object as JSON; None for a cell that is empty.
+
+    Tables have no other way to leave a value out than a blank text or, for numbers, NaN.
+    """
+    if value is None or value != value or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, str):
         return value
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False, default=str)

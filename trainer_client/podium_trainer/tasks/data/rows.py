@@ -6,11 +6,14 @@ To add a form: write a function from a path to rows, and enter it in READERS und
 import csv
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from podium_trainer.tasks.task import TaskError
+
+MAX_CELL = 2**31 - 1  # characters; the module's own limit would refuse a file for one long prompt
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,13 @@ class Row:
         location: where it is, for errors, such as `prompts.jsonl:7`.
         key: what tells it from the other rows of its file: its number.
         values: the value of each column.
+        file: what tells its file from the others of a folder; empty if there are no others.
     """
 
     location: str
     key: str
     values: dict[str, Any]
+    file: str = ""
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -35,6 +40,11 @@ def read_rows(path: Path) -> list[Row]:
         TaskError: If the file cannot be read, or a row is no object.
     """
     reader = READERS.get(path.suffix.lower())
+    if not path.exists():
+        raise TaskError(
+            f"task.options.path {str(path)!r} cannot be read: there is no such file or folder here,"
+            " and a dataset of the Hugging Face hub has a name such as openai/gsm8k"
+        )
     if reader is None:
         endings = ", ".join(READERS)
         raise TaskError(f"{path} is of no known form: its name must end with one of {endings}")
@@ -61,16 +71,26 @@ def read_jsonl(path: Path) -> Iterator[Row]:
 
 
 def read_json(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file that is one JSON list of objects."""
-    values = parse_json(read_text(path), str(path))
+    """Return the rows of a file that is one JSON list of objects, or has one object a line."""
+    text = read_text(path)
+    with suppress(ValueError, RecursionError):
+        if isinstance(json.loads(text.lstrip().partition("\n")[0]), dict):
+            return read_jsonl(path)
+    return read_json_list(text, path)
+
+
+def read_json_list(text: str, path: Path) -> Iterator[Row]:
+    """Yield the rows of a text that is one JSON list of objects."""
+    values = parse_json(text, str(path))
     if not isinstance(values, list):
-        raise TaskError(f"{path} must be a list of objects; name it .jsonl if it has one a line")
+        raise TaskError(f"{path} must be a list of objects, or have one object a line")
     for number, value in enumerate(values, 1):
         yield Row(f"{path}, row {number}", str(number), value)
 
 
 def read_csv(path: Path) -> Iterator[Row]:
     """Yield the rows of a file with commas, whose first line names the columns."""
+    csv.field_size_limit(MAX_CELL)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:

@@ -1,6 +1,7 @@
 """Find the rows that a path and a split mean: of a file, of a folder's files, or of the hub."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from podium_trainer.tasks.data.hub import hub_rows
@@ -75,12 +76,9 @@ def folder_rows(folder: Path, split: str, subset: str | None) -> list[Row]:
             f"{root} has no file of the split {split!r}; its files: {names}. Name a file as its"
             f" split, such as {split}.jsonl, or set split or subset"
         )
-    return [
-        Row(row.location, row.key if len(chosen) == 1 else f"{own_name(file, root)}:{row.key}",
-            row.values)
-        for file in chosen
-        for row in read_rows(file)
-    ]  # fmt: skip
+    if len(chosen) == 1:
+        return read_rows(chosen[0])
+    return [replace(row, file=own_name(file, root)) for file in chosen for row in read_rows(file)]
 
 
 def is_data(file: Path, root: Path) -> bool:
