@@ -8,7 +8,7 @@ VerdictTruncated      400: the reply did not fit the cap on its tokens
 JudgeRateLimited      429, 400, 403; `retry_after_s` is the server's floor, of a header or its words
 JudgeQuotaExhausted   402, 429, 400, 403, 412: "no credit"
 JudgeRejected         any other 4xx, a redirect
-JudgeUnavailable      5xx, 408, 409, 425, 498, 499, 400 "busy", no connection, no answer
+JudgeUnavailable      5xx, 408, 409, 424, 425, 498, 499, 400 "busy", no connection, no answer
 
 `refusals` reads the words and tells what they mean.
 """
@@ -41,8 +41,9 @@ MAX_RETRY_AFTER_S = 3600.0
 _DECIMAL = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 # Behind a gateway that gave up waiting the model may have run, so the call may have been paid.
 _UNANSWERED_STATUSES = (408, 504, 524)
-_BUSY_STATUSES = (408, 409, 425, 498, 499)
-_SERVER_FAULTS = (500, 501, 502)  # with words about the call some servers mean a refusal of it
+_BUSY_STATUSES = (408, 409, 424, 425, 498, 499)
+# With words about the call some servers mean a refusal of it; 424 is a model that failed.
+_SERVER_FAULTS = (424, 500, 501, 502)
 
 
 class ParameterRejected(Exception):
@@ -118,7 +119,10 @@ def map_answer(
     """Return the error of ours that an answer of the server stands for."""
     words = read_words(content)
     is_throttled = status == 429 or (status in (400, 403) and meaning.means_throttled(words))
-    detail = f"{base_url} answered {status}: {redact(words.text) or '(no words)'}"
+    said = redact(words.text) or "(no words)"
+    if 300 <= status < 400 and (location := headers.get("location")):
+        said = f"it sends on to {redact(location.partition('?')[0])}: name that in base_urls"
+    detail = f"{base_url} answered {status}: {said}"
     retry_after_s = read_retry_after(headers)
     if retry_after_s is None and (is_throttled or status >= 500):
         wait_s = meaning.read_wait_s(words)
@@ -165,6 +169,7 @@ def _is_about_call(words: Words) -> bool:
         or meaning.is_about_format(words)
         or meaning.is_about_some_parameter(words)
         or meaning.is_about_logprobs(words)
+        or meaning.means_high_cap(words)
     )
 
 

@@ -38,7 +38,7 @@ _NUM_LOGPROBS = {
 }
 _CAP_NAMES = ("max_completion_tokens", "max_tokens")
 # What some servers call a parameter that they refuse.
-_OTHER_NAMES = {"reasoning_effort": ("thinking", "reasoning")}
+_OTHER_NAMES = {"reasoning_effort": ("thinking", "think_value", "reasoning")}
 # So many calls must have failed with a format and succeeded without it until none has it any more.
 _LEAST_PROOF = 2
 

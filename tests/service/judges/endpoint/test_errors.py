@@ -66,8 +66,13 @@ def test_an_error_in_a_success_has_its_status(body: bytes, status: int | None) -
 
 async def test_a_redirect_is_not_followed() -> None:
     async with open_judge(fails(307, location="http://127.0.0.1:9/v1")) as (judge, _):
-        with pytest.raises(JudgeRejected, match="307"):
+        with pytest.raises(JudgeRejected, match=r"307: it sends on to http://127\.0\.0\.1:9/v1:"):
             await ask(judge)
+
+
+def test_the_words_of_a_connection_are_one_line() -> None:
+    error = no_answer(httpx2.RemoteProtocolError("400, message:\n  Got more than 8190 bytes"))
+    assert str(error) == "RemoteProtocolError: 400, message: Got more than 8190 bytes"
 
 
 async def test_a_400_that_names_no_parameter_is_a_typed_failure() -> None:

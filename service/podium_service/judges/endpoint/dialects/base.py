@@ -95,4 +95,5 @@ def no_answer(error: BaseException) -> NoAnswer:
     while cause := causes[-1].__cause__:  # a refused connection is wrapped several times
         causes.append(cause)
     was_sent = not any(isinstance(each, _UNSENT) for each in causes)
-    return NoAnswer(f"{type(causes[-1]).__name__}: {causes[-1]}", was_sent=was_sent)
+    words = " ".join(str(causes[-1]).split())
+    return NoAnswer(f"{type(causes[-1]).__name__}: {words}", was_sent=was_sent)

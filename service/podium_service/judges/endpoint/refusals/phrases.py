@@ -86,7 +86,8 @@ NO_CREDIT_CODES = frozenset(
 NO_CREDIT = _pattern(
     r"insufficient[\s_](?:account )?(?:balance|funds|credits?|quota)", r"credit balance is too low",
     r"used all (?:of )?(?:your |its )?(?:available )?credits", r"billing hard limit",
-    r"(?:out of|no|not enough) (?:credits?|balance)\b", r"payment (?:is )?required",
+    r"(?:out of|no|not enough) (?:credits?|balance)\b(?! (?:was|were) )",
+    r"payment (?:is )?required",
     r"requires more credits",
     r"\u4f59\u989d\u4e0d\u8db3", r"monthly (?:included credits|spending limit)",
     r"credits are (?:depleted|exhausted|used up)", r"(?:key|credit|budget) limit exceeded",

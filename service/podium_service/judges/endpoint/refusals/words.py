@@ -7,6 +7,7 @@
     {"object": "error", "message": ..., "code"}        vLLM, Mistral
     {"detail": "text"}, {"detail": [{"loc", "msg"}]}   FastAPI
     {"error": [{"path", "message"}]}                   Zod
+    {"errors": {"seed": ["text"]}}                     ASP.NET, Rails, Django
     {"title", "detail", "status"}                      RFC 9457
     JSON inside the text of any of them                proxies
     plain text, HTML                                   gateways
@@ -111,6 +112,15 @@ def _list_texts(value: Any, depth: int = 0) -> Iterator[str]:
         for key in _WORD_KEYS:
             if key in value:
                 yield from _list_texts(value[key], depth + 1)
+                yield from _list_fields(value[key])
+
+
+def _list_fields(value: Any) -> Iterator[str]:
+    """List the faults of an object that has a list of them for each field."""
+    fields = value.items() if isinstance(value, dict) else ()
+    for field, faults in list(fields)[:10]:
+        if isinstance(faults, list) and faults and isinstance(faults[0], str):
+            yield f"{field}: {faults[0]}"
 
 
 def _list_objects(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
