@@ -1,4 +1,4 @@
-"""Parse the body of a chat completion into a `Reply`, its answer apart from its thoughts.
+"""Turn a chat completion into a `Reply`, its answer apart from its thoughts.
 
 Thoughts come in a field of their own, as parts of the content, or in the text between tags. A
 template may have opened the first tag itself, so what stands before a closing tag is thought, and
@@ -99,20 +99,15 @@ def closes_thoughts(tag: re.Match[str]) -> bool:
     return any(tag.groups())
 
 
-def parse_reply(content: bytes) -> Reply:
-    """Parse the body of a response.
+def read_completion(body: Any) -> Reply:
+    """Read a chat completion.
 
     Raises:
         ValueError | KeyError | IndexError | TypeError | AttributeError: If it is none, or if the
             provider failed while it was written.
     """
-    return read_completion(orjson.loads(content))
-
-
-def read_completion(body: Any) -> Reply:
-    """Read a chat completion; raises as `parse_reply` does."""
     choice = body["choices"][0]
-    message = choice["message"]
+    message = choice.get("message") or {"content": choice["text"]}
     finish_reason = choice.get("finish_reason")
     if str(finish_reason).lower() in _BROKEN_REASONS:
         raise ValueError(f"finish_reason is {finish_reason}")
@@ -136,6 +131,8 @@ def _list_parts(content: Any) -> list[Any]:
     """Return a content or a field of thoughts as a list of parts."""
     if isinstance(content, list):
         return content
+    if isinstance(content, dict) and not content.keys() & {"type", "text"}:
+        return [orjson.dumps(content).decode()]  # the JSON that was asked for, parsed on the way
     return [content] if isinstance(content, str | dict) else []
 
 

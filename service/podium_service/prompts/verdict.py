@@ -22,6 +22,7 @@ from podium_service.prompts.reply import THOUGHT_TAG, Place, closes_thoughts
 _MAX_STARTS, _MIN_STARTS = 256, 64
 _START = re.compile(rf"(?:{THOUGHT_TAG.pattern})|(?P<bracket>[{{\[])", re.IGNORECASE)
 _WORD = re.compile(r"\w")
+_LAST_COMMA = re.compile(r",(?=\s*[}\]])")  # of an object or a list, where JSON has none
 _FENCE = re.compile(r"```\w*")
 _ID_LIKE = re.compile(r"\w{1,8}")
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?\s*")
@@ -143,6 +144,7 @@ def _skip_thoughts(text: str) -> _Answer:
     """Find the JSON after the thoughts; tags and brackets inside of JSON are parts of it."""
     answer = _Answer(0, len(text), [])
     position, starts_left = 0, _MAX_STARTS
+    forgiving = _LAST_COMMA.sub(" ", text)
     while match := _START.search(text, position):
         position = match.end()
         if not match["bracket"]:
@@ -153,14 +155,21 @@ def _skip_thoughts(text: str) -> _Answer:
                 answer = replace(answer, end=match.start())
         elif answer.end == len(text) and starts_left > 0:
             starts_left -= 1
-            try:
-                value, end = _DECODER.raw_decode(text, match.start())
-            except (ValueError, RecursionError):
-                continue
+            value, end = _decode(text, forgiving, match.start())
             if isinstance(value, _Pairs) or _list_entries(value):
                 answer.values.append((value, match.start(), end))
                 position = end
     return answer
+
+
+def _decode(text: str, forgiving: str, start: int) -> tuple[Any, int]:
+    """Return the JSON that begins there and its end; an empty list if there is none."""
+    for source in dict.fromkeys((text, forgiving)):
+        try:
+            return _DECODER.raw_decode(source, start)
+        except (ValueError, RecursionError):
+            continue
+    return [], start
 
 
 def _list_members(value: Any, ids: Sequence[str]) -> _Pairs:

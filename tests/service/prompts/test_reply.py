@@ -2,17 +2,16 @@
 
 from typing import Any
 
-import orjson
 import pytest
 
-from podium_service.prompts.reply import Reply, Tokens, parse_reply, skip_thoughts
+from podium_service.prompts.reply import Reply, Tokens, read_completion, skip_thoughts
 
 
 def parse(
     content: Any = "K", finish_reason: Any = "stop", usage: Any = None, **message: Any
 ) -> Reply:
     choice = {"finish_reason": finish_reason, "message": {"content": content, **message}}
-    return parse_reply(orjson.dumps({"choices": [choice], "usage": usage}))
+    return read_completion({"choices": [choice], "usage": usage})
 
 
 def text_part(text: str) -> dict[str, Any]:

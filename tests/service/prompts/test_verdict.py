@@ -75,6 +75,14 @@ def test_a_draft_in_the_thinking_block_does_not_count() -> None:
     assert fault(f"<think>maybe {DRAFT}") == "it is empty"
 
 
+@pytest.mark.parametrize("end", [",}", ", \n}", ",\n\t}\n```"])
+def test_a_comma_may_follow_the_last_member(end: str) -> None:
+    quoted = {**GOOD, "BCD": {"explanation": "f(a,]", "score": 0.9}}
+    assert read(json.dumps(quoted)[:-1] + end).scores == [0.9, 0.5, 0.0]
+    assert read(json.dumps(quoted).replace("}", ",}")).scores == [0.9, 0.5, 0.0]
+    assert read(json.dumps(quoted)).explanations[0] == "f(a,]"
+
+
 @pytest.mark.parametrize(
     ("opening", "closing"),
     [

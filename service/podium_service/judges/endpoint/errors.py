@@ -19,8 +19,6 @@ from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
 
-import orjson
-
 from podium_service.errors import (
     JudgeError,
     JudgeQuotaExhausted,
@@ -31,6 +29,7 @@ from podium_service.errors import (
     VerdictInvalid,
     VerdictTruncated,
 )
+from podium_service.judges.endpoint.dialects.answer_body import read_body
 from podium_service.judges.endpoint.dialects.base import FailedAnswer, NoAnswer
 from podium_service.judges.endpoint.refusals import meaning
 from podium_service.judges.endpoint.refusals.words import Words, read_words
@@ -194,8 +193,8 @@ def find_failed_status(content: bytes) -> int | None:
     for MiniMax's, whose words tell what it is.
     """
     try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError:
+        body = read_body(content)
+    except ValueError:
         return None
     if not isinstance(body, dict):
         return None

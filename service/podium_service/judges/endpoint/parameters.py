@@ -8,6 +8,7 @@ Newer and older servers accept different things, so each of these is tried from 
     logprobs          20 alternatives a token -> 5 -> none
     system message    apart -> at the beginning of the user's
     thinking          as the model does -> `enable_thinking: false` (Qwen's hosts, outside streams)
+    streaming         no -> yes, for servers that do nothing else
 
 Any other configured parameter that a refusal names is dropped. The process remembers what it learns
 for as long as it lives, so its first call is the probe. Only what one call has met with, and the
@@ -75,6 +76,7 @@ class Parameters:
             include={"temperature", "seed", "reasoning_effort"}, exclude_none=True
         )
         self._extra_body = dict(config.extra_body)
+        self._streams = False
         self._model = config.model
         self._explanations = config.explanations
 
@@ -128,6 +130,7 @@ class Parameters:
             self._lower_cap(parameters, words)
             or self._rename_cap(parameters, lower)
             or self._stop_thinking(words)
+            or self._stream(parameters, words)
             or self._drop_named(lower)
             or self._give_up_logprobs(parameters, words)
             or self._merge_system(parameters, words)
@@ -181,6 +184,14 @@ class Parameters:
             return None
         self._extra_body["enable_thinking"] = False
         return "thinking"
+
+    def _stream(self, parameters: dict[str, Any], words: Words) -> str | None:
+        if "stream" in parameters or not meaning.demands_stream(words):
+            return None
+        if not self._streams:  # or a concurrent call has learnt it
+            self._streams = True
+            self._extra_body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return "an answer in one piece"
 
     def _drop_named(self, lower: str) -> str | None:
         sent = [*self._optional, *self._extra_body]

@@ -132,6 +132,10 @@ ENDPOINTS = {
         lambda asked: asked.body.get("enable_thinking") is not False, 400,
         error("parameter.enable_thinking must be set to false for non-streaming calls"),
     ),
+    "only streams": Endpoint(
+        lambda asked: not asked.body.get("stream"), 400,
+        error("This model only support stream mode, please enable the stream parameter."),
+    ),
     "temperature": Endpoint(
         has("temperature"), 400, error("temperature is fixed at 1 for this model"),
         settings={"temperature": 0},

@@ -49,7 +49,7 @@ class Dialect(Protocol):
         ...
 
     def parse(self, content: bytes) -> Reply:
-        """Parse the body of an answer; raises as `prompts.reply.parse_reply` does."""
+        """Parse the body of an answer; raises as `prompts.reply.read_completion` does."""
         ...
 
     async def list_models(self) -> bytes:

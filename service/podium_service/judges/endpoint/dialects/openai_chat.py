@@ -11,8 +11,9 @@ import httpx2
 import openai
 import orjson
 
+from podium_service.judges.endpoint.dialects.answer_body import read_body
 from podium_service.judges.endpoint.dialects.base import Address, FailedAnswer, no_answer
-from podium_service.prompts.reply import Reply, parse_reply
+from podium_service.prompts.reply import Reply, read_completion
 
 # Of a request. Left out, the client would copy or draw its defaults anew for each one.
 _OPTIONS: Any = {
@@ -58,7 +59,7 @@ class OpenAIChat:
         return answer.content
 
     def parse(self, content: bytes) -> Reply:
-        return parse_reply(content)
+        return read_completion(read_body(content))
 
     async def list_models(self) -> bytes:
         try:

@@ -108,6 +108,11 @@ def forbids_thinking(words: Words) -> bool:
     return bool(re.search(r"enable_thinking must be (?:set to )?false", words.text, re.I))
 
 
+def demands_stream(words: Words) -> bool:
+    """Return whether a refusal says that the server answers in a stream only."""
+    return bool(phrases.STREAM.search(words.text))
+
+
 def is_about_some_parameter(words: Words) -> bool:
     """Return whether a refusal is about a parameter, which it may not name."""
     return bool(phrases.SOME_PARAMETER.search(words.text))

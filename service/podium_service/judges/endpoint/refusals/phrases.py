@@ -150,6 +150,12 @@ FORMAT = _pattern(
     r"field \w+\.format\b",
 )  # fmt: skip
 
+STREAM = _pattern(
+    r"only supports? (?:the )?stream", r"non-?stream\w*\b.{0,40}(?:not supported|unsupported)",
+    r"stream\W{0,3}(?:must be|has to be|should be|=)\W{0,3}(?:set to )?\W?true",
+    r"streaming is required|requires streaming",
+)  # fmt: skip
+
 SOME_PARAMETER = _pattern(
     r"(?:unknown|unrecognized|unsupported|unexpected|invalid|extra|additional)\W{1,3}(?:request )?"
     r"(?:parameter|argument|field|input|propert|key|keyword)",

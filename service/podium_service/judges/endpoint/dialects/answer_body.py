@@ -1,0 +1,66 @@
+"""Read the body of a chat completion as servers send it, which is not always plain JSON.
+
+{"choices": [...]}                      JSON
+NaN, half a character, a byte order mark, bytes that are no UTF-8
+                                        JSON to Python's lenient parser
+data: {"choices": [{"delta": ...}]}     a stream of events, from servers that only stream
+"""
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+_EVENT = re.compile(r"^data: ?(\{.*\})\s*$", re.MULTILINE)
+
+
+def read_body(content: bytes) -> Any:
+    """Return the JSON of a body, or the completion that its events add up to.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        text = content.decode("utf-8-sig", errors="replace")
+    try:
+        if events := [_load(event) for event in _EVENT.findall(text)]:
+            return _join_events(events)
+        return _load(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def _load(text: str) -> Any:
+    """Parse JSON leniently; halves of characters are replaced, because they cannot be stored."""
+    whole = json.dumps(json.loads(text), ensure_ascii=False).encode(errors="replace")
+    return json.loads(whole)
+
+
+def _join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return one completion, or the event that tells of an error."""
+    joined: dict[str, Any] = {}
+    parts: dict[str, list[Any]] = {}
+    logprobs: list[Any] = []
+    choice: dict[str, Any] = {}
+    for event in events:
+        if event.get("error"):
+            return event
+        joined |= {name: event[name] for name in ("model", "usage") if event.get(name)}
+        for each in event.get("choices") or ():
+            for name, piece in (each.get("delta") or each.get("message") or {}).items():
+                parts.setdefault(name, []).extend(piece if isinstance(piece, list) else [piece])
+            logprobs += (each.get("logprobs") or {}).get("content") or ()
+            choice["finish_reason"] = each.get("finish_reason") or choice.get("finish_reason")
+    message = {name: pieces for name, values in parts.items() if (pieces := _join(values))}
+    if choice:
+        joined["choices"] = [{**choice, "message": message, "logprobs": {"content": logprobs}}]
+    return joined
+
+
+def _join(pieces: list[Any]) -> Any:
+    """Return one text where all pieces are texts; else those that say something, as parts."""
+    said = [piece for piece in pieces if piece]
+    return "".join(said) if all(isinstance(piece, str) for piece in said) else said
