@@ -10,7 +10,17 @@ from typing import Any
 
 # Where other forms hold what is said. OpenAI's form allows them, because it allows all extra keys,
 # so such a message would be taken for an empty one.
-_HOLDERS = {"parts", "blocks", "items", "images", "audio", "thinking", "channel", "recipient"}
+_HOLDERS = {
+    "parts",
+    "blocks",
+    "items",
+    "images",
+    "audio",
+    "thinking",
+    "channel",
+    "recipient",
+    "error",
+}
 _OTHER_ARGUMENTS = {"args", "parameters", "input"}
 # A text with JSON in it could hold more values than a body may.
 _DECODED = ("tool_calls", "function_call")

@@ -43,8 +43,8 @@ def _read_message(item: Message) -> list[Message]:
             calls.append(_call(part["toolCallId"], name, part.get("input")))
             if (said := part.get("output", part.get("errorText"))) is not None:
                 results.append(_result({"id": part["toolCallId"], "response": said}))
-        elif kind == "step-start":
-            continue
+        elif str(kind).startswith(("step-", "source-", "data-")):
+            continue  # for the page alone
         elif kind == "tool_call_response":
             results.append(_result(part))
         elif kind in ("text", "reasoning"):

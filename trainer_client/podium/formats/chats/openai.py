@@ -117,6 +117,8 @@ def _content_of(message: Message) -> Any:
             ]
     if content is None and isinstance(said := message.get("message"), str):
         content = said  # Cohere's first API
+    if not content and _name_of(message.get("role")) == "tool":
+        content = _read_error(message.get("error")) or content  # Inspect's
     if content is None and isinstance(audio := message.get("audio"), dict):
         content = audio.get("transcript")
     if isinstance(images, list) and images and all(isinstance(each, str) for each in images):
@@ -126,8 +128,15 @@ def _content_of(message: Message) -> Any:
     return content
 
 
+def _read_error(error: Any) -> str | None:
+    said = error.get("message") if isinstance(error, dict) else error
+    return f"Error: {said}" if isinstance(said, str) else None
+
+
 def _read_content(content: Any) -> Any:
     if isinstance(content, list):
+        if not all(each is None or isinstance(each, str | dict) for each in content):
+            return _dump(content)
         parts = [_read_part(each) for each in content if each is not None]
         return [each for each in parts if each is not None]
     if isinstance(content, dict):
@@ -148,6 +157,8 @@ def _read_part(part: Any) -> Any:
         return {"type": "text", "text": shown}
     if isinstance(thoughts := part.get("reasoningContent"), dict):
         return {"type": "thinking", "thinking": thoughts.get("reasoningText")}  # Bedrock
+    if kind in ("resource_link", "search_result"):
+        return {"type": "text", "text": _link_text(part)}
     if not part.keys() & _PART:
         return _dump(part)
     if part.get("type", "") is None:
@@ -166,6 +177,15 @@ def _document_text(part: Message) -> str | None:
     if isinstance(held, dict):
         held = _dump(held) if part["type"] == "document" and "source" not in part else None
     return held if isinstance(held, str) else None
+
+
+def _link_text(part: Message) -> str:
+    """Return what is read of a link of MCP's, or of a hit that Anthropic's API is given."""
+    about = next((part[x] for x in ("title", "name") if part.get(x)), "")
+    where = next((part[x] for x in ("uri", "source") if part.get(x)), "")
+    return (
+        "\n".join(filter(None, (f"{about} {where}".strip(), *_texts(part.get("content"))))) + "\n"
+    )
 
 
 def _read_call(call: Any) -> Any:

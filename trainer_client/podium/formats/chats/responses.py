@@ -2,7 +2,8 @@
 
 Calls that follow each other are one turn of the assistant, with the text before them.
 
-To add a hosted tool: nothing is to be done if the type of its items ends on `_call`.
+To add a hosted tool: nothing is to be done if the types of its items end on `_call` and
+`_call_output`.
 """
 
 import json
@@ -11,9 +12,11 @@ from typing import Any
 from podium.formats.chats import openai
 from podium.formats.record import Message
 
-_OUTPUTS = ("function_call_output", "custom_tool_call_output", "computer_call_output",
-            "local_shell_call_output")  # fmt: skip
-_ABOUT = {"id", "type", "status", "call_id", "name", "arguments", "input", "results", "output"}
+# Items that say nothing: what a server offers, what a person allowed, an encrypted summary.
+_SILENT = ("mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "compaction")
+_RESULTS = ("output", "results", "outputs", "result", "error")  # of a hosted tool, in its call
+_PARTS = ("text", "input_text", "output_text", "image", "input_image", "image_url")
+_ABOUT = {"id", "type", "status", "call_id", "name", "arguments", "input", *_RESULTS}
 
 
 def fits(item: Message) -> bool:
@@ -23,7 +26,8 @@ def fits(item: Message) -> bool:
     if not isinstance(kind, str):
         return False
     is_reasoning = kind == "reasoning" and ("summary" in item or "encrypted_content" in item)
-    return is_reasoning or kind in _OUTPUTS or _is_call(item) or _is_message(item)
+    is_other = kind in _SILENT or _is_output(item) or _is_call(item) or _is_message(item)
+    return is_reasoning or is_other
 
 
 def read(items: list[Message]) -> list[Message]:
@@ -31,7 +35,9 @@ def read(items: list[Message]) -> list[Message]:
     turns = _Turns()
     for item in map(_raw, items):
         kind = item.get("type")
-        if kind in _OUTPUTS:
+        if kind in _SILENT:
+            continue
+        if _is_output(item):
             turns.add(_result(item))
         elif kind == "reasoning" and "role" not in item:
             turns.think(item)
@@ -68,9 +74,10 @@ class _Turns:
             self.add({"role": "assistant", "content": None})
         last = self._messages[-1]
         last.setdefault("tool_calls", []).append(_call(item))
-        if item.get("output") or item.get("results"):  # a hosted tool
-            shown = item.get("output") or item.get("results")
-            self.add({"role": "tool", "tool_call_id": _call_id(item), "content": _as_text(shown)})
+        if shown := next(filter(None, map(item.get, _RESULTS)), None):
+            if item["type"] == "image_generation_call" and isinstance(shown, str):
+                shown = {"image_url": f"data:image/png;base64,{shown}"}
+            self.add({"role": "tool", "tool_call_id": _call_id(item), "content": _as_parts(shown)})
 
     def close(self) -> list[Message]:
         if self._thoughts:
@@ -90,6 +97,11 @@ def _is_message(item: Message) -> bool:
         isinstance(part, dict) and part.get("type") in ("input_text", "output_text", "refusal")
         for part in (content if isinstance(content, list) else ())
     )
+
+
+def _is_output(item: Message) -> bool:
+    kind = item.get("type")
+    return isinstance(kind, str) and kind.endswith("_call_output") and "role" not in item
 
 
 def _is_call(item: Message) -> bool:
@@ -117,14 +129,25 @@ def _result(item: Message) -> Message:
     return {
         "role": "tool",
         "tool_call_id": _call_id(item),
-        "content": _as_text(item.get("output")),
+        "content": _as_parts(item.get("output")),
     }
 
 
-def _as_text(value: Any) -> Any:
-    """Return a result as text or parts of text."""
+def _as_parts(value: Any) -> Any:
+    """Return a result as text or parts; a screenshot is an image."""
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, list) and all(isinstance(x, dict) and "type" in x for x in value):
-        return value
+    if isinstance(value, dict) and isinstance(value.get("image_url"), str):
+        return [{"type": "input_image", "image_url": value["image_url"]}]
+    parts = [_as_part(each) for each in value] if isinstance(value, list) else [None]
+    if all(part is not None for part in parts):
+        return parts
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _as_part(part: Any) -> Message | None:
+    """Return a part of a result as the service reads it; None for data."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "logs":  # of the code interpreter
+        return {"type": "text", "text": str(part.get("logs"))}
+    return part if kind in _PARTS else None
