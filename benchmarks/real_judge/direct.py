@@ -25,7 +25,7 @@ from benchmarks.content import Labelled
 from benchmarks.groups import Group, Message
 from benchmarks.real_judge.asking import Answered, Clock, Readings
 from podium_service.prompts.labels import label_logprobs, read_probabilities
-from podium_service.prompts.reply import Reply, parse_reply
+from podium_service.prompts.reply import Reply, read_completion
 from podium_service.prompts.verdict import Fault
 from podium_service.prompts.wording import YES_NO
 from podium_service.ranking.methods.designs import balanced_orders
@@ -189,7 +189,7 @@ class Direct:
         return found
 
     def _read(self, question: Question, group: Group, texts: Sequence[str]) -> Answered:
-        replies = [parse_reply(json.dumps(self.kept[self._key(text)]).encode()) for text in texts]
+        replies = [read_completion(self.kept[self._key(text)]) for text in texts]
         spent = [reply.tokens for reply in replies]
         try:
             values = question.values(replies, group)
