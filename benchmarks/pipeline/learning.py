@@ -45,6 +45,7 @@ from podium_trainer.run.cli import silence_libraries
 from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.tasks.addition import addition
 from podium_trainer.tasks.task import Prompt, PromptCursor
+from podium_trainer.update.denominators import trained_share
 from podium_trainer.update.groups import RankedGroup, to_samples
 from podium_trainer.update.loss import LOSSES, LossInputs, LossOutputs, ppo_clip
 from podium_trainer.update.update import UpdateStats, update
@@ -176,7 +177,7 @@ class Loop:
             stats = update(
                 self.policy, self.optimizer, to_samples(kept, "mean", mask_truncated=False),
                 self.loss, max_completion_tokens=MAX_TOKENS, micro_batch_tokens=4096,
-                max_grad_norm=1.0,
+                max_grad_norm=1.0, share=trained_share(len(kept), PROMPTS, PROMPTS),
             )  # fmt: skip
         self.weights.push(step)
         return stats

@@ -209,7 +209,7 @@ class Trainer:
         """Update the policy, and take its new weights for good."""
         before, self.good = self.good, None
         try:
-            done.stats = self._update(samples)
+            done.stats = self._update(samples, done.gathered)
         except UpdateSkipped as error:
             if error.num_steps:
                 self._advance()
@@ -218,10 +218,13 @@ class Trainer:
             raise
         self._advance()
 
-    def _update(self, samples: Sequence[GroupSamples]) -> UpdateStats:
+    def _update(self, samples: Sequence[GroupSamples], gathered: Gathered) -> UpdateStats:
         self.watcher.phase("update")
         loss = self.config.loss
-        settings = update_settings(self.config, self.task.max_turns, self.step)
+        settings = update_settings(
+            self.config, self.task.max_turns, self.step,
+            kept=len(gathered.kept), ranked=gathered.num_ranked,
+        )  # fmt: skip
         with self.policy.ranks.lead("update", samples, loss, **settings):
             return update(self.policy, self.optimizer, samples, loss, **settings)
 

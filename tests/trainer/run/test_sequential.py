@@ -19,6 +19,7 @@ from podium_trainer.samplers.local import LocalSampler
 from podium_trainer.samplers.weight_sync import SharedWeights
 from podium_trainer.tasks.task import PromptCursor
 from podium_trainer.train import Trainer
+from podium_trainer.update.denominators import trained_share
 from podium_trainer.update.groups import RankedGroup, group_advantages, to_samples, to_wire
 from podium_trainer.update.learning_rate import learning_rate
 from podium_trainer.update.update import update
@@ -78,6 +79,7 @@ def train_plainly(trainer: Trainer) -> list[Row]:
             max_completion_tokens=config.sampler.max_tokens,
             micro_batch_tokens=config.optimizer.micro_batch_tokens,
             max_grad_norm=config.optimizer.max_grad_norm,
+            share=trained_share(len(gathered.kept), gathered.num_ranked, PROMPTS),
         )  # fmt: skip
         trainer.sync.push(step)
         gathered.advantages = group_advantages(gathered.kept, "mean")

@@ -1,5 +1,6 @@
 """Whole updates: how many steps they take, what they report and what they refuse."""
 
+from dataclasses import replace
 from math import exp, log
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from podium_trainer.config import LossConfig
 from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.samples import Sample
+from podium_trainer.update.denominators import trained_share
 from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.update import UpdateError, UpdateStats, take_step, update
 from tests.trainer.tiny import END, naive_logprobs, sample, tiny_llama, tiny_policy
@@ -75,6 +77,36 @@ def test_more_mini_batches_than_samples_take_no_empty_step() -> None:
     optimizer = CountingSgd(policy)
     run_update(policy, optimizer, group_of_samples(policy.model)[:2], mini_batches=5)
     assert len(optimizer.steps) == 2
+
+
+@pytest.mark.parametrize("name", sorted(set(LOSSES) - {"rft"}))  # which trains no tied group
+def test_a_share_stands_for_groups_with_advantages_of_0(name: str) -> None:
+    policy = double_policy()
+    kept = group_of_samples(policy.model)
+    tied = [replace(one, advantages=[0.0] * len(one.advantages)) for one in kept]
+    found = []
+    for samples, share in ((kept + tied * 2, 1.0), (kept, trained_share(8, 30, 24))):
+        optimizer = CountingSgd(policy, lr=0.0)
+        run_update(policy, optimizer, samples, loss={"name": name}, share=share)
+        found.append(torch.cat([each.flatten() for each in optimizer.steps[0]]))
+    assert torch.allclose(found[0], found[1], rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("kept", "ranked", "wanted", "share"),
+    [
+        (8, 8, 8, 1.0),
+        (1, 8, 8, 0.125),
+        (1, 15, 8, 0.125),  # seven refills had no signal either
+        (8, 20, 8, 1.0),  # refills filled the step
+        (2, 2, 8, 1.0),  # six could not be ranked
+        (1, 4, 8, 0.25),
+    ],
+)
+def test_groups_without_signal_weaken_the_step(
+    kept: int, ranked: int, wanted: int, share: float
+) -> None:
+    assert trained_share(kept, ranked, wanted) == share
 
 
 def test_samples_without_a_trained_token_are_refused() -> None:

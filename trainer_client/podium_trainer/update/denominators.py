@@ -27,3 +27,27 @@ def token_weights(
     if denominator == "sequences":
         return [1 / (sequences * count) if count else 0.0 for count in tokens_per_attempt]
     return [1 / (sequences * max_tokens) if count else 0.0 for count in tokens_per_attempt]
+
+
+def trained_share(kept: int, ranked: int, wanted: int) -> float:
+    """Compute what the loss of a step is multiplied by when groups without signal left it.
+
+    Groups whose rewards are all equal are not trained on, and replaced as far as refills go. Each
+    that is missing then counts as if it were in the step with advantages of 0. Without this a step
+    with one group of eight would push as hard as a full one: late in a run, when most groups are
+    tied, single groups would undo what was learnt. Groups that could not be ranked tell nothing
+    about the share, and do not count.
+
+    Args:
+        kept: how many groups of the step have signal, at least 1.
+        ranked: how many could be ranked, those of refills included; at least `kept`.
+        wanted: how many groups a step is to have, at least `kept`.
+
+    Returns:
+        A number in (0, 1].
+
+    Source:
+        With refills that fill every step it is 1, as in Yu et al. 2025, arXiv:2503.14476 (DAPO);
+        without refills it is GRPO's mean over all groups.
+    """
+    return kept / min(ranked, wanted)

@@ -34,7 +34,11 @@ class MiniBatch:
 
 
 def split(
-    groups: Sequence[GroupSamples], count: int, denominator: Denominator, max_tokens: int
+    groups: Sequence[GroupSamples],
+    count: int,
+    denominator: Denominator,
+    max_tokens: int,
+    share: float = 1.0,
 ) -> list[MiniBatch]:
     """Divide whole groups among mini-batches, because an advantage means nothing without the rest.
 
@@ -45,23 +49,26 @@ def split(
         count: the number of mini-batches.
         denominator: divides the sum of the per-token losses.
         max_tokens: the largest number of sampled tokens in an attempt.
+        share: multiplies all weights.
 
     Returns:
         The mini-batches that have a token to train on.
     """
-    parts = [build_mini_batch(groups[n::count], denominator, max_tokens) for n in range(count)]
+    parts = [
+        build_mini_batch(groups[n::count], denominator, max_tokens, share) for n in range(count)
+    ]
     return [part for part in parts if any(part.weights)]
 
 
 def build_mini_batch(
-    groups: Sequence[GroupSamples], denominator: Denominator, max_tokens: int
+    groups: Sequence[GroupSamples], denominator: Denominator, max_tokens: int, share: float = 1.0
 ) -> MiniBatch:
     """Gather the samples of groups, and weigh their tokens."""
     attempts = [attempt for group in groups for attempt in group]
     counts = [sum(sample.num_loss_tokens for sample in attempt) for attempt in attempts]
     weights = token_weights(counts, denominator, max_tokens) if any(counts) else [0.0] * len(counts)
     pairs = zip(attempts, weights, strict=True)
-    weighted = [(sample, weight) for attempt, weight in pairs for sample in attempt]
+    weighted = [(sample, share * weight) for attempt, weight in pairs for sample in attempt]
     return MiniBatch([sample for sample, _ in weighted], [weight for _, weight in weighted])
 
 

@@ -16,6 +16,7 @@ from podium_trainer.policy.policy import Policy
 from podium_trainer.policy.ranks.processes import FailedTogether
 from podium_trainer.policy.ranks.shard import whole
 from podium_trainer.update.batch_loss import Tally, build_inputs, micro_batch_loss
+from podium_trainer.update.denominators import trained_share
 from podium_trainer.update.learning_rate import learning_rate
 from podium_trainer.update.loss import LOSSES
 from podium_trainer.update.mini_batch import (
@@ -49,7 +50,8 @@ class UpdateStats:
     number of steps.
 
     Attributes:
-        loss: the loss that was differentiated, the mean over the mini-batches.
+        loss: the loss that was differentiated, the mean over the mini-batches; tied groups that
+            refills did not replace count as 0.
         grad_norm: the gradient's norm before clipping, the mean over the mini-batches.
         k3: mean estimate of KL(behavior, old) per token, in nats.
         effective_share: effective sample size of the weights old / behavior over the number of
@@ -85,6 +87,7 @@ def update(
     passes: int = 1,
     mini_batches: int = 1,
     lr: float | None = None,
+    share: float = 1.0,
 ) -> UpdateStats:
     """Take `passes` x `mini_batches` optimizer steps on the samples of groups.
 
@@ -102,6 +105,7 @@ def update(
         passes: the number of passes through the samples.
         mini_batches: the number of optimizer steps in a pass.
         lr: the learning rate; None leaves the optimizer its own.
+        share: multiplies the loss; `trained_share` of a step whose groups partly have no signal.
 
     Raises:
         UpdateError: If no token is to be trained on.
@@ -111,7 +115,7 @@ def update(
     for group in optimizer.param_groups if lr is not None else ():
         group["lr"] = lr
     denominator = LOSSES[config.name].denominator
-    parts = split(groups, mini_batches, denominator, max_completion_tokens)
+    parts = split(groups, mini_batches, denominator, max_completion_tokens, share)
     if not parts:
         raise UpdateError("no token to train on: no sample has a sampled token")
     grad_norms: list[float] = []
@@ -133,8 +137,18 @@ def update(
     return build_stats(total, grad_norms[-len(parts) :], config)
 
 
-def update_settings(config: TrainConfig, max_turns: int, step: int) -> dict[str, Any]:
-    """Return the settings of `update` in a step of a run."""
+def update_settings(
+    config: TrainConfig, max_turns: int, step: int, *, kept: int, ranked: int
+) -> dict[str, Any]:
+    """Return the settings of `update` in a step of a run.
+
+    Args:
+        config: the run's settings.
+        max_turns: the task's.
+        step: counted from 1.
+        kept: how many groups of the step have signal.
+        ranked: how many of them could be ranked.
+    """
     optimizer = config.optimizer
     return {
         "max_completion_tokens": config.sampler.max_tokens * max_turns,
@@ -143,6 +157,7 @@ def update_settings(config: TrainConfig, max_turns: int, step: int) -> dict[str,
         "passes": optimizer.passes,
         "mini_batches": optimizer.mini_batches,
         "lr": learning_rate(optimizer, step, config.steps),
+        "share": trained_share(kept, ranked, config.rollout.prompts_per_step),
     }
 
 

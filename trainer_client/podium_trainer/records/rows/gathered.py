@@ -32,3 +32,8 @@ class Gathered:
     is_skipped: bool = False
     servers_ready: int | None = None
     clock: Clock = field(default_factory=Clock)
+
+    @property
+    def num_ranked(self) -> int:
+        """The number of groups that the service could rank."""
+        return sum(group.is_ranked for group in self.seen)
