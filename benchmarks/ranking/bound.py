@@ -1,4 +1,10 @@
-"""The least advantage that groups of equals can be left, by anyone who knows the judge exactly."""
+"""What groups of equals earn from one who knows the judge exactly, and what it costs to give less.
+
+Rewards here are the posterior probabilities of beating another member, for a reader of the mean of
+some passes who knows the noise and that each kind of group is as frequent.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.special import ndtr
@@ -7,25 +13,48 @@ from podium_service.scoring.bootstrap import Array
 
 SD_OF_KIND = {"hard": 1.0, "easy": 4.0, "none": 0.0}  # of the truth; the noise of a pass has sd 1
 GROUPS = 20_000
+POWERS = (0.0, 0.5, 1.0)  # of the reliability by which advantages are multiplied
+BATCH = 8  # groups
 
 
 def least_share_of_equals(passes: int, size: int) -> float:
-    """Return mean squared advantage of groups of equals over that of hard groups, at the best.
+    """Return mean squared advantage of groups of equals over that of hard groups.
 
-    Rewards are the posterior probabilities of beating another member, for a reader of the mean of
-    so many passes who knows the noise and that each kind of group is as frequent: no other rewards
-    that are a function of these scores tell more.
+    No other rewards that are a function of these scores point closer to the true wins.
+    """
+    [(_, share, _), *_] = shrinking_again(passes, size)
+    return share
+
+
+def shrinking_again(passes: int, size: int) -> Iterator[tuple[float, float, float]]:
+    """Multiply advantages by powers of the group's reliability, which changes no order in a group.
+
+    Yields:
+        The power; the share of equals, as in `least_share_of_equals`; the mean cosine of the
+        advantages with the true ones, by wins, over batches of groups of all kinds.
     """
     rng = np.random.default_rng(0)
-    squares = {}
-    for kind in ("none", "hard"):
-        spread = np.sqrt(SD_OF_KIND[kind] ** 2 + 1 / passes)
-        means_GN = rng.normal(size=(GROUPS, size)) * spread
-        squares[kind] = float((_advantages(means_GN, passes) ** 2).mean())
-    return squares["none"] / squares["hard"]
+    true_GN, advantages_GN, reliability_G = {}, {}, {}
+    for kind, sd in SD_OF_KIND.items():
+        truth_GN = sd * rng.normal(size=(GROUPS, size))
+        means_GN = truth_GN + rng.normal(size=(GROUPS, size)) / np.sqrt(passes)
+        ranks_GN = truth_GN.argsort(axis=1).argsort(axis=1) - (size - 1) / 2
+        true_GN[kind] = ranks_GN / (size - 1) * bool(sd)
+        advantages_GN[kind], reliability_G[kind] = _advantages(means_GN, passes)
+    order_G = rng.permutation(len(SD_OF_KIND) * GROUPS)
+    true_BM = np.concatenate([*true_GN.values()])[order_G].reshape(-1, BATCH * size)
+    is_true_B = (true_BM**2).sum(axis=1) > 0
+    for power in POWERS:
+        earned_GN = {k: a * reliability_G[k][:, None] ** power for k, a in advantages_GN.items()}
+        squares = {kind: float((each**2).mean()) for kind, each in earned_GN.items()}
+        earned_BM = np.concatenate([*earned_GN.values()])[order_G].reshape(true_BM.shape)
+        a, b = earned_BM[is_true_B], true_BM[is_true_B]
+        cosine_B = (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+        yield power, squares["none"] / squares["hard"], float(cosine_B.mean())
 
 
-def _advantages(means_GN: Array, passes: int) -> Array:
+def _advantages(means_GN: Array, passes: int) -> tuple[Array, Array]:
+    """Return the advantages, and the reliability of each group, shape (G,)."""
     means_GN = means_GN - means_GN.mean(axis=1, keepdims=True)
     size, squares_G = means_GN.shape[1], (means_GN**2).sum(axis=1)
     variances_K = np.array(list(SD_OF_KIND.values())) ** 2
@@ -40,4 +69,5 @@ def _advantages(means_GN: Array, passes: int) -> Array:
             share = variance / total
             wins_GNN = ndtr(share * gaps_GNN / np.sqrt(2 * share / passes))
             rewards_GN += weight_G[:, None] * (wins_GNN.sum(axis=2) - size / 2) / (size - 1)
-    return np.asarray(rewards_GN - rewards_GN.mean(axis=1, keepdims=True))
+    advantages_GN = rewards_GN - rewards_GN.mean(axis=1, keepdims=True)
+    return np.asarray(advantages_GN), np.asarray(weights_GK @ (variances_K / totals_K))

@@ -1,18 +1,22 @@
-"""Section `left_out`: what two further ways to ask would buy, on judges drawn with numpy.
+"""Section `left_out`: what is not offered, and what it would buy, on judges drawn with numpy.
 
 *Replies*: several replies to one list prompt, whose tokens are paid once. Half of a score's noise
 is drawn with the reply, as in `judges.simulated`; the other half comes with the reading.
 
 *Worst*: after "which is best" the letter of the worst one, in place of another order; for a judge
 as noisy as the truth, and for one like GPT-4.
+
+*Shrinking again*: advantages times a power of the group's reliability, see `bound`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import logsumexp
 
 from benchmarks.ranking import figures
+from benchmarks.ranking.bound import shrinking_again
 from benchmarks.ranking.report import Cell, Report, Row
 from podium_service.scoring.bootstrap import Array
 from podium_service.scoring.estimate import NATS_PER_SCORE
@@ -72,6 +76,13 @@ async def run(report: Report) -> None:
         about = f"N={SIZE}, noise {noise_sd:g}, {len(groups.truth_GN)} groups"
         title = f"The worst as a second question: {about}, slot bias of half the noise"
         report.table(title, _questions(groups, noise_sd))
+    title = f"Advantages times a power of the group's reliability: N={SIZE}"
+    report.table(title, [row for passes in (1, 2, 4) for row in _shrunk_again(passes)])
+
+
+def _shrunk_again(passes: int) -> Iterator[Row]:
+    for power, share, cosine in shrinking_again(passes, SIZE):
+        yield {"passes": str(passes), "power": power, "equals earn": share, "cosine": cosine}
 
 
 def _replies(groups: Groups) -> list[Row]:
