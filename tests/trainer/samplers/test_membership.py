@@ -215,10 +215,11 @@ def test_a_server_that_hangs_in_a_push_does_not_stop_it(pair: Pair, tmp_path: Pa
     assert pair.num_ready == 1
 
 
-def test_a_server_that_restarts_unseen_is_brought_up(pair: Pair, sync: Sync) -> None:
-    sync.push(3)
+@pytest.mark.parametrize("version", [0, 3])
+def test_a_server_that_restarts_unseen_is_brought_up(pair: Pair, sync: Sync, version: int) -> None:
+    sync.push(version)
     pair.fakes[0].label, pair.fakes[0].adapters = "default", {}
-    assert versions(pair.sampler, 20) == {3}
+    assert versions(pair.sampler, 20) == {version}
     wait_for(lambda: pair.num_ready == 2 and len(pushes(pair.fakes[0])) == 2)
     assert any("has restarted" in note for note in pair.notes)
 

@@ -176,7 +176,8 @@ async def sample_once(
             path, body(request, weights, settings), timeout_s=timeout_s, is_sampling=True
         )
     except Refused as error:
-        if error.status == 404 and weights.version and not error.is_no_route:
+        is_pushed = weights.version or weights.model != server.model_name
+        if error.status == 404 and is_pushed and not error.is_no_route:
             raise LostWeights(f"{error}: the server has restarted") from error
         raise
     try:

@@ -107,6 +107,7 @@ class VllmServer:
 
     def __init__(self, url: str, model_name: str, pools: Sequence[ConnectionPool]) -> None:
         self.url = url
+        self.model_name = model_name
         self.state: State = "ready"
         self.weights = Weights(0, model_name)
         self.in_push = anyio.Lock()
