@@ -40,6 +40,21 @@ def test_rows_are_read_from_every_form_of_files(name: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"\ud83d 42", "\ufffd 42"),
+        (r"42 \uDE00", "42 \ufffd"),
+        (r"\ud83d\ude00 \u00e9", "\U0001f600 \u00e9"),
+        (r"\\ud83d", r"\ud83d"),
+        (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+    ],
+)
+def test_half_a_character_is_replaced(written: str, read: str) -> None:
+    [place] = load_rows(b'{"completion": "%s"}' % written.encode(), "f")
+    assert place.value == {"completion": read}
+
+
+@pytest.mark.parametrize(
     ("data", "fault"),
     [
         (b"", "f holds no groups: write one group a line, or a JSON list"),

@@ -58,6 +58,10 @@ def both(row: Any) -> list[Any]:
 
 
 ONE_ROW_EACH: dict[str, Any] = {
+    "Ollama": lambda x: {
+        "request": {"messages": [USER]},
+        "response": {"message": said(x), "done": True},
+    },
     "AutoGen 0.4": lambda x: {
         "messages": [
             {"source": "user", "content": Q, "type": "TextMessage"},
@@ -186,6 +190,9 @@ ONE_ROW_EACH: dict[str, Any] = {
     },
 }
 ONE_ROW: dict[str, Any] = {
+    "ms-swift": {"messages": chat("a"), "rejected_response": "b"},
+    "ms-swift's messages": {"messages": chat("a"), "rejected_messages": chat("b")},
+    "ms-swift's query": {"query": Q, "response": "a", "rejected_response": "b"},
     "arena": {"conversation_a": chat("a"), "conversation_b": chat("b"), "winner": "model_a"},
     "HELM": {
         "request": {"prompt": Q},
@@ -271,3 +278,13 @@ def _text(message: dict[str, Any]) -> str:
 def test_attempts_without_a_prompt_are_said_to_be_doubtful() -> None:
     assert "no prompt was found" in read_rows([{"response": "a"}, {"response": "b"}]).summary
     assert "no prompt" not in read_rows([{"prompt": Q, "completions": ["a", "b"]}]).summary
+
+
+def test_a_session_of_codex_is_one_conversation() -> None:
+    items = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": Q}]},
+             {"type": "reasoning", "summary": []}, *output("a")]  # fmt: skip
+    lines = [{"type": "response_item", "payload": each} for each in items]
+    about = {"type": "session_meta", "payload": {"id": "s"}}
+    [group] = read_rows([about, *lines, {"type": "event_msg", "payload": {"type": "x"}}]).groups
+    [trajectory] = group["trajectories"]
+    assert [_text(message) for message in trajectory["messages"]] == [Q, "a"]

@@ -30,6 +30,11 @@ _BINARY = {
 }
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LINE = re.compile(r"(.*) at line (\d+) column (\d+)$", re.DOTALL)
+# Half a character, which is no text; a second backslash before it would make it one.
+_HALF = re.compile(
+    rb"(?<!\\)(?:\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][\dA-Fa-f]{2})\\u[dD][c-fC-F]..)"
+)
 _SPACE = re.compile(r"\s*")
 
 
@@ -91,7 +96,7 @@ def _text_bytes(data: bytes, name: str) -> bytes:
             raise FormatError(f"{name} is {about}")
     if b"\0" in data:
         raise FormatError(f"{name} is binary: write JSON, JSON Lines or Parquet")
-    return data.removeprefix(b"\xef\xbb\xbf")
+    return _HALF.sub(rb"\\ufffd", data.removeprefix(b"\xef\xbb\xbf"))
 
 
 def _read_parquet(data: bytes, name: str) -> list[Place]:

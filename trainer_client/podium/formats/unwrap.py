@@ -20,7 +20,7 @@ _WRAPPERS = ("data", "rows", "groups", "items", "results", "samples", "examples"
 
 def unwrap(places: Sequence[Place]) -> Sequence[Place]:
     """Return the rows of a file, each with its place."""
-    values = [place.value for place in places]
+    values = _list_items([place.value for place in places])
     if is_conversation(values):
         return [Place(places[0].where, {"messages": values})]
     if len(values) != 1 or not isinstance(values[0], dict):
@@ -37,6 +37,13 @@ def unwrap(places: Sequence[Place]) -> Sequence[Place]:
         if isinstance(inner, dict) and any(isinstance(inner.get(x), list) for x in _WRAPPERS):
             return unwrap([Place(f"{where}, {name}", inner)])
     return places
+
+
+def _list_items(values: list[Any]) -> list[Any]:
+    """Return the items of a session of Codex, whose lines hold other things, too."""
+    items = [each["payload"] for each in dicts(values) if each.get("type") == "response_item"
+             and isinstance(each.get("payload"), dict)]  # fmt: skip
+    return [each for each in items if read_chat([each]) is not None] or values
 
 
 def _placed(where: str, name: str, rows: Sequence[Any]) -> list[Place]:

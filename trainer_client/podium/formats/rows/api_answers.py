@@ -47,6 +47,8 @@ def _kind_of(value: Any) -> str | None:
         return "an answer of Gemini's API, with candidates"
     if value.get("object") == "response" and isinstance(value.get("output"), list):
         return "an answer of OpenAI's Responses API"
+    if "done" in value and isinstance(value.get("message"), dict):
+        return "an answer of Ollama's API"
     if value.get("type") == "message" and value.get("role") == "assistant":
         return "an answer of Anthropic's API" if "content" in value else None
     return None

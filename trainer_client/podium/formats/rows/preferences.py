@@ -20,6 +20,9 @@ _SIDES = (
     ("chosen_response", "rejected_response"),
     ("response_chosen", "response_rejected"),
     ("accepted", "rejected"),
+    ("messages", "rejected_messages"),
+    ("messages", "rejected_response"),
+    ("response", "rejected_response"),
     ("winner_response", "loser_response"),
     ("better", "worse"),
     ("positive", "negative"),
@@ -48,7 +51,11 @@ def _fits_preference(row: Row) -> str | None:
 def _read_preference(row: Row) -> list[Record]:
     pair = _sides_of(row) or _SIDES[0]
     prompt = row_prompt(row, *pair, *_DROP)
-    attempts = [each for name in pair for each in _read_side(row.get(name), name, prompt)]
+    attempts: list[Attempt] = []
+    for name in pair:
+        attempts += _read_side(row.get(name), name, prompt)
+        if not prompt and attempts and isinstance(row.get(pair[1]), str):
+            prompt = attempts[0].messages[:-1]  # a text follows the same turns (ms-swift)
     return [Record(_with_tools(attempts, row), row)]
 
 
