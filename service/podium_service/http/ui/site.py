@@ -92,7 +92,11 @@ class Site:
         scope["state"]["problem"] = error.code
         request = Request(scope)
         if isinstance(error, errors.Unauthorized | errors.KeyExpired) and scope["method"] == "GET":
-            return self.redirect(f"{UI_LOGIN}?next={quote(_address(scope), safe='')}")
+            response = self.redirect(f"{UI_LOGIN}?next={quote(_address(scope), safe='')}")
+            if request.headers.get("hx-request"):  # else its part alone would become this page
+                address = response.headers["location"]
+                return Response(status_code=401, headers={**HEADERS, "HX-Redirect": address})
+            return response
         frame = replace(self.frame(request), path=UI)
         html = render("problem", frame, error=error, request_id=scope["state"]["request_id"])
         response = self.page(request, html, error.status)

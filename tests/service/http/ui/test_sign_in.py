@@ -50,6 +50,13 @@ async def test_a_page_leads_to_sign_in_and_back(tmp_path: Path) -> None:
         assert (await http.get("/ui")).status_code == 200
 
 
+async def test_a_watched_run_leads_to_sign_in_when_its_session_ends(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as (http, _, _):
+        refused = await http.get("/ui/runs/r?other=s", headers={"HX-Request": "true"})
+        assert refused.status_code == 401
+        assert refused.headers["hx-redirect"] == "/ui/login?next=%2Fui%2Fruns%2Fr%3Fother%3Ds"
+
+
 async def test_the_cookie_is_hidden_from_scripts_and_holds_no_key(tmp_path: Path) -> None:
     async with guarded(tmp_path) as (http, _, key):
         cookie = (await sign_in(http, key)).headers["set-cookie"]
