@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from podium_service.scoring.bootstrap import Array
 
@@ -33,11 +35,12 @@ def agreement(values: Sequence[float], labels: Sequence[float]) -> Agreement | N
     signs, true_signs = pair_signs(values), pair_signs(labels)
     differ = true_signs != 0
     right, tied = signs[differ] == true_signs[differ], signs[differ] == 0
-    best = [label for value, label in zip(values, labels, strict=True) if value == max(values)]
+    most = max(values)
+    best = [label for value, label in zip(values, labels, strict=True) if value == most]
     return Agreement(
         accuracy=float(right.mean()),
         auc=float(right.mean() + tied.mean() / 2),
-        tau_b=kendall_tau_b(values, labels) or 0.0,
+        tau_b=_tau_b(signs, true_signs) or 0.0,
         top1=best.count(max(labels)) / len(best),
     )
 
@@ -51,7 +54,10 @@ def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float | No
     Source:
         Kendall 1945, Biometrika 33(3).
     """
-    a, b = pair_signs(first), pair_signs(second)
+    return _tau_b(pair_signs(first), pair_signs(second))
+
+
+def _tau_b(a: Array, b: Array) -> float | None:
     untied_a, untied_b = np.count_nonzero(a), np.count_nonzero(b)
     if untied_a == 0 or untied_b == 0:
         return None if untied_a == untied_b else 0.0
@@ -61,5 +67,10 @@ def kendall_tau_b(first: Sequence[float], second: Sequence[float]) -> float | No
 def pair_signs(values: Sequence[float]) -> Array:
     """Return the sign of each pair's difference, i < j, shape (n (n - 1) / 2,)."""
     array = np.asarray(values, dtype=np.float64)
-    i, j = np.triu_indices(len(array), k=1)
+    i, j = _pairs(len(array))
     return np.asarray(np.sign(array[i] - array[j]))
+
+
+@lru_cache(maxsize=256)  # making them takes longer than all else
+def _pairs(number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(number, k=1)

@@ -18,7 +18,7 @@ from podium_service.store.people.gold import GoldOrders
 from podium_service.store.people.gold_sets import GoldSets
 from podium_service.telemetry.routes import UI
 
-MAX_ORDERS = 5000
+MAX_ORDERS = 1000  # the newest; `podium calibrate --gold` takes all
 
 
 def gold_routes(site: Site) -> APIRouter:
@@ -38,6 +38,7 @@ def gold_routes(site: Site) -> APIRouter:
             orders,
             await sets.list_judged(asks) if asks else [],
             chosen=judge,
+            is_cut_off=len(orders) == MAX_ORDERS,
             judges=list(judges),
         )
         return site.page(request, html)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean
 
 from podium_service.pages.frame import Frame, render
@@ -52,6 +53,7 @@ def render_gold(
     *,
     chosen: str = "",
     judges: Sequence[str] = (),
+    is_cut_off: bool = False,
 ) -> str:
     """Return the page of gold.
 
@@ -60,6 +62,7 @@ def render_gold(
         judged: rankings of the groups that have an order.
         chosen: the judge whose wrong groups are listed; "" for all.
         judges: names of the judges that may be calibrated.
+        is_cut_off: whether there may be older orders.
     """
     measured = measure_judges(orders, judged, judges)
     return render(
@@ -72,6 +75,7 @@ def render_gold(
         judges=measured,
         shown=[each for each in measured if each.wrong and chosen in ("", each.judge)],
         chosen=chosen,
+        is_cut_off=is_cut_off,
     )
 
 
@@ -90,14 +94,20 @@ def measure_judges(
     for each in judged:
         if len(labels.get(each.transcript, ())) == len(each.rewards):
             by_judge[each.judge].append(each)
-    found = [_measure(name, by_judge[name], labels) for name in {*by_judge, *names}]
+    draw = cache(Bootstrap)  # the draws for a number of groups are the same for each judge
+    found = [
+        _measure(name, by_judge[name], labels, draw(max(1, len(by_judge[name]))))
+        for name in {*by_judge, *names}
+    ]
     return sorted(found, key=lambda each: (-(each.tau.value or -2.0), each.judge))
 
 
 def _measure(
-    judge: str, judged: Sequence[JudgedGold], labels: dict[bytes, list[float]]
+    judge: str,
+    judged: Sequence[JudgedGold],
+    labels: dict[bytes, list[float]],
+    bootstrap: Bootstrap,
 ) -> JudgeOnGold:
-    bootstrap = Bootstrap(max(1, len(judged)))
     taus: list[float | None] = []
     tops: list[float | None] = []
     wrong: list[Wrong] = []

@@ -9,8 +9,9 @@ import pytest
 
 from podium_service.errors import InvalidRequest
 from podium_service.http.ui.view import create_view_app
+from podium_service.pages.frame import Frame
 from podium_service.pages.gold.blind import read_tiers
-from podium_service.pages.gold.gold import measure_judges
+from podium_service.pages.gold.gold import measure_judges, render_gold
 from podium_service.store.people.gold import GoldOrder, GoldOrders
 from podium_service.store.people.gold_sets import JudgedGold
 from podium_service.store.people.person import Person
@@ -121,6 +122,11 @@ def test_a_place_is_a_number_of_the_group(place: str) -> None:
 
 def test_equal_places_are_one_tier() -> None:
     assert read_tiers(["a", "b", "c"], {0: "3", 1: "1", 2: "3"}) == [["b"], ["a", "c"]]
+
+
+def test_the_page_says_when_it_counts_the_newest_orders_alone() -> None:
+    assert "by the newest ones" in render_gold(Frame(), [], [], [], is_cut_off=True)
+    assert "by the newest ones" not in render_gold(Frame(), [], [], [])
 
 
 def test_several_people_are_averaged_and_judges_sorted() -> None:
