@@ -334,3 +334,21 @@ def test_a_sparkline_averages_values_beyond_its_width() -> None:
 
 def test_a_duration_reads_like_a_clock() -> None:
     assert [duration(each) for each in (0, 59.6, 3600, -3)] == ["0:00", "1:00", "1:00:00", "0:00"]
+
+
+def test_a_run_goes_on_when_its_log_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    for handle in (writer, full):
+        with os.fdopen(handle, "w") as file:
+            lines = Lines(ranked.config(tmp_path, steps=1), file)
+            lines.note("first")
+            lines.note("second")
+    words = "podium-train: the log cannot be written ({}): the run goes on, and its numbers are in"
+    assert capsys.readouterr().err.splitlines() == [
+        f"{words.format(reason)} metrics.jsonl"
+        for reason in ("Broken pipe", "No space left on device")
+    ]

@@ -1,10 +1,11 @@
 """Show a run to a person: a live display on a terminal, or lines in a log."""
 
 import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from rich.console import Console, RenderableType
@@ -162,8 +163,24 @@ class Lines:
             self.say(line)
 
     def say(self, line: str) -> None:
-        self.file.write(line + "\n")
-        self.file.flush()
+        write_or_drop(self.file, line + "\n")
+
+
+def write_or_drop(file: TextIO, text: str) -> None:
+    """Write to a log. If that fails, say so on stderr and drop all that comes later.
+
+    A run goes on when who reads its log has ended, as `head` does, or the log's disk is full.
+    """
+    try:
+        file.write(text)
+        file.flush()
+    except OSError as error:
+        with suppress(OSError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), file.fileno())
+            sys.stderr.write(
+                f"podium-train: the log cannot be written ({error.strerror}): the run goes on, and"
+                " its numbers are in metrics.jsonl\n"
+            )
 
 
 def closing_lines(config: TrainConfig, history: History) -> Iterator[str]:

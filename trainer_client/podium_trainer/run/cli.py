@@ -77,8 +77,9 @@ def run_on_ray(config: TrainConfig, arguments: Sequence[str]) -> int:
 
 def say(text: str) -> None:
     """Print what another process has printed."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    from podium_trainer.display.watch import write_or_drop
+
+    write_or_drop(sys.stdout, text)
 
 
 def train(config: TrainConfig, resume: Resume, ranks: "Ranks") -> None:
