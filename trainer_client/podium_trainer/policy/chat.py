@@ -13,6 +13,7 @@ from jinja2 import TemplateError, TemplateSyntaxError
 
 from podium_trainer.policy import reasoning
 from podium_trainer.policy.reasoning import Turn, find_opening, split_thoughts
+from podium_trainer.policy.template_limits import find_limits
 from podium_trainer.policy.tool_calls import FORMATS, ToolCall, ToolFormat
 
 Message = Mapping[str, Any]
@@ -74,6 +75,7 @@ class Chat:
                     f"its chat template does not use {name!r} of model.chat_template_kwargs:"
                     " check the name, or leave it out"
                 )
+        self.limits = find_limits(self._apply, has_tools=self.template_shows_tools)
 
     def render(self, messages: Sequence[Message], tools: Sequence[Message] | None) -> str:
         """Render the text of a prompt, up to where the assistant's turn begins.
@@ -89,13 +91,7 @@ class Chat:
         elif self.takes_objects:
             messages = [read_arguments(message) for message in messages]
         try:
-            text: str = self.tokenizer.apply_chat_template(
-                list(messages),
-                tools=tools,
-                add_generation_prompt=True,
-                tokenize=False,
-                **self.template_kwargs,
-            )
+            return self._apply(self.limits.fit(messages), True, tools) + self.limits.opening
         except TemplateSyntaxError as error:
             raise ChatError(
                 f"the model's chat template is not valid in line {error.lineno}: {error}: repair"
@@ -106,6 +102,17 @@ class Chat:
                 f"the model's chat template takes no such messages ({error}): change the task's"
                 " prompts, or take another model"
             ) from error
+
+    def _apply(
+        self, messages: Sequence[Message], begins: bool, tools: Sequence[Message] | None = None
+    ) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            list(messages),
+            tools=tools,
+            add_generation_prompt=begins,
+            tokenize=False,
+            **self.template_kwargs,
+        )
         return text
 
     def _write_calls_as_text(self, message: Message) -> Message:

@@ -48,9 +48,8 @@ def data(
         TaskError: If something cannot be read, a row has another form, or there is no row.
     """
     names = Columns.read(columns or {})
-    path, held_out = (
-        expanduser(each) if isinstance(each, str) else each for each in (path, held_out)
-    )
+    path = expanduser(path)
+    held_out = expanduser(held_out) if isinstance(held_out, str) else held_out
     score = find_scorer(scorer)
     train = to_prompts(find_rows(path, split=split, subset=subset), names, prefix="")
     if held_out is None:
