@@ -219,7 +219,9 @@ class Parameters:
 
     def _merge_system(self, parameters: dict[str, Any], words: Words) -> str | None:
         roles = [message["role"] for message in parameters["messages"]]
-        if "system" in roles and meaning.is_about_system(words):
+        # The mark of the prompt cache stands on the system message, so it goes with it.
+        is_refused = meaning.is_about_system(words) or meaning.is_about_cache(words)
+        if "system" in roles and is_refused:
             self._merges_system = True
             return "the system message"
         return None

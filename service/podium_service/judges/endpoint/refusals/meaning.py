@@ -93,6 +93,11 @@ def is_about_system(words: Words) -> bool:
     return bool(phrases.SYSTEM.search(words.text))
 
 
+def is_about_cache(words: Words) -> bool:
+    """Return whether a refusal is about the prompt cache, for which Anthropic's form has a mark."""
+    return bool(re.search(r"cache_control|prompt caching", words.text, re.I))
+
+
 def is_about_format(words: Words) -> bool:
     """Return whether a refusal is about the format that the reply shall have."""
     return bool(phrases.FORMAT.search(words.text))
