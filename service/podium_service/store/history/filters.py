@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Annotated
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -34,20 +35,20 @@ class RankingFilters:
     """
 
     run: str | None = None
-    step: int | None = None
+    step: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
     judge: str | None = None
     group_id: str | None = None
     prompt_id: str | None = None
     outcome: Outcome | None = None
     code: str | None = None
     flag: str | None = None
-    min_reliability: float | None = None
-    max_agreement: float | None = None
+    min_reliability: FiniteFloat | None = None
+    max_agreement: FiniteFloat | None = None
     signal: bool | None = None
     longest_wins: bool | None = None
     check_disagrees: bool | None = None
     q: str | None = None
-    since: float | None = None
+    since: FiniteFloat | None = None
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """Return what a row of `asks` must meet, all of it."""

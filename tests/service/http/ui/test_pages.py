@@ -49,11 +49,12 @@ async def test_an_unknown_page_is_a_problem_in_html(tmp_path: Path) -> None:
             assert page.headers["content-type"].startswith("text/html")
 
 
-async def test_a_filter_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", ["step=twelve", f"step={10**20}", "step=-1", "since=nan"])
+async def test_a_filter_that_cannot_be_read_says_so(tmp_path: Path, value: str) -> None:
     async with service(tmp_path) as opened, client(opened) as http:
-        page = await http.get("/ui?step=twelve")
+        page = await http.get(f"/ui?{value}")
         assert page.status_code == 422
-        assert "step is &#39;twelve&#39;" in page.text
+        assert value.replace("=", " is &#39;") + "&#39;" in page.text
 
 
 async def test_a_filter_without_a_field_is_shown_and_removed(tmp_path: Path) -> None:
