@@ -1,5 +1,11 @@
 """The variables of torchrun are read, and a line says what is wrong with them or with a rank."""
 
+import os
+import signal
+import socket
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -50,3 +56,28 @@ def test_a_variable_that_is_missing_is_named(environment: dict[str, str], begin:
 )
 def test_a_loss_is_told_in_the_words_that_matter(error: RuntimeError, words: str) -> None:
     assert describe_loss(error, 1).startswith(words)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_rank_that_waits_for_the_others(number: signal.Signals) -> None:
+    join = (
+        "import os, signal\n"
+        "from podium_trainer.policy.ranks.processes import open_ranks\n"
+        "from podium_trainer.run.interrupt import interruptible\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with interruptible(), open_ranks(os.environ): pass"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(120)
+        port = str(silent.getsockname()[1])
+        variables = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        environment = {**os.environ, **variables, "MASTER_PORT": port}
+        rank = subprocess.Popen([sys.executable, "-c", join], env=environment)
+        try:
+            connection, _ = silent.accept()
+            with connection:
+                rank.send_signal(number)
+                assert rank.wait(20) == -number
+        finally:
+            rank.kill()
+            rank.wait()

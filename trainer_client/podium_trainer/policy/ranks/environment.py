@@ -1,6 +1,9 @@
 """Read what torchrun has set for this process, and choose how it reaches the others."""
 
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -32,6 +35,25 @@ def open_store(limit_s: float) -> Store:
     """Connect to the store that all ranks have in common."""
     store: Store = next(iter(rendezvous("env://", timeout=timedelta(seconds=limit_s))))[0]
     return store
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end this process at once while the block runs.
+
+    Torch waits in it for the other ranks and lets Python see no signal for minutes, and there is
+    nothing to save yet.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM) if is_main}
+    caught = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in caught:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in caught.items():
+            signal.signal(number, handler)
 
 
 def backend(local_rank: int) -> str:

@@ -14,6 +14,7 @@ from podium.weights.link import reason
 from podium_trainer.policy.ranks.environment import (
     RanksError,
     backend,
+    ended_by_signals,
     open_store,
     read_number,
 )
@@ -242,12 +243,13 @@ def open_ranks(
     local_rank = read_number(environment, "LOCAL_RANK", "0")
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1")
     try:
-        stores = [open_store(limit_s) for _ in range(2)]
-        dist.init_process_group(
-            backend(local_rank), store=stores[0], rank=rank, world_size=size,
-            timeout=timedelta(seconds=limit_s),
-        )  # fmt: skip
-        calls = dist.new_group(backend="gloo", timeout=FOREVER)
+        with ended_by_signals():
+            stores = [open_store(limit_s) for _ in range(2)]
+            dist.init_process_group(
+                backend(local_rank), store=stores[0], rank=rank, world_size=size,
+                timeout=timedelta(seconds=limit_s),
+            )  # fmt: skip
+            calls = dist.new_group(backend="gloo", timeout=FOREVER)
     except (RuntimeError, ValueError) as error:
         words = reason(error) or type(error).__name__
         raise RanksError(f"rank {rank} of {size} cannot join the others: {words}") from error
