@@ -107,7 +107,11 @@ def _called(content: Any) -> list[Any]:
 
 def _content_of(message: Message) -> Any:
     """Return the content in OpenAI's form, wherever it stands; None for a turn without any."""
-    content, images = _read_content(message.get("content")), message.get("images")
+    is_result = role_of(message.get("role")) == "tool"
+    content, images = message.get("content"), message.get("images")
+    if is_result and isinstance(content, list) and not all(map(_may_be_part, content)):
+        content = _dump(content)
+    content = _read_content(content)
     for name, kind in (("blocks", "block_type"), ("items", "content_type")):
         # LlamaIndex, Semantic Kernel
         if content is None and isinstance(blocks := message.get(name), list):
@@ -117,7 +121,7 @@ def _content_of(message: Message) -> Any:
             ]
     if content is None and isinstance(said := message.get("message"), str):
         content = said  # Cohere's first API
-    if not content and _name_of(message.get("role")) == "tool":
+    if not content and is_result:
         content = _read_error(message.get("error")) or content  # Inspect's
     if content is None and isinstance(audio := message.get("audio"), dict):
         content = audio.get("transcript")
@@ -133,10 +137,12 @@ def _read_error(error: Any) -> str | None:
     return f"Error: {said}" if isinstance(said, str) else None
 
 
+def _may_be_part(value: Any) -> bool:
+    return value is None or isinstance(value, str | dict)
+
+
 def _read_content(content: Any) -> Any:
     if isinstance(content, list):
-        if not all(each is None or isinstance(each, str | dict) for each in content):
-            return _dump(content)
         parts = [_read_part(each) for each in content if each is not None]
         return [each for each in parts if each is not None]
     if isinstance(content, dict):
