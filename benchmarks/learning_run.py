@@ -69,7 +69,7 @@ ARMS = {
 
 @dataclass(frozen=True)
 class Setup:
-    """What all arms and seeds share.
+    """Settings that all arms and seeds share.
 
     Attributes:
         model: folder of the policy to start from.

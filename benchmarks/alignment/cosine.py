@@ -65,7 +65,7 @@ def draws(num_groups: int) -> Draws:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How well one arm's advantages point along the true ones.
+    """Cosines of one arm's advantages with the true ones.
 
     Attributes:
         cosine, squared: means over batches, with 95% intervals.

@@ -24,7 +24,7 @@ Answers = list[list[Answered]]  # by repetition and group
 
 
 class Endpoints(Protocol):
-    """Where judges answer."""
+    """Addresses at which judges answer."""
 
     @property
     def repetitions(self) -> int:

@@ -21,7 +21,7 @@ NOT_FOUND = (
 
 @dataclass(slots=True)
 class Stats:
-    """What the server has been asked since it started."""
+    """Counts of what the server has been asked since it started."""
 
     calls: int = 0
     in_flight: int = 0

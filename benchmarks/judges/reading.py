@@ -62,7 +62,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one call asks.
+    """Content of one call, as a judge reads it.
 
     Attributes:
         form: of the answer.

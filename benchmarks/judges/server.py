@@ -34,7 +34,7 @@ STOP_S = 60.0
 
 
 class Replies(Protocol):
-    """Whatever answers chat requests; it may raise `NothingShown`, answered with a 400."""
+    """A judge that answers chat requests; it may raise `NothingShown`, answered with a 400."""
 
     def reply(self, request: Mapping[str, Any], /) -> dict[str, Any]: ...
 

@@ -11,7 +11,7 @@ from benchmarks.processes import Running, judge_server
 
 @dataclass(frozen=True)
 class Grid:
-    """What to run: cells are ordered by the judge's delay, each delay with a judge of its own."""
+    """Cells to run, ordered by the judge's delay, each delay with a judge of its own."""
 
     in_flight: Sequence[int]
     delays_s: Sequence[float]

@@ -44,7 +44,7 @@ class Schedule:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a loop has seen.
+    """Counts and times that a loop has seen.
 
     Attributes:
         latencies: seconds of each counted question that was answered well.

@@ -9,7 +9,7 @@ from benchmarks.load.usage import Usage
 
 @dataclass(frozen=True)
 class Cell:
-    """How many groups are in flight, of what size, and how long the judge takes.
+    """Load of one measurement: groups in flight, their size, and seconds of the judge.
 
     `window_s` and `rounds` are the least that each worker counts.
     """
@@ -43,7 +43,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Row:
-    """What a cell gave.
+    """Figures that a cell gave.
 
     Attributes:
         what: who ranked.

@@ -24,7 +24,7 @@ LAST = "wall_s"  # what only a load's last line has
 
 @dataclass(frozen=True)
 class Soak:
-    """What to run; a sample every `sample_s`, the trend over those after the warm-up."""
+    """Settings of a soak; a sample every `sample_s`, the trend over those after the warm-up."""
 
     minutes: float = 30.0
     warm_up_minutes: float = 3.0

@@ -38,7 +38,7 @@ PARTS = ("rollout", "rank", "update", "sync")
 
 @dataclass(frozen=True)
 class Way:
-    """How the parts of a step follow each other.
+    """Order in which the parts of a step follow each other.
 
     Attributes:
         max_staleness: the number of gathers that run ahead.

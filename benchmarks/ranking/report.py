@@ -22,7 +22,7 @@ WIDTH = 190
 
 @dataclass(frozen=True)
 class Settings:
-    """How much to run, and where recorded data lies.
+    """Amount to run, and the folder of recorded data.
 
     Attributes:
         share: of the groups of a full run; intervals are as much wider as its root is smaller.
@@ -38,7 +38,7 @@ class Settings:
 
 @dataclass
 class Section:
-    """What one section found.
+    """Tables that one section found.
 
     Attributes:
         tables: rows by title.
@@ -59,7 +59,7 @@ class Section:
 
 @dataclass
 class Report:
-    """What was found so far, by section; a section writes into the last one begun."""
+    """Tables found so far, by section; a section writes into the last one begun."""
 
     settings: Settings
     console: Console = field(default_factory=lambda: Console(width=WIDTH))

@@ -49,7 +49,7 @@ Readings = dict[int, list[Answered]]  # by the number of passes read, an answer 
 
 @dataclass
 class Clock:
-    """How long what was asked took to answer, kept in a file over interrupted runs."""
+    """Seconds that answers took, kept in a file over interrupted runs."""
 
     file: Path
     seconds: dict[str, float] = field(init=False)

@@ -130,7 +130,7 @@ CUT = ("cut off", "cut off in the head", "chunk extensions")
 
 @dataclass
 class Seen:
-    """What came back."""
+    """Answer that came back."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     silent: list[str] = field(default_factory=list)

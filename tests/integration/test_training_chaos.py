@@ -35,7 +35,7 @@ START_S = 300.0
 
 
 class Part(Protocol):
-    """What is killed by SIGKILL, and started again."""
+    """A process that is killed by SIGKILL, and started again."""
 
     def start(self) -> None: ...
 

@@ -18,7 +18,7 @@ CHAT = [{"role": "user", "content": "2 + 2 ="}]
 
 
 class Trainer:
-    """What a reward function sees of TRL's trainer: the owner of its `log_metric`."""
+    """A part of TRL's trainer, which a reward function sees: the owner of its `log_metric`."""
 
     def __init__(self, size: int = 4, *, training: bool = True, tools: Any = None) -> None:
         self.model = SimpleNamespace(training=training)

@@ -23,7 +23,7 @@ LIMIT_S = 2.0
 
 
 class NoRoom(FailedTogether):
-    """What both ranks raise, after which they go on."""
+    """An error that both ranks raise, after which they go on."""
 
 
 def main(failing: int, slow_s: float, folder: Path) -> None:

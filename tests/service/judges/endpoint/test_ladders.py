@@ -54,7 +54,7 @@ def text_of(asked: Asked) -> int:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What an endpoint refuses, and how many of its answers are refusals until it ranks."""
+    """Refusals of an endpoint, and how many of its answers are refusals until it ranks."""
 
     refuses: Refuses
     status: int

@@ -31,7 +31,7 @@ def noisy(sd: float, seed: int) -> Callable[[], float]:
 
 @dataclass
 class Trace:
-    """What was seen in a simulation, at each of its events.
+    """States of a simulation, at each of its events.
 
     Attributes:
         events: time, limit, and calls in flight from then on.
