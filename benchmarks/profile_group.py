@@ -61,9 +61,9 @@ def main(
         Path(os.devnull).open("w") as nowhere,
         judge_server(0.0) as judge,
         asyncio.Runner(loop_factory=loop_factory) as runner,
+        redirect_stderr(nowhere),
     ):
-        with redirect_stderr(nowhere):
-            logs.configure("info")  # lines are made and written, as in the service
+        logs.configure("info")  # lines are made and written, as in the service
         runner.run(measure(judge.url, groups, kb * 1000, in_flight, repeats, profile=profile))
 
 
