@@ -3,7 +3,6 @@
 To add the answer of another API: give it a branch in `_read_answer`.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,11 +10,20 @@ from typing import Any
 from podium.formats import fields
 from podium.formats.chats import dialect_of, read_chat, read_turns
 from podium.formats.errors import FormatError
-from podium.formats.record import Attempt, Message, Row
+from podium.formats.prompts import (
+    MAX_DEPTH,
+    SYSTEM,
+    WRAPPERS,
+    decode,
+    join,
+    plain,
+    read_prompt,
+    row_prompt,
+    with_system,
+)
+from podium.formats.record import Attempt, Message, Row, prompt_of
 
-_MAX_DEPTH = 8  # objects inside objects, until one says something
 _SAID = ("message", "content", "text", "turns", "delta")
-_WRAPPERS = ("response", "body", "response_body", "message", "output", "result", "completion")
 
 
 def read_attempts(value: Any, prompt: Sequence[Message] = (), depth: int = 0) -> list[Attempt]:
@@ -24,13 +32,13 @@ def read_attempts(value: Any, prompt: Sequence[Message] = (), depth: int = 0) ->
     Raises:
         FormatError: If the value holds no attempt in any form that is known.
     """
-    value = fields.decoded(value)
+    value = decode(value)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         value = value[0]
-    if isinstance(value, dict) and depth < _MAX_DEPTH:
+    if isinstance(value, dict) and depth < MAX_DEPTH:
         attempts = _read_object(value, depth)
-        return [replace(each, messages=join(prompt, each.messages)) for each in attempts]
-    return [Attempt(join(prompt, read_turns(value, "assistant")))]
+        return [_ask(prompt, each) for each in attempts]
+    return [_ask(prompt, Attempt(read_turns(value, "assistant")))]
 
 
 def read_list(values: Any, prompt: Sequence[Message] = ()) -> list[Attempt]:
@@ -52,41 +60,6 @@ def read_list(values: Any, prompt: Sequence[Message] = ()) -> list[Attempt]:
     return [attempt for value in values for attempt in read_attempts(value, prompt)]
 
 
-def read_prompt(value: Any, depth: int = 0) -> list[Message]:
-    """Return the messages that a prompt in any form consists of."""
-    value = fields.decoded(value)
-    if isinstance(value, dict) and depth < _MAX_DEPTH and dialect_of([value]) is None:
-        if name := prompt_field(value):
-            return with_system(value, _read_named_prompt(value, name, depth))
-        return [{"role": "user", "content": json.dumps(value, ensure_ascii=False, default=str)}]
-    return read_turns(value, "user")
-
-
-def prompt_field(row: Row) -> str | None:
-    """Return the name of the field that holds a row's prompt; None without one."""
-    return fields.first_of(row, (*fields.PROMPTS, *fields.CHATS, *fields.REQUESTS, "task"))
-
-
-def row_prompt(row: Row, *but: str) -> list[Message]:
-    """Return the prompt of a row; fields named in `but` hold something else."""
-    rest = {name: value for name, value in row.items() if name not in but}
-    name = prompt_field(rest)
-    return with_system(rest, _read_named_prompt(rest, name, 0) if name else [])
-
-
-def with_system(row: Row, messages: list[Message]) -> list[Message]:
-    """Return the messages after the system prompt that a row holds beside them, if it does."""
-    name = fields.first_of(row, fields.SYSTEMS)
-    if not name or any(each.get("role") in ("system", "developer") for each in messages):
-        return messages
-    system = row[name]
-    parts = system.get("parts") if isinstance(system, dict) else system
-    if not isinstance(parts, str | list) or not parts:
-        return messages
-    texts = [parts] if isinstance(parts, str) else [_part_text(part) for part in parts]
-    return [{"role": "system", "content": "\n".join(texts)}, *messages]
-
-
 def tools_of(row: Row) -> list[Any] | None:
     """Return the tool definitions of a row, or of the request in it; None without any."""
     for holder in (row, *(row.get(name) for name in (*fields.REQUESTS, "input"))):
@@ -96,21 +69,21 @@ def tools_of(row: Row) -> list[Any] | None:
     return None
 
 
-def join(prompt: Sequence[Message], messages: list[Message]) -> list[Message]:
-    """Return a conversation that begins with the prompt, which may already stand in it."""
-    asked = [each.get("content") for each in prompt if each.get("role") == "user"]
-    before = prompt_of(messages)
-    if asked and any(each.get("content") == asked[-1] for each in before):
-        return messages
-    return [*prompt, *messages]
+def _ask(prompt: Sequence[Message], attempt: Attempt) -> Attempt:
+    """Return the attempt with the prompt before it."""
+    messages = join(prompt, attempt.messages)
+    said = [(each.get("role"), plain(each)) for each in messages]
+    turns = [each for each in prompt if each.get("role") not in SYSTEM]
+    last = (turns[-1].get("role"), plain(turns[-1])) if turns else None
+    ends = [n for n, each in enumerate(said, start=1) if each == last and n >= len(turns)]
+    return replace(attempt, messages=messages, asked=next(iter(ends), attempt.asked))
 
 
-def prompt_of(messages: Sequence[Message]) -> Sequence[Message]:
-    """Return the messages before the first one of the assistant."""
-    for index, message in enumerate(messages):
-        if message.get("role") == "assistant":
-            return messages[:index]
-    return messages
+def are_several(value: Any) -> bool:
+    """Return whether a list holds texts or objects that are no messages, and no parts of one."""
+    if not isinstance(value, list) or len(value) < 2 or dialect_of(value) is not None:
+        return False
+    return _all_texts(value) or all(isinstance(x, dict) and "type" not in x for x in value)
 
 
 def is_conversation(value: Any) -> bool:
@@ -202,9 +175,12 @@ def _read_conversation(value: Row, depth: int) -> list[Attempt]:
             return [Attempt(with_system(value, messages))]
         if value.get(name) == []:
             return [Attempt(with_system(value, []))]
-    for name in (*_WRAPPERS, *fields.COMPLETIONS):
+    for name in (*WRAPPERS, *fields.COMPLETIONS):
         if name in value:
-            return read_attempts(value[name], row_prompt(value, *_but_prompt(name)), depth + 1)
+            prompt = row_prompt(value, *_but_prompt(name))
+            if name != "content" and are_several(value[name]):
+                return read_list(value[name], prompt)
+            return read_attempts(value[name], prompt, depth + 1)
     for name in fields.LISTS:
         if isinstance(value.get(name), list) and value[name]:
             return read_list(value[name], row_prompt(value, name))
@@ -216,23 +192,9 @@ def _but_prompt(completion: str) -> Iterable[str]:
     return (completion, *fields.COMPLETIONS)
 
 
-def _read_named_prompt(row: Row, name: str, depth: int) -> list[Message]:
-    value = row[name]
-    more = row.get("input") if name == "instruction" else None
-    if isinstance(value, str) and isinstance(more, str) and more:
-        value = f"{value}\n\n{more}"
-    return read_prompt(value, depth + 1)
-
-
 def _flatten(values: list[Any]) -> Sequence[Row]:
     flat = [x for each in values for x in (each if isinstance(each, list) else [each])]
     return fields.dicts(flat)
-
-
-def _part_text(part: Any) -> str:
-    if isinstance(part, dict):
-        part = part.get("text") or part.get("content")
-    return part if isinstance(part, str) else ""
 
 
 def _all_texts(value: Sequence[Any]) -> bool:

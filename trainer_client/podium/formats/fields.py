@@ -18,18 +18,21 @@ PROMPTS = (
     "prompt_text", "user", "context", "raw_prompt", "full_prompt", "user_input", "input_prompt",
     "input_text", "raw", "question_content", "$ai_input",
 )  # fmt: skip
+# What may be the truth beside a model's words (`output`, `answer`, `solution`) stands at the end.
 COMPLETIONS = (
-    "completion", "response", "output", "answer", "generation", "generated_text", "model_output",
-    "model_response", "prediction", "predict", "solution_str", "response_str", "response_text",
-    "completion_text", "sequences_str", "final_output", "text", "content", "result", "reply",
-    "solution", "actual_output", "output_response", "output_text", "sampled", "model_outputs",
-    "$ai_output_choices",
+    "completion", "response", "generation", "generated_text", "model_output", "model_response",
+    "model_answer", "model_prediction", "llm_response", "llm_output", "generated_solution",
+    "prediction", "predict", "solution_str", "response_str", "response_text", "completion_text",
+    "sequences_str", "actual_output", "output_response", "sampled", "model_outputs",
+    "$ai_output_choices", "output", "final_output", "output_text", "answer", "text", "content",
+    "result", "reply", "solution", "model_patch",
 )  # fmt: skip
 LISTS = (
     "completions", "responses", "outputs", "candidates", "generations", "samples", "answers",
     "attempts", "rollouts", "trajectories", "solutions", "predictions", "replies", "options",
     "generated_texts", "response_list", "summaries", "results", "output_list",
 )  # fmt: skip
+HISTORIES = ("history", "chat_history", "conversation_history")  # the turns before the prompt
 REQUESTS = ("request", "modelInput", "responses_create_params", "request_body")
 SYSTEMS = ("system", "system_prompt", "system_instruction", "systemInstruction", "instructions")
 GROUPS = (

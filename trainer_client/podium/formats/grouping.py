@@ -9,9 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from podium.formats import fields
-from podium.formats.attempts import prompt_of
 from podium.formats.errors import FormatError
-from podium.formats.record import Attempt, Record, Row
+from podium.formats.record import Attempt, Record, Row, prompt_of
 
 MAX_TRAJECTORIES = 64
 Key = tuple[str, str]
@@ -87,9 +86,18 @@ def _shared_name(records: Sequence[Record]) -> str | None:
         values = [_canonical(look_up(each, name)) for each in single]
         most = max(Counter(values).values(), default=0)
         # A field that far more rows share than a group may have tells a category.
-        if "null" not in values and 1 < most <= MAX_TRAJECTORIES:
+        if "null" in values or not 1 < most <= MAX_TRAJECTORIES:
+            continue
+        if not _is_coarse(values, single):
             return name
     return None
+
+
+def _is_coarse(values: Sequence[str], records: Sequence[Record]) -> bool:
+    """Return whether rows of two prompts, with attempts of their own at each, share a value."""
+    rows = Counter(zip(values, (_key(x, 0, None, always=False) for x in records), strict=True))
+    repeated = Counter(value for (value, _), number in rows.items() if number > 1)
+    return max(repeated.values(), default=0) > 1
 
 
 def _key(record: Record, index: int, by: str | None, *, always: bool) -> Key:
@@ -98,8 +106,8 @@ def _key(record: Record, index: int, by: str | None, *, always: bool) -> Key:
     if by and (value := look_up(record, by)) is not None:
         return by, _canonical(value)
     steps = [look_up(record, name) for name in fields.STEPS]
-    messages = record.attempts[0].messages if record.attempts else []
-    return "prompt", _canonical([steps, prompt_of(messages)])
+    prompt = record.attempts[0].prompt if record.attempts else []
+    return "prompt", _canonical([steps, prompt])
 
 
 def _make_group(key: Key, members: Sequence[Record]) -> Row:

@@ -8,6 +8,14 @@ Message = dict[str, Any]
 Row = dict[str, Any]
 
 
+def prompt_of(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages before the first one of the assistant."""
+    for index, message in enumerate(messages):
+        if message.get("role") == "assistant":
+            return messages[:index]
+    return messages
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One attempt of a row.
@@ -17,12 +25,19 @@ class Attempt:
         ids: what the row calls the attempt, under the names of `fields.IDS`.
         finish_reason: why the last completion ended, in OpenAI's words.
         tools: tool definitions that the attempt had, as they are in the row.
+        asked: how many of the first messages are the prompt; 0 if nothing but the turns tells it.
     """
 
     messages: list[Message]
     ids: Row = field(default_factory=dict)
     finish_reason: str | None = None
     tools: list[Any] | None = None
+    asked: int = 0
+
+    @property
+    def prompt(self) -> Sequence[Message]:
+        """The prompt, which ends before the first turn of the assistant if nothing else tells."""
+        return self.messages[: self.asked] if self.asked else prompt_of(self.messages)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ from podium.formats.errors import FormatError
 from podium.formats.fields import decoded
 from podium.formats.record import Message
 
+# A message of OpenAI's has one of these.
+_SAID = {"content", "parts", "tool_calls", "function_call", "message", "blocks", "items"}
+
 
 class Dialect(NamedTuple):
     """A way to write messages: whether an item is of it, and how a list of items is read."""
@@ -69,6 +72,21 @@ def read_chat(items: Any) -> list[Message] | None:
     return None if name is None else DIALECTS[name].read(items)
 
 
+def holds_messages(value: Any) -> bool:
+    """Return whether JSON that stood in a text is messages, or parts of one.
+
+    Models answer in JSON, too, so an object needs more than a role, and a part a type.
+    """
+    items = value if isinstance(value, list) else [value]
+    name = dialect_of(items)
+    if name == "openai":
+        return all(not isinstance(item, dict) or _SAID & item.keys() for item in items)
+    is_list = isinstance(value, list) and bool(value)
+    return name is not None or (
+        is_list and all(isinstance(x, dict) and x.keys() >= {"type", "text"} for x in value)
+    )
+
+
 def read_turns(value: Any, role: str) -> list[Message]:
     """Return the messages of a text, a message, its parts, or a list of messages.
 
@@ -78,7 +96,8 @@ def read_turns(value: Any, role: str) -> list[Message]:
     Raises:
         FormatError: If the value is none of these.
     """
-    value = decoded(value)
+    if isinstance(value, str) and holds_messages(inner := decoded(value)):
+        value = inner
     if value is None:
         return []
     if isinstance(value, str):

@@ -10,17 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from podium.formats import fields
-from podium.formats.attempts import (
-    ids_of,
-    prompt_of,
-    read_attempts,
-    row_prompt,
-    tools_of,
-    with_system,
-)
+from podium.formats.attempts import ids_of, read_attempts, tools_of
 from podium.formats.chats import read_chat
 from podium.formats.errors import FormatError
-from podium.formats.record import Attempt, Format, Record, Row
+from podium.formats.prompts import kind_of, row_prompt, with_system
+from podium.formats.record import Attempt, Format, Record, Row, prompt_of
 
 _ANSWERS = ("response", "response_body", "output", "completion", "chat_completion", "raw_response",
             "result", "body", "responses", "modelOutput")  # fmt: skip
@@ -29,34 +23,17 @@ _MAX_DEPTH = 4
 
 
 def _fits_answer(row: Row) -> str | None:
-    if kind := _kind_of(row):
+    if kind := kind_of(row):
         return f"a row is {kind}"
     for name in _ANSWERS:
-        if kind := _kind_of(fields.decoded(row.get(name))):
+        if kind := kind_of(fields.decoded(row.get(name))):
             return f"the field {name} is {kind}"
     return None
 
 
-def _kind_of(value: Any) -> str | None:
-    """Return which API's answer a value is; None if it is none."""
-    if not isinstance(value, dict):
-        return None
-    if fields.dicts(value.get("choices")):
-        return "an answer of OpenAI's API, with choices"
-    if fields.dicts(value.get("candidates")) and "content" in value["candidates"][0]:
-        return "an answer of Gemini's API, with candidates"
-    if value.get("object") == "response" and isinstance(value.get("output"), list):
-        return "an answer of OpenAI's Responses API"
-    if "done" in value and isinstance(value.get("message"), dict):
-        return "an answer of Ollama's API"
-    if value.get("type") == "message" and value.get("role") == "assistant":
-        return "an answer of Anthropic's API" if "content" in value else None
-    return None
-
-
 def _read_answer(row: Row) -> list[Record]:
-    name = None if _kind_of(row) else next(
-        (each for each in _ANSWERS if _kind_of(fields.decoded(row.get(each)))), None
+    name = None if kind_of(row) else next(
+        (each for each in _ANSWERS if kind_of(fields.decoded(row.get(each)))), None
     )  # fmt: skip
     return [_record(row, row if name is None else row[name], name)]
 
@@ -98,10 +75,10 @@ def _read_batch(row: Row) -> list[Record]:
     answer: Any = row[name] if name else None
     for _ in range(_MAX_DEPTH):
         inner = fields.first_of(answer, ("body", "message"))
-        if inner is None or _kind_of(answer):
+        if inner is None or kind_of(answer):
             break
         answer = answer[inner]
-    if not _kind_of(answer):
+    if not kind_of(answer):
         raise FormatError(f"request {str(row.get('custom_id'))[:64]!r} of the batch has no answer")
     record = _record(row, answer, name)
     ids = {"id": str(row.get("custom_id"))[:256]} if len(record.attempts) == 1 else {}

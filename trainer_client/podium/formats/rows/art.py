@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from podium.formats.attempts import read_attempts, read_list, row_prompt
+from podium.formats.attempts import read_attempts, read_list
+from podium.formats.prompts import row_prompt
 from podium.formats.record import Format, Record, Row
 
 _MARKS = {"reward", "metrics", "additional_histories", "logs", "auto_metrics"}

@@ -1,12 +1,21 @@
 """Rows that hold one whole conversation each, in any form that podium.formats.chats reads."""
 
+from dataclasses import replace
 from functools import partial
 
 from podium.formats.attempts import ids_of, read_attempts
 from podium.formats.chats import DIALECTS, dialect_of, read_chat
 from podium.formats.errors import FormatError
-from podium.formats.fields import CHATS, COMPLETIONS, decoded, first_of, names_of
-from podium.formats.record import Attempt, Format, Record, Row
+from podium.formats.fields import (
+    CHATS,
+    COMPLETIONS,
+    HISTORIES,
+    PROMPTS,
+    decoded,
+    first_of,
+    names_of,
+)
+from podium.formats.record import Format, Record, Row
 
 _ABOUT = {
     "agents": "items of OpenAI's Agents SDK and Responses API",
@@ -23,7 +32,10 @@ _ABOUT = {
 
 def _dialect(row: Row) -> tuple[str, str] | None:
     """Return the field that holds a row's conversation, and its form."""
+    is_asked = first_of(row, PROMPTS) and first_of(row, COMPLETIONS)
     for name in CHATS:
+        if is_asked and name in HISTORIES:
+            continue  # of the turns before these two
         value = decoded(row.get(name))
         if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
             value = value[0]
@@ -43,10 +55,7 @@ def _read(row: Row) -> list[Record]:
     found = _dialect(row)
     if found is None:
         raise FormatError(f"no conversation in a row with {names_of(row)}")
-    attempts = [
-        Attempt(each.messages, ids_of(row), each.finish_reason, each.tools)
-        for each in read_attempts(row)
-    ]
+    attempts = [replace(each, ids=ids_of(row)) for each in read_attempts(row)]
     messages = read_chat(row[found[0]]) or [{}]
     completion = first_of(row, COMPLETIONS) if messages[-1].get("role") != "assistant" else None
     fields = {name: value for name, value in row.items() if name != completion}

@@ -9,37 +9,37 @@ from dataclasses import replace
 
 from podium.formats import fields
 from podium.formats.attempts import (
+    are_several,
     ids_of,
     is_conversation,
     read_attempts,
     read_list,
-    read_prompt,
-    row_prompt,
     tools_of,
-    with_system,
 )
 from podium.formats.chats import read_chat
 from podium.formats.errors import FormatError
+from podium.formats.prompts import read_prompt, row_prompt, with_system
 from podium.formats.record import Attempt, Format, Record, Row
 
 _VERL = ("gts", "solution_str", "reward_model", "data_source")
 # These say what they are without a prompt beside them; `text` or `answer` alone do not.
 _SURE = ("completion", "completions", "responses", "generated_text", "model_output",
          "model_response", "solution_str", "response", "rollouts", "attempts", "generations",
-         "trajectories", "summaries", "solution", "actual_output", "output_response")  # fmt: skip
+         "trajectories", "summaries", "solution", "actual_output", "output_response",
+         "generated_solution", "llm_response", "llm_output", "model_answer",
+         "model_patch")  # fmt: skip
 
 
 def _completion_of(row: Row) -> str | None:
     """Return the name of the field that holds the completion, beside a prompt or for sure."""
     prompt = fields.first_of(row, (*fields.PROMPTS, "task", *fields.REQUESTS, *fields.CHATS))
-    return next(
-        (
-            name
-            for name in fields.COMPLETIONS
-            if row.get(name) is not None and name != prompt and (prompt or name in _SURE)
-        ),
-        None,
-    )
+    names = [
+        name
+        for name in fields.COMPLETIONS
+        if row.get(name) is not None and name != prompt and (prompt or name in _SURE)
+    ]
+    # A number beside a text is a score or a class.
+    return next((x for x in names if not isinstance(row[x], int | float)), next(iter(names), None))
 
 
 def _list_of(row: Row) -> str | None:
@@ -51,7 +51,12 @@ def _list_of(row: Row) -> str | None:
             continue  # of a question with several choices
         if holds and (name in _SURE or _asks(row)):
             return name
-    return None
+    for name in fields.CHATS:
+        value = row.get(name)
+        if isinstance(value, list) and len(value) > 1 and all(map(is_conversation, value)):
+            return name
+    found = _completion_of(row)
+    return found if found and are_several(row[found]) else None
 
 
 def _asks(row: Row) -> bool:

@@ -10,9 +10,10 @@ a call by `_read_call`.
 from collections.abc import Sequence
 from typing import Any
 
-from podium.formats.attempts import ids_of, join, read_attempts, read_prompt, tools_of
+from podium.formats.attempts import ids_of, read_attempts, tools_of
 from podium.formats.chats import read_chat
 from podium.formats.fields import CHATS, dicts, first_of
+from podium.formats.prompts import join, read_prompt
 from podium.formats.record import Format, Message, Record, Row
 
 _IDS = ("traceId", "trace_id")

@@ -10,9 +10,9 @@ To add a convention: give its attributes a branch in `_read_attributes`.
 from collections.abc import Iterator
 from typing import Any
 
-from podium.formats.attempts import join, read_prompt, with_system
 from podium.formats.chats import read_chat
 from podium.formats.fields import decoded, dicts, stop_word
+from podium.formats.prompts import join, read_prompt, with_system
 from podium.formats.record import Attempt, Format, Message, Record, Row
 
 _EVENTS = {
@@ -85,7 +85,9 @@ def _read_attributes(attributes: Row) -> tuple[list[Message], list[Message]] | N
         system = decoded(attributes.get("gen_ai.system_instructions"))
         return with_system({"system": system}, asked), _chat(output)
     if said := attributes.get("ai.response.text"):  # Vercel's AI SDK
-        asked = read_prompt(attributes.get("ai.prompt.messages") or attributes.get("ai.prompt"))
+        asked = read_prompt(
+            decoded(attributes.get("ai.prompt.messages") or attributes.get("ai.prompt"))
+        )
         return asked, [{"role": "assistant", "content": said}]
     for name in _WHOLE:
         chat = _chat(_plain_events(decoded(attributes.get(name))))

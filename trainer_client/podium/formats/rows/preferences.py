@@ -5,11 +5,12 @@ To add names of the two: put them into `_SIDES`.
 
 import re
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
-from podium.formats import fields
-from podium.formats.attempts import is_conversation, read_attempts, row_prompt, tools_of
+from podium.formats.attempts import is_conversation, read_attempts, tools_of
 from podium.formats.chats import dialect_of
+from podium.formats.prompts import decode, row_prompt
 from podium.formats.record import Attempt, Format, Message, Record, Row
 
 _SIDES = (
@@ -61,7 +62,7 @@ def _read_preference(row: Row) -> list[Record]:
 
 def _read_side(value: Any, name: str, prompt: list[Message]) -> list[Attempt]:
     """Return the attempts of one side; several texts, or several conversations, are several."""
-    value = fields.decoded(value)
+    value = decode(value)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         value = value[0]
     if isinstance(value, list) and len(value) > 1 and dialect_of(value) is None:
@@ -72,10 +73,7 @@ def _read_side(value: Any, name: str, prompt: list[Message]) -> list[Attempt]:
                 for index, each in enumerate(value)
                 for attempt in read_attempts(each, prompt)
             ]
-    return [
-        Attempt(each.messages, {"id": name}, each.finish_reason, each.tools)
-        for each in read_attempts(value, prompt)[:1]
-    ]
+    return [replace(each, ids={"id": name}) for each in read_attempts(value, prompt)[:1]]
 
 
 def _numbered(row: Row) -> dict[str, str]:
@@ -97,7 +95,7 @@ def _read_sides(row: Row) -> list[Record]:
     names = _numbered(row)
     prompt = row_prompt(row, *names.values())
     attempts = [
-        Attempt(each.messages, {"id": side}, each.finish_reason, each.tools)
+        replace(each, ids={"id": side})
         for side, name in names.items()
         for each in read_attempts(row[name], prompt)[:1]
     ]
@@ -106,10 +104,7 @@ def _read_sides(row: Row) -> list[Record]:
 
 def _with_tools(attempts: list[Attempt], row: Row) -> list[Attempt]:
     tools = tools_of(row)
-    return [
-        Attempt(each.messages, each.ids, each.finish_reason, each.tools or tools)
-        for each in attempts
-    ]
+    return [replace(each, tools=each.tools or tools) for each in attempts]
 
 
 FORMATS = [
