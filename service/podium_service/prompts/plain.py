@@ -2,8 +2,8 @@
 
 Tags and fences around an answer of one word cost more tokens than the answer, and a small judge
 loses the answer among them. A group is shown plainly if all its trajectories answer one question by
-one short text, and no text could be taken for a heading, a tag or a question of ours. Any other
-group is fenced.
+one short text, or by a few tool calls, each with its result, and no text could be taken for a
+heading, a tag or a question of ours. Any other group is fenced.
 """
 
 import re
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from podium_service.prompts.defences.escape import clean
+from podium_service.prompts.message_parts.tool_calls import UNKNOWN, render_arguments
 from podium_service.prompts.transcript import Transcript
-from podium_service.schemas import Message, RankRequest, Trajectory
+from podium_service.schemas import Message, RankRequest, ToolCall, Trajectory
 
 MAX_CHARS = 2000  # of one answer
 _ENDINGS = {
@@ -29,6 +30,9 @@ _LIKE_OURS = re.compile(
     r"|\bwhich\b.{0,40}\b(?:best|better)\b|\breply\b.{0,20}\b(?:with|yes|no)\b",
     re.IGNORECASE | re.MULTILINE,
 )
+_CALL, _RESULT, _TEXT = "Call", "Result", "Text"
+# Anything that could be taken for the beginning of another step.
+_LIKE_A_STEP = re.compile(rf"^\s*(?:{_CALL}|{_RESULT}|{_TEXT})\s*:", re.IGNORECASE | re.MULTILINE)
 
 
 def show_plainly(
@@ -48,7 +52,9 @@ def show_plainly(
     if show_reasoning and any(m.thoughts for each in trajectories for m in each.messages):
         return transcript
     context = _plain_context(request, trajectories[0].messages[:num_shared])
-    answers = [_plain_answer(each, num_shared) for each in trajectories]
+    has_steps = any(m.role == "tool" or m.calls for t in trajectories for m in t.messages)
+    show = _plain_steps if has_steps else _plain_answer
+    answers = [show(each, num_shared) for each in trajectories]
     bodies = [answer for answer in answers if answer is not None]
     if context is None or len(bodies) < len(answers):
         return transcript
@@ -81,9 +87,40 @@ def _plain_context(request: RankRequest, shared: Sequence[Message]) -> str | Non
 
 def _plain_answer(trajectory: Trajectory, num_shared: int) -> str | None:
     own = trajectory.messages[num_shared:]
-    if len(own) != 1 or own[0].role != "assistant" or own[0].tool_calls:
+    if len(own) != 1 or own[0].role != "assistant":
         return None
-    text = own[0].text.strip()
+    return _ended(trajectory, own[0].text.strip())
+
+
+def _plain_steps(trajectory: Trajectory, num_shared: int) -> str | None:
+    """Return one paragraph for each text, call and result; None if a result answers no call.
+
+    Calls that were made at once are fenced, because their results may come in any order.
+    """
+    steps: list[tuple[str, str]] = []
+    waiting: ToolCall | None = None
+    for message in trajectory.messages[num_shared:]:
+        is_result = message.role == "tool"
+        if is_result and waiting is not None and message.tool_call_id in ("", None, waiting.id):
+            steps.append((_RESULT, message.text))
+            waiting = None
+        elif not is_result and message.role == "assistant" and len(message.calls) <= 1:
+            steps += [(_TEXT, message.text)] if message.text.strip() else []
+            waiting = next(iter(message.calls), None)
+            steps += [(_CALL, _shown_call(waiting))] if waiting else []
+        else:
+            return None
+    if any(_LIKE_A_STEP.search(text) for _, text in steps):
+        return None
+    return _ended(trajectory, "\n".join(f"{label}: {text.strip()}" for label, text in steps))
+
+
+def _shown_call(call: ToolCall) -> str:
+    return f"{call.called.name or UNKNOWN}({render_arguments(call.called.arguments)})"
+
+
+def _ended(trajectory: Trajectory, text: str) -> str | None:
+    """Return a short harmless text, and how it ended where that says something."""
     if not text or len(text) > MAX_CHARS or _LIKE_OURS.search(text):
         return None
     return clean(text) + _ENDINGS.get(trajectory.finish_reason or "", "")
