@@ -15,14 +15,37 @@ import orjson
 Place = Literal["anywhere", "alone", "end"]
 
 _MAX_TOKENS = 1_000_000_000  # more than any context holds, so a larger count is an error
-_CUT_OFF_REASONS = ("length", "max_tokens", "model_length")
-_BROKEN_REASONS = ("error", "abort")  # the provider failed midway
+# What servers call the reasons, in lower case, that have another name in OpenAI's API.
+_FINISH_REASONS = {
+    **dict.fromkeys(
+        (
+            "max_tokens", "max_output_tokens", "max_completion_tokens", "token_limit", "incomplete",
+            "model_length", "model_context_window_exceeded",
+        ),
+        "length",
+    ),
+    **dict.fromkeys(
+        (
+            "content_filtered", "guardrail_intervened", "refusal", "safety", "sensitive",
+            "recitation", "blocklist", "prohibited_content",
+        ),
+        "content_filter",
+    ),
+    **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence", "complete"), "stop"),
+}  # fmt: skip
+# The provider failed midway.
+_BROKEN_REASONS = ("error", "abort", "insufficient_system_resource", "network_error")
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _CACHED_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
-# A group holds the slash of a tag that ends thoughts.
+# A group holds something only in a tag that ends thoughts: its slash, or all of it.
 THOUGHT_TAG = re.compile(
-    r"<(/)?(?:think(?:ing)?|thoughts?|reasoning|reflection|analysis|scratchpad|seed:think)>"
-    r"|\[(/)?THINK\]|\u25c1(/)?think\u25b7",
+    r"<\s?(/)?\s?(?:think(?:ing)?(?:_process)?|thoughts?|reasoning|reflect(?:ion)?|analysis"
+    r"|scratch_?pad|plan(?:ning)?|draft|internal|inner_\w{1,20}|seed:think)\s?(?:\s[^<>]{1,80})?>"
+    r"|\[(/)?THINK\]|\u25c1(/)?think\u25b7|<\|(/)?think(?:ing)?\|>"
+    r"|<\|(?:(?:begin|start)_of_thought|start_thinking|inner_prefix"
+    r"|channel\|>(?:analysis|commentary)<\|message)\|>"
+    r"|(<\|(?:end_of_thought|end_thinking|inner_suffix"
+    r"|channel\|>final\s?(?:<\|constrain\|>\w{1,20})?<\|message)\|>)",
     re.IGNORECASE,
 )
 
@@ -42,7 +65,7 @@ class Reply:
 
     Attributes:
         text: the message; of a message in parts, those of type `text`.
-        finish_reason: the endpoint's reason, such as `stop` or `length`.
+        finish_reason: the endpoint's reason, by its name in OpenAI's API where it has one there.
         refusal: the model's words if it refuses to answer.
         model: the name of the model that answered.
         logprobs: one object per token of the reply, unchecked; None if the endpoint gives none.
@@ -63,7 +86,7 @@ class Reply:
     @property
     def is_cut_off(self) -> bool:
         """Whether the reply ended at a limit on its tokens."""
-        return str(self.finish_reason).lower() in _CUT_OFF_REASONS
+        return self.finish_reason == "length"
 
     @property
     def is_empty(self) -> bool:
@@ -109,7 +132,8 @@ def read_completion(body: Any) -> Reply:
     choice = body["choices"][0]
     message = choice.get("message") or {"content": choice["text"]}
     finish_reason = choice.get("finish_reason")
-    if str(finish_reason).lower() in _BROKEN_REASONS:
+    reason = str(finish_reason).lower()
+    if reason in _BROKEN_REASONS:
         raise ValueError(f"finish_reason is {finish_reason}")
     parts = _list_parts(message.get("content"))
     thoughts = [message.get(field) for field in _THOUGHT_FIELDS]
@@ -117,7 +141,7 @@ def read_completion(body: Any) -> Reply:
     tokens, prompt_tokens_at_most = _count_tokens(_as_dict(body.get("usage")))
     return Reply(
         text=_join_texts(parts),
-        finish_reason=finish_reason,
+        finish_reason=None if finish_reason is None else _FINISH_REASONS.get(reason, reason),
         refusal=str(message["refusal"]) if message.get("refusal") else None,
         tokens=tokens,
         model=str(body.get("model") or ""),

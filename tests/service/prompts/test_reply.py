@@ -56,14 +56,24 @@ def test_thoughts_may_answer_only_in_place_of_a_message() -> None:
         assert parse(None, finish_reason, reasoning="B").answer[0] == ""
 
 
-@pytest.mark.parametrize("finish_reason", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
+@pytest.mark.parametrize(
+    "finish_reason", ["length", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens"]
+)
 def test_a_reply_that_was_cut_off_must_be_all_answer(finish_reason: str) -> None:
     reply = parse("K", finish_reason)
     assert reply.is_cut_off
     assert reply.answer == ("K", "alone")
 
 
-@pytest.mark.parametrize("finish_reason", ["error", "abort"])
+@pytest.mark.parametrize(
+    ("finish_reason", "name"),
+    [("SAFETY", "content_filter"), ("eos", "stop"), ("tool_calls", "tool_calls"), (None, None)],
+)
+def test_reasons_have_their_names_in_openais_api(finish_reason: Any, name: Any) -> None:
+    assert parse("K", finish_reason).finish_reason == name
+
+
+@pytest.mark.parametrize("finish_reason", ["error", "abort", "insufficient_system_resource"])
 def test_a_reply_that_its_provider_broke_off_is_none(finish_reason: str) -> None:
     with pytest.raises(ValueError, match=finish_reason):
         parse("K", finish_reason)
@@ -82,6 +92,16 @@ def test_a_reply_that_its_provider_broke_off_is_none(finish_reason: str) -> None
         ("<thinking>B</thinking>K", "K"),
         ("[THINK]B[/THINK]K", "K"),
         ("<Reasoning>B</reasoning>K", "K"),
+        ('<think step="1">B', ""),
+        ("< think >B</ think >K", "K"),
+        ("<plan>B</plan>", ""),
+        ("<draft>B</draft>K", "K"),
+        ("<|begin_of_thought|>B<|end_of_thought|>K", "K"),
+        ("<|START_THINKING|>B<|END_THINKING|>K", "K"),
+        ("<|START_THINKING|>B", ""),
+        ("<|channel|>analysis<|message|>B", ""),
+        ("<|channel|>analysis<|message|>B<|end|><|channel|>final<|message|>K", "K"),
+        ("<|channel|>final <|constrain|>json<|message|>K", "K"),
     ],
 )
 def test_the_answer_follows_the_thoughts(text: str, answer: str) -> None:
