@@ -19,14 +19,17 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from podium_service.prompts.labels.phrases import CONTRAST, CROSSES, Phrases, phrases_for
+from podium_service.prompts.labels.phrases import CONTRAST, Phrases, phrases_for
+from podium_service.prompts.labels.taken_back import CROSSES
 from podium_service.prompts.reply import Place
 from podium_service.prompts.verdict import Fault
 
 # Marks that are read as others, and decoration that is read as blanks, all of the same length.
-_MARKS = str.maketrans(
-    "\uff1a\uff0c\u3002\uff01\uff1f\uff1b\uff08\uff09\u2019\u2013\u2014", ":,.!?;()'--"
-)
+_MARKS = str.maketrans("\u3002\u2019\u2013\u2014", ".'--") | {
+    code: code - 0xFEE0  # the full-width forms of ASCII
+    for code in range(0xFF01, 0xFF5F)
+}
+_BRACKETS = str.maketrans("()[]<>", "      ")
 _DECORATION = re.compile(
     r"<\|[^|<>]{1,40}\|>|</?(?:s|answer|final|verdict|choice|rating|score|strong)>|\\[a-z]{4,8}\{"
     '|["*_`#~{}$\u201c-\u201e\u00ab\u00bb\u300c\u300d]'
@@ -51,6 +54,8 @@ _REPORTED = re.compile(
     re.IGNORECASE,
 )
 _CONTRAST = re.compile(rf"\b(?:{CONTRAST})\b", re.IGNORECASE)
+_STATED = re.compile(r"\bis\b", re.IGNORECASE)
+_IS = re.compile(r"\bis\b|:", re.IGNORECASE)
 _SURE = re.compile(r"\b(?:my|final)\b", re.IGNORECASE)
 
 _Match = re.Match[str]
@@ -79,10 +84,13 @@ def find_label(text: str, labels: Sequence[str], place: Place = "anywhere") -> N
     plain = _simplify(text, phrases)
     if not plain.strip():
         raise Fault("it is empty")
-    answers = sorted(_find_answers(plain, phrases, place), key=lambda match: match.start("label"))
+    answers = sorted(
+        _find_answers(text, plain, phrases, place), key=lambda match: match.start("label")
+    )
     named = {match["label"].casefold() for match in answers}
     label = next((each for each in labels if named == {each.casefold()}), None)
     is_taken_back = any(phrases.taken_back.match(plain, match.end("label")) for match in answers)
+    is_taken_back |= bool(phrases.other_scale and phrases.other_scale.search(plain))
     if label and not is_taken_back and not _SECOND_THOUGHT.search(plain, answers[-1].end()):
         return NamedLabel(label, answers[0].start("label"))
     if place == "end" and not answers:
@@ -104,23 +112,38 @@ def _simplify(text: str, phrases: Phrases) -> str:
     plain = _DECORATION.sub(
         lambda mark: mark[0] if mark[0] in kept else " " * len(mark[0]), text.translate(_MARKS)
     )
-    plain = phrases.bracketed.sub(lambda mark: f" {mark[0][1:-1]} ", plain)
+    plain = phrases.bracketed.sub(lambda mark: mark[0].translate(_BRACKETS), plain)
     # A letter that is all there is cannot be an article.
     return plain.upper() if len(plain.strip(" .!\n")) == 1 else plain
 
 
-def _find_answers(plain: str, phrases: Phrases, place: Place) -> list[_Match]:
+def _find_answers(text: str, plain: str, phrases: Phrases, place: Place) -> list[_Match]:
     """Return all answers in a simplified text, and those that contradict them."""
     spans = [match.span() for match in _LINE.finditer(plain)]
     lines = [_match_line(plain, span, phrases, is_only=len(spans) == 1) for span in spans]
     if place == "end":
         return [lines[-1]] if lines[-1] else []
-    # The words after a label may have been cut off, so it must stand alone or end its line.
-    if place == "alone" and not (lines[0] and (len(lines) > 1 or not lines[0]["marker"])):
+    if place == "alone" and not _is_whole(text, lines):
         return []
     answers = [line for line in {lines[0], lines[-1]} if line]
     answers += _find_in_prose(plain, phrases)
     return answers and [*answers, *(line for line in lines[1:-1] if line)]
+
+
+def _is_whole(text: str, lines: Sequence[_Match | None]) -> bool:
+    """Return whether the first line of a text that was cut off is an answer.
+
+    Words may have followed a label, or the other digits of a number. A line of its own may head
+    what is said about an attempt.
+    """
+    first = lines[0]
+    if first is None:
+        return False
+    if len(lines) == 1:
+        return not first["marker"] and not (first["label"].isdigit() and "." in text)
+    if first["marker"]:
+        return bool(_IS.search(first["marker"]))
+    return not (first["noun"] or text.lstrip().startswith("#"))
 
 
 def _match_line(
@@ -130,8 +153,8 @@ def _match_line(
     line = plain[slice(*span)]
     start = span[0] + len(line) - len(line.lstrip())
     match = phrases.line.fullmatch(plain, start, start + len(line.strip()))
-    if match and match["weak"] and match["label"].isdigit() and not is_only:
-        return None
+    if match and match["weak"] and match["label"].isdigit():
+        return match if is_only and not _STATED.search(match["marker"]) else None
     return match
 
 

@@ -10,18 +10,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+
+from podium_service.prompts.labels.taken_back import OTHER_SCALE, TAKEN_BACK, Kind
 
 CONTRAST = "but|however|yet|though|although|except"
-
-_Kind = Literal["letters", "digits", "words"]
 _LEAD = (
     r"(?:(?:so|thus|therefore|hence|then|overall|finally|in conclusion|in summary|to conclude|sure"
     r"|okay|ok|the|my|this|here|it|is|it's|that|i think|i believe|final)[\s,]++)*+"
 )
 _NOUNS = "the|one|option|answer|response|trajectory|attempt|candidate|solution|choice|letter"
 _TAIL = rf"(?:\s++(?:{_NOUNS}|of the two|of all|overall|here|clearly)\b)*+"
-_MARKERS: dict[_Kind, str] = {
+_MARKERS: dict[Kind, str] = {
     "letters": "better|best|winner|verdict|choice|pick|decision|preference|preferred",
     "digits": "rating|score|grade|verdict",
     "words": "verdict|conclusion|decision",
@@ -30,7 +29,7 @@ _MARKERS: dict[_Kind, str] = {
 _WEAK_MARKERS = "answer|result"
 _IS = r"(?:\s++is\b\s*+[:-]?|\s*+[:-])"
 _I = r"(?:i|we)(?:'d|'ll)?\s++(?:(?:would|will|must|therefore|thus|clearly|strongly)\s++)*+"
-_CHOOSE: dict[_Kind, str] = {
+_CHOOSE: dict[Kind, str] = {
     "letters": rf"{_I}(?:choose|pick|prefer|select|favou?r|vote for|go with|say|answer(?: with)?)",
     "digits": rf"{_I}(?:rate|give|score|assign|award|say)(?:\s++(?:it|this|the|one|trajectory"
     r"|attempt|answer|agent|a|an|as|at|with|rating|score|of)\b)*+",
@@ -42,25 +41,10 @@ _BEST = "best|strongest|winner"
 _BETTER = rf"{_BEST}|better|superior|stronger|preferable|preferred"
 _BEATS = r"beats\b|outperforms\b|surpasses\b|defeats\b|wins over\b|>"
 _LOSES = rf"is\s++{_VERY}(?:worse|weaker|poorer)\s++than\b|is inferior to\b|loses to\b|<"
-# Beside a letter these say that it is wrong.
-CROSSES = "\u2716\u2717\u2718\u274c\u274e\u26d4\U0001f44e\U0001f6ab"
 _REASON = "because|since|as(?! well)|over|rather than|instead of|not"
-# Words right after a label that take it back.
-_BAD = (
-    r"(?:(?:the|this|that|it|which|is|was|one|answer|clearly)\s++)*+"
-    r"(?:worst|wrong|incorrect|bad|false)"
-    r"(?=[ \t]*+(?:[.,;!)]|\Z|\n|(?:one|answer|response|of|because)\b))"
-)
-_PARTLY = r"(?:partial(?:ly)?|partly|mostly|almost|nearly|in part)\b"
-_IF = r"[ \t]*+,?[ \t]*+(?:if|unless|provided|assuming)\b"
-_BUT = r"[\s.!;)]*+(?:but|however|yet|nevertheless)\b"
-_TAKEN_BACK: dict[_Kind, str] = {
-    "letters": rf"{_IF}|{_BUT}|[ \t.,;:!(-]*+(?:{_BAD}|[{CROSSES}])",
-    "digits": _IF,
-    "words": rf"{_IF}|{_BUT}|[ \t,;(-]*+{_PARTLY}",
-}
 _LATIN = "A-Za-z0-9\u00c0-\u024f"
-_START = r"(?:\A|(?<=[.!?;,:\n(>-]))\s*+"
+# Bounded, because each of many newlines in a row can be the one before.
+_START = r"(?:\A\s*+|(?<=[.!?;,:\n(>-])\s{0,40}+)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +54,11 @@ class Phrases:
     Attributes:
         mention: a label that is no part of a word, as an answer or not.
         bracketed: a label in brackets.
-        line: a line that is an answer; `marker` is set if words stand before the label.
+        line: a line that is an answer; `marker` and `noun` are the words before the label.
         beginning: the beginning of a text that is an answer.
         item: a label and the `mark` that begin an item of a list, or a part about one label.
         taken_back: what follows a label that is no answer after all.
+        other_scale: words, anywhere, by which no digit is an answer; None where there are none.
         clauses: answers in sentences.
         comparisons: likewise; they may have the group `other`, the label compared with.
 
@@ -86,6 +71,7 @@ class Phrases:
     beginning: re.Pattern[str]
     item: re.Pattern[str]
     taken_back: re.Pattern[str]
+    other_scale: re.Pattern[str] | None
     clauses: list[re.Pattern[str]]
     comparisons: list[re.Pattern[str]]
 
@@ -104,7 +90,7 @@ def phrases_for(labels: Sequence[str]) -> Phrases:
 
 
 @lru_cache(maxsize=64)  # few are used, because all sets of letters share their patterns
-def _compile(kind: _Kind, any_label: str, *, highest: str = "", is_pair: bool = False) -> Phrases:
+def _compile(kind: Kind, any_label: str, *, highest: str = "", is_pair: bool = False) -> Phrases:
     before = rf"(?<![{_LATIN}/+_&%])(?<![A-Za-z0-9]-)"
     after = rf"(?![{_LATIN}_+/%&])(?!\s{{0,3}}/)(?!-\w)"
     if kind == "digits":
@@ -121,16 +107,18 @@ def _compile(kind: _Kind, any_label: str, *, highest: str = "", is_pair: bool = 
     marked = rf"(?:(?P<weak>{_WEAK_MARKERS})|{_MARKERS[kind]}){_TAIL}"
     return Phrases(
         mention=_pattern(rf"(?<![{_LATIN}])(?P<label>{any_label})(?![{_LATIN}])"),
-        bracketed=_pattern(rf"[(\[<]\s?(?:{any_label})\s?[)\]>]"),
+        bracketed=_pattern(rf"[(\[<]{{1,2}}\s?(?:{any_label})\s?[)\]>]{{1,2}}"),
         line=_pattern(
-            rf"{_LEAD}(?P<marker>{marked}{_IS}?\s*+)?{noun}[(\[]?{label}[)\]]?[ \t]*+[.!]*+"
+            rf"{_LEAD}(?P<marker>{marked}{_IS}?\s*+)?(?P<noun>{noun})"
+            rf"[(\[]?{label}[)\]]?[ \t]*+[.!]*+"
         ),
         beginning=_pattern(rf"\A\s*+{noun}{label}{end}"),
         item=_pattern(
-            rf"(?:\A|[.!?;,\n(-]|\b(?:but|and)\b)\s*+{label}[ \t]*+"
+            rf"(?:\A|[.!?;,\n(-]|\b(?:but|and)\b)\s{{0,40}}+{label}[ \t]*+"
             rf"(?=(?P<mark>[{',' if kind == 'words' else ''}.:;!)-](?=\s|\Z)|\(|\Z))"
         ),
-        taken_back=_pattern(_TAKEN_BACK[kind]),
+        taken_back=_pattern(TAKEN_BACK[kind]),
+        other_scale=_pattern(OTHER_SCALE) if kind == "digits" else None,
         clauses=[
             _pattern(rf"{_START}{_LEAD}{marked}{_IS}\s*+{noun}{label}{end}"),
             _pattern(rf"{_START}{_LEAD}{_CHOOSE[kind]}\s*+:?\s*+{noun}{label}{end}"),

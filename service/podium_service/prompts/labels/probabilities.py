@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from math import exp, log
 from typing import Any
+from unicodedata import normalize
 
 from podium_service.prompts.labels.answers import find_label, mentions_label
 from podium_service.prompts.reply import Reply, skip_thoughts
@@ -96,14 +97,18 @@ def _considers(token: dict[str, Any], labels: Sequence[str]) -> bool:
 
 
 def _sum_by_label(token: dict[str, Any], labels: Sequence[str]) -> dict[str, float]:
-    """Sum the probabilities of a token's alternatives by the label that each stands for."""
+    """Sum the probabilities of a token's alternatives by the label that each stands for.
+
+    Nothing is returned if the endpoint does not tell how likely the token's own label was, because
+    the others alone would answer with another one.
+    """
     mass: dict[str, float] = {}
     for text, logprob in _list_alternatives(token):
         label = _as_label(text, labels)
         if label:
             mass[label] = mass.get(label, 0.0) + exp(logprob)
     drawn = _as_label(token.get("token"), labels)
-    return mass or ({drawn: 1.0} if drawn else {})
+    return mass if drawn is None or drawn in mass else {}
 
 
 def _list_alternatives(token: dict[str, Any]) -> list[tuple[str, float]]:
@@ -122,5 +127,6 @@ def _list_alternatives(token: dict[str, Any]) -> list[tuple[str, float]]:
 
 def _as_label(text: Any, labels: Sequence[str]) -> str | None:
     """Return the label that a token spells, without the marks around it."""
-    bare = str(text).translate(_BLANKS).strip(_AROUND_LABELS).casefold()
+    plain = normalize("NFKC", str(text))  # full-width letters are the same letters
+    bare = plain.translate(_BLANKS).strip(_AROUND_LABELS).casefold()
     return next((label for label in labels if label.casefold() == bare), None)

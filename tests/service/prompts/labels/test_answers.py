@@ -1,5 +1,7 @@
 """A table of replies: each is read as one label, or it is a fault, and no label is guessed."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +23,8 @@ def read(text: str, labels: list[str], place: Place = "anywhere") -> str | None:
         named = find_label(text, labels, place)
     except Fault:
         return None
-    assert text[named.start :].casefold().startswith(named.label.casefold())
+    begins = unicodedata.normalize("NFKC", text[named.start :]).casefold()
+    assert begins.startswith(named.label.casefold())
     return named.label
 
 
@@ -80,6 +83,11 @@ def read(text: str, labels: list[str], place: Place = "anywhere") -> str | None:
         "B claims 12, so K",
         "K (not B)",
         "\u2705 K\n\u274c B",
+        "[[K]]",
+        "\uff2b",
+        "K. The worst one is B.",
+        "K, because it is short, clear and correct.",
+        "K (correct) is best.",
     ],
 )
 def test_a_reply_that_prefers_k_is_read_as_k(text: str) -> None:
@@ -148,6 +156,16 @@ def test_a_reply_that_prefers_k_is_read_as_k(text: str) -> None:
         "K ist besser als B",
         "Antwort: K",
         "K\u66f4\u597d\u3002",
+        "K, no",
+        "K, unlike B, fails to answer.",
+        "K (the shorter one) is worse.",
+        "K, the worse one.",
+        "K\nIt is wrong.",
+        "K, aber B ist besser",
+        "K. Falsch.",
+        "K (incorrecta)",
+        "K\uff0c\u4f46\u662fB\u66f4\u597d\u3002",
+        "K\uff08\u9519\u8bef\uff09",
     ],
 )
 def test_a_reply_with_two_readings_or_unknown_words_is_a_fault(text: str) -> None:
@@ -224,6 +242,16 @@ def test_the_article_a_is_not_the_letter_a(text: str, label: str | None) -> None
         ("8. The agent did well.", None),
         ("1. It is good\n2. It is short", None),
         ("Bewertung: 8", None),
+        ("\uff18/\uff19", "8"),
+        ("\uff18\uff0e\uff15", None),
+        ("8 (9 is best)", "8"),
+        ("8, out of 10", None),
+        ("8 (on a scale from 1 to 10)", None),
+        ("On a scale of 1 to 10, I rate it 8.", None),
+        ('{"score": 8, "max": 10}', None),
+        ("0 (worst) to 9 (best)", None),
+        ("I rate this 7, no, 5.", None),
+        ("The answer is 9.", None),
         ("\u8bc4\u5206\uff1a8", None),
     ],
 )
@@ -257,6 +285,14 @@ def test_a_rating_is_the_digit_that_rates(text: str, label: str | None) -> None:
         ("No (partly correct)", None),
         ("No, no errors. It is incomplete.", None),
         ("No \U0001f44e", "no"),
+        ("Yes, it is not wrong.", "yes"),
+        ("No, the answer is correct but not complete.", "no"),
+        ("Yes, it is incorrect.", None),
+        ("Yes. The answer isn't complete.", None),
+        ("Yes (incomplete)", None),
+        ("Yes, aber unvollst\u00e4ndig", None),
+        ("No, it is correct.", None),
+        ("No, I can't judge this.", None),
     ],
 )
 def test_words_are_read_in_any_case(text: str, label: str | None) -> None:
@@ -273,6 +309,9 @@ def test_words_are_read_in_any_case(text: str, label: str | None) -> None:
         ("K is better, since B", None),
         ("I first look at K.\nK", None),
         ("The better one is K. It", None),
+        ("Answer K\nIt begins with", None),
+        ("## K\nIt begins with", None),
+        ("Trajectory K\nbegins with", None),
     ],
 )
 def test_a_cut_off_reply_counts_by_its_first_line(text: str, label: str | None) -> None:
@@ -333,9 +372,10 @@ def test_any_text_is_read_as_a_known_label_or_is_a_fault(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", [" ", "\n", "the ", "K ", "I think ", "(", "K is better\n", "1. "]
+    "piece", [" ", "\n", "\n ", "the ", "K ", "I think ", "(", "K is better\n", "1. "]
 )
 def test_a_long_reply_takes_linear_time(piece: str) -> None:
     text = piece * (60_000 // len(piece))
-    assert cpu_s(lambda: read(text, PAIR)) < 2
+    assert cpu_s(lambda: read(f"K{text}", PAIR)) < 2
+    assert cpu_s(lambda: read(f"yes{text}", WORDS)) < 2
     assert cpu_s(lambda: read(text, DIGITS)) < 2

@@ -46,3 +46,15 @@ def test_a_label_may_be_a_word_in_any_case() -> None:
     assert read_probabilities(reply("**NO**, it is not."), ["yes", "no"]) == [0, 1]
     logprobs = label_logprobs(reply("Yes", [answer]), ["yes", "no"])
     assert logprobs == pytest.approx([log(0.7), log(0.3)])
+
+
+def test_full_width_letters_are_the_same_letters() -> None:
+    answer = token("\uff22", {"\uff22": 0.6, "A": 0.3, "\uff21": 0.1})
+    assert read_probabilities(reply("\uff22", [answer]), ["A", "B"]) == pytest.approx([0.4, 0.6])
+
+
+@pytest.mark.parametrize("logprob", [-9999.0, None, "-0.5"])
+def test_a_label_of_unknown_probability_is_read_from_text(logprob: Any) -> None:
+    answer = {**token("B", {"A": 0.9, "The": 0.1}), "logprob": logprob}
+    assert read_probabilities(reply("B", [answer]), ["A", "B"]) == [0, 1]
+    assert label_logprobs(reply("B", [answer]), ["A", "B"]) is None
