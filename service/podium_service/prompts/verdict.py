@@ -7,7 +7,8 @@ Judges write the same verdict in several ways, and each of these has one reading
     [{"id": "K7X", "score": 0.8}, ...]                    a list
     {"scores": <one of these>, "notes": "..."}            one of these inside an object
 
-All else is a fault: a percentage, a fraction, a score off the scale, an id more or less.
+All else is a fault: a percentage, a fraction, a score off the scale, an id more or less. Of two
+verdicts the last one counts if it contradicts nothing, or if the words before it say so.
 """
 
 import json
@@ -28,11 +29,36 @@ _ID_LIKE = re.compile(r"\w{1,8}")
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?\s*")
 _OTHER_SCALE = re.compile(r"[0-9]\s*(?:%|/|,[0-9]|out of)")
 # Words before or after JSON that make it no verdict.
-_EXAMPLE = re.compile(r"\b(?:for example|for instance|e\.g\.|example)[\s:,*`]*(?:json)?\s*\Z", re.I)
-_SECOND_THOUGHT = re.compile(
-    r"\b(?:wait|hmm+|on second thoughts?|scratch that|correction|reconsider\w*"
-    r"|i(?: have|'ve)? made an? (?:mistake|error))\b",
+_EXAMPLE = re.compile(
+    r"\b(?:for example|for instance|e\.g\.|example|such as|like|schema|template|placeholder)"
+    r"[\s:,*`]*(?:json)?\s*\Z",
     re.I,
+)
+_SECOND_THOUGHT = re.compile(
+    r"\b(?:wait|hmm+|on second thoughts?|scratch that|correction|reconsider\w*|swapped|mixed up"
+    r"|i(?: have|'ve)? made an? (?:mistake|error)|(?:only|just|merely) an? (?:example|sample)"
+    r"|let me (?:re-?\w+|double|check|correct)|i (?:cannot|can't|am unable to) (?:score|judge|rate)"
+    r"|das stimmt nicht|je me suis tromp\w+|me equivoqu\w+)\b"
+    r"|(?:\A|[.!?\n])[\s*_]*(?:actually|sorry|oops|edit|no)\b(?=[,:.!])|搞错|我错了|等等",
+    re.I,
+)
+_FINAL = re.compile(
+    r"\b(?:final\w*|correct\w*|revis\w*|updat\w*|adjust\w*|then|so|therefore|thus|hence|now|instead"
+    r"|verdict|answer|result|better|improved)\b",
+    re.I,
+)
+# Words around JSON that give its numbers another meaning: 0 is the best one, or 10.
+_OTHER_MEANING = re.compile(
+    r"\b(?:lower|smaller|lowest)(?: scores?| numbers?| values?)?(?: is| are|:| =) (?:better|best)\b"
+    r"|(?<![\d.])0(?:\.0)? ?(?:=|:|is|means)(?: the)? best\b"
+    r"|(?<![\d.])1(?:\.0)? ?(?:=|:|is|means)(?: the)? worst\b"
+    r"|\bscale\b[^.!?\n]{0,20}?(?<![\d.])(?:[2-9]|\d\d)",
+    re.I,
+)
+# Members that hold no verdict although they name ids, and those that hold none in bare numbers.
+_NO_VERDICT = re.compile(r"draft|initial|first|example|format|schema|template", re.I)
+_NO_SCORES = re.compile(
+    r"rank|order|place|position|penal|error|mistake|loss|cost|weight|conf", re.I
 )
 MAX_EXPLANATION_CHARS = 2000
 
@@ -137,7 +163,38 @@ def _find_members(text: str, ids: Sequence[str], place: Place) -> _Pairs:
         raise Fault("there are words around the JSON object")
     if _EXAMPLE.search(before) or _SECOND_THOUGHT.search(after):
         raise Fault("the JSON object is an example, or the words after it take it back")
+    if _OTHER_MEANING.search(before) or _OTHER_MEANING.search(after):
+        raise Fault("its scores are not from 0, the worst, to 1, the best")
+    if place == "anywhere" and len(naming) > 1:
+        _check_agreement(text, naming, ids)
     return members
+
+
+def _check_agreement(
+    text: str, verdicts: Sequence[tuple[_Pairs, int, int]], ids: Sequence[str]
+) -> None:
+    """Raise Fault if the last of two verdicts or more contradicts another and does not replace it.
+
+    Args:
+        text: the whole reply.
+        verdicts: members, begin and end of each JSON object that names an id.
+        ids: the ids shown.
+    """
+    *_, (previous, start, end), (last, last_start, _) = verdicts
+    if _EXAMPLE.search(text, 0, start) or _FINAL.search(text, end, last_start):
+        return
+    scores = [_list_scores(members, ids) for members in (previous, last)]
+    if None not in scores and scores[0] != scores[1]:
+        raise Fault("it holds two JSON objects with different scores")
+
+
+def _list_scores(members: _Pairs, ids: Sequence[str]) -> list[float] | None:
+    """Return the score of each id; None if these members are no verdict."""
+    values = dict(members)
+    try:
+        return [_parse_entry(shown_id, values.get(shown_id))[0] for shown_id in ids]
+    except Fault:
+        return None
 
 
 def _skip_thoughts(text: str) -> _Answer:
@@ -177,9 +234,14 @@ def _list_members(value: Any, ids: Sequence[str]) -> _Pairs:
     entries = _list_entries(value)
     if entries or _names_any(value, ids):
         return entries or value
-    inner = [_list_entries(each) or each for _, each in value if isinstance(each, list)]
-    verdicts = [each for each in inner if isinstance(each, _Pairs) and _names_any(each, ids)]
-    return verdicts[0] if len(verdicts) == 1 else value
+    inner = [(key, _list_entries(each) or each) for key, each in value if isinstance(each, list)]
+    named = [
+        (key, each)
+        for key, each in inner
+        if isinstance(each, _Pairs) and _names_any(each, ids)
+        if not _NO_SCORES.search(key) or all(isinstance(score, list) for _, score in each)
+    ]
+    return named[0][1] if len(named) == 1 and not _NO_VERDICT.search(named[0][0]) else value
 
 
 def _list_entries(value: Any) -> _Pairs:

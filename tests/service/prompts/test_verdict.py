@@ -131,10 +131,41 @@ def test_the_last_verdict_of_a_reply_counts() -> None:
         ("Example:\n```json\n", "\n```\nI need more context."),
         ("", "\n\nWait, BCD is wrong."),
         ("", "\nI made a mistake: FGH is better."),
+        ("", "\nActually, FGH is best."),
+        ("", "\nThese scores are only an example."),
+        ("The schema: ", "\nI cannot score them without the task."),
+        ("", "\n\u6211\u9519\u4e86\u3002"),
     ],
 )
 def test_json_that_is_an_example_or_taken_back_is_a_fault(before: str, after: str) -> None:
     assert "take it back" in fault(before + json.dumps(GOOD) + after)
+
+
+@pytest.mark.parametrize("between", ["", "\nAlternatively:\n", "\nThe opposite is "])
+def test_two_verdicts_that_disagree_are_a_fault(between: str) -> None:
+    assert "different scores" in fault(json.dumps(GOOD) + between + DRAFT)
+    assert read(json.dumps(GOOD) + between + json.dumps(GOOD)).scores == [0.9, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("0 is best, 1 is worst: ", ""),
+        ("", "\nA lower score is better."),
+        ("On a scale of 0 to 10: ", ""),
+    ],
+)
+def test_scores_of_another_meaning_are_a_fault(before: str, after: str) -> None:
+    assert "from 0, the worst" in fault(before + json.dumps(GOOD) + after)
+
+
+@pytest.mark.parametrize("name", ["ranks", "errors"])
+def test_bare_numbers_that_are_no_scores_are_a_fault(name: str) -> None:
+    bare = {"BCD": 1, "FGH": 0, "JKM": 1}
+    assert "not one of the ids shown" in fault(json.dumps({name: bare}))
+    assert read(json.dumps({name: bare, "scores": GOOD})).scores == [0.9, 0.5, 0.0]
+    assert read(json.dumps({"rankings": GOOD})).scores == [0.9, 0.5, 0.0]
+    assert "not one of the ids shown" in fault(json.dumps({"draft": GOOD}))
 
 
 @pytest.mark.parametrize("words", ["leaves <think> open", "<think>a</think>", "no </think> in it"])
