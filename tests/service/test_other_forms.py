@@ -226,6 +226,7 @@ def test_thoughts_of_ollama_and_bedrock_are_thoughts() -> None:
     [
         {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,iVBORw0K"},
         {"type": "media", "mime_type": "image/png", "data": "iVBORw0K"},
+        {"image": {"format": "png", "source": {"bytes": "iVBORw0K"}}},
     ],
 )
 def test_a_file_that_is_an_image_is_shown(part: dict[str, Any]) -> None:
@@ -269,8 +270,9 @@ def test_images_of_ollama_are_not_lost() -> None:
         {"role": "critic", "content": "x"},
         said([{"type": "document", "source": {"type": "base64", "data": "JVBERi0="}}]),
         said([{"type": "input_audio", "input_audio": {"data": "UklG", "format": "wav"}}]),
-        said([{"image": {"format": "png", "source": {"bytes": "iVBORw0K"}}}]),
+        said([{"image": {"format": "png", "source": {"s3Location": {"uri": "s3://a/b"}}}}]),
         said("x", tool_calls='[{"function": {"name": "f"}}]'),
+        said("x", tool_calls=['{"function": {"name": "f"}}']),
         said([{"type": "video_url", "video_url": {"url": "https://a/b"}}]),
         request("look", {"kind": "audio-url", "url": "https://a/b.mp3"}),
         request({"kind": "binary", "media_type": "application/pdf", "data": "JVBERi0="}),

@@ -20,6 +20,9 @@ _HOLDERS = {
     "channel",
     "recipient",
     "error",
+    "text",
+    "value",
+    "additional_kwargs",
 }
 _OTHER_ARGUMENTS = {"args", "parameters", "input"}
 # A text with JSON in it could hold more values than a body may.
@@ -58,6 +61,8 @@ def _has_other_arguments(call: Any) -> bool:
 
 
 def _is_encoded(message: Any) -> bool:
-    return isinstance(message, dict) and any(
-        isinstance(message.get(x), str) and len(message[x]) > len("null") for x in _DECODED
-    )
+    if not isinstance(message, dict):
+        return False
+    held = [message.get(name) for name in _DECODED]
+    texts = [x for each in held for x in (each if isinstance(each, list) else [each])]
+    return any(isinstance(text, str) and len(text) > len("null") for text in texts)

@@ -56,9 +56,10 @@ def dialect_of(items: Any) -> str | None:
     if not isinstance(items, list) or not items or not all(isinstance(x, dict) for x in items):
         return None
     for name, dialect in DIALECTS.items():
-        if any(map(dialect.fits, items)):
-            known = [dialect, DIALECTS["openai"]]
-            return name if all(any(each.fits(x) for each in known) for x in items) else None
+        known = [dialect, DIALECTS["openai"]]
+        fits = any(map(dialect.fits, items))
+        if fits and all(any(each.fits(x) for each in known) for x in items):
+            return name
     return None
 
 

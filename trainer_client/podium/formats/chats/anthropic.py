@@ -8,7 +8,8 @@ Text, thinking and image blocks are parts that the service reads, and are passed
 To add a kind of tool block: nothing is to be done if its type ends on `tool_use` or `tool_result`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from podium.formats.chats import openai
@@ -16,7 +17,8 @@ from podium.formats.record import Message
 
 _CALLS = ("toolUse", "tool_call")
 _RESULTS = ("toolResult", "tool_call_result")
-_IDS = ("id", "tool_use_id", "toolUseId", "toolCallId")
+_IDS = ("id", "tool_use_id", "toolUseId", "toolCallId", "tool_call_id")
+_SHOWN = ("title", "url", "stdout", "stderr", "error_code", "error_message")
 
 
 def fits(item: Message) -> bool:
@@ -32,8 +34,21 @@ def read(items: list[Message]) -> list[Message]:
     """Return OpenAI messages: a tool message for each result, and calls beside the content."""
     read: list[Message] = []
     for item in items:
-        read += _read_message(item) if fits(item) else openai.read([item])
+        for each in _split(item) if fits(item) else [item]:
+            read += _read_message(each) if fits(each) else openai.read([each])
     return read
+
+
+def _split(item: Message) -> Iterator[Message]:
+    """Yield the turns in one of the assistant, which goes on after the results of hosted tools."""
+    place = _place(item)
+    blocks = item[place]
+    starts = [0]
+    if openai.role_of(item["role"]) == "assistant":
+        pairs = enumerate(pairwise(blocks), start=1)
+        starts += [n for n, (one, two) in pairs if _is_result(one) and not _is_result(two)]
+    for start, end in zip(starts, [*starts[1:], len(blocks)], strict=True):
+        yield item | {place: blocks[start:end]}
 
 
 def _read_message(item: Message) -> list[Message]:
@@ -65,8 +80,9 @@ def _result(block: Message) -> Message:
     held = _held(block, _RESULTS) or block
     content = _first(held, "content", "output", "result")
     if isinstance(content, dict):
-        # Vercel's AI SDK says of which type a value is.
-        content = content["value"] if content.keys() == {"type", "value"} else [content]
+        # Vercel's AI SDK says of which type a value is, or why there is none.
+        said = content.get("value", content.get("reason"))
+        content = [content] if said is None else said
     if isinstance(content, list):
         content = [_text_of(part) for part in content]
     origin = _held(held, ("origin",)) or held
@@ -78,11 +94,15 @@ def _result(block: Message) -> Message:
 
 
 def _text_of(part: Any) -> Any:
-    """Return a part of a result; the hits of a hosted search are shown by title and address."""
-    if isinstance(part, dict) and str(part.get("type", "")).endswith("_result"):
-        shown = [str(part[name]) for name in ("title", "url", "stdout") if part.get(name)]
-        return {"type": "text", "text": " ".join(shown) + "\n"}
-    return part
+    """Return a part of a result; what a hosted tool found, printed or failed with is its text."""
+    kind = str(part.get("type", "")) if isinstance(part, dict) else ""
+    if not kind.endswith(("_result", "_result_error")) or kind == "search_result":
+        return part
+    held = part.get("content")
+    said = openai.document_text(held) if isinstance(held, dict) else held
+    shown = [text for name in _SHOWN if (text := part.get(name)) and isinstance(text, str)]
+    shown += [said] if said and isinstance(said, str) else []
+    return {"type": "text", "text": f"{' '.join(shown) or openai.dump(part)}\n"}
 
 
 def _held(block: Any, names: Sequence[str]) -> Message | None:
@@ -104,14 +124,15 @@ def _is_call(block: Any) -> bool:
     if _held(block, _CALLS) or _content_type(block) == "function_call":
         return True
     kind = str(block.get("type", "")) if isinstance(block, dict) else ""
-    return kind.endswith("tool_use") or (kind == "tool-call" and "toolCallId" in block)
+    is_call = kind.endswith("tool_use") or kind == "server_tool_call"
+    return is_call or (kind == "tool-call" and "toolCallId" in block)
 
 
 def _is_result(block: Any) -> bool:
     if _held(block, _RESULTS) or _content_type(block) == "function_result":
         return True
     kind = str(block.get("type", "")) if isinstance(block, dict) else ""
-    is_named = "tool_use_id" in block if isinstance(block, dict) else False
+    is_named = isinstance(block, dict) and not block.keys().isdisjoint(_IDS[1:])
     return (kind.endswith("tool_result") and is_named) or (
         kind == "tool-result" and "toolCallId" in block
     )

@@ -18,8 +18,12 @@ _FIELDS = {
 def fits(item: Message) -> bool:
     """Return whether an item has parts without types."""
     parts = _content_of(item).get("parts")
+    if isinstance(parts, str):  # its older SDK takes texts for parts
+        return True
     return isinstance(parts, list) and any(
-        isinstance(part, dict) and "type" not in part and _FIELDS & part.keys() for part in parts
+        isinstance(part, str)
+        or (isinstance(part, dict) and "type" not in part and _FIELDS & part.keys())
+        for part in parts
     )
 
 
@@ -46,7 +50,8 @@ def _read_content(item: Message) -> list[Message]:
     content: list[Any] = []
     calls: list[Message] = []
     results: list[Message] = []
-    for part in item["parts"]:
+    parts = item["parts"]
+    for part in [parts] if isinstance(parts, str) else parts:
         if not isinstance(part, dict):
             content.append(part)
         elif called := _either(part, "functionCall", "function_call"):
@@ -61,6 +66,8 @@ def _read_content(item: Message) -> list[Message]:
             media = data.get("mimeType") or data.get("mime_type")
             url = f"data:{media};base64,{data.get('data')}"
             content.append({"type": "image_url", "image_url": {"url": url}})
+        elif "image/" in str(data := _either(part, "fileData", "file_data")):
+            content.append({"file_data": data})
         else:
             content.append({"type": "text", "text": json.dumps(part, default=str)})
     role = openai.role_of(item.get("role") or "assistant")

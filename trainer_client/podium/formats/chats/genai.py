@@ -34,10 +34,20 @@ def _read_message(item: Message) -> list[Message]:
     content: list[Any] = []
     calls: list[Message] = []
     results: list[Message] = []
+    role = openai.role_of(item["role"])
+    before: list[Message] = []
     for part in item["parts"]:
         kind = part.get("type") if isinstance(part, dict) else None
+        if results and role == "assistant" and kind in ("text", "reasoning", "step-start"):
+            # A turn of a page holds what the model said after the results, too.
+            before += [_turn(role, content, calls), *results]
+            content, calls, results = [], [], []
         if kind == "tool_call":
             calls.append(_call(part.get("id"), part.get("name"), part.get("arguments")))
+        elif isinstance(part, dict) and isinstance(made := part.get("toolInvocation"), dict):
+            calls.append(_call(made.get("toolCallId"), made.get("toolName"), made.get("args")))
+            if "result" in made:  # before version 5 of Vercel's AI SDK
+                results.append(_result({"id": made.get("toolCallId"), "response": made["result"]}))
         elif isinstance(kind, str) and "toolCallId" in part:
             name = part.get("toolName") or kind.removeprefix("tool-")
             calls.append(_call(part["toolCallId"], name, part.get("input")))
@@ -52,10 +62,15 @@ def _read_message(item: Message) -> list[Message]:
             content.append({"type": kind, "text": said if isinstance(said, str) else ""})
         else:
             content.append(part)
-    message: Message = {"role": openai.role_of(item["role"]), "content": content}
-    if calls:
-        message["tool_calls"] = calls
-    return [message, *results] if content or calls else results or [message]
+    message = _turn(role, content, calls)
+    if not content and not calls:
+        return [*before, *results] if before or results else [message]
+    return [*before, message, *results]
+
+
+def _turn(role: Any, content: list[Any], calls: list[Message]) -> Message:
+    made = {"tool_calls": calls} if calls else {}
+    return {"role": role, "content": content, **made}
 
 
 def _call(id: Any, name: Any, arguments: Any) -> Message:

@@ -5,12 +5,14 @@ To add a class of messages: put the beginning of its name, in lower case, into `
 
 from typing import Any
 
-from podium.formats.chats import openai
+from podium.formats.chats import anthropic, openai
 from podium.formats.record import Message
 
 _ROLES = {
     "human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "function",
+    "remove": "user",
 }  # fmt: skip
+_IN_CALLS = ("tool_use", "tool_call", "function_call")
 _KINDS = {*_ROLES, "chat", *(f"{name}message" for name in (*_ROLES, "chat"))} | {
     f"{name}messagechunk" for name in (*_ROLES, "chat")
 }
@@ -24,7 +26,13 @@ def fits(item: Message) -> bool:
 
 def read(items: list[Message]) -> list[Message]:
     """Return OpenAI chat messages."""
-    return [_read_message(item) if fits(item) else item for item in items]
+    read: list[Message] = []
+    for item in items:
+        if _unwrap(item)[0].startswith("remove"):
+            continue  # LangGraph's, of a message that is gone
+        message = _read_message(item) if fits(item) else item
+        read += anthropic.read([message]) if anthropic.fits(message) else [message]
+    return read
 
 
 def _unwrap(item: Message) -> tuple[str, Message]:
@@ -62,7 +70,7 @@ def _read_content(content: Any) -> Any:
         return [
             part
             for part in content
-            if not (isinstance(part, dict) and part.get("type") in ("tool_use", "tool_call"))
+            if not (isinstance(part, dict) and part.get("type") in _IN_CALLS)
         ]
     return content
 

@@ -23,6 +23,7 @@ _CALLS = ("function_call", "tool_call")  # roles of turns that hold calls as JSO
 _FUNCTIONS = "functions."  # before the names of tools in gpt-oss's Harmony
 _NO_CALLS = ("", "[]", "null")
 _NOT_SENT = "(an image that was not sent)"  # in the place of one that a part only announces
+_TEXTS = ("message", "text", "value", "system_prompt")  # where what is said may stand, too
 _ARGUMENTS = ("arguments", "args", "parameters", "input")
 # A part has one of these; other objects are data, which are shown as JSON.
 _PART = {
@@ -50,7 +51,8 @@ def role_of(name: Any) -> Any:
 
 
 def _name_of(role: Any) -> str:
-    return str(role).lower().replace("-", "_")
+    # The name of a member of an enumeration is `MessageRole.USER`.
+    return str(role).rpartition(".")[2].lower().replace("-", "_")
 
 
 def _is_choice(item: Message) -> bool:
@@ -67,18 +69,43 @@ def _read_message(message: Message) -> Message:
         read["content"] = content
     if read["role"] == "assistant" and ("channel" in read or "recipient" in read):
         read = _read_harmony(read)
+    if isinstance(more := message.get("additional_kwargs"), dict) and "tool_call_id" in more:
+        read.setdefault("tool_call_id", more["tool_call_id"])
     if isinstance(thoughts := read.get("thinking"), str):
         read.setdefault("reasoning_content", thoughts)  # Ollama
     for name in ("tool_calls", "function_call"):
         if isinstance(message.get(name), str):
             read[name] = None if message[name].strip() in _NO_CALLS else decoded(message[name])
-    calls = read.pop("tool_calls", None)
+    calls = read.pop("tool_calls", None) or _other_calls(message)
     if isinstance(calls, dict):
         calls = [calls]
+    if calls and read["role"] == "user" and all(map(_is_of_user, calls)):
+        return read | {"content": dump([_called_by_user(call) for call in calls])}
     if calls:
         is_list = isinstance(calls, list)
         read["tool_calls"] = [_read_call(x) for x in calls if x is not None] if is_list else calls
     return read
+
+
+def _other_calls(message: Message) -> list[Any]:
+    """Return the calls that LlamaIndex has among the blocks, or beside the content."""
+    blocks, more = message.get("blocks"), message.get("additional_kwargs")
+    calls = [
+        {"id": x.get("tool_call_id"), "name": x.get("tool_name"), "arguments": x.get("tool_kwargs")}
+        for x in (blocks if isinstance(blocks, list) else ())
+        if isinstance(x, dict) and x.get("block_type") == "tool_call"
+    ]
+    held = more.get("tool_calls") if isinstance(more, dict) else None
+    return calls or (held if isinstance(held, list) else [])
+
+
+def _is_of_user(call: Any) -> bool:
+    return isinstance(call, dict) and call.get("requestor") == "user"
+
+
+def _called_by_user(call: Message) -> Message:
+    """Return what tells a call of the user's own tools, which tau2-bench gives to its users."""
+    return {"name": call.get("name"), "arguments": call.get("arguments")}
 
 
 def _read_harmony(turn: Message) -> Message:
@@ -110,7 +137,7 @@ def _content_of(message: Message) -> Any:
     is_result = role_of(message.get("role")) == "tool"
     content, images = message.get("content"), message.get("images")
     if is_result and isinstance(content, list) and not all(map(_may_be_part, content)):
-        content = _dump(content)
+        content = dump(content)
     content = _read_content(content)
     for name, kind in (("blocks", "block_type"), ("items", "content_type")):
         # LlamaIndex, Semantic Kernel
@@ -118,9 +145,10 @@ def _content_of(message: Message) -> Any:
             content = [
                 {"type": each.get(kind), **each} if isinstance(each, dict) else each
                 for each in blocks
+                if not (isinstance(each, dict) and each.get(kind) == "tool_call")
             ]
-    if content is None and isinstance(said := message.get("message"), str):
-        content = said  # Cohere's first API
+    if content is None:  # Cohere's first API, and logs of agents
+        content = next((x for x in map(message.get, _TEXTS) if isinstance(x, str)), None)
     if not content and is_result:
         content = _read_error(message.get("error")) or content  # Inspect's
     if content is None and isinstance(audio := message.get("audio"), dict):
@@ -146,8 +174,8 @@ def _read_content(content: Any) -> Any:
         parts = [_read_part(each) for each in content if each is not None]
         return [each for each in parts if each is not None]
     if isinstance(content, dict):
-        return [content] if content.keys() & _PART else _dump(content)
-    return content if content is None or isinstance(content, str) else _dump(content)
+        return [content] if content.keys() & _PART else dump(content)
+    return content if content is None or isinstance(content, str) else dump(content)
 
 
 def _read_part(part: Any) -> Any:
@@ -159,14 +187,20 @@ def _read_part(part: Any) -> Any:
         return None
     if kind == "image" and all(value is None for name, value in part.items() if name != "type"):
         return {"type": "text", "text": _NOT_SENT}
-    if kind in ("document", "resource") and (shown := _document_text(part)) is not None:
+    if kind in ("document", "resource") and (shown := document_text(part)) is not None:
         return {"type": "text", "text": shown}
     if isinstance(thoughts := part.get("reasoningContent"), dict):
         return {"type": "thinking", "thinking": thoughts.get("reasoningText")}  # Bedrock
+    if kind == "compaction":  # what Anthropic's API keeps of the turns before it
+        return {"type": "text", "text": part.get("content") or ""}
+    if kind is None and isinstance(image := part.get("image"), dict) and "format" in image:
+        source = image.get("source")
+        data = source.get("bytes") if isinstance(source, dict) else None
+        return {"type": "image", "data": data, "mime_type": f"image/{image['format']}"}  # Bedrock
     if kind in ("resource_link", "search_result"):
         return {"type": "text", "text": _link_text(part)}
     if not part.keys() & _PART:
-        return _dump(part)
+        return dump(part)
     if part.get("type", "") is None:
         part = {name: value for name, value in part.items() if name != "type"}
     if isinstance(text := part.get("text"), dict) and isinstance(text.get("value"), str):
@@ -174,14 +208,14 @@ def _read_part(part: Any) -> Any:
     return part
 
 
-def _document_text(part: Message) -> str | None:
+def document_text(part: Message) -> str | None:
     """Return the text of a document of Anthropic or Cohere, or of MCP's resource; None for data."""
     held = next((part[x] for x in ("source", "document", "resource") if x in part), None)
     if isinstance(held, dict):
         is_encoded = held.get("type") == "base64"
         held = None if is_encoded else next((held[x] for x in ("text", "data") if x in held), held)
     if isinstance(held, dict):
-        held = _dump(held) if part["type"] == "document" and "source" not in part else None
+        held = dump(held) if part["type"] == "document" and "source" not in part else None
     return held if isinstance(held, str) else None
 
 
@@ -199,6 +233,7 @@ def _read_call(call: Any) -> Any:
 
     What is of OpenAI's form stays as it is.
     """
+    call = decoded(call)
     if not isinstance(call, dict):
         return call
     held = next((call[x] for x in ("function", "custom") if isinstance(call.get(x), dict)), call)
@@ -209,11 +244,12 @@ def _read_call(call: Any) -> Any:
     is_ours = call.get("type") in (None, "function") and not isinstance(named, str)
     if is_ours and name == "arguments" and is_plain:
         return call
-    function = {"arguments": arguments if is_plain else _dump(arguments)}
+    function = {"arguments": arguments if is_plain else dump(arguments)}
     if "name" in held or isinstance(named, str):
         function["name"] = held.get("name", named)
     return {"id": call.get("id"), "type": "function", "function": function}
 
 
-def _dump(value: Any) -> str:
+def dump(value: Any) -> str:
+    """Return a value as JSON; what JSON has no form for is a text in it."""
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -4,21 +4,24 @@ To add a type of AutoGen's messages: nothing is to be done if its content is a t
 or a list of results.
 """
 
+import re
 from typing import Any
 
 from podium.formats.chats import openai
 from podium.formats.record import Message
 
 _INNER = ("ThoughtEvent", "MemoryQueryEvent", "ModelClientStreamingChunkEvent")
+_TYPE = re.compile(r"\w*(Message|Event)(\[.*\])?")  # the type of a structured content is named
+_WITHOUT_SOURCE = ("SystemMessage", "FunctionExecutionResultMessage")
 _WITH_IMAGES = ("MultiModalMessage", "UserMessage")
 
 
 def fits(item: Message) -> bool:
     """Return whether an item names its source, and is a message or an event."""
-    if not isinstance(item.get("source"), str) or "role" in item:
-        return False
     kind = str(item.get("type", ""))
-    return kind.endswith(("Message", "Event")) or ("step_id" in item and "message" in item)
+    if "role" in item or not (isinstance(item.get("source"), str) or kind in _WITHOUT_SOURCE):
+        return False
+    return _TYPE.fullmatch(kind) is not None or ("step_id" in item and "message" in item)
 
 
 def read(items: list[Message]) -> list[Message]:
@@ -50,7 +53,9 @@ def _read_event(event: Message) -> list[Message]:
     held = _dicts(content)
     if held and all("call_id" in each for each in held):
         return openai.read([_result(each, "call_id") for each in held])
-    role = "user" if event["source"].startswith("user") else "assistant"
+    role = "user" if str(event.get("source")).startswith("user") else "assistant"
+    if kind == "SystemMessage":
+        role = "system"
     if held and all("arguments" in each for each in held):
         return openai.read([{"role": role, "content": None, "tool_calls": held}])
     if kind in _WITH_IMAGES and isinstance(content, list):
