@@ -227,6 +227,7 @@ def test_thoughts_of_ollama_and_bedrock_are_thoughts() -> None:
         {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,iVBORw0K"},
         {"type": "media", "mime_type": "image/png", "data": "iVBORw0K"},
         {"image": {"format": "png", "source": {"bytes": "iVBORw0K"}}},
+        {"type": "image", "image": {"bytes": "iVBORw0K", "path": None}},
     ],
 )
 def test_a_file_that_is_an_image_is_shown(part: dict[str, Any]) -> None:

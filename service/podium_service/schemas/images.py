@@ -25,7 +25,7 @@ MAX_URL_CHARS = 8192
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _HOLDERS = ("image_url", "source", "inline_data", "inlineData", "file_data", "fileData", "image")
 _URLS = ("url", "image_url", "file_uri", "fileUri", "uri")
-_DATA = ("data", "base64")
+_DATA = ("data", "base64", "bytes")
 _TYPES = ("media_type", "mime_type", "mimeType", "mediaType")
 # How the base64 of each type begins. What the data are counts, not what they are said to be,
 # because some endpoints refuse an image whose type is wrong.

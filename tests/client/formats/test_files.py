@@ -88,6 +88,11 @@ def test_any_bytes_make_rows_or_one_typed_error(data: bytes) -> None:
         assert rows
 
 
+def test_a_cell_of_a_table_may_be_long() -> None:
+    [row] = load_rows(b"prompt,completion\nq," + b"a" * 200_000, "f.csv")
+    assert len(row.value["completion"]) == 200_000
+
+
 def _require_one_line(error: FormatError) -> None:
     assert "\n" not in str(error)
 
@@ -104,9 +109,10 @@ def test_parquet_is_read_where_pyarrow_is_installed(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "rows.parquet"
     chats = [[{"role": "user", "content": "6 x 7?", "name": None}]] * 2
-    columns = {"prompt": chats, "completion": ["42", "41"], "step": [1, 1]}
+    columns = {"prompt": chats, "completion": ["42", "41"], "step": [1, 1], "group_id": [b"g"] * 2}
     parquet.write_table(pyarrow.table(columns), path)
     [group] = read_file(path).groups
+    assert group["group_id"] == "Zw=="  # bytes are base64, as in JSON
     assert [each["messages"][-1]["content"] for each in group["trajectories"]] == ["42", "41"]
 
 

@@ -94,3 +94,21 @@ def test_the_truth_beside_an_answer_is_no_attempt(name: str) -> None:
 def test_questions_about_two_documents_are_two_prompts() -> None:
     read = attempts(*({"question": "Why?", "context": x, "answer": "a"} for x in "xy"))
     assert [group[0][0]["content"] for group in read] == ["Why?\n\nx", "Why?\n\ny"]
+
+
+def test_an_answer_that_a_filter_stopped_is_an_empty_attempt() -> None:
+    part = {"content": {"role": "model", "parts": [{"text": "a"}]}, "finishReason": "STOP"}
+    request = {"contents": [{"role": "user", "parts": [{"text": "6 x 7?"}]}]}
+    row = request | {"candidates": [{"finishReason": "SAFETY"}, part]}
+    [[stopped, whole]] = attempts(row)
+    assert (len(stopped), len(whole)) == (1, 2)
+
+
+def test_a_chat_that_waits_for_an_answer_is_the_prompt() -> None:
+    said_by_model = {"role": "model", "parts": [{"text": "a"}]}
+    row = {"contents": [{"role": "user", "parts": [{"text": "6 x 7?"}]}],
+           "completions": [{"score": 1, "completion": said_by_model}] * 2}  # fmt: skip
+    assert [len(messages) for messages in attempts(row)[0]] == [2, 2]
+    assert attempts({"dialogue": [ASKED], "responses": ["a", "b"]}) == [
+        [[ASKED, said("a")], [ASKED, said("b")]]
+    ]

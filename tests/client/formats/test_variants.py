@@ -155,6 +155,15 @@ ONE_ROW_EACH: dict[str, Any] = {
         "messages": [USER, said(x) | {"tool_calls": '[{"id": "c", "function": {"name": "f"}}]'}],
     },
     "OpenInference": flat_span,
+    "Phoenix": lambda x: {
+        "context": {"trace_id": x},
+        "attributes": {
+            "llm": {
+                "input_messages": [{"message": USER}],
+                "output_messages": [{"message": said(x)}],
+            }
+        },
+    },
     "GenAI events": event_span,
     "ShareGPT with tools": lambda x: {
         "conversations": [
@@ -216,6 +225,8 @@ ONE_ROW: dict[str, Any] = {
         "prompt": f"\n\nHuman: {Q}\n\nAssistant: ",
         "answers": [{"answer": "a", "model": "m"}, {"answer": "b", "model": "n"}],
     },
+    "StackExchange": {"question": Q, "response_j": "a", "response_k": "b"},
+    "DeepMath": {"question": Q, "r1_solution_1": "a", "r1_solution_2": "b"},
     "SHP": {"history": Q, "human_ref_A": "a", "human_ref_B": "b", "labels": 1},
     "OpenR1": {"problem": Q, "solution": "6 x 7", "answer": "42", "generations": ["a", "b"]},
     "UltraFeedback": {"prompt": Q, "chosen": chat("a"), "rejected": chat("b"), "score_chosen": 1},

@@ -16,6 +16,7 @@ from podium.formats.prompts import (
     WRAPPERS,
     decode,
     join,
+    kind_of,
     plain,
     read_prompt,
     row_prompt,
@@ -121,7 +122,7 @@ def _read_answer(value: Row) -> list[Attempt] | None:
     """Return the attempts in the answer of a model's API; None if it is none."""
     if choices := fields.dicts(value.get("choices")):
         return [_read_choice(each) for each in choices]
-    if candidates := fields.dicts(value.get("candidates")):
+    if (candidates := fields.dicts(value.get("candidates"))) and kind_of(value):
         return [_read_choice(each) for each in candidates]
     if isinstance(value.get("generations"), list):
         return [_read_choice(each) for each in _flatten(value["generations"])] or None
@@ -145,6 +146,8 @@ def _read_choice(choice: Row) -> Attempt:
     """Return the attempt of a choice of OpenAI, a candidate of Gemini, or a generation."""
     stop = fields.first_of(choice, ("finish_reason", "finishReason", "stop_reason"))
     name = next((name for name in _SAID if name in choice), None)
+    if name is None and stop and dialect_of([choice]) is None:
+        return Attempt([], finish_reason=fields.stop_word(choice[stop]))  # stopped by a filter
     if name is None and dialect_of([choice]) is None:
         raise FormatError(f"a choice says nothing that is known: it has {fields.names_of(choice)}")
     said = choice[name] if name else choice

@@ -33,7 +33,7 @@ LISTS = (
     "generated_texts", "response_list", "summaries", "results", "output_list",
 )  # fmt: skip
 HISTORIES = ("history", "chat_history", "conversation_history")  # the turns before the prompt
-REQUESTS = ("request", "modelInput", "responses_create_params", "request_body")
+REQUESTS = ("request", "modelInput", "responses_create_params", "request_body", "inputBodyJson")
 SYSTEMS = ("system", "system_prompt", "system_instruction", "systemInstruction", "instructions")
 GROUPS = (
     "group_id", "group", "group_index", "prompt_id", "prompt_index", "uid", "task_id", "problem_id",

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import zlib
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,16 @@ def _read_parquet(data: bytes, name: str) -> list[Place]:
         rows = pyarrow.parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise FormatError(f"{name}: broken Parquet: {' '.join(str(error).split())}") from error
-    return [Place(f"{name}, row {number}", row) for number, row in enumerate(rows, start=1)]
+    return [Place(f"{name}, row {n}", _as_json(row)) for n, row in enumerate(rows, start=1)]
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value with bytes as base64, as JSON has them; images of data sets are bytes."""
+    if isinstance(value, dict):
+        return {name: _as_json(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_as_json(each) for each in value]
+    return b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def _read_csv(text: bytes, name: str, delimiter: str) -> list[Place]:
@@ -117,6 +127,7 @@ def _read_csv(text: bytes, name: str, delimiter: str) -> list[Place]:
     head = text.partition(b"\n")[0].decode(errors="replace")
     if delimiter not in head:  # as some spreadsheets write it
         delimiter = next((each for each in ";\t|" if each in head), delimiter)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # an answer may be long
     try:
         lines = csv.DictReader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
         return [

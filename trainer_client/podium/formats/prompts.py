@@ -14,7 +14,10 @@ from podium.formats.record import Message, Row
 
 MAX_DEPTH = 8  # objects inside objects, until one says something
 SYSTEM = ("system", "developer")
-WRAPPERS = ("response", "body", "response_body", "message", "output", "result", "completion")
+WRAPPERS = (
+    "response", "body", "response_body", "outputBodyJson", "message", "output", "result",
+    "completion",
+)  # fmt: skip
 # What the prompt is about may stand beside it.
 _ABOUT = ("context", "passage", "document", "article")
 _MORE = {"instruction": ("input", *_ABOUT), "question": _ABOUT, "query": _ABOUT}

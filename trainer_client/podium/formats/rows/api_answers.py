@@ -65,12 +65,20 @@ def _prefer_whole(attempts: list[Attempt], row: Row) -> list[Attempt]:
 
 
 def _fits_batch(row: Row) -> str | None:
-    if "custom_id" in row and any(name in row for name in (*_OUTCOMES, "error")):
-        return "a line has custom_id and a response"
+    name = _name_of_request(row)
+    if name and any(each in row for each in (*_OUTCOMES, "error")):
+        return f"a line has {name} and a response"
     return None
 
 
+def _name_of_request(row: Row) -> str | None:
+    """Return the field that holds what a batch's line is called; of Gemini's it is `key`."""
+    is_gemini = isinstance(row.get("key"), str) and (kind_of(row.get("response")) or "error" in row)
+    return "custom_id" if "custom_id" in row else "key" if is_gemini else None
+
+
 def _read_batch(row: Row) -> list[Record]:
+    called = str(row.get(_name_of_request(row) or "custom_id"))
     name = fields.first_of(row, _OUTCOMES)
     answer: Any = row[name] if name else None
     for _ in range(_MAX_DEPTH):
@@ -79,22 +87,19 @@ def _read_batch(row: Row) -> list[Record]:
             break
         answer = answer[inner]
     if not kind_of(answer):
-        raise FormatError(f"request {str(row.get('custom_id'))[:64]!r} of the batch has no answer")
+        raise FormatError(f"request {called[:64]!r} of the batch has no answer")
     record = _record(row, answer, name)
-    ids = {"id": str(row.get("custom_id"))[:256]} if len(record.attempts) == 1 else {}
+    ids = {"id": called[:256]} if len(record.attempts) == 1 else {}
     attempts = [replace(each, ids=ids) for each in record.attempts]
     # Without prompts, the ids of the requests are all that can tell whose attempts these are.
     has_prompt = any(prompt_of(each.messages) for each in attempts)
-    return [
-        Record(attempts, row if has_prompt else {"group_id": _stem(row.get("custom_id")), **row})
-    ]
+    return [Record(attempts, row if has_prompt else {"group_id": _stem(called), **row})]
 
 
-def _stem(custom_id: Any) -> str:
+def _stem(custom_id: str) -> str:
     """Return what the ids of one prompt's requests share: all but their last part."""
-    text = str(custom_id)
-    ends = max(text.rfind(mark) for mark in "-_/:.#")
-    return text[:ends] if ends > 0 else ""
+    ends = max(custom_id.rfind(mark) for mark in "-_/:.#")
+    return custom_id[:ends] if ends > 0 else ""
 
 
 BATCH = [

@@ -6,6 +6,7 @@ them by a word of their own, add a `Format` to `FORMATS` before `completions`.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from podium.formats import fields
 from podium.formats.attempts import (
@@ -63,8 +64,7 @@ def _asks(row: Row) -> bool:
     """Return whether a row holds a prompt, which may be a chat that waits for an answer."""
     if fields.first_of(row, (*fields.PROMPTS, "task", "prompts")):
         return True
-    chat = next(filter(None, (read_chat(row.get(name)) for name in fields.CHATS)), [])
-    return bool(chat) and chat[-1].get("role") != "assistant"
+    return any(_waits(row.get(name)) for name in fields.CHATS)
 
 
 def _has(*names: str) -> Callable[[Row], str | None]:
@@ -138,12 +138,20 @@ def _read_lists(row: Row, name: str) -> list[Record]:
 def _except_prompt(row: Row, completion: str) -> tuple[str, ...]:
     """Return the names of the fields that hold no prompt: the completion, and references."""
     rest = [each for each in fields.PROMPTS if row.get(each) is not None and each != completion]
-    return (completion, *(() if rest else fields.CHATS[2:]))
+    chats = [] if rest else [x for x in fields.CHATS[2:] if not _waits(row.get(x))]
+    return (completion, *chats)
+
+
+def _waits(value: Any) -> bool:
+    """Return whether a value is a chat whose last turn the assistant is to answer."""
+    chat = read_chat(value)
+    return chat is not None and chat[-1:] != [] and chat[-1].get("role") != "assistant"
 
 
 def _named(attempts: list[Attempt], row: Row) -> list[Attempt]:
     ids = ids_of(row) if len(attempts) == 1 else {}
-    tools, stop = tools_of(row), fields.stop_word(row.get("finish_reason"))
+    found = fields.first_of(row, ("finish_reason", "stop_reason"))
+    tools, stop = tools_of(row), fields.stop_word(row[found] if found else None)
     return [
         replace(
             each,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from podium.formats.chats import read_chat
-from podium.formats.fields import decoded, dicts, stop_word
+from podium.formats.fields import decoded, dicts, look_up, stop_word
 from podium.formats.prompts import join, read_prompt, with_system
 from podium.formats.record import Attempt, Format, Message, Record, Row
 
@@ -32,7 +32,7 @@ def _fits(row: Row) -> str | None:
         if isinstance(row.get(field), list):
             return f"a row has {field}"
     named = _attributes(row).keys()
-    marked = sorted(x for x in named if x.startswith(_MARKS))
+    marked = sorted(x for x in named if x.startswith(_MARKS) or x == "llm")
     return f"a span has the attribute {marked[0]}" if marked else None
 
 
@@ -64,7 +64,7 @@ def _read_span(span: Row) -> Record | None:
         for answer in answers
     ]
     context = span["context"] if isinstance(span.get("context"), dict) else span
-    trace = next((context[n] for n in ("traceId", "trace_id") if context.get(n)), None)
+    trace = next((context[n] for n in _TRACES if context.get(n)), None)
     for attempt in attempts if len(attempts) == 1 else ():
         attempt.ids.update({"trace_id": str(trace)[:256]} if trace else {})
     ends = next((span[n] for n in _ENDS if span.get(n) is not None), "")
@@ -73,6 +73,7 @@ def _read_span(span: Row) -> Record | None:
     return Record(attempts, fields, trace=None if trace is None else str(trace), at=at)
 
 
+_TRACES = ("traceId", "trace_id", "context.trace_id")
 _ENDS = ("endTimeUnixNano", "end_time_unix_nano", "end_time", "endTime", "startTimeUnixNano",
          "start_time_unix_nano", "start_time", "startTime")  # fmt: skip
 
@@ -93,11 +94,32 @@ def _read_attributes(attributes: Row) -> tuple[list[Message], list[Message]] | N
         chat = _chat(_plain_events(decoded(attributes.get(name))))
         if chat and chat[-1].get("role") == "assistant":
             return chat[:-1], chat[-1:]
+    if answers := _phoenix(attributes, "llm.output_messages"):
+        return _phoenix(attributes, "llm.input_messages"), answers
     for prompt, completion in _FLAT:
         answers = _chat(_unflatten(attributes, completion))
         if answers:
             return _chat(_unflatten(attributes, prompt)), answers
     return None
+
+
+def _phoenix(attributes: Row, path: str) -> list[Message]:
+    """Return the messages in a list of OpenInference's, as Phoenix exports them."""
+    return _chat(
+        [
+            {name: value for name in _PARTS if (value := look_up(each, f"message.{name}"))}
+            | {"tool_calls": [*map(_call, dicts(look_up(each, "message.tool_calls")))]}
+            for each in dicts(decoded(look_up(attributes, path)))
+        ]
+    )
+
+
+_PARTS = ("role", "content", "tool_call_id", "name")
+
+
+def _call(call: Row) -> Row:
+    names = {"id": "id", "name": "function.name", "arguments": "function.arguments"}
+    return {name: look_up(call, f"tool_call.{path}") for name, path in names.items()}
 
 
 def _plain_events(value: Any) -> Any:
@@ -142,6 +164,9 @@ def _tools(attributes: Row) -> list[Any] | None:
 def _attributes(holder: Row) -> Row:
     """Return the attributes of a span or an event as an object, also from OTLP's list of pairs."""
     attributes = decoded(holder.get("attributes"))
+    if attributes is None:  # the columns of Phoenix's tables
+        start = "attributes."
+        return {x.removeprefix(start): held for x, held in holder.items() if x.startswith(start)}
     if isinstance(attributes, dict):
         return dict(attributes)
     return {

@@ -30,8 +30,8 @@ _SIDES = (
     ("correct", "incorrect"),
 )
 _SIDE = re.compile(
-    r"(response|output|completion|answer|conversation|messages|chat|candidate|text|solution|"
-    r"generation|model_output|model_response|assistant|reply|trajectory|summary|human_ref)[_-]?(\d|[a-hA-H])"
+    r"(?:[a-z]+\d\w*_)?(response|output|completion|answer|conversation|messages|chat|candidate|text|solution|"
+    r"generation|model_output|model_response|assistant|reply|trajectory|summary|human_ref)[_-]?(\d|[a-hjkA-H])"
 )
 _NAMED_SIDE = re.compile(r"([a-z]+)_?(\d|[a-h])_(response|output|completion|answer|text)")
 _DROP = ("chosen_rating", "rejected_rating")
