@@ -39,7 +39,7 @@ _SECOND_THOUGHT = re.compile(
     r"|i(?: have|'ve)? made an? (?:mistake|error)|(?:only|just|merely) an? (?:example|sample)"
     r"|let me (?:re-?\w+|double|check|correct)|i (?:cannot|can't|am unable to) (?:score|judge|rate)"
     r"|das stimmt nicht|je me suis tromp\w+|me equivoqu\w+)\b"
-    r"|(?:\A|[.!?\n])[\s*_]*(?:actually|sorry|oops|edit|no)\b(?=[,:.!])|搞错|我错了|等等",
+    r"|(?:\A|[.!?\n])[\s*_]{0,9}(?:actually|sorry|oops|edit|no)\b(?=[,:.!])|搞错|我错了|等等",
     re.I,
 )
 _FINAL = re.compile(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from podium_service.prompts.templates import build_prompt
 from podium_service.prompts.transcript import Transcript
 from podium_service.prompts.verdict import MAX_EXPLANATION_CHARS, Fault, Verdict, parse_verdict
+from tests.service.helpers import cpu_s
 
 IDS, ORDER = ["BCD", "FGH", "JKM"], [2, 0, 1]
 GOOD: dict[str, Any] = {
@@ -386,3 +387,7 @@ def test_a_rendered_prompt_and_its_parsed_reply_have_equal_ids(
     assert verdict.ids == prompt.ids
     assert verdict.by_body() == scores
     assert verdict.explanations == [f"shows {index}" for index in order]
+
+
+def test_a_verdict_and_many_empty_lines_take_linear_time() -> None:
+    assert cpu_s(lambda: read(json.dumps(GOOD) + "\n" * 20_000)) < 2
