@@ -61,8 +61,8 @@ ARMS = {
     "short mean": Arm({"prompt": "short"}),
     "4 passes mean": Arm({"passes": 4}),
     "4 passes std": Arm({"passes": 4}, advantages="group_std"),
-    "best of mean": Arm({"method": "best_of"}),
-    "best of std": Arm({"method": "best_of"}, advantages="group_std"),
+    "best of mean": Arm({"method": "best_of", "passes": 2}),
+    "best of std": Arm({"method": "best_of", "passes": 2}, advantages="group_std"),
     "oracle": Arm({"passes": 1, "audit": 0, "reward": "score"}, is_exact=True),
 }
 

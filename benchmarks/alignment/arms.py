@@ -43,7 +43,7 @@ ARMS: dict[str, Arm] = {
     "pointwise, probabilities": Arm({"method": "pointwise"}, "probabilities"),
     "best_of": Arm({"method": "best_of"}, "probabilities"),
     "best_of, 1 pass": Arm({"method": "best_of", "passes": 1}, "probabilities"),
-    "best_of, 4 passes": Arm({"method": "best_of", "passes": 4}, "probabilities"),
+    "best_of, 2 passes": Arm({"method": "best_of", "passes": 2}, "probabilities"),
     "yes_no": Arm({"method": "yes_no"}, "probabilities"),
 }
 # RULER's advantages are divided by the group's sd by its trainer; centred ones are the kinder

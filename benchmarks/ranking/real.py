@@ -27,7 +27,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "subsets": {"method": "subsets", "block_size": 4},
     "pairwise": {"method": "pairwise"},
     "pointwise": {"method": "pointwise"},
-    "best of": {"method": "best_of"},
+    "best of": {"method": "best_of", "passes": 2},
     "yes or no": {"method": "yes_no"},
     "auto": {"method": "auto"},
 }

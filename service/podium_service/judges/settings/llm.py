@@ -23,7 +23,7 @@ DEFAULT_PASSES = {
     "subsets": Passes(min=1, max=4),
     "pairwise": Passes(min=1, max=1),
     "pointwise": Passes(min=1, max=4),
-    "best_of": Passes(min=2, max=2),
+    "best_of": Passes(min=4, max=4),
     "yes_no": Passes(min=1, max=1),
 }
 # The methods whose questions have been measured in the short style only.
@@ -52,7 +52,8 @@ class LLMJudge(ConnectedJudge):
     passes: Annotated[Passes | None, QUALITY] = None
     """How often each trajectory is shown: a number from 1 to 64, or `{min, max, rollout_cost,
     until_stderr}` to stop when another pass buys too little; unless set `{min: 1, max: 4}`, for
-    `best_of` 2, for `yes_no` 1, and for `pairwise` 1 (all pairs, each in both orders)."""
+    `best_of` 4, of a pair 2 at most, for `yes_no` 1, and for `pairwise` 1 (all pairs, each in both
+    orders)."""
     audit: Annotated[FiniteFloat, Field(ge=0, le=1), QUALITY] = 0.1
     """Share of the groups with one pass that get a second one, in reverse order, from 0 (none) to
     1; all of them until 20 groups have told the judge's noise and its liking for slots, which are

@@ -3,6 +3,9 @@
 The log-probabilities of the letters are utilities of a multinomial logit, so they add up: pass,
 trajectory and slot have effects on them, which least squares tells apart. A letter stands for a
 slot, and a liking for either cancels over balanced orders. Large groups are shown in blocks.
+
+Two passes, an order and its reverse, do not tell a liking for the middle or the ends of a list from
+the worth of the trajectories there; rotated orders do. So four are the default.
 """
 
 from dataclasses import replace
@@ -14,7 +17,7 @@ from podium_service.scoring.estimate import Estimate
 
 def plan(situation: Situation) -> Plan:
     """Ask `passes.min` orders at once, then more as long as they are worth it."""
-    return subsets.plan(_widen_blocks(situation))
+    return subsets.plan(_bound(situation))
 
 
 def estimate(situation: Situation) -> Estimate:
@@ -28,17 +31,25 @@ def estimate(situation: Situation) -> Estimate:
     return replace(listwise.estimate(situation), scale="log_probability")
 
 
-def _widen_blocks(situation: Situation) -> Situation:
-    """Return the situation with blocks that hold the whole group, if it is not too large."""
+def _bound(situation: Situation) -> Situation:
+    """Return the situation with blocks that hold the whole group, if it is not too large.
+
+    A pair has two orders, and is shown in no more: the same question has the same probabilities.
+    """
     if situation.num_items > listwise.MAX_LISTWISE_ITEMS:
         return situation
-    return replace(situation, block_size=max(situation.block_size, situation.num_items))
+    passes = situation.passes
+    if situation.num_items == 2:
+        most = {"min": min(passes.min, 2), "max": min(passes.max, 2)}
+        passes = passes.model_copy(update=most)
+    block_size = max(situation.block_size, situation.num_items)
+    return replace(situation, block_size=block_size, passes=passes)
 
 
 BEST_OF = Method(
     form="best",
     plan=plan,
     estimate=estimate,
-    min_calls=lambda situation: subsets.SUBSETS.min_calls(_widen_blocks(situation)),
-    call_size=lambda situation: subsets.SUBSETS.call_size(_widen_blocks(situation)),
+    min_calls=lambda situation: subsets.SUBSETS.min_calls(_bound(situation)),
+    call_size=lambda situation: subsets.SUBSETS.call_size(_bound(situation)),
 )

@@ -75,8 +75,6 @@ async def test_a_retry_after_a_crash_makes_only_the_missing_call(
         return whatever_is_asked(worth)(asked)
 
     settings = {"method": method, "block_size": 3, "concurrency": {"min": 32, "max": 32}}
-    if method == "best_of":  # two passes by default, and three calls are needed here
-        settings["passes"] = 4
     async with ScriptedJudge(always=step).serving() as judge:
         async with service(tmp_path, main=llm(judge.url, **settings)) as opened:
             with pytest.raises(JudgeRejected):

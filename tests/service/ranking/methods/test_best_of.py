@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from podium_service.judges.limits import Passes
+from podium_service.judges.settings.llm import DEFAULT_PASSES
 from podium_service.ranking.methods import Situation
 from podium_service.ranking.methods.best_of import BEST_OF
 from podium_service.scoring.estimate import NATS_PER_SCORE
@@ -42,6 +43,28 @@ def logit(utilities: Sequence[float], slot: Callable[[float], float] = lambda pl
 def situation(num_items: int, passes: int, block_size: int = 5) -> Situation:
     fixed = Passes(min=passes, max=passes)
     return Situation(num_items=num_items, seed=1, passes=fixed, block_size=block_size)
+
+
+def test_a_liking_for_the_middle_cancels_over_the_default_passes() -> None:
+    """The outer two of four slots lose 2 nats, which an order and its reverse cannot tell."""
+    utilities = [0.2, 1.0, 1.8, 2.6]
+
+    def likes_the_middle(place: float) -> float:
+        return -2.0 * (place in (0, 1))
+
+    ranked = []
+    for passes in (2, DEFAULT_PASSES["best_of"].max):
+        played, _ = play(BEST_OF, situation(4, passes), logit(utilities, likes_the_middle))
+        means = BEST_OF.estimate(played).means
+        ranked.append(sorted(range(4), key=means.__getitem__))
+    assert ranked[0] != [0, 1, 2, 3]
+    assert ranked[1] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("passes", "orders"), [(1, 1), (2, 2), (4, 2)])
+def test_a_pair_is_shown_in_its_two_orders_at_most(passes: int, orders: int) -> None:
+    asked = BEST_OF.plan(situation(2, passes)).values()
+    assert len(asked) == len({tuple(order) for order in asked}) == orders
 
 
 def test_a_linear_slot_effect_cancels_exactly_over_two_orders() -> None:
@@ -91,7 +114,7 @@ async def test_rewards_are_the_judges_own_chances(tmp_path: Path) -> None:
         answer = await http.post("/rank", json=group(*ANSWERS))
     ranking = answer.json()
     assert answer.status_code == 200, ranking
-    assert (ranking["method"], ranking["passes"], judge.calls) == ("best_of", 2, 2)
+    assert (ranking["method"], ranking["passes"], judge.calls) == ("best_of", 4, 4)
     by_hand = [
         (chosen_over(0.2, 1.0) + chosen_over(0.2, 1.8)) / 2,
         0.5,
@@ -135,12 +158,12 @@ async def test_an_endpoint_that_refuses_logprobs_gives_letters(tmp_path: Path) -
     async with client_of_judge(tmp_path, step, method="best_of") as (http, judge):
         ranking = (await http.post("/rank", json=group(*ANSWERS))).json()
     assert ranking["results"][2]["rank"] == 1
-    assert ranking["usage"]["calls"] == 2
-    assert sum("logprobs" not in asked.body for asked in judge.asked) == 2
+    assert ranking["usage"]["calls"] == 4
+    assert sum("logprobs" not in asked.body for asked in judge.asked) == 4
 
 
 async def test_a_reply_without_a_letter_is_corrected_once(tmp_path: Path) -> None:
-    script = iter([says("They are all fine."), *[names_best(worth)] * 2])
+    script = iter([says("They are all fine."), *[names_best(worth)] * 4])
     async with client_of_judge(
         tmp_path, lambda asked: next(script)(asked), method="best_of", concurrency=1
     ) as (http, judge):
