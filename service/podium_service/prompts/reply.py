@@ -18,23 +18,29 @@ _MAX_TOKENS = 1_000_000_000  # more than any context holds, so a larger count is
 # What servers call the reasons, in lower case, that have another name in OpenAI's API.
 _FINISH_REASONS = {
     **dict.fromkeys(
-        (
-            "max_tokens", "max_output_tokens", "max_completion_tokens", "token_limit", "incomplete",
-            "model_length", "model_context_window_exceeded",
-        ),
+        ("max_tokens", "max_output_tokens", "max_completion_tokens", "max_length", "max_len",
+         "token_limit", "incomplete", "model_length", "model_context_window_exceeded"),
         "length",
     ),
     **dict.fromkeys(
-        (
-            "content_filtered", "guardrail_intervened", "refusal", "safety", "sensitive",
-            "recitation", "blocklist", "prohibited_content",
-        ),
-        "content_filter",
+        ("end_turn", "end", "eos", "eos_token", "eos_found", "stop_sequence", "stop_token",
+         "stop_string", "matched_stop", "endoftext", "complete", "completed", "finish", "finished",
+         "done", "success", "succeeded", "normal"),
+        "stop",
     ),
-    **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence", "complete"), "stop"),
 }  # fmt: skip
+# How names of filters begin, such as `content_filter: SAFETY`.
+_FILTER_REASONS = (
+    "content_filter", "safety", "sensitive", "refusal", "guardrail", "recitation", "blocklist",
+    "prohibited_content", "spii", "moderation",
+)  # fmt: skip
+# With any other reason a reply may have ended anywhere.
+_WHOLE_REASONS = ("stop", "tool_calls", "tool_use", "function_call", "", "none", "null")
 # The provider failed midway.
-_BROKEN_REASONS = ("error", "abort", "insufficient_system_resource", "network_error")
+_BROKEN_REASONS = (
+    "error", "failed", "abort", "aborted", "cancel", "cancelled", "canceled", "interrupted",
+    "timeout", "time_limit", "network_error", "insufficient_system_resource",
+)  # fmt: skip
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _CACHED_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
 # A group holds something only in a tag that ends thoughts: its slash, or all of it.
@@ -97,13 +103,14 @@ class Reply:
     def answer(self) -> tuple[str, Place]:
         """The text that may hold the answer, thoughts between tags included, and its place there.
 
-        A reply that was cut off may be all thoughts, so it counts only where it is the answer
-        `alone`. The field of thoughts counts only if the model ended its reply there and wrote
-        nothing else; then the answer must be the `end` of it.
+        A reply that was cut off, or that ended for a reason unknown here, may be all thoughts, so
+        it counts only where it is the answer `alone`. The field of thoughts counts only if the
+        model ended its reply there and wrote nothing else; then the answer must be the `end` of it.
         """
         if not self.text.strip() and self.finish_reason == "stop":
             return self.thoughts, "end"
-        return self.text, "alone" if self.is_cut_off else "anywhere"
+        is_whole = str(self.finish_reason).lower() in _WHOLE_REASONS
+        return self.text, "anywhere" if is_whole else "alone"
 
 
 def skip_thoughts(text: str) -> tuple[int, int]:
@@ -130,18 +137,17 @@ def read_completion(body: Any) -> Reply:
             provider failed while it was written.
     """
     choice = body["choices"][0]
-    message = choice.get("message") or {"content": choice["text"]}
-    finish_reason = choice.get("finish_reason")
-    reason = str(finish_reason).lower()
-    if reason in _BROKEN_REASONS:
-        raise ValueError(f"finish_reason is {finish_reason}")
+    message = choice.get("message") or choice.get("delta") or {"content": choice["text"]}
+    finish_reason = _name_reason(choice.get("finish_reason"))
+    if finish_reason in _BROKEN_REASONS or has_error(body) or has_error(choice):
+        raise ValueError(f"it broke off; finish_reason is {finish_reason}")
     parts = _list_parts(message.get("content"))
     thoughts = [message.get(field) for field in _THOUGHT_FIELDS]
-    logprobs = (choice.get("logprobs") or {}).get("content")
+    logprobs = _as_dict(choice.get("logprobs")).get("content")
     tokens, prompt_tokens_at_most = _count_tokens(_as_dict(body.get("usage")))
     return Reply(
-        text=_join_texts(parts),
-        finish_reason=None if finish_reason is None else _FINISH_REASONS.get(reason, reason),
+        text=_join_texts(parts) or _read_arguments(message),
+        finish_reason=finish_reason,
         refusal=str(message["refusal"]) if message.get("refusal") else None,
         tokens=tokens,
         model=str(body.get("model") or ""),
@@ -149,6 +155,34 @@ def read_completion(body: Any) -> Reply:
         thoughts=next(filter(None, (_join_texts(_list_parts(each)) for each in thoughts)), ""),
         prompt_tokens_at_most=prompt_tokens_at_most,
     )
+
+
+def has_error(value: dict[str, Any]) -> bool:
+    """Return whether a body or a choice tells of an error, and not only has a place for one."""
+    error = value.get("error")
+    return bool(error.get("message") if isinstance(error, dict) else error)
+
+
+def _name_reason(value: Any) -> str | None:
+    """Return the name of a reason in OpenAI's API, else the server's own in lower case."""
+    reason = value.get("type") if isinstance(value, dict) else value  # as older SGLang has it
+    if reason is None:
+        return None
+    name = str(reason).rpartition(".")[2].strip().lower()  # without that of an enumeration
+    return "content_filter" if name.startswith(_FILTER_REASONS) else _FINISH_REASONS.get(name, name)
+
+
+def _read_arguments(message: dict[str, Any]) -> str:
+    """Return the arguments of the only tool call of a message.
+
+    No tools are offered. But gateways have some models call one whose arguments are the JSON that
+    was asked for.
+    """
+    calls = message.get("tool_calls")
+    calls = calls if isinstance(calls, list) else [{"function": message.get("function_call")}]
+    function = _as_dict(_as_dict(calls[0]).get("function")) if len(calls) == 1 else {}
+    arguments = function.get("arguments")
+    return orjson.dumps(arguments).decode() if isinstance(arguments, dict) else str(arguments or "")
 
 
 def _list_parts(content: Any) -> list[Any]:

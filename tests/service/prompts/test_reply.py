@@ -57,9 +57,11 @@ def test_thoughts_may_answer_only_in_place_of_a_message() -> None:
 
 
 @pytest.mark.parametrize(
-    "finish_reason", ["length", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens"]
-)
-def test_a_reply_that_was_cut_off_must_be_all_answer(finish_reason: str) -> None:
+    "finish_reason",
+    ["length", "max_tokens", "MAX_TOKENS", "model_length", "FinishReason.MAX_TOKENS", "incomplete",
+     {"type": "length", "length": 9}],
+)  # fmt: skip
+def test_a_reply_that_was_cut_off_must_be_all_answer(finish_reason: Any) -> None:
     reply = parse("K", finish_reason)
     assert reply.is_cut_off
     assert reply.answer == ("K", "alone")
@@ -67,16 +69,44 @@ def test_a_reply_that_was_cut_off_must_be_all_answer(finish_reason: str) -> None
 
 @pytest.mark.parametrize(
     ("finish_reason", "name"),
-    [("SAFETY", "content_filter"), ("eos", "stop"), ("tool_calls", "tool_calls"), (None, None)],
+    [
+        ("SAFETY", "content_filter"),
+        ("content_filter: SAFETY", "content_filter"),
+        ("eos", "stop"),
+        ("tool_calls", "tool_calls"),
+        (None, None),
+    ],
 )
 def test_reasons_have_their_names_in_openais_api(finish_reason: Any, name: Any) -> None:
     assert parse("K", finish_reason).finish_reason == name
 
 
-@pytest.mark.parametrize("finish_reason", ["error", "abort", "insufficient_system_resource"])
+@pytest.mark.parametrize("finish_reason", ["repetition", "pause_turn", "other", "some_budget"])
+def test_a_reply_with_an_unknown_end_must_be_all_answer(finish_reason: str) -> None:
+    reply = parse("K", finish_reason)
+    assert not reply.is_cut_off
+    assert reply.answer == ("K", "alone")
+
+
+@pytest.mark.parametrize("finish_reason", ["STOP", "end_turn", "tool_calls", "", None])
+def test_a_reply_that_ended_by_itself_may_have_words(finish_reason: Any) -> None:
+    assert parse("K", finish_reason).answer == ("K", "anywhere")
+
+
+@pytest.mark.parametrize(
+    "finish_reason",
+    ["error", "abort", "network_error", "insufficient_system_resource", "time_limit"],
+)
 def test_a_reply_that_its_provider_broke_off_is_none(finish_reason: str) -> None:
     with pytest.raises(ValueError, match=finish_reason):
         parse("K", finish_reason)
+
+
+def test_a_reply_beside_an_error_is_none() -> None:
+    body = {"choices": [{"finish_reason": "stop", "message": {"content": "K"}}]}
+    assert read_completion({**body, "error": {"code": 0, "message": ""}}).text == "K"
+    with pytest.raises(ValueError, match="broke off"):
+        read_completion({**body, "error": {"code": 502, "message": "upstream died"}})
 
 
 @pytest.mark.parametrize(
