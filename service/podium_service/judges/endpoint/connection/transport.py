@@ -22,6 +22,8 @@ CONNECT_TIMEOUT_S = 10.0
 KEEPALIVE_S = 4.0
 _TIMEOUT = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S)
 _MAX_BYTES = 2**20  # aiohttp warns of larger bytes, which it would rather have as a file
+# Gateways send policies and costs in headers; aiohttp would take 8 KiB of one, and 128 of them.
+_MAX_HEADER_BYTES, _MAX_HEADERS = 2**16, 1024
 # An error of aiohttp is the first of these that fits.
 _ERRORS: list[tuple[type[Exception], type[httpx2.TransportError]]] = [
     (aiohttp.ConnectionTimeoutError, httpx2.ConnectTimeout),
@@ -96,6 +98,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "gzip, deflate"},  # what httpx2 surely decompresses
+            max_field_size=_MAX_HEADER_BYTES,
+            max_headers=_MAX_HEADERS,
         )
 
 

@@ -4,6 +4,7 @@
 NaN, half a character, a byte order mark, bytes that are no UTF-8
                                         JSON to Python's lenient parser
 data: {"choices": [{"delta": ...}]}     a stream of events, from servers that only stream
+{"code": 0, "data": {"choices": [...]}} a gateway's own object around it
 """
 
 import json
@@ -13,6 +14,8 @@ from typing import Any
 import orjson
 
 _EVENT = re.compile(r"^data: ?(\{.*\})\s*$", re.MULTILINE)
+_LAST_EVENT = re.compile(r"^data: ?\[DONE\]", re.MULTILINE)
+_COMMENT = re.compile(r"^:.*$", re.MULTILINE)  # keeps a connection open
 
 
 def read_body(content: bytes) -> Any:
@@ -22,15 +25,23 @@ def read_body(content: bytes) -> Any:
         ValueError: If it is neither.
     """
     try:
-        return orjson.loads(content)
+        return _unwrap(orjson.loads(content))
     except orjson.JSONDecodeError:
         text = content.decode("utf-8-sig", errors="replace")
     try:
         if events := [_load(event) for event in _EVENT.findall(text)]:
-            return _join_events(events)
-        return _load(text)
+            return _join_events(events, is_whole=bool(_LAST_EVENT.search(text)))
+        return _unwrap(_load(_COMMENT.sub("", text)))
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+
+
+def _unwrap(body: Any) -> Any:
+    """Return the one completion among the members of a gateway's own object, else the body."""
+    if not isinstance(body, dict) or "choices" in body:
+        return body
+    inner = [each for each in body.values() if isinstance(each, dict) and each.get("choices")]
+    return inner[0] if len(inner) == 1 else body
 
 
 def _load(text: str) -> Any:
@@ -39,8 +50,11 @@ def _load(text: str) -> Any:
     return json.loads(whole)
 
 
-def _join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return one completion, or the event that tells of an error."""
+def _join_events(events: list[dict[str, Any]], *, is_whole: bool) -> dict[str, Any]:
+    """Return one completion, or the event that tells of an error.
+
+    A stream that neither says why it ended nor that it did (`is_whole`) broke off.
+    """
     joined: dict[str, Any] = {}
     parts: dict[str, list[Any]] = {}
     logprobs: list[Any] = []
@@ -54,6 +68,8 @@ def _join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
                 parts.setdefault(name, []).extend(piece if isinstance(piece, list) else [piece])
             logprobs += (each.get("logprobs") or {}).get("content") or ()
             choice["finish_reason"] = each.get("finish_reason") or choice.get("finish_reason")
+    if choice and not is_whole and not choice["finish_reason"]:
+        choice["finish_reason"] = "interrupted"
     message = {name: pieces for name, values in parts.items() if (pieces := _join(values))}
     if choice:
         joined["choices"] = [{**choice, "message": message, "logprobs": {"content": logprobs}}]

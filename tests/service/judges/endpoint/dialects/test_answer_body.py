@@ -48,6 +48,15 @@ def text_choice(asked: Asked) -> Answer:
     return Answer({**body, "choices": [choice]})
 
 
+def tool_call(asked: Asked) -> Answer:
+    body = completion_of(asked)
+    message = body["choices"][0]["message"]
+    function = {"name": "json_tool_call", "arguments": message.pop("content")}
+    message["tool_calls"] = [{"id": "1", "type": "function", "function": function}]
+    body["choices"][0]["finish_reason"] = "tool_calls"
+    return Answer(body)
+
+
 def object_content(asked: Asked) -> Answer:
     body = completion_of(asked)
     message = body["choices"][0]["message"]
@@ -64,6 +73,12 @@ FORMS: dict[str, Step] = {
     "half a character": changed('"finish_reason"', '"system": "\\ud83d", "finish_reason"'),
     "a text": text_choice,
     "an object as the content": object_content,
+    "a tool call": tool_call,
+    "a delta outside a stream": changed('"message"', '"delta"'),
+    "logprobs that are a text": changed('"finish_reason"', '"logprobs": "none", "finish_reason"'),
+    "an object around it": lambda asked: Answer({"code": 0, "data": completion_of(asked)}),
+    "comments first": encoded(b": PROCESSING\n\n"),
+    "a long header": lambda asked: Answer(completion_of(asked), headers={"policy": "x" * 20_000}),
 }
 
 
@@ -83,6 +98,17 @@ async def test_an_error_in_a_stream_is_that_error() -> None:
             await ask(judge)
 
 
+@pytest.mark.parametrize("end", ["", "data: error: the upstream died"])
+async def test_a_stream_that_breaks_off_is_asked_for_again(end: str) -> None:
+    def broken(asked: Asked) -> Answer:
+        events = stream_of(completion_of(asked))
+        return Answer(events[: events.index('data: {"choices": [{"delta": {}, ')] + end)
+
+    async with open_judge(broken, GOOD, attempts=2) as (judge, scripted):
+        await ask(judge)
+    assert scripted.calls == 2
+
+
 def test_parts_thoughts_and_logprobs_of_a_stream_are_joined() -> None:
     deltas: list[dict[str, Any]] = [
         {"role": "assistant", "reasoning_content": "B, "}, {"reasoning_content": "no"},
@@ -91,6 +117,7 @@ def test_parts_thoughts_and_logprobs_of_a_stream_are_joined() -> None:
     choices = [{"delta": each, "logprobs": {"content": [index]}, "finish_reason": None}
                for index, each in enumerate(deltas)]  # fmt: skip
     events = [f"data:{json.dumps({'choices': [each], 'model': 'm'})}" for each in choices]
+    events.append("data: [DONE]")
     reply = read_completion(read_body("\n\n".join(events).encode()))
     assert (reply.text, reply.thoughts, reply.model) == ("K", "B, no", "m")
     assert (reply.logprobs, reply.finish_reason) == ([0, 1, 2, 3, 4], None)
