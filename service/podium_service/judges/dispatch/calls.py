@@ -222,7 +222,7 @@ class Calls:
         given_up = self._parameters.learn(error.parameters, error.words, is_sure=is_sure)
         parameters = self._parameters.build(call.prompt, call.max_tokens, lowered)
         if parameters == error.parameters:
-            return self._parameters.may_lower(error.parameters, lowered)
+            return self._parameters.may_lower(error.parameters, lowered, error.words)
         if given_up:  # is None if a concurrent call has given it up
             log.info("judge_parameter_dropped", judge=self._name, parameter=given_up)
         return True

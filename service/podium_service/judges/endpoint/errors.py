@@ -2,7 +2,7 @@
 
 ParameterRejected     400, 404, 422, 5xx: something that was sent may be at fault, to be left out
 ContextOverflow       the prompt is longer than the context, or than one call may be
-JudgeRefused          400, 403, 422, 498: a content filter stopped the prompt
+JudgeRefused          400, 403, 422, 446, 498: a content filter stopped the prompt
 VerdictInvalid        400: the endpoint could not read the model's reply, so another may do
 VerdictTruncated      400: the reply did not fit the cap on its tokens
 JudgeRateLimited      429, 400, 403; `retry_after_s` is the server's floor, of a header or its words
@@ -42,6 +42,7 @@ _DECIMAL = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
 _UNANSWERED_STATUSES = (408, 504, 524)
 _BUSY_STATUSES = (408, 409, 424, 425, 498, 499)
 # With words about the call some servers mean a refusal of it; 424 is a model that failed.
+_MINIMAX_FAULTS = (1000, 1001, 1013, 1024, 1033)
 _SERVER_FAULTS = (424, 500, 501, 502)
 
 
@@ -132,7 +133,7 @@ def map_answer(
         return JudgeRateLimited(detail, retry_after_s=retry_after_s)
     if status == 413 or (status != 503 and status >= 400 and _means_overflow(status, words)):
         return ContextOverflow(detail, *meaning.read_context(words))
-    if status in (400, 403, 422, 498) and meaning.means_filtered(words):
+    if status in (400, 403, 422, 446, 498) and meaning.means_filtered(words):
         return JudgeRefused(detail)
     if status == 400 and meaning.means_cut_off(words):
         truncated = VerdictTruncated(detail)
@@ -202,8 +203,8 @@ def find_failed_status(content: bytes) -> int | None:
     choice = choices[0] if isinstance(choices, list) and choices else None
     error = body.get("error") or (choice.get("error") if isinstance(choice, dict) else None)
     if not error and choice is None:
-        if isinstance(base := body.get("base_resp"), dict) and base.get("status_code"):
-            return 400
+        if isinstance(base := body.get("base_resp"), dict) and (code := base.get("status_code")):
+            return 502 if code in _MINIMAX_FAULTS else 400
         is_failed = "error" in (body.get("object"), body.get("type"), body.get("status"))
         is_failed |= body.get("success") is False or bool(body.get("errors"))
         error = body if is_failed else None

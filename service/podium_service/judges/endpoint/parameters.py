@@ -70,6 +70,7 @@ class Parameters:
         self._num_proofs = 0  # how many calls failed with it and were answered without
         self._top_logprobs: Sequence[int] = _NUM_LOGPROBS[config.api]
         self._token_parameter = "max_completion_tokens"
+        self._is_cap_guessed = False  # whether its older name was taken without being asked for
         self._merges_system = False
         self.max_reply_tokens: int | None = None
         self._optional = config.model_dump(
@@ -128,7 +129,7 @@ class Parameters:
         lower = words.text.lower()
         return (
             self._lower_cap(parameters, words)
-            or self._rename_cap(parameters, lower)
+            or self._rename_cap(parameters, words)
             or self._stop_thinking(words)
             or self._stream(parameters, words)
             or self._drop_named(lower)
@@ -139,15 +140,21 @@ class Parameters:
             or None
         )
 
-    def may_lower(self, parameters: dict[str, Any], lowered: Lowered) -> bool:
+    def may_lower(
+        self, parameters: dict[str, Any], lowered: Lowered, words: Words | None = None
+    ) -> bool:
         """Leave one more format out of a call that failed for no reason that is understood.
 
-        Once any call with the first format was answered, the format is not the reason.
+        Once any call with the first format was answered, the format is not the reason. After the
+        formats, words that say nothing may mean the name of the cap.
         """
         number = lowered.num_formats
         may = not self._format_works and number + 1 < len(self._formats)
         if may and "response_format" in parameters:
             lowered.num_formats += 1
+            return True
+        if words and meaning.is_vague(words) and self._guess_old_cap(parameters):
+            lowered.num_formats = 0
             return True
         return False
 
@@ -171,12 +178,19 @@ class Parameters:
             self.max_reply_tokens = meaning.read_cap(words, sent)
         return f"{name} {sent}" if self.max_reply_tokens < sent else None
 
-    def _rename_cap(self, parameters: dict[str, Any], lower: str) -> str | None:
-        newer = "max_completion_tokens"
-        if newer in parameters and newer == self._token_parameter and newer in lower:
-            self._token_parameter = "max_tokens"
-            return newer
-        return None
+    def _rename_cap(self, parameters: dict[str, Any], words: Words) -> str | None:
+        newer, lower = "max_completion_tokens", words.text.lower()
+        if self._is_cap_guessed and newer in lower and self._token_parameter in parameters:
+            self._token_parameter = newer
+            return "max_tokens"
+        is_refused = newer in lower or meaning.wants_old_cap(words)
+        return self._take_old_cap(parameters) if is_refused else None
+
+    def _take_old_cap(self, parameters: dict[str, Any]) -> str | None:
+        if self._token_parameter not in parameters or self._token_parameter == "max_tokens":
+            return None
+        self._token_parameter = "max_tokens"
+        return "max_completion_tokens"
 
     def _stop_thinking(self, words: Words) -> str | None:
         """Say that the model shall not think, where it may only do so in a stream."""
@@ -241,7 +255,13 @@ class Parameters:
         """Give up what an older server does not know, for a refusal that names no parameter."""
         if meaning.is_about_format(words) or not meaning.is_about_some_parameter(words):
             return None
-        return self._rename_cap(parameters, "max_completion_tokens")
+        return self._guess_old_cap(parameters)
+
+    def _guess_old_cap(self, parameters: dict[str, Any]) -> str | None:
+        if self._is_cap_guessed:  # once, because it may be put right once
+            return None
+        self._is_cap_guessed = True
+        return self._take_old_cap(parameters)
 
     def _step_down(self, number: int) -> None:
         self._formats = self._formats[number:]

@@ -5,6 +5,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, quote_plus
 
 from pydantic import Field, HttpUrl, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -187,11 +188,17 @@ class ConnectedJudge(GatedJudge):
         return {name: fill_in_variables(value) for name, value in self.query.items()}
 
     def read_secrets(self) -> list[str]:
-        """Return what no error may quote: the key and all headers and query parameters."""
+        """Return what no error may quote: the key and all headers and query parameters.
+
+        They may also be quoted as they stand in an address.
+        """
         sent = [*self.read_headers().values(), *self.read_query().values()]
         words = [word for each in sent for word in (each, each.rpartition(" ")[2])]
         least = 8  # a shorter one is no secret, and would be found in other words
-        return [*filter(None, [self.api_key]), *(word for word in words if len(word) >= least)]
+        secrets = [*filter(None, [self.api_key]), *(word for word in words if len(word) >= least)]
+        return [
+            form for each in secrets for form in {each: 0, quote(each, ""): 0, quote_plus(each): 0}
+        ]
 
 
 def _as_text(value: Any) -> Any:

@@ -1,5 +1,7 @@
 """Statuses and words of servers are mapped to errors that say what to do, without secrets."""
 
+from urllib.parse import quote
+
 import httpx2
 import pytest
 
@@ -120,6 +122,14 @@ async def test_a_secret_in_a_header_goes_into_no_error(monkeypatch: pytest.Monke
         with pytest.raises(JudgeRejected, match=r"\*\*\* is no key of ours"):
             await ask(judge)
     assert scripted.asked[0].headers["x-gateway-key"] == "Key gw-very-secret"
+
+
+async def test_a_secret_in_an_address_goes_into_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUERY_KEY", "very/secret+key==")
+    words = f"Cannot POST /v1?key={quote('very/secret+key==', '')}"
+    async with open_judge(fails(404, words), query={"key": "${QUERY_KEY}"}) as (judge, _):
+        with pytest.raises(JudgeRejected, match=r"key=\*\*\*$"):
+            await ask(judge)
 
 
 KEY = "sk-0123456789-abcdefghijklmnopqrstuvwxyz"  # 40 characters

@@ -123,6 +123,17 @@ ENDPOINTS = {
         any_format, 500, "Internal Server Error", 2, settings={"attempts": 3}
     ),
     "400 without a reason": Endpoint(any_format, 400, error("Bad request"), 2),
+    "vague: unknown cap": Endpoint(
+        has("max_completion_tokens"), 400,
+        error("Provider returned error", code=400, metadata={"raw": "ERROR"}), 3,
+    ),
+    "Bedrock: no cap": Endpoint(
+        lambda asked: "max_tokens" not in asked.body, 400,
+        {"message": "Malformed input request: #: required key [max_tokens] not found"},
+    ),
+    "only param": Endpoint(
+        has("seed"), 400, error("Unsupported parameter", param="seed"), settings={"seed": 7}
+    ),
     "OpenRouter: requested parameters": Endpoint(
         has("max_completion_tokens"), 404,
         error("No endpoints found that can handle the requested parameters.", code=404),
@@ -189,6 +200,20 @@ async def test_what_an_endpoint_refuses_is_left_out(name: str, tmp_path: Path) -
     is_understood = "without a reason" not in name and "any format" not in name
     assert refusals == row.num_refusals * (1 if is_understood else 2)
     assert judge.calls == 2 + refusals
+
+
+async def test_a_cap_that_was_renamed_by_a_guess_is_named_back(tmp_path: Path) -> None:
+    words = "Use 'max_completion_tokens' instead of 'max_tokens'"
+    fine_later = [fails(400, "error")] * 3
+
+    def step(asked: Asked) -> Answer:
+        if fine_later:
+            return fine_later.pop()(asked)
+        return (fails(400, words) if "max_tokens" in asked.body else GOOD)(asked)
+
+    answers, judge = await rank(tmp_path, step, "short", "much longer")
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert judge.calls == 3 + 1 + 2
 
 
 LONG = "words that fill " * 1200  # 19,200 characters, of which two make a call of 13,000 tokens

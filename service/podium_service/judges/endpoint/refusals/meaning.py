@@ -118,6 +118,16 @@ def demands_stream(words: Words) -> bool:
     return bool(phrases.STREAM.search(words.text))
 
 
+def wants_old_cap(words: Words) -> bool:
+    """Return whether a refusal says that the cap is missing under its older name."""
+    return bool(phrases.CAP_REQUIRED.search(words.text))
+
+
+def is_vague(words: Words) -> bool:
+    """Return whether a refusal says nothing but that it is one."""
+    return bool(phrases.VAGUE.fullmatch(words.text[:200]))
+
+
 def is_about_some_parameter(words: Words) -> bool:
     """Return whether a refusal is about a parameter, which it may not name."""
     return bool(phrases.SOME_PARAMETER.search(words.text))

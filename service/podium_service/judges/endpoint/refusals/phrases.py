@@ -32,7 +32,7 @@ OVERFLOW = _pattern(
     rf"(?:{_TOO_MUCH}).{{0,200}}?(?:{_CONTEXT})",
     rf"(?:{_CONTEXT}) (?:is|of)\b",
     r"(?:prompt|inputs?|messages?|conversation)\W{1,3}(?:\([^)]*\) )?(?:is |are )?too "
-    r"(?:long|large)",
+    r"(?:long|large|big)",
     r"too (?:long|large|many)[^.]{0,60}(?:\btokens|prompt|inputs?)\b",
     rf"(?:{_INPUT})[^.]{{0,80}}tokens?[^.]{{0,40}}"
     r"(?:exceed|(?:long|great|larg)er than|more than|> \d)",
@@ -50,8 +50,10 @@ OVERFLOW = _pattern(
     r"(?:input|prompt)\w* length.{0,120}?(?:exceed|(?:greater|longer|larger) than)",
     r"max(?:imum)? length exceeded|\btoken limit exceeded|max tokens of \d+ exceeded",
     # What the prompt has left for the reply.
-    r"max[\s_]?(?:completion_|new_|output_)?tokens must be .{0,40}\b(?:got|given|not):? -\d",
+    r"max[\s_]?(?:completion_|new_|output_)?tokens must be .{0,40}\b(?:got|given|not):? "
+    r"(?:-\d|0\b)",
     r"(?:prompt|input|request body|payload|entity)[^.]{0,40}(?:too large|exceeds? .{0,30}length)",
+    r"(?:payload|request|body|message) size exceeds",
 )
 # A time limit is no context, whatever Go programs call it.
 NO_OVERFLOW = _pattern(r"context deadline exceeded", r"context cancell?ed")
@@ -81,7 +83,7 @@ NO_CREDIT_CODES = frozenset(
     ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "arrearage",
      "insufficient_balance", "exceeded_current_quota_error", "insufficient_credits",
      "insufficient_funds", "credit_exhausted", "credit_limit", "budget_exceeded", "1113",
-     "accountoverdueerror")
+     "accountoverdueerror", "token_quota_reached", "allocationquota.freetieronly")
 )  # fmt: skip
 NO_CREDIT = _pattern(
     r"insufficient[\s_](?:account )?(?:balance|funds|credits?|quota)", r"credit balance is too low",
@@ -95,6 +97,8 @@ NO_CREDIT = _pattern(
     r"balance is (?:insufficient|too low|not enough)", r"used up (?:your|the) .{0,40}allocation",
     r"\b(?:payment|account|bill\w*)\W.{0,30}\boverdue",
     r"\boverdue\W.{0,30}\b(?:payment|account|bill)",
+    r"(?:n't|not|no longer) have any credits", r"free tier .{0,40}exhausted",
+    r"reached (?:its|your|the) (?:\w+ )?spend(?:ing)? limit", r"limit exceeded for the virtual key",
 )  # fmt: skip
 
 FILTER_CODES = frozenset(
@@ -110,7 +114,7 @@ FILTERED = _pattern(
     r"inappropriate content",
     r"violat\w+ .{0,40}(?:usage|content|safety|acceptable use) (?:polic|guideline)",
     r"sensitive (?:content|information|words?)\b", r"new_sensitive", r"prohibited[_ ]content",
-    r"blocked .{0,20}guardrail|guardrail .{0,20}(?:blocked|intervened)",
+    r"(?:blocked|violated) .{0,20}guardrail|guardrail .{0,40}(?:blocked|intervened|failed)",
     r"considered high risk", r"usage guidelines", r"safety (?:filter|system|setting)",
     r"\u654f\u611f\u5185\u5bb9",
 )  # fmt: skip
@@ -139,7 +143,7 @@ SYSTEM = _pattern(
     r"roles? must alternate", r"must alternate between", r"(?:start|begin) with a user",
     r"first message (?:must|should|has to|needs)", r"only (?:the )?\W?user\W? (?:and|or|role)",
     r"input should be ['\"`]user['\"`](?:,| or) ['\"`]assistant", r"without system",
-    r"only user[^.]{0,60}roles? (?:are|is)",
+    r"only user[^.]{0,60}roles? (?:are|is)", r"['\"`](?:system|developer)\W.{0,120}\]\.role\b",
 )  # fmt: skip
 
 FORMAT = _pattern(
@@ -164,6 +168,18 @@ SOME_PARAMETER = _pattern(
     r"requested parameters", r"extra_forbidden",
 )  # fmt: skip
 
+# Nothing but that the call was refused.
+VAGUE = re.compile(
+    r"(?:\W|\d|_|bad|request|gateway|invalid|unprocessable|entity|content|validation|failed|failure"
+    r"|error|exception|https?|status|code|client|provider|upstream|returned|from|the|an|your|is|was"
+    r"|type|none|null|detail|message|unknown)*",
+    re.IGNORECASE,
+)
+# The older name of the cap on a reply is missing.
+CAP_REQUIRED = _pattern(
+    r"max_tokens\W.{0,40}(?:required|missing)", r"(?:required|missing)\b.{0,40}\bmax_tokens\b"
+)
+
 THROTTLED_CODES = frozenset(
     ("throttlingexception", "throttling", "too_many_requests", "toomanyrequests",
      "rate_limit_exceeded", "ratelimitexceeded", "userratelimitexceeded", "rate_limit_error")
@@ -175,11 +191,13 @@ _OPENING = (
 )
 THROTTLED = _pattern(
     rf"{_OPENING}(?:too many requests|request rate is too|rate limit (?:is |was )?"
-    r"(?:reached|exceeded|hit))",
+    r"(?:reached|exceeded|hit)|token limit exceeded\W{1,2}TPM)",
 )  # fmt: skip
 BUSY = _pattern(
     rf"{_OPENING}(?:queue is full|server is (?:busy|overloaded)|(?:over|at) capacity|"
-    r"capacity exceeded|(?:model|engine) is (?:currently )?(?:overloaded|loading))",
+    r"capacity exceeded|(?:model|engine) is (?:currently )?(?:overloaded|loading)"
+    r"|(?:model )?(?:crashed|unloaded)|channel error|endpoint is currently scaling"
+    r"|function id \S{1,60} degraded)",
 )  # fmt: skip
 
 WAIT_CUE = re.compile(r"(?:try(?:ing)? again|retry|wait|available again|resets?)[^.\d]{0,40}", re.I)
@@ -190,6 +208,7 @@ DURATION = re.compile(
 )
 
 LIMITS = (
+    re.compile(rf"(?:cannot|can't|must not|may not) exceed{_N}", re.I),
     re.compile(r"\d\)? (?:tokens )?> (?:[a-z_]+\W?)?(?P<number>\d[\d,_]*)"),
     re.compile(rf"limit{_N}\W+requested", re.I),
     re.compile(r"max(?:imum)?[\s_](?:allowed )?(?:context|model|input|prompt|seq(?:uence)?"

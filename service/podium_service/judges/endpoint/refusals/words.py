@@ -40,6 +40,7 @@ _COUNT_KEYS = ("n_prompt_tokens", "prompt_tokens", "input_tokens")
 _UNSEEN = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^<>]{1,1000}>")
 _CODE = re.compile(r"(?:[\w.]{1,80}#)?([\w.:/-]{2,80})")
+_PARAMETER = re.compile(r"(?!None|null)[a-z][\w.\[\]-]{1,79}")
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*s?")
 
 
@@ -48,7 +49,8 @@ class Words:
     """What a body says.
 
     Attributes:
-        text: on one line, with the code at its end where the text does not hold it.
+        text: on one line, with the parameter at fault and the code at its end where the text does
+            not hold them.
         codes: the words for programs, in lower case, from everywhere in the body.
         wait_s: for how many seconds the body asks to wait, if in a field of its own.
         context_tokens, prompt_tokens: the server's context and its count of the prompt, likewise.
@@ -63,22 +65,25 @@ class Words:
 
 def read_words(content: bytes) -> Words:
     """Return the words of a body, whatever it is."""
-    text = content[: 4 * MAX_CHARS].decode(errors="replace")
+    text = content.decode("utf-8-sig", errors="replace")
     try:
-        body = orjson.loads(content)
+        body = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return Words(_flatten(text))
+        return Words(_flatten(text[: 4 * MAX_CHARS]))
     found = list(dict.fromkeys(filter(None, map(_flatten, _list_texts(body)))))
     # Proxies say the same twice, and name what the longer text names, too.
     texts = [each for each in found if not any(each in other != each for other in found)]
     objects = list(_list_objects(body))
     codes = [code for each in objects for code in _list_codes(each)]
-    words = "; ".join(texts) or _flatten(text)
-    named = [code for each in objects if isinstance(code := each.get("code"), str)]
-    if named and _CODE.fullmatch(named[0]) and named[0] not in words and not named[0].isdigit():
-        words = f"{words[: MAX_CHARS - 100]} ({named[0]})"
+    words = "; ".join(texts) or _flatten(text[: 4 * MAX_CHARS])
+    named = ""
+    for key, form in (("param", _PARAMETER), ("code", _CODE)):
+        name = next((each[key] for each in objects if isinstance(each.get(key), str)), "")
+        if form.fullmatch(name) and name not in words and not name.isdigit():
+            named += f" ({name})"
+    words = words[: MAX_CHARS - len(named)] + named
     return Words(
-        words[:MAX_CHARS],
+        words,
         frozenset(code.lower() for code in codes),
         _find_number(objects, _WAIT_KEYS),
         _as_int(_find_number(objects, _CONTEXT_KEYS)),
