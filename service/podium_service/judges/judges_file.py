@@ -6,6 +6,7 @@ pasted into the wrong setting stays secret.
 
 import difflib
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -145,9 +146,14 @@ def load(path: Path | None) -> Config:
     if path is None:
         return DEFAULT
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        is_utf16 = content.startswith((BOM_UTF16_LE, BOM_UTF16_BE))  # as PowerShell's > writes it
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: is not UTF-8: save the file as UTF-8") from error
     return parse(text, str(path))
 
 

@@ -206,12 +206,12 @@ def _is_text(part: Any) -> bool:
 
 def _count_tokens(usage: dict[str, Any]) -> tuple[Tokens, int]:
     """Return the tokens of a call, and the most that the endpoint may have read of the prompt."""
-    prompt, completion = map(_as_count, map(usage.get, ("prompt_tokens", "completion_tokens")))
+    prompt, completion = map(as_count, map(usage.get, ("prompt_tokens", "completion_tokens")))
     details = _as_dict(usage.get("prompt_tokens_details"))
-    cached = _as_count(details.get("cached_tokens"))
+    cached = as_count(details.get("cached_tokens"))
     # Some endpoints count only what their cache did not hold as the prompt.
-    beside = cached + sum(_as_count(usage.get(name)) for name in _CACHED_COUNTS)
-    at_most = max(prompt + beside, _as_count(usage.get("total_tokens")) - completion)
+    beside = cached + sum(as_count(usage.get(name)) for name in _CACHED_COUNTS)
+    at_most = max(prompt + beside, as_count(usage.get("total_tokens")) - completion)
     return Tokens(prompt, min(prompt, cached), completion), at_most if prompt else 0
 
 
@@ -219,7 +219,7 @@ def _as_dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _as_count(value: Any) -> int:
+def as_count(value: Any) -> int:
     """Return a server's number of tokens; 0 if it is missing, null or no number of tokens."""
     if isinstance(value, int | float) and 0 < value <= _MAX_TOKENS:
         return int(value)

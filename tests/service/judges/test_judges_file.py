@@ -114,9 +114,10 @@ def test_the_default_judge_compares_with_the_reference() -> None:
     assert [check.check for check in judge.criteria] == ["matches_reference"]
 
 
-def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_is_read_from_its_path(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "judges.yaml"
-    path.write_text("\ufeff" + HEAD, encoding="utf-8")
+    path.write_text(HEAD, encoding=encoding)
     assert list(load(path).judges) == ["main"]
 
 
@@ -393,7 +394,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be read: .*directory"):
         load(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"default_judge: caf\xe9\n")
-    with pytest.raises(ConfigError, match=r"latin\.yaml: cannot be read: .*utf-8"):
+    with pytest.raises(ConfigError, match=r"latin\.yaml:1: is not UTF-8: save the file as UTF-8"):
         load(tmp_path / "latin.yaml")
 
 

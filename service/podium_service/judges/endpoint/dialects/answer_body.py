@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 _EVENT = re.compile(r"^data: ?(\{.*\})\s*$", re.MULTILINE)
-_LAST_EVENT = re.compile(r"^data: ?\[DONE\]", re.MULTILINE)
+_LAST_EVENT = re.compile(rb"^data: ?\[DONE\]", re.MULTILINE)
 _COMMENT = re.compile(r"^:.*$", re.MULTILINE)  # keeps a connection open
 
 
@@ -24,14 +24,21 @@ def read_body(content: bytes) -> Any:
     Raises:
         ValueError: If it is neither.
     """
+    body, events = read_events(content)
+    if events:
+        return _join_events(events, is_whole=bool(_LAST_EVENT.search(content)))
+    return _unwrap(body)
+
+
+def read_events(content: bytes) -> tuple[Any, list[dict[str, Any]]]:
+    """Return the JSON of a body, or else the events of a stream; raises as `read_body` does."""
     try:
-        return _unwrap(orjson.loads(content))
+        return orjson.loads(content), []
     except orjson.JSONDecodeError:
         text = content.decode("utf-8-sig", errors="replace")
     try:
-        if events := [_load(event) for event in _EVENT.findall(text)]:
-            return _join_events(events, is_whole=bool(_LAST_EVENT.search(text)))
-        return _unwrap(_load(_COMMENT.sub("", text)))
+        events = [_load(event) for event in _EVENT.findall(text)]
+        return (None if events else _load(_COMMENT.sub("", text))), events
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
 

@@ -13,9 +13,10 @@ from typing import Any
 import httpx2
 import orjson
 
+from podium_service.judges.endpoint.dialects.answer_body import read_events
 from podium_service.judges.endpoint.dialects.base import Address
 from podium_service.judges.endpoint.dialects.plain import PlainHTTP, data_of, parts_of
-from podium_service.prompts.reply import Reply, read_completion
+from podium_service.prompts.reply import Reply, as_count, read_completion
 
 VERSION = "2023-06-01"
 _FINISH_REASONS = {
@@ -40,7 +41,8 @@ class AnthropicMessages:
         return await self._http.post("messages", to_messages_body(parameters))
 
     def parse(self, content: bytes) -> Reply:
-        return read_message(orjson.loads(content))
+        body, events = read_events(content)
+        return read_message(_join_events(events) if events else body)
 
     async def list_models(self) -> bytes:
         return await self._http.get("models", {"limit": "1000"})
@@ -78,6 +80,31 @@ def _to_block(part: dict[str, Any]) -> dict[str, Any]:
     return {"type": "image", "source": source}
 
 
+def _join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the message of a stream, or the event that tells of an error.
+
+    A stream without a reason for its end broke off.
+    """
+    message: dict[str, Any] = {}
+    blocks: dict[Any, dict[str, Any]] = {}
+    for event in events:
+        if event.get("type") == "error":
+            return event
+        if event.get("type") == "message_start":
+            message = event["message"]
+        elif event.get("type") == "content_block_start":
+            blocks[event["index"]] = event["content_block"]
+        elif event.get("type") == "content_block_delta":
+            block = blocks[event["index"]]
+            for name in ("text", "thinking"):
+                block[name] = (block.get(name) or "") + (event["delta"].get(name) or "")
+        elif event.get("type") == "message_delta":
+            usage = {**(message.get("usage") or {}), **(event.get("usage") or {})}
+            message |= {**event["delta"], "usage": usage}
+    reason = message.get("stop_reason") or "interrupted"
+    return {**message, "content": list(blocks.values()), "stop_reason": reason}
+
+
 def read_message(body: dict[str, Any]) -> Reply:
     """Return the reply in an answer; raises as `prompts.reply.read_completion` does.
 
@@ -85,7 +112,7 @@ def read_message(body: dict[str, Any]) -> Reply:
     """
     content, usage = body["content"], body.get("usage") or {}
     reason = str(body.get("stop_reason"))
-    thoughts = "".join(part.get("thinking", "") for part in content if isinstance(part, dict))
+    thoughts = "".join(part.get("thinking") or "" for part in content if isinstance(part, dict))
     message = {"content": content, "reasoning_content": thoughts}
     counts = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     choice = {"message": message, "finish_reason": _FINISH_REASONS.get(reason, reason)}
@@ -94,7 +121,7 @@ def read_message(body: dict[str, Any]) -> Reply:
             "model": body.get("model"),
             "choices": [choice],
             "usage": {
-                "prompt_tokens": sum(usage.get(name) or 0 for name in counts),
+                "prompt_tokens": sum(as_count(usage.get(name)) for name in counts),
                 "completion_tokens": usage.get("output_tokens"),
                 "prompt_tokens_details": {"cached_tokens": usage.get("cache_read_input_tokens")},
             },

@@ -12,9 +12,10 @@ from typing import Any
 import httpx2
 import orjson
 
+from podium_service.judges.endpoint.dialects.answer_body import read_events
 from podium_service.judges.endpoint.dialects.base import Address
 from podium_service.judges.endpoint.dialects.plain import PlainHTTP, data_of, parts_of
-from podium_service.prompts.reply import Reply, read_completion
+from podium_service.prompts.reply import Reply, as_count, read_completion
 
 _FINISH_REASONS = {
     "STOP": "stop",
@@ -43,7 +44,9 @@ class GeminiContent:
         return await self._http.post(f"{self._path}:generateContent", to_content_body(parameters))
 
     def parse(self, content: bytes) -> Reply:
-        return read_candidate(orjson.loads(content))
+        body, events = read_events(content)
+        parts = events or body
+        return read_candidate(_join_parts(parts) if isinstance(parts, list) else parts)
 
     async def list_models(self) -> bytes:
         return await self._http.get("models", {"pageSize": "1000"})
@@ -97,6 +100,19 @@ def _to_part(part: dict[str, Any]) -> dict[str, Any]:
     return {"inlineData": {"mimeType": data[0], "data": data[1]}}
 
 
+def _join_parts(bodies: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the one body that those of a stream add up to; it broke off if none tells its end."""
+    joined: dict[str, Any] = {}
+    candidate: dict[str, Any] = {"finishReason": "interrupted"}
+    parts: list[Any] = []
+    for body in bodies:
+        joined |= body
+        for each in (body.get("candidates") or ())[:1]:
+            parts += (each.get("content") or {}).get("parts") or ()
+            candidate |= {name: value for name, value in each.items() if value}
+    return {**joined, "candidates": [{**candidate, "content": {"parts": parts}}]}
+
+
 def read_candidate(body: dict[str, Any]) -> Reply:
     """Return the reply in an answer; raises as `prompts.reply.read_completion` does.
 
@@ -115,7 +131,7 @@ def read_candidate(body: dict[str, Any]) -> Reply:
             "choices": [choice],
             "usage": {
                 "prompt_tokens": usage.get("promptTokenCount"),
-                "completion_tokens": sum(usage.get(name) or 0 for name in written),
+                "completion_tokens": sum(as_count(usage.get(name)) for name in written),
                 "prompt_tokens_details": {"cached_tokens": usage.get("cachedContentTokenCount")},
             },
         }

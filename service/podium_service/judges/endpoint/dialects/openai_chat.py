@@ -68,7 +68,9 @@ class OpenAIChat:
             raise _failure(error) from error
 
     def parse_models(self, content: bytes) -> list[dict[str, Any]]:
-        return [entry for entry in orjson.loads(content)["data"] if isinstance(entry, dict)]
+        body = orjson.loads(content)
+        entries = body if isinstance(body, list) else body["data"]  # Together's is a list
+        return [entry for entry in entries or () if isinstance(entry, dict)]
 
     async def aclose(self) -> None:
         await self._client.close()
