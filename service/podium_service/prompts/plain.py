@@ -24,15 +24,19 @@ _SYSTEM = ("system", "developer")
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
 # Anything that could be taken for a part of the prompt, in any case.
 _LIKE_OURS = re.compile(
-    r"</?[a-z_|]|^\s*[-=*#_~]{3,}"
-    r"|^\s*(?:task|question|instructions|dialogue|user|assistant|reference(?: answer)?|rubric)\s*:"
+    r"</?[a-z_|]|^[^\S\n]*[-=*#_~]{3,}"
+    r"|^[^\S\n]*"
+    r"(?:task|question|instructions|dialogue|user|assistant|reference(?: answer)?|rubric)\s*:"
     r"|\b(?:answer|response|option|candidate|trajectory)\s+[\"'(*]*[a-z0-9]\b"
     r"|\bwhich\b.{0,40}\b(?:best|better)\b|\breply\b.{0,20}\b(?:with|yes|no)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 _CALL, _RESULT, _TEXT = "Call", "Result", "Text"
 # Anything that could be taken for the beginning of another step.
-_LIKE_A_STEP = re.compile(rf"^\s*(?:{_CALL}|{_RESULT}|{_TEXT})\s*:", re.IGNORECASE | re.MULTILINE)
+_LIKE_A_STEP = re.compile(
+    rf"^(?:[^\S\n]|[*_#>-])*(?:{_CALL}|{_RESULT}|{_TEXT})(?:[^\S\n]|[*_])*:",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 def show_plainly(
