@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from podium_service.prompts.defences.escape import clean
+from podium_service.prompts.defences.lookalikes import UNSEEN, fold
 from podium_service.prompts.message_parts.tool_calls import UNKNOWN, render_arguments
 from podium_service.prompts.transcript import Transcript
 from podium_service.schemas import Message, RankRequest, ToolCall, Trajectory
@@ -22,11 +23,13 @@ _ENDINGS = {
 }
 _SYSTEM = ("system", "developer")
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
+# What may stand before a word at the beginning of a line: marks of lists, of quotes or of stress.
+_BEGINNING = r"^[^\w\n]*(?:\d{1,3}[.)][^\w\n]*)?"
 # Anything that could be taken for a part of the prompt, in any case.
 _LIKE_OURS = re.compile(
     r"</?[a-z_|]|^[^\S\n]*[-=*#_~]{3,}"
-    r"|^[^\S\n]*"
-    r"(?:task|question|instructions|dialogue|user|assistant|reference(?: answer)?|rubric)\s*:"
+    rf"|{_BEGINNING}(?:task|question|instructions|dialogue|user|assistant|reference(?: answer)?"
+    r"|rubric)[^\w\n:]*:"
     r"|\b(?:answer|response|option|candidate|trajectory)\s+[\"'(*]*[a-z0-9]\b"
     r"|\bwhich\b.{0,40}\b(?:best|better)\b|\breply\b.{0,20}\b(?:with|yes|no)\b",
     re.IGNORECASE | re.MULTILINE,
@@ -34,8 +37,7 @@ _LIKE_OURS = re.compile(
 _CALL, _RESULT, _TEXT = "Call", "Result", "Text"
 # Anything that could be taken for the beginning of another step.
 _LIKE_A_STEP = re.compile(
-    rf"^(?:[^\S\n]|[*_#>-])*(?:{_CALL}|{_RESULT}|{_TEXT})(?:[^\S\n]|[*_])*:",
-    re.IGNORECASE | re.MULTILINE,
+    rf"{_BEGINNING}(?:{_CALL}|{_RESULT}|{_TEXT})[^\w\n:]*:", re.IGNORECASE | re.MULTILINE
 )
 
 
@@ -105,7 +107,7 @@ def _plain_steps(trajectory: Trajectory, num_shared: int) -> str | None:
     waiting: ToolCall | None = None
     for message in trajectory.messages[num_shared:]:
         is_result = message.role == "tool"
-        if is_result and waiting is not None and message.tool_call_id in ("", None, waiting.id):
+        if is_result and waiting is not None and _is_answer(message, waiting):
             steps.append((_RESULT, message.text))
             waiting = None
         elif not is_result and message.role == "assistant" and len(message.calls) <= 1:
@@ -114,9 +116,17 @@ def _plain_steps(trajectory: Trajectory, num_shared: int) -> str | None:
             steps += [(_CALL, _shown_call(waiting))] if waiting else []
         else:
             return None
-    if any(_LIKE_A_STEP.search(text) for _, text in steps):
+    body = "\n".join(f"{label}: {text.strip()}" for label, text in steps)
+    is_long = len(body) > MAX_CHARS
+    if is_long or any(_LIKE_A_STEP.search(_as_seen(text)) for _, text in steps):
         return None
-    return _ended(trajectory, "\n".join(f"{label}: {text.strip()}" for label, text in steps))
+    return _ended(trajectory, body)
+
+
+def _is_answer(result: Message, call: ToolCall) -> bool:
+    if result.tool_call_id:
+        return result.tool_call_id == call.id
+    return not result.name or result.name == call.called.name
 
 
 def _shown_call(call: ToolCall) -> str:
@@ -125,6 +135,11 @@ def _shown_call(call: ToolCall) -> str:
 
 def _ended(trajectory: Trajectory, text: str) -> str | None:
     """Return a short harmless text, and how it ended where that says something."""
-    if not text or len(text) > MAX_CHARS or _LIKE_OURS.search(text):
+    if not text or len(text) > MAX_CHARS or _LIKE_OURS.search(_as_seen(text)):
         return None
     return clean(text) + _ENDINGS.get(trajectory.finish_reason or "", "")
+
+
+def _as_seen(text: str) -> str:
+    """Return the text without disguises: look-alike letters, invisible ones, unusual line ends."""
+    return fold("\n".join(text.splitlines())).replace(UNSEEN, "")
