@@ -13,7 +13,7 @@ from typing import Literal
 Style = Literal["long", "short"]
 Explanations = Literal["none", "after", "before"]
 
-PROMPT_VERSION = 5
+PROMPT_VERSION = 4
 
 TIE = "="
 DIGITS = "0123456789"
