@@ -25,6 +25,7 @@ async def test_a_set_is_put_in_order_by_keys(tmp_path: Path, chromium: str) -> N
         await page.click("text=mine")
         for done in range(2):
             await page.locator(f"text={done} of 2 ordered").wait_for()
+            await page.wait_for_load_state()  # the line above stands over the attempts
             number = await page.locator("article.attempt").count()
             for place in range(1, number + 1):
                 await page.locator(f"#place-{place}").press(str(place))

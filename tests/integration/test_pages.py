@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from podium_service.http.access.api_key import create_key
 from podium_service.http.access.api_key_store import add_key
@@ -39,6 +39,7 @@ XSS = (
 CONTRAST_ONLY = {"runOnly": ["color-contrast"]}  # nothing else differs between themes
 PATIENCE_MS = 120_000  # other tests may keep the machine busy
 WIDTHS = ((1440, 900), (390, 844))
+expect.set_options(timeout=PATIENCE_MS)  # a click returns before the new page is whole
 
 
 @asynccontextmanager
@@ -192,12 +193,12 @@ async def test_pages_fit_a_phone_and_work_without_scripts(tmp_path: Path, chromi
         await page.goto(f"{url}/ui")
         await page.fill("#q", "Cancel. 1")
         await page.click("text=Filter")
-        assert await page.locator("tbody tr").count() == 1
+        await expect(page.locator("tbody tr")).to_have_count(1)
         await page.click("tbody a")
-        assert await page.locator("article.attempt").count() == 6
+        await expect(page.locator("article.attempt")).to_have_count(6)
         await page.click("summary >> nth=0")
         await page.click("a[title*=theme]")
-        assert await page.get_attribute("html", "data-theme") == "dark"
+        await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 
 
 async def test_keys_move_and_reach_everything(tmp_path: Path, chromium: str) -> None:
@@ -263,4 +264,4 @@ async def test_a_run_is_watched_as_it_goes(tmp_path: Path, chromium: str) -> Non
         await opened.ranker.rank(RankRequest.model_validate(group))
         await page.locator("#steps ~ div tbody tr >> nth=2").wait_for()
         await page.click("#steps ~ div tbody a >> nth=0")
-        assert await page.locator("tbody tr").count() == 1
+        await expect(page.locator("tbody tr")).to_have_count(1)

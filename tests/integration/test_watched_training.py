@@ -27,15 +27,15 @@ async def test_the_page_of_a_run_grows_as_it_trains(tmp_path: Path, chromium: st
                     assert training.poll() is None, (tmp_path / "train.log").read_text()
                     await page.reload()
                 await page.click("tbody a")
-                seen = await rows.count()
-                assert 0 < seen < STEPS
+                await rows.first.wait_for()
+                assert await rows.count() < STEPS
                 # Nobody loads the page again: it reads the store by itself.
                 await rows.nth(STEPS - 1).wait_for()
                 rate = page.locator(".headlines dt", has_text="Win rate")
                 await rate.wait_for()
                 assert await page.locator(".headlines dt >> nth=0").inner_text() == "Win rate"
                 await page.click("#steps ~ div tbody a >> nth=0")
-                assert await page.locator("tbody tr").count() > 0
+                await page.locator("tbody tr").first.wait_for()
             assert training.wait(60) == 0, (tmp_path / "train.log").read_text()
         finally:
             training.kill()
