@@ -13,6 +13,9 @@ questions that a person would type (`direct`), on groups whose truth is known (`
     seconds      per group, with 8 groups at once, prefix caching as the endpoint does it
     no verdict   the share of replies that could not be read
 
+Of ways in passes a second table tells what more of them bring, as paired differences: the AUC
+gained, and how many times as much squared tau (twice the AUC, less one) a token buys.
+
 Intervals are 95% bootstraps over groups. With `--store`, what was paid is kept, and a run that was
 cut off goes on.
 """
@@ -37,6 +40,7 @@ from benchmarks.real_judge.endpoints import (
     vllm_version,
 )
 from benchmarks.real_judge.forging import measure_forging
+from benchmarks.real_judge.passes import compare_passes
 from benchmarks.real_judge.rows import compare_with_direct, rows_of
 from benchmarks.real_judge.sets import MADE_UP, SETS, USUAL, USUAL_PAIRS, GroupSet, read_set
 from benchmarks.real_judge.ways import CHEAP, WAYS
@@ -70,6 +74,7 @@ async def measure(
             report.say(f"{of.name}: {name}")
     rows = rows_of(readings, of.groups, clock.seconds)
     report.table(f"{of.name}: {len(of.groups)} groups of {of.num_attempts}", rows)
+    compare_passes(report, of.name, readings, of.groups)
     compare_with_direct(report, of.name, readings, of.groups)
 
 

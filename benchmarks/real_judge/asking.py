@@ -80,10 +80,10 @@ async def ask_ways(
         PodiumError: If a group fails for another reason than the judge's words.
     """
     file = _judges_file(ways, endpoint, len(groups[0].truth), folder)
-    found = {}
+    found: dict[str, Readings] = {}
     async with open_service(file, f"{folder}/podium.db") as service:
         for way, each in ways.items():
-            found[way] = await _ask(service, way, each, groups, clock)
+            found |= await _ask(service, way, each, groups, clock)
     return found
 
 
@@ -104,7 +104,7 @@ def _judge_name(way: str) -> str:
 
 async def _ask(
     service: Service, name: str, way: Way, groups: Sequence[Labelled], clock: Clock
-) -> Readings:
+) -> dict[str, Readings]:
     requests = [RankRequest.model_validate(group.group) for group in groups]
     runner = JudgeRunner(service, IN_FLIGHT, DEADLINE_S, advance=lambda: None)
     started = time.perf_counter()
@@ -112,14 +112,23 @@ async def _ask(
     if any(each.ranking is None or each.ranking.usage.calls for each in outcomes):
         clock.add(name, started)
     raise_unless_judged(outcomes)
-    passes = way.passes_of(len(groups[0].truth))
-    readings = {passes: list(map(_returned, outcomes, requests))}
-    if way.method in BY_PASSES:
-        for num in (1, 2):
-            if num < passes:
-                pairs = zip(outcomes, requests, strict=True)
-                readings[num] = [_first(num, way.method, *pair) for pair in pairs]
-    return readings
+
+    def read(*passes: int) -> list[Answered]:
+        pairs = zip(outcomes, requests, strict=True)
+        return [_some(passes, way.method, *pair) for pair in pairs]
+
+    most = way.passes_of(len(groups[0].truth))
+    readings = {most: list(map(_returned, outcomes, requests))}
+    if way.method not in BY_PASSES:
+        return {name: readings}
+    readings |= {num: read(*range(num)) for num in (1, 2) if num < most}
+    unlike = {unlike_orders(name): {2: read(0, 2)}} if most > 2 else {}
+    return {name: readings, **unlike}
+
+
+def unlike_orders(way: str) -> str:
+    """Return the name of the reading of two passes whose orders are no reverses of each other."""
+    return f"{way}, orders 1 and 3"
 
 
 def raise_unless_judged(outcomes: Sequence[GroupOutcome]) -> None:
@@ -146,15 +155,17 @@ def _returned(outcome: GroupOutcome, request: RankRequest) -> Answered:
     )
 
 
-def _first(num: int, method: str, outcome: GroupOutcome, request: RankRequest) -> Answered:
-    """Return what the first passes would have said by themselves, for their share of the tokens."""
+def _some(
+    passes: Sequence[int], method: str, outcome: GroupOutcome, request: RankRequest
+) -> Answered:
+    """Return what some of the passes would have said by themselves, for their share of tokens."""
     (verdicts,) = outcome.verdicts.values() if outcome.verdicts else ([],)
     every = _returned(outcome, request)
-    if len(verdicts) <= num:
+    if len(verdicts) <= max(passes):
         return every
-    share = num / len(verdicts)
+    share = len(passes) / len(verdicts)
     return Answered(
-        first_passes(num, method, verdicts, request),
+        scores_of([verdicts[each] for each in passes], method, request),
         every.prompt_tokens * share,
         every.completion_tokens * share,
         every.replies,
@@ -162,13 +173,13 @@ def _first(num: int, method: str, outcome: GroupOutcome, request: RankRequest) -
     )
 
 
-def first_passes(
-    num: int, method: str, verdicts: Sequence[Verdict], request: RankRequest
-) -> list[float]:
-    """Return the scores of a group's attempts by the first verdicts about it, in its order."""
+def scores_of(verdicts: Sequence[Verdict], method: str, request: RankRequest) -> list[float]:
+    """Return the scores of a group's attempts by some verdicts about it, in its order."""
     members = transcribe(request, range(len(request.trajectories))).members
-    first = dict(enumerate(verdicts[:num]))
-    situation = Situation(len(members), 0, Passes(min=num, max=num), verdicts=first)
+    num = len(verdicts)
+    situation = Situation(
+        len(members), 0, Passes(min=num, max=num), verdicts=dict(enumerate(verdicts))
+    )
     means = METHODS[method].estimate(situation).means
     by_index = {index: means[body] for body, own in enumerate(members) for index in own}
     return [by_index[index] for index in range(len(request.trajectories))]

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from benchmarks.content import Labelled
+from benchmarks.ranking.report import Report, Settings
 from benchmarks.real_judge import made_up
 from benchmarks.real_judge.__main__ import main
-from benchmarks.real_judge.asking import Answered, Clock, first_passes, raise_unless_judged
+from benchmarks.real_judge.asking import Answered, Clock, raise_unless_judged, scores_of
 from benchmarks.real_judge.direct import (
     answers_of,
     context_of,
@@ -20,6 +21,7 @@ from benchmarks.real_judge.direct import (
     yes_prompts,
 )
 from benchmarks.real_judge.forging import FORGERIES, forge, win_rate
+from benchmarks.real_judge.passes import compare_passes, signal_ratio
 from benchmarks.real_judge.rows import difference, judge_pairs, rows_of
 from benchmarks.real_judge.sets import read_set
 from benchmarks.real_judge.ways import WAYS
@@ -115,19 +117,41 @@ def test_a_difference_is_taken_on_the_same_groups() -> None:
     assert found.low == pytest.approx(0.0)
 
 
-def test_first_passes_are_read_in_the_order_of_the_request() -> None:
+def test_a_further_pass_is_told_by_what_a_token_of_it_buys() -> None:
+    """Two passes order all of four pairs, one pass three: tau 1 and .5, for twice the tokens."""
+    groups = [known(1, 0)] * 4
+    right, wrong = Answered([1, 0], 100), Answered([0, 1], 100)
+    one, two = [right, right, right, wrong], [Answered([1, 0], 200)] * 4
+    assert signal_ratio(two, one, groups).value == pytest.approx((1 / 0.5) ** 2 / 2)
+    report = Report(Settings(quick=True, data=NO_FOLDER))
+    readings = {
+        "best_of short": {1: one, 2: two},
+        "best_of short, orders 1 and 3": {2: one},
+        "yes_no short": {1: one},
+    }
+    with report.section("easy"):
+        compare_passes(report, "easy", readings, groups)
+    [rows] = report.sections["easy"].tables.values()
+    assert [(row["of"], row["against"]) for row in rows] == [
+        ("passes 2", "passes 1"),
+        ("orders 1 and 3", "an order and its reverse"),
+    ]
+    gained = [row["AUC gained"] for row in rows]
+    assert [each.value for each in gained if isinstance(each, Measure)] == [0.25, -0.25]
+
+
+def test_scores_are_in_the_order_of_the_request() -> None:
     """Bodies are sorted by digest; an order and its reverse average out a liking for slots."""
     group = known(1, 0, 0).group
     request = RankRequest.model_validate(group)
-    by_answer = first_passes(
-        1, "best_of", [Verdict([0, 1, 2], ["A", "B", "C"], [0.9, 0.5, 0.1], [""] * 3)], request
-    )
+    verdict = Verdict([0, 1, 2], ["A", "B", "C"], [0.9, 0.5, 0.1], [""] * 3)
+    by_answer = scores_of([verdict], "best_of", request)
     assert sorted(by_answer) == pytest.approx(sorted([0.9, 0.5, 0.1]))
     liking = [
-        Verdict([0, 1, 2], ["A", "B", "C"], [0.9, 0.5, 0.1], [""] * 3),
+        verdict,
         Verdict([2, 1, 0], ["A", "B", "C"], [0.9, 0.5, 0.1], [""] * 3),
     ]
-    assert first_passes(2, "best_of", liking, request) == pytest.approx([0.5] * 3)
+    assert scores_of(liking, "best_of", request) == pytest.approx([0.5] * 3)
 
 
 def reply(logprobs: dict[str, float]) -> Reply:
@@ -194,11 +218,13 @@ def test_the_quick_run_fills_tables_and_checks_targets(tmp_path: Path) -> None:
     main(sets="easy; forged", ask="direct letter; best_of short", data=NO_FOLDER, groups=3, out=out,
          store=tmp_path / "kept", quick=True)  # fmt: skip
     found = json.loads(out.read_bytes())
-    (rows,) = found["easy"]["tables"].values()
+    rows, passes = found["easy"]["tables"].values()
     assert [(row["question"], row["passes"]) for row in rows] == [
         ("direct letter", 1), ("direct letter", 2), ("best_of short", 1), ("best_of short", 2),
     ]  # fmt: skip
     assert all(row["AUC"]["value"] is not None for row in rows)
+    asked = [("direct letter", "passes 2"), ("best_of short", "passes 2")]
+    assert [(row["question"], row["of"]) for row in passes] == asked
     assert len(found["easy"]["targets"]) == 2
     assert len(found["forged"]["targets"]) == len(FORGERIES) - 1
     assert found["easy"]["facts"]["model"] == "sim"
