@@ -258,6 +258,15 @@ async def test_a_card_recommends_passes_by_the_cost_of_rollouts(tmp_path: Path) 
     assert "The judge has a signal: the better of two attempts gets the higher reward in" in html
 
 
+async def test_no_passes_are_recommended_that_a_pair_is_not_shown_in(tmp_path: Path) -> None:
+    random = Random(5)
+    step = names_best(lambda text: asked_score(text) + random.gauss(0, 0.2))
+    pairs = [labelled(f"0.6 of {n}", f"0.5 of {n}", labels=[1, 0]) for n in range(25)]
+    card = await calibrate(tmp_path, step, *pairs, method="best_of", concurrency=1)
+    assert [each["passes"] for each in card["passes"]] == [2] * 4
+    assert "{min: 2, max: 2, rollout_cost: 10}" in card["passes"][-1]["setting"]
+
+
 async def test_few_groups_recommend_no_passes(tmp_path: Path) -> None:
     card = await calibrate(tmp_path, likes_first_slot, *PAIRS, passes=2)
     assert card["passes"] == []

@@ -8,6 +8,7 @@ from podium_service.evaluation.measures import JudgedGroup
 from podium_service.evaluation.run_judge import GroupOutcome
 from podium_service.judges.limits import MAX_PASSES
 from podium_service.judges.settings.llm import DEFAULT_PASSES
+from podium_service.ranking.methods import best_of
 from podium_service.ranking.methods.designs import links_all
 from podium_service.scoring.least_squares import Fit, fit_ratings, least_squares
 from podium_service.scoring.noise import MIN_GROUPS, JudgeNoise, PastGroup, learn_noise
@@ -34,6 +35,7 @@ def advise_passes(
     """Return the advice for each of `ROLLOUT_COSTS`, or none and the reason.
 
     What past groups told the judge's noise counts if it was learnt before; else these groups do.
+    No more passes are recommended than the method shows the largest of these groups in.
     """
     fits = [each for group in groups if group and (each := _fit(group))]
     if not fits:
@@ -42,22 +44,28 @@ def advise_passes(
     if noise is None:
         return [], f"fewer than {MIN_GROUPS} groups with two passes have told the judge's noise"
     information = fmean(fit.information / num_passes for fit, num_passes, _ in fits)
-    least = _least_passes(outcomes)
+    least, bound = _least_and_most_passes(outcomes, groups)
     advice = []
     for cost in ROLLOUT_COSTS:
-        yields = yield_of_passes(noise.ratios_R, information, cost)[least - 1 :]
+        yields = yield_of_passes(noise.ratios_R, information, cost)[least - 1 : bound]
         passes = least + int(yields.argmax())
         reliability = mean_reliability(noise.ratios_R, information * passes)
-        most = min(MAX_PASSES, max(_MOST_AT_LEAST, _MOST_OVER_AVERAGE * passes))
+        most = min(bound, max(_MOST_AT_LEAST, _MOST_OVER_AVERAGE * passes))
         setting = f"passes: {{min: {least}, max: {most}, rollout_cost: {cost:g}}}"
         advice.append(PassesAdvice(cost, passes, reliability, setting))
     return advice, None
 
 
-def _least_passes(outcomes: Sequence[GroupOutcome]) -> int:
-    """Return the passes that each group gets by default under the methods that were used."""
+def _least_and_most_passes(
+    outcomes: Sequence[GroupOutcome], groups: Sequence[JudgedGroup | None]
+) -> tuple[int, int]:
+    """Return the passes each group gets by default under the methods used, and the most it may."""
     methods = {outcome.ranking.method for outcome in outcomes if outcome.ranking}
-    return max((DEFAULT_PASSES[each].min for each in methods & DEFAULT_PASSES.keys()), default=1)
+    most = MAX_PASSES
+    if methods == {"best_of"}:
+        most = best_of.most_passes(max(group.num_shown for group in groups if group))
+    least = max((DEFAULT_PASSES[each].min for each in methods & DEFAULT_PASSES.keys()), default=1)
+    return min(least, most), most
 
 
 def _fit(group: JudgedGroup) -> tuple[Fit, float, int] | None:

@@ -10,6 +10,7 @@ the worth of the trajectories there; rotated orders do. So four are the default.
 
 from dataclasses import replace
 
+from podium_service.judges.limits import MAX_PASSES
 from podium_service.ranking.methods import listwise, subsets
 from podium_service.ranking.methods.method import Method, Plan, Situation
 from podium_service.scoring.estimate import Estimate
@@ -31,17 +32,21 @@ def estimate(situation: Situation) -> Estimate:
     return replace(listwise.estimate(situation), scale="log_probability")
 
 
-def _bound(situation: Situation) -> Situation:
-    """Return the situation with blocks that hold the whole group, if it is not too large.
+def most_passes(num_items: int) -> int:
+    """Return how often a group is shown at most.
 
     A pair has two orders, and is shown in no more: the same question has the same probabilities.
     """
+    return 2 if num_items == 2 else MAX_PASSES
+
+
+def _bound(situation: Situation) -> Situation:
+    """Return the situation with blocks that hold the whole group, if it is not too large."""
     if situation.num_items > listwise.MAX_LISTWISE_ITEMS:
         return situation
-    passes = situation.passes
-    if situation.num_items == 2:
-        most = {"min": min(passes.min, 2), "max": min(passes.max, 2)}
-        passes = passes.model_copy(update=most)
+    passes, most = situation.passes, most_passes(situation.num_items)
+    bounds = {"min": min(passes.min, most), "max": min(passes.max, most)}
+    passes = passes.model_copy(update=bounds)
     block_size = max(situation.block_size, situation.num_items)
     return replace(situation, block_size=block_size, passes=passes)
 
