@@ -24,6 +24,7 @@ import httpx
 from benchmarks.ranking.ruler import SYSTEM
 
 TIMEOUT_S = 3600.0
+LIMITS = httpx.Limits(keepalive_expiry=4)  # uvicorn closes idle connections after 5 s
 IN_FLIGHT = 8
 _SCORE = {
     "type": "object",
@@ -85,7 +86,7 @@ class Ruler:
         kept = self._kept()
         places = asyncio.Semaphore(IN_FLIGHT)
 
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, limits=LIMITS) as client:
 
             async def one(group: Mapping[str, Any]) -> Ruled:
                 key = f"{group['group_id']} {repeat}"

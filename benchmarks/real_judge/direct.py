@@ -32,6 +32,7 @@ from podium_service.ranking.methods.designs import balanced_orders
 
 IN_FLIGHT = 16
 TIMEOUT_S = 3000.0
+LIMITS = httpx.Limits(keepalive_expiry=4)  # uvicorn closes idle connections after 5 s
 PASSES = 4
 
 
@@ -209,7 +210,7 @@ class Direct:
             return
         started, places = time.perf_counter(), asyncio.Semaphore(IN_FLIGHT)
 
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, limits=LIMITS, trust_env=False) as client:
 
             async def one(text: str) -> None:
                 async with places:

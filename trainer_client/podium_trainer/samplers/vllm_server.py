@@ -26,6 +26,8 @@ State = Literal["ready", "behind", "gone"]
 CONNECT_S = 5.0
 # With httpx 0.28.1 one pool falls from 290 to 60 calls/s between 64 and 128 open connections.
 NUM_SAMPLING_POOLS, POOL_SIZE = 4, 64
+# vLLM closes a connection that was idle for 5 s; a request that goes out just then is lost.
+KEEPALIVE_S = 4.0
 MIN_BACKOFF_S, MAX_BACKOFF_S = 0.25, 8.0
 RETRY_AFTER_S = 1.0
 QUICK_S = 10.0  # a server that lives does some things at once

@@ -19,6 +19,7 @@ from podium.connections import parse_key, parse_url
 from podium_trainer.samplers import SamplerError
 from podium_trainer.samplers.membership import LOOK_EVERY_S, Membership, Push
 from podium_trainer.samplers.vllm_server import (
+    KEEPALIVE_S,
     NUM_SAMPLING_POOLS,
     POOL_SIZE,
     ConnectionPool,
@@ -65,7 +66,7 @@ class VllmServers:
         def open_pool() -> ConnectionPool:
             http = httpx.AsyncClient(
                 headers={"Authorization": f"Bearer {key}"} if key else {},
-                limits=httpx.Limits(max_connections=POOL_SIZE),
+                limits=httpx.Limits(max_connections=POOL_SIZE, keepalive_expiry=KEEPALIVE_S),
                 verify=context,
                 trust_env=False,
             )
