@@ -21,7 +21,7 @@ from tests.integration.conftest import need
 from tests.service.process import running
 
 pytestmark = pytest.mark.vllm  # it needs the model that those tests need
-NOISE_SD, SLOT_BIAS, GRID = 0.3, 0.15, 20
+NOISE_SD, SLOT_BIAS, GRID = 0.2, 0.15, 20
 
 
 def noisy(seed: int) -> Step:
