@@ -27,7 +27,7 @@ Ask = Callable[[int, int], Awaitable[str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When to ask.
+    """The times at which to ask.
 
     Attributes:
         pace_s: the least time from one question of a worker to its next.

@@ -15,7 +15,7 @@ _STATUSES_OF_ONE_GROUP = (None, 413, 422)
 
 
 class StopRule:
-    """What a client does with the outcomes of a batch that is finished.
+    """The rule on what to do with the outcomes of a batch that is finished.
 
     - A fault of the settings, such as an unknown judge or a wrong key, is raised at once.
     - A batch whose groups were all refused is raised, if no group was ranked before it: the caller

@@ -47,7 +47,7 @@ class Range(Settings):
 
 
 class Passes(Range):
-    """How often a judge is shown each trajectory.
+    """The bounds on how often a judge is shown each trajectory.
 
     Each trajectory is shown at least `min` times. Then passes go on while one more buys more than
     a pass does on average, up to `max` times.

@@ -60,7 +60,7 @@ class Roster:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why the file is not in use as it is now; `at` is in seconds since the epoch."""
+    """The reason why the file is not in use as it is now; `at` is in seconds since the epoch."""
 
     at: float
     detail: str

@@ -24,7 +24,7 @@ STATIC = ("pages.css", "pages.js", "htmx.min.js", "htmx.LICENSE.txt", "logo.svg"
 
 @dataclass(frozen=True)
 class Frame:
-    """What a page shows and links to beside its own subject.
+    """The parts of a page around its own subject: what it shows and links to.
 
     Attributes:
         root: the path before all links, without a slash at its end.

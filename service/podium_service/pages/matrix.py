@@ -11,7 +11,7 @@ from podium_service.schemas.history import CallView
 
 @dataclass(frozen=True)
 class Cell:
-    """What one pass said about one attempt; `heat` is its score in tenths."""
+    """The score and the words of one pass about one attempt; `heat` is its score in tenths."""
 
     score: float
     slot: int

@@ -22,7 +22,7 @@ DEFAULT_PATIENCE_S = 600.0
 
 
 class GatherSettings(Strict):
-    """How members that come one by one become a group."""
+    """The rules by which members that come one by one become a group."""
 
     group_size: Annotated[int, Field(ge=1, le=MAX_TRAJECTORIES)] = Field(
         description="number of members; all of them must say the same"

@@ -236,7 +236,7 @@ Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_witho
 
 
 class PageQuery(BaseModel):
-    """Which page of a list a client wants."""
+    """The page of a list that a client wants."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -245,7 +245,7 @@ class PageQuery(BaseModel):
 
 
 class RankingQuery(PageQuery):
-    """Which rankings a client wants; what is left out stands for anything."""
+    """The rankings that a client wants; what is left out stands for anything."""
 
     run: Name | None = None
     step: int | None = Field(default=None, ge=0, le=2**53)

@@ -72,7 +72,7 @@ class KeyRequest(_Strict):
 
 
 class KeyChange(_Strict):
-    """What is to change of a key: a field that is left out stays, and null removes a limit."""
+    """A change of a key: a field that is left out stays, and null removes a limit."""
 
     # The defaults are never read, and are made by functions to stay out of the published schema.
     name: Annotated[_Name, Field(default_factory=str)]

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class EndpointStatus(BaseModel):
-    """Whether one endpoint of a judge answers now."""
+    """The state of one endpoint of a judge: whether it answers now."""
 
     base_url: str
     answers: bool

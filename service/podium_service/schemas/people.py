@@ -34,7 +34,7 @@ class NoteRequest(BaseModel):
 
 
 class NoteView(BaseModel):
-    """What a person wrote about a ranking."""
+    """A note that a person wrote about a ranking."""
 
     id: str
     at: float = Field(description="when it was written, in seconds since the epoch")

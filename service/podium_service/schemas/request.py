@@ -114,7 +114,7 @@ class Trajectory(Strict):
 
 
 class GroupFields(Strict):
-    """What a group is, apart from its trajectories."""
+    """The fields of a group apart from its trajectories."""
 
     group_id: Id | None = Field(default=None, description="a name, which the response repeats")
     judge: Id | None = Field(default=None, description="name of a judge; null: the default one")

@@ -23,7 +23,7 @@ class SpendQuery(BaseModel):
 
 
 class SpendSum(BaseModel):
-    """What some calls to judges cost."""
+    """The cost of some calls to judges."""
 
     calls: int = Field(description="calls that were answered, also those of groups that failed")
     tokens: int = Field(description="of prompts and replies")
@@ -31,7 +31,7 @@ class SpendSum(BaseModel):
 
 
 class SpendRow(SpendSum):
-    """What the calls of one key, judge, run or day cost; it has the fields that `by` names."""
+    """The cost of the calls of one key, judge, run or day; it has the fields that `by` names."""
 
     key_id: str | None = Field(
         default=None, description="null: PODIUM_API_KEY, no key, or a command without a service"
@@ -44,7 +44,7 @@ class SpendRow(SpendSum):
 
 
 class SpendReport(BaseModel):
-    """What judges cost, the dearest first; by day, in the order of the days."""
+    """The costs of judges, the dearest first; by day, in the order of the days."""
 
     by: list[SpendBy]
     since: date | None

@@ -12,7 +12,7 @@ from podium_service.scoring.bootstrap import Array
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far values agree with labels, over the pairs of items whose labels differ.
+    """The agreement of values with labels, over the pairs of items whose labels differ.
 
     Attributes:
         accuracy: share of pairs in the right order; a tie is not right.

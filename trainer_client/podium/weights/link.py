@@ -37,7 +37,7 @@ class LinkError(Exception):
 
 @dataclass(frozen=True)
 class Meeting:
-    """Where and how a group meets; it travels as the `init_info` of vLLM's API.
+    """The place where a group meets, and the way; it travels as the `init_info` of vLLM's API.
 
     Attributes:
         address: of the trainer, as the server reaches it.

@@ -28,7 +28,7 @@ FORMATS: dict[str, ReasoningFormat | None] = {
 
 @dataclass(frozen=True)
 class Turn:
-    """What a completion says.
+    """A completion, parted into its answer and its thoughts.
 
     Attributes:
         answer: the text without thoughts; empty if a thought was never closed.

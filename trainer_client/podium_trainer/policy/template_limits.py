@@ -23,7 +23,7 @@ RESULT = {"role": "tool", "content": MARK, "tool_call_id": "call_1_0"}
 
 @dataclass(frozen=True)
 class TemplateLimits:
-    """What a template shows.
+    """The limits of what a template shows.
 
     Attributes:
         takes_system: whether it shows a system message.

@@ -12,7 +12,7 @@ from podium_trainer.update.update import UpdateSkipped, UpdateStats
 
 @dataclass
 class Done:
-    """What a step has done so far.
+    """The work that a step has done so far.
 
     Attributes:
         gathered: its groups.

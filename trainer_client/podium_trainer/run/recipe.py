@@ -71,7 +71,7 @@ class _CommandLine(BaseSettings, TrainConfig):
 
 @dataclass(frozen=True)
 class Resume:
-    """Where a run starts.
+    """The point from which a run starts.
 
     Attributes:
         is_wanted: whether it goes on from a checkpoint; if not, `out` must hold no run.

@@ -23,7 +23,7 @@ from podium_service.schemas import RankRequest
 
 
 class Backend(Protocol):
-    """What the tools need; every method raises a PodiumError or a RankError."""
+    """The operations that the tools need; every method raises a PodiumError or a RankError."""
 
     async def rank(self, group: dict[str, Any], deadline_s: float) -> dict[str, Any]:
         """Return the ranking of a group, as JSON values."""

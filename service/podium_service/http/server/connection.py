@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 class _State(Enum):
-    """How far the current request has been read; the module's docstring draws the states."""
+    """The progress of reading the current request; the module's docstring draws the states."""
 
     HEAD = "head"
     BODY = "body"

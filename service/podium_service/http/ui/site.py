@@ -39,7 +39,7 @@ _NO_SERVICE = frozenset({"Judges", "Keys", "API", "Config"})
 
 @dataclass(frozen=True)
 class Site:
-    """What the pages are made from.
+    """The parts of the service that pages are made from.
 
     Attributes:
         reader: what the store keeps.

@@ -14,7 +14,7 @@ from podium_service.store.quotas.spend import SpendLimit
 
 
 class Timing:
-    """Where the time of one request goes: to the judge, to queues, or to the service itself.
+    """The time of one request: of the judge, of queues, and of the service itself.
 
     The calls of a request overlap. Time during which any of them is at the judge is the judge's; of
     the rest, time during which any of them waits is the queues'.

@@ -46,7 +46,7 @@ _LEAST_PROOF = 2
 
 @dataclass(slots=True)
 class Lowered:
-    """What one call does without, beyond what its endpoint is known to refuse.
+    """The parameters that one call leaves out beyond those its endpoint is known to refuse.
 
     Attributes:
         num_formats: how many of the response formats still to try are left out.

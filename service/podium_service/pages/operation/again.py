@@ -18,7 +18,7 @@ _LEEWAY = 1.1
 
 @dataclass(frozen=True)
 class Choice:
-    """How a person wants a group judged; `rubric` is the text of the field."""
+    """The way in which a person wants a group judged; `rubric` is the text of the field."""
 
     judge: str
     flip_order: bool
@@ -27,7 +27,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Price:
-    """What a choice would cost.
+    """The price of a choice.
 
     Attributes:
         is_stored: whether the store has the answer, so that no judge is asked.
@@ -121,7 +121,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Again:
-    """What the section on judging again shows.
+    """The contents of the section on judging again.
 
     Attributes:
         first: the ask that this page's ranking judges again; None if it is a first one itself.

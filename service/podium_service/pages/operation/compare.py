@@ -33,7 +33,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two judges agree: mean tau over `groups` groups, with its 95% interval.
+    """The agreement of two judges: mean tau over `groups` groups, with its 95% interval.
 
     `low` and `high` are None for one group, which has no interval.
     """
@@ -46,7 +46,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a judge costs a group, and how far it agrees with the others on average."""
+    """The cost of a judge for a group, and its mean agreement with the others."""
 
     judge: str
     usd: float

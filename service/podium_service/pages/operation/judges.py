@@ -67,7 +67,7 @@ class JudgeState:
 
 @dataclass(frozen=True)
 class Speed:
-    """What a judge's last calls took; `tokens_per_s` is of one reply while it is written."""
+    """The speed of a judge's last calls; `tokens_per_s` is of one reply while it is written."""
 
     calls: int
     median_s: float

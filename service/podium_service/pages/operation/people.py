@@ -42,7 +42,7 @@ class Said:
 
 @dataclass(frozen=True)
 class People:
-    """What the sections on people's words show.
+    """The contents of the sections on people's words.
 
     Attributes:
         items: the attempts in the reader's own order, else in the judge's; empty where nobody may

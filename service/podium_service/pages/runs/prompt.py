@@ -18,7 +18,7 @@ Value = Callable[[RankingSummary], float | None]
 
 @dataclass(frozen=True)
 class Excerpt:
-    """How the last words of an attempt begin; `text` is None where texts are not kept."""
+    """The beginning of an attempt's last words; `text` is None where texts are not kept."""
 
     id: str
     reward: float

@@ -25,7 +25,7 @@ _TRIMMED = re.compile(r'(?:\n</\w+>)*\n<trimmed characters="(\d+)"/>(?:\n<\w+(?:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the judge saw of one attempt where it saw least.
+    """The part of one attempt that the judge saw where it saw least.
 
     Attributes:
         body: the text in the prompt.

@@ -25,7 +25,7 @@ _MAY_DIFFER = {"metadata", "deadline_s"}
 
 @dataclass(frozen=True)
 class Terms:
-    """What all members of a group must agree on.
+    """The terms that all members of a group must agree on.
 
     Attributes:
         group_size: number of seats.

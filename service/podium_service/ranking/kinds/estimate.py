@@ -31,7 +31,7 @@ _BARE_SHARE = 8
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What calls take: `usd` is None where a price is not known."""
+    """The cost of calls: `usd` is None where a price is not known."""
 
     calls: int = 0
     prompt_tokens: int = 0

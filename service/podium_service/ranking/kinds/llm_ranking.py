@@ -54,7 +54,7 @@ class _RunResult:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What a judge sees of a group, and by which method it is asked."""
+    """The texts of a group that a judge sees, and the method by which it is asked."""
 
     transcript: Transcript
     method_name: str

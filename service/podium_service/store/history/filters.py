@@ -19,7 +19,7 @@ _SAME = ("run", "step", "judge", "group_id", "prompt_id", "code", "longest_wins"
 
 @dataclass(frozen=True, slots=True)
 class RankingFilters:
-    """What the rankings of a list have in common; None stands for anything.
+    """The properties that all rankings of a list have; None stands for anything.
 
     Attributes:
         run, step, judge, group_id, prompt_id, outcome, code: as in `RankingSummary`.
@@ -76,7 +76,7 @@ class RankingFilters:
 
 
 class _matches(sa.sql.functions.GenericFunction[bool]):
-    """Whether a text matches a pattern of LIKE in any case; `/` escapes."""
+    """A match of a text with a pattern of LIKE in any case; `/` escapes."""
 
     type = sa.Boolean()
     inherit_cache = True

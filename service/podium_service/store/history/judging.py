@@ -27,7 +27,7 @@ _ASKS_AFTER_CALL = 5000
 
 @dataclass(frozen=True, slots=True)
 class TimedGroup:
-    """What one group told about its judge, and when, in seconds since the epoch."""
+    """The facts that one group told about its judge, and the time, in seconds since the epoch."""
 
     at: float
     past: PastGroup
@@ -35,7 +35,7 @@ class TimedGroup:
 
 @dataclass(frozen=True, slots=True)
 class CallFigures:
-    """What one call took; `at` is in seconds since the epoch."""
+    """The time and the tokens of one call; `at` is in seconds since the epoch."""
 
     at: float
     latency_s: float

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who gave an order or wrote a note; without keys all people are one.
+    """The author of an order or a note; without keys all people are one.
 
     Attributes:
         api_key_id: as in a `RequestContext`: "" for the environment's key, or where none is needed.

@@ -31,7 +31,7 @@ class RankLost(RuntimeError):
 
 
 class FailedTogether(Exception):
-    """What a call raises on all ranks at once; then they are in step, and can go on."""
+    """Raised by a call on all ranks at once; then they are in step, and can go on."""
 
 
 class Ranks:

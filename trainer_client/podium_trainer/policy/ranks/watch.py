@@ -22,7 +22,7 @@ STATUS = 1
 
 
 class Store(Protocol):
-    """What all ranks have in common."""
+    """The store that all ranks share."""
 
     def add(self, key: str, value: int, /) -> int:
         """Add to a number, which is 0 at first, and return the sum."""

@@ -103,7 +103,7 @@ class HeldOutMetrics:
 
 @dataclass(frozen=True)
 class TrainedMetrics:
-    """What the update was made from; null in steps without one.
+    """The data of the update; null in steps without one.
 
     Attributes:
         lr: learning rate of the update.

@@ -15,7 +15,7 @@ from podium_trainer.records.rows.gathered import Gathered
 
 @dataclass(frozen=True)
 class Timings:
-    """What a step took; seconds of a phase that did not run are null.
+    """The time that a step took; seconds of a phase that did not run are null.
 
     Attributes:
         waited_s: seconds that the update waited for the groups of the step. It is less than

@@ -28,7 +28,7 @@ Outcome = tuple[Any, BaseException | None]
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds the calls of all attempts.
+    """The bounds on the calls of all attempts.
 
     Attributes:
         slots: bounds the blocking calls that run at once; waiting for one is no part of the limit.

@@ -39,7 +39,7 @@ class ServerError(EnvironmentFault):
 
 @dataclass(frozen=True)
 class Fields:
-    """Where a server's texts stand.
+    """The fields in which a server's texts stand.
 
     Attributes:
         action: the field of an action that gets the model's text; None sends the text itself.

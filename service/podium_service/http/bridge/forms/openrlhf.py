@@ -21,7 +21,7 @@ Many = Field(min_length=1, max_length=MAX_TRAJECTORIES)
 
 
 class RewardQuery(BaseModel):
-    """What OpenRLHF posts."""
+    """The body that OpenRLHF posts."""
 
     query: Annotated[list[str], Many] = Field(description="prompt and completion, as one text")
     prompts: Annotated[list[str], Many]

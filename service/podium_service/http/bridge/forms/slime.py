@@ -14,7 +14,7 @@ from podium_service.http.bridge.forms.openrlhf import reference_text
 
 
 class RemoteSample(BaseModel):
-    """What slime posts."""
+    """The body that slime posts."""
 
     prompt: str | list[dict[str, Any]]
     response: str

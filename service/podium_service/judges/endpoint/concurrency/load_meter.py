@@ -12,7 +12,7 @@ _LEAST_S = 1e-9  # between two events, because a clock may show the same time tw
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one round of calls has shown.
+    """The figures of one round of calls.
 
     Attributes:
         in_flight: the mean number of calls in flight, while there was any.

@@ -16,7 +16,7 @@ from podium_service.prompts.reply import Reply
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an endpoint is, and what every request to it has.
+    """The URL of an endpoint, and the parts that all requests to it share.
 
     Attributes:
         base_url: up to and including the API's version.

@@ -46,7 +46,7 @@ _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*s?")
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a body says.
+    """The words of a body, taken apart.
 
     Attributes:
         text: on one line, with the parameter at fault and the code at its end where the text does

@@ -12,7 +12,7 @@ LogProbabilities = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to choose a token: the likeliest one at temperature 0."""
+    """The rule that chooses a token: the likeliest one at temperature 0."""
 
     temperature: float = 1.0
     top_p: float = 1.0

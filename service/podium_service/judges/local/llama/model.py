@@ -22,7 +22,7 @@ _NO_TOKEN = -1
 
 @dataclass(frozen=True, slots=True)
 class LlamaOptions:
-    """How to load a model.
+    """The options of loading a model.
 
     Attributes:
         context_tokens: tokens of its context; fewer if the model was trained with fewer.

@@ -21,7 +21,7 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True)
 class Task:
-    """What a host runs.
+    """A process that a host is to run.
 
     Attributes:
         command: the program and its arguments.
@@ -41,7 +41,7 @@ class Task:
 
 
 class End(NamedTuple):
-    """How a process has ended.
+    """The end of a process.
 
     Attributes:
         status: the exit status, 128 + the number of a signal; None if it was lost or never ran.
