@@ -8,6 +8,7 @@ what follows a tag that is never closed is, too.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Literal
 
 import orjson
@@ -143,7 +144,6 @@ def read_completion(body: Any) -> Reply:
         raise ValueError(f"it broke off; finish_reason is {finish_reason}")
     parts = _list_parts(message.get("content"))
     thoughts = [message.get(field) for field in _THOUGHT_FIELDS]
-    logprobs = _as_dict(choice.get("logprobs")).get("content")
     tokens, prompt_tokens_at_most = _count_tokens(_as_dict(body.get("usage")))
     return Reply(
         text=_join_texts(parts) or _read_arguments(message),
@@ -151,10 +151,34 @@ def read_completion(body: Any) -> Reply:
         refusal=str(message["refusal"]) if message.get("refusal") else None,
         tokens=tokens,
         model=str(body.get("model") or ""),
-        logprobs=logprobs if isinstance(logprobs, list) else None,
+        logprobs=list_tokens(choice.get("logprobs")),
         thoughts=next(filter(None, (_join_texts(_list_parts(each)) for each in thoughts)), ""),
         prompt_tokens_at_most=prompt_tokens_at_most,
     )
+
+
+def list_tokens(logprobs: Any) -> list[Any] | None:
+    """Return one object per token, unchecked, or None without any.
+
+    Chat completions list them as `content`: `[{"token", "logprob", "top_logprobs": [...]}, ...]`.
+    Completions, and some servers' chats, have parallel lists: `tokens`, `token_logprobs`, and
+    `top_logprobs` with `{token: logprob, ...}`; these are returned in the form of chats.
+    """
+    listed = _as_dict(logprobs)
+    if isinstance(content := listed.get("content"), list):
+        return content
+    tokens, own, tops = map(listed.get, ("tokens", "token_logprobs", "top_logprobs"))
+    if not isinstance(tokens, list) or not isinstance(own, list) or len(tokens) != len(own):
+        return None
+    likeliest = tops[: len(tokens)] if isinstance(tops, list) else []
+    return [
+        {"token": token, "logprob": logprob, "top_logprobs": _list_tops(top)}
+        for token, logprob, top in zip_longest(tokens, own, likeliest)
+    ]
+
+
+def _list_tops(top: Any) -> list[dict[str, Any]]:
+    return [{"token": token, "logprob": logprob} for token, logprob in _as_dict(top).items()]
 
 
 def has_error(value: dict[str, Any]) -> bool:

@@ -168,3 +168,24 @@ def test_tokens_are_counted_with_and_without_a_cache(
 ) -> None:
     reply = parse(usage=usage)
     assert (reply.tokens, reply.prompt_tokens_at_most) == (tokens, at_most)
+
+
+def test_tokens_may_be_listed_as_completions_list_them() -> None:
+    listed = {"tokens": ["K", "."], "token_logprobs": [-0.1, None]}
+    tops = {"top_logprobs": [{"K": -0.1, "B": -2.5}]}
+    for logprobs, alternatives in ((listed, []), (listed | tops, [("K", -0.1), ("B", -2.5)])):
+        choice = {"message": {"content": "K."}, "finish_reason": "stop", "logprobs": logprobs}
+        first, last = read_completion({"choices": [choice]}).logprobs or []
+        assert (first["token"], first["logprob"]) == ("K", -0.1)
+        assert [(top["token"], top["logprob"]) for top in first["top_logprobs"]] == alternatives
+        assert last == {"token": ".", "logprob": None, "top_logprobs": []}
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [None, -0.1, [], {}, {"tokens": ["K"]}, {"tokens": ["K"], "token_logprobs": []},
+     {"tokens": "K", "token_logprobs": "0"}, {"content": None}],
+)  # fmt: skip
+def test_other_lists_of_tokens_are_none(logprobs: Any) -> None:
+    choice = {"message": {"content": "K"}, "finish_reason": "stop", "logprobs": logprobs}
+    assert read_completion({"choices": [choice]}).logprobs is None

@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from podium_service.prompts.reply import list_tokens
+
 _EVENT = re.compile(r"^data: ?(\{.*\})\s*$", re.MULTILINE)
 _LAST_EVENT = re.compile(rb"^data: ?\[DONE\]", re.MULTILINE)
 _COMMENT = re.compile(r"^:.*$", re.MULTILINE)  # keeps a connection open
@@ -73,7 +75,7 @@ def _join_events(events: list[dict[str, Any]], *, is_whole: bool) -> dict[str, A
         for each in event.get("choices") or ():
             for name, piece in (each.get("delta") or each.get("message") or {}).items():
                 parts.setdefault(name, []).extend(piece if isinstance(piece, list) else [piece])
-            logprobs += (each.get("logprobs") or {}).get("content") or ()
+            logprobs += list_tokens(each.get("logprobs")) or ()
             choice["finish_reason"] = each.get("finish_reason") or choice.get("finish_reason")
     if choice and not is_whole and not choice["finish_reason"]:
         choice["finish_reason"] = "interrupted"

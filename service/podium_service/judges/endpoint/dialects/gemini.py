@@ -153,11 +153,16 @@ def _to_choice(candidate: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_logprobs(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return token probabilities in OpenAI's form."""
-    chosen = [_to_token(each) for each in result["chosenCandidates"]]
-    tops = [[_to_token(each) for each in top["candidates"]] for top in result["topCandidates"]]
+    """Return token probabilities in OpenAI's form; what the API leaves out is unknown."""
+    chosen = [_to_token(each) for each in result.get("chosenCandidates") or ()]
+    tops = [
+        [_to_token(each) for each in top.get("candidates") or ()]
+        for top in result.get("topCandidates") or ()
+    ]
+    if len(tops) != len(chosen):
+        tops = [[] for _ in chosen]
     return [{**each, "top_logprobs": top} for each, top in zip(chosen, tops, strict=True)]
 
 
 def _to_token(candidate: dict[str, Any]) -> dict[str, Any]:
-    return {"token": candidate["token"], "logprob": candidate["logProbability"]}
+    return {"token": candidate.get("token"), "logprob": candidate.get("logProbability")}

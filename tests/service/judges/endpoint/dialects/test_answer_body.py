@@ -123,6 +123,15 @@ def test_parts_thoughts_and_logprobs_of_a_stream_are_joined() -> None:
     assert (reply.logprobs, reply.finish_reason) == ([0, 1, 2, 3, 4], None)
 
 
+@pytest.mark.parametrize("logprobs", [-0.25, [], {"tokens": ["K"], "token_logprobs": [-0.25]}])
+def test_a_stream_may_list_its_tokens_otherwise(logprobs: Any) -> None:
+    choice = {"delta": {"content": "K"}, "logprobs": logprobs, "finish_reason": "stop"}
+    reply = read_completion(read_body(f"data: {json.dumps({'choices': [choice]})}".encode()))
+    assert reply.text == "K"
+    known = [{"token": "K", "logprob": -0.25, "top_logprobs": []}]
+    assert reply.logprobs == (known if isinstance(logprobs, dict) else [])
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[" * 100_000, b"data: {x}", b"\xff\xfe"])
 def test_what_is_no_json_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -259,6 +259,9 @@ def test_geminis_probabilities_are_read_in_openais_form() -> None:
     assert reply.logprobs == [
         {"token": "A", "logprob": -0.1, "top_logprobs": [{"token": "A", "logprob": -0.1}]}
     ]
+    for partial in ({}, {"chosenCandidates": [{"token": "A"}], "topCandidates": [{}, {}]}):
+        reply = read_candidate({"candidates": [candidate | {"logprobsResult": partial}]})
+        assert reply.text == "A"
     config = to_content_body({"messages": [], "max_tokens": 1, "logprobs": True, "top_logprobs": 5})
     assert config["generationConfig"]["logprobs"] == 5
 
