@@ -39,7 +39,14 @@ _ASIDE = (
     r"|[ \t]*+\([^()\n]{1,60}\))[ \t]++"
     rf"(?!(?:{_REASON}|over|and|which|rather|not|than)\b|{_PRAISE})(?-i:[a-z])"
 )
-_PARTLY = r"(?:partial(?:ly)?|partly|mostly|almost|nearly|in part)\b"
+_PARTLY = (
+    r"(?:partial(?:ly)?|partly|mostly|almost|nearly|largely|somewhat|in part|more or less"
+    r"|to (?:some|a certain|a large) (?:extent|degree)|except|apart from|aside from|other than)\b"
+)
+_WITH_FAULTS = (
+    r"(?:(?:with|despite|minus)[ \t]++(?!no\b)(?:[a-z]++[ \t]++){0,3}"
+    r"(?:error|mistake|issue|problem|flaw|omission|caveat|reservation|exception|typo|gap|bug)s?)\b"
+)
 _IT = (
     r"(?:it|this|that|the (?:agent's )?(?:answer|response|solution|attempt|result|trajectory))"
     r"(?:'s|[ \t]++(?:is|was))"
@@ -67,7 +74,7 @@ TAKEN_BACK: dict[Kind, str] = {
     "letters": rf"{_IF}|{_BUT}|{_NO}|{_ASIDE}|[\s.,;:!(-]*+{_BAD}|[ \t.,;:!(-]*+[{CROSSES}]",
     "digits": rf"{_IF}|{_NO}|{_TO_MORE}|{_OUT_OF}|{_CANNOT}",
     # A yes or a no that its own words contradict has two readings.
-    "words": rf"{_IF}|{_BUT}|{_CANNOT}|[ \t,.;(-]*+{_PARTLY}"
+    "words": rf"{_IF}|{_BUT}|{_CANNOT}|[ \t,.;(-]*+{_PARTLY}|(?<=yes)[ \t,.;(-]*+{_WITH_FAULTS}"
     rf"|(?<=yes)(?s:.*?){_CLAUSE}(?:{_UNTRUE})|(?<=no)(?s:.*){_CLAUSE}{_TRUE}",
 }
 # A scale that ends in two digits or more, anywhere in the text.
