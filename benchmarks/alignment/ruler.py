@@ -54,10 +54,12 @@ class Ruled:
     Attributes:
         scores: in the group's order; empty if the reply holds no score for each trajectory.
         tokens: prompt and completion.
+        completion_tokens: those of the reply.
     """
 
     scores: list[float]
     tokens: int
+    completion_tokens: int = 0
 
 
 @dataclass
@@ -83,7 +85,7 @@ class Ruler:
         Raises:
             httpx.HTTPError: If the judge does not answer.
         """
-        kept = self._kept()
+        kept = self.kept()
         places = asyncio.Semaphore(IN_FLIGHT)
 
         async with httpx.AsyncClient(timeout=TIMEOUT_S, limits=LIMITS) as client:
@@ -101,11 +103,12 @@ class Ruler:
 
             return list(await asyncio.gather(*map(one, groups)))
 
-    def _kept(self) -> dict[str, Ruled]:
+    def kept(self) -> dict[str, Ruled]:
+        """Return what was paid for, by the group's id and the number of the call."""
         if self.file is None or not self.file.exists():
             return {}
         lines = map(json.loads, self.file.read_text().splitlines())
-        return {line["key"]: Ruled(line["scores"], line["tokens"]) for line in lines}
+        return {line.pop("key"): Ruled(**line) for line in lines}
 
     async def _ask(self, client: httpx.AsyncClient, group: Mapping[str, Any]) -> Ruled:
         response = await self._post(client, group)
@@ -115,7 +118,8 @@ class Ruler:
         said = response.raise_for_status().json()
         content = said["choices"][0]["message"]["content"] or ""
         scores = read_scores(content, len(group["trajectories"]), is_single=is_single(group))
-        return Ruled(scores, int(said["usage"]["total_tokens"]))
+        usage = said["usage"]
+        return Ruled(scores, int(usage["total_tokens"]), int(usage["completion_tokens"]))
 
     async def _post(self, client: httpx.AsyncClient, group: Mapping[str, Any]) -> httpx.Response:
         asked = request(group, has_schema=self._takes_schema)

@@ -5,7 +5,8 @@
     python -m benchmarks.real_judge --url http://127.0.0.1:PORT/v1
 
 Every method and style of prompt, through the service's own pipeline (`ways`), against direct
-questions that a person would type (`direct`), on groups whose truth is known (`sets`).
+questions that a person would type (`direct`) and RULER's procedure (`ruling`), on groups whose
+truth is known (`sets`).
 
     AUC          the chance that the better of two attempts gets the higher reward; ties count half
     pairs right  the share of pairs in their right order; a tie is not right
@@ -42,6 +43,7 @@ from benchmarks.real_judge.endpoints import (
 from benchmarks.real_judge.forging import measure_forging
 from benchmarks.real_judge.passes import compare_passes
 from benchmarks.real_judge.rows import compare_with_direct, rows_of
+from benchmarks.real_judge.ruling import RULER, ask_ruler, compare_with_ruler
 from benchmarks.real_judge.sets import MADE_UP, SETS, USUAL, USUAL_PAIRS, GroupSet, read_set
 from benchmarks.real_judge.ways import CHEAP, WAYS
 from podium_service.prompts.wording import PROMPT_VERSION
@@ -49,7 +51,7 @@ from podium_service.prompts.wording import PROMPT_VERSION
 RESULTS = Path("benchmarks/results/real_judge.json")
 FORGED = "forged"
 QUICK_GROUPS, FORGED_GROUPS = 4, 24
-ASKED = (*QUESTIONS, *WAYS)
+ASKED = (*QUESTIONS, *WAYS, RULER)
 COMMON: dict[str, Any] = {"temperature": 0.0, "timeout_s": 3000.0, "context_tokens": 8192}
 
 
@@ -72,10 +74,14 @@ async def measure(
             way, groups = {name: WAYS[name]}, of.groups[: None if name in CHEAP else dear_groups]
             readings |= await ask_ways(way, _endpoint(url, model), groups, folder, clock)
             report.say(f"{of.name}: {name}")
+    if RULER in asked:
+        readings[RULER] = await ask_ruler(url, model, of.groups[:dear_groups], folder, clock)
+        report.say(f"{of.name}: {RULER}")
     rows = rows_of(readings, of.groups, clock.seconds)
     report.table(f"{of.name}: {len(of.groups)} groups of {of.num_attempts}", rows)
     compare_passes(report, of.name, readings, of.groups)
     compare_with_direct(report, of.name, readings, of.groups)
+    compare_with_ruler(report, of.name, readings, of.groups)
 
 
 def _endpoint(url: str, model: str) -> dict[str, Any]:

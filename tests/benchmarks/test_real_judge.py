@@ -215,16 +215,18 @@ def test_every_way_is_a_valid_judge(size: int) -> None:
 
 def test_the_quick_run_fills_tables_and_checks_targets(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    main(sets="easy; forged", ask="direct letter; best_of short", data=NO_FOLDER, groups=3, out=out,
+    asked = "direct letter; best_of short; RULER"
+    main(sets="easy; forged", ask=asked, data=NO_FOLDER, groups=3, out=out,
          store=tmp_path / "kept", quick=True)  # fmt: skip
     found = json.loads(out.read_bytes())
     rows, passes = found["easy"]["tables"].values()
     assert [(row["question"], row["passes"]) for row in rows] == [
         ("direct letter", 1), ("direct letter", 2), ("best_of short", 1), ("best_of short", 2),
+        ("RULER", 1),
     ]  # fmt: skip
     assert all(row["AUC"]["value"] is not None for row in rows)
-    asked = [("direct letter", "passes 2"), ("best_of short", "passes 2")]
-    assert [(row["question"], row["of"]) for row in passes] == asked
-    assert len(found["easy"]["targets"]) == 2
+    more = [("direct letter", "passes 2"), ("best_of short", "passes 2")]
+    assert [(row["question"], row["of"]) for row in passes] == more
+    assert [each["target"] for each in found["easy"]["targets"]] == [">= -0.03", "<= 1.2", ">= 2"]
     assert len(found["forged"]["targets"]) == len(FORGERIES) - 1
     assert found["easy"]["facts"]["model"] == "sim"
