@@ -74,6 +74,7 @@ async def _estimate(
     from podium_service.telemetry.metrics import Metrics
 
     total, faults, names = CostRange(), {}, set()
+    asked: set[str] = set()
     async with aclosing(JudgeRegistry(config, Metrics())) as judges:
         roster = judges.roster
         if judge:
@@ -82,7 +83,7 @@ async def _estimate(
             try:
                 request = validate(RankRequest, group)
                 name = request.judge or roster.config.default_judge
-                total += await estimate_group(roster, name, request)
+                total += await estimate_group(roster, name, request, asked=asked)
                 names.add(name)
             except PodiumError as error:
                 faults[index] = str(error)
@@ -109,4 +110,5 @@ def _as_json(
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {"groups": num_groups, **asdict(total), "faults": faults, "notes": about}
+    told = {str(index): fault for index, fault in faults.items()}
+    return {"groups": num_groups, **asdict(total), "faults": told, "notes": about}

@@ -86,13 +86,9 @@ class Rounds:
         """Return the method's next questions; raise if the budget holds too few for a ranking."""
         run = self._run
         calls_left = self._budget.calls_left(await self._prompts.worst_tokens(situation))
-        needed = run.method.min_calls(situation) - len(self.verdicts)
-        if calls_left < needed:
-            raise BudgetExhausted(
-                f"{run.config.budget} holds {calls_left:g} calls, and {needed} are needed to rank "
-                f"{situation.num_items} trajectories: raise it, or choose another method"
-            )
-        return run.plan(situation.with_verdicts(self.verdicts, calls_left))
+        situation = situation.with_verdicts(self.verdicts, calls_left)
+        run.require_calls(situation, calls_left)
+        return run.plan(situation)
 
     async def _ask(self, plan: Plan) -> RoundOutcome:
         """Ask all questions of a plan at once, and again from shorter texts if one is too long."""

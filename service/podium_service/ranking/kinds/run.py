@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from podium_service.errors import ContextExceeded
+from podium_service.errors import BudgetExhausted, ContextExceeded
 from podium_service.judges.dispatch.request_context import RequestContext
 from podium_service.judges.endpoint.errors import ContextOverflow
 from podium_service.judges.llm_judge import EndpointJudge
@@ -51,6 +51,19 @@ class Run:
         """Return the method's next questions, with each list in reverse if the run is flipped."""
         plan = self.method.plan(situation)
         return {index: order[::-1] for index, order in plan.items()} if self.is_flipped else plan
+
+    def require_calls(self, situation: Situation, calls_left: float) -> None:
+        """Check that so many calls suffice for a ranking.
+
+        Raises:
+            BudgetExhausted: If they do not.
+        """
+        needed = self.method.min_calls(situation) - len(situation.verdicts)
+        if calls_left < needed:
+            raise BudgetExhausted(
+                f"{self.config.budget} holds {calls_left:g} calls, and {needed} are needed to rank "
+                f"{situation.num_items} trajectories: raise it, or choose another method"
+            )
 
     def question_key(self, index: int, order: Sequence[int]) -> str | None:
         """Return the key under which other groups find the answer; None if it is of no use there.
