@@ -9,7 +9,6 @@ import difflib
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
@@ -19,6 +18,7 @@ import structlog
 
 from podium_service.errors import ConfigError, JudgeError, UnknownJudge
 from podium_service.judges import judges_file
+from podium_service.judges.endpoint.context_length import means
 from podium_service.judges.endpoint.endpoint import Endpoint
 from podium_service.judges.endpoint.errors import ContextOverflow, ParameterRejected
 from podium_service.judges.judges_file import Config
@@ -227,17 +227,7 @@ def lists_model(base_url: str, model: str, entries: Sequence[Mapping[str, Any]])
     if not entries or is_azure or any(each.get("owned_by") == "llamacpp" for each in entries):
         return True
     names = [str(name) for each in entries for name in (each.get("id"), *_aliases(each))]
-    return any(_means(model, name) for name in names)
-
-
-def _means(model: str, listed: str) -> bool:
-    """Return whether a request for `model` gets what is listed under a name.
-
-    `llama3` is Ollama's `llama3:latest`, `x/y:free` a variant of OpenRouter's `x/y`, `gemini-pro`
-    Google's `models/gemini-pro`, and a LiteLLM proxy lists patterns such as `openai/*`.
-    """
-    whole = (model, f"{model}:latest", f"models/{model}", model.partition(":")[0])
-    return listed in whole or ("*" in listed and fnmatchcase(model, listed))
+    return any(means(model, name) for name in names)
 
 
 def _aliases(entry: Mapping[str, Any]) -> Sequence[Any]:

@@ -54,6 +54,34 @@ async def test_init_takes_the_model_that_a_server_serves(tmp_path: Path) -> None
 
 
 @pytest.mark.anyio
+async def test_init_takes_no_model_that_writes_nothing(tmp_path: Path) -> None:
+    async with ScriptedJudge().serving() as judge:
+        judge.models = {"data": [{"id": "nomic-embed-text:latest"}, {"id": "qwen3:8b"}]}
+        made = await podium("init", "ollama", "--base-url", judge.url, cwd=tmp_path)
+        judge.models = {"data": []}
+        none = await podium("init", "vllm", "--base-url", judge.url, "--force", cwd=tmp_path)
+    assert (made.code, "qwen3:8b" in made.out) == (0, True)
+    assert none.code == 1
+    assert "write the model's name in the place of YOUR-MODEL" in none.err
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("localhost:8000", "a URL begins with http://"),
+        ("http://judge/v1/chat/completions", "leave /chat/completions out"),
+        ("http://judge/v1/models", "leave /models out"),
+        ("http://a/v1, http://b/v1", "these are several URLs"),
+    ],
+)
+async def test_init_refuses_a_url_in_one_line(url: str, rule: str, tmp_path: Path) -> None:
+    finished = await podium("init", "vllm", "--base-url", url, cwd=tmp_path)
+    assert_one_line(finished, "--base-url: ", rule)
+    assert not (tmp_path / "judges.yaml").exists()
+
+
+@pytest.mark.anyio
 async def test_init_says_which_key_is_missing_and_keeps_the_file(tmp_path: Path) -> None:
     finished = await podium("init", "openai", cwd=tmp_path)
     assert finished.code == 1

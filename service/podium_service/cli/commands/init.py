@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,9 @@ import typer
 
 from podium_service.cli import options
 from podium_service.errors import ConfigError
+
+# In the names of models that a server lists and that write no texts.
+_NO_CHAT = re.compile(r"embed|rerank|whisper|(^|[-_/])(bge|tts|gte|e5)[-_]", re.IGNORECASE)
 
 
 def init_command(
@@ -42,18 +46,33 @@ def init_command(
         raise ConfigError(f"{file} exists: give --force to replace it, or --file for another one")
     chosen = PROVIDERS[name]
     url = base_url or chosen.base_url
+    _require_url(url)
     if model is None and chosen.is_local:
         model = asyncio.run(_served_model(url, chosen.key))
+    model = model or chosen.model
     try:
-        file.write_text(write_judges_file(name, chosen, url, model or chosen.model), "utf-8")
+        file.write_text(write_judges_file(name, chosen, url, model), "utf-8")
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written: {error}") from error
     typer.echo(f"{file} has the judge main at {name}.")
-    _check(file, chosen.key)
+    _check(file, chosen.key, model)
 
 
-def _check(file: Path, key: str | None) -> None:
-    """Show whether the judge answers; exit with status 1 if it does not."""
+def _require_url(url: str) -> None:
+    """Raise ConfigError if no judge can be asked at a URL, which is not shown."""
+    from pydantic import ValidationError
+
+    from podium_service.judges.settings import LLMJudge
+
+    try:
+        LLMJudge.model_validate({"model": "any", "base_urls": [url]})
+    except ValidationError as error:
+        rule = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"--base-url: {rule}") from error
+
+
+def _check(file: Path, key: str | None, model: str) -> None:
+    """Show whether the judge answers; exit with status 1 if it does not, or has no model yet."""
     from rich.console import Console
 
     from podium_service.cli.commands.judges import describe_judges, is_well
@@ -70,6 +89,9 @@ def _check(file: Path, key: str | None) -> None:
     judges = asyncio.run(describe_judges(file))
     Console().print(judges_table(judges))
     if not all(map(is_well, judges)):
+        raise typer.Exit(1)
+    if model.startswith("YOUR-"):
+        typer.echo(f"{file}: write the model's name in the place of {model}", err=True)
         raise typer.Exit(1)
     typer.echo(f"Next: {podium} rank GROUPS.jsonl --config {file}")
 
@@ -90,7 +112,7 @@ def _find_provider() -> str:
 
 
 async def _served_model(base_url: str, key: str | None) -> str | None:
-    """Return the first model that a server lists; None if it does not answer."""
+    """Return the first model that a server lists and that writes; None if there is none."""
     from contextlib import aclosing
 
     from podium_service.errors import JudgeError
@@ -108,4 +130,5 @@ async def _served_model(base_url: str, key: str | None) -> str | None:
             listed = await endpoint.models()
         except (JudgeError, ParameterRejected, ContextOverflow):
             return None
-    return next((str(each["id"]) for each in listed if each.get("id")), None)
+    names = [str(each["id"]) for each in listed if each.get("id")]
+    return next((each for each in names if not _NO_CHAT.search(each)), None)

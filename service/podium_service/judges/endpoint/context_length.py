@@ -9,6 +9,7 @@ To read one more server's answer: add the name of its number to one of the two t
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from time import monotonic
 from typing import Any
 
@@ -68,6 +69,7 @@ _OF_MODEL = frozenset(
 )
 _MAX_DEPTH = 4  # of the objects inside an entry
 _OF_ANOTHER = ("pricing", "default_parameters")
+_DATE = re.compile(r"[-@]\d{4}-?\d{2}-?\d{2}")
 
 log = structlog.get_logger(__name__)
 
@@ -146,13 +148,27 @@ def find_length(model: str, entries: Sequence[Mapping[str, Any]]) -> int:
     the path of its file, and answers to every name.
     """
     named = [each for each in entries if model.removeprefix("models/") in _list_names(each)]
-    chosen = named or (entries if len(entries) == 1 else [])
-    for entry in chosen:
+    related = [each for each in entries if any(means(model, name) for name in _list_names(each))]
+    for entry in named or related or (entries if len(entries) == 1 else ()):
         numbers = list(_list_numbers(entry))
         for names in (_SERVED, _OF_MODEL):
             if known := [number for name, number in numbers if name in names]:
                 return min(known)
     return _UNSAID
+
+
+def means(model: str, listed: str) -> bool:
+    """Return whether a request for `model` gets what is listed under a name.
+
+    `llama3` is Ollama's `llama3:latest`, `x/y:free` a variant of OpenRouter's `x/y`, `gemini-pro`
+    Google's `models/gemini-pro`, `claude-haiku-4-5` Anthropic's of some date, and a LiteLLM proxy
+    lists patterns such as `openai/*`.
+    """
+    whole = (model, f"{model}:latest", f"models/{model}", model.partition(":")[0])
+    if listed in whole or ("*" in listed and fnmatchcase(model, listed)):
+        return True
+    undated = model.removesuffix("-latest")
+    return listed.startswith(undated) and bool(_DATE.fullmatch(listed[len(undated) :]))
 
 
 def _list_names(entry: Mapping[str, Any]) -> list[str]:

@@ -113,6 +113,22 @@ def test_the_only_model_of_a_server_is_meant_by_any_name() -> None:
     assert find_length("m", [LLAMA_CPP, OPEN_ROUTER]) == 0
 
 
+@pytest.mark.parametrize(
+    ("model", "listed"),
+    [
+        ("qwen3", "qwen3:latest"),
+        ("x/y:nitro", "x/y"),
+        ("claude-haiku-4-5", "claude-haiku-4-5-20251001"),
+        ("gpt-5-mini-latest", "gpt-5-mini-2025-08-07"),
+    ],
+)
+def test_a_model_is_found_under_a_related_name(model: str, listed: str) -> None:
+    others = [{"id": f"{listed}-other", "context_length": 512}, {"id": "o", "context_length": 600}]
+    assert find_length(model, [*others, {"id": listed, "context_length": 200_000}]) == 200_000
+    exact = {"id": model, "context_length": 100_000}
+    assert find_length(model, [{"id": listed, "context_length": 200_000}, exact]) == 100_000
+
+
 async def test_callers_share_one_probe_that_outlives_a_cancelled_one() -> None:
     slow = Listing(None)
     context, _ = make_context(slow)
