@@ -28,6 +28,7 @@ _NOT_IN_VERDICTS = {
     "steering", "image_tokens", "max_images", "max_image_bytes",
 }  # fmt: skip
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_NULL = "tag:yaml.org,2002:null"
 # What YAML errors quote from the file, but neither single characters nor parts of the grammar.
 _QUOTED = re.compile(r"""'(?!<)[^']{3,}'|"(?!<)[^"]{3,}\"""")
 
@@ -180,6 +181,8 @@ def _parse_yaml(text: str, name: str) -> tuple[yaml.Node | None, Any]:
 
     YAML's own errors are not chained, because they show the line at fault as it stands.
     """
+    if text.lstrip().startswith("{"):
+        text = text.replace("\t", " ")  # JSON may be indented by tabs, and YAML may not
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         _refuse_odd_nodes(root, name)
@@ -189,6 +192,8 @@ def _parse_yaml(text: str, name: str) -> tuple[yaml.Node | None, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = _QUOTED.sub("'...'", str(getattr(error, "problem", None) or error))
+        if r"'\t'" in problem:
+            problem = "a tab stands where only spaces may: indent by spaces"
         raise ConfigError(f"{name}{line}: not YAML: {' '.join(problem.split())}") from None
     except ValueError:
         raise ConfigError(
@@ -200,10 +205,12 @@ def _parse_yaml(text: str, name: str) -> tuple[yaml.Node | None, Any]:
 
 
 def _take_names_as_texts(root: yaml.Node | None) -> None:
-    """Have the places that refer to a judge hold its name as it was written, as its key does."""
+    """Have the places that name a judge or a model hold the name as it was written."""
     named = [_child(root, "default_judge")[1]]
     judges = _child(root, "judges")[1]
     for _, judge in judges.value if isinstance(judges, yaml.MappingNode) else ():
+        model = _child(judge, "model")[1]
+        named += [model] if model is not None and model.tag != _NULL else []
         for setting in ("fallback", "members"):
             names = _child(judge, setting)[1]
             named += names.value if isinstance(names, yaml.SequenceNode) else ()

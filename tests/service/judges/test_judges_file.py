@@ -61,6 +61,13 @@ def refused(text: str) -> str:
     return str(caught.value)
 
 
+def llm_judge(text: str) -> LLMJudge:
+    """Return the only judge of a file."""
+    [judge] = parse(text, "judges.yaml").judges.values()
+    assert isinstance(judge, LLMJudge)
+    return judge
+
+
 def test_a_full_file_parses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", "k-123")
     config = parse(FULL, "judges.yaml")
@@ -362,7 +369,7 @@ def test_a_judge_may_have_the_name_of_a_kind() -> None:
         ("default_judge: a\njudges: {}\n", "judges.yaml:2: judges: write the name of each judge"),
         ("default_judge: a\njudges:\n  a:\n", "judges.yaml:3: judges.a"),
         ("default_judge: a\njudges: [\n", "judges.yaml:3: not YAML: expected the node content"),
-        ("a: 1\n\tb: 2\n", "judges.yaml:2: not YAML: found character '\\t'"),
+        ("a: 1\n\tb: 2\n", "judges.yaml:2: not YAML: a tab stands where only spaces may"),
         ("a: 1\n--- \nb: 1\n", "judges.yaml:2: not YAML: but found another document"),
         ("a: !!python/object:os.system x\n", "judges.yaml:1: not YAML: could not determine"),
         ("a: \x00\n", "judges.yaml: not YAML: unacceptable character #x0000"),
@@ -472,6 +479,10 @@ def test_jurors_must_be_llm_judges_of_the_file() -> None:
         ),
         ("base_urls: http://a/v1/chat/completions", "leave /chat/completions out"),
         ("base_urls: https://a/v1/messages/", "leave /messages/ out"),
+        ("base_urls: https://a/v1/models", "leave /models out"),
+        ("base_urls: 'http://a/v1, http://b/v1'", "base_urls.0: these are several URLs"),
+        ("base_urls: 'http://${HOST}/v1'", "base_urls.0: variables are read in headers and query"),
+        ("base_urls: $JUDGE_URL", "base_urls.0: variables are read in headers and query"),
         ("base_urls: a/v1", "judges.main.base_urls.0: a URL begins with http:// or https://"),
         ("{base_urls: http://a/v1, provider: openai}", "api which API it speaks"),
         ("{base_urls: http://a/v1, price: {input: 1, output: 2}}", "price.output"),
@@ -481,6 +492,36 @@ def test_jurors_must_be_llm_judges_of_the_file() -> None:
 def test_what_people_write_is_refused_with_what_to_write(settings: str, words: str) -> None:
     rest = settings[1:-1] if settings.startswith("{") else settings
     assert words in refused(f"judges:\n  main: {{model: m, {rest}}}\n")
+
+
+def test_a_model_is_no_variable() -> None:
+    said = refused(HEAD.replace("model: m", "model: '${MODEL}'"))
+    assert "variables are read in headers and query alone: write the value itself" in said
+
+
+@pytest.mark.parametrize("model", ["4.10", "no", "2024-10-21"])
+def test_a_model_is_the_text_that_was_written(model: str) -> None:
+    assert llm_judge(HEAD.replace("model: m", f"model: {model}")).model == model
+
+
+def test_json_indented_by_tabs_is_taken() -> None:
+    text = '{\n\t"judges": {\n\t\t"main": {"model": "m", "base_urls": ["http://judge/v1"]}}}'
+    assert parse(text, "judges.json").default_judge == "main"
+
+
+@pytest.mark.parametrize(
+    ("url", "completed"),
+    [
+        ("http://judge:8000", "http://judge:8000/v1"),
+        ("https://name.openai.azure.com/", "https://name.openai.azure.com/openai/v1"),
+        ("https://openrouter.ai", "https://openrouter.ai/api/v1"),
+        ("https://name.services.ai.azure.com/models", "https://name.services.ai.azure.com/models"),
+    ],
+)
+def test_a_url_without_a_path_gets_that_of_its_host(url: str, completed: str) -> None:
+    assert [str(each) for each in llm_judge(HEAD.replace("http://judge/v1", url)).base_urls] == [
+        completed
+    ]
 
 
 def test_a_header_may_be_a_number() -> None:

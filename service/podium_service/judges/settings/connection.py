@@ -16,6 +16,7 @@ from podium_service.judges.settings.common import GatedJudge
 from podium_service.judges.settings.secrets import (
     fill_in_variables,
     read_key,
+    refuse_variable,
     require_key,
     require_references,
 )
@@ -29,8 +30,17 @@ _OWN_HEADERS = frozenset(
      "connection", "te", "trailer", "upgrade")
 )  # fmt: skip
 # What people copy from the documentation of an API, with the URL before it.
-_CALLED = re.compile(r"/(?:chat/completions|completions|messages|responses)/?$")
+_CALLED = re.compile(r"/(?:chat/completions|completions|messages|responses)/?$|(?<=/v1)/models/?$")
+_SEVERAL = re.compile(r"[\s,]+\w+://")
 _PATHS = {"openai": "v1", "anthropic": "v1", "gemini": "v1beta"}
+# Where OpenAI's API has another path, by the end of the host's name.
+_HOST_PATHS = {
+    ".openai.azure.com": "openai/v1",
+    ".services.ai.azure.com": "openai/v1",
+    "openrouter.ai": "api/v1",
+    "api.groq.com": "openai/v1",
+    "generativelanguage.googleapis.com": "v1beta/openai",
+}
 # Settings that only some APIs have, and what an extra_body holds there instead.
 _LACKS = {
     "anthropic": {
@@ -53,8 +63,8 @@ class ConnectedJudge(GatedJudge):
     never tested against the hosted APIs, only against scripted servers."""
     base_urls: Annotated[list[HttpUrl], Field(min_length=1), NETWORK]
     """URLs of the endpoints, up to and including `/v1` (of Gemini's API `/v1beta`), which is added
-    to a URL without a path; of several, the one that has the prompt's beginning cached is
-    preferred, then the least busy one."""
+    to a URL without a path (at some known hosts another one); of several, the one that has the
+    prompt's beginning cached is preferred, then the least busy one."""
     azure: Annotated[str | None, NETWORK] = None
     """Version of Azure OpenAI's API, such as `2024-10-21`: `base_urls` are then resources, such as
     `https://NAME.openai.azure.com`, and `model` is the deployment; unset for any other endpoint,
@@ -80,8 +90,14 @@ class ConnectedJudge(GatedJudge):
     @classmethod
     def _urls_are_whole(cls, urls: Any) -> Any:
         for index, url in enumerate(urls if isinstance(urls, list) else ()):
-            if isinstance(url, str) and "://" not in url:
-                rule = "a URL begins with http:// or https://"
+            if not isinstance(url, str):
+                continue
+            rule = refuse_variable(url)
+            if _SEVERAL.search(url):
+                rule = "these are several URLs: write them as a list, [URL, URL]"
+            elif "://" not in url:
+                rule = rule or "a URL begins with http:// or https://"
+            if rule:
                 raise PydanticCustomError("url", "{rule}", {"rule": rule, "loc": (index,)})
         return urls
 
@@ -154,8 +170,9 @@ class ConnectedJudge(GatedJudge):
     def _missing_paths_are_completed(self) -> Self:
         if self.azure is None:
             bare = [url for url in self.base_urls if url.path in (None, "/")]
-            path = _PATHS[self.api]
-            self._completed = [HttpUrl(f"{str(url).rstrip('/')}/{path}") for url in bare]
+            self._completed = [
+                HttpUrl(f"{str(url).rstrip('/')}/{_find_path(self.api, url)}") for url in bare
+            ]
             completed = dict(zip(bare, self._completed, strict=True))
             self.base_urls = [completed.get(url, url) for url in self.base_urls]
         return self
@@ -199,6 +216,13 @@ class ConnectedJudge(GatedJudge):
         return [
             form for each in secrets for form in {each: 0, quote(each, ""): 0, quote_plus(each): 0}
         ]
+
+
+def _find_path(api: API, url: HttpUrl) -> str:
+    """Return the path of an API at a host."""
+    ends = _HOST_PATHS if api == "openai" else {}
+    known = (path for end, path in ends.items() if (url.host or "").endswith(end))
+    return next(known, _PATHS[api])
 
 
 def _as_text(value: Any) -> Any:

@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from podium_service.judges.base_settings import COST, NETWORK, QUALITY, ROBUSTNESS, Count, Positive
 from podium_service.judges.limits import Bounds, BudgetLimits, Passes, Price
 from podium_service.judges.settings.calibration_card import read_best_prompt
 from podium_service.judges.settings.connection import ConnectedJudge
+from podium_service.judges.settings.secrets import refuse_variable
 from podium_service.prompts.verdict import MAX_EXPLANATION_CHARS
 from podium_service.prompts.wording import Explanations, Style
 from podium_service.store.quotas.spend import SpendLimit
@@ -162,6 +163,13 @@ class LLMJudge(ConnectedJudge):
     hedge_after_s: Annotated[Positive | None, NETWORK] = None
     """Seconds without an answer after which a second call is made; the first answer counts and both
     may be paid; no second call unless set."""
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_no_variable(cls, model: str) -> str:
+        if rule := refuse_variable(model):
+            raise ValueError(rule)
+        return model
 
     @model_validator(mode="after")
     def _card_chooses_the_prompt(self) -> Self:

@@ -12,6 +12,7 @@ _NAME = re.compile(r"_*(?:[A-Z]{1,20}|[A-Z0-9]{1,8})(?:_+(?:[A-Z]{1,20}|[A-Z0-9]
 
 _MAY_HOLD_KEYS = {"extra_body", "headers", "query"}
 _KEY_NAME = re.compile(r"auth|key|token|secret|cookie|passw|credential|sig$", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_]")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]{0,99})\}")
 
 
@@ -32,6 +33,13 @@ def fill_in_variables(text: str) -> str:
         return read_key(match[1]) or ""
 
     return _REFERENCE.sub(read, text)
+
+
+def refuse_variable(text: str) -> str | None:
+    """Return why a setting cannot hold a text with a variable in it; None if it has none."""
+    if _VARIABLE.search(text):
+        return "variables are read in headers and query alone: write the value itself"
+    return None
 
 
 def require_references(values: Mapping[str, str]) -> None:
