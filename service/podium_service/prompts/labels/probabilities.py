@@ -21,6 +21,8 @@ _AROUND_LABELS = " \t\n\r\"'*_`()[]{}.,:;!#$"
 _BLANKS = str.maketrans("\u0120\u2581\u010a", "  \n")  # as some vocabularies write them
 # Labels that hold less of a first token than this were hardly considered.
 _MIN_MASS = 0.1
+# Rounding aside, the alternatives of one token cannot hold more than all of the probability.
+_MAX_MASS = 1.1
 
 
 def read_probabilities(reply: Reply, labels: Sequence[str]) -> list[float]:
@@ -112,17 +114,23 @@ def _sum_by_label(token: dict[str, Any], labels: Sequence[str]) -> dict[str, flo
 
 
 def _list_alternatives(token: dict[str, Any]) -> list[tuple[str, float]]:
-    """Return a token's alternatives, itself included, with their log-probabilities."""
+    """Return a token's alternatives, itself included, with their log-probabilities.
+
+    There are none if they hold more than all of the probability: some servers fill in zeros, or
+    give probabilities instead of their logarithms, which would answer with a tie.
+    """
     listed = token.get("top_logprobs")
     tops = [top for top in listed if isinstance(top, dict)] if isinstance(listed, list) else []
     if token.get("token") not in [top.get("token") for top in tops]:
         tops.append(token)  # the token drawn need not be among the likeliest
     pairs = [(str(top.get("token")), top.get("logprob")) for top in tops]
-    return [
+    known = [
         (text, min(0.0, logprob))
         for text, logprob in pairs
         if isinstance(logprob, int | float) and logprob > _MIN_LOGPROB
     ]
+    known = list(dict.fromkeys(known))  # the token drawn may be listed twice
+    return known if sum(exp(logprob) for _, logprob in known) <= _MAX_MASS else []
 
 
 def _as_label(text: Any, labels: Sequence[str]) -> str | None:

@@ -58,3 +58,17 @@ def test_a_label_of_unknown_probability_is_read_from_text(logprob: Any) -> None:
     answer = {**token("B", {"A": 0.9, "The": 0.1}), "logprob": logprob}
     assert read_probabilities(reply("B", [answer]), ["A", "B"]) == [0, 1]
     assert label_logprobs(reply("B", [answer]), ["A", "B"]) is None
+
+
+@pytest.mark.parametrize(("own", "other"), [(0.0, 0.0), (0.93, 0.05), (-0.1, -0.2)])
+def test_more_than_all_of_the_probability_is_none(own: float, other: float) -> None:
+    tops = [{"token": "B", "logprob": own}, {"token": "A", "logprob": other}]
+    answer = {"token": "B", "logprob": own, "top_logprobs": tops}
+    assert read_probabilities(reply("B", [answer]), ["A", "B"]) == [0, 1]
+    assert label_logprobs(reply("B", [answer]), ["A", "B"]) is None
+
+
+def test_an_alternative_listed_twice_counts_once() -> None:
+    answer = token("B", {"B": 0.6, "A": 0.4})
+    answer["top_logprobs"] *= 2
+    assert read_probabilities(reply("B", [answer]), ["A", "B"]) == pytest.approx([0.4, 0.6])
