@@ -40,12 +40,18 @@ _ASIDE = (
     rf"(?!(?:{_REASON}|over|and|which|rather|not|than)\b|{_PRAISE})(?-i:[a-z])"
 )
 _PARTLY = (
-    r"(?:partial(?:ly)?|partly|mostly|almost|nearly|largely|somewhat|in part|more or less"
-    r"|to (?:some|a certain|a large) (?:extent|degree)|except|apart from|aside from|other than)\b"
+    r"(?:partial(?:ly)?|partly|mostly|almost|nearly|largely|somewhat|in part|in spirit|except"
+    r"|more or less|for the most part|to (?:some|a|a certain|a large) (?:extent|degree))\b"
 )
+# Only words of number and size may stand before the fault: a yes `with the error fixed` is one.
 _WITH_FAULTS = (
-    r"(?:(?:with|despite|minus)[ \t]++(?!no\b)(?:[a-z]++[ \t]++){0,3}"
-    r"(?:error|mistake|issue|problem|flaw|omission|caveat|reservation|exception|typo|gap|bug)s?)\b"
+    r"[\s.,;:(-]*+(?:with|apart from|aside from|other than|save for|despite|minus|mit"
+    r"|(?:it|this|that) (?:has|contains)|there (?:is|are))[ \t]++"
+    r"(?:(?:a|an|one|two|three|\d|some|several|few|minor|small|slight|single|major|certain"
+    r"|einem|einigen|kleinen)[ \t]++)*+"
+    r"(?:errors?|mistakes?|flaws?|typos?|issues?|problems?|inaccurac(?:y|ies)|omissions?|gaps?"
+    r"|caveats?|exceptions?|reservations?|fehlern?|einschränkung(?:en)?)\b"
+    r"(?![ \t]++(?:fixed|corrected|handling|messages?)\b)"
 )
 _IT = (
     r"(?:it|this|that|the (?:agent's )?(?:answer|response|solution|attempt|result|trajectory))"
@@ -74,7 +80,7 @@ TAKEN_BACK: dict[Kind, str] = {
     "letters": rf"{_IF}|{_BUT}|{_NO}|{_ASIDE}|[\s.,;:!(-]*+{_BAD}|[ \t.,;:!(-]*+[{CROSSES}]",
     "digits": rf"{_IF}|{_NO}|{_TO_MORE}|{_OUT_OF}|{_CANNOT}",
     # A yes or a no that its own words contradict has two readings.
-    "words": rf"{_IF}|{_BUT}|{_CANNOT}|[ \t,.;(-]*+{_PARTLY}|(?<=yes)[ \t,.;(-]*+{_WITH_FAULTS}"
+    "words": rf"{_IF}|{_BUT}|{_CANNOT}|[ \t,.;(-]*+{_PARTLY}|(?<=yes){_WITH_FAULTS}"
     rf"|(?<=yes)(?s:.*?){_CLAUSE}(?:{_UNTRUE})|(?<=no)(?s:.*){_CLAUSE}{_TRUE}",
 }
 # A scale that ends in two digits or more, anywhere in the text.
