@@ -67,8 +67,9 @@ class LLMJudge(ConnectedJudge):
     `rubric` replaces it."""
     prompt: Annotated[Literal["auto", "long", "short"], QUALITY] = "auto"
     """How the judge is asked: `long` with a rubric and rules, `short` with one sentence, short
-    answers under plain headings; `auto` (the default) is `short` for `best_of`, `yes_no` and models
-    whose name says 9B parameters or fewer, else `long`, unless the `card` says which one."""
+    answers and a few tool calls under plain headings; `auto` (the default) is `short` for
+    `best_of`, `yes_no` and models whose name says 9B parameters or fewer, else `long`, unless the
+    `card` says which one."""
     card: Annotated[str | None, QUALITY] = None
     """Path of the JSON card that `podium calibrate --prompts` wrote of this model: `prompt: auto`
     then takes the prompt that this judge answered better; none unless set."""
