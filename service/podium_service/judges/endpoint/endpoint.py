@@ -25,6 +25,7 @@ from podium_service.judges.endpoint.errors import (
 )
 from podium_service.judges.endpoint.patience import Patience
 from podium_service.judges.endpoint.refusals.words import read_words
+from podium_service.judges.settings.secrets import find_secret
 from podium_service.prompts.reply import Reply
 
 PROBE_TIMEOUT_S = 5.0
@@ -73,7 +74,7 @@ class Endpoint:
         self._answered_at = -inf  # when an answer to a completion came last
         self._dialect = dialect
         # The longest first, because a shorter one may be a part of it.
-        self._secrets = sorted(secrets, key=len, reverse=True)
+        self._secrets = [find_secret(each) for each in sorted(secrets, key=len, reverse=True)]
 
     @property
     def num_free(self) -> int:
@@ -269,7 +270,7 @@ class Endpoint:
     def _redact(self, text: str, max_chars: int = _MAX_MESSAGE_CHARS) -> str:
         """Remove our secrets, then shorten; the other order could leave a part of one."""
         for secret in self._secrets:
-            text = text.replace(secret, "***")
+            text = secret.sub("***", text)
         return text[:max_chars]
 
 

@@ -12,6 +12,7 @@ _NAME = re.compile(r"_*(?:[A-Z]{1,20}|[A-Z0-9]{1,8})(?:_+(?:[A-Z]{1,20}|[A-Z0-9]
 
 _MAY_HOLD_KEYS = {"extra_body", "headers", "query"}
 _KEY_NAME = re.compile(r"auth|key|token|secret|cookie|passw|credential|sig$", re.IGNORECASE)
+_LONG_KEY_CHARS = 8
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]{0,99})\}")
 
@@ -40,6 +41,18 @@ def refuse_variable(text: str) -> str | None:
     if _VARIABLE.search(text):
         return "variables are read in headers and query alone: write the value itself"
     return None
+
+
+def find_secret(secret: str) -> re.Pattern[str]:
+    """Return the pattern of a secret in a text.
+
+    A key of a few characters, such as `k` or `EMPTY`, is looked for as a word of its own: else it
+    would be taken out of the words that happen to hold it.
+    """
+    written = re.escape(secret)
+    if len(secret) >= _LONG_KEY_CHARS:
+        return re.compile(written)
+    return re.compile(rf"(?<![A-Za-z0-9]){written}(?![A-Za-z0-9])")
 
 
 def require_references(values: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from podium_service.errors import ConfigError
 from podium_service.judges.judges_file import parse
 from podium_service.judges.registry import JudgeRegistry
 from podium_service.judges.settings import LLMJudge
-from podium_service.judges.settings.secrets import dump_without_secrets
+from podium_service.judges.settings.secrets import dump_without_secrets, find_secret
 from podium_service.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
@@ -148,6 +148,19 @@ def test_headers_and_query_show_no_values_but_names_of_variables(
 )
 def test_headers_and_certificates_of_no_use_are_refused(setting: str, rule: str) -> None:
     assert rule in str(refused(f"{HEAD}{URLS}    {setting}\n"))
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "left"),
+    [
+        ("k", "unknown key 'k', ask", "unknown key '***', ask"),
+        ("EMPTY", "the message is EMPTYish (EMPTY)", "the message is EMPTYish (***)"),
+        ("a.c", "abc, a.c", "abc, ***"),
+        ("sk-12345", "xsk-12345x", "x***x"),
+    ],
+)
+def test_a_short_key_is_found_as_a_word_alone(secret: str, text: str, left: str) -> None:
+    assert find_secret(secret).sub("***", text) == left
 
 
 def test_strings_of_extra_body_are_hidden_in_dumps() -> None:
