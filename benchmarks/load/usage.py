@@ -8,7 +8,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Usage:
-    """Of a tree of processes at one moment; `cpu_s` by process, the parent first."""
+    """The usage of a tree of processes at one moment; `cpu_s` by process, the parent first."""
 
     cpu_s: dict[int, float]
     rss_mb: float

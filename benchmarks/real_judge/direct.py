@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from benchmarks.alignment.ruler import LIMITS
 from benchmarks.content import Labelled
 from benchmarks.groups import Group, Message
 from benchmarks.real_judge.asking import Answered, Clock, Readings
@@ -32,7 +33,6 @@ from podium_service.ranking.methods.designs import balanced_orders
 
 IN_FLIGHT = 16
 TIMEOUT_S = 3000.0
-LIMITS = httpx.Limits(keepalive_expiry=4)  # uvicorn closes idle connections after 5 s
 PASSES = 4
 
 

@@ -78,7 +78,7 @@ class Message(BaseModel):
 
     @property
     def thoughts(self) -> str:
-        """What the model thought before it spoke; empty if the message does not hold it."""
+        """The model's thoughts before it spoke; empty if the message does not hold them."""
         if self.role != "assistant":
             return ""
         if not (self.reasoning_content or self.reasoning or isinstance(self.content, list)):

@@ -54,7 +54,7 @@ class Reading:
 
     @property
     def summary(self) -> str:
-        """What the file was taken for and why, and what came of it, in one line."""
+        """One line that tells the file's form, the reason for it, and what came of the file."""
         names = " and ".join(self.formats)
         attempts = sum(len(_attempts(group)) for group in self.groups)
         groups = "1 group" if len(self.groups) == 1 else f"{len(self.groups)} groups"

@@ -89,5 +89,5 @@ class RequestContext:
 
     @property
     def payer(self) -> Payer:
-        """Who pays for its calls, as the store keeps it."""
+        """The payer of its calls, as the store keeps it."""
         return Payer(self.api_key_id, self.run)

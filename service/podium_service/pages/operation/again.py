@@ -49,7 +49,7 @@ class Price:
 
     @property
     def seal(self) -> str:
-        """What a person has seen, in short: the choice, the tokens and the dollars."""
+        """A short form of what a person has seen: the choice, the tokens and the dollars."""
         return f"{_digest(self.choice)}:{self._tokens}:{self._usd:.9f}"
 
     def is_as_seen(self, seal: str) -> bool:

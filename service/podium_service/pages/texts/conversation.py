@@ -20,7 +20,7 @@ class ToolUse:
 
     @property
     def texts(self) -> tuple[str, str]:
-        """What was called with and what came back."""
+        """The arguments of the call and its result."""
         return self.arguments, self.result or ""
 
 

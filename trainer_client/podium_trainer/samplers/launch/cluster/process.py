@@ -40,7 +40,7 @@ class Placed:
 
     @property
     def address(self) -> Address | None:
-        """Its machine's address, and a port that is kept for it; None as long as it has none."""
+        """The address of its machine and a port kept for it; None as long as it has no machine."""
         if not is_there(self.meeting):
             return None
         try:
@@ -100,7 +100,7 @@ class Server(Placed):
 
     @property
     def url(self) -> str | None:
-        """Its address; None as long as it has no machine."""
+        """The URL of its address; None as long as it has no machine."""
         if self.address is None:
             return None
         host, port = self.address
